@@ -1,0 +1,30 @@
+//! The words of the house: ids, specifications, options and kinds of error.
+//!
+//! Owns the Container Network Model as plain data. It must not do I/O, know a
+//! driver, or know how any of it is stored, shown or put into the kernel.
+
+mod addr;
+mod container;
+mod endpoint;
+mod error;
+mod id;
+mod name;
+mod network;
+mod port;
+mod sandbox;
+
+pub use addr::{Family, MacAddr, ParseMacError};
+pub use container::{
+    ContainerSpec, Healthcheck, Mount, MountKind, ResourceLimits, RestartPolicy, Ulimit,
+};
+pub use endpoint::{EndpointSettings, EndpointSpec};
+pub use error::{Error, Kind, Reason, Result};
+pub use id::{EndpointId, Id, NetworkId, ParseIdError, SandboxId};
+pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use name::{ContainerName, IfName, NetworkName};
+pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};
+pub use port::{PortKey, PortMapping, PortRange, PortRequest, Protocol};
+pub use sandbox::{AdoptedFrom, DnsSettings, HostEntry, SandboxKind, SandboxSpec};
+
+/// String options or labels, kept in a stable order so that they echo the same way each time.
+pub type Options = std::collections::BTreeMap<String, String>;

@@ -1,0 +1,133 @@
+//! Names that users and the kernel give to things, checked once when they are made.
+
+use crate::Error;
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+macro_rules! checked_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text of the name.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+
+            fn try_from(text: String) -> Result<Self, Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+checked_name!(
+    /// A network's name: any text that starts and ends without white space and is not empty.
+    NetworkName
+);
+checked_name!(
+    /// A container's name: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, as Docker's.
+    ContainerName
+);
+checked_name!(
+    /// An interface name as the kernel takes it: 1 to 15 bytes, no `/`, `:` or white space,
+    /// not `.` or `..` (`dev_valid_name` in `net/core/dev.c`).
+    IfName
+);
+
+impl FromStr for NetworkName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text.is_empty() {
+            return Err(Error::invalid(
+                "network-name-empty",
+                "invalid network name: name is empty",
+            ));
+        }
+        let bad =
+            text.trim() != text || text.starts_with('/') || text.chars().any(char::is_control);
+        if bad || text.len() > 255 {
+            return Err(Error::invalid(
+                "network-name-invalid",
+                format!(
+                    "invalid network name: {text:?}: use up to 255 visible characters that do not start with a slash, without white space at either end"
+                ),
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for ContainerName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut chars = text.chars();
+        let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
+        let rest = chars.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        if !first || !rest || !(2..=255).contains(&text.len()) {
+            return Err(Error::invalid(
+                "container-name-invalid",
+                format!(
+                    "Invalid container name ({text}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+                ),
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for IfName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad_char = |c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0';
+        if text.is_empty()
+            || text.len() > 15
+            || text == "."
+            || text == ".."
+            || text.contains(bad_char)
+        {
+            return Err(Error::invalid(
+                "interface-name-invalid",
+                format!(
+                    "invalid interface name {text:?}: use 1 to 15 bytes without '/', ':' or white space"
+                ),
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}

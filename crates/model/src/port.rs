@@ -1,0 +1,271 @@
+//! Published ports: Docker's `-p` grammar and what it asks for.
+
+use crate::Error;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+/// A transport protocol that has ports.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// RFC 9293.
+    #[default]
+    Tcp,
+    /// RFC 768.
+    Udp,
+    /// RFC 9260.
+    Sctp,
+}
+
+impl Protocol {
+    /// The IANA protocol number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.to_ascii_lowercase().as_str() {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            "sctp" => Ok(Self::Sctp),
+            _ => Err(Error::invalid(
+                "protocol-invalid",
+                format!("invalid proto: {text}: use tcp, udp or sctp"),
+            )),
+        }
+    }
+}
+
+/// One port of a container: `80/tcp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortKey {
+    /// The port, 1 to 65535.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+impl fmt::Display for PortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.port, self.protocol)
+    }
+}
+
+impl From<PortKey> for String {
+    fn from(key: PortKey) -> Self {
+        key.to_string()
+    }
+}
+
+impl TryFrom<String> for PortKey {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for PortKey {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (port, protocol) = split_protocol(text)?;
+        let range: PortRange = port.parse()?;
+        if range.first != range.last {
+            return Err(bad_port(text));
+        }
+        Ok(Self {
+            port: range.first,
+            protocol,
+        })
+    }
+}
+
+/// Ports from `first` to `last`, both included; never empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortRange {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// How many ports it holds.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.last as u32 - self.first as u32 + 1
+    }
+
+    /// Never: a range holds at least one port.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+        match (port(first), port(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(bad_port(text)),
+        }
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            return write!(f, "{}", self.first);
+        }
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// One container port to publish, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortRequest {
+    /// The container's port.
+    pub container: PortKey,
+    /// The host address; `None` is every address of both families.
+    pub host_ip: Option<IpAddr>,
+    /// The host ports to choose from; `None` is any ephemeral one.
+    pub host: Option<PortRange>,
+}
+
+impl PortRequest {
+    /// Parses one `-p` value: `[[IP:][HOST[-HOST]]:]CONTAINER[-CONTAINER][/PROTO]`.
+    ///
+    /// A range of container ports gives one request a port; a host range of the same length
+    /// is dealt out in order, and a host range for a single container port is a choice.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with Docker's sentence when the text is not of that form.
+    pub fn parse(text: &str) -> Result<Vec<Self>, Error> {
+        let (rest, protocol) = split_protocol(text)?;
+        let (rest, container) = rest
+            .rsplit_once(':')
+            .map_or(("", rest), |(rest, port)| (rest, port));
+        if container.is_empty() {
+            return Err(Error::invalid(
+                "port-missing",
+                format!("no port specified: {text}<empty>"),
+            ));
+        }
+        let (ip, host) = split_host(rest, text)?;
+        let container: PortRange = container.parse().map_err(|_| {
+            Error::invalid(
+                "port-invalid",
+                format!("invalid containerPort: {container}"),
+            )
+        })?;
+        let host: Option<PortRange> = match host {
+            "" | "0" => None,
+            host => Some(host.parse().map_err(|_| {
+                Error::invalid("port-invalid", format!("invalid hostPort: {host}"))
+            })?),
+        };
+        if let Some(host) = host
+            && container.len() > 1
+            && host.len() != container.len()
+        {
+            return Err(Error::invalid(
+                "port-ranges-differ",
+                format!(
+                    "invalid ranges specified for container and host Ports: {container} and {host}"
+                ),
+            ));
+        }
+        let deal = |port: u16| match host {
+            Some(host) if container.len() > 1 => {
+                let port = host.first + (port - container.first);
+                Some(PortRange {
+                    first: port,
+                    last: port,
+                })
+            }
+            host => host,
+        };
+        Ok((container.first..=container.last)
+            .map(|port| Self {
+                container: PortKey { port, protocol },
+                host_ip: ip,
+                host: deal(port),
+            })
+            .collect())
+    }
+}
+
+/// One published port as it stands: host side to container side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// The host's address (unspecified: all of that family) and port.
+    pub host: SocketAddr,
+    /// The container's port.
+    pub container: PortKey,
+}
+
+fn bad_port(text: &str) -> Error {
+    Error::invalid(
+        "port-invalid",
+        format!("invalid port: {text}: use a number from 1 to 65535"),
+    )
+}
+
+fn split_protocol(text: &str) -> Result<(&str, Protocol), Error> {
+    match text.split_once('/') {
+        Some((port, protocol)) => Ok((port, protocol.parse()?)),
+        None => Ok((text, Protocol::Tcp)),
+    }
+}
+
+/// Splits `[IP:]HOST`; an IPv6 address stands in brackets or is told by its colons.
+fn split_host<'a>(rest: &'a str, whole: &str) -> Result<(Option<IpAddr>, &'a str), Error> {
+    let Some((ip, host)) = rest.rsplit_once(':') else {
+        return Ok((None, rest));
+    };
+    let bare = ip
+        .strip_prefix('[')
+        .and_then(|ip| ip.strip_suffix(']'))
+        .unwrap_or(ip);
+    if bare.is_empty() {
+        return Ok((None, host));
+    }
+    let addr = bare.parse().map_err(|_| {
+        Error::invalid(
+            "port-host-ip-invalid",
+            format!("invalid IP address: {bare} in {whole}"),
+        )
+    })?;
+    Ok((Some(addr), host))
+}

@@ -1,1 +1,20 @@
-//! Placeholder until the first landing.
+//! What must exist on the host, and the steps from one such state to another.
+//!
+//! Owns [`Object`] (one thing in the kernel, named by its [`Key`]), [`Fragment`] (the objects one
+//! [`Owner`] wants), [`HostState`] (the union over all owners) and [`Plan`] (ordered steps).
+//! It must not touch the kernel: executors apply plans, drivers make fragments.
+
+mod diff;
+mod fragment;
+mod object;
+mod plan;
+mod state;
+
+pub use diff::diff;
+pub use fragment::{Fragment, Owner};
+pub use object::{
+    Address, BridgeOptions, Key, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns,
+    Object, Peer, PortOptions, Route, RouteKind, Sysctl, Table,
+};
+pub use plan::{Plan, Step};
+pub use state::{Change, Conflict, HostState};

@@ -1,0 +1,189 @@
+//! What an executor promises.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    path::PathBuf,
+};
+use vw_hoststate::{Key, Object, Plan};
+use vw_model::{IfName, IpNet, Protocol, SandboxId};
+
+/// A plan that failed: what took effect, and what did not.
+#[derive(Debug)]
+pub struct Failure {
+    /// For each step of the plan, whether it took effect; the caller applies
+    /// [`Plan::undo`](vw_hoststate::Plan::undo) of it.
+    pub done: Vec<bool>,
+    /// The first step that failed, by its place in the plan.
+    pub step: usize,
+    /// Why.
+    pub source: KernelError,
+}
+
+/// Why the kernel refused, or what it lacks.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// A call failed on an object.
+    #[error("{operation} {object}: {source}")]
+    Call {
+        /// Such as `create link`.
+        operation: &'static str,
+        /// The object, as people name it.
+        object: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The namespace to work in is not there (its process ended, its file is gone).
+    #[error("network namespace {name} is gone: {source}")]
+    NamespaceGone {
+        /// Which one.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The kernel lacks a feature.
+    #[error("this kernel has no {feature}: {remedy}")]
+    Missing {
+        /// Such as `veth` or `nf_tables`.
+        feature: &'static str,
+        /// What would help.
+        remedy: &'static str,
+    },
+    /// The process lacks a capability.
+    #[error("permission denied: vethwork needs {capability}; run the daemon as root")]
+    Privilege {
+        /// Such as `CAP_NET_ADMIN`.
+        capability: &'static str,
+    },
+}
+
+impl KernelError {
+    /// Whether the cause is that a sandbox's namespace is gone.
+    #[must_use]
+    pub const fn is_namespace_gone(&self) -> bool {
+        matches!(self, Self::NamespaceGone { .. })
+    }
+}
+
+/// What stands in the kernel of what we make.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Objects of ours, by key, in the same normal form as plans have them.
+    pub objects: BTreeMap<Key, Object>,
+    /// Sandboxes that were asked about whose pinned namespace is not there.
+    pub gone: Vec<SandboxId>,
+}
+
+/// A route of the host that address pools must keep clear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRoute {
+    /// The destination; never a default route.
+    pub dst: IpNet,
+    /// The link it leads to, where it names one.
+    pub link: Option<String>,
+    /// Whether it is ours (by its link's name or its protocol number).
+    pub ours: bool,
+}
+
+/// What the daemon must know of the host before it plans.
+#[derive(Debug, Clone, Default)]
+pub struct HostFacts {
+    /// On-link and other specific routes of all tables that are looked up.
+    pub routes: Vec<HostRoute>,
+    /// Addresses of this host, by link.
+    pub addresses: Vec<(String, IpNet)>,
+    /// The MTU of the link that the default route uses; 1500 without one.
+    pub default_mtu: u32,
+    /// The source address of the default routes, IPv4 and IPv6.
+    pub default_source: Vec<IpAddr>,
+    /// The ports that the kernel takes for itself: `net.ipv4.ip_local_port_range`.
+    pub ephemeral_ports: (u16, u16),
+    /// Whether bridged packets pass the IP hooks (`bridge-nf-call-iptables`, `-ip6tables`);
+    /// `None` where br_netfilter is absent.
+    pub bridge_netfilter: Option<(bool, bool)>,
+    /// Current values of the forwarding sysctls, by path.
+    pub sysctls: BTreeMap<String, String>,
+    /// The boot id (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// The identity of the daemon's network namespace: device and inode of its nsfs file.
+    pub netns: (u64, u64),
+}
+
+/// In which namespace a socket is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SocketPlace {
+    /// The daemon's own.
+    Host,
+    /// A sandbox's.
+    Sandbox(SandboxId),
+}
+
+/// What kind of socket is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SocketKind {
+    /// A bound UDP socket.
+    Udp(SocketAddr),
+    /// A bound, listening TCP socket.
+    TcpListen(SocketAddr),
+    /// A TCP socket, not bound and not connected, of the address's family.
+    TcpUnbound(SocketAddr),
+}
+
+/// A host port that is held as long as this lives; nobody else can bind it meanwhile.
+#[derive(Debug)]
+pub struct PortClaim {
+    /// The address and port held.
+    pub addr: SocketAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The bound socket; `None` in the fake.
+    pub socket: Option<OwnedFd>,
+}
+
+/// An executor. All calls block; any number of threads may call at once.
+pub trait Kernel: Send + Sync {
+    /// Carries out a plan, one netlink batch and one nftables transaction a namespace.
+    ///
+    /// Creating what is there with equal attributes and deleting what is gone succeed, so a plan
+    /// may be applied again. Deleting a pair takes it out of service at once (down, off its
+    /// bridge, names free) and lets the deletion itself follow.
+    ///
+    /// # Errors
+    /// [`Failure`] with what took effect; nothing is undone by itself.
+    fn apply(&self, plan: &Plan) -> Result<(), Failure>;
+
+    /// Reads what stands of `expected`, and whatever else is ours.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read at all; a sandbox that is gone is told in the answer.
+    fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError>;
+
+    /// Reads the facts of the host.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    fn facts(&self) -> Result<HostFacts, KernelError>;
+
+    /// Makes a socket in a namespace, non-blocking and close-on-exec.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], or the system's answer (address in use, …).
+    fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError>;
+
+    /// Holds a host port. An unspecified IPv6 address holds IPv6 only.
+    ///
+    /// # Errors
+    /// `Call` with `AddrInUse` when somebody has it.
+    fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError>;
+
+    /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
+    fn netns_path(&self, sandbox: SandboxId) -> PathBuf;
+
+    /// Names of the interfaces that a sandbox has, ours or not.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], or the system's answer.
+    fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError>;
+}

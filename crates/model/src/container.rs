@@ -30,6 +30,9 @@ pub enum MountKind {
         source: PathBuf,
         /// The bind propagation, such as `rprivate`; empty for the default.
         propagation: String,
+        /// Make the source a directory when it is missing (`-v`), rather than refuse (`--mount`).
+        #[serde(default)]
+        create_source: bool,
     },
     /// An empty file system in memory.
     Tmpfs {
@@ -116,6 +119,12 @@ pub struct ContainerSpec {
     pub auto_remove: bool,
     /// `--privileged`.
     pub privileged: bool,
+    /// `--security-opt no-new-privileges`.
+    pub no_new_privileges: bool,
+    /// `--security-opt seccomp=unconfined`.
+    pub seccomp_unconfined: bool,
+    /// `--shm-size` in bytes; zero for the default of 64 MiB.
+    pub shm_size: i64,
     /// `--cap-add`.
     pub cap_add: Vec<String>,
     /// `--cap-drop`.

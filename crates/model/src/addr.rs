@@ -1,7 +1,11 @@
 //! Link-layer addresses and address families.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// An Internet protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,7 +27,7 @@ impl Family {
     }
 }
 
-/// A text that is not six colon-separated octets.
+/// A text that is not six octets in one of the usual notations.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid MAC address: {0}")]
 pub struct ParseMacError(pub String);
@@ -52,6 +56,15 @@ impl MacAddr {
         Self([0x02, 0x42, tail[0], tail[1], tail[2], tail[3]])
     }
 
+    /// The IPv6 link-local address that an interface with this address makes for itself:
+    /// `fe80::/64` with the modified EUI-64 of RFC 4291, appendix A.
+    #[must_use]
+    pub const fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let iid = [a ^ 0x02, b, c, 0xff, 0xfe, d, e, f];
+        Ipv6Addr::from_bits(0xfe80 << 112 | u64::from_be_bytes(iid) as u128)
+    }
+
     /// Whether an interface may carry it: not multicast and not all zero.
     #[must_use]
     pub const fn is_unicast(&self) -> bool {
@@ -75,21 +88,28 @@ impl fmt::Debug for MacAddr {
 impl FromStr for MacAddr {
     type Err = ParseMacError;
 
+    /// Takes `02:42:ac:11:00:02`, `02-42-ac-11-00-02` and `0242.ac11.0002`, as Go's `ParseMAC`
+    /// does for six octets.
     fn from_str(text: &str) -> Result<Self, ParseMacError> {
         let refuse = || ParseMacError(text.to_owned());
-        let mut octets = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for octet in &mut octets {
-            let part = parts
-                .next()
-                .filter(|part| part.len() == 2)
-                .ok_or_else(refuse)?;
-            *octet = u8::from_str_radix(part, 16).map_err(|_| refuse())?;
+        let (separator, digits) = match text.as_bytes().get(2) {
+            Some(separator @ (b':' | b'-')) => (*separator, 2),
+            _ => (b'.', 4),
+        };
+        let groups = text.as_bytes().split(|byte| *byte == separator);
+        let mut nibbles = Vec::with_capacity(12);
+        for group in groups {
+            if group.len() != digits {
+                return Err(refuse());
+            }
+            let values = group.iter().map(|byte| char::from(*byte).to_digit(16));
+            nibbles.extend(values.collect::<Option<Vec<_>>>().ok_or_else(refuse)?);
         }
-        if parts.next().is_some() {
-            return Err(refuse());
-        }
-        Ok(Self(octets))
+        let octets: Vec<u8> = nibbles
+            .chunks_exact(2)
+            .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+            .collect();
+        octets.try_into().map(Self).map_err(|_| refuse())
     }
 }
 
@@ -105,3 +125,6 @@ impl<'de> Deserialize<'de> for MacAddr {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,13 +51,13 @@ impl FromStr for Id {
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let refuse = || ParseIdError(text.to_owned());
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 {
             return Err(refuse());
         }
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or_else(refuse);
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| refuse())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| refuse())?;
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
         }
         Ok(Self(bytes))
     }
@@ -131,3 +131,6 @@ typed_id!(
     /// Names a sandbox; a container's id is its sandbox's id.
     SandboxId
 );
+
+#[cfg(test)]
+mod tests;

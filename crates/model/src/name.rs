@@ -63,7 +63,9 @@ checked_name!(
 );
 checked_name!(
     /// An interface name as the kernel takes it: 1 to 15 bytes, no `/`, `:` or white space,
-    /// not `.` or `..` (`dev_valid_name` in `net/core/dev.c`).
+    /// not `.` or `..` (`dev_valid_name` in `net/core/dev.c`), no `%`, which makes it a template
+    /// (`dev_alloc_name`), not `all` or `default`, which are no interface's own in
+    /// `/proc/sys/net/*/conf` (`sysctl_dev_name_is_allowed`).
     IfName
 );
 
@@ -114,20 +116,19 @@ impl FromStr for IfName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad_char = |c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0';
-        if text.is_empty()
-            || text.len() > 15
-            || text == "."
-            || text == ".."
-            || text.contains(bad_char)
-        {
+        let bad_char = |c: char| "/:%\0".contains(c) || c.is_whitespace();
+        let reserved = [".", "..", "all", "default"].contains(&text);
+        if !(1..=15).contains(&text.len()) || reserved || text.contains(bad_char) {
             return Err(Error::invalid(
                 "interface-name-invalid",
                 format!(
-                    "invalid interface name {text:?}: use 1 to 15 bytes without '/', ':' or white space"
+                    "invalid interface name {text:?}: use 1 to 15 bytes without '/', ':', '%' or white space, other than '.', '..', 'all' and 'default'"
                 ),
             ));
         }
         Ok(Self(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

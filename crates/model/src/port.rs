@@ -95,14 +95,14 @@ impl FromStr for PortKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (port, protocol) = split_protocol(text)?;
+        let (port, protocol) = text.split_once('/').unwrap_or((text, ""));
         let range: PortRange = port.parse()?;
-        if range.first != range.last {
+        if range.len() != 1 {
             return Err(bad_port(text));
         }
         Ok(Self {
             port: range.first,
-            protocol,
+            protocol: parse_protocol(protocol)?,
         })
     }
 }
@@ -120,13 +120,26 @@ impl PortRange {
     /// How many ports it holds.
     #[must_use]
     pub const fn len(&self) -> u32 {
-        self.last as u32 - self.first as u32 + 1
+        (self.last as u32 + 1).saturating_sub(self.first as u32)
     }
 
     /// Never: a range holds at least one port.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         false
+    }
+
+    /// What of these host ports belongs to `port` of the container range `ports`: its
+    /// counterpart where both are ranges, the whole as a choice where `ports` is one port.
+    fn dealt(self, ports: Self, port: u16) -> Self {
+        if ports.len() == 1 {
+            return self;
+        }
+        let host = self.first + (port - ports.first);
+        Self {
+            first: host,
+            last: host,
+        }
     }
 }
 
@@ -135,7 +148,12 @@ impl FromStr for PortRange {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+        // Digits alone: the standard parser takes a sign as well.
+        let port = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+            port.filter(|_| digits)
+        };
         match (port(first), port(last)) {
             (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
             _ => Err(bad_port(text)),
@@ -168,61 +186,45 @@ impl PortRequest {
     ///
     /// A range of container ports gives one request a port; a host range of the same length
     /// is dealt out in order, and a host range for a single container port is a choice.
+    /// Host port 0 is any ephemeral one. As Docker's `nat.ParsePortSpec`, but a container port 0
+    /// and a host range that holds 0 are refused here, not by the daemon.
     ///
     /// # Errors
     /// `InvalidArgument` with Docker's sentence when the text is not of that form.
     pub fn parse(text: &str) -> Result<Vec<Self>, Error> {
-        let (rest, protocol) = split_protocol(text)?;
-        let (rest, container) = rest
-            .rsplit_once(':')
-            .map_or(("", rest), |(rest, port)| (rest, port));
+        let (rest, container) = text.rsplit_once(':').unwrap_or(("", text));
+        let (container, protocol) = container.split_once('/').unwrap_or((container, ""));
         if container.is_empty() {
             return Err(Error::invalid(
                 "port-missing",
                 format!("no port specified: {text}<empty>"),
             ));
         }
-        let (ip, host) = split_host(rest, text)?;
-        let container: PortRange = container.parse().map_err(|_| {
-            Error::invalid(
-                "port-invalid",
-                format!("invalid containerPort: {container}"),
-            )
-        })?;
-        let host: Option<PortRange> = match host {
-            "" | "0" => None,
-            host => Some(host.parse().map_err(|_| {
-                Error::invalid("port-invalid", format!("invalid hostPort: {host}"))
-            })?),
+        let protocol = parse_protocol(protocol)?;
+        let (ip, host) = split_host(rest)?;
+        let invalid = |side: &str, port: &str| {
+            let sentence =
+                format!("invalid {side}Port: {port}: use a number from 1 to 65535, or a range");
+            Error::invalid("port-invalid", sentence)
         };
-        if let Some(host) = host
-            && container.len() > 1
-            && host.len() != container.len()
-        {
-            return Err(Error::invalid(
-                "port-ranges-differ",
-                format!(
-                    "invalid ranges specified for container and host Ports: {container} and {host}"
-                ),
-            ));
+        let ports: PortRange = container
+            .parse()
+            .map_err(|_| invalid("container", container))?;
+        let hosts: Option<PortRange> = match host {
+            "" => None,
+            "0" if ports.len() == 1 => None,
+            "0" => return Err(ranges_differ(container, host)),
+            host => Some(host.parse().map_err(|_| invalid("host", host))?),
+        };
+        if ports.len() > 1 && hosts.is_some_and(|hosts| hosts.len() != ports.len()) {
+            return Err(ranges_differ(container, host));
         }
-        let deal = |port: u16| match host {
-            Some(host) if container.len() > 1 => {
-                let port = host.first + (port - container.first);
-                Some(PortRange {
-                    first: port,
-                    last: port,
-                })
-            }
-            host => host,
+        let request = |port: u16| Self {
+            container: PortKey { port, protocol },
+            host_ip: ip,
+            host: hosts.map(|hosts| hosts.dealt(ports, port)),
         };
-        Ok((container.first..=container.last)
-            .map(|port| Self {
-                container: PortKey { port, protocol },
-                host_ip: ip,
-                host: deal(port),
-            })
-            .collect())
+        Ok((ports.first..=ports.last).map(request).collect())
     }
 }
 
@@ -242,15 +244,22 @@ fn bad_port(text: &str) -> Error {
     )
 }
 
-fn split_protocol(text: &str) -> Result<(&str, Protocol), Error> {
-    match text.split_once('/') {
-        Some((port, protocol)) => Ok((port, protocol.parse()?)),
-        None => Ok((text, Protocol::Tcp)),
+fn ranges_differ(container: &str, host: &str) -> Error {
+    let sentence =
+        format!("invalid ranges specified for container and host Ports: {container} and {host}");
+    Error::invalid("port-ranges-differ", sentence)
+}
+
+/// An empty protocol (`80` or `80/`) is TCP.
+fn parse_protocol(text: &str) -> Result<Protocol, Error> {
+    match text {
+        "" => Ok(Protocol::Tcp),
+        text => text.parse(),
     }
 }
 
 /// Splits `[IP:]HOST`; an IPv6 address stands in brackets or is told by its colons.
-fn split_host<'a>(rest: &'a str, whole: &str) -> Result<(Option<IpAddr>, &'a str), Error> {
+fn split_host(rest: &str) -> Result<(Option<IpAddr>, &str), Error> {
     let Some((ip, host)) = rest.rsplit_once(':') else {
         return Ok((None, rest));
     };
@@ -261,11 +270,14 @@ fn split_host<'a>(rest: &'a str, whole: &str) -> Result<(Option<IpAddr>, &'a str
     if bare.is_empty() {
         return Ok((None, host));
     }
-    let addr = bare.parse().map_err(|_| {
+    let addr: IpAddr = bare.parse().map_err(|_| {
         Error::invalid(
             "port-host-ip-invalid",
-            format!("invalid IP address: {bare} in {whole}"),
+            format!("invalid IP address: {bare}: publish on an address of this host, not a name"),
         )
     })?;
-    Ok((Some(addr), host))
+    Ok((Some(addr.to_canonical()), host))
 }
+
+#[cfg(test)]
+mod tests;

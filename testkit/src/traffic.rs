@@ -1,0 +1,253 @@
+//! Traffic between namespaces: who answers, whom it sees, and whether it goes on.
+//!
+//! Owns small servers that greet with their name and with the address that they see,
+//! so that a test can tell which container a published port reached and whether the
+//! packets were masqueraded.
+
+use crate::Host;
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// What does not answer within this is taken for unreachable.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a server looks whether it should end.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Which server answered, and from which address it saw the question come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The server's name.
+    pub name: String,
+    /// The source address that the server saw.
+    pub seen: SocketAddr,
+}
+
+impl Answer {
+    fn parse(line: &str) -> io::Result<Self> {
+        let parsed = line.trim().split_once(' ').and_then(|(name, seen)| {
+            Some(Self {
+                name: name.to_owned(),
+                seen: seen.parse().ok()?,
+            })
+        });
+        parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.to_owned()))
+    }
+
+    fn line(name: &str, seen: SocketAddr) -> String {
+        format!("{name} {seen}\n")
+    }
+}
+
+/// A server in a namespace; its socket is closed when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// A TCP server that greets each connection and then echoes its lines.
+    ///
+    /// `address` may leave the port to the kernel (`0.0.0.0:0`).
+    #[track_caller]
+    #[must_use]
+    pub fn tcp(host: &Host, name: &str, address: &str) -> Self {
+        let listener = host
+            .enter(|| TcpListener::bind(address))
+            .unwrap_or_else(|error| panic!("{name}: cannot listen on {address}: {error}"));
+        listener
+            .set_nonblocking(true)
+            .expect("a fresh socket takes the flag");
+        let address = listener.local_addr().expect("a bound socket has one");
+        let name = name.to_owned();
+        Self::spawn(address, move |stop| serve_tcp(&listener, &name, stop))
+    }
+
+    /// A UDP server that answers each datagram with its greeting.
+    #[track_caller]
+    #[must_use]
+    pub fn udp(host: &Host, name: &str, address: &str) -> Self {
+        let socket = host
+            .enter(|| UdpSocket::bind(address))
+            .unwrap_or_else(|error| panic!("{name}: cannot bind {address}: {error}"));
+        socket
+            .set_read_timeout(Some(TICK))
+            .expect("the time is not zero");
+        let address = socket.local_addr().expect("a bound socket has one");
+        let name = name.to_owned();
+        Self::spawn(address, move |stop| serve_udp(&socket, &name, stop))
+    }
+
+    fn spawn(address: SocketAddr, serve: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stop);
+        Self {
+            address,
+            stop,
+            thread: Some(thread::spawn(move || serve(&flag))),
+        }
+    }
+
+    /// The address that it is bound to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port that it is bound to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was printed already; the test's own assertions judge.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve_tcp(listener: &TcpListener, name: &str, stop: &AtomicBool) {
+    thread::scope(|scope| {
+        while !stop.load(Ordering::Relaxed) {
+            wait_readable(listener);
+            if let Ok((stream, peer)) = listener.accept() {
+                // A client that leaves ends its own conversation, and nothing else.
+                scope.spawn(move || drop(converse(stream, name, peer, stop)));
+            }
+        }
+    });
+}
+
+/// Waits a tick for something to accept.
+fn wait_readable(listener: &TcpListener) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let tick = Timespec {
+        tv_sec: 0,
+        tv_nsec: TICK.subsec_nanos().into(),
+    };
+    // Interrupted or over: the caller asks again either way.
+    let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&tick));
+}
+
+fn converse(
+    mut stream: TcpStream,
+    name: &str,
+    peer: SocketAddr,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(TICK))?;
+    stream.write_all(Answer::line(name, peer).as_bytes())?;
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut line = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        match lines.read_until(b'\n', &mut line) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {
+                stream.write_all(&line)?;
+                line.clear();
+            }
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn serve_udp(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
+    let mut datagram = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((_, peer)) = socket.recv_from(&mut datagram) {
+            // An answer that cannot be sent is for the asking side to miss.
+            let _ = socket.send_to(Answer::line(name, peer).as_bytes(), peer);
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// A TCP connection that a test keeps, to see that nothing interrupts it.
+#[derive(Debug)]
+pub struct Conversation {
+    stream: BufReader<TcpStream>,
+    /// Who answered.
+    pub answer: Answer,
+}
+
+impl Conversation {
+    /// Connects from a host and reads the greeting.
+    pub fn open(host: &Host, to: &str) -> io::Result<Self> {
+        let to = parse_address(to)?;
+        let stream = host.enter(|| TcpStream::connect_timeout(&to, PATIENCE))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = BufReader::new(stream);
+        let mut greeting = String::new();
+        stream.read_line(&mut greeting)?;
+        let answer = Answer::parse(&greeting)?;
+        Ok(Self { stream, answer })
+    }
+
+    /// Says a line and waits for its echo.
+    pub fn say(&mut self, line: &str) -> io::Result<()> {
+        let mut echo = String::new();
+        writeln!(self.stream.get_mut(), "{line}")?;
+        self.stream.read_line(&mut echo)?;
+        if echo.trim_end() == line {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, echo))
+        }
+    }
+}
+
+/// Asks a TCP server who it is: connects, reads the greeting, leaves.
+pub fn tcp(host: &Host, to: &str) -> io::Result<Answer> {
+    Conversation::open(host, to).map(|conversation| conversation.answer)
+}
+
+/// Asks a UDP server who it is.
+pub fn udp(host: &Host, to: &str) -> io::Result<Answer> {
+    let to = parse_address(to)?;
+    let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = host.enter(|| UdpSocket::bind(any))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    // Connected, so that a refusal by ICMP is seen as one.
+    socket.connect(to)?;
+    socket.send(b"who")?;
+    let mut datagram = [0; 2048];
+    let length = socket.recv(&mut datagram)?;
+    Answer::parse(&String::from_utf8_lossy(&datagram[..length]))
+}
+
+/// Whether one echo request is answered within a second, IPv4 or IPv6.
+#[must_use]
+#[track_caller]
+pub fn ping(host: &Host, to: &str) -> bool {
+    host.run(["busybox", "ping", "-c", "1", "-W", "1", to])
+        .success()
+}
+
+fn parse_address(text: &str) -> io::Result<SocketAddr> {
+    text.parse()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{text}: {error}")))
+}

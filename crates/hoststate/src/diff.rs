@@ -25,3 +25,6 @@ pub fn diff(observed: &BTreeMap<Key, Object>, desired: &BTreeMap<Key, Object>) -
         });
     Plan::ordered(stale.chain(wanted))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,3 +18,6 @@ pub use object::{
 };
 pub use plan::{Plan, Step};
 pub use state::{Change, Conflict, HostState};
+
+#[cfg(test)]
+mod sample;

@@ -203,13 +203,11 @@ pub enum Object {
 }
 
 /// What names an object; two objects with one key cannot exist at once.
-///
-/// The order of the variants is the order in which things are made; they are removed in reverse.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// A pinned namespace.
     Namespace(SandboxId),
-    /// The table of a namespace: policy stands before anything it protects.
+    /// The table of a namespace.
     Table(Netns),
     /// An element that is policy of a network.
     Policy(SetName, Vec<Datum>),
@@ -223,7 +221,7 @@ pub enum Key {
     Route(Netns, IpNet, u32, Option<IfName>),
     /// A neighbour.
     Neighbor(Netns, IfName, IpAddr),
-    /// An element that is a published port: opened last, closed first.
+    /// An element that is a published port.
     Port(SetName, Vec<Datum>),
 }
 
@@ -251,6 +249,33 @@ impl Object {
                 Key::Neighbor(neighbor.netns, neighbor.link.clone(), neighbor.addr)
             }
         }
+    }
+
+    /// When it is made, compared with others; things are removed in reverse.
+    ///
+    /// Policy stands before what it protects, a bridge before its ports, the route to a next hop
+    /// before the routes through it, and a published port opens last.
+    #[must_use]
+    pub fn stage(&self) -> u8 {
+        match self {
+            Self::Namespace(_) => 0,
+            Self::Table(_) => 1,
+            Self::Element(element) if !element.set.is_port() => 2,
+            Self::Link(link) if link.port.is_none() => 3,
+            Self::Link(_) => 4,
+            Self::Sysctl(_) => 5,
+            Self::Address(_) => 6,
+            Self::Route(route) if route.via.is_none() => 7,
+            Self::Route(_) => 8,
+            Self::Neighbor(_) => 9,
+            Self::Element(_) => 10,
+        }
+    }
+
+    /// Whether this and `other`, wanted by two owners under one key, are the same wish.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.matches(other) && other.matches(self)
     }
 
     /// Whether `other`, seen in the kernel under the same key, is what this object asks for.

@@ -1,6 +1,7 @@
 //! Ordered steps, and their undoing.
 
 use crate::{Key, Object};
+use std::cmp::Reverse;
 
 /// One change to one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +23,15 @@ impl Step {
     /// The key of the object that it changes.
     #[must_use]
     pub fn key(&self) -> Key {
+        self.object().key()
+    }
+
+    /// The object as it is meant to be after this step; the one that goes, for a deletion.
+    #[must_use]
+    pub const fn object(&self) -> &Object {
         match self {
-            Self::Create(object) | Self::Delete(object) => object.key(),
-            Self::Replace { new, .. } => new.key(),
+            Self::Create(object) | Self::Delete(object) => object,
+            Self::Replace { new, .. } => new,
         }
     }
 
@@ -51,14 +58,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Puts steps into order: deletions first, in reverse key order, then the rest by key.
+    /// Puts steps into order: deletions first, by falling [stage](Object::stage), then the rest by
+    /// rising stage; within a stage by key.
     #[must_use]
     pub fn ordered(steps: impl IntoIterator<Item = Step>) -> Self {
         let (mut deletions, mut others): (Vec<_>, Vec<_>) = steps
             .into_iter()
             .partition(|step| matches!(step, Step::Delete(_)));
-        deletions.sort_by_cached_key(|step| std::cmp::Reverse(step.key()));
-        others.sort_by_cached_key(Step::key);
+        let place = |step: &Step| (step.object().stage(), step.key());
+        deletions.sort_by_cached_key(|step| Reverse(place(step)));
+        others.sort_by_cached_key(place);
         deletions.append(&mut others);
         Self { steps: deletions }
     }
@@ -78,3 +87,6 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

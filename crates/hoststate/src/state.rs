@@ -37,13 +37,18 @@ pub struct HostState {
 impl HostState {
     /// Records that each given owner now wants the given fragment instead of its former one.
     ///
+    /// An object that matches what stands under its key is recorded as it stands, so that what
+    /// cannot be seen, such as the former value of a kernel parameter, is kept from its first
+    /// owner to its last. Of two fragments for one owner the later one counts.
+    ///
     /// # Errors
     /// [`Conflict`] when another owner holds a key with other attributes; nothing is recorded.
     pub fn change(&mut self, wants: Vec<(Owner, Fragment)>) -> Result<Change, Conflict> {
+        let wants: BTreeMap<Owner, Fragment> = wants.into_iter().collect();
         self.check(&wants)?;
         let mut touched: BTreeMap<Key, Option<Object>> = BTreeMap::new();
         let mut before = Vec::with_capacity(wants.len());
-        for (owner, _) in &wants {
+        for owner in wants.keys() {
             let former = self.owners.remove(owner).unwrap_or_default();
             for (key, object) in former.iter() {
                 touched
@@ -54,13 +59,12 @@ impl HostState {
             before.push((*owner, former));
         }
         for (owner, fragment) in wants {
-            for (key, object) in fragment.iter() {
-                let stood = self.entries.get(key).map(|entry| entry.object.clone());
-                touched.entry(key.clone()).or_insert(stood);
-                self.join(key, object, owner);
-            }
-            if !fragment.is_empty() {
-                self.owners.insert(owner, fragment);
+            let objects = Vec::from(fragment).into_iter();
+            let settled: Fragment = objects
+                .map(|object| self.join(object, owner, &mut touched))
+                .collect();
+            if !settled.is_empty() {
+                self.owners.insert(owner, settled);
             }
         }
         Ok(Change {
@@ -92,21 +96,18 @@ impl HostState {
             .collect()
     }
 
-    fn check(&self, wants: &[(Owner, Fragment)]) -> Result<(), Conflict> {
-        let changing: BTreeSet<Owner> = wants.iter().map(|(owner, _)| *owner).collect();
+    fn check(&self, wants: &BTreeMap<Owner, Fragment>) -> Result<(), Conflict> {
         let mut new: HashMap<&Key, (&Object, Owner)> = HashMap::new();
         for (owner, fragment) in wants {
             for (key, object) in fragment.iter() {
                 let other = self.entries.get(key).and_then(|entry| {
-                    let holder = entry
-                        .owners
-                        .iter()
-                        .find(|holder| !changing.contains(holder))?;
+                    let mut holders = entry.owners.iter();
+                    let holder = holders.find(|holder| !wants.contains_key(holder))?;
                     Some((&entry.object, *holder))
                 });
                 let earlier = new.insert(key, (object, *owner));
                 for (theirs, holder) in other.into_iter().chain(earlier) {
-                    if theirs != object {
+                    if !object.agrees(theirs) {
                         return Err(Conflict {
                             key: key.clone(),
                             holder,
@@ -127,13 +128,27 @@ impl HostState {
         }
     }
 
-    fn join(&mut self, key: &Key, object: &Object, owner: Owner) {
-        let entry = self.entries.entry(key.clone());
-        let entry = entry.or_insert_with(|| Entry {
-            object: object.clone(),
-            owners: BTreeSet::new(),
+    /// Adds an owner to an object, and tells as what the object is recorded.
+    fn join(
+        &mut self,
+        object: Object,
+        owner: Owner,
+        touched: &mut BTreeMap<Key, Option<Object>>,
+    ) -> Object {
+        let key = object.key();
+        let entry = self.entries.get(&key);
+        let stood = touched
+            .entry(key.clone())
+            .or_insert_with(|| entry.map(|entry| entry.object.clone()));
+        let entry = self.entries.entry(key).or_insert_with(|| {
+            let stands = stood.as_ref().filter(|stood| object.matches(stood));
+            Entry {
+                object: stands.cloned().unwrap_or(object),
+                owners: BTreeSet::new(),
+            }
         });
         entry.owners.insert(owner);
+        entry.object.clone()
     }
 
     fn steps(&self, touched: BTreeMap<Key, Option<Object>>) -> Plan {
@@ -149,3 +164,6 @@ impl HostState {
         Plan::ordered(touched.into_iter().filter_map(step))
     }
 }
+
+#[cfg(test)]
+mod tests;

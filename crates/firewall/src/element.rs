@@ -1,18 +1,23 @@
 //! Elements of the named sets and maps of `inet vethwork`.
 
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, Ipv6Addr};
-use vw_model::{IfName, Protocol};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+use vw_model::{Family, IfName, Protocol};
 
 /// A named set or map of the host's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SetName {
-    /// `ifname : verdict`: what may leave through this bridge, by the kind of its network.
+    /// `ifname . nf_proto : verdict`: what may leave through this bridge, by its network's kind.
     ForwardTo,
-    /// `ifname : verdict`: where what came in by this bridge may go.
+    /// `ifname : verdict`: where what came in by this bridge may go; absent where anywhere.
     ForwardFrom,
     /// `ifname . ifname`: both sides are the same bridge of ours.
     SameBridge,
+    /// `ifname . ifname`: both sides are the same bridge, and its neighbours may talk.
+    Neighbors,
     /// `ifname`: IPv4 from this bridge to elsewhere is masqueraded.
     Masquerade4,
     /// `ifname`: the same for IPv6.
@@ -21,7 +26,7 @@ pub enum SetName {
     Snat4,
     /// `ifname : ipv6_addr`: the same for IPv6.
     Snat6,
-    /// `ifname`: every bridge of ours: guards and what comes from localhost.
+    /// `ifname`: every bridge of ours.
     Bridges,
     /// `ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service`: ports on one address.
     Ports4,
@@ -42,14 +47,31 @@ pub enum SetName {
 pub enum Chain {
     /// To a network behind translation: replies, neighbours and published ports alone.
     ToNat,
-    /// To a network that others may route to: published ports alone without translation.
+    /// To a network that others may route to: also open ports, and ICMP.
     ToRouted,
-    /// To a network that anyone may route to, every port (`nat-unprotected`).
+    /// To a network that anyone but our other networks may route to (`nat-unprotected`).
     ToOpen,
     /// To or from an internal network: neighbours alone.
     Internal,
-    /// From a network that may go out.
-    FromExternal,
+}
+
+/// The type of one field of a key or a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DataType {
+    /// An interface's name.
+    IfName,
+    /// IPv4 or IPv6.
+    NfProto,
+    /// An IPv4 address.
+    Ipv4Addr,
+    /// An IPv6 address.
+    Ipv6Addr,
+    /// A transport protocol.
+    InetProto,
+    /// A transport port.
+    InetService,
+    /// What happens to the packet.
+    Verdict,
 }
 
 /// One field of a key or a value.
@@ -57,6 +79,8 @@ pub enum Chain {
 pub enum Datum {
     /// An interface.
     Interface(IfName),
+    /// An address family.
+    Family(Family),
     /// An IPv4 address.
     V4(Ipv4Addr),
     /// An IPv6 address.
@@ -65,8 +89,8 @@ pub enum Datum {
     Protocol(Protocol),
     /// A transport port.
     Port(u16),
-    /// `goto` that chain.
-    Goto(Chain),
+    /// `jump` to that chain, which drops or returns.
+    Jump(Chain),
 }
 
 /// One element; its key is what names it, and a second value under one key is a conflict.
@@ -81,6 +105,25 @@ pub struct Element {
 }
 
 impl SetName {
+    /// All of them, in the order in which they are made.
+    pub const ALL: [Self; 15] = [
+        Self::ForwardTo,
+        Self::ForwardFrom,
+        Self::SameBridge,
+        Self::Neighbors,
+        Self::Masquerade4,
+        Self::Masquerade6,
+        Self::Snat4,
+        Self::Snat6,
+        Self::Bridges,
+        Self::Ports4,
+        Self::PortsAny4,
+        Self::Ports6,
+        Self::PortsAny6,
+        Self::Open4,
+        Self::Open6,
+    ];
+
     /// Whether its elements are published ports, not a network's policy.
     #[must_use]
     pub const fn is_port(self) -> bool {
@@ -93,5 +136,156 @@ impl SetName {
                 | Self::Open4
                 | Self::Open6
         )
+    }
+
+    /// Its name in the kernel.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ForwardTo => "forward_to",
+            Self::ForwardFrom => "forward_from",
+            Self::SameBridge => "same_bridge",
+            Self::Neighbors => "neighbors",
+            Self::Masquerade4 => "masquerade4",
+            Self::Masquerade6 => "masquerade6",
+            Self::Snat4 => "snat4",
+            Self::Snat6 => "snat6",
+            Self::Bridges => "bridges",
+            Self::Ports4 => "ports4",
+            Self::PortsAny4 => "ports_any4",
+            Self::Ports6 => "ports6",
+            Self::PortsAny6 => "ports_any6",
+            Self::Open4 => "open4",
+            Self::Open6 => "open6",
+        }
+    }
+
+    /// The set of that name in the kernel.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|set| set.name() == name)
+    }
+
+    /// The types of its key's fields.
+    #[must_use]
+    pub const fn key(self) -> &'static [DataType] {
+        use DataType::{IfName, InetProto, InetService, Ipv4Addr, Ipv6Addr, NfProto};
+        match self {
+            Self::ForwardTo => &[IfName, NfProto],
+            Self::SameBridge | Self::Neighbors => &[IfName, IfName],
+            Self::ForwardFrom
+            | Self::Masquerade4
+            | Self::Masquerade6
+            | Self::Snat4
+            | Self::Snat6
+            | Self::Bridges => &[IfName],
+            Self::Ports4 | Self::Open4 => &[Ipv4Addr, InetProto, InetService],
+            Self::Ports6 | Self::Open6 => &[Ipv6Addr, InetProto, InetService],
+            Self::PortsAny4 | Self::PortsAny6 => &[InetProto, InetService],
+        }
+    }
+
+    /// The types of its value's fields; none for a set.
+    #[must_use]
+    pub const fn value(self) -> &'static [DataType] {
+        use DataType::{InetService, Ipv4Addr, Ipv6Addr, Verdict};
+        match self {
+            Self::ForwardTo | Self::ForwardFrom => &[Verdict],
+            Self::Snat4 => &[Ipv4Addr],
+            Self::Snat6 => &[Ipv6Addr],
+            Self::Ports4 | Self::PortsAny4 => &[Ipv4Addr, InetService],
+            Self::Ports6 | Self::PortsAny6 => &[Ipv6Addr, InetService],
+            Self::SameBridge
+            | Self::Neighbors
+            | Self::Masquerade4
+            | Self::Masquerade6
+            | Self::Bridges
+            | Self::Open4
+            | Self::Open6 => &[],
+        }
+    }
+}
+
+impl Chain {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::ToNat, Self::ToRouted, Self::ToOpen, Self::Internal];
+
+    /// Its name in the kernel.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ToNat => "to_nat",
+            Self::ToRouted => "to_routed",
+            Self::ToOpen => "to_open",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The chain of that name in the kernel.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|chain| chain.name() == name)
+    }
+}
+
+impl DataType {
+    /// Its name in nftables' language.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IfName => "ifname",
+            Self::NfProto => "nf_proto",
+            Self::Ipv4Addr => "ipv4_addr",
+            Self::Ipv6Addr => "ipv6_addr",
+            Self::InetProto => "inet_proto",
+            Self::InetService => "inet_service",
+            Self::Verdict => "verdict",
+        }
+    }
+}
+
+impl Datum {
+    /// Its type.
+    #[must_use]
+    pub const fn data_type(&self) -> DataType {
+        match self {
+            Self::Interface(_) => DataType::IfName,
+            Self::Family(_) => DataType::NfProto,
+            Self::V4(_) => DataType::Ipv4Addr,
+            Self::V6(_) => DataType::Ipv6Addr,
+            Self::Protocol(_) => DataType::InetProto,
+            Self::Port(_) => DataType::InetService,
+            Self::Jump(_) => DataType::Verdict,
+        }
+    }
+}
+
+impl fmt::Display for Datum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(name) => write!(f, "\"{name}\""),
+            Self::Family(Family::V4) => f.write_str("ipv4"),
+            Self::Family(Family::V6) => f.write_str("ipv6"),
+            Self::V4(addr) => addr.fmt(f),
+            Self::V6(addr) => addr.fmt(f),
+            Self::Protocol(protocol) => protocol.fmt(f),
+            Self::Port(port) => port.fmt(f),
+            Self::Jump(chain) => write!(f, "jump {}", chain.name()),
+        }
+    }
+}
+
+/// As it stands between the braces of nftables' language, after the name of its set.
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = |data: &[Datum]| {
+            let data: Vec<String> = data.iter().map(Datum::to_string).collect();
+            data.join(" . ")
+        };
+        write!(f, "{} {{ {}", self.set.name(), fields(&self.key))?;
+        if !self.value.is_empty() {
+            write!(f, " : {}", fields(&self.value))?;
+        }
+        f.write_str(" }")
     }
 }

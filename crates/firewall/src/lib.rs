@@ -5,8 +5,16 @@
 //! network or a port is a handful of elements and costs the same as the ten-thousandth.
 //! It must not talk to the kernel: nftables' text is made for documentation only.
 
+mod dns;
 mod element;
-
-pub use element::{Chain, Datum, Element, SetName};
-pub use table::HostTable;
+pub mod foreign;
+mod policy;
+mod render;
+pub mod spec;
 mod table;
+
+pub use dns::{RESOLVER, SANDBOX_TABLE, sandbox_dns};
+pub use element::{Chain, DataType, Datum, Element, SetName};
+pub use policy::{FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, network, port};
+pub use spec::TableSpec;
+pub use table::{HostTable, USER_CHAIN};

@@ -1,6 +1,43 @@
-//! The skeleton of `inet vethwork`.
+//! The skeleton of `inet vethwork`: a fixed number of rules, whatever the number of networks.
+//!
+//! A packet that two bridges of ours see must satisfy the sending and the receiving network:
+//! each asks its own chain, which drops or returns. What neither knows passes untouched.
+//! The `inet` family rather than two tables: one transaction and one place to look.
 
+use crate::spec::{
+    Base, ChainKind, ChainSpec, Contents, Field, Hook, Match, Rule, Statement, TableSpec,
+};
+use crate::{Chain, SetName};
+use Statement::{Accept, Dnat, Drop, Goto, Jump, Mark, Masquerade, Return, Snat, Verdict};
 use serde::{Deserialize, Serialize};
+use vw_model::{
+    Family::{self, V4, V6},
+    IpNet, Ipv4Net, Ipv6Net,
+};
+
+/// The chain that belongs to the administrator.
+pub const USER_CHAIN: &str = "user";
+
+/// `raw`: before connection tracking and every translation.
+const RAW: i32 = -300;
+/// `dstnat`, where everybody translates destinations.
+const DSTNAT: i32 = -100;
+/// Just before `filter` (0), where other firewalls decide: they can match our mark; yet after
+/// `mangle` (-150), where a rule may overwrite the whole mark.
+pub(crate) const FORWARD: i32 = -1;
+/// `srcnat`, where everybody translates sources.
+const SRCNAT: i32 = 100;
+
+// What sets are asked for.
+const SOCKET4: &[Field] = &[Field::Daddr(V4), Field::L4Proto, Field::Dport];
+const SOCKET6: &[Field] = &[Field::Daddr(V6), Field::L4Proto, Field::Dport];
+const PORT: &[Field] = &[Field::L4Proto, Field::Dport];
+const IIF: &[Field] = &[Field::IifName];
+const OIF: &[Field] = &[Field::OifName];
+const BOTH: &[Field] = &[Field::IifName, Field::OifName];
+
+/// Beginnings of the names of bridges that other engines make and filter by themselves.
+const FOREIGN_BRIDGES: [&str; 5] = ["docker", "br-", "podman", "cni", "virbr"];
 
 /// What the host's table depends on; two daemons with equal settings make equal tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -8,4 +45,222 @@ pub struct HostTable {
     /// Bits set in the packet mark of what our forward chain lets pass, for other firewalls'
     /// rules to match; 0 sets none.
     pub accept_mark: u32,
+}
+
+impl HostTable {
+    /// Its name in the kernel, in the family `inet`.
+    pub const NAME: &str = "vethwork";
+
+    /// The whole table, without elements.
+    #[must_use]
+    pub fn rules(&self) -> TableSpec {
+        let mut chains = vec![
+            ChainSpec {
+                name: USER_CHAIN,
+                contents: Contents::Administrator,
+            },
+            guard(),
+            publish(),
+            translate("prerouting", Hook::Prerouting),
+            translate("output", Hook::Output),
+            to_nat(),
+            to_routed(),
+            to_open(),
+            internal(),
+        ];
+        if self.accept_mark != 0 {
+            chains.push(mark_leaving(self.accept_mark));
+        }
+        chains.push(forward(self.accept_mark));
+        chains.push(postrouting());
+        TableSpec {
+            name: Self::NAME,
+            sets: SetName::ALL.to_vec(),
+            chains,
+        }
+    }
+}
+
+fn base(kind: ChainKind, hook: Hook, priority: i32) -> Option<Base> {
+    Some(Base {
+        kind,
+        hook,
+        priority,
+    })
+}
+
+fn rule(why: &'static str, when: impl Into<Vec<Match>>, then: Statement) -> Rule {
+    Rule {
+        why,
+        when: when.into(),
+        then,
+    }
+}
+
+fn net4(a: u8, b: u8, c: u8, d: u8, length: u8) -> IpNet {
+    Ipv4Net::new_assert([a, b, c, d].into(), length).into()
+}
+
+fn net6(first: u16, last: u16, length: u8) -> IpNet {
+    Ipv6Net::new_assert([first, 0, 0, 0, 0, 0, 0, last].into(), length).into()
+}
+
+/// With `route_localnet` (needed for replies to localhost) the kernel no longer drops these as
+/// martians: without this chain, neighbours reached what listens on 127.0.0.1.
+fn guard() -> ChainSpec {
+    let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), net6(0, 1, 128));
+    let why = "localhost never comes by a wire";
+    ChainSpec::ours(
+        "guard",
+        base(ChainKind::Filter, Hook::Prerouting, RAW),
+        vec![
+            rule("", [Match::Loopback], Accept),
+            rule(why, [Match::Destination(loopback4)], Drop),
+            rule(why, [Match::Source(loopback4)], Drop),
+            rule(why, [Match::Destination(loopback6)], Drop),
+            rule(why, [Match::Source(loopback6)], Drop),
+        ],
+    )
+}
+
+fn publish() -> ChainSpec {
+    let one = |family, fields, set| {
+        let why = "published on this address";
+        rule(why, [], Dnat(family, fields, set))
+    };
+    let any = |family, set| {
+        let why = "published on every address";
+        rule(why, [Match::Family(family)], Dnat(family, PORT, set))
+    };
+    ChainSpec::ours(
+        "publish",
+        None,
+        vec![
+            one(V4, SOCKET4, SetName::Ports4),
+            any(V4, SetName::PortsAny4),
+            one(V6, SOCKET6, SetName::Ports6),
+            any(V6, SetName::PortsAny6),
+        ],
+    )
+}
+
+fn translate(name: &'static str, hook: Hook) -> ChainSpec {
+    let rule = rule("published ports", [Match::ToLocal], Jump("publish"));
+    ChainSpec::ours(name, base(ChainKind::Nat, hook, DSTNAT), vec![rule])
+}
+
+/// What every network lets in, but an internal one.
+fn always() -> Vec<Rule> {
+    vec![
+        rule("replies", [Match::Established], Return),
+        rule("published ports", [Match::Translated], Return),
+        neighbors(),
+    ]
+}
+
+fn neighbors() -> Rule {
+    let when = [Match::In(BOTH, SetName::Neighbors)];
+    rule("neighbours", when, Return)
+}
+
+fn to_nat() -> ChainSpec {
+    let mut rules = always();
+    rules.push(rule("anything else, also routed directly", [], Drop));
+    ChainSpec::ours(Chain::ToNat.name(), None, rules)
+}
+
+fn to_routed() -> ChainSpec {
+    let open = |fields, set| rule("open ports", [Match::In(fields, set)], Return);
+    let icmp = |family: Family| {
+        let when = [Match::Family(family), Match::Icmp(family)];
+        rule("ping, path MTU", when, Return)
+    };
+    let mut rules = always();
+    rules.extend([
+        open(SOCKET4, SetName::Open4),
+        open(SOCKET6, SetName::Open6),
+        icmp(V4),
+        icmp(V6),
+        rule("anything else", [], Drop),
+    ]);
+    ChainSpec::ours(Chain::ToRouted.name(), None, rules)
+}
+
+fn to_open() -> ChainSpec {
+    let mut rules = always();
+    let when = [Match::In(IIF, SetName::Bridges)];
+    rules.push(rule("our other networks", when, Drop));
+    ChainSpec::ours(Chain::ToOpen.name(), None, rules)
+}
+
+fn internal() -> ChainSpec {
+    let rules = vec![neighbors(), rule("nobody else", [], Drop)];
+    ChainSpec::ours(Chain::Internal.name(), None, rules)
+}
+
+fn forward(mark: u32) -> ChainSpec {
+    const TO: &[Field] = &[Field::OifName, Field::NfProto];
+    let mut rules = vec![
+        rule("the administrator's word first", [], Jump(USER_CHAIN)),
+        rule("receiving network", [], Verdict(TO, SetName::ForwardTo)),
+        rule("sending network", [], Verdict(IIF, SetName::ForwardFrom)),
+    ];
+    if mark != 0 {
+        let (to, from) = (SetName::Bridges, SetName::Bridges);
+        rules.push(rule("let pass", [Match::In(OIF, to)], Mark(mark)));
+        let leaving = [Match::In(IIF, from)];
+        rules.push(rule("", leaving, Goto("mark_leaving")));
+    }
+    let place = base(ChainKind::Filter, Hook::Forward, FORWARD);
+    ChainSpec::ours("forward", place, rules)
+}
+
+fn mark_leaving(mark: u32) -> ChainSpec {
+    let foreign = FOREIGN_BRIDGES.map(|prefix| {
+        let when = [Match::OifPrefix(prefix)];
+        rule("another engine decides", when, Return)
+    });
+    let mut rules = Vec::from(foreign);
+    rules.push(rule("let pass", [], Mark(mark)));
+    ChainSpec::ours("mark_leaving", None, rules)
+}
+
+/// The incoming interface is known after routing since Linux 5.7; it is empty for what this host
+/// sends, which therefore keeps its source address.
+fn postrouting() -> ChainSpec {
+    let same = || Match::In(BOTH, SetName::SameBridge);
+    let ours = || Match::In(OIF, SetName::Bridges);
+    let local = "from localhost";
+    let group = "to a group";
+    let leaving = |family, set| {
+        let when = [Match::Family(family), Match::In(IIF, set)];
+        rule("leaves its network", when, Masquerade)
+    };
+    let source = |family, set| {
+        let when = [Match::Family(family)];
+        rule("leaves its network", when, Snat(family, IIF, set))
+    };
+    let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), net6(0, 1, 128));
+    let (groups4, groups6) = (net4(224, 0, 0, 0, 4), net6(0xff00, 0, 8));
+    ChainSpec::ours(
+        "postrouting",
+        base(ChainKind::Nat, Hook::Postrouting, SRCNAT),
+        vec![
+            rule(
+                "a neighbour by its published port",
+                [same(), Match::Translated],
+                Masquerade,
+            ),
+            rule("neighbours", [same()], Return),
+            rule(local, [ours(), Match::Source(loopback4)], Masquerade),
+            rule(local, [ours(), Match::Source(loopback6)], Masquerade),
+            rule(group, [Match::Destination(groups4)], Return),
+            rule(group, [Match::Destination(groups6)], Return),
+            rule(group, [Match::Family(V4), Match::ToBroadcast], Return),
+            source(V4, SetName::Snat4),
+            source(V6, SetName::Snat6),
+            leaving(V4, SetName::Masquerade4),
+            leaving(V6, SetName::Masquerade6),
+        ],
+    )
 }

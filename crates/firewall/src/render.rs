@@ -1,0 +1,180 @@
+//! Tables as nftables' text, for documentation and tests; never fed to the kernel by us.
+
+use crate::spec::{
+    Base, ChainKind, ChainSpec, Contents, Field, Hook, Match, Rule, Statement, TableSpec,
+};
+use crate::{DataType, SetName};
+use std::fmt::{self, Display};
+use vw_model::{Family, IpNet, Protocol};
+
+/// As `nft list table` shows it, with comments where rules have them.
+impl Display for TableSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table inet {} {{", self.name)?;
+        let mut gap = "";
+        for set in &self.sets {
+            write!(f, "{gap}{}", Definition(*set))?;
+            gap = "\n";
+        }
+        for chain in &self.chains {
+            write!(f, "{gap}{chain}")?;
+            gap = "\n";
+        }
+        writeln!(f, "}}")
+    }
+}
+
+struct Definition(SetName);
+
+impl Display for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let types = |types: &[DataType]| {
+            let types: Vec<&str> = types.iter().map(|ty| ty.name()).collect();
+            types.join(" . ")
+        };
+        let (key, value) = (types(self.0.key()), types(self.0.value()));
+        let (kind, value) = match value.as_str() {
+            "" => ("set", String::new()),
+            _ => ("map", format!(" : {value}")),
+        };
+        let name = self.0.name();
+        writeln!(f, "\t{kind} {name} {{\n\t\ttype {key}{value}\n\t}}")
+    }
+}
+
+impl Display for ChainSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\tchain {} {{", self.name)?;
+        if let Contents::Ours { base, rules } = &self.contents {
+            if let Some(base) = base {
+                writeln!(f, "\t\t{base}")?;
+            }
+            for rule in rules {
+                writeln!(f, "\t\t{rule}")?;
+            }
+        }
+        writeln!(f, "\t}}")
+    }
+}
+
+impl Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ChainKind::Filter => "filter",
+            ChainKind::Nat => "nat",
+        };
+        let hook = match self.hook {
+            Hook::Prerouting => "prerouting",
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+            Hook::Postrouting => "postrouting",
+        };
+        write!(f, "type {kind} hook {hook} priority ")?;
+        match self.priority {
+            -300 => f.write_str("raw")?,
+            -100 if self.hook == Hook::Prerouting => f.write_str("dstnat")?,
+            -1 => f.write_str("filter - 1")?,
+            100 => f.write_str("srcnat")?,
+            other => other.fmt(f)?,
+        }
+        f.write_str("; policy accept;")
+    }
+}
+
+impl Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for matched in &self.when {
+            write!(f, "{matched} ")?;
+        }
+        self.then.fmt(f)?;
+        if self.why.is_empty() {
+            return Ok(());
+        }
+        write!(f, " comment \"{}\"", self.why)
+    }
+}
+
+fn concat(fields: &[Field]) -> String {
+    let fields: Vec<&str> = fields
+        .iter()
+        .map(|field| match field {
+            Field::IifName => "iifname",
+            Field::OifName => "oifname",
+            Field::NfProto => "meta nfproto",
+            Field::Daddr(Family::V4) => "ip daddr",
+            Field::Daddr(Family::V6) => "ip6 daddr",
+            Field::L4Proto => "meta l4proto",
+            Field::Dport => "th dport",
+        })
+        .collect();
+    fields.join(" . ")
+}
+
+fn ip(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+/// An address alone when the prefix is whole.
+fn prefix(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() {
+        return net.addr().to_string();
+    }
+    net.to_string()
+}
+
+impl Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("iif \"lo\""),
+            Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
+            Self::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
+            Self::Source(net) => {
+                write!(f, "{} saddr {}", ip(Family::of(net.addr())), prefix(net))
+            }
+            Self::Destination(net) => {
+                write!(f, "{} daddr {}", ip(Family::of(net.addr())), prefix(net))
+            }
+            Self::ToLocal => f.write_str("fib daddr type local"),
+            Self::ToBroadcast => f.write_str("fib daddr type broadcast"),
+            Self::Icmp(Family::V4) => f.write_str("meta l4proto icmp"),
+            Self::Icmp(Family::V6) => f.write_str("meta l4proto ipv6-icmp"),
+            Self::Sport(protocol, port) => write!(f, "{protocol} sport {port}"),
+            Self::Dport(protocol, port) => write!(f, "{protocol} dport {port}"),
+            Self::Established => f.write_str("ct state established,related"),
+            Self::Translated => f.write_str("ct status dnat"),
+            Self::OifPrefix(prefix) => write!(f, "oifname \"{prefix}*\""),
+            Self::In(fields, set) => write!(f, "{} @{}", concat(fields), set.name()),
+        }
+    }
+}
+
+impl Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set_port = |f: &mut fmt::Formatter<'_>, protocol: &Protocol, side, port| {
+            write!(f, "{protocol} {side} set {port}")
+        };
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Drop => f.write_str("drop"),
+            Self::Return => f.write_str("return"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::Verdict(fields, set) => write!(f, "{} vmap @{}", concat(fields), set.name()),
+            Self::Dnat(family, fields, set) => {
+                let (ip, fields) = (ip(*family), concat(fields));
+                write!(f, "dnat {ip} to {fields} map @{}", set.name())
+            }
+            Self::Snat(family, fields, set) => {
+                let (ip, fields) = (ip(*family), concat(fields));
+                write!(f, "snat {ip} to {fields} map @{}", set.name())
+            }
+            Self::Masquerade => f.write_str("masquerade"),
+            Self::Mark(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
+            Self::SetSport(protocol, port) => set_port(f, protocol, "sport", port),
+            Self::SetDport(protocol, port) => set_port(f, protocol, "dport", port),
+        }
+    }
+}

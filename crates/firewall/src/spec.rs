@@ -1,0 +1,177 @@
+//! The language in which tables are said: typed sets, chains and rules.
+//!
+//! Owns as much of nftables as our tables use, each match and statement with one meaning and one
+//! encoding. It must not know which rules there are.
+
+use crate::SetName;
+use vw_model::{Family, IpNet, Protocol};
+
+/// A table of the `inet` family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Its sets and maps.
+    pub sets: Vec<SetName>,
+    /// Its chains; a chain is named before those that jump to it.
+    pub chains: Vec<ChainSpec>,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Who fills it.
+    pub contents: Contents,
+}
+
+/// Who fills a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contents {
+    /// The administrator: made empty, and never touched.
+    Administrator,
+    /// We do.
+    Ours {
+        /// Where it hooks in; reached by jumps alone when absent. What no rule decides passes.
+        base: Option<Base>,
+        /// Its rules in order.
+        rules: Vec<Rule>,
+    },
+}
+
+/// Where a base chain hooks in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Base {
+    /// What kind of chain.
+    pub kind: ChainKind,
+    /// The hook.
+    pub hook: Hook,
+    /// Its place among the chains of that hook, lowest first.
+    pub priority: i32,
+}
+
+/// The kind of a base chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChainKind {
+    /// `filter`: every packet.
+    Filter,
+    /// `nat`: the first packet of a connection.
+    Nat,
+}
+
+/// A hook of the IP layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// Came in, before routing.
+    Prerouting,
+    /// Passes through.
+    Forward,
+    /// Made here.
+    Output,
+    /// Goes out, after routing.
+    Postrouting,
+}
+
+/// A rule: when all of `when` hold, `then`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What it is for, as its comment.
+    pub why: &'static str,
+    /// The matches.
+    pub when: Vec<Match>,
+    /// The statement.
+    pub then: Statement,
+}
+
+/// Something of a packet that a set is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The name of the interface it came in by.
+    IifName,
+    /// The name of the interface it leaves by.
+    OifName,
+    /// IPv4 or IPv6.
+    NfProto,
+    /// The destination address; says that the packet is of that family.
+    Daddr(Family),
+    /// The transport protocol.
+    L4Proto,
+    /// The destination port.
+    Dport,
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Match {
+    /// It came in by the loopback interface.
+    Loopback,
+    /// It is of that family.
+    Family(Family),
+    /// Its source lies there.
+    Source(IpNet),
+    /// Its destination lies there.
+    Destination(IpNet),
+    /// Its destination is an address of this host.
+    ToLocal,
+    /// Its destination is a broadcast address of a network of this host.
+    ToBroadcast,
+    /// It is ICMP or ICMPv6, by family.
+    Icmp(Family),
+    /// Its transport protocol and source port.
+    Sport(Protocol, u16),
+    /// Its transport protocol and destination port.
+    Dport(Protocol, u16),
+    /// It belongs to a connection that was let pass, or is related to one.
+    Established,
+    /// Its connection's destination was translated.
+    Translated,
+    /// The name of the interface it leaves by begins so.
+    OifPrefix(&'static str),
+    /// The set has these fields.
+    In(&'static [Field], SetName),
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// The packet passes this hook's chain.
+    Accept,
+    /// The packet is gone.
+    Drop,
+    /// Back to where this chain was called from.
+    Return,
+    /// That chain, then on from here.
+    Jump(&'static str),
+    /// That chain, not to come back here.
+    Goto(&'static str),
+    /// The verdict that the map has for these fields; on from here without one.
+    Verdict(&'static [Field], SetName),
+    /// The destination (address and port) that the map has; on from here without one.
+    Dnat(Family, &'static [Field], SetName),
+    /// The source address that the map has; on from here without one.
+    Snat(Family, &'static [Field], SetName),
+    /// The source address of the interface that it leaves by.
+    Masquerade,
+    /// These bits are set in the packet's mark.
+    Mark(u32),
+    /// Rewrites the source port, stateless.
+    SetSport(Protocol, u16),
+    /// Rewrites the destination port, stateless.
+    SetDport(Protocol, u16),
+}
+
+impl TableSpec {
+    /// The chain of that name.
+    #[must_use]
+    pub fn chain(&self, name: &str) -> Option<&ChainSpec> {
+        self.chains.iter().find(|chain| chain.name == name)
+    }
+}
+
+impl ChainSpec {
+    pub(crate) fn ours(name: &'static str, base: Option<Base>, rules: Vec<Rule>) -> Self {
+        let contents = Contents::Ours { base, rules };
+        Self { name, contents }
+    }
+}

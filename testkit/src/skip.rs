@@ -13,9 +13,11 @@ use std::{
 pub fn report(reason: fmt::Arguments<'_>) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("main");
+    let line = format!("SKIP: {test}: {reason}\n");
     // Not `eprintln!`: the test harness would keep it to itself while the test passes.
+    // In one write, so that no other thread's output comes between.
     // A closed stderr leaves nobody to tell.
-    let _ = writeln!(io::stderr(), "SKIP: {test}: {reason}");
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Whether this process is root.

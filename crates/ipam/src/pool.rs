@@ -1,6 +1,11 @@
 //! One subnet of one network, and the leases in it.
 
-use crate::{Error, free::FirstFree, span, span::Span};
+use crate::{
+    Error,
+    free::{FirstFree, shrink},
+    span,
+    span::Span,
+};
 use std::{collections::HashMap, fmt, net::IpAddr};
 use vw_model::{EndpointId, Family, IpNet, PoolSpec};
 
@@ -101,6 +106,7 @@ impl Pool {
             return false;
         }
         self.leases.remove(&number);
+        shrink(&mut self.leases);
         if let Some(auto) = self.auto.filter(|auto| auto.contains(number)) {
             self.free.remove(number - auto.first);
         }

@@ -24,7 +24,9 @@ fn check(configured: &[(&str, u8)], expected: Expect) {
 
 #[test]
 fn without_configuration_they_are_dockers_and_a_ula() {
-    check(&[], expect![[r#"
+    check(
+        &[],
+        expect![[r#"
         172.17.0.0/16 in /16
         172.18.0.0/16 in /16
         172.19.0.0/16 in /16
@@ -41,7 +43,8 @@ fn without_configuration_they_are_dockers_and_a_ula() {
         172.30.0.0/16 in /16
         172.31.0.0/16 in /16
         192.168.0.0/16 in /20
-        fdcc:7eef:3a97::/48 in /64"#]]);
+        fdcc:7eef:3a97::/48 in /64"#]],
+    );
 }
 
 #[test]
@@ -53,7 +56,9 @@ fn configured_ones_replace_their_family_in_order() {
             10.0.0.0/8 in /16
             fdcc:7eef:3a97::/48 in /64"#]],
     );
-    check(&[("fd00:1::/32", 64)], expect![[r#"
+    check(
+        &[("fd00:1::/32", 64)],
+        expect![[r#"
         172.17.0.0/16 in /16
         172.18.0.0/16 in /16
         172.19.0.0/16 in /16
@@ -70,13 +75,24 @@ fn configured_ones_replace_their_family_in_order() {
         172.30.0.0/16 in /16
         172.31.0.0/16 in /16
         192.168.0.0/16 in /20
-        fd00:1::/32 in /64"#]]);
+        fd00:1::/32 in /64"#]],
+    );
 }
 
 #[test]
 fn sizes_that_cannot_be_are_refused() {
-    check(&[("10.0.0.0/16", 8)], expect!["invalid default address pool 10.0.0.0/16 with size 8: the size must be at least the base's prefix length and at most 32"]);
-    check(&[("fd00::/48", 129)], expect!["invalid default address pool fd00::/48 with size 129: the size must be at least the base's prefix length and at most 128"]);
+    check(
+        &[("10.0.0.0/16", 8)],
+        expect![
+            "invalid default address pool 10.0.0.0/16 with size 8: the size must be at least the base's prefix length and at most 32"
+        ],
+    );
+    check(
+        &[("fd00::/48", 129)],
+        expect![
+            "invalid default address pool fd00::/48 with size 129: the size must be at least the base's prefix length and at most 128"
+        ],
+    );
 }
 
 #[test]

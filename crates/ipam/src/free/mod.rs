@@ -2,7 +2,7 @@
 //!
 //! Owns one set of numbers from 0 upward. It must not know addresses or who holds them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::Hash};
 
 const BITS: u32 = u64::BITS;
 
@@ -66,6 +66,7 @@ impl FirstFree {
             *word &= !(1 << (index % 64));
             if *word == 0 {
                 level.remove(&(index / 64));
+                shrink(level);
             }
             if !was_full {
                 break;
@@ -75,6 +76,14 @@ impl FirstFree {
         while self.levels.last().is_some_and(HashMap::is_empty) {
             self.levels.pop();
         }
+    }
+}
+
+/// Gives back what a map that once held much more no longer needs. Amortised constant: most
+/// entries must have been removed since it last grew or shrank.
+pub(crate) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
     }
 }
 

@@ -87,6 +87,18 @@ fn filling_one_by_one_makes_what_filling_by_words_does() {
     assert!(set.levels.is_empty());
 }
 
+#[test]
+fn memory_follows_the_number_held_down_too() {
+    let mut set = FirstFree::default();
+    let spread = (0..50_000).map(|n| n * 64);
+    spread.clone().for_each(|n| set.insert(n));
+    let full = set.levels[0].capacity();
+    spread.skip(100).for_each(|n| set.remove(n));
+    let rest = set.levels[0].capacity();
+    assert!(full >= 50_000 && rest < 1_000, "{full} -> {rest}");
+    assert_eq!(set.words(), 100);
+}
+
 proptest! {
     #[test]
     fn agrees_with_a_plain_set(ops in proptest::collection::vec((0..300u128, 0..3u8), 1..2_000)) {

@@ -1,7 +1,11 @@
 //! What a network gets, what is refused, and that no address is ever held twice.
 
 use super::{Ipam, NetworkRequest};
-use crate::{DefaultPool, DefaultPools, Error, Holder, PoolConfig, parse_configs, ula_prefix};
+use crate::{
+    DefaultPool, DefaultPools, Error, Holder, PoolConfig, PoolRequest, parse_configs,
+    span::{address, family, number},
+    ula_prefix,
+};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::{
@@ -79,12 +83,24 @@ fn check_add(pools: &[&str], expected: Expect) {
 #[test]
 fn the_gateway_is_the_first_free_address_of_the_range() {
     check_add(&["10.0.0.0/24"], expect!["10.0.0.0/24 via 10.0.0.1"]);
-    check_add(&["10.0.0.0/24 gw=10.0.0.254"], expect!["10.0.0.0/24 via 10.0.0.254"]);
-    check_add(&["10.0.0.0/16 range=10.0.1.0/24"], expect!["10.0.0.0/16 via 10.0.1.0"]);
-    check_add(&["10.0.0.0/24 router=10.0.0.1"], expect!["10.0.0.0/24 via 10.0.0.2"]);
-    check_add(&["10.0.0.0/24", "fd00::/64"], expect![[r#"
+    check_add(
+        &["10.0.0.0/24 gw=10.0.0.254"],
+        expect!["10.0.0.0/24 via 10.0.0.254"],
+    );
+    check_add(
+        &["10.0.0.0/16 range=10.0.1.0/24"],
+        expect!["10.0.0.0/16 via 10.0.1.0"],
+    );
+    check_add(
+        &["10.0.0.0/24 router=10.0.0.1"],
+        expect!["10.0.0.0/24 via 10.0.0.2"],
+    );
+    check_add(
+        &["10.0.0.0/24", "fd00::/64"],
+        expect![[r#"
         10.0.0.0/24 via 10.0.0.1
-        fd00::/64 via fd00::1"#]]);
+        fd00::/64 via fd00::1"#]],
+    );
 }
 
 #[test]
@@ -93,10 +109,15 @@ fn small_subnets_are_counted_as_docker_counts_them() {
     check_add(&["10.0.0.8/31"], expect!["10.0.0.8/31 via 10.0.0.8"]);
     check_add(&["10.0.0.8/32"], expect!["10.0.0.8/32 via 10.0.0.8"]);
     check_add(&["fd00::8/127"], expect!["fd00::8/127 via fd00::9"]);
-    check_add(&["fd00::8/128"], expect!["failed to allocate gateway (): no available addresses on this pool: fd00::8/128"]);
+    check_add(
+        &["fd00::8/128"],
+        expect!["failed to allocate gateway (): no available addresses on this pool: fd00::8/128"],
+    );
     check_add(
         &["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"],
-        expect!["failed to allocate gateway (): no available addresses on this pool: ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"],
+        expect![
+            "failed to allocate gateway (): no available addresses on this pool: ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"
+        ],
     );
     check_add(&["0.0.0.0/0"], expect!["0.0.0.0/0 via 0.0.0.1"]);
     check_add(&["::/0"], expect!["::/0 via ::1"]);
@@ -104,11 +125,36 @@ fn small_subnets_are_counted_as_docker_counts_them() {
 
 #[test]
 fn named_addresses_that_cannot_be_had_are_refused() {
-    check_add(&["10.0.0.0/24 gw=10.0.0.0"], expect!["failed to allocate gateway (10.0.0.0): Address already in use: 10.0.0.0 is the network or broadcast address of 10.0.0.0/24"]);
-    check_add(&["10.0.0.0/24 gw=10.0.0.255"], expect!["failed to allocate gateway (10.0.0.255): Address already in use: 10.0.0.255 is the network or broadcast address of 10.0.0.0/24"]);
-    check_add(&["10.0.0.0/24 gw=10.0.0.1 a=10.0.0.1"], expect!["failed to allocate secondary ip address (a:10.0.0.1): Address already in use: 10.0.0.1 is held by the gateway"]);
-    check_add(&["10.0.0.0/24 a=10.0.0.9 b=10.0.0.9"], expect![[r#"failed to allocate secondary ip address (b:10.0.0.9): Address already in use: 10.0.0.9 is held by auxiliary address "a""#]]);
-    check_add(&["10.0.0.0/24", "10.0.0.128/25"], expect!["invalid pool request: Pool overlaps with other one on this address space: 10.0.0.128/25 overlaps 10.0.0.0/24 of network 010101010101; choose another --subnet"]);
+    check_add(
+        &["10.0.0.0/24 gw=10.0.0.0"],
+        expect![
+            "failed to allocate gateway (10.0.0.0): Address already in use: 10.0.0.0 is the network or broadcast address of 10.0.0.0/24"
+        ],
+    );
+    check_add(
+        &["10.0.0.0/24 gw=10.0.0.255"],
+        expect![
+            "failed to allocate gateway (10.0.0.255): Address already in use: 10.0.0.255 is the network or broadcast address of 10.0.0.0/24"
+        ],
+    );
+    check_add(
+        &["10.0.0.0/24 gw=10.0.0.1 a=10.0.0.1"],
+        expect![
+            "failed to allocate secondary ip address (a:10.0.0.1): Address already in use: 10.0.0.1 is held by the gateway"
+        ],
+    );
+    check_add(
+        &["10.0.0.0/24 a=10.0.0.9 b=10.0.0.9"],
+        expect![[
+            r#"failed to allocate secondary ip address (b:10.0.0.9): Address already in use: 10.0.0.9 is held by auxiliary address "a""#
+        ]],
+    );
+    check_add(
+        &["10.0.0.0/24", "10.0.0.128/25"],
+        expect![
+            "invalid pool request: Pool overlaps with other one on this address space: 10.0.0.128/25 overlaps 10.0.0.0/24 of network 010101010101; choose another --subnet"
+        ],
+    );
 }
 
 #[test]
@@ -211,8 +257,8 @@ fn a_huge_default_pool_is_stepped_through_not_searched() {
     expect!["fd80::/120 via fd80::1"].assert_eq(&shown(&specs));
 }
 
-#[test]
-fn requested_addresses() {
+/// Asks for an address on network 1, whose subnets were given, or 2, whose was not.
+fn check_request(n: u8, addr: &str, expected: Expect) {
     let mut ipam = ipam();
     let pools = [
         "10.0.0.0/16 range=10.0.1.0/24 router=10.0.0.7",
@@ -222,23 +268,75 @@ fn requested_addresses() {
         .expect("good");
     ipam.add_network(network(2), &request(&[]), &[])
         .expect("good");
-    let mut check = |n, addr, expected: Expect| {
-        let result = ipam.allocate(network(n), Family::V4, Some(ip(addr)), endpoint(1));
-        expected.assert_eq(&result.map_or_else(chain, |net| net.to_string()));
-    };
-    check(1, "10.0.1.9", expect!["10.0.1.9/16"]);
-    check(1, "10.0.77.1", expect!["10.0.77.1/16"]);
-    check(1, "10.9.0.8", expect!["10.9.0.8/24"]);
-    check(1, "10.0.0.7", expect![[r#"Address already in use: 10.0.0.7 is held by auxiliary address "router""#]]);
-    check(1, "10.0.1.0", expect!["Address already in use: 10.0.1.0 is held by the gateway"]);
-    check(1, "10.0.0.0", expect!["Address already in use: 10.0.0.0 is the network or broadcast address of 10.0.0.0/16"]);
-    check(1, "10.0.255.255", expect!["Address already in use: 10.0.255.255 is the network or broadcast address of 10.0.0.0/16"]);
-    check(1, "10.1.2.3", expect!["no configured subnet or ip-range contain the IP address 10.1.2.3"]);
-    check(1, "fd00::1", expect!["no configured subnet or ip-range contain the IP address fd00::1"]);
-    check(2, "172.17.0.9", expect!["user specified IP address is supported only when connecting to networks with user configured subnets"]);
-    check(3, "172.17.0.9", expect!["network 030303030303 holds no address pools"]);
-    let error = ipam.allocate(network(1), Family::V6, None, endpoint(1));
-    expect!["network 010101010101 has no IPv6 subnet"].assert_eq(&chain(error.expect_err("IPv4 only")));
+    let result = ipam.allocate(network(n), Family::V4, Some(ip(addr)), endpoint(1));
+    expected.assert_eq(&result.map_or_else(chain, |net| net.to_string()));
+}
+
+#[test]
+fn any_free_address_of_a_given_subnet_may_be_requested() {
+    check_request(1, "10.0.1.9", expect!["10.0.1.9/16"]);
+    check_request(1, "10.0.77.1", expect!["10.0.77.1/16"]);
+    check_request(1, "10.9.0.8", expect!["10.9.0.8/24"]);
+}
+
+#[test]
+fn requested_addresses_that_cannot_be_had_are_refused() {
+    check_request(
+        1,
+        "10.0.0.7",
+        expect![[r#"Address already in use: 10.0.0.7 is held by auxiliary address "router""#]],
+    );
+    check_request(
+        1,
+        "10.0.1.0",
+        expect!["Address already in use: 10.0.1.0 is held by the gateway"],
+    );
+    check_request(
+        1,
+        "10.0.0.0",
+        expect![
+            "Address already in use: 10.0.0.0 is the network or broadcast address of 10.0.0.0/16"
+        ],
+    );
+    check_request(
+        1,
+        "10.0.255.255",
+        expect![
+            "Address already in use: 10.0.255.255 is the network or broadcast address of 10.0.0.0/16"
+        ],
+    );
+    check_request(
+        1,
+        "10.1.2.3",
+        expect!["no configured subnet or ip-range contain the IP address 10.1.2.3"],
+    );
+    check_request(
+        1,
+        "fd00::1",
+        expect!["no configured subnet or ip-range contain the IP address fd00::1"],
+    );
+    check_request(
+        2,
+        "172.17.0.9",
+        expect![
+            "user specified IP address is supported only when connecting to networks with user configured subnets"
+        ],
+    );
+    check_request(
+        3,
+        "172.17.0.9",
+        expect!["network 030303030303 holds no address pools"],
+    );
+}
+
+#[test]
+fn a_family_without_a_subnet_has_no_addresses() {
+    let mut ipam = ipam();
+    ipam.add_network(network(1), &request(&[]), &[])
+        .expect("good");
+    let refused = ipam.allocate(network(1), Family::V6, None, endpoint(1));
+    expect!["network 010101010101 has no IPv6 subnet"]
+        .assert_eq(&chain(refused.expect_err("IPv4 only")));
 }
 
 #[test]
@@ -281,9 +379,9 @@ fn a_restart_plays_everything_back() {
     let specs = before
         .add_network(network(1), &request(&pools), &[])
         .expect("good");
-    for family in [Family::V4, Family::V6] {
+    for of in [Family::V4, Family::V6] {
         before
-            .allocate(network(1), family, None, endpoint(1))
+            .allocate(network(1), of, None, endpoint(1))
             .expect("room");
     }
     let leases = |ipam: &Ipam| -> BTreeMap<IpAddr, String> {
@@ -313,7 +411,7 @@ fn a_restart_plays_everything_back() {
     assert!(after.restore_network(network(2), &specs).is_err());
 }
 
-/// One step of a model-based run on one network.
+/// One step of a model-based run on one network; numbers count from its subnet's first address.
 #[derive(Debug, Clone)]
 enum Step {
     Next,
@@ -330,61 +428,101 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..300)
 }
 
+/// A small subnet and a range in it, of both families.
+fn subnet_and_range() -> impl Strategy<Value = (IpNet, IpNet)> {
+    let lens = (25..=32u8).prop_flat_map(|len| (Just(len), len..=32u8));
+    (lens, any::<bool>(), 0..128u128).prop_map(|((len, range_len), v6, at)| {
+        let (base, widen) = if v6 { ("fd00::", 96) } else { ("10.0.0.0", 0) };
+        let subnet = IpNet::new_assert(ip(base), len + widen);
+        let inside = number(ip(base)) + at % (1 << (32 - len));
+        let inside = address(family(subnet), inside);
+        (subnet, IpNet::new_assert(inside, range_len + widen).trunc())
+    })
+}
+
+/// The plainest thing that can tell what an allocator must answer.
+struct Model {
+    subnet: IpNet,
+    range: IpNet,
+    held: BTreeSet<IpAddr>,
+}
+
+impl Model {
+    fn is_free(&self, addr: IpAddr) -> bool {
+        let subnet = self.subnet;
+        let (first, last) = match subnet {
+            IpNet::V4(v4) => (v4.prefix_len() < 31, v4.prefix_len() < 31),
+            IpNet::V6(_) => (true, false),
+        };
+        let reserved = (first && addr == subnet.network()) || (last && addr == subnet.broadcast());
+        subnet.contains(&addr) && !reserved && !self.held.contains(&addr)
+    }
+
+    fn lowest(&self) -> Option<IpAddr> {
+        (number(self.range.network())..=number(self.range.broadcast()))
+            .map(|number| address(family(self.range), number))
+            .find(|addr| self.is_free(*addr))
+    }
+
+    /// What the step does here: the address that it leases or frees.
+    fn apply(&mut self, step: &Step) -> Option<IpAddr> {
+        let at = |n| address(family(self.subnet), number(self.subnet.addr()) + n);
+        let leased = match *step {
+            Step::Next => self.lowest(),
+            Step::Ask(n) => Some(at(n)).filter(|addr| self.is_free(*addr)),
+            Step::Release(n) => return Some(at(n)).filter(|addr| self.held.remove(addr)),
+        };
+        self.held.extend(leased);
+        leased
+    }
+}
+
+/// What the step does to the network, each lease under a holder of its own.
+fn apply(ipam: &mut Ipam, subnet: IpNet, step: &Step, next: u8) -> Option<IpAddr> {
+    let at = |n| address(family(subnet), number(subnet.addr()) + n);
+    let mut lease = |requested| {
+        ipam.allocate(network(1), family(subnet), requested, endpoint(next))
+            .ok()
+            .map(|net| net.addr())
+    };
+    match *step {
+        Step::Next => lease(None),
+        Step::Ask(n) => lease(Some(at(n))),
+        Step::Release(n) => {
+            let holder = ipam
+                .leases(network(1))
+                .find_map(|(addr, holder)| (addr == at(n)).then(|| holder.clone()))?;
+            ipam.release(network(1), at(n), &holder).then_some(at(n))
+        }
+    }
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(&other.network()) || other.contains(&one.network())
+}
+
+fn block(n: u8, len: u8) -> IpNet {
+    IpNet::new_assert(ip(&format!("172.{}.{}.0", 16 + n / 2, n % 2 * 128)), len).trunc()
+}
+
 proptest! {
     #[test]
-    fn leases_agree_with_a_set(
-        steps in steps(),
-        (len, range_len) in (25..=32u8).prop_flat_map(|len| (Just(len), len..=32u8)),
-        v6 in any::<bool>(),
-        at in 0..128u128,
-    ) {
-        let family = if v6 { Family::V6 } else { Family::V4 };
-        let widen = if v6 { 96 } else { 0 };
-        let base = crate::span::number(if v6 { ip("fd00::") } else { ip("10.0.0.0") });
-        let subnet = IpNet::new_assert(crate::span::address(family, base), len + widen);
-        let inside = base + at % (1 << (32 - len));
-        let range = IpNet::new_assert(crate::span::address(family, inside), range_len + widen).trunc();
-        let request = NetworkRequest {
-            pools: vec![crate::PoolRequest {
-                subnet, ip_range: Some(range), gateway: None, aux: BTreeMap::new(),
-            }],
-            ipv4: !v6, ipv6: v6, gateway: false,
-        };
+    fn leases_agree_with_a_set((subnet, range) in subnet_and_range(), steps in steps()) {
+        let v6 = family(subnet) == Family::V6;
+        let pool = PoolRequest { subnet, ip_range: Some(range), gateway: None, aux: BTreeMap::new() };
+        let request = NetworkRequest { pools: vec![pool], ipv4: !v6, ipv6: v6, gateway: false };
         let mut ipam = ipam();
         ipam.add_network(network(1), &request, &[]).expect("free");
-
-        let usable = |addr: &IpAddr| {
-            let ends = if v6 { [true, false] } else { [len < 31; 2] };
-            !(ends[0] && *addr == subnet.network() || ends[1] && *addr == subnet.broadcast())
-        };
-        let mut held = BTreeSet::new();
-        for step in steps {
-            match step {
-                Step::Next => {
-                    let first = crate::span::number(range.network());
-                    let last = crate::span::number(range.broadcast());
-                    let lowest = (first..=last)
-                        .map(|number| crate::span::address(family, number))
-                        .find(|addr| usable(addr) && !held.contains(addr));
-                    let got = ipam.allocate(network(1), family, None, endpoint(1)).ok();
-                    prop_assert_eq!(got.map(|net| net.addr()), lowest);
-                    held.extend(lowest);
-                }
-                Step::Ask(n) => {
-                    let addr = crate::span::address(family, base + n);
-                    let free = subnet.contains(&addr) && usable(&addr) && !held.contains(&addr);
-                    let got = ipam.allocate(network(1), family, Some(addr), endpoint(2));
-                    let already = got.is_ok() && held.contains(&addr);
-                    prop_assert!(got.is_ok() == free || already, "{:?}", got);
-                    if free { held.insert(addr); }
-                }
-                Step::Release(n) => {
-                    let addr = crate::span::address(family, base + n);
-                    let freed = [1, 2].iter().any(|n| ipam.release(network(1), addr, &endpoint(*n)));
-                    prop_assert_eq!(freed, held.remove(&addr));
-                }
+        let mut model = Model { subnet, range, held: BTreeSet::new() };
+        for (next, step) in steps.iter().enumerate() {
+            // Holders come again only after all addresses of a subnet could have been freed.
+            let next = u8::try_from(next % 256).expect("below 256");
+            if ipam.leases(network(1)).any(|(_, holder)| *holder == endpoint(next)) {
+                continue;
             }
-            prop_assert_eq!(ipam.leases(network(1)).count(), held.len());
+            prop_assert_eq!(apply(&mut ipam, subnet, step, next), model.apply(step), "{:?}", step);
+            let held: BTreeSet<_> = ipam.leases(network(1)).map(|(addr, _)| addr).collect();
+            prop_assert_eq!(&held, &model.held);
         }
     }
 
@@ -393,34 +531,29 @@ proptest! {
         ops in proptest::collection::vec((0..24u8, 0..3u8, 0..32u8, 12..28u8), 1..80),
         foreign in proptest::collection::vec((0..32u8, 12..32u8), 0..8),
     ) {
-        let block = |n: u8, len: u8| {
-            IpNet::new_assert(ip(&format!("172.{}.{}.0", 16 + n / 2, n % 2 * 128)), len).trunc()
-        };
         let foreign: Vec<_> = foreign.into_iter().map(|(n, len)| block(n, len)).collect();
         let mut ipam = ipam();
         let mut held: BTreeMap<u8, IpNet> = BTreeMap::new();
         for (n, op, at, len) in ops {
-            let id = network(n);
-            let overlaps = |subnet: &IpNet, other: &IpNet| {
-                subnet.contains(&other.network()) || other.contains(&subnet.network())
-            };
-            match op {
-                0 => { ipam.remove_network(id); held.remove(&n); }
-                _ if held.contains_key(&n) => {}
-                1 => {
-                    if let Ok(specs) = ipam.add_network(id, &request(&[]), &foreign) {
-                        let subnet = specs[0].subnet;
-                        prop_assert!(!held.values().chain(&foreign).any(|o| overlaps(&subnet, o)));
-                        held.insert(n, subnet);
-                    }
-                }
-                _ => {
-                    let subnet = block(at, len);
-                    let free = !held.values().any(|other| overlaps(&subnet, other));
-                    let got = ipam.add_network(id, &request(&[&subnet.to_string()]), &foreign);
-                    prop_assert_eq!(got.is_ok(), free);
-                    if free { held.insert(n, subnet); }
-                }
+            if op == 0 {
+                ipam.remove_network(network(n));
+                held.remove(&n);
+            }
+            if op == 0 || held.contains_key(&n) {
+                continue;
+            }
+            let asked = (op == 2).then(|| block(at, len));
+            let texts: Vec<_> = asked.iter().map(IpNet::to_string).collect();
+            let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+            let got = ipam.add_network(network(n), &request(&texts), &foreign);
+            if let Some(asked) = asked {
+                prop_assert_eq!(got.is_ok(), !held.values().any(|other| overlap(&asked, other)));
+            }
+            if let Ok(specs) = got {
+                let subnet = specs[0].subnet;
+                prop_assert!(!held.values().any(|other| overlap(&subnet, other)));
+                prop_assert!(asked.is_some() || !foreign.iter().any(|other| overlap(&subnet, other)));
+                held.insert(n, subnet);
             }
         }
     }

@@ -1,0 +1,55 @@
+//! Against the real kernel, in namespaces of the tests' own; root is needed.
+
+mod elements;
+mod foreign;
+mod monitor;
+mod ns;
+mod speed;
+mod table;
+mod traffic;
+
+use ns::Ns;
+use vw_firewall::{FamilyPolicy, GatewayMode, HostTable, NetworkPolicy, PortPolicy, TableSpec};
+use vw_model::{PortMapping, Protocol};
+
+const MARK: u32 = 0x1000_0000;
+
+fn spec() -> TableSpec {
+    HostTable { accept_mark: MARK }.rules()
+}
+
+fn bridge(name: &str) -> NetworkPolicy {
+    let masquerade = |mode| (mode, true);
+    let (mode, masquerade) = masquerade(GatewayMode::Nat);
+    NetworkPolicy {
+        bridge: name.parse().unwrap(),
+        internal: false,
+        icc: true,
+        v4: FamilyPolicy {
+            mode,
+            masquerade,
+            snat: None,
+        },
+        v6: FamilyPolicy {
+            mode,
+            masquerade,
+            snat: None,
+        },
+    }
+}
+
+fn published(host: &str, target: &str) -> PortPolicy {
+    let target: std::net::SocketAddr = target.parse().unwrap();
+    PortPolicy {
+        mapping: PortMapping {
+            host: host.parse().unwrap(),
+            container: vw_model::PortKey {
+                port: target.port(),
+                protocol: Protocol::Tcp,
+            },
+        },
+        target: target.ip(),
+        mode: GatewayMode::Nat,
+        internal: false,
+    }
+}

@@ -1,0 +1,54 @@
+use super::super::{Change, Changed, Monitor, Nft};
+use super::{Ns, published, spec};
+use std::time::{Duration, Instant};
+use vw_firewall::port;
+
+const SOON: Option<Duration> = Some(Duration::from_millis(150));
+
+#[test]
+fn tells_what_others_change() {
+    let Some(ns) = Ns::new() else { return };
+    let (mut nft, mut monitor) = ns.run(|| (Nft::open().unwrap(), Monitor::open().unwrap()));
+    monitor.ignore(nft.port().unwrap());
+    nft.ensure(&spec()).unwrap();
+    let element = port(&published("0.0.0.0:80", "10.1.0.2:80")).unwrap();
+    nft.change(&[Change::Add(&element[0])]).unwrap();
+    let (none, ours) = (
+        Changed::default(),
+        Changed {
+            ours: true,
+            foreign: false,
+        },
+    );
+    let foreign = Changed {
+        ours: false,
+        foreign: true,
+    };
+    let table = [
+        ("true", none),
+        ("nft add rule inet vethwork user drop", none),
+        ("nft add table inet other", none),
+        (
+            "nft 'add chain inet other forward { type filter hook forward priority 0; policy drop; }'",
+            foreign,
+        ),
+        ("nft add rule inet other forward counter", none),
+        ("nft delete table inet other", foreign),
+        ("nft insert rule inet vethwork to_nat accept", ours),
+        ("nft flush map inet vethwork ports_any4", ours),
+        ("nft flush chain inet vethwork user", none),
+    ];
+    for (script, expected) in table {
+        ns.sh(script);
+        assert_eq!(monitor.next(SOON).unwrap(), expected, "{script}");
+    }
+    nft.ensure(&spec()).unwrap();
+    ns.sh("nft flush ruleset");
+    let start = Instant::now();
+    assert!(monitor.next(SOON).unwrap().ours);
+    nft.ensure(&spec()).unwrap();
+    nft.change(&[Change::Add(&element[0])]).unwrap();
+    println!("mended after a flush: {:?}", start.elapsed());
+    assert_eq!(nft.elements().unwrap(), element);
+    assert_eq!(monitor.next(SOON).unwrap(), none);
+}

@@ -1,0 +1,138 @@
+use super::super::{Change, Nft, Skeleton};
+use super::{Ns, bridge, published, spec};
+use std::{
+    net::{TcpListener, TcpStream, UdpSocket},
+    time::Duration,
+};
+use vw_firewall::{HostTable, TableSpec, network, port, sandbox_dns};
+
+fn by_nft(spec: &TableSpec) -> Option<String> {
+    let ns = Ns::new()?;
+    ns.sh(&format!("nft -f - <<'END'\n{spec}\nEND"));
+    Some(ns.sh(&format!("nft list table inet {}", spec.name)))
+}
+
+#[test]
+fn is_what_nft_makes_of_its_text() {
+    for spec in [
+        spec(),
+        HostTable::default().rules(),
+        sandbox_dns(1053, 1054),
+    ] {
+        let Some(expected) = by_nft(&spec) else {
+            return;
+        };
+        let Some(ns) = Ns::new() else { return };
+        ns.run(|| Nft::open().unwrap().ensure(&spec).unwrap());
+        let found = ns.sh(&format!("nft list table inet {}", spec.name));
+        assert_eq!(found, expected);
+        // What `nft` shows can be fed to it again: an administrator's backup works.
+        ns.sh("nft list ruleset | nft -c -f -");
+    }
+}
+
+#[test]
+fn is_kept_when_intact_and_removed_once() {
+    let Some(ns) = Ns::new() else { return };
+    let mut nft = ns.run(|| Nft::open().unwrap());
+    let spec = spec();
+    assert_eq!(nft.check(&spec).unwrap(), Skeleton::Absent);
+    nft.ensure(&spec).unwrap();
+    assert_eq!(nft.check(&spec).unwrap(), Skeleton::Intact);
+    let handles = ns.sh("nft -a list table inet vethwork");
+    nft.ensure(&spec).unwrap();
+    assert_eq!(ns.sh("nft -a list table inet vethwork"), handles);
+    nft.remove(spec.name).unwrap();
+    nft.remove(spec.name).unwrap();
+    assert_eq!(nft.check(&spec).unwrap(), Skeleton::Absent);
+    assert_eq!(nft.elements().unwrap(), []);
+}
+
+#[test]
+fn is_mended_around_users_rules_and_elements() {
+    let damages = [
+        "nft flush chain inet vethwork guard",
+        "nft delete chain inet vethwork mark_leaving 2>/dev/null || nft flush chain inet vethwork forward",
+        "nft insert rule inet vethwork to_nat accept",
+        "nft add rule inet vethwork postrouting counter",
+        "nft 'chain inet vethwork forward { policy drop; }'",
+        "nft flush chain inet vethwork guard; nft delete chain inet vethwork guard",
+        "nft flush chain inet vethwork guard; nft delete chain inet vethwork guard; nft 'add chain inet vethwork guard { type filter hook prerouting priority 7; }'",
+        "nft flush chain inet vethwork publish; nft delete set inet vethwork open4 2>/dev/null || nft delete map inet vethwork ports4; nft 'add map inet vethwork ports4 { type ipv4_addr : ipv4_addr; }'",
+        "nft flush table inet vethwork; nft 'add rule inet vethwork user ip saddr 192.0.2.9 drop; add rule inet vethwork mine drop'",
+    ];
+    for damage in damages {
+        let Some(ns) = Ns::new() else { return };
+        let mut nft = ns.run(|| Nft::open().unwrap());
+        nft.ensure(&spec()).unwrap();
+        let mut elements = network(&bridge("vw-a"));
+        elements.extend(port(&published("0.0.0.0:80", "10.1.0.2:80")).unwrap());
+        elements.sort();
+        let changes: Vec<Change<'_>> = elements.iter().map(Change::Add).collect();
+        nft.change(&changes).unwrap();
+        ns.sh("nft 'add rule inet vethwork user ip saddr 192.0.2.9 drop; add chain inet vethwork mine; add rule inet vethwork mine drop'");
+        assert_eq!(nft.check(&spec()).unwrap(), Skeleton::Intact);
+        ns.sh(damage);
+        assert_eq!(nft.check(&spec()).unwrap(), Skeleton::Altered, "{damage}");
+        nft.ensure(&spec()).unwrap();
+        assert_eq!(nft.check(&spec()).unwrap(), Skeleton::Intact, "{damage}");
+        let user = ns.sh("nft list chain inet vethwork user");
+        assert!(user.contains("ip saddr 192.0.2.9 drop"), "{damage}: {user}");
+        assert!(ns.sh("nft list chain inet vethwork mine").contains("drop"));
+        let mut found = nft.elements().unwrap();
+        found.sort();
+        assert_eq!(found, elements, "{damage}");
+    }
+}
+
+#[test]
+fn of_another_version_is_replaced_in_place() {
+    let Some(ns) = Ns::new() else { return };
+    let mut nft = ns.run(|| Nft::open().unwrap());
+    let (with, without) = (spec(), HostTable::default().rules());
+    nft.ensure(&with).unwrap();
+    assert_eq!(nft.check(&without).unwrap(), Skeleton::Altered);
+    nft.ensure(&without).unwrap();
+    assert_eq!(nft.check(&without).unwrap(), Skeleton::Intact);
+    assert!(
+        !ns.sh("nft list table inet vethwork")
+            .contains("mark_leaving")
+    );
+    nft.ensure(&with).unwrap();
+    assert_eq!(nft.check(&with).unwrap(), Skeleton::Intact);
+}
+
+#[test]
+fn of_a_sandbox_leads_queries_to_the_resolver() {
+    let Some(ns) = Ns::new() else { return };
+    let (udp, tcp) = ns.run(|| {
+        let udp = UdpSocket::bind("127.0.0.11:0").unwrap();
+        (udp, TcpListener::bind("127.0.0.11:0").unwrap())
+    });
+    // A server of the user's own on every address stays what it is.
+    let users = ns.run(|| UdpSocket::bind("0.0.0.0:53").unwrap());
+    let ports = (
+        udp.local_addr().unwrap().port(),
+        tcp.local_addr().unwrap().port(),
+    );
+    let spec = sandbox_dns(ports.0, ports.1);
+    ns.run(|| Nft::open().unwrap().ensure(&spec).unwrap());
+    let client = ns.run(|| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let mut buf = [0; 16];
+    let patience = Some(Duration::from_secs(2));
+    for (server, at) in [(&udp, "127.0.0.11:53"), (&users, "127.0.0.1:53")] {
+        client.set_read_timeout(patience).unwrap();
+        server.set_read_timeout(patience).unwrap();
+        client.send_to(b"who?", at).unwrap();
+        let (len, from) = server.recv_from(&mut buf).unwrap();
+        server.send_to(&buf[..len], from).unwrap();
+        let (len, from) = client.recv_from(&mut buf).unwrap();
+        assert_eq!((&buf[..len], from), (&b"who?"[..], at.parse().unwrap()));
+    }
+    let client =
+        ns.run(|| TcpStream::connect_timeout(&"127.0.0.11:53".parse().unwrap(), patience.unwrap()));
+    assert_eq!(
+        client.unwrap().peer_addr().unwrap(),
+        "127.0.0.11:53".parse().unwrap()
+    );
+}

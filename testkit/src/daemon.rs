@@ -6,6 +6,7 @@
 use crate::{Host, Lab, Output, Running, http, poll};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -31,6 +32,7 @@ pub struct Daemon {
     host: Host,
     folder: PathBuf,
     flags: Vec<String>,
+    environment: BTreeMap<String, String>,
     running: Option<Running>,
 }
 
@@ -71,6 +73,7 @@ impl Daemon {
             host: host.clone(),
             folder,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            environment: BTreeMap::new(),
             running: None,
         }
     }
@@ -89,23 +92,31 @@ impl Daemon {
             .arg(self.url())
             .args(&self.flags)
             .env("RUST_BACKTRACE", "1")
-            .env_remove("VETHWORK_HOST");
+            .env_remove("VETHWORK_HOST")
+            .envs(&self.environment);
         command
     }
 
     #[track_caller]
     fn launch(&mut self) {
+        self.try_launch().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Starts it and waits until it answers; tells how it ended, and its log, when it did instead.
+    fn try_launch(&mut self) -> Result<(), String> {
         let mut running = self
             .host
-            .spawn_command(&mut self.command(), &self.log_file());
+            .spawn_logging(&mut self.command(), &self.log_file());
         let answered = poll(START, || match running.ended() {
-            Some(status) => Some(Err(status)),
+            Some(status) => Some(Err(format!("the daemon ended with {status}"))),
             None => self.answers().then_some(Ok(())),
         });
-        match answered {
-            Some(Ok(())) => self.running = Some(running),
-            Some(Err(status)) => panic!("the daemon ended with {status}:\n{}", running.output()),
-            None => panic!("no answer within {START:?}:\n{}", running.output()),
+        match answered.unwrap_or_else(|| Err(format!("no answer within {START:?}"))) {
+            Ok(()) => {
+                self.running = Some(running);
+                Ok(())
+            }
+            Err(error) => Err(format!("{error}:\n{}", running.output())),
         }
     }
 
@@ -139,6 +150,20 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.kill9();
         self.launch();
+    }
+
+    /// As [`Daemon::restart`], for a start that may fail; tells how it did.
+    pub fn try_restart(&mut self) -> Result<(), String> {
+        self.kill9();
+        self.try_launch()
+    }
+
+    /// Sets a variable of its environment from the next start on; `None` unsets it.
+    pub fn set_env(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.environment.insert(name.to_owned(), value.to_owned()),
+            None => self.environment.remove(name),
+        };
     }
 
     /// As [`Daemon::restart`], with other flags.
@@ -207,15 +232,30 @@ impl Daemon {
     /// Runs our own command line against it: `daemon.cli(["network", "ls"])`.
     #[track_caller]
     pub fn cli<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Output {
-        let mut command = Command::new(binary());
-        command.env("VETHWORK_HOST", self.url()).args(arguments);
-        self.host.run_command(&mut command)
+        self.host.run_command(&mut self.cli_command(arguments))
     }
 
     /// Runs the stock docker command line against it; see
     /// [`require_programs!`](crate::require_programs).
     #[track_caller]
     pub fn docker<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Output {
+        self.host.run_command(&mut self.docker_command(arguments))
+    }
+
+    /// Our own command line against it, for [`Host::spawn_command`] (`logs -f`, `events`).
+    #[must_use]
+    pub fn cli_command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(binary());
+        command.env("VETHWORK_HOST", self.url()).args(arguments);
+        command
+    }
+
+    /// The stock docker command line against it, for [`Host::spawn_command`].
+    #[must_use]
+    pub fn docker_command<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = Command::new("docker");
         command
             .env_remove("DOCKER_HOST")
@@ -223,7 +263,7 @@ impl Daemon {
             .env("DOCKER_CONFIG", self.folder.join("docker"))
             .args(["-H", &self.url()])
             .args(arguments);
-        self.host.run_command(&mut command)
+        command
     }
 
     /// Sends one request to its API: `daemon.api("GET", "/v1.51/networks", None)`.

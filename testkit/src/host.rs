@@ -112,13 +112,19 @@ impl Host {
     /// Starts a program inside that ends with the guard: `host.spawn(["nc", "-lk", "80"])`.
     #[track_caller]
     pub fn spawn<A: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = A>) -> Running {
+        self.spawn_command(&mut to_command(command))
+    }
+
+    /// As [`Host::spawn`], for a command with an environment or a folder of its own.
+    #[track_caller]
+    pub fn spawn_command(&self, command: &mut Command) -> Running {
         let number = self.logs.made.fetch_add(1, Ordering::Relaxed);
         let log = self.logs.folder.join(format!("{}-{number}.log", self.name));
-        self.spawn_command(&mut to_command(command), &log)
+        self.spawn_logging(command, &log)
     }
 
     #[track_caller]
-    pub(crate) fn spawn_command(&self, command: &mut Command, log: &Path) -> Running {
+    pub(crate) fn spawn_logging(&self, command: &mut Command, log: &Path) -> Running {
         Running::start(command, log, |command| self.enter(|| command.spawn()))
     }
 }

@@ -1,1 +1,21 @@
-//! Placeholder until the first landing.
+//! Network drivers: what a network, an attachment or a published port needs on the host.
+//!
+//! Owns [`Driver`], the drivers themselves and their registry. A driver plans: it turns
+//! specifications into objects and must not touch the kernel, keep state or lease anything.
+
+mod bridge;
+mod capability;
+mod context;
+mod driver;
+mod host;
+mod none;
+mod option;
+mod registry;
+
+pub use capability::{Capabilities, Place, may_join, may_leave};
+pub use context::DriverContext;
+pub use driver::{AttachmentPlan, Driver, Gateway};
+pub use registry::{find, names};
+
+#[cfg(test)]
+mod sample;

@@ -1,0 +1,55 @@
+//! What drivers need to know besides specifications.
+
+use std::net::IpAddr;
+use vw_model::Family;
+
+/// The daemon's settings and the host's state that plans depend on: plain data, read once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverContext {
+    /// The MTU in bytes of networks that name none.
+    pub mtu: u32,
+    /// `--icc`: whether neighbours on the predefined bridge network may talk.
+    pub icc: bool,
+    /// `--ip-masq`: whether what leaves the predefined bridge network is masqueraded.
+    pub ip_masq: bool,
+    /// `--ip`: where ports of the predefined bridge network are published.
+    pub host_binding: Option<IpAddr>,
+    /// `--iptables`: whether we make rules at all.
+    pub iptables: bool,
+    /// `--ip6tables`: whether we make IPv6 rules too.
+    pub ip6tables: bool,
+    /// Whether bridged IPv4 passes the IP hooks (`bridge-nf-call-iptables`).
+    pub bridge_netfilter: bool,
+    /// Whether bridged IPv6 does (`bridge-nf-call-ip6tables`).
+    pub bridge_netfilter6: bool,
+    /// Whether the kernel has IPv6 (`/proc/sys/net/ipv6` is there).
+    pub ipv6: bool,
+}
+
+impl Default for DriverContext {
+    /// Docker's defaults on a host with IPv6 and without `br_netfilter`.
+    fn default() -> Self {
+        Self {
+            mtu: 1500,
+            icc: true,
+            ip_masq: true,
+            host_binding: None,
+            iptables: true,
+            ip6tables: true,
+            bridge_netfilter: false,
+            bridge_netfilter6: false,
+            ipv6: true,
+        }
+    }
+}
+
+impl DriverContext {
+    /// Whether we make rules for a family.
+    #[must_use]
+    pub const fn filters(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.iptables,
+            Family::V6 => self.iptables && self.ip6tables,
+        }
+    }
+}

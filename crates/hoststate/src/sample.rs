@@ -106,7 +106,7 @@ pub(crate) fn policy(bridge: &str, chain: Chain) -> Object {
     Object::Element(Element {
         set: SetName::ForwardTo,
         key: vec![Datum::Interface(name(bridge))],
-        value: vec![Datum::Goto(chain)],
+        value: vec![Datum::Jump(chain)],
     })
 }
 

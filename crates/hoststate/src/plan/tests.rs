@@ -44,7 +44,8 @@ fn things_are_made_before_what_needs_them() {
         create Route(Sandbox(010101010101), 0.0.0.0/0, 0, Some("eth0"))
         create Neighbor(Host, "vw0", 10.0.0.9)
         create Port(PortsAny4, [Protocol(Tcp), Port(1)])
-    "#]].assert_eq(&lines(&plan));
+    "#]]
+    .assert_eq(&lines(&plan));
 }
 
 #[test]
@@ -70,7 +71,8 @@ fn removals_come_first() {
         delete Link(Host, "vw1")
         create Namespace(010101010101)
         replace Link(Host, "vw0")
-    "#]].assert_eq(&lines(&plan));
+    "#]]
+    .assert_eq(&lines(&plan));
 }
 
 proptest! {

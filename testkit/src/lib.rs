@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod cgroups;
 mod daemon;
 mod eventually;
 mod host;

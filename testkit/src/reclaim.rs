@@ -4,6 +4,7 @@
 //! left. It must touch nothing whose name does not begin with `vwt-` and a process id.
 
 use crate::{
+    cgroups,
     lab::{NETNS, PREFIX, machine},
     process,
 };
@@ -65,11 +66,18 @@ pub(crate) fn folder(folder: &Path) {
         .iter()
         .filter_map(|mount| mount.namespace)
         .collect();
-    kill_all(&|| {
+    let processes = || {
         let mut found = processes_in(&namespaces);
         found.extend(processes_naming(folder));
         found
+    };
+    let groups = cgroups::parents_of(&processes());
+    kill_all(&|| {
+        let mut found = processes();
+        found.extend(cgroups::members(&groups));
+        found
     });
+    cgroups::remove(&groups);
     for mount in mounts_below(folder).iter().rev() {
         // Judged below, by what is still mounted.
         let _ = rustix::mount::unmount(&mount.point, rustix::mount::UnmountFlags::DETACH);

@@ -158,3 +158,53 @@ fn polling_asks_at_least_once_and_never_beyond_its_time() {
     assert_eq!(poll(Duration::from_millis(1), || None::<()>), None);
     stays("nothing happens", Duration::from_millis(10), || true);
 }
+
+#[test]
+fn a_control_group_of_ours_is_known_by_its_parent() {
+    for (line, expected) in [
+        ("4:memory:/vethwork-0a/c1", Some("vethwork-0a")),
+        ("0::/outer/vethwork-0a/monitors", Some("outer/vethwork-0a")),
+        ("0::/user.slice", None),
+        ("0::/", None),
+    ] {
+        let found = crate::cgroups::parent(line);
+        assert_eq!(found.as_deref(), expected.map(Path::new), "{line}");
+    }
+}
+
+#[test]
+fn control_groups_go_with_the_processes_that_name_a_folder() {
+    require_root!();
+    require_programs!("sh", "sleep");
+    let lab = Lab::new();
+    let Some(memory) = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"]
+        .map(Path::new)
+        .into_iter()
+        .find(|path| path.join("cgroup.procs").is_file())
+    else {
+        crate::skip!("no control groups are mounted");
+    };
+    let parent = memory.join(format!("vethwork-{}", lab.name()));
+    let group = parent.join("c1");
+    fs::create_dir_all(&group).expect("made");
+    let doors = group.join("cgroup.procs");
+    let name = lab.folder().join("monitor");
+    // What names the folder in its command line, as a monitor does.
+    let line = format!(
+        "echo $$ >{}; sleep 1000; : {}",
+        doors.display(),
+        name.display()
+    );
+    let running = lab.host("a").spawn(["sh", "-c", &line]);
+    eventually("it is in its group", Duration::from_secs(5), || {
+        fs::read_to_string(&doors).is_ok_and(|inside| inside.contains(&running.pid().to_string()))
+    });
+    // Otherwise a child that was not waited for would still count as a member.
+    let waiting = std::thread::spawn(move || {
+        let mut running = running;
+        poll(Duration::from_secs(10), || running.ended()).is_some()
+    });
+    reclaim::folder(lab.folder());
+    assert!(!parent.exists());
+    assert!(waiting.join().expect("joined"));
+}

@@ -37,7 +37,7 @@ pub struct HostState {
 impl HostState {
     /// Records that each given owner now wants the given fragment instead of its former one.
     ///
-    /// An object that matches what stands under its key is recorded as it stands, so that what
+    /// An object that agrees with what stands under its key is recorded as it stands, so that what
     /// cannot be seen, such as the former value of a kernel parameter, is kept from its first
     /// owner to its last. Of two fragments for one owner the later one counts.
     ///
@@ -141,7 +141,7 @@ impl HostState {
             .entry(key.clone())
             .or_insert_with(|| entry.map(|entry| entry.object.clone()));
         let entry = self.entries.entry(key).or_insert_with(|| {
-            let stands = stood.as_ref().filter(|stood| object.matches(stood));
+            let stands = stood.as_ref().filter(|stood| object.agrees(stood));
             Entry {
                 object: stands.cloned().unwrap_or(object),
                 owners: BTreeSet::new(),

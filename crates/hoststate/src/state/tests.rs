@@ -90,6 +90,18 @@ fn a_link_that_leaves_its_address_open_does_not_share_one_that_does_not() {
 }
 
 #[test]
+fn a_link_gets_its_address_left_open_again() {
+    let mut state = HostState::default();
+    let open = pair("v", "vw0", None);
+    want(&mut state, NETWORK, std::slice::from_ref(&open)).unwrap();
+    let fixed = pair("v", "vw0", Some(MacAddr([2, 0, 0, 0, 0, 1])));
+    let fragment = [fixed].into_iter().collect();
+    let change = state.change(vec![(NETWORK, fragment)]).unwrap();
+    state.revert(change).unwrap();
+    assert_eq!(state.desired(), BTreeMap::from([(open.key(), open)]));
+}
+
+#[test]
 fn of_two_fragments_for_one_owner_the_later_counts() {
     let mut state = HostState::default();
     let twice = [1, 2].map(|n| (NETWORK, [port(n, 80)].into_iter().collect()));
@@ -147,7 +159,7 @@ proptest! {
                 for (owner, fragment) in asked {
                     let recorded = state.fragment(owner).cloned().unwrap_or_default();
                     prop_assert!(fragment.iter().map(|(key, _)| key).eq(recorded.iter().map(|(key, _)| key)));
-                    prop_assert!(fragment.iter().all(|(key, object)| object.matches(recorded.get(key).unwrap())));
+                    prop_assert!(fragment.iter().all(|(key, object)| object.agrees(recorded.get(key).unwrap())));
                 }
             }
             prop_assert_eq!(&kernel, &state.desired());

@@ -3,7 +3,10 @@
 //! Owns receiving, answering what is known here, and handing on the rest. It must never
 //! wait for anything but the next query, and takes no lock that is held while waiting.
 //!
-//! Plain `recvfrom` and `sendto` in a loop: see `examples/qps.rs` for what they carry.
+//! Plain `recvfrom` and `sendto` in a loop. Batches (`recvmmsg`, `sendmmsg`) of 32 were
+//! measured beside them with `examples/qps.rs`: 7.2 us of processor time an answer either
+//! way, as nearly all of it is the loopback path of each datagram; they are not worth
+//! their unsafe code. An async runtime would add its own readiness calls to the two.
 
 use crate::{
     client::{Client, Gate, Permit},

@@ -109,10 +109,16 @@ impl DnsServer {
             view: ArcSwap::new(view),
             gate: Gate::new(self.config.pending_per_sandbox),
         });
-        let serve = Command::Serve(Arc::downgrade(&client), tcp);
-        let slow = self.slow.as_ref().ok_or(Error::Stopped(id))?;
-        slow.send(serve).map_err(|_| Error::Stopped(id))?;
         let token = self.queue.add(Arc::clone(&client)).map_err(socket_error)?;
+        let serve = Command::Serve(Arc::downgrade(&client), tcp);
+        if self
+            .slow
+            .as_ref()
+            .is_none_or(|slow| slow.send(serve).is_err())
+        {
+            self.queue.remove(token);
+            return Err(Error::Stopped(id));
+        }
         self.sandboxes().insert(id, (token, client));
         Ok(())
     }

@@ -388,6 +388,15 @@ fn a_named_server_is_asked_from_inside() {
 }
 
 #[test]
+fn a_namespace_that_is_gone_is_a_failure() {
+    // The host's factory knows no sandboxes.
+    let (fake, factory) = (Fake::honest([192, 0, 2, 1]), Arc::new(HostSockets));
+    let bench = Bench::with(config(), factory, &[&fake], Vantage::Sandbox, true);
+    assert_eq!(rcode(&bench.ask(&query(7, "example.com"))), 2);
+    assert!(fake.asked(0).is_empty());
+}
+
+#[test]
 fn a_stream_carries_many_questions() {
     use std::io::Write;
     let silent = Fake::silent();

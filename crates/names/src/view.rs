@@ -87,6 +87,20 @@ pub struct Link {
     pub zone: usize,
 }
 
+impl Link {
+    /// Reads `TARGET[:ALIAS]`; without an alias the target's own name is one, which then
+    /// goes before the same name on other networks.
+    #[must_use]
+    pub fn parse(text: &str, zone: usize) -> Self {
+        let (target, alias) = text.split_once(':').unwrap_or((text, text));
+        Self {
+            alias: alias.to_owned(),
+            target: target.to_owned(),
+            zone,
+        }
+    }
+}
+
 /// All that answering one sandbox needs.
 #[derive(Debug)]
 pub struct View {

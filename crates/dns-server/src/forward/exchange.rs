@@ -243,3 +243,6 @@ fn random_id() -> io::Result<u16> {
     rand::getrandom(&mut id, rand::GetRandomFlags::empty())?;
     Ok(u16::from_ne_bytes(id))
 }
+
+#[cfg(test)]
+mod tests;

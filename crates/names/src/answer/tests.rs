@@ -347,12 +347,7 @@ fn links_and_the_order_of_zones() {
         endpoint(2, "web", &[], &["10.0.0.2", "fd00:18::9"]),
         endpoint(3, "db", &[], &["10.0.0.3"]),
     ]);
-    let link = |alias: &str, target: &str| Link {
-        alias: alias.to_owned(),
-        target: target.to_owned(),
-        zone: 1,
-    };
-    let links = [link("store", "db"), link("gone", "nobody")];
+    let links = ["db:store", "nobody:gone", "bad..name:x", "db"].map(|text| Link::parse(text, 1));
     let view = View::new(vec![first.clone(), second], &links, &policy());
     let reply = |name, qtype| respond(&view, &ask(name, qtype), Transport::Udp);
     expect![[r#"
@@ -380,6 +375,7 @@ fn links_and_the_order_of_zones() {
     "#]]
     .assert_eq(&reply("store.mynet", "A"));
     assert_eq!(reply("gone", "A"), "forward\n");
+    assert_eq!(reply("x", "A"), "forward\n");
     // A change of a zone shows at once, without the view's doing.
     first.update(|zone| zone.with(&endpoint(4, "gone", &[], &["172.18.0.4"])));
     expect![[r#"

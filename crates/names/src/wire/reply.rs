@@ -85,9 +85,7 @@ impl<'a, 'q> Reply<'a, 'q> {
     /// Adds a record that spares the client a question, if it fits; its owner is the name
     /// written at `owner`.
     pub(crate) fn additional(&mut self, owner: usize, rtype: u16, ttl: u32, data: &[u8]) {
-        let pointer = u16::try_from(owner)
-            .ok()
-            .filter(|owner| *owner < 0xc000 >> 2);
+        let pointer = u16::try_from(owner).ok().filter(|owner| *owner < 0x4000);
         if let Some(owner) = pointer
             && self.out.len() + RECORD_HEAD + data.len() <= self.limit
         {

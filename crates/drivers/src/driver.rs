@@ -54,7 +54,7 @@ pub trait Driver: Send + Sync {
     fn validate_endpoint(&self, network: &NetworkSpec, settings: &EndpointSettings) -> Result<()>;
 
     /// Whether the network needs an address of a family for its router.
-    fn needs_router(&self, _network: &NetworkSpec, _family: Family, _cx: &DriverContext) -> bool {
+    fn needs_router(&self, _network: &NetworkSpec, _family: Family) -> bool {
         false
     }
 

@@ -13,7 +13,6 @@ use crate::{AttachmentPlan, Capabilities, Driver, DriverContext, Place};
 use endpoint::EndpointOptions;
 use options::BridgeOptions;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use vw_firewall::GatewayMode;
 use vw_hoststate::Fragment;
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, IpNet, Kind, NetworkSpec, PoolSpec,
@@ -77,13 +76,8 @@ impl Driver for Bridge {
         EndpointOptions::read(&settings.driver_opts).map(|_| ())
     }
 
-    fn needs_router(&self, network: &NetworkSpec, family: Family, cx: &DriverContext) -> bool {
-        let Ok(options) = BridgeOptions::read(network, cx) else {
-            return false;
-        };
-        let isolated = options.mode(family) == GatewayMode::Isolated;
-        let nobody = family == Family::V4 && options.inhibit_ipv4 && network.internal;
-        !isolated && !nobody
+    fn needs_router(&self, network: &NetworkSpec, family: Family) -> bool {
+        options::needs_router(network, family)
     }
 
     fn gateway(&self, network: &NetworkSpec, family: Family) -> Option<IpAddr> {

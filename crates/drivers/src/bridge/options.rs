@@ -124,6 +124,19 @@ impl BridgeOptions {
     }
 }
 
+/// Whether somebody routes for the network: not where it is isolated, and not where it is internal
+/// and has no host on it. The options were checked when the network was made.
+pub(crate) fn needs_router(network: &NetworkSpec, family: Family) -> bool {
+    let key = match family {
+        Family::V4 => MODE_V4,
+        Family::V6 => MODE_V6,
+    };
+    let mode = option::value(&network.options, key, mode);
+    let inhibited = option::value(&network.options, INHIBIT_V4, option::boolean);
+    let nobody = family == Family::V4 && network.internal && matches!(inhibited, Ok(Some(true)));
+    !matches!(mode, Ok(Some(GatewayMode::Isolated))) && !nobody
+}
+
 /// What interfaces are called inside sandboxes; the option was checked when the network was made.
 pub(crate) fn interface_prefix(network: &NetworkSpec) -> &str {
     let given = network.options.get(IFACE_PREFIX);

@@ -132,6 +132,16 @@ fn an_internal_network() {
 }
 
 #[test]
+fn an_internal_network_without_the_host_has_no_router() {
+    let inhibit = [("com.docker.network.bridge.inhibit_ipv4", "true")];
+    let mut network = bridge(&[V4, V6], &inhibit);
+    assert!(Bridge.needs_router(&network, Family::V4));
+    network.internal = true;
+    assert!(!Bridge.needs_router(&network, Family::V4));
+    assert!(Bridge.needs_router(&network, Family::V6));
+}
+
+#[test]
 fn an_isolated_network() {
     let mut network = bridge(
         &[V4, V6],
@@ -156,7 +166,7 @@ fn an_isolated_network() {
     "#]],
     );
     for family in [Family::V4, Family::V6] {
-        assert!(!Bridge.needs_router(&network, family, &cx()));
+        assert!(!Bridge.needs_router(&network, family));
     }
 }
 
@@ -267,7 +277,7 @@ fn settings_of_the_host() {
 #[test]
 fn the_router_may_be_another() {
     let mut network = bridge(&[V4], &[]);
-    assert!(Bridge.needs_router(&network, Family::V4, &cx()));
+    assert!(Bridge.needs_router(&network, Family::V4));
     assert_eq!(
         Bridge.gateway(&network, Family::V4),
         Some([10, 0, 0, 1].into())

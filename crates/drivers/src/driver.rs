@@ -27,7 +27,7 @@ pub struct AttachmentPlan {
 
 /// A kind of network. Every method is pure: equal arguments give equal answers.
 ///
-/// Options are read from the specification each time: reading them costs about a microsecond,
+/// Options are read from the specification each time: that is a handful of look-ups in a small map,
 /// and a driver without state needs no bringing up to date.
 pub trait Driver: Send + Sync {
     /// The name that users give with `--driver`.

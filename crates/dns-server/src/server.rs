@@ -26,6 +26,9 @@ use tokio::{
 use vw_model::SandboxId;
 use vw_names::{Rng, View};
 
+/// Who is served, with the number by which the queue knows it.
+type Sandboxes = HashMap<SandboxId, (u64, Arc<Client>)>;
+
 /// The embedded DNS server of all sandboxes of this daemon.
 ///
 /// Its methods may be called from any thread and do not wait for the network. Dropping it
@@ -36,7 +39,7 @@ pub struct DnsServer {
     tally: Arc<Tally>,
     queue: Arc<Queue>,
     slow: Option<UnboundedSender<Command>>,
-    sandboxes: Mutex<HashMap<SandboxId, (u64, Arc<Client>)>>,
+    sandboxes: Mutex<Sandboxes>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -92,7 +95,8 @@ impl DnsServer {
         sockets: SandboxSockets,
         view: Arc<View>,
     ) -> Result<(), Error> {
-        self.remove(id);
+        let mut sandboxes = self.sandboxes();
+        self.take(&mut sandboxes, id);
         let socket_error = |source| Error::Socket {
             sandbox: id,
             source,
@@ -119,7 +123,7 @@ impl DnsServer {
             self.queue.remove(token);
             return Err(Error::Stopped(id));
         }
-        self.sandboxes().insert(id, (token, client));
+        sandboxes.insert(id, (token, client));
         Ok(())
     }
 
@@ -140,15 +144,7 @@ impl DnsServer {
     ///
     /// Its sockets are closed in a moment, by the threads that use them.
     pub fn remove(&self, id: SandboxId) -> bool {
-        let Some((token, _)) = self.sandboxes().remove(&id) else {
-            return false;
-        };
-        self.queue.remove(token);
-        if let Some(slow) = &self.slow {
-            // Without the thread there is nothing left to forget.
-            let _ = slow.send(Command::Forget(id));
-        }
-        true
+        self.take(&mut self.sandboxes(), id)
     }
 
     /// How many sandboxes are served.
@@ -163,13 +159,25 @@ impl DnsServer {
         self.tally.read()
     }
 
+    fn take(&self, sandboxes: &mut Sandboxes, id: SandboxId) -> bool {
+        let Some((token, _)) = sandboxes.remove(&id) else {
+            return false;
+        };
+        self.queue.remove(token);
+        if let Some(slow) = &self.slow {
+            // Without the thread there is nothing left to forget.
+            let _ = slow.send(Command::Forget(id));
+        }
+        true
+    }
+
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
         self.threads.push(thread.map_err(Error::Start)?);
         Ok(())
     }
 
-    fn sandboxes(&self) -> MutexGuard<'_, HashMap<SandboxId, (u64, Arc<Client>)>> {
+    fn sandboxes(&self) -> MutexGuard<'_, Sandboxes> {
         // Every change is one insertion or removal, so the map is whole after a panic.
         self.sandboxes
             .lock()

@@ -112,3 +112,6 @@ const REGISTERED: [(&str, u16); 22] = [
     ("ssh", 22),
     ("submission", 587),
 ];
+
+#[cfg(test)]
+mod tests;

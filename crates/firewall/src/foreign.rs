@@ -7,8 +7,8 @@
 use crate::table::FORWARD;
 use std::fmt;
 
-/// The tag by which our rules in other tables are found again, as their comment.
-pub const TAG: &str = "vethwork: let pass what inet vethwork accepted";
+/// What the comments of our rules in other tables begin with, by which they are found again.
+pub const TAG: &str = "vethwork: let pass by inet vethwork, mark ";
 
 /// The family of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,8 +93,18 @@ pub struct Adjustment {
     pub place: Place,
     /// The mark it accepts.
     pub mark: u32,
+    /// Whether it is iptables' older kind, with a command of its own.
+    pub legacy: bool,
     /// Why we cannot put it there ourselves; the text of the rule must then do.
     pub obstacle: Option<&'static str>,
+}
+
+impl Adjustment {
+    /// The comment of the rule: the tag, and the mark, so that one for another mark is told apart.
+    #[must_use]
+    pub fn comment(&self) -> String {
+        format!("{TAG}{:#x}", self.mark)
+    }
 }
 
 impl ForeignChain {
@@ -131,6 +141,7 @@ pub fn adjustments(chains: &[ForeignChain], mark: u32) -> Vec<Adjustment> {
             iptables: matches!(chain.keeper, Keeper::IptablesNft | Keeper::IptablesLegacy),
         },
         mark,
+        legacy: chain.keeper == Keeper::IptablesLegacy,
         obstacle: chain.obstacle(),
     };
     stopping.map(adjustment).collect()
@@ -145,20 +156,24 @@ impl fmt::Display for Adjustment {
             chain,
             iptables,
         } = &self.place;
-        let mark = self.mark;
+        let (mark, comment) = (self.mark, self.comment());
         if *iptables {
+            let legacy = match self.legacy {
+                true => "-legacy",
+                false => "",
+            };
             let program = match family {
                 TableFamily::Ip6 => "ip6tables",
                 TableFamily::Ip | TableFamily::Inet => "iptables",
             };
             return write!(
                 f,
-                "{program} -I {chain} -m mark --mark {mark:#x}/{mark:#x} -m comment --comment \"{TAG}\" -j ACCEPT"
+                "{program}{legacy} -t {table} -I {chain} -m mark --mark {mark:#x}/{mark:#x} -m comment --comment \"{comment}\" -j ACCEPT"
             );
         }
         write!(
             f,
-            "nft insert rule {family} {table} {chain} meta mark \\& {mark:#x} == {mark:#x} accept comment '\"{TAG}\"'"
+            "nft insert rule {family} {table} {chain} meta mark \\& {mark:#x} == {mark:#x} accept comment '\"{comment}\"'"
         )
     }
 }

@@ -18,3 +18,6 @@ pub use element::{Chain, DataType, Datum, Element, SetName};
 pub use policy::{FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, network, port};
 pub use spec::TableSpec;
 pub use table::{HostTable, USER_CHAIN};
+
+#[cfg(test)]
+mod tests;

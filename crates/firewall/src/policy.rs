@@ -23,7 +23,7 @@ pub enum GatewayMode {
 }
 
 /// A network's policy for one address family.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FamilyPolicy<A> {
     /// How it is reached.
     pub mode: GatewayMode,
@@ -32,6 +32,17 @@ pub struct FamilyPolicy<A> {
     pub masquerade: bool,
     /// That address, where it is not the outgoing interface's.
     pub snat: Option<A>,
+}
+
+// Derived, it would ask for `A: Default`, which addresses are not.
+impl<A> Default for FamilyPolicy<A> {
+    fn default() -> Self {
+        Self {
+            mode: GatewayMode::default(),
+            masquerade: false,
+            snat: None,
+        }
+    }
 }
 
 /// A bridge network's policy.

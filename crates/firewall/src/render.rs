@@ -137,6 +137,8 @@ impl Display for Match {
             Self::Destination(net) => {
                 write!(f, "{} daddr {}", ip(Family::of(net.addr())), prefix(net))
             }
+            Self::NoIif => f.write_str("iif 0"),
+            Self::NotFromLocal => f.write_str("fib saddr type != local"),
             Self::ToLocal => f.write_str("fib daddr type local"),
             Self::ToBroadcast => f.write_str("fib daddr type broadcast"),
             Self::Icmp(Family::V4) => f.write_str("meta l4proto icmp"),

@@ -106,12 +106,16 @@ pub enum Field {
 pub enum Match {
     /// It came in by the loopback interface.
     Loopback,
+    /// It came in by no interface: this host sends it, or a bridge whose ports pass the IP hooks.
+    NoIif,
     /// It is of that family.
     Family(Family),
     /// Its source lies there.
     Source(IpNet),
     /// Its destination lies there.
     Destination(IpNet),
+    /// Its source is no address of this host.
+    NotFromLocal,
     /// Its destination is an address of this host.
     ToLocal,
     /// Its destination is a broadcast address of a network of this host.

@@ -230,6 +230,10 @@ fn mark_leaving(mark: u32) -> ChainSpec {
 fn postrouting() -> ChainSpec {
     let same = || Match::In(BOTH, SetName::SameBridge);
     let ours = || Match::In(OIF, SetName::Bridges);
+    let neighbor = "a neighbour by its published port";
+    // With br_netfilter, what comes back to its bridge is translated and sent on by the bridge
+    // itself, which tells no incoming interface here (`br_nf_post_routing`).
+    let bridged = [Match::NoIif, ours(), Match::Translated, Match::NotFromLocal];
     let local = "from localhost";
     let group = "to a group";
     let leaving = |family, set| {
@@ -246,11 +250,8 @@ fn postrouting() -> ChainSpec {
         "postrouting",
         base(ChainKind::Nat, Hook::Postrouting, SRCNAT),
         vec![
-            rule(
-                "a neighbour by its published port",
-                [same(), Match::Translated],
-                Masquerade,
-            ),
+            rule(neighbor, [same(), Match::Translated], Masquerade),
+            rule(neighbor, bridged, Masquerade),
             rule("neighbours", [same()], Return),
             rule(local, [ours(), Match::Source(loopback4)], Masquerade),
             rule(local, [ours(), Match::Source(loopback6)], Masquerade),

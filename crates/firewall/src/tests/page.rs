@@ -1,0 +1,138 @@
+use super::policy::{family, lines, nat, published};
+use crate::*;
+use expect_test::expect_file;
+use std::fmt::Write;
+
+/// An example: a title, what it means, and its elements.
+type Example = (&'static str, &'static str, Vec<Element>);
+
+fn networks() -> Vec<Example> {
+    let mut routed = nat("vw-0123456789ab");
+    (routed.v4, routed.v6) = (family(GatewayMode::Routed), family(GatewayMode::Routed));
+    let mut open = nat("vw-0123456789ab");
+    (open.v4, open.v6) = (
+        family(GatewayMode::NatUnprotected),
+        family(GatewayMode::NatUnprotected),
+    );
+    let mut mixed = nat("vw-0123456789ab");
+    mixed.v6 = family(GatewayMode::Routed);
+    let mut snat = nat("vw-0123456789ab");
+    snat.v4.snat = Some([192, 0, 2, 7].into());
+    let mut bare = nat("vw-0123456789ab");
+    (bare.v4.masquerade, bare.v6.masquerade) = (false, false);
+    let internal = NetworkPolicy {
+        internal: true,
+        ..nat("vw-0123456789ab")
+    };
+    let apart = NetworkPolicy {
+        icc: false,
+        ..nat("vw-0123456789ab")
+    };
+    vec![
+        (
+            "A bridge network",
+            "Reached by published ports alone; what leaves it takes the host's address. An IPv4-only network has the IPv6 elements but `masquerade6` too, so that nothing is open by accident.",
+            network(&nat("vw-0123456789ab")),
+        ),
+        (
+            "Internal (`--internal`)",
+            "Neighbours alone, in both directions. The host and its containers reach one another by the bridge's own address, which passes no forward chain; gateway mode `isolated` takes that address away.",
+            network(&internal),
+        ),
+        (
+            "Without inter-container communication (`enable_icc=false`)",
+            "No element in `neighbors`. Bridged frames are stopped by port isolation before any rule; this stops what a container sends to the gateway in order to have it routed back.",
+            network(&apart),
+        ),
+        (
+            "Routed (`gateway_mode_ipv4=routed`, `gateway_mode_ipv6=routed`)",
+            "Nothing is translated; published ports are open on the container's own address, and ICMP.",
+            network(&routed),
+        ),
+        (
+            "Unprotected (`nat-unprotected`)",
+            "As a bridge network, and every port is open to those who route to it, but not to our other networks.",
+            network(&open),
+        ),
+        (
+            "IPv4 translated, IPv6 routed",
+            "Each family has its own mode.",
+            network(&mixed),
+        ),
+        (
+            "With a source address of its own (`host_ipv4`)",
+            "Instead of the outgoing interface's address.",
+            network(&snat),
+        ),
+        (
+            "Without masquerading (`enable_ip_masquerade=false`)",
+            "What leaves it keeps its source address; other routers must know the way back.",
+            network(&bare),
+        ),
+    ]
+}
+
+fn ports() -> Vec<Example> {
+    let one = |host, target, mode| port(&published(host, target, mode)).unwrap();
+    let (v4, v6) = ("172.18.0.2", "fd00::2");
+    let mut both = one("0.0.0.0:8080", v4, GatewayMode::Nat);
+    both.extend(one("[::]:8080", v6, GatewayMode::Nat));
+    vec![
+        (
+            "On every address (`-p 8080:80`)",
+            "One element a family that the container has.",
+            both,
+        ),
+        (
+            "On one address (`-p 192.0.2.1:8080:80`)",
+            "",
+            one("192.0.2.1:8080", v4, GatewayMode::Nat),
+        ),
+        (
+            "On localhost (`-p 127.0.0.1:8080:80`, `-p [::1]:8080:80`)",
+            "From this host alone: the chain `guard` drops such destinations from anywhere else before they are translated. The bridge has `route_localnet` set and a route `local ::1`, so that replies find back.",
+            [
+                one("127.0.0.1:8080", v4, GatewayMode::Nat),
+                one("[::1]:8080", v6, GatewayMode::Nat),
+            ]
+            .concat(),
+        ),
+        (
+            "On a routed network",
+            "The host's side does not count.",
+            one("0.0.0.0:8080", v4, GatewayMode::Routed),
+        ),
+    ]
+}
+
+fn page() -> String {
+    let mut out = String::from(HEAD);
+    let show = |out: &mut String, examples: Vec<Example>| {
+        for (title, text, elements) in examples {
+            let _ = writeln!(out, "\n### {title}\n");
+            if !text.is_empty() {
+                let _ = writeln!(out, "{text}\n");
+            }
+            let _ = writeln!(out, "```\n{}```", lines(&elements));
+        }
+    };
+    show(&mut out, networks());
+    out.push_str(PORTS);
+    show(&mut out, ports());
+    let host = HostTable {
+        accept_mark: 0x1000_0000,
+    };
+    let _ = write!(out, "{TABLE}```\n{}```\n", host.rules());
+    let _ = write!(out, "{SANDBOX}```\n{}```\n", sandbox_dns(40_053, 40_153));
+    out
+}
+
+#[test]
+fn is_as_documented() {
+    expect_file!["../../../../docs/firewall.md"].assert_eq(&page());
+}
+
+const HEAD: &str = include_str!("firewall-head.md");
+const PORTS: &str = include_str!("firewall-ports.md");
+const TABLE: &str = include_str!("firewall-table.md");
+const SANDBOX: &str = include_str!("firewall-sandbox.md");

@@ -58,11 +58,16 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
             meta(list, IIF, FIRST);
             compare(list, EQ, &LOOPBACK.to_ne_bytes());
         }
+        Match::NoIif => {
+            meta(list, IIF, FIRST);
+            compare(list, EQ, &[0; 4]);
+        }
         Match::Family(family) => is_family(list, *family),
         Match::Source(net) => within(list, *net, Side::Source),
         Match::Destination(net) => within(list, *net, Side::Destination),
-        Match::ToLocal => to_type(list, RTN_LOCAL),
-        Match::ToBroadcast => to_type(list, RTN_BROADCAST),
+        Match::NotFromLocal => address_type(list, Side::Source, NEQ, RTN_LOCAL),
+        Match::ToLocal => address_type(list, Side::Destination, EQ, RTN_LOCAL),
+        Match::ToBroadcast => address_type(list, Side::Destination, EQ, RTN_BROADCAST),
         Match::Icmp(Family::V4) => is_protocol(list, 1),
         Match::Icmp(Family::V6) => is_protocol(list, 58),
         Match::Sport(protocol, port) => has_port(list, *protocol, Side::Source, *port),
@@ -216,18 +221,22 @@ fn within(list: &mut Body<'_>, net: IpNet, side: Side) {
     compare(list, EQ, &addr);
 }
 
-fn to_type(list: &mut Body<'_>, route_type: u32) {
+/// Compares what kind of route (`RTN_*`) leads to an address.
+fn address_type(list: &mut Body<'_>, side: Side, operation: u32, route_type: u32) {
     const DREG: u16 = 1;
     const RESULT: u16 = 2;
     const FLAGS: u16 = 3;
     const ADDRESS_TYPE: u32 = 3;
-    const DADDR: u32 = 1 << 1;
+    let which: u32 = match side {
+        Side::Source => 1 << 0,
+        Side::Destination => 1 << 1,
+    };
     expression(list, "fib", |body| {
         be32(body, DREG, FIRST);
         be32(body, RESULT, ADDRESS_TYPE);
-        be32(body, FLAGS, DADDR);
+        be32(body, FLAGS, which);
     });
-    compare(list, EQ, &route_type.to_ne_bytes());
+    compare(list, operation, &route_type.to_ne_bytes());
 }
 
 fn has_port(list: &mut Body<'_>, protocol: Protocol, side: Side, port: u16) {

@@ -1,18 +1,21 @@
 //! Network namespaces that live as long as a test.
 
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use std::{
     fs::File,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsFd, AsRawFd},
     process::Command,
     thread,
     time::Duration,
 };
 
-/// Long enough for a packet on a busy machine, short enough to wait for one that never comes.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How long to wait for what never comes.
+pub(crate) const SHORT: Duration = Duration::from_millis(400);
+/// How long to wait for what comes, on a busy machine, and after a lost first packet.
+pub(crate) const LONG: Duration = Duration::from_secs(10);
 
 pub(crate) struct Ns(File);
 
@@ -27,7 +30,8 @@ impl Ns {
         match made.join().unwrap() {
             Ok(file) => {
                 let ns = Self(file);
-                ns.sh("ip link set lo up");
+                ns.sh("ip link set lo up
+                       sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0");
                 Some(ns)
             }
             Err(error) => {
@@ -62,13 +66,6 @@ impl Ns {
         String::from_utf8(out.stdout).unwrap()
     }
 
-    /// Runs a script that may fail.
-    pub(crate) fn try_sh(&self, script: &str) -> bool {
-        let mut command = Command::new("sh");
-        command.args(["-ec", script]);
-        self.run(|| command.output().unwrap().status.success())
-    }
-
     /// Answers every connection with the address that it came from, until the test ends.
     pub(crate) fn serve(&self, addr: &str) {
         let addr: SocketAddr = addr.parse().unwrap();
@@ -81,15 +78,30 @@ impl Ns {
     }
 
     /// Connects; the address that the server saw, or how it failed.
-    pub(crate) fn ask(&self, addr: &str) -> String {
+    pub(crate) fn ask(&self, addr: &str, patience: Duration) -> String {
         let addr: SocketAddr = addr.parse().unwrap();
         let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut stream = TcpStream::connect_timeout(&addr, patience)?;
+            stream.set_read_timeout(Some(patience))?;
             let mut seen = String::new();
             stream.read_to_string(&mut seen)?;
             Ok(seen)
         };
         self.run(|| ask().unwrap_or_else(|error| format!("{:?}", error.kind())))
+    }
+
+    /// Whether an ICMP echo is answered.
+    pub(crate) fn ping(&self, addr: &str, patience: Duration) -> bool {
+        const ECHO: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 1];
+        self.sh("sysctl -qw net.ipv4.ping_group_range='0 0'");
+        let to: SocketAddrV4 = SocketAddrV4::new(addr.parse().unwrap(), 0);
+        self.run(|| {
+            let socket = socket(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP));
+            let socket = UdpSocket::from(socket.unwrap());
+            socket.set_read_timeout(Some(patience)).unwrap();
+            socket.connect(to).unwrap();
+            socket.send(&ECHO).unwrap();
+            socket.recv(&mut [0; 64]).is_ok()
+        })
     }
 }

@@ -23,8 +23,8 @@ fn check(chain: ForeignChain, expected: Expect) {
 }
 
 #[test]
-fn places() {
-    use TableFamily::{Inet, Ip, Ip6};
+fn in_tables_of_iptables() {
+    use TableFamily::{Ip, Ip6};
     let iptables = |family| ForeignChain {
         keeper: Keeper::IptablesNft,
         ..chain(family, "filter", "FORWARD")
@@ -55,6 +55,11 @@ fn places() {
         it is of the older iptables (legacy): iptables-legacy -t filter -I FORWARD -m mark --mark 0x10000000/0x10000000 -m comment --comment "vethwork: let pass by inet vethwork, mark 0x10000000" -j ACCEPT
     "#]],
     );
+}
+
+#[test]
+fn in_tables_of_nftables() {
+    use TableFamily::Inet;
     check(
         chain(Inet, "filter", "forward"),
         expect![[r#"

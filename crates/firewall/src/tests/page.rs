@@ -7,67 +7,54 @@ use std::fmt::Write;
 type Example = (&'static str, &'static str, Vec<Element>);
 
 fn networks() -> Vec<Example> {
-    let mut routed = nat("vw-0123456789ab");
-    (routed.v4, routed.v6) = (family(GatewayMode::Routed), family(GatewayMode::Routed));
-    let mut open = nat("vw-0123456789ab");
-    (open.v4, open.v6) = (
-        family(GatewayMode::NatUnprotected),
-        family(GatewayMode::NatUnprotected),
-    );
-    let mut mixed = nat("vw-0123456789ab");
-    mixed.v6 = family(GatewayMode::Routed);
-    let mut snat = nat("vw-0123456789ab");
-    snat.v4.snat = Some([192, 0, 2, 7].into());
-    let mut bare = nat("vw-0123456789ab");
-    (bare.v4.masquerade, bare.v6.masquerade) = (false, false);
-    let internal = NetworkPolicy {
-        internal: true,
-        ..nat("vw-0123456789ab")
+    use GatewayMode::{Nat, NatUnprotected, Routed};
+    const BRIDGE: &str = "vw-0123456789ab";
+    let of = |change: &dyn Fn(&mut NetworkPolicy)| {
+        let mut policy = nat(BRIDGE);
+        change(&mut policy);
+        network(&policy)
     };
-    let apart = NetworkPolicy {
-        icc: false,
-        ..nat("vw-0123456789ab")
-    };
+    let modes = |v4, v6| of(&|policy| (policy.v4, policy.v6) = (family(v4), family(v6)));
     vec![
         (
             "A bridge network",
             "Reached by published ports alone; what leaves it takes the host's address. An IPv4-only network has the IPv6 elements but `masquerade6` too, so that nothing is open by accident.",
-            network(&nat("vw-0123456789ab")),
+            of(&|_| {}),
         ),
         (
             "Internal (`--internal`)",
             "Neighbours alone, in both directions. The host and its containers reach one another by the bridge's own address, which passes no forward chain; gateway mode `isolated` takes that address away.",
-            network(&internal),
+            of(&|policy| policy.internal = true),
         ),
         (
             "Without inter-container communication (`enable_icc=false`)",
             "No element in `neighbors`. Bridged frames are stopped by port isolation before any rule; this stops what a container sends to the gateway in order to have it routed back.",
-            network(&apart),
+            of(&|policy| policy.icc = false),
         ),
         (
             "Routed (`gateway_mode_ipv4=routed`, `gateway_mode_ipv6=routed`)",
             "Nothing is translated; published ports are open on the container's own address, and ICMP.",
-            network(&routed),
+            modes(Routed, Routed),
         ),
         (
             "Unprotected (`nat-unprotected`)",
             "As a bridge network, and every port is open to those who route to it, but not to our other networks.",
-            network(&open),
+            modes(NatUnprotected, NatUnprotected),
         ),
         (
             "IPv4 translated, IPv6 routed",
             "Each family has its own mode.",
-            network(&mixed),
+            modes(Nat, Routed),
         ),
         (
             "With a source address of its own (`host_ipv4`)",
             "Instead of the outgoing interface's address.",
-            network(&snat),
+            of(&|policy| policy.v4.snat = Some([192, 0, 2, 7].into())),
         ),
         (
             "Without masquerading (`enable_ip_masquerade=false`)",
             "What leaves it keeps its source address; other routers must know the way back.",
-            network(&bare),
+            of(&|policy| (policy.v4.masquerade, policy.v6.masquerade) = (false, false)),
         ),
     ]
 }

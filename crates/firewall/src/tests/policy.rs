@@ -92,58 +92,81 @@ fn networks() {
     );
 }
 
+fn check_port(policy: &PortPolicy, expected: Expect) {
+    let text = match port(policy) {
+        Ok(elements) => lines(&elements),
+        Err(error) => format!("{:?} {}: {error}\n", error.kind, error.reason),
+    };
+    expected.assert_eq(&text);
+}
+
 #[test]
-fn ports() {
-    let check = |policy: PortPolicy, expected: Expect| {
-        let text = match port(&policy) {
-            Ok(elements) => lines(&elements),
-            Err(error) => format!("{:?} {}: {error}\n", error.kind, error.reason),
-        };
-        expected.assert_eq(&text);
+fn translated_ports() {
+    let check = |host, target, mode, expected| {
+        check_port(&published(host, target, mode), expected);
     };
     let (v4, v6) = ("172.18.0.2", "fd00::2");
     check(
-        published("0.0.0.0:8080", v4, GatewayMode::Nat),
+        "0.0.0.0:8080",
+        v4,
+        GatewayMode::Nat,
         expect![[r#"
             ports_any4 { tcp . 8080 : 172.18.0.2 . 80 }
         "#]],
     );
     check(
-        published("127.0.0.1:8080", v4, GatewayMode::Nat),
+        "127.0.0.1:8080",
+        v4,
+        GatewayMode::Nat,
         expect![[r#"
             ports4 { 127.0.0.1 . tcp . 8080 : 172.18.0.2 . 80 }
         "#]],
     );
     check(
-        published("[::]:8080", v6, GatewayMode::NatUnprotected),
+        "[::]:8080",
+        v6,
+        GatewayMode::NatUnprotected,
         expect![[r#"
             ports_any6 { tcp . 8080 : fd00::2 . 80 }
         "#]],
     );
     check(
-        published("[::1]:8080", v6, GatewayMode::Nat),
+        "[::1]:8080",
+        v6,
+        GatewayMode::Nat,
         expect![[r#"
             ports6 { ::1 . tcp . 8080 : fd00::2 . 80 }
         "#]],
     );
+}
+
+#[test]
+fn other_ports() {
+    let check = |host, target, mode, expected| {
+        check_port(&published(host, target, mode), expected);
+    };
+    let (v4, v6) = ("172.18.0.2", "fd00::2");
     check(
-        published("0.0.0.0:0", v4, GatewayMode::Routed),
+        "0.0.0.0:0",
+        v4,
+        GatewayMode::Routed,
         expect![[r#"
             open4 { 172.18.0.2 . tcp . 80 }
         "#]],
     );
     check(
-        published("[::]:0", v6, GatewayMode::Routed),
+        "[::]:0",
+        v6,
+        GatewayMode::Routed,
         expect![[r#"
             open6 { fd00::2 . tcp . 80 }
         "#]],
     );
+    check("0.0.0.0:80", v4, GatewayMode::Isolated, expect![[r#""#]]);
     check(
-        published("0.0.0.0:80", v4, GatewayMode::Isolated),
-        expect![[r#""#]],
-    );
-    check(
-        published("[::1]:8080", v4, GatewayMode::Nat),
+        "[::1]:8080",
+        v4,
+        GatewayMode::Nat,
         expect![[r#"
             InvalidArgument port-family-mismatch: cannot publish [::1]:8080 to 172.18.0.2: the container has an IPv4 address only on this network; publish on an IPv4 address, or give the network IPv6 too
         "#]],
@@ -152,7 +175,7 @@ fn ports() {
         internal: true,
         ..published("0.0.0.0:8080", v4, GatewayMode::Nat)
     };
-    check(internal, expect![[r#""#]]);
+    check_port(&internal, expect![[r#""#]]);
 }
 
 #[test]

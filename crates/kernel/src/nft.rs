@@ -9,9 +9,11 @@
 
 mod abi;
 mod elements;
+mod expr;
 mod foreign;
 mod monitor;
 mod rule;
+mod shape;
 mod socket;
 mod table;
 mod wire;

@@ -1,8 +1,9 @@
 //! Other firewalls' forward chains: seen, and given or relieved of one tagged rule.
 
 use super::abi::{self, INET, IPV4, IPV6, Message, UNSPEC, chain, rule, table};
+use super::expr::{EQ, FIRST, bitwise, compare, immediate, key, meta};
 use super::socket::Transaction;
-use super::wire::{be32, expression, find, get_be32, text, value, verdict};
+use super::wire::{be32, expression, find, get_be32, text};
 use super::{Nft, Refused};
 use crate::netlink::{Attrs, Body};
 use std::{collections::BTreeSet, io};
@@ -11,10 +12,6 @@ use vw_firewall::foreign::{Adjustment, ForeignChain, Keeper, Place, Policy, TAG,
 
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
-/// `NFT_REG32_00`.
-const REGISTER: u32 = 8;
-/// `NFT_META_MARK`.
-const MARK: u32 = 3;
 
 impl Nft {
     /// The base chains of other tables on the forward hook.
@@ -191,10 +188,7 @@ fn insert(transaction: &mut Transaction, adjustment: &Adjustment, comment: &str)
                 false => native_match(list, mark),
             }
             expression(list, "counter", |_| {});
-            expression(list, "immediate", |body| {
-                be32(body, 1, 0);
-                verdict(body, 2, abi::verdict::ACCEPT, None);
-            });
+            immediate(list, abi::verdict::ACCEPT, None);
         });
         if !place.iptables {
             let mut data = vec![0, comment.len() as u8 + 1];
@@ -229,20 +223,7 @@ fn extension(list: &mut Body<'_>, name: &str, revision: u32, info: &[u8]) {
 
 /// `meta mark and MARK == MARK`.
 fn native_match(list: &mut Body<'_>, mark: [u8; 4]) {
-    expression(list, "meta", |body| {
-        be32(body, 2, MARK);
-        be32(body, 1, REGISTER);
-    });
-    expression(list, "bitwise", |body| {
-        be32(body, 1, REGISTER);
-        be32(body, 2, REGISTER);
-        be32(body, 3, mark.len() as u32);
-        value(body, 4, &mark);
-        value(body, 5, &[0; 4]);
-    });
-    expression(list, "cmp", |body| {
-        be32(body, 1, REGISTER);
-        be32(body, 2, 0);
-        value(body, 3, &mark);
-    });
+    meta(list, key::MARK, FIRST);
+    bitwise(list, &mark, &[0; 4]);
+    compare(list, EQ, &mark);
 }

@@ -1,1 +1,36 @@
-//! Placeholder until the first landing.
+//! The only orchestrator: one request at a time becomes a [`Command`], is validated, recorded,
+//! planned, applied and told to those who listen.
+//!
+//! Owns the order of effects (intent recorded before, outcome after), the locks, the sandbox plan
+//! and reconciliation. It must not know a surface's words, a driver's rules or how the kernel is
+//! talked to. Synchronous: surfaces call it from threads that may block.
+
+mod attach;
+mod checks;
+pub mod command;
+mod config;
+mod connect;
+mod containers;
+mod controller;
+mod dispatch;
+mod etc_files;
+pub mod event;
+mod execs;
+mod images;
+mod info;
+mod naming;
+mod networks;
+mod ports;
+mod predefined;
+mod records;
+mod registry;
+mod sandbox_plan;
+mod sandboxes;
+mod start;
+mod streams;
+pub mod view;
+mod watch;
+
+pub use command::Command;
+pub use config::{BridgeConfig, Config};
+pub use controller::{Controller, Parts};

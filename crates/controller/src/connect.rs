@@ -1,0 +1,187 @@
+//! `network connect` and `disconnect`, for what runs and for what does not.
+
+use crate::{
+    Controller, checks,
+    command::{Connect, Disconnect},
+    etc_files,
+    records::Membership,
+    registry::{Network, Sandbox, lock},
+};
+use std::sync::Arc;
+use vw_model::{Error, Kind, Result};
+
+/// Docker's sentence for a network that a new container names.
+pub(crate) fn missing_network(error: Error) -> Error {
+    if error.reason != "network-not-found" {
+        return error;
+    }
+    let message = format!("failed to set up container networking: {}", error.message);
+    Error { message, ..error }
+}
+
+impl Controller {
+    pub(crate) fn connect(&self, request: Connect) -> Result<()> {
+        let network = self.network(&request.network)?;
+        let sandbox = self.sandbox(&request.sandbox)?;
+        let _ops = lock(&sandbox.ops);
+        self.check_connect(&sandbox, &network)?;
+        checks::settings(&network, &request.settings)?;
+        let membership = Membership {
+            network: network.spec.id,
+            name: network.spec.name.to_string(),
+            settings: request.settings.clone(),
+        };
+        sandbox.state().memberships.push(membership);
+        let joined = self.keep_container(&sandbox).and_then(|()| {
+            if !sandbox.state().live {
+                return Ok(());
+            }
+            self.refreshing(&sandbox, || {
+                self.attach(&sandbox, &network, request.settings)
+            })
+        });
+        joined.inspect_err(|_| {
+            sandbox
+                .state()
+                .memberships
+                .retain(|m| m.network != network.spec.id);
+            if let Err(left) = self.keep_container(&sandbox) {
+                self.warn(format!(
+                    "a container's record names a network that it could not join: {}",
+                    left.chain()
+                ));
+            }
+        })
+    }
+
+    fn check_connect(&self, sandbox: &Sandbox, network: &Network) -> Result<()> {
+        let state = sandbox.state();
+        if state.removed {
+            return Err(Error::not_found(
+                "container-not-found",
+                format!("No such container: {}", sandbox.id),
+            ));
+        }
+        if !state.live && state.container.is_none() {
+            let message = format!("{} has ended: release it", state.spec.name);
+            return Err(Error::conflict("sandbox-ended", message));
+        }
+        if let Some(record) = &state.container
+            && !record.mode.takes_endpoints()
+        {
+            return Err(Error::invalid(
+                "namespace-shared",
+                "container sharing network namespace with another container or host cannot be connected to any other network",
+            ));
+        }
+        if state
+            .memberships
+            .iter()
+            .any(|m| m.network == network.spec.id)
+        {
+            let message = format!(
+                "endpoint with name {} already exists in network {}",
+                state.spec.name, network.spec.name
+            );
+            return Err(Error::new(Kind::Forbidden, "endpoint-exists", message));
+        }
+        let present: Vec<_> = {
+            let registry = self.registry();
+            let networks = state
+                .memberships
+                .iter()
+                .filter_map(|m| registry.network_by_id(m.network));
+            networks.map(|n| n.driver.capabilities()).collect()
+        };
+        vw_drivers::may_join(network.driver.capabilities(), false, &present)
+    }
+
+    pub(crate) fn disconnect(&self, request: Disconnect) -> Result<()> {
+        let sandbox = self.sandbox(&request.sandbox)?;
+        let _ops = lock(&sandbox.ops);
+        let id = match self.network(&request.network) {
+            Ok(network) => {
+                vw_drivers::may_leave(network.driver.capabilities())?;
+                network.spec.id
+            }
+            // A network that is gone can still be left: the container's configuration names it.
+            Err(missing) => self
+                .membership_named(&sandbox, &request.network)
+                .ok_or(missing)?,
+        };
+        if !sandbox.state().memberships.iter().any(|m| m.network == id) {
+            let message = format!(
+                "container {} is not connected to network {}",
+                sandbox.id, request.network
+            );
+            return Err(Error::new(Kind::Forbidden, "not-connected", message));
+        }
+        let endpoint = {
+            let state = sandbox.state();
+            state
+                .attachments
+                .iter()
+                .find(|a| a.network.spec.id == id)
+                .map(|a| a.endpoint.id)
+        };
+        let former = {
+            let mut state = sandbox.state();
+            let former = state.memberships.clone();
+            state.memberships.retain(|m| m.network != id);
+            former
+        };
+        if let Err(error) = self.keep_container(&sandbox) {
+            sandbox.state().memberships = former;
+            return Err(error);
+        }
+        endpoint.map_or(Ok(()), |endpoint| {
+            self.refreshing(&sandbox, || self.detach(&sandbox, endpoint))
+        })
+    }
+
+    /// Does what changes a sandbox's endpoints, then brings its files up to date.
+    fn refreshing(&self, sandbox: &Sandbox, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (before, was) = {
+            let state = sandbox.state();
+            (etc_files::addresses(&state), self.resolver_kind(&state))
+        };
+        change()?;
+        if let Err(error) = self.refresh_files(sandbox, &before, was) {
+            self.warn(format!(
+                "container {}: {}",
+                sandbox.id.short(),
+                error.chain()
+            ));
+        }
+        Ok(())
+    }
+
+    fn membership_named(&self, sandbox: &Arc<Sandbox>, text: &str) -> Option<vw_model::NetworkId> {
+        let state = sandbox.state();
+        let named = |m: &&Membership| m.name == text || m.network.to_string() == text;
+        state.memberships.iter().find(named).map(|m| m.network)
+    }
+
+    /// Records a container as it stands; adopted sandboxes have no durable record.
+    ///
+    /// # Errors
+    /// When the store cannot be written; the caller takes its change back.
+    pub(crate) fn keep_container(&self, sandbox: &Sandbox) -> Result<()> {
+        let mut state = sandbox.state();
+        let memberships = state.memberships.clone();
+        let spec = state.spec.clone();
+        let Some(record) = state.container.as_mut() else {
+            return Ok(());
+        };
+        record.memberships = memberships;
+        record.sandbox = spec;
+        let batch = crate::records::put(
+            vw_store::Batch::new(),
+            vw_store::Table::Containers,
+            &sandbox.id.to_string(),
+            record,
+        )?;
+        drop(state);
+        self.keep(batch)
+    }
+}

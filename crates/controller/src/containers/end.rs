@@ -1,0 +1,294 @@
+//! What happens when a container ends, and whether it starts again.
+
+use crate::{
+    Controller,
+    registry::{Sandbox, lock},
+};
+use std::{
+    sync::{Arc, PoisonError},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+use vw_model::RestartPolicy;
+use vw_runtime::{ExitWatcher, State};
+
+/// The first pause before a restart; it doubles with each, as Docker's.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A container that ran this long starts over with the first pause.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) code: i32,
+    pub(crate) at: SystemTime,
+    pub(crate) oom: bool,
+}
+
+impl Controller {
+    /// Handles the ends of containers as they come, on a thread of its own.
+    pub(crate) fn follow_ends(&self, watcher: ExitWatcher) -> std::io::Result<()> {
+        let controller = self.clone();
+        let follow = move || {
+            while let Ok(event) = watcher.events().recv() {
+                let Some(sandbox) = controller.registry().sandbox_by_id(event.id) else {
+                    continue;
+                };
+                let end = End {
+                    code: event.code,
+                    at: event.at,
+                    oom: event.oom,
+                };
+                let controller = controller.clone();
+                let handle = move || controller.ended(&sandbox, end);
+                if let Err(error) = thread::Builder::new()
+                    .name("ended".to_owned())
+                    .spawn(handle)
+                {
+                    tracing::error!(
+                        "cannot handle the end of container {}: {error}",
+                        event.id.short()
+                    );
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("ends".to_owned())
+            .spawn(follow)
+            .map(|_| ())
+    }
+
+    fn ended(&self, sandbox: &Arc<Sandbox>, end: End) {
+        let _ops = lock(&sandbox.ops);
+        if sandbox.state().running.is_some() {
+            self.end_container(sandbox, end);
+        }
+    }
+
+    /// Takes a container that ended down, and starts it again or removes it as it was asked;
+    /// the caller holds `ops`.
+    pub(crate) fn end_container(&self, sandbox: &Arc<Sandbox>, end: End) {
+        self.bring_down(sandbox);
+        let stop_requested = sandbox.state().stop_requested;
+        let noted = self.change_container(sandbox, |record| {
+            record.exit_code = end.code;
+            record.oom_killed = end.oom;
+            record.finished = Some(end.at);
+        });
+        if let Err(error) = noted {
+            self.warn(format!(
+                "container {}: {}",
+                sandbox.id.short(),
+                error.chain()
+            ));
+        }
+        self.tell_end(sandbox, end.code);
+        let again = !stop_requested && self.should_restart(sandbox, end.code);
+        {
+            let mut state = sandbox.state();
+            state.exits += 1;
+            state.restarting = again;
+        }
+        let auto_remove = sandbox
+            .state()
+            .container
+            .as_ref()
+            .is_some_and(|record| record.container.auto_remove);
+        if again {
+            self.restart_later(sandbox);
+        } else if auto_remove {
+            if let Err(error) = self.delete_container(sandbox) {
+                self.warn(format!(
+                    "container {}: {}",
+                    sandbox.id.short(),
+                    error.chain()
+                ));
+            }
+        } else if let Err(error) = self.change_container(sandbox, |record| {
+            record.wanted &= keeps_wanted(record.container.restart)
+        }) {
+            self.warn(format!(
+                "container {}: {}",
+                sandbox.id.short(),
+                error.chain()
+            ));
+        }
+        sandbox.changed.notify_all();
+    }
+
+    fn should_restart(&self, sandbox: &Sandbox, code: i32) -> bool {
+        let state = sandbox.state();
+        let Some(record) = &state.container else {
+            return false;
+        };
+        match record.container.restart {
+            RestartPolicy::No => false,
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => record.wanted,
+            RestartPolicy::OnFailure { max_retries } => {
+                record.wanted
+                    && code != 0
+                    && (max_retries == 0 || record.restart_count < max_retries)
+            }
+        }
+    }
+
+    /// Starts a container after its pause, unless it is stopped or removed meanwhile.
+    fn restart_later(&self, sandbox: &Arc<Sandbox>) {
+        let (controller, waiting) = (self.clone(), sandbox.clone());
+        let run = move || {
+            if pause(&waiting) {
+                controller.restart_now(&waiting);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("restart".to_owned()).spawn(run) {
+            sandbox.state().restarting = false;
+            self.warn(format!(
+                "container {} cannot be restarted: {error}",
+                sandbox.id.short()
+            ));
+        }
+    }
+
+    fn restart_now(&self, sandbox: &Arc<Sandbox>) {
+        let _ops = lock(&sandbox.ops);
+        {
+            let state = sandbox.state();
+            if !state.restarting || state.removed || state.running.is_some() {
+                return;
+            }
+        }
+        let counted = self.change_container(sandbox, |record| record.restart_count += 1);
+        let launched = counted.and_then(|()| self.launch(sandbox));
+        if let Err(error) = launched {
+            self.warn(format!(
+                "container {} did not restart: {}",
+                sandbox.id.short(),
+                error.chain()
+            ));
+            let again = self.should_restart(sandbox, 128);
+            sandbox.state().restarting = again;
+            sandbox.changed.notify_all();
+            if again {
+                self.restart_later(sandbox);
+            }
+        }
+    }
+
+    /// Finds out at the daemon's start how a container stands, and starts it if it should run.
+    pub(crate) fn settle_container(&self, sandbox: &Arc<Sandbox>) {
+        let _ops = lock(&sandbox.ops);
+        let (removing, live) = {
+            let state = sandbox.state();
+            (
+                state
+                    .container
+                    .as_ref()
+                    .is_some_and(|record| record.removing),
+                state.live,
+            )
+        };
+        if removing {
+            if let Err(error) = self.delete_container(sandbox) {
+                self.warn(format!(
+                    "container {}: {}",
+                    sandbox.id.short(),
+                    error.chain()
+                ));
+            }
+            return;
+        }
+        let state = self.runtime.state(sandbox.id).unwrap_or_else(|error| {
+            self.warn(format!("container {}: {error}", sandbox.id.short()));
+            State::Absent
+        });
+        let ran = live || self.ran_in_shared_namespace(sandbox);
+        match state {
+            State::Running { pid } if ran => {
+                sandbox.state().running = Some(crate::registry::Running {
+                    pid: pid.unsigned_abs(),
+                });
+            }
+            State::Exited { code, at, oom } => self.end_container(sandbox, End { code, at, oom }),
+            // A start that was cut off, or a sandbox whose container never came.
+            State::Created | State::Running { .. } => {
+                self.bring_down(sandbox);
+                self.start_wanted(sandbox);
+            }
+            State::Absent if live => {
+                self.end_container(
+                    sandbox,
+                    End {
+                        code: 128,
+                        at: SystemTime::now(),
+                        oom: false,
+                    },
+                );
+            }
+            State::Absent => self.start_wanted(sandbox),
+        }
+    }
+
+    /// Containers without a namespace of their own have no sandbox record to tell that they ran.
+    fn ran_in_shared_namespace(&self, sandbox: &Sandbox) -> bool {
+        use crate::records::Mode;
+        let state = sandbox.state();
+        state
+            .container
+            .as_ref()
+            .is_some_and(|record| matches!(record.mode, Mode::Host | Mode::Of(_)))
+    }
+
+    /// Starts a container that should run: after a reboot, or when its start was cut off.
+    fn start_wanted(&self, sandbox: &Arc<Sandbox>) {
+        let wanted = {
+            let state = sandbox.state();
+            let record = state.container.as_ref();
+            record.is_some_and(|r| {
+                r.wanted && r.container.restart != RestartPolicy::No
+                    || r.container.restart == RestartPolicy::Always && r.started.is_some()
+            })
+        };
+        if wanted {
+            sandbox.state().restarting = true;
+            self.restart_later(sandbox);
+        }
+    }
+}
+
+/// Whether a container that ended by itself is still wanted: it is where a daemon's start would
+/// start it again.
+const fn keeps_wanted(policy: RestartPolicy) -> bool {
+    matches!(policy, RestartPolicy::Always | RestartPolicy::UnlessStopped)
+}
+
+/// Waits for the restart's turn; false when it was called off.
+fn pause(sandbox: &Sandbox) -> bool {
+    let state = sandbox.state();
+    let record = state.container.as_ref();
+    let ran = record
+        .and_then(|r| r.finished?.duration_since(r.started?).ok())
+        .unwrap_or_default();
+    let restarts = record.map_or(0, |r| r.restart_count);
+    let length = if ran >= STABLE {
+        FIRST_PAUSE
+    } else {
+        FIRST_PAUSE
+            .saturating_mul(1 << restarts.min(10))
+            .min(LONGEST_PAUSE)
+    };
+    let until = Instant::now() + length;
+    let mut state = state;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if !state.restarting || state.removed {
+            return false;
+        }
+        if left.is_zero() {
+            return true;
+        }
+        let waited = sandbox.changed.wait_timeout(state, left);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+}

@@ -1,0 +1,46 @@
+//! `info`: the daemon about itself.
+
+use crate::{Controller, command::Info, registry::lock, view::InfoView};
+use vw_model::Result;
+use vw_store::Table;
+
+impl Controller {
+    pub(crate) fn info(&self, _: Info) -> Result<InfoView> {
+        let sandboxes = self.registry().sandboxes();
+        let mut info = InfoView {
+            data_root: self.config.data_root.clone(),
+            ..InfoView::default()
+        };
+        for sandbox in &sandboxes {
+            let state = sandbox.state();
+            match (&state.container, state.running.is_some()) {
+                (None, _) => info.adopted += 1,
+                (Some(_), true) => info.running += 1,
+                (Some(_), false) => info.stopped += 1,
+            }
+        }
+        info.id = self.host_id.to_string();
+        info.images = self
+            .runtime
+            .images()
+            .list()
+            .map_or(0, |images| images.len());
+        info.networks = self.registry().networks().len();
+        match self.runtime.probe() {
+            Ok(programs) => info.runtime = programs.runtime.display().to_string(),
+            Err(error) => info.warnings.push(error.to_string()),
+        }
+        info.network_drivers = vw_drivers::names().map(str::to_owned).collect();
+        info.warnings.extend(lock(&self.warnings).iter().cloned());
+        for (path, former) in self.data.scan(Table::Saved).unwrap_or_default() {
+            let now = self.facts().sysctls.get(&path).cloned().unwrap_or_default();
+            info.sysctls
+                .push((path, String::from_utf8_lossy(&former).into_owned(), now));
+        }
+        let upstreams = self.host_resolv_conf().1.nameservers;
+        info.upstreams = upstreams.into_iter().map(|server| server.addr).collect();
+        info.labels = self.config.labels.clone();
+        info.debug = self.config.debug;
+        Ok(info)
+    }
+}

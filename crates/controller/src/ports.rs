@@ -1,0 +1,240 @@
+//! Host ports: which ones a sandbox's requests get, held as long as they are published.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicU16, Ordering},
+};
+use vw_kernel::{Kernel, KernelError, PortClaim};
+use vw_model::{Error, Family, Kind, PortKey, PortMapping, PortRange, PortRequest, Result};
+
+/// Ports held for one sandbox, by what they are held for.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    held: BTreeMap<PortMapping, Option<PortClaim>>,
+}
+
+impl Claims {
+    /// What is published.
+    pub(crate) fn mappings(&self) -> Vec<PortMapping> {
+        self.held.keys().copied().collect()
+    }
+
+    /// Takes back an attempt: of these and the `rest` that it left over, what was published.
+    pub(crate) fn back_to(mut self, mut rest: Self, published: &[PortMapping]) -> Self {
+        rest.held.append(&mut self.held);
+        rest.held.retain(|mapping, _| published.contains(mapping));
+        rest
+    }
+
+    /// Takes back what was published before a restart. A port that a stranger bound meanwhile
+    /// stays published (translation comes before local sockets) and is told in the answer.
+    pub(crate) fn restore(
+        kernel: &dyn Kernel,
+        mappings: &[PortMapping],
+    ) -> (Self, Vec<PortMapping>) {
+        let mut taken = Vec::new();
+        let mut claims = Self::default();
+        for mapping in mappings {
+            let claim = kernel
+                .claim_port(mapping.container.protocol, mapping.host)
+                .ok();
+            if claim.is_none() {
+                taken.push(*mapping);
+            }
+            claims.held.insert(*mapping, claim);
+        }
+        (claims, taken)
+    }
+}
+
+/// What publishing needs to know.
+pub(crate) struct Wanted<'a> {
+    pub(crate) requests: &'a [PortRequest],
+    /// Published on an ephemeral port each (`-P`).
+    pub(crate) exposed: &'a [PortKey],
+    /// Families that the sandbox has a gateway of.
+    pub(crate) families: &'a [Family],
+    /// The host addresses for requests that name none (`host_binding_ipv4`, `--ip`, or all).
+    pub(crate) default_hosts: &'a [IpAddr],
+    /// The kernel's ephemeral range.
+    pub(crate) ephemeral: (u16, u16),
+    /// Where the search for an ephemeral port goes on, so that it does not pass all those in use.
+    pub(crate) cursor: &'a AtomicU16,
+}
+
+/// Claims what is wanted, keeping the host ports that `held` has for the same requests.
+///
+/// `held` is left as it was on failure; on success what is no longer wanted stays claimed until
+/// the old value is dropped.
+///
+/// # Errors
+/// `Conflict` with "port is already allocated", `Exhausted` when a whole range is taken.
+pub(crate) fn settle(
+    kernel: &dyn Kernel,
+    wanted: &Wanted<'_>,
+    held: &mut Claims,
+) -> Result<Claims> {
+    let ephemeral = wanted
+        .exposed
+        .iter()
+        .filter(|key| !wanted.requests.iter().any(|r| r.container == **key));
+    let ephemeral = ephemeral.map(|key| PortRequest {
+        container: *key,
+        host_ip: None,
+        host: None,
+    });
+    let before: BTreeSet<PortMapping> = held.held.keys().copied().collect();
+    let mut settled = Claims::default();
+    for request in wanted.requests.iter().copied().chain(ephemeral) {
+        let hosts = hosts_of(&request, wanted);
+        if hosts.is_empty() {
+            continue;
+        }
+        if let Err(error) = settle_one(kernel, &request, &hosts, wanted, held, &mut settled) {
+            held.held.append(&mut settled.held);
+            held.held.retain(|mapping, _| before.contains(mapping));
+            return Err(error);
+        }
+    }
+    Ok(settled)
+}
+
+fn hosts_of(request: &PortRequest, wanted: &Wanted<'_>) -> Vec<IpAddr> {
+    match request.host_ip {
+        Some(ip) => wanted
+            .families
+            .iter()
+            .filter(|f| **f == Family::of(ip))
+            .map(|_| ip)
+            .collect(),
+        None => wanted.default_hosts.to_vec(),
+    }
+}
+
+fn settle_one(
+    kernel: &dyn Kernel,
+    request: &PortRequest,
+    hosts: &[IpAddr],
+    wanted: &Wanted<'_>,
+    held: &mut Claims,
+    settled: &mut Claims,
+) -> Result<()> {
+    let fits = |mapping: &&PortMapping| {
+        mapping.container == request.container
+            && hosts.contains(&mapping.host.ip())
+            && request
+                .host
+                .is_none_or(|r| (r.first..=r.last).contains(&mapping.host.port()))
+            && !settled.held.contains_key(*mapping)
+    };
+    let kept = held
+        .held
+        .keys()
+        .find(fits)
+        .map(|mapping| mapping.host.port());
+    let (range, start) = match (kept, request.host) {
+        (Some(port), _) => (
+            PortRange {
+                first: port,
+                last: port,
+            },
+            port,
+        ),
+        (None, Some(range)) => (range, range.first),
+        (None, None) => ephemeral_range(wanted),
+    };
+    let mut last = None;
+    for port in (start..=range.last).chain(range.first..start) {
+        match claim_all(kernel, request.container, hosts, port, held, settled) {
+            Ok(()) => {
+                if request.host.is_none() {
+                    wanted.cursor.store(port.wrapping_add(1), Ordering::Relaxed);
+                }
+                return Ok(());
+            }
+            Err(refusal) => last = Some(refusal),
+        }
+    }
+    let (addr, source) = last.unwrap_or_else(|| {
+        let addr = SocketAddr::new(hosts[0], range.first);
+        (
+            addr,
+            KernelError::Call {
+                operation: "bind",
+                object: addr.to_string(),
+                source: io::ErrorKind::AddrInUse.into(),
+            },
+        )
+    });
+    Err(refuse(range, request, addr, source))
+}
+
+/// Claims one port on every host address, or none.
+fn claim_all(
+    kernel: &dyn Kernel,
+    container: PortKey,
+    hosts: &[IpAddr],
+    port: u16,
+    held: &mut Claims,
+    settled: &mut Claims,
+) -> std::result::Result<(), (SocketAddr, KernelError)> {
+    let mut mine = Vec::with_capacity(hosts.len());
+    for ip in hosts {
+        let mapping = PortMapping {
+            host: SocketAddr::new(*ip, port),
+            container,
+        };
+        let claim = match held.held.remove(&mapping) {
+            Some(claim) => claim,
+            None => match kernel.claim_port(container.protocol, mapping.host) {
+                Ok(claim) => Some(claim),
+                Err(source) => {
+                    held.held.extend(mine);
+                    return Err((mapping.host, source));
+                }
+            },
+        };
+        mine.push((mapping, claim));
+    }
+    settled.held.extend(mine);
+    Ok(())
+}
+
+fn ephemeral_range(wanted: &Wanted<'_>) -> (PortRange, u16) {
+    let (first, last) = wanted.ephemeral;
+    (
+        PortRange { first, last },
+        wanted.cursor.load(Ordering::Relaxed).clamp(first, last),
+    )
+}
+
+fn refuse(range: PortRange, request: &PortRequest, addr: SocketAddr, source: KernelError) -> Error {
+    let in_use = matches!(&source, KernelError::Call { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
+    let not_ours = matches!(&source, KernelError::Call { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable);
+    if in_use && range.first == range.last {
+        let message = format!("Bind for {addr} failed: port is already allocated");
+        return Error::conflict("port-allocated", message).because(source);
+    }
+    if in_use {
+        let message = format!(
+            "all ports are allocated: none of {range}/{} is free on {}",
+            request.container.protocol,
+            addr.ip()
+        );
+        return Error::new(Kind::Exhausted, "ports-exhausted", message).because(source);
+    }
+    if not_ours {
+        let message = format!(
+            "cannot assign requested address: {} is not an address of this host",
+            addr.ip()
+        );
+        return Error::invalid("port-host-ip-foreign", message).because(source);
+    }
+    Error::internal(
+        "port-claim-failed",
+        format!("cannot hold {addr}/{}", request.container.protocol),
+    )
+    .because(source)
+}

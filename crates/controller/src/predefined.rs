@@ -1,0 +1,158 @@
+//! The networks that are always there: `bridge`, `host` and `none`.
+
+use crate::{
+    Config, Controller,
+    registry::{Network, lock},
+};
+use std::{sync::Arc, time::SystemTime};
+use vw_ipam::{NetworkRequest, PoolRequest};
+use vw_model::{Error, Family, IpNet, IpamSpec, NetworkId, NetworkSpec, Options, Result, Scope};
+use vw_store::{Batch, Table};
+
+/// Docker's mark of the network that containers are on when nobody says otherwise.
+const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
+/// The option that names a network's bridge.
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+/// The name that the default bridge has in the kernel.
+const BRIDGE: &str = "vw0";
+
+impl Controller {
+    /// Makes the predefined networks that are not there, and remakes `bridge` where the daemon's
+    /// flags ask for another.
+    ///
+    /// # Errors
+    /// When one cannot be made, or `bridge` should change while something is on it.
+    pub(crate) fn ensure_predefined(&self) -> Result<()> {
+        let _deciding = lock(&self.network_changes);
+        for (name, driver) in [("host", "host"), ("none", "null")] {
+            if self.registry().network_by_name(name).is_none() {
+                self.build_network(predefined(self.new_network_id(), name, driver)?)?;
+            }
+        }
+        let standing = self.registry().network_by_name("bridge");
+        if let Some(standing) = standing {
+            if self.is_as_asked(&standing) {
+                return Ok(());
+            }
+            self.drop_bridge(&standing)?;
+        }
+        match &self.config.bridge {
+            Some(_) => self.make_bridge(),
+            None => Ok(()),
+        }
+    }
+
+    fn is_as_asked(&self, standing: &Network) -> bool {
+        let Some(asked) = &self.config.bridge else {
+            return false;
+        };
+        let pools = &standing.spec.ipam.pools;
+        let same = |given: Option<IpNet>, family: Family| {
+            let pool = pools
+                .iter()
+                .find(|pool| Family::of(pool.subnet.addr()) == family);
+            match (given, pool) {
+                (Some(given), Some(pool)) => {
+                    pool.subnet == given.trunc() && pool.gateway == Some(given.addr())
+                }
+                (Some(_), None) => false,
+                (None, Some(pool)) => !pool.given,
+                (None, None) => true,
+            }
+        };
+        let ranges: Vec<_> = pools.iter().filter_map(|pool| pool.ip_range).collect();
+        let fixed: Vec<_> = [asked.fixed_cidr, asked.fixed_cidr6]
+            .into_iter()
+            .flatten()
+            .collect();
+        same(asked.bip, Family::V4)
+            && (asked.ipv6 == standing.spec.enable_ipv6)
+            && (!asked.ipv6 || same(asked.bip6, Family::V6))
+            && ranges == fixed
+            && standing.spec.options == bridge_options(&self.config)
+    }
+
+    fn drop_bridge(&self, standing: &Arc<Network>) -> Result<()> {
+        let on_it = lock(&standing.members).len();
+        if on_it > 0 {
+            let message = format!(
+                "the bridge network is asked to change, but {on_it} containers are on it: stop them, or start the daemon with its former settings"
+            );
+            return Err(Error::conflict("bridge-in-use", message));
+        }
+        self.keep(Batch::new().delete(Table::Networks, standing.spec.id.to_string()))?;
+        self.registry_mut().remove_network(standing);
+        lock(&self.ipam).remove_network(standing.spec.id);
+        self.take_away(vec![(
+            vw_hoststate::Owner::Network(standing.spec.id),
+            vw_hoststate::Fragment::default(),
+        )])
+    }
+
+    fn make_bridge(&self) -> Result<()> {
+        let asked = self.config.bridge.clone().unwrap_or_default();
+        let mut spec = predefined(self.new_network_id(), "bridge", "bridge")?;
+        spec.enable_ipv4 = true;
+        spec.enable_ipv6 = asked.ipv6;
+        spec.options = bridge_options(&self.config);
+        let pool = |net: Option<IpNet>, ip_range| {
+            net.map(|net| PoolRequest {
+                subnet: net.trunc(),
+                ip_range,
+                gateway: Some(net.addr()),
+                aux: Default::default(),
+            })
+        };
+        let four = pool(asked.bip, asked.fixed_cidr);
+        let six = pool(asked.bip6, asked.fixed_cidr6).filter(|_| asked.ipv6);
+        let pools: Vec<PoolRequest> = four.into_iter().chain(six).collect();
+        let request = NetworkRequest {
+            pools,
+            ipv4: true,
+            ipv6: asked.ipv6,
+            gateway: true,
+        };
+        let foreign = self.foreign_prefixes()?;
+        let added = lock(&self.ipam).add_network(spec.id, &request, &foreign);
+        spec.ipam.pools = added.map_err(|refusal| refusal.for_network("bridge"))?;
+        let id = spec.id;
+        self.build_network(spec)
+            .inspect_err(|_| lock(&self.ipam).remove_network(id))
+    }
+}
+
+fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<NetworkSpec> {
+    Ok(NetworkSpec {
+        id,
+        name: name.parse()?,
+        driver: driver.to_owned(),
+        scope: Scope::Local,
+        created: SystemTime::now(),
+        enable_ipv4: true,
+        enable_ipv6: false,
+        internal: false,
+        attachable: false,
+        predefined: true,
+        ipam: IpamSpec {
+            driver: "default".to_owned(),
+            options: Options::new(),
+            pools: Vec::new(),
+        },
+        options: Options::new(),
+        labels: Options::new(),
+    })
+}
+
+fn bridge_options(config: &Config) -> Options {
+    let name = config
+        .bridge
+        .as_ref()
+        .and_then(|bridge| bridge.name.clone());
+    let mut options = config.network_options.clone();
+    options.insert(DEFAULT_BRIDGE.to_owned(), "true".to_owned());
+    options.insert(
+        BRIDGE_NAME.to_owned(),
+        name.unwrap_or_else(|| BRIDGE.to_owned()),
+    );
+    options
+}

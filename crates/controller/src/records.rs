@@ -1,0 +1,205 @@
+//! What the store holds, as JSON: one record an object, each readable by itself.
+//!
+//! Durable records (networks, containers) lie in the data directory; what a reboot makes void
+//! (sandboxes, attachments) in the run directory, with the boot id it belongs to.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::time::SystemTime;
+use vw_model::{
+    ContainerSpec, EndpointSettings, EndpointSpec, Error, NetworkId, PortMapping, Result,
+    SandboxId, SandboxSpec,
+};
+use vw_store::{Batch, Store, Table};
+
+/// One network that a container is configured to be on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Membership {
+    /// The network.
+    pub(crate) network: NetworkId,
+    /// Its name when it was joined, shown when the network is gone.
+    pub(crate) name: String,
+    /// What was asked.
+    pub(crate) settings: EndpointSettings,
+}
+
+/// Whose namespace a container runs in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Mode {
+    /// Its own.
+    Own,
+    /// The host's.
+    Host,
+    /// Its own, with nothing but a loopback interface.
+    None,
+    /// Another sandbox's.
+    Of(SandboxId),
+}
+
+/// A container as it was asked for, and whether it should run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ContainerRecord {
+    pub(crate) sandbox: SandboxSpec,
+    pub(crate) container: ContainerSpec,
+    pub(crate) image_id: String,
+    pub(crate) mode: Mode,
+    pub(crate) mode_text: String,
+    pub(crate) memberships: Vec<Membership>,
+    pub(crate) host_config: Value,
+    pub(crate) config: Value,
+    /// Somebody started it and nobody stopped it.
+    pub(crate) wanted: bool,
+    /// A person stopped it (`unless-stopped`).
+    pub(crate) stopped_by_user: bool,
+    pub(crate) restart_count: u32,
+    pub(crate) started: Option<SystemTime>,
+    pub(crate) finished: Option<SystemTime>,
+    pub(crate) exit_code: i32,
+    pub(crate) oom_killed: bool,
+    pub(crate) error: String,
+    /// It is being removed: what is left is taken away at the next start.
+    pub(crate) removing: bool,
+}
+
+impl ContainerRecord {
+    /// A container that never ran.
+    pub(crate) fn new(sandbox: SandboxSpec, container: ContainerSpec, image_id: String) -> Self {
+        Self {
+            sandbox,
+            container,
+            image_id,
+            mode: Mode::Own,
+            mode_text: String::new(),
+            memberships: Vec::new(),
+            host_config: Value::Null,
+            config: Value::Null,
+            wanted: false,
+            stopped_by_user: false,
+            restart_count: 0,
+            started: None,
+            finished: None,
+            exit_code: 0,
+            oom_killed: false,
+            error: String::new(),
+            removing: false,
+        }
+    }
+
+    /// The same on these networks.
+    pub(crate) fn on(
+        mut self,
+        mode: Mode,
+        mode_text: String,
+        memberships: Vec<Membership>,
+    ) -> Self {
+        (self.mode, self.mode_text, self.memberships) = (mode, mode_text, memberships);
+        self
+    }
+
+    /// The same with the request's own words, for `inspect`.
+    pub(crate) fn echoing(mut self, host_config: Value, config: Value) -> Self {
+        (self.host_config, self.config) = (host_config, config);
+        self
+    }
+}
+
+/// A sandbox that stands now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SandboxRecord {
+    /// The boot that it belongs to.
+    pub(crate) boot: String,
+    /// The sandbox.
+    pub(crate) id: SandboxId,
+    /// Its configuration; a container's is in its own record.
+    pub(crate) adopted: Option<SandboxSpec>,
+    /// The resolver's ports inside: UDP, TCP.
+    pub(crate) resolver: Option<(u16, u16)>,
+    /// The ports that are published for it.
+    pub(crate) ports: Vec<PortMapping>,
+    /// Its resolver file as it was before ours, to be put back.
+    pub(crate) former_resolv_conf: Option<FormerFile>,
+}
+
+/// A file of somebody else's that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FormerFile {
+    /// What it held; `None` when it was not there.
+    pub(crate) text: Option<String>,
+    /// What it was replaced by, so that an edit made since is told and kept.
+    pub(crate) ours: String,
+}
+
+/// How far an attachment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Phase {
+    /// Claimed; the kernel may have some of it.
+    Pending,
+    /// All of it stands.
+    Ready,
+    /// Being taken down.
+    Removing,
+}
+
+/// An attachment with what it claims.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttachmentRecord {
+    pub(crate) boot: String,
+    pub(crate) phase: Phase,
+    pub(crate) endpoint: EndpointSpec,
+}
+
+/// Adds a record to a batch.
+///
+/// # Errors
+/// When it cannot be written as JSON, which no record of ours can cause.
+pub(crate) fn put<T: Serialize>(
+    batch: Batch,
+    table: Table,
+    key: &str,
+    record: &T,
+) -> Result<Batch> {
+    let bytes = serde_json::to_vec(record).map_err(|e| {
+        Error::internal(
+            "record-unwritable",
+            format!("cannot encode the record of {key}"),
+        )
+        .because(e)
+    })?;
+    Ok(batch.put(table, key, bytes))
+}
+
+/// Commits a batch.
+///
+/// # Errors
+/// `Unavailable` when the store cannot be written; nothing of the batch is there then.
+pub(crate) fn commit(store: &dyn Store, batch: Batch) -> Result<()> {
+    store.commit(batch).map_err(|e| {
+        Error::new(
+            vw_model::Kind::Unavailable,
+            "store-unwritable",
+            "cannot record the request, so nothing was changed",
+        )
+        .because(e)
+    })
+}
+
+/// Reads all records of a table; one that cannot be read is an error that names it.
+///
+/// # Errors
+/// `Internal` with the table and key.
+pub(crate) fn scan<T: DeserializeOwned>(store: &dyn Store, table: Table) -> Result<Vec<T>> {
+    let rows = store.scan(table).map_err(|e| {
+        Error::internal(
+            "store-unreadable",
+            format!("cannot read the table {table:?}"),
+        )
+        .because(e)
+    })?;
+    let decode = |(key, bytes): (String, Vec<u8>)| {
+        serde_json::from_slice(&bytes).map_err(|e| {
+            let message = format!("the record {key} of the table {table:?} cannot be understood: move it away or restore the data directory from a backup");
+            Error::internal("record-corrupt", message).because(e)
+        })
+    };
+    rows.into_iter().map(decode).collect()
+}

@@ -1,0 +1,305 @@
+//! Everything the daemon knows, by id and by name.
+//!
+//! Owns look-up only. Locks are taken in this order and never the other way: a network's gate,
+//! a sandbox's `ops`, its `state`, then the short ones (registry, addresses, host state, ports).
+
+use crate::streams::PendingAttach;
+use crate::{
+    ports::Claims,
+    records::{ContainerRecord, FormerFile, Membership, Mode},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+};
+use vw_dns_server::SandboxSockets;
+use vw_drivers::{Driver, Gateway};
+use vw_model::{
+    EndpointId, EndpointSpec, Error, NetworkId, NetworkSpec, PortMapping, Result, SandboxId,
+    SandboxSpec,
+};
+use vw_names::SharedZone;
+use vw_runtime::WindowSize;
+
+/// A lock whose holder panicked is still consistent here: every change is made whole under it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a network still stands; its lock is held shared while something is attached to it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    Removed,
+}
+
+/// A network that stands.
+pub(crate) struct Network {
+    pub(crate) spec: NetworkSpec,
+    pub(crate) driver: &'static dyn Driver,
+    /// Shared by attachments, exclusive for removal.
+    pub(crate) gate: RwLock<Gate>,
+    /// Its names.
+    pub(crate) zone: SharedZone,
+    /// Who is on it, by endpoint.
+    pub(crate) members: Mutex<BTreeMap<EndpointId, Arc<Sandbox>>>,
+}
+
+/// A container or an adopted sandbox.
+pub(crate) struct Sandbox {
+    pub(crate) id: SandboxId,
+    /// Held for the length of an operation that changes it.
+    pub(crate) ops: Mutex<()>,
+    /// Held for moments, to read or to publish a change.
+    pub(crate) state: Mutex<SandboxState>,
+    /// Told whenever `state` changes in a way that somebody may wait for.
+    pub(crate) changed: Condvar,
+}
+
+/// How a sandbox stands.
+pub(crate) struct SandboxState {
+    pub(crate) spec: SandboxSpec,
+    /// `None` for adopted sandboxes.
+    pub(crate) container: Option<ContainerRecord>,
+    /// The networks it is configured to be on; for adopted ones those it is on.
+    pub(crate) memberships: Vec<Membership>,
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) published: Vec<PortMapping>,
+    pub(crate) claims: Claims,
+    pub(crate) resolver: Option<Resolver>,
+    pub(crate) running: Option<Running>,
+    /// Who attached before the start.
+    pub(crate) pending: Vec<PendingAttach>,
+    /// The terminal's size for the next start.
+    pub(crate) console: Option<WindowSize>,
+    /// Its namespace stands, and the fragment of the sandbox itself.
+    pub(crate) live: bool,
+    pub(crate) former_resolv_conf: Option<FormerFile>,
+    pub(crate) removed: bool,
+    pub(crate) restarting: bool,
+    /// Counts ends, so that `wait --condition next-exit` can tell the next one.
+    pub(crate) exits: u64,
+    /// The last end was asked for: no restart.
+    pub(crate) stop_requested: bool,
+}
+
+/// A container's first process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Running {
+    pub(crate) pid: u32,
+}
+
+/// The embedded resolver's sockets of a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resolver {
+    pub(crate) udp: u16,
+    pub(crate) tcp: u16,
+}
+
+/// One endpoint in its sandbox.
+#[derive(Clone)]
+pub(crate) struct Attachment {
+    pub(crate) network: Arc<Network>,
+    pub(crate) endpoint: EndpointSpec,
+    /// Candidates for the sandbox's default routes.
+    pub(crate) gateways: Vec<Gateway>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Registry {
+    networks: HashMap<NetworkId, Arc<Network>>,
+    network_names: HashMap<String, NetworkId>,
+    sandboxes: HashMap<SandboxId, Arc<Sandbox>>,
+    sandbox_names: HashMap<String, SandboxId>,
+}
+
+impl Registry {
+    /// Finds a network by id, name or unambiguous prefix of an id.
+    ///
+    /// # Errors
+    /// `NotFound`, or `InvalidArgument` when a prefix fits several.
+    pub(crate) fn network(&self, text: &str) -> Result<Arc<Network>> {
+        let missing = || Error::not_found("network-not-found", format!("network {text} not found"));
+        if let Some(found) = text
+            .parse()
+            .ok()
+            .and_then(|id: NetworkId| self.networks.get(&id))
+        {
+            return Ok(found.clone());
+        }
+        if let Some(found) = self
+            .network_names
+            .get(text)
+            .and_then(|id| self.networks.get(id))
+        {
+            return Ok(found.clone());
+        }
+        let ids = self.networks.keys();
+        match by_prefix(ids, text) {
+            Prefix::One(id) => self.networks.get(&id).cloned().ok_or_else(missing),
+            Prefix::None => Err(missing()),
+            Prefix::Many(n) => Err(Error::invalid(
+                "network-ambiguous",
+                format!("network {text} is ambiguous ({n} matches found based on ID prefix)"),
+            )),
+        }
+    }
+
+    /// Finds a container or adopted sandbox likewise.
+    ///
+    /// # Errors
+    /// As [`Self::network`].
+    pub(crate) fn sandbox(&self, text: &str) -> Result<Arc<Sandbox>> {
+        let missing =
+            || Error::not_found("container-not-found", format!("No such container: {text}"));
+        let text = text.strip_prefix('/').unwrap_or(text);
+        if let Some(found) = text
+            .parse()
+            .ok()
+            .and_then(|id: SandboxId| self.sandboxes.get(&id))
+        {
+            return Ok(found.clone());
+        }
+        if let Some(found) = self
+            .sandbox_names
+            .get(text)
+            .and_then(|id| self.sandboxes.get(id))
+        {
+            return Ok(found.clone());
+        }
+        match by_prefix(self.sandboxes.keys(), text) {
+            Prefix::One(id) => self.sandboxes.get(&id).cloned().ok_or_else(missing),
+            Prefix::None => Err(missing()),
+            Prefix::Many(_) => Err(Error::invalid(
+                "container-ambiguous",
+                format!("Multiple IDs found with provided prefix: {text}"),
+            )),
+        }
+    }
+
+    pub(crate) fn network_by_id(&self, id: NetworkId) -> Option<Arc<Network>> {
+        self.networks.get(&id).cloned()
+    }
+
+    pub(crate) fn network_by_name(&self, name: &str) -> Option<Arc<Network>> {
+        self.network_names
+            .get(name)
+            .and_then(|id| self.networks.get(id))
+            .cloned()
+    }
+
+    pub(crate) fn sandbox_by_id(&self, id: SandboxId) -> Option<Arc<Sandbox>> {
+        self.sandboxes.get(&id).cloned()
+    }
+
+    pub(crate) fn networks(&self) -> Vec<Arc<Network>> {
+        let mut all: Vec<_> = self.networks.values().cloned().collect();
+        all.sort_by(|a, b| (&a.spec.name, a.spec.id).cmp(&(&b.spec.name, b.spec.id)));
+        all
+    }
+
+    pub(crate) fn sandboxes(&self) -> Vec<Arc<Sandbox>> {
+        self.sandboxes.values().cloned().collect()
+    }
+
+    pub(crate) fn add_network(&mut self, network: Arc<Network>) {
+        self.network_names
+            .insert(network.spec.name.to_string(), network.spec.id);
+        self.networks.insert(network.spec.id, network);
+    }
+
+    pub(crate) fn remove_network(&mut self, network: &Network) {
+        self.network_names.remove(network.spec.name.as_str());
+        self.networks.remove(&network.spec.id);
+    }
+
+    /// Adds a sandbox under its name.
+    ///
+    /// # Errors
+    /// `Conflict` with Docker's sentence when the name is in use.
+    pub(crate) fn add_sandbox(&mut self, name: &str, sandbox: Arc<Sandbox>) -> Result<()> {
+        self.check_name(name)?;
+        self.sandbox_names.insert(name.to_owned(), sandbox.id);
+        self.sandboxes.insert(sandbox.id, sandbox);
+        Ok(())
+    }
+
+    pub(crate) fn remove_sandbox(&mut self, name: &str, id: SandboxId) {
+        if self.sandbox_names.get(name) == Some(&id) {
+            self.sandbox_names.remove(name);
+        }
+        self.sandboxes.remove(&id);
+    }
+
+    /// Gives a sandbox another name.
+    ///
+    /// # Errors
+    /// As [`Self::add_sandbox`].
+    pub(crate) fn rename_sandbox(&mut self, old: &str, new: &str, id: SandboxId) -> Result<()> {
+        self.check_name(new)?;
+        self.sandbox_names.remove(old);
+        self.sandbox_names.insert(new.to_owned(), id);
+        Ok(())
+    }
+
+    pub(crate) fn name_is_free(&self, name: &str) -> bool {
+        !self.sandbox_names.contains_key(name)
+    }
+
+    fn check_name(&self, name: &str) -> Result<()> {
+        let Some(holder) = self.sandbox_names.get(name) else {
+            return Ok(());
+        };
+        Err(Error::conflict(
+            "container-name-in-use",
+            format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
+            ),
+        ))
+    }
+}
+
+enum Prefix<T> {
+    None,
+    One(T),
+    Many(usize),
+}
+
+fn by_prefix<'a, T>(ids: impl Iterator<Item = &'a T>, text: &str) -> Prefix<T>
+where
+    T: Copy + std::fmt::Display + 'a,
+{
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Prefix::None;
+    }
+    let text = text.to_ascii_lowercase();
+    let found: Vec<T> = ids
+        .filter(|id| id.to_string().starts_with(&text))
+        .copied()
+        .collect();
+    match found.as_slice() {
+        [] => Prefix::None,
+        [one] => Prefix::One(*one),
+        many => Prefix::Many(many.len()),
+    }
+}
+
+impl Mode {
+    /// Whether the container has a namespace of its own that endpoints can be placed in.
+    pub(crate) const fn takes_endpoints(&self) -> bool {
+        matches!(self, Self::Own)
+    }
+}
+
+impl Sandbox {
+    pub(crate) fn state(&self) -> MutexGuard<'_, SandboxState> {
+        lock(&self.state)
+    }
+}
+
+/// Sockets of the embedded resolver, made and not yet handed to it.
+pub(crate) struct NewResolver {
+    pub(crate) ports: Resolver,
+    pub(crate) sockets: SandboxSockets,
+}

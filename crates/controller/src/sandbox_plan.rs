@@ -1,0 +1,100 @@
+//! What depends on all of a sandbox's attachments: default routes, published ports, resolver.
+//!
+//! Pure: the same attachments give the same plan, in whichever order they came.
+
+use crate::registry::{Attachment, Resolver};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use vw_drivers::{DriverContext, Gateway};
+use vw_hoststate::{Fragment, Namespace, Netns, Object, Route, RouteKind, Table};
+use vw_model::{Family, IpNet, Ipv4Net, Ipv6Net, PortMapping, Result, SandboxId};
+
+/// What the plan is made of besides the attachments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub(crate) sandbox: SandboxId,
+    pub(crate) namespace: Option<&'a Namespace>,
+    pub(crate) resolver: Option<Resolver>,
+    pub(crate) ports: &'a [PortMapping],
+    pub(crate) drivers: &'a DriverContext,
+}
+
+/// The attachment whose network supplies the default gateway of a family.
+///
+/// The highest `gw-priority` wins, then the network whose name comes first, as Docker chooses;
+/// a network without a gateway of that family (internal ones have none) is never chosen.
+pub(crate) fn gateway_of(attachments: &[Attachment], family: Family) -> Option<&Attachment> {
+    let usable = |a: &&Attachment| gateway(a, family).is_some();
+    attachments.iter().filter(usable).min_by(|a, b| {
+        let by_priority = b
+            .endpoint
+            .settings
+            .gw_priority
+            .cmp(&a.endpoint.settings.gw_priority);
+        by_priority.then_with(|| a.network.spec.name.cmp(&b.network.spec.name))
+    })
+}
+
+fn gateway(attachment: &Attachment, family: Family) -> Option<&Gateway> {
+    attachment
+        .gateways
+        .iter()
+        .find(|gateway| Family::of(gateway.via) == family)
+}
+
+/// The objects that the sandbox itself wants.
+///
+/// # Errors
+/// When the driver of the network that ports land on refuses them.
+pub(crate) fn plan(inputs: Inputs<'_>, attachments: &[Attachment]) -> Result<Fragment> {
+    let mut fragment = Fragment::default();
+    if let Some(namespace) = inputs.namespace {
+        fragment.insert(Object::Namespace(namespace.clone()));
+    }
+    if let Some(resolver) = inputs.resolver {
+        let Resolver { udp, tcp } = resolver;
+        fragment.insert(Object::Table(Table::SandboxDns {
+            sandbox: inputs.sandbox,
+            udp,
+            tcp,
+        }));
+    }
+    for family in [Family::V4, Family::V6] {
+        let Some(chosen) = gateway_of(attachments, family) else {
+            continue;
+        };
+        let gateway = gateway(chosen, family);
+        fragment.insert(Object::Route(Route {
+            netns: Netns::Sandbox(inputs.sandbox),
+            dst: everywhere(family),
+            kind: RouteKind::Unicast,
+            via: gateway.map(|gateway| gateway.via),
+            link: gateway.map(|gateway| gateway.link.clone()),
+            metric: 0,
+        }));
+        let ports: Vec<PortMapping> = inputs
+            .ports
+            .iter()
+            .filter(|port| Family::of(port.host.ip()) == family)
+            .copied()
+            .collect();
+        if !ports.is_empty() {
+            let network = &chosen.network;
+            let planned = network.driver.plan_ports(
+                &network.spec,
+                &chosen.endpoint,
+                &ports,
+                inputs.drivers,
+            )?;
+            fragment.extend(planned.iter().map(|(_, object)| object.clone()));
+        }
+    }
+    Ok(fragment)
+}
+
+/// The destination of a default route.
+const fn everywhere(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
+        Family::V6 => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
+    }
+}

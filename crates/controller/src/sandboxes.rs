@@ -1,0 +1,462 @@
+//! Sandboxes: namespaces pinned, adopted, given back.
+
+use crate::{
+    Controller,
+    command::{Adopt, AdoptSource, Release, SandboxRequest},
+    event::EventType,
+    ports::Claims,
+    records::{self, Membership, SandboxRecord},
+    registry::{Resolver, Sandbox, SandboxState, lock},
+    view::Created,
+};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Condvar, Mutex},
+    time::SystemTime,
+};
+use vw_hoststate::{Fragment, Owner};
+use vw_model::{
+    AdoptedFrom, ContainerName, EndpointSettings, Error, Kind, PortMapping, Result, SandboxId,
+    SandboxKind, SandboxSpec,
+};
+use vw_store::{Batch, Table};
+
+impl Controller {
+    pub(crate) fn adopt(&self, request: Adopt) -> Result<Created> {
+        let id = self.new_sandbox_id();
+        let from = source_of(&request.source)?;
+        let name = request.name.map_or_else(|| adopted_name(&from, id), Ok)?;
+        let resolv_conf = if request.resolv_conf {
+            Some(self.resolv_conf_of(&from)?)
+        } else {
+            None
+        };
+        let networks = self.resolve_networks(&request.sandbox.networks)?;
+        let kind = SandboxKind::Adopted { from, resolv_conf };
+        let spec = sandbox_spec(id, name.clone(), kind, request.sandbox);
+        let sandbox = Arc::new(Sandbox::new(spec, None, Vec::new()));
+        let _ops = lock(&sandbox.ops);
+        self.registry_mut()
+            .add_sandbox(name.as_str(), sandbox.clone())?;
+        let adopted = self.adopt_listed(&sandbox, networks);
+        if let Err(error) = adopted {
+            if let Err(left) = self.dissolve(&sandbox) {
+                self.warn(format!(
+                    "{name} could not be adopted, and not all could be undone: {}",
+                    left.chain()
+                ));
+            }
+            self.registry_mut().remove_sandbox(name.as_str(), id);
+            return Err(error);
+        }
+        self.tell_container("adopt", &sandbox);
+        self.watch_adopted(&sandbox);
+        Ok(Created {
+            id: id.to_string(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn adopt_listed(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        networks: Vec<(Arc<crate::registry::Network>, EndpointSettings)>,
+    ) -> Result<()> {
+        self.pin(sandbox)?;
+        for (network, settings) in networks {
+            self.attach(sandbox, &network, settings.clone())?;
+            sandbox.state().memberships.push(Membership {
+                network: network.spec.id,
+                name: network.spec.name.to_string(),
+                settings,
+            });
+        }
+        self.take_over_resolv_conf(sandbox)
+    }
+
+    /// Networks by the names of a request, each once.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown one, `InvalidArgument` for one named twice or that cannot be
+    /// joined by a namespace.
+    pub(crate) fn resolve_networks(
+        &self,
+        wanted: &[(String, EndpointSettings)],
+    ) -> Result<Vec<(Arc<crate::registry::Network>, EndpointSettings)>> {
+        let mut resolved: Vec<(Arc<crate::registry::Network>, EndpointSettings)> = Vec::new();
+        for (name, settings) in wanted {
+            let network = self.network(name)?;
+            if resolved.iter().any(|(n, _)| n.spec.id == network.spec.id) {
+                let message = format!("network {} is specified multiple times", network.spec.name);
+                return Err(Error::invalid("network-twice", message));
+            }
+            crate::checks::settings(&network, settings)?;
+            resolved.push((network, settings.clone()));
+        }
+        Ok(resolved)
+    }
+
+    /// Records a sandbox and pins its namespace.
+    ///
+    /// # Errors
+    /// When the process or file is gone, or is not a network namespace; nothing is left then.
+    pub(crate) fn pin(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
+        self.note_sandbox(sandbox)?;
+        let fragment = self.sandbox_fragment(sandbox, &[], None, &[])?;
+        if let Err(error) = self.bring(vec![(Owner::Sandbox(sandbox.id), fragment)]) {
+            self.forget_sandbox(sandbox.id)?;
+            return Err(error);
+        }
+        sandbox.state().live = true;
+        Ok(())
+    }
+
+    /// Takes all endpoints out and unpins the namespace; goes on after errors.
+    ///
+    /// # Errors
+    /// The first of them; the record stays then and the next start goes on.
+    pub(crate) fn dissolve(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let mut first = None;
+        let ids: Vec<_> = sandbox
+            .state()
+            .attachments
+            .iter()
+            .map(|a| a.endpoint.id)
+            .collect();
+        for id in ids {
+            if let Err(error) = self.detach(sandbox, id) {
+                first.get_or_insert(error);
+            }
+        }
+        self.give_back_resolv_conf(sandbox);
+        self.dns.remove(sandbox.id);
+        let mut state = sandbox.state();
+        state.resolver = None;
+        state.claims = Claims::default();
+        state.published = Vec::new();
+        state.live = false;
+        drop(state);
+        if let Err(error) = self.take_away(vec![(Owner::Sandbox(sandbox.id), Fragment::default())])
+        {
+            first.get_or_insert(error);
+        }
+        match first {
+            Some(error) => Err(error),
+            None => self.forget_sandbox(sandbox.id),
+        }
+    }
+
+    pub(crate) fn release(&self, request: Release) -> Result<SandboxId> {
+        let sandbox = self.sandbox(&request.sandbox)?;
+        let _ops = lock(&sandbox.ops);
+        let name = sandbox.state().spec.name.clone();
+        if sandbox.state().container.is_some() {
+            let message = format!("{name} is a container, not an adopted sandbox: use rm");
+            return Err(Error::invalid("not-adopted", message));
+        }
+        self.dissolve(&sandbox)?;
+        self.registry_mut()
+            .remove_sandbox(name.as_str(), sandbox.id);
+        sandbox.state().removed = true;
+        sandbox.changed.notify_all();
+        self.tell_container("release", &sandbox);
+        Ok(sandbox.id)
+    }
+
+    /// What was adopted has ended: its endpoints go, it stays listed until it is released.
+    pub(crate) fn adopted_ended(&self, sandbox: &Arc<Sandbox>) {
+        let _ops = lock(&sandbox.ops);
+        if sandbox.state().removed {
+            return;
+        }
+        if let Err(error) = self.dissolve(sandbox) {
+            self.warn(format!(
+                "{} ended, and not all of it could be taken down: {}",
+                sandbox.state().spec.name,
+                error.chain()
+            ));
+        }
+        sandbox.state().memberships.clear();
+        self.tell_container("die", sandbox);
+        sandbox.changed.notify_all();
+    }
+
+    pub(crate) fn sandbox_record(
+        &self,
+        state: &SandboxState,
+        resolver: Option<Resolver>,
+        ports: Vec<PortMapping>,
+    ) -> SandboxRecord {
+        SandboxRecord {
+            boot: self.facts().boot_id.clone(),
+            adopted: state.container.is_none().then(|| state.spec.clone()),
+            id: state.spec.id,
+            resolver: resolver.map(|r| (r.udp, r.tcp)),
+            ports,
+            former_resolv_conf: state.former_resolv_conf.clone(),
+        }
+    }
+
+    /// Records a sandbox as it stands.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub(crate) fn note_sandbox(&self, sandbox: &Sandbox) -> Result<()> {
+        let state = sandbox.state();
+        let record = self.sandbox_record(&state, state.resolver, state.published.clone());
+        drop(state);
+        let batch = records::put(
+            Batch::new(),
+            Table::Sandboxes,
+            &sandbox.id.to_string(),
+            &record,
+        )?;
+        self.note(batch)
+    }
+
+    fn forget_sandbox(&self, id: SandboxId) -> Result<()> {
+        let batch = Batch::new().delete(Table::Sandboxes, &id.to_string());
+        self.note(batch)
+    }
+
+    /// Watches for the end of what was adopted by its process.
+    pub(crate) fn watch_adopted(&self, sandbox: &Arc<Sandbox>) {
+        let SandboxKind::Adopted {
+            from: AdoptedFrom::Pid { pid, start_time },
+            ..
+        } = sandbox.state().spec.kind.clone()
+        else {
+            return;
+        };
+        let (controller, sandbox) = (self.clone(), sandbox.clone());
+        self.watcher
+            .on_end(pid, start_time, move || controller.adopted_ended(&sandbox));
+    }
+
+    pub(crate) fn tell_container(&self, action: &str, sandbox: &Sandbox) {
+        let state = sandbox.state();
+        let image = state
+            .container
+            .as_ref()
+            .map(|c| c.container.image.clone())
+            .unwrap_or_default();
+        let name = state.spec.name.to_string();
+        drop(state);
+        self.tell(
+            EventType::Container,
+            action,
+            &sandbox.id.to_string(),
+            [("name", name), ("image", image)],
+        );
+    }
+}
+
+impl Sandbox {
+    /// One that does not run yet.
+    pub(crate) fn new(
+        spec: SandboxSpec,
+        container: Option<records::ContainerRecord>,
+        memberships: Vec<Membership>,
+    ) -> Self {
+        let id = spec.id;
+        let state = SandboxState {
+            spec,
+            container,
+            memberships,
+            attachments: Vec::new(),
+            published: Vec::new(),
+            claims: Claims::default(),
+            resolver: None,
+            running: None,
+            pending: Vec::new(),
+            console: None,
+            live: false,
+            former_resolv_conf: None,
+            removed: false,
+            restarting: false,
+            exits: 0,
+            stop_requested: false,
+        };
+        Self {
+            id,
+            ops: Mutex::new(()),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+/// A sandbox's configuration from a request.
+pub(crate) fn sandbox_spec(
+    id: SandboxId,
+    name: ContainerName,
+    kind: SandboxKind,
+    request: SandboxRequest,
+) -> SandboxSpec {
+    SandboxSpec {
+        id,
+        name,
+        created: SystemTime::now(),
+        hostname: request.hostname.unwrap_or_else(|| {
+            if matches!(kind, SandboxKind::Container) {
+                id.short()
+            } else {
+                String::new()
+            }
+        }),
+        kind,
+        domainname: request.domainname,
+        dns: request.dns,
+        extra_hosts: request.extra_hosts,
+        ports: request.ports,
+        exposed: request.exposed,
+        publish_all: request.publish_all,
+        labels: request.labels,
+    }
+}
+
+fn source_of(source: &AdoptSource) -> Result<AdoptedFrom> {
+    match source {
+        AdoptSource::Pid(pid) => {
+            let start_time = start_time(*pid).map_err(|e| {
+                Error::not_found(
+                    "process-not-found",
+                    format!("no process with the id {pid}: it may have ended"),
+                )
+                .because(e)
+            })?;
+            Ok(AdoptedFrom::Pid {
+                pid: *pid,
+                start_time,
+            })
+        }
+        AdoptSource::Netns(path) => {
+            let path = fs::canonicalize(path).map_err(|e| {
+                Error::not_found(
+                    "netns-not-found",
+                    format!("no network namespace at {}", path.display()),
+                )
+                .because(e)
+            })?;
+            Ok(AdoptedFrom::Netns(path))
+        }
+    }
+}
+
+/// When a process started, in clock ticks since boot (`proc_pid_stat(5)`, field 22).
+pub(crate) fn start_time(pid: u32) -> std::io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in parentheses and may itself hold any character.
+    let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = after_name.split_ascii_whitespace().nth(19);
+    field
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| std::io::Error::other("unexpected format of /proc/PID/stat"))
+}
+
+fn adopted_name(from: &AdoptedFrom, id: SandboxId) -> Result<ContainerName> {
+    let base = match from {
+        AdoptedFrom::Pid { pid, .. } => format!("pid-{pid}"),
+        AdoptedFrom::Netns(path) => path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    base.parse()
+        .or_else(|_| format!("adopted-{}", id.short()).parse())
+}
+
+impl Controller {
+    /// The resolver file of what is adopted; refused where it is the host's own.
+    fn resolv_conf_of(&self, from: &AdoptedFrom) -> Result<std::path::PathBuf> {
+        match from {
+            AdoptedFrom::Pid { pid, .. } => {
+                let path = Path::new("/proc")
+                    .join(pid.to_string())
+                    .join("root/etc/resolv.conf");
+                let same = |a: &Path, b: &Path| {
+                    use std::os::unix::fs::MetadataExt;
+                    let id = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+                    id(a).is_some() && id(a) == id(b)
+                };
+                if same(&path, &self.config.resolv_conf) {
+                    let message = format!(
+                        "process {pid} shares the host's {}: give it a mount namespace with a file of its own, or leave out --resolv-conf",
+                        self.config.resolv_conf.display()
+                    );
+                    return Err(Error::new(Kind::Forbidden, "resolv-conf-shared", message));
+                }
+                Ok(path)
+            }
+            AdoptedFrom::Netns(path) => {
+                let name = path.file_name().unwrap_or_default();
+                Ok(Path::new("/etc/netns").join(name).join("resolv.conf"))
+            }
+        }
+    }
+
+    fn take_over_resolv_conf(&self, sandbox: &Sandbox) -> Result<()> {
+        let state = sandbox.state();
+        let SandboxKind::Adopted {
+            resolv_conf: Some(path),
+            ..
+        } = state.spec.kind.clone()
+        else {
+            return Ok(());
+        };
+        let resolver = match state.resolver {
+            Some(_) => vw_names::Resolver::Embedded,
+            None => vw_names::Resolver::Direct { ipv6: true },
+        };
+        let file = self.resolver_file(&state.spec.dns, resolver);
+        drop(state);
+        let failed = |e| {
+            Error::internal(
+                "resolv-conf-unwritable",
+                format!("cannot replace {}", path.display()),
+            )
+            .because(e)
+        };
+        let former = match fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(failed(e)),
+        };
+        sandbox.state().former_resolv_conf = Some(records::FormerFile {
+            text: former,
+            ours: file.text.clone(),
+        });
+        self.note_sandbox(sandbox)?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        fs::write(&path, &file.text).map_err(failed)
+    }
+
+    /// Puts the resolver file back, unless somebody else changed it meanwhile.
+    fn give_back_resolv_conf(&self, sandbox: &Sandbox) {
+        let mut state = sandbox.state();
+        let Some(former) = state.former_resolv_conf.take() else {
+            return;
+        };
+        let SandboxKind::Adopted {
+            resolv_conf: Some(path),
+            ..
+        } = state.spec.kind.clone()
+        else {
+            return;
+        };
+        drop(state);
+        if fs::read_to_string(&path).is_ok_and(|text| text == former.ours) {
+            let put_back = match &former.text {
+                Some(text) => fs::write(&path, text),
+                None => fs::remove_file(&path),
+            };
+            if let Err(error) = put_back {
+                self.warn(format!("cannot put {} back: {error}", path.display()));
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What requests answer: plain data for surfaces to render.
+
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::SystemTime,
+};
+use vw_model::{
+    ContainerSpec, EndpointId, EndpointSettings, Ipv4Net, Ipv6Net, MacAddr, NetworkId, NetworkSpec,
+    Options, PortKey, PortMapping, SandboxId, SandboxSpec,
+};
+
+/// Something new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its id, 64 digits.
+    pub id: String,
+    /// What the user should know, in Docker's words where it has them.
+    pub warnings: Vec<String>,
+}
+
+/// What `prune` removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Names.
+    pub removed: Vec<String>,
+}
+
+/// One endpoint as a network shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    /// Its name.
+    pub name: String,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// Its link-layer address.
+    pub mac: MacAddr,
+    /// Its IPv4 address.
+    pub ipv4: Option<Ipv4Net>,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Net>,
+}
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkView {
+    /// As it stands.
+    pub spec: NetworkSpec,
+    /// Who is on it now.
+    pub members: Vec<MemberView>,
+    /// Whether a container, running or not, is configured to be on it.
+    pub in_use: bool,
+}
+
+/// One endpoint as a container shows it; zero ids and no addresses while it does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointView {
+    /// The network's name.
+    pub network: String,
+    /// The network.
+    pub network_id: Option<NetworkId>,
+    /// The endpoint, while it stands.
+    pub endpoint: Option<EndpointId>,
+    /// The interface inside.
+    pub ifname: String,
+    /// IPv4 gateway.
+    pub gateway4: Option<Ipv4Addr>,
+    /// IPv6 gateway.
+    pub gateway6: Option<Ipv6Addr>,
+    /// IPv4 address.
+    pub ipv4: Option<Ipv4Net>,
+    /// IPv6 address.
+    pub ipv6: Option<Ipv6Net>,
+    /// Link-layer address.
+    pub mac: Option<MacAddr>,
+    /// What was asked.
+    pub settings: EndpointSettings,
+    /// The names that the embedded DNS knows it by on this network.
+    pub dns_names: Vec<String>,
+}
+
+/// How a container stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Status {
+    /// Made, never started.
+    #[default]
+    Created,
+    /// Running.
+    Running,
+    /// Ended, and about to be started again.
+    Restarting,
+    /// Being removed.
+    Removing,
+    /// Ended.
+    Exited,
+    /// An adopted sandbox whose process is gone, or a container that cannot be removed.
+    Dead,
+}
+
+/// A container's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateView {
+    /// How it stands.
+    pub status: Status,
+    /// Its first process while it runs.
+    pub pid: u32,
+    /// Its last exit code.
+    pub exit_code: i32,
+    /// Why it did not start.
+    pub error: String,
+    /// The kernel killed it for its memory limit.
+    pub oom_killed: bool,
+    /// When it was last started.
+    pub started: Option<SystemTime>,
+    /// When it last ended.
+    pub finished: Option<SystemTime>,
+}
+
+/// A container or an adopted sandbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContainerView {
+    /// Its sandbox.
+    pub sandbox: SandboxSpec,
+    /// What runs; `None` for adopted sandboxes.
+    pub container: Option<ContainerSpec>,
+    /// Its state.
+    pub state: StateView,
+    /// How often it was restarted by its policy.
+    pub restart_count: u32,
+    /// The image's id, `sha256:…`; empty for adopted sandboxes.
+    pub image_id: String,
+    /// The network mode as written.
+    pub mode_text: String,
+    /// Its endpoints by the network's name.
+    pub endpoints: Vec<EndpointView>,
+    /// Ports as they are published now; an exposed, unpublished one has no mapping.
+    pub ports: BTreeMap<PortKey, Vec<PortMapping>>,
+    /// The pinned namespace file.
+    pub netns: PathBuf,
+    /// `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf` as files of the host.
+    pub hosts_path: PathBuf,
+    /// See `hosts_path`.
+    pub hostname_path: PathBuf,
+    /// See `hosts_path`.
+    pub resolv_conf_path: PathBuf,
+    /// The log file.
+    pub log_path: PathBuf,
+    /// `HostConfig` as it was given.
+    pub host_config: Value,
+    /// `Config` as it was given.
+    pub config: Value,
+    /// Ids of running execs.
+    pub execs: Vec<String>,
+}
+
+/// The end of a wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WaitView {
+    /// The exit code.
+    pub code: i64,
+    /// Why waiting failed; empty otherwise.
+    pub error: String,
+}
+
+/// How an exec stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecView {
+    /// Its id.
+    pub id: String,
+    /// Its container.
+    pub container: SandboxId,
+    /// Whether it runs.
+    pub running: bool,
+    /// Its exit code once it ended.
+    pub exit_code: Option<i32>,
+    /// Its process; 0 before it runs.
+    pub pid: u32,
+    /// What was asked.
+    pub request: crate::command::ExecRequest,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageView {
+    /// `sha256:…`.
+    pub id: String,
+    /// `name:tag`.
+    pub tags: Vec<String>,
+    /// When it was made.
+    pub created: Option<SystemTime>,
+    /// Bytes on disk.
+    pub size: u64,
+    /// The OCI/Docker image configuration's `config` object.
+    pub config: Value,
+    /// Architecture.
+    pub architecture: String,
+    /// Operating system.
+    pub os: String,
+    /// Layer digests (`RootFS.Layers`).
+    pub layers: Vec<String>,
+    /// Containers that use it.
+    pub containers: usize,
+}
+
+/// `info`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InfoView {
+    /// This daemon's id.
+    pub id: String,
+    /// Containers by state: running, stopped, adopted.
+    pub running: usize,
+    /// See `running`.
+    pub stopped: usize,
+    /// See `running`.
+    pub adopted: usize,
+    /// Images.
+    pub images: usize,
+    /// Networks.
+    pub networks: usize,
+    /// Data directory.
+    pub data_root: PathBuf,
+    /// The OCI runtime in use and its version; empty when none runs.
+    pub runtime: String,
+    /// Names of drivers.
+    pub network_drivers: Vec<String>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Sysctls that the daemon changed: path, former value, value.
+    pub sysctls: Vec<(String, String, String)>,
+    /// The resolver's addresses that are forwarded to.
+    pub upstreams: Vec<IpAddr>,
+    /// Default address pools: base and size.
+    pub address_pools: Vec<(String, u8)>,
+    /// The daemon's labels.
+    pub labels: Options,
+    /// Whether debug logging is on.
+    pub debug: bool,
+}

@@ -1,0 +1,99 @@
+//! The end of processes that are not our children, told once.
+
+use crate::registry::lock;
+use rustix::{
+    event::epoll::{CreateFlags, Event, EventData, EventFlags, add, create, delete, wait},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+type Then = Box<dyn FnOnce() + Send>;
+
+/// Waits for any number of processes on one thread.
+pub(crate) struct Watcher {
+    epoll: OwnedFd,
+    waiting: Mutex<HashMap<u64, (OwnedFd, Then)>>,
+}
+
+impl Watcher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system is out of descriptors or threads.
+    pub(crate) fn start() -> io::Result<Arc<Self>> {
+        let epoll = create(CreateFlags::CLOEXEC)?;
+        let watcher = Arc::new(Self {
+            epoll,
+            waiting: Mutex::new(HashMap::new()),
+        });
+        let thread = watcher.clone();
+        thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || thread.run())?;
+        Ok(watcher)
+    }
+
+    /// Calls `then`, on a thread of its own, once the process has ended; at once when the id is
+    /// free or belongs to a process that started at another time.
+    pub(crate) fn on_end(&self, pid: u32, start_time: u64, then: impl FnOnce() + Send + 'static) {
+        let Some(fd) = open(pid, start_time) else {
+            return call(Box::new(then));
+        };
+        // The descriptor's number is unique among those that are waited for.
+        let key = std::os::fd::AsRawFd::as_raw_fd(&fd).unsigned_abs().into();
+        let mut waiting = lock(&self.waiting);
+        match add(&self.epoll, &fd, EventData::new_u64(key), EventFlags::IN) {
+            Ok(()) => {
+                waiting.insert(key, (fd, Box::new(then)));
+            }
+            Err(error) => tracing::error!("cannot watch process {pid}: {error}"),
+        }
+    }
+
+    fn run(&self) {
+        let mut events = [Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        }; 16];
+        loop {
+            let ready = match wait(&self.epoll, &mut events[..], None) {
+                Ok(ready) => ready,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => {
+                    return tracing::error!("no longer watching adopted processes: {error}");
+                }
+            };
+            for event in &events[..ready] {
+                let ended = lock(&self.waiting).remove(&event.data.u64());
+                if let Some((fd, then)) = ended {
+                    if let Err(error) = delete(&self.epoll, &fd) {
+                        tracing::debug!("epoll: {error}");
+                    }
+                    call(then);
+                }
+            }
+        }
+    }
+}
+
+fn call(then: Then) {
+    if let Err(error) = thread::Builder::new().name("ended".to_owned()).spawn(then) {
+        tracing::error!("cannot handle the end of a process: {error}");
+    }
+}
+
+fn open(pid: u32, start_time: u64) -> Option<OwnedFd> {
+    let fd = pidfd_open(
+        Pid::from_raw(i32::try_from(pid).ok()?)?,
+        PidfdFlags::empty(),
+    )
+    .ok()?;
+    // Read after the descriptor is held: a reused id has another start time.
+    (crate::sandboxes::start_time(pid).ok()? == start_time).then_some(fd)
+}

@@ -36,9 +36,11 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 fn main() -> Result<()> {
     let seconds = std::env::args().nth(1).map_or(Ok(5), |text| text.parse())?;
     let length = Duration::from_secs(seconds);
+    // Asked first, as it counts only those that the thread may run on.
+    let last = thread::available_parallelism()?.get() - 1;
     pin(0)?;
     let server = DnsServer::start(Config::default(), Arc::new(HostSockets))?;
-    pin(thread::available_parallelism()?.get() - 1)?;
+    pin(last)?;
 
     let zone = (0..ENDPOINTS).fold(Zone::new("mynet", []), |zone, i| zone.with(&endpoint(i, 0)));
     let zone = SharedZone::new(zone);
@@ -55,7 +57,7 @@ fn main() -> Result<()> {
     client.connect(addr)?;
     client.set_nonblocking(true)?;
     // What is to be measured is what the server loses.
-    set_socket_recv_buffer_size(&client, 4 << 20)?;
+    set_socket_recv_buffer_size(&client, 8 << 20)?;
 
     let done = Arc::new(AtomicBool::new(false));
     let changing = change(zone, Arc::clone(&done));

@@ -5,14 +5,18 @@ use super::socket::{Refusal, Transaction};
 use super::wire::{fields, find, length, parse_data, value, verdict};
 use super::{Nft, Refused, abi};
 use crate::netlink::{Attrs, Body};
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+};
 use vw_firewall::{Datum, Element, HostTable, SetName};
 
 /// An attribute's length is 16 bits; elements of one message lie in one attribute.
 const ELEMENTS: usize = 60_000;
 /// Attribute headers and verdict that an element has besides its fields.
 const OVERHEAD: usize = 64;
-/// Changes up to which each goes in a message of its own at once.
+/// Changes up to which each goes in a message of its own, so that the kernel names the one that it
+/// refuses. The refusals of many would not fit into the receive buffer.
 const FEW: usize = 64;
 /// How often what turned out to be gone already is taken out and the rest tried again; more than
 /// once only when somebody else removes elements at the same time.
@@ -51,27 +55,56 @@ impl Nft {
     /// [`Refused`] with the first change that cannot be; `AlreadyExists` when its key has another
     /// value, `NotFound` when the table is not there.
     pub(crate) fn change(&mut self, changes: &[Change<'_>]) -> Result<(), Refused> {
-        if changes.len() > FEW && self.try_change(changes, &BTreeSet::new(), true)?.is_empty() {
-            return Ok(());
-        }
+        let few = changes.len() <= FEW;
         let mut gone = BTreeSet::new();
         for _ in 0..TRIES {
-            let refusals = self.try_change(changes, &gone, false)?;
+            let refusals = self.try_change(changes, &gone, !few)?;
             if refusals.is_empty() {
                 return Ok(());
             }
-            for (place, refusal) in refusals {
-                let absent = refusal.errno == libc::ENOENT;
-                match changes.get(place) {
-                    Some(Change::Remove(_)) if absent => gone.insert(place),
-                    _ => return Err(refused(place, refusal)),
-                };
+            if few || !self.compare(changes, &mut gone)? {
+                absent(changes, refusals, &mut gone)?;
             }
         }
-        Err(Refused {
-            place: None,
-            source: io::Error::from_raw_os_error(libc::EAGAIN),
-        })
+        Err(io::Error::from_raw_os_error(libc::EAGAIN).into())
+    }
+
+    /// Finds by what stands which removals have nothing to remove; whether there are any new.
+    ///
+    /// # Errors
+    /// [`Refused`] with the first addition whose key has another value.
+    fn compare(
+        &mut self,
+        changes: &[Change<'_>],
+        gone: &mut BTreeSet<usize>,
+    ) -> Result<bool, Refused> {
+        let standing = self.elements()?;
+        let key = |element: &Element| (element.set, element.key.clone());
+        let mut standing: HashMap<_, _> = standing
+            .into_iter()
+            .map(|element| (key(&element), element.value))
+            .collect();
+        let before = gone.len();
+        for (place, change) in changes.iter().enumerate() {
+            match change {
+                Change::Remove(element) => {
+                    if standing.remove(&key(element)).is_none() {
+                        gone.insert(place);
+                    }
+                }
+                Change::Add(element) => {
+                    let value = standing.entry(key(element));
+                    if *value.or_insert_with(|| element.value.clone()) != element.value {
+                        let error = io::Error::from_raw_os_error(libc::EEXIST);
+                        return Err(Refused {
+                            place: Some(place),
+                            source: error,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(gone.len() > before)
     }
 
     /// Tries all changes but `gone`, several a message or one; what was refused, by its place.
@@ -80,7 +113,7 @@ impl Nft {
         changes: &[Change<'_>],
         gone: &BTreeSet<usize>,
         together: bool,
-    ) -> Result<Vec<(usize, Refusal)>, Refused> {
+    ) -> io::Result<Vec<(Option<usize>, Refusal)>> {
         let mut transaction = Transaction::new();
         let mut places = Vec::new();
         let mut rest: Vec<usize> = (0..changes.len()).filter(|at| !gone.contains(at)).collect();
@@ -107,7 +140,7 @@ impl Nft {
         let refusals = self.socket.commit(transaction)?;
         let by_change = |refusal: Refusal| {
             let place = refusal.message.and_then(|at| places.get(at).copied());
-            (place.unwrap_or(usize::MAX), refusal)
+            (place, refusal)
         };
         Ok(refusals.into_iter().map(by_change).collect())
     }
@@ -141,14 +174,34 @@ impl Nft {
     }
 }
 
+/// Takes up the removals that had nothing to remove.
+///
+/// # Errors
+/// [`Refused`] with the first other refusal.
+fn absent(
+    changes: &[Change<'_>],
+    refusals: Vec<(Option<usize>, Refusal)>,
+    gone: &mut BTreeSet<usize>,
+) -> Result<(), Refused> {
+    for (place, refusal) in refusals {
+        match place.map(|place| (place, &changes[place])) {
+            Some((place, Change::Remove(_))) if refusal.errno == libc::ENOENT => {
+                gone.insert(place);
+            }
+            _ => return Err(refused(place, refusal)),
+        }
+    }
+    Ok(())
+}
+
 /// A different value under one key is `EBUSY` among the elements that stand, which says less than
 /// `EEXIST`.
-fn refused(place: usize, mut refusal: Refusal) -> Refused {
+fn refused(place: Option<usize>, mut refusal: Refusal) -> Refused {
     if refusal.errno == libc::EBUSY {
         refusal.errno = libc::EEXIST;
     }
     Refused {
-        place: (place != usize::MAX).then_some(place),
+        place,
         source: refusal.into_error(),
     }
 }

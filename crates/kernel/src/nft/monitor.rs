@@ -4,13 +4,19 @@ use super::abi::{GROUP, INET, Message, SUBSYSTEM, chain, rule, table};
 use super::socket::{attrs, open, receive};
 use super::wire::{find, text};
 use crate::netlink::{get_u32, messages};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt,
+};
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 use vw_firewall::{HostTable, USER_CHAIN, foreign};
+
+/// What a change of ten thousand elements takes.
+const BUFFER: usize = 8 << 20;
 
 /// What others changed since it was last asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,8 +43,11 @@ impl Monitor {
     /// # Errors
     /// The system's answer.
     pub fn open() -> io::Result<Self> {
+        let fd = open(1 << (GROUP - 1))?;
+        // A burst that does not fit is told as a change of everything, so this only saves work.
+        let _ = sockopt::set_socket_recv_buffer_size_force(&fd, BUFFER);
         Ok(Self {
-            fd: open(1 << (GROUP - 1))?,
+            fd,
             own: Vec::new(),
             buf: Vec::new(),
         })

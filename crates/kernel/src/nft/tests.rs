@@ -2,8 +2,10 @@
 
 mod elements;
 mod foreign;
+mod host;
 mod monitor;
 mod ns;
+mod peers;
 mod speed;
 mod table;
 mod traffic;

@@ -66,6 +66,18 @@ impl Ns {
         String::from_utf8(out.stdout).unwrap()
     }
 
+    /// Whether a script succeeds.
+    pub(crate) fn succeeds(&self, script: &str) -> bool {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        self.run(|| command.output().unwrap().status.success())
+    }
+
+    /// Whether a program is installed.
+    pub(crate) fn has(&self, program: &str) -> bool {
+        self.succeeds(&format!("command -v {program}"))
+    }
+
     /// Answers every connection with the address that it came from, until the test ends.
     pub(crate) fn serve(&self, addr: &str) {
         let addr: SocketAddr = addr.parse().unwrap();

@@ -159,14 +159,9 @@ const ROWS: &[Row] = &[
         StatusCode::INTERNAL_SERVER_ERROR,
         PORT,
     ),
+    // `DisconnectFromNetwork` gives this error no class either.
     row(
-        "network rm",
-        "network-in-use",
-        StatusCode::FORBIDDEN,
-        "error while removing network: ",
-    ),
-    row(
-        "disconnect",
+        "network disconnect",
         "not-connected",
         StatusCode::INTERNAL_SERVER_ERROR,
         "",

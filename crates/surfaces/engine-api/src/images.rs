@@ -125,7 +125,7 @@ async fn create(call: Call) -> Answer {
     let query = &call.query;
     let image = query.get("fromImage").to_owned();
     if !image.is_empty() {
-        return Err(no_registry(&image));
+        return Err(no_registry(familiar(&image)));
     }
     check_platform(query.get("platform"))?;
     let changes = query.all("changes").map(str::to_owned).collect();
@@ -211,8 +211,15 @@ fn progress(lines: &[impl Serialize]) -> Response<Body> {
 
 /// A name with its tag, which a client may give apart.
 fn reference(repository: &str, tag: &str) -> String {
+    let repository = familiar(repository);
     if repository.is_empty() || tag.is_empty() {
         return repository.to_owned();
     }
     format!("{repository}:{tag}")
+}
+
+/// A name as people write it: Docker's clients put its default registry before some.
+fn familiar(name: &str) -> &str {
+    let bare = name.strip_prefix("docker.io/").unwrap_or(name);
+    bare.strip_prefix("library/").unwrap_or(bare)
 }

@@ -14,9 +14,10 @@ use crate::{
     body::{Body, typed_response},
     version::ApiVersion,
 };
+use http_body_util::BodyExt;
 use hyper::{
-    Response, StatusCode,
-    body::Bytes,
+    Response, StatusCode, Version,
+    body::{Bytes, Incoming},
     header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE},
     upgrade::OnUpgrade,
 };
@@ -144,6 +145,39 @@ fn output(attached: Receiver<std::io::Result<Chunk>>, wanted: Output) -> mpsc::R
     receiver
 }
 
+/// What a two-way stream runs over.
+#[derive(Debug)]
+pub(crate) enum Channel {
+    /// The connection itself (`Upgrade: tcp`).
+    Connection(OnUpgrade),
+    /// The answer's body, and the request's where that is still to be read.
+    Exchange(Option<Incoming>),
+}
+
+impl Channel {
+    /// The connection when the client asked for it.
+    pub(crate) fn of(upgrade: Option<OnUpgrade>, request: Option<Incoming>) -> Self {
+        match upgrade {
+            Some(upgrade) => Self::Connection(upgrade),
+            None => Self::Exchange(request),
+        }
+    }
+}
+
+/// Feeds standard input from a request's body.
+async fn feed(mut request: Incoming, sink: Box<dyn Write + Send>) {
+    let sender = input_thread(sink);
+    while let Some(Ok(frame)) = request.frame().await {
+        // Trailers are no input.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if sender.send(data).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Output as the body of an ordinary answer.
 pub(crate) fn body(attached: Attached, wanted: Output, version: ApiVersion) -> Response<Body> {
     let stream = Body::Stream(output(attached.output, wanted));
@@ -154,16 +188,26 @@ pub(crate) fn body(attached: Attached, wanted: Output, version: ApiVersion) -> R
 ///
 /// With `Upgrade: tcp` it answers 101 and the connection becomes the stream: what the client
 /// sends is standard input, and its half-close ends it. Clients that did not ask for that get
-/// the output as the answer's body.
+/// the output as a body that ends with the connection, which is what they read off a connection
+/// taken over, and send standard input as the request's body.
 pub(crate) fn take_over(
-    upgrade: Option<OnUpgrade>,
-    attached: Attached,
+    channel: Channel,
+    mut attached: Attached,
     wanted: Output,
     keys: Option<DetachKeys>,
     version: ApiVersion,
 ) -> Response<Body> {
-    let Some(upgrade) = upgrade else {
-        return body(attached, wanted, version);
+    let upgrade = match channel {
+        Channel::Connection(upgrade) => upgrade,
+        Channel::Exchange(request) => {
+            if let (Some(request), Some(sink)) = (request, attached.input.take()) {
+                tokio::spawn(feed(request, sink));
+            }
+            let mut response = body(attached, wanted, version);
+            // Only a body of HTTP/1.0 ends with its connection and has no chunks of its own.
+            *response.version_mut() = Version::HTTP_10;
+            return response;
+        }
     };
     tokio::spawn(async move {
         match upgrade.await {

@@ -6,7 +6,7 @@ use crate::{
     call::{Answer, Call},
     errors::ApiError,
     json::go_struct,
-    streams::{self, DetachKeys, Output},
+    streams::{self, Channel, DetachKeys, Output},
     version::ApiVersion,
 };
 use hyper::{Method, StatusCode};
@@ -168,8 +168,9 @@ async fn start(call: Call, exec: String) -> Answer {
     } else {
         None
     };
+    let channel = Channel::of(call.upgrade, None);
     Ok(streams::take_over(
-        call.upgrade,
+        channel,
         attached,
         wanted,
         keys,

@@ -240,11 +240,12 @@ fn machine<'a>(view: &'a InfoView, host: &'a Host) -> Machine<'a> {
 }
 
 fn daemon<'a>(view: &'a InfoView, config: &'a ApiConfig, version: ApiVersion) -> Daemon<'a> {
-    let runtime = view
+    let path = view
         .runtime
         .split_ascii_whitespace()
         .next()
         .unwrap_or_default();
+    let runtime = path.rsplit('/').next().unwrap_or_default();
     let runtimes = Some(runtime).filter(|name| !name.is_empty());
     let pools = view.address_pools.iter();
     let firewall = Firewall {
@@ -254,7 +255,7 @@ fn daemon<'a>(view: &'a InfoView, config: &'a ApiConfig, version: ApiVersion) ->
         experimental_build: false,
         server_version: &config.version,
         runtimes: runtimes
-            .map(|path| (path, Runtime { path }))
+            .map(|name| (name, Runtime { path }))
             .into_iter()
             .collect(),
         default_runtime: runtime,

@@ -11,6 +11,7 @@ mod abi;
 mod elements;
 mod expr;
 mod foreign;
+mod legacy;
 mod monitor;
 mod rule;
 mod shape;
@@ -19,6 +20,7 @@ mod table;
 mod wire;
 
 pub(crate) use elements::Change;
+pub use legacy::legacy_chains;
 pub use monitor::{Changed, Monitor};
 pub(crate) use table::Skeleton;
 

@@ -1,8 +1,10 @@
 //! Beside other firewalls that drop what they do not know.
 
+use super::super::legacy_chains;
 use super::MARK;
 use super::host::Host;
 use super::ns::{LONG, Ns, SHORT};
+use vw_firewall::foreign::{TableFamily, adjustments};
 
 const DROPPED: &str = "TimedOut";
 
@@ -128,4 +130,34 @@ fn another_engines_bridge_is_not_opened() {
     assert_eq!(world.container.ask("172.17.0.2:80", SHORT), DROPPED);
     assert_eq!(theirs.ask("10.1.0.2:80", SHORT), DROPPED);
     assert_eq!(theirs.ask("192.0.2.1:8080", LONG), "172.17.0.2");
+}
+
+#[test]
+fn the_older_iptables_is_seen_but_not_changed() {
+    let Some(mut world) = Host::new() else { return };
+    let seen = |world: &Host| world.host.run(|| legacy_chains().unwrap());
+    assert_eq!(seen(&world), []);
+    if !world
+        .host
+        .succeeds("iptables-legacy -S && ip6tables-legacy -S")
+    {
+        return println!("SKIP: no older iptables here");
+    }
+    world
+        .host
+        .sh("iptables-legacy -A FORWARD -s 192.0.2.9 -j ACCEPT; iptables-legacy -N DOCKER-USER");
+    assert_eq!(adjustments(&seen(&world), MARK), []);
+    world
+        .host
+        .sh("iptables-legacy -P FORWARD DROP; ip6tables-legacy -P FORWARD DROP");
+    world.passes(false);
+    let wanted = adjustments(&seen(&world), MARK);
+    let families: Vec<_> = wanted.iter().map(|one| one.place.family).collect();
+    assert_eq!(families, [TableFamily::Ip, TableFamily::Ip6]);
+    let refused = world.nft.adjust(&wanted[0]).unwrap_err();
+    assert_eq!(refused.source.kind(), std::io::ErrorKind::Unsupported);
+    // The command of the warning helps; nobody calls DOCKER-USER here, so it goes to FORWARD.
+    let command = wanted[0].to_string().replace("DOCKER-USER", "FORWARD");
+    world.host.sh(&command);
+    world.passes(true);
 }

@@ -119,18 +119,17 @@ fn of_a_sandbox_leads_queries_to_the_resolver() {
     ns.run(|| Nft::open().unwrap().ensure(&spec).unwrap());
     let client = ns.run(|| UdpSocket::bind("127.0.0.1:0").unwrap());
     let mut buf = [0; 16];
-    let patience = Some(Duration::from_secs(2));
+    let patience = Duration::from_secs(2);
     for (server, at) in [(&udp, "127.0.0.11:53"), (&users, "127.0.0.1:53")] {
-        client.set_read_timeout(patience).unwrap();
-        server.set_read_timeout(patience).unwrap();
+        client.set_read_timeout(Some(patience)).unwrap();
+        server.set_read_timeout(Some(patience)).unwrap();
         client.send_to(b"who?", at).unwrap();
         let (len, from) = server.recv_from(&mut buf).unwrap();
         server.send_to(&buf[..len], from).unwrap();
         let (len, from) = client.recv_from(&mut buf).unwrap();
         assert_eq!((&buf[..len], from), (&b"who?"[..], at.parse().unwrap()));
     }
-    let client =
-        ns.run(|| TcpStream::connect_timeout(&"127.0.0.11:53".parse().unwrap(), patience.unwrap()));
+    let client = ns.run(|| TcpStream::connect_timeout(&"127.0.0.11:53".parse().unwrap(), patience));
     assert_eq!(
         client.unwrap().peer_addr().unwrap(),
         "127.0.0.11:53".parse().unwrap()

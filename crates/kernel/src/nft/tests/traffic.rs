@@ -106,9 +106,8 @@ impl World {
 
 /// `1.0.2` is `fd00:1::2`.
 fn v6(v4: &str) -> String {
-    let mut parts = v4.split('.');
-    let network = parts.next().unwrap();
-    format!("fd00:{network}::{}", parts.last().unwrap())
+    let (network, host) = v4.split_once(".0.").unwrap();
+    format!("fd00:{network}::{host}")
 }
 
 fn container(

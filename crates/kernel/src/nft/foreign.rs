@@ -74,6 +74,27 @@ impl Nft {
         Ok(self.commit(transaction)?)
     }
 
+    /// The chains of other tables that have rules of ours, whoever put them there and when.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn adjusted(&mut self) -> io::Result<Vec<Place>> {
+        let mut found = BTreeSet::new();
+        let all = |_: &mut Body<'_>| {};
+        self.socket
+            .dump(Message::GetRule, UNSPEC, all, |family, attrs| {
+                if let (Some(family), Some(_)) = (table_family(family), tag_of(attrs)) {
+                    found.insert(Place {
+                        family,
+                        table: name(attrs, rule::TABLE),
+                        chain: name(attrs, rule::CHAIN),
+                        iptables: find(attrs, rule::USERDATA).is_none(),
+                    });
+                }
+            })?;
+        Ok(found.into_iter().collect())
+    }
+
     /// Takes our rules out of a chain; without any, or without the chain, that is well.
     ///
     /// # Errors
@@ -118,14 +139,19 @@ const fn number(family: TableFamily) -> u8 {
     }
 }
 
+/// The families of tables that forward IP.
+const fn table_family(number: u8) -> Option<TableFamily> {
+    match number {
+        IPV4 => Some(TableFamily::Ip),
+        IPV6 => Some(TableFamily::Ip6),
+        INET => Some(TableFamily::Inet),
+        _ => None,
+    }
+}
+
 /// A base chain on the forward hook of a table that is not ours.
 fn parse_chain(family: u8, attrs: Attrs<'_>) -> Option<ForeignChain> {
-    let family = match family {
-        IPV4 => TableFamily::Ip,
-        IPV6 => TableFamily::Ip6,
-        INET => TableFamily::Inet,
-        _ => return None,
-    };
+    let family = table_family(family)?;
     let hook = Attrs::of(find(attrs, chain::HOOK)?);
     if get_be32(find(hook, chain::HOOK_NUM)?) != FORWARD {
         return None;

@@ -4,7 +4,7 @@ use super::super::legacy_chains;
 use super::MARK;
 use super::host::Host;
 use super::ns::{LONG, Ns, SHORT};
-use vw_firewall::foreign::{TableFamily, adjustments};
+use vw_firewall::foreign::{Place, TableFamily, adjustments};
 
 const DROPPED: &str = "TimedOut";
 
@@ -50,10 +50,13 @@ fn rules_are_made_once_and_taken_back() {
         other.iter().for_each(|one| world.nft.adjust(one).unwrap());
         assert_eq!(world.host.sh(count), "1\n", "{firewall}");
         world.passes(false);
-        for one in &other {
-            world.nft.withdraw(&one.place).unwrap();
-            world.nft.withdraw(&one.place).unwrap();
+        let places: Vec<Place> = other.into_iter().map(|one| one.place).collect();
+        assert_eq!(world.nft.adjusted().unwrap(), places);
+        for place in &places {
+            world.nft.withdraw(place).unwrap();
+            world.nft.withdraw(place).unwrap();
         }
+        assert_eq!(world.nft.adjusted().unwrap(), []);
         assert_eq!(world.host.sh(count), "0\n", "{firewall}");
     }
 }
@@ -78,6 +81,13 @@ fn iptables_lists_saves_and_restores_the_rule() {
         .sh("iptables-save > /dev/null; iptables-save | iptables-restore");
     world.adjust().unwrap();
     assert_eq!(world.host.sh("iptables -S DOCKER-USER"), listed);
+    world.host.sh("ip6tables -P FORWARD DROP");
+    world.adjust().unwrap();
+    let six = world.host.sh("ip6tables -S FORWARD");
+    assert!(
+        six.contains(&mine.replace("DOCKER-USER", "FORWARD")),
+        "{six}"
+    );
     // By the command that a warning gives, an administrator deletes what we made.
     let command = world.adjustments()[0].to_string();
     assert_eq!(

@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 use vw_model::SandboxId;
 
@@ -49,8 +49,9 @@ pub struct Runtime {
     pub(crate) images: Images,
     programs: OnceLock<Programs>,
     pub(crate) registry: OnceLock<Registry>,
-    /// Held while something is tried or started, so that the groups it moves into stay.
-    pub(crate) starting: Mutex<()>,
+    /// Shared while a monitor moves into our control groups, exclusive while these are removed
+    /// as empty.
+    pub(crate) starting: RwLock<()>,
 }
 
 impl Runtime {
@@ -73,7 +74,7 @@ impl Runtime {
             settings,
             programs: OnceLock::new(),
             registry: OnceLock::new(),
-            starting: Mutex::new(()),
+            starting: RwLock::new(()),
         })
     }
 
@@ -93,7 +94,10 @@ impl Runtime {
         if let Some(programs) = self.programs.get() {
             return Ok(programs);
         }
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _starting = self
+            .starting
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let settings = &self.settings;
         let found = programs::probe(
             &self.layout,
@@ -191,7 +195,10 @@ impl Runtime {
 
     /// Removes our control groups where no container is left in them; for the daemon's end.
     pub fn remove_empty_cgroups(&self) {
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _starting = self
+            .starting
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         self.cgroups.remove_parents();
     }
 }

@@ -94,8 +94,8 @@ pub enum Error {
     /// The container has no root file system here.
     #[error("No such container: {0}")]
     NoSuchContainer(String),
-    /// A second create of a container that is there already.
-    #[error("container {0} already has a process; remove that first")]
+    /// A second create of a container that has a process, or another image.
+    #[error("container {0} is there already; remove it first")]
     AlreadyCreated(String),
     /// An operation that needs a process.
     #[error("container {0} is not running")]

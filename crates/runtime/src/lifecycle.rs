@@ -72,7 +72,7 @@ impl Runtime {
         let host_view = self.rootfs(id).mount(&self.images)?;
         self.write_config(id, request, &run, host_view)?;
         let mut launched = {
-            let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+            let _starting = self.starting.read().unwrap_or_else(PoisonError::into_inner);
             conmon::launch(&Launch {
                 programs,
                 id,

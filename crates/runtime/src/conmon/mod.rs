@@ -40,10 +40,6 @@ const RESIZE: u8 = 1;
 /// The largest window that conmon believes.
 const MAX_WINDOW: u16 = 1000;
 
-/// The longest directory in which conmon's terminal socket fits a socket address of
-/// 108 bytes with its name `conmon-term.XXXXXX`.
-const MAX_TMPDIR: usize = 85;
-
 /// What one conmon watches over: a container, or one `exec` in it.
 pub(crate) struct Launch<'a> {
     pub(crate) programs: &'a Programs,
@@ -128,11 +124,9 @@ fn command(launch: &Launch<'_>) -> Result<Command> {
     let directory = launch.directory;
     let mut command = command::bare(&launch.programs.conmon);
     command.current_dir(directory.path());
-    if let Some(exec_root) = launch.runtime_root.parent()
-        && exec_root.as_os_str().len() <= MAX_TMPDIR
-    {
-        command.env("TMPDIR", exec_root);
-    }
+    // The terminal's socket then has a short, relative address, whatever the directory's
+    // length, and goes with the directory.
+    command.env("TMPDIR", ".");
     command.args([
         "--api-version",
         "1",

@@ -27,7 +27,7 @@ use std::{
     io::{BufRead, BufReader, Seek, SeekFrom},
     mem::MaybeUninit,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use vw_model::SandboxId;
 
@@ -155,13 +155,15 @@ impl Follow {
         })
     }
 
-    /// Waits for more; false when none will come.
-    fn wait(&mut self) -> bool {
+    /// Waits for more, until a moment; false when none will come.
+    fn wait(&mut self, until: Option<Nanos>) -> bool {
         let Some(monitor) = &self.monitor else {
             return false;
         };
         let cancel = self.cancel.0.as_fd();
-        let which = wait::any_readable(&[cancel, self.changes.as_fd(), monitor.as_fd()], None);
+        let left = until.map(|until| until - timestamp::nanos(SystemTime::now()));
+        let left = left.map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)));
+        let which = wait::any_readable(&[cancel, self.changes.as_fd(), monitor.as_fd()], left);
         match which {
             Some(1) => {
                 let mut buffer = [MaybeUninit::uninit(); 1024];
@@ -188,6 +190,7 @@ impl LogReader {
 
     /// The next line of the file, without its line feed.
     fn line(&mut self) -> Result<Option<Vec<u8>>> {
+        let until = self.until;
         loop {
             let read = self.file.read_until(b'\n', &mut self.pending);
             read.context(|| "read a container's log".to_owned())?;
@@ -195,7 +198,11 @@ impl LogReader {
                 self.pending.pop();
                 return Ok(Some(std::mem::take(&mut self.pending)));
             }
-            if !self.follow.as_mut().is_some_and(Follow::wait) {
+            if !self
+                .follow
+                .as_mut()
+                .is_some_and(|follow| follow.wait(until))
+            {
                 return Ok(None);
             }
         }

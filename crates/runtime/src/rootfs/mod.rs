@@ -56,6 +56,12 @@ impl Rootfs {
         self.data.join("rootfs.json")
     }
 
+    /// The container's id, which its directory is named by.
+    fn name(&self) -> String {
+        let name = self.data.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// What it was made from.
     pub(crate) fn origin(&self) -> Result<Option<Origin>> {
         files::read_json(&self.origin_path())
@@ -65,10 +71,10 @@ impl Rootfs {
     ///
     /// `hidden` are directories that a view of the host must not show.
     pub(crate) fn prepare(&self, image: &ImageId, images: &Images, hidden: &[&Path]) -> Result<()> {
-        if let Some(origin) = self.origin()?
-            && origin.image == *image
-        {
-            return Ok(());
+        match self.origin()? {
+            Some(origin) if origin.image == *image => return Ok(()),
+            Some(_) => return Err(Error::AlreadyCreated(self.name())),
+            None => {}
         }
         // Without the origin's file it is a half-made one, whose parts may be there already.
         let layers = images.layers(image)?;
@@ -93,10 +99,9 @@ impl Rootfs {
     /// [`Error::NoSuchContainer`] when it was never prepared; [`Error::UnfitDirectory`] when
     /// the file system of the data directory cannot hold overlayfs's writable layer.
     pub(crate) fn mount(&self, images: &Images) -> Result<bool> {
-        let origin = self.origin()?.ok_or_else(|| {
-            let name = self.data.file_name().unwrap_or_default();
-            Error::NoSuchContainer(name.to_string_lossy().into_owned())
-        })?;
+        let origin = self
+            .origin()?
+            .ok_or_else(|| Error::NoSuchContainer(self.name()))?;
         let layers = images.layers(&origin.image)?;
         let host_view = layers.is_none();
         files::make_dir(&self.mounted)?;

@@ -173,9 +173,13 @@ fn working_dir(asked: &str, root: BorrowedFd<'_>) -> Result<String> {
         return Ok("/".to_owned());
     }
     let path = absolute(asked)?;
-    // What a mount will cover, the runtime makes; what cannot be made here because a file
-    // is in the way, it refuses with its own sentence.
-    inroot::make_dirs(root, Path::new(&path))
-        .context(|| format!("make the working directory {path} in the container"))?;
-    Ok(path)
+    match inroot::make_dirs(root, Path::new(&path)) {
+        Ok(_) => Ok(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Err(Error::InvalidSpec(
+            format!("Cannot mkdir: {path} is not a directory"),
+        )),
+        Err(error) => {
+            Err(error).context(|| format!("make the working directory {path} in the container"))
+        }
+    }
 }

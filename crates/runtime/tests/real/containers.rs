@@ -1,10 +1,12 @@
 //! Containers by the real runtime and conmon of this machine.
 
-use crate::support::{Fixture, PATIENCE, eventually, random_id, request, shell};
+use crate::support::{
+    Fixture, PATIENCE, busybox_tar, eventually, random_id, request, settings, shell,
+};
 use rustix::{fd::OwnedFd, process::Signal};
 use std::{path::PathBuf, process::Command, time::Instant};
 use vw_model::{ContainerSpec, Mount, MountKind, ResourceLimits};
-use vw_runtime::{CreateRequest, Error, State};
+use vw_runtime::{CreateRequest, Error, Runtime, State};
 
 #[test]
 fn output_exit_code_and_surroundings() {
@@ -335,6 +337,45 @@ fn a_lost_monitor_ends_its_container() {
     ));
     runtime.delete(id).unwrap();
     fixture.assert_nothing_left();
+}
+
+#[test]
+fn a_data_root_that_overlayfs_cannot_write_on_is_refused() {
+    let Some(fixture) = Fixture::new("stacked") else {
+        return;
+    };
+    let place = fixture.dir.join("stacked");
+    for part in ["upper", "work", "at"] {
+        std::fs::create_dir_all(place.join(part)).unwrap();
+    }
+    let options = format!(
+        "lowerdir=/usr,upperdir={0}/upper,workdir={0}/work",
+        place.display()
+    );
+    let mounted = Command::new("mount")
+        .args(["-t", "overlay", "overlay", "-o", &options])
+        .arg(place.join("at"))
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    let settings = settings(&place.join("at"));
+    let runtime = Runtime::open(settings).unwrap();
+    let tar = busybox_tar();
+    let image = runtime.images().import(tar.as_slice(), None, &[]).unwrap();
+    let id = random_id();
+    runtime.create_rootfs(id, &image.id).unwrap();
+    let error = runtime
+        .create(id, &request(&shell("true")))
+        .unwrap_err()
+        .to_string();
+    runtime.delete(id).unwrap();
+    runtime.remove_empty_cgroups();
+    let unmounted = Command::new("umount")
+        .arg(place.join("at"))
+        .status()
+        .unwrap();
+    assert!(unmounted.success());
+    assert!(error.contains("choose a --data-root on"), "{error}");
 }
 
 /// Not a check: prints what creating, starting and deleting cost here.

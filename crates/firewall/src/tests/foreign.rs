@@ -1,3 +1,5 @@
+//! Where a rule goes in other firewalls, and its command.
+
 use crate::foreign::*;
 use expect_test::{Expect, expect};
 

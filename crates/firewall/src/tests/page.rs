@@ -1,3 +1,5 @@
+//! `docs/firewall.md`: made here, and compared.
+
 use super::policy::{family, lines, nat, published};
 use crate::*;
 use expect_test::expect_file;

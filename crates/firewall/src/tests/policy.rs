@@ -1,3 +1,5 @@
+//! What networks and ports ask for, as golden text.
+
 use crate::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Elements come and go whole, may be asked for again, and conflict by name.
+
 use super::super::{Change, Nft};
 use super::{Ns, bridge, published, spec};
 use std::io::ErrorKind;

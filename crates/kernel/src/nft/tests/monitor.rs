@@ -1,3 +1,5 @@
+//! What others change is told, and what we change is not.
+
 use super::super::{Change, Changed, Monitor, Nft};
 use super::{Ns, published, spec};
 use std::time::{Duration, Instant};

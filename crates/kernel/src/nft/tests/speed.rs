@@ -1,3 +1,5 @@
+//! What tables and elements cost: printed, not judged.
+
 use super::super::{Change, Nft};
 use super::{Ns, bridge, published, spec};
 use std::time::Instant;

@@ -1,3 +1,5 @@
+//! Tables are what `nft` makes of their text, and are mended around what others own.
+
 use super::super::{Change, Nft, Skeleton};
 use super::{Ns, bridge, published, spec};
 use std::{

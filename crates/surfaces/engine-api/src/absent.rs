@@ -48,7 +48,7 @@ pub(crate) fn route(method: &Method, segments: &[&str]) -> Answer {
             "builds: build with another tool and use `vethwork load`",
         )),
         (_, ["commit"]) => Err(without("committing containers")),
-        (_, ["distribution", ..]) => Err(without("a registry client")),
+        (_, ["distribution", ..]) => Err(without("registry client")),
         _ => Err(ApiError::page_not_found()),
     }
 }

@@ -53,15 +53,24 @@ go_struct! {
 }
 
 impl EndpointSettings {
-    /// What is asked for. `MacAddress` was added in API 1.44 and `GwPriority` in 1.48; neither is
-    /// read before.
+    /// What a client of a version may say: `MacAddress` was added in API 1.44 and `GwPriority` in
+    /// 1.48; neither is read before.
+    #[must_use]
+    pub(crate) fn limited_to(mut self, version: ApiVersion) -> Self {
+        if version < ApiVersion::v1(44) {
+            self.mac_address.clear();
+        }
+        if version < ApiVersion::v1(48) {
+            self.gw_priority = 0;
+        }
+        self
+    }
+
+    /// What is asked for.
     ///
     /// # Errors
     /// 400 with every problem, as Docker lists them.
-    pub(crate) fn into_model(
-        self,
-        version: ApiVersion,
-    ) -> Result<vw_model::EndpointSettings, ApiError> {
+    pub(crate) fn into_model(self) -> Result<vw_model::EndpointSettings, ApiError> {
         let mut problems = Vec::new();
         let ipam = self.ipam_config.unwrap_or_default();
         let ipv4 = address::<Ipv4Addr>(&ipam.ipv4_address, "IPv4 address", &mut problems);
@@ -70,8 +79,7 @@ impl EndpointSettings {
         let link_local = link_local
             .filter_map(|text| address::<IpAddr>(text, "link-local IP address", &mut problems))
             .collect();
-        let mac =
-            Some(self.mac_address).filter(|text| !text.is_empty() && version >= ApiVersion::v1(44));
+        let mac = Some(self.mac_address).filter(|text| !text.is_empty());
         let mac = mac.and_then(|text| {
             text.parse()
                 .map_err(|_| problems.push(format!("invalid MAC address: {text}")))
@@ -90,11 +98,7 @@ impl EndpointSettings {
             mac,
             aliases: self.aliases.unwrap_or_default(),
             links: self.links.unwrap_or_default(),
-            gw_priority: if version >= ApiVersion::v1(48) {
-                self.gw_priority
-            } else {
-                0
-            },
+            gw_priority: self.gw_priority,
             driver_opts: self.driver_opts.unwrap_or_default(),
         })
     }

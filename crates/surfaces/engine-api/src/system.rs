@@ -37,7 +37,7 @@ pub(crate) async fn route(call: Call, path: &[&str]) -> Answer {
             Ok(json_response(StatusCode::OK, &rendered))
         }
         (&Method::GET, ["system", "df"]) => images::disk_usage(call).await,
-        (&Method::POST, ["auth"]) => Err(without("a registry client")),
+        (&Method::POST, ["auth"]) => Err(without("registry client")),
         _ => Err(ApiError::page_not_found()),
     }
 }

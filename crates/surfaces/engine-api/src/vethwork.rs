@@ -1,8 +1,5 @@
 //! `/vethwork`: what Docker's API has no place for, described by the document it serves.
 
-#[cfg(test)]
-mod tests;
-
 use crate::{
     body::{Body, json_response, typed_response},
     call::{Answer, Call},
@@ -12,7 +9,6 @@ use crate::{
     endpoint::EndpointSettings,
     errors::ApiError,
     json::go_struct,
-    version::ApiVersion,
 };
 use hyper::{Method, StatusCode};
 use serde::Serialize;
@@ -159,7 +155,7 @@ impl AdoptRequest {
             extra_hosts(self.extra_hosts.iter().map(String::as_str))?;
         let networks = self.networks.into_iter().map(|request| {
             let settings = request.endpoint_config.unwrap_or_default();
-            Ok((request.network, settings.into_model(ApiVersion::MAX)?))
+            Ok((request.network, settings.into_model()?))
         });
         Ok(Adopt {
             source,

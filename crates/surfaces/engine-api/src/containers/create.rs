@@ -4,7 +4,7 @@ use super::{
     config::{Config, CreateRequest, HostConfig, RestartPolicy as RestartRequest, Words},
     mounts,
     network_mode::{self, Networks},
-    ports, refuse,
+    ports, refuse, sysctls,
 };
 use crate::{errors::ApiError, version::ApiVersion};
 use std::net::IpAddr;
@@ -44,14 +44,20 @@ pub(super) fn command(
     let host = host_config.unwrap_or_default();
     refuse::unsupported(&config, &host)?;
     let networking = networking_config.unwrap_or_default();
+    let mut networks = network_mode::networks(&config, &host, networking, version)?;
+    check_links(&host, &networks)?;
+    let mut container = container(&config, &host, version)?;
+    networks.warnings.extend(sysctls::migrate(
+        &mut container.sysctls,
+        &mut networks.list,
+        version,
+    )?);
     let Networks {
         mode,
         text,
         list,
         warnings,
-    } = network_mode::networks(&config, &host, networking, version)?;
-    check_links(&host, &mode, &text)?;
-    let container = container(&config, &host, version)?;
+    } = networks;
     let sandbox = SandboxRequest {
         networks: list,
         ..sandbox(&config, &host)?
@@ -82,9 +88,9 @@ pub(crate) fn container_name(text: &str) -> Result<Option<ContainerName>, ApiErr
 
 /// Links of the default network inject environment variables, which nothing here does; on other
 /// networks the engine reads them from the endpoint alone.
-fn check_links(host: &HostConfig, mode: &NetworkMode, network: &str) -> Result<(), ApiError> {
+fn check_links(host: &HostConfig, networks: &Networks) -> Result<(), ApiError> {
     let links = host.links.as_ref().is_some_and(|links| !links.is_empty());
-    if links && *mode == NetworkMode::Networks && network == "bridge" {
+    if links && networks.mode == NetworkMode::Networks && networks.text == "bridge" {
         let why = "use a network of your own, where containers find each other by name";
         return Err(ApiError::unsupported_option("Links", why));
     }

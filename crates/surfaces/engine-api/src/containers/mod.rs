@@ -12,6 +12,7 @@ mod network_mode;
 mod ports;
 mod refuse;
 mod state;
+mod sysctls;
 
 pub(crate) use config::{PortBindings, Set};
 pub(crate) use create::{container_name, dns, extra_hosts};

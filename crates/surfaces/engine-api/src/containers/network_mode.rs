@@ -50,7 +50,7 @@ pub(super) fn networks(
         },
     };
     check_conflicts(&mode, config, host)?;
-    let mut endpoints = named_endpoints(networking, &text);
+    let mut endpoints = named_endpoints(networking, &text, version);
     if version < ApiVersion::v1(44) && endpoints.len() > 1 {
         let names: Vec<_> = endpoints.into_keys().collect();
         return Err(ApiError::bad_request(format!(
@@ -81,7 +81,11 @@ pub(super) fn networks(
 }
 
 /// Endpoints by network; `default` is the default network, `null` asks for nothing.
-fn named_endpoints(networking: NetworkingConfig, mode: &str) -> BTreeMap<String, EndpointSettings> {
+fn named_endpoints(
+    networking: NetworkingConfig,
+    mode: &str,
+    version: ApiVersion,
+) -> BTreeMap<String, EndpointSettings> {
     let endpoints = networking.endpoints_config.into_iter();
     endpoints
         .map(|(name, endpoint)| {
@@ -90,7 +94,7 @@ fn named_endpoints(networking: NetworkingConfig, mode: &str) -> BTreeMap<String,
             } else {
                 name
             };
-            (name, endpoint.unwrap_or_default())
+            (name, endpoint.unwrap_or_default().limited_to(version))
         })
         .collect()
 }
@@ -107,10 +111,10 @@ fn ordered(
     } else {
         endpoints.remove(first)
     };
-    let own = own.unwrap_or_default().into_model(version)?;
+    let own = own.unwrap_or_default().into_model()?;
     let mut list = vec![(first.to_owned(), own)];
     for (name, endpoint) in endpoints {
-        list.push((name, endpoint.into_model(version)?));
+        list.push((name, endpoint.into_model()?));
     }
     Ok(list)
 }
@@ -133,8 +137,11 @@ fn container_wide_mac(
             let message = "conflicting options: mac-address and the network mode";
             return Err(ApiError::bad_request(message));
         }
-    } else if endpoints.is_empty() || endpoints.contains_key(network) {
-        let endpoint = endpoints.entry(network.to_owned()).or_default();
+    } else if endpoints.is_empty() || legacy || endpoints.contains_key(network) {
+        // An old client's one endpoint is the network's, whatever it calls it.
+        let first = endpoints.keys().next().filter(|_| legacy);
+        let name = first.cloned().unwrap_or_else(|| network.to_owned());
+        let endpoint = endpoints.entry(name).or_default();
         if !endpoint.mac_address.is_empty() && endpoint.mac_address != *mac {
             return Err(ApiError::bad_request(
                 "the container-wide MAC address must match the endpoint-specific MAC address \

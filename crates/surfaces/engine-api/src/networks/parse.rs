@@ -120,7 +120,8 @@ impl ConnectRequest {
         let settings = self
             .endpoint_config
             .unwrap_or_default()
-            .into_model(version)?;
+            .limited_to(version)
+            .into_model()?;
         Ok(Connect {
             network,
             sandbox: self.container,

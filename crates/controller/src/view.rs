@@ -239,4 +239,6 @@ pub struct InfoView {
     pub labels: Options,
     /// Whether debug logging is on.
     pub debug: bool,
+    /// Whether the host forwards IPv4.
+    pub forwarding: bool,
 }

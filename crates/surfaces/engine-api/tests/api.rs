@@ -129,20 +129,8 @@ fn bad_networks_are_refused_in_dockers_words() {
             create,
             r#"{"Name":"n","IPAM":{"Config":[{"Subnet":"10.9.0.1/16"},{"Subnet":"x"}]}}"#,
         ),
-        ("GET /networks?filters=%7B%22x%22%3A%5B%22y%22%5D%7D", ""),
-        ("GET /networks?filters=x", ""),
-        ("GET /networks/nope", ""),
-        ("POST /networks/bridge/connect", r#"{"Container":"c"}"#),
-        ("POST /networks/nope/disconnect", r#"{"Container":"c"}"#),
-        (
-            "POST /networks/bridge/connect",
-            r#"{"Container":"c","EndpointConfig":{"IPAMConfig":{"IPv4Address":"x","IPv6Address":"::"},"MacAddress":"y"}}"#,
-        ),
     ];
-    check(
-        "bad-networks",
-        &requests,
-        expect![[r#"
+    check("bad-networks", &requests, expect![[r#"
         POST /networks/create 
           400 {"message":"invalid network name: name is empty"}
         POST /networks/create {
@@ -161,19 +149,39 @@ fn bad_networks_are_refused_in_dockers_words() {
           501 {"message":"Ingress is not supported by vethwork: leave it out"}
         POST /networks/create {"Name":"n","IPAM":{"Config":[{"Subnet":"10.9.0.1/16"},{"Subnet":"x"}]}}
           400 {"message":"invalid network config:\n* invalid subnet 10.9.0.1/16: it should be 10.9.0.0/16\n* invalid subnet x: invalid CIDR block notation"}
-        GET /networks?filters=%7B%22x%22%3A%5B%22y%22%5D%7D 
-          400 {"message":"invalid filter 'x'"}
-        GET /networks?filters=x 
-          400 {"message":"invalid filter"}
-        GET /networks/nope 
-          404 {"message":"network nope not found"}
-        POST /networks/bridge/connect {"Container":"c"}
-          404 {"message":"No such container: c"}
-        POST /networks/nope/disconnect {"Container":"c"}
-          404 {"message":"No such container: c"}
-        POST /networks/bridge/connect {"Container":"c","EndpointConfig":{"IPAMConfig":{"IPv4Address":"x","IPv6Address":"::"},"MacAddress":"y"}}
-          400 {"message":"invalid endpoint settings:\n* invalid IPv4 address: x\n* invalid IPv6 address: ::\n* invalid MAC address: y"}
-    "#]],
+    "#]]);
+}
+
+#[test]
+fn bad_filters_and_endpoints_are_refused_in_dockers_words() {
+    let requests = [
+        ("GET /networks?filters=%7B%22x%22%3A%5B%22y%22%5D%7D", ""),
+        ("GET /networks?filters=x", ""),
+        ("GET /networks/nope", ""),
+        ("POST /networks/bridge/connect", r#"{"Container":"c"}"#),
+        ("POST /networks/nope/disconnect", r#"{"Container":"c"}"#),
+        (
+            "POST /networks/bridge/connect",
+            r#"{"Container":"c","EndpointConfig":{"IPAMConfig":{"IPv4Address":"x","IPv6Address":"::"},"MacAddress":"y"}}"#,
+        ),
+    ];
+    check(
+        "bad-filters",
+        &requests,
+        expect![[r#"
+            GET /networks?filters=%7B%22x%22%3A%5B%22y%22%5D%7D 
+              400 {"message":"invalid filter 'x'"}
+            GET /networks?filters=x 
+              400 {"message":"invalid filter"}
+            GET /networks/nope 
+              404 {"message":"network nope not found"}
+            POST /networks/bridge/connect {"Container":"c"}
+              404 {"message":"No such container: c"}
+            POST /networks/nope/disconnect {"Container":"c"}
+              404 {"message":"No such container: c"}
+            POST /networks/bridge/connect {"Container":"c","EndpointConfig":{"IPAMConfig":{"IPv4Address":"x","IPv6Address":"::"},"MacAddress":"y"}}
+              400 {"message":"invalid endpoint settings:\n* invalid IPv4 address: x\n* invalid IPv6 address: ::\n* invalid MAC address: y"}
+        "#]],
     );
 }
 
@@ -207,20 +215,8 @@ fn containers_that_are_not_there_answer_404() {
         ("POST /containers/c/resize?h=1&w=1", ""),
         ("POST /containers/c/rename?name=dd", ""),
         ("DELETE /containers/c", ""),
-        ("GET /exec/e/json", ""),
-        ("GET /images/a/b/json", ""),
-        ("DELETE /images/a/b:1", ""),
-        ("POST /containers/create", r#"{"Image":"nope"}"#),
-        (
-            "POST /images/create?fromImage=docker.io%2Flibrary%2Fx&tag=1",
-            "",
-        ),
-        ("POST /vethwork/release/c", ""),
     ];
-    check(
-        "no-containers",
-        &requests,
-        expect![[r#"
+    check("no-containers", &requests, expect![[r#"
         GET /containers/json?all=1 
           200 []
         GET /containers/c/json 
@@ -247,19 +243,39 @@ fn containers_that_are_not_there_answer_404() {
           404 {"message":"No such container: c"}
         DELETE /containers/c 
           404 {"message":"No such container: c"}
-        GET /exec/e/json 
-          404 {"message":"No such exec instance: e"}
-        GET /images/a/b/json 
-          404 {"message":"No such image: a/b:latest"}
-        DELETE /images/a/b:1 
-          404 {"message":"No such image: a/b:1"}
-        POST /containers/create {"Image":"nope"}
-          404 {"message":"No such image: nope:latest"}
-        POST /images/create?fromImage=docker.io%2Flibrary%2Fx&tag=1 
-          404 {"message":"pull access denied for x, repository does not exist or may require 'docker login': vethwork has no registry client; use `vethwork load` with an archive of `docker save`, or `vethwork import`"}
-        POST /vethwork/release/c 
-          404 {"message":"No such container: c"}
-    "#]],
+    "#]]);
+}
+
+#[test]
+fn execs_and_images_that_are_not_there_answer_404() {
+    let requests = [
+        ("GET /exec/e/json", ""),
+        ("GET /images/a/b/json", ""),
+        ("DELETE /images/a/b:1", ""),
+        ("POST /containers/create", r#"{"Image":"nope"}"#),
+        (
+            "POST /images/create?fromImage=docker.io%2Flibrary%2Fx&tag=1",
+            "",
+        ),
+        ("POST /vethwork/release/c", ""),
+    ];
+    check(
+        "no-images",
+        &requests,
+        expect![[r#"
+            GET /exec/e/json 
+              404 {"message":"No such exec instance: e"}
+            GET /images/a/b/json 
+              404 {"message":"No such image: a/b:latest"}
+            DELETE /images/a/b:1 
+              404 {"message":"No such image: a/b:1"}
+            POST /containers/create {"Image":"nope"}
+              404 {"message":"No such image: nope:latest"}
+            POST /images/create?fromImage=docker.io%2Flibrary%2Fx&tag=1 
+              404 {"message":"pull access denied for x, repository does not exist or may require 'docker login': vethwork has no registry client; use `vethwork load` with an archive of `docker save`, or `vethwork import`"}
+            POST /vethwork/release/c 
+              404 {"message":"No such container: c"}
+        "#]],
     );
 }
 

@@ -1,3 +1,5 @@
+//! Endpoint settings, read and shown.
+
 use super::EndpointSettings;
 use crate::{json, version::ApiVersion};
 use expect_test::expect;

@@ -1,3 +1,5 @@
+//! Kinds and the table against Docker's status codes.
+
 use super::{ApiError, ROWS, listed, status_of};
 use expect_test::expect;
 use vw_model::{Error, Kind};

@@ -1,3 +1,5 @@
+//! Events as lines, and who gets which.
+
 use super::{EventFilter, Request, line, tell};
 use crate::{filters::Filters, query::Query, version::ApiVersion};
 use expect_test::expect;

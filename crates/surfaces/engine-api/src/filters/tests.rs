@@ -1,3 +1,5 @@
+//! Filters as moby matches them.
+
 use super::Filters;
 use crate::errors::ApiError;
 use vw_model::Options;

@@ -1,3 +1,5 @@
+//! Go's reading of JSON.
+
 use super::parse;
 use crate::json::go_struct;
 use expect_test::expect;

@@ -1,3 +1,5 @@
+//! Networks against Docker's JSON and filters.
+
 use super::{filter::NetworkFilter, parse::CreateRequest, render};
 use crate::{filters::Filters, json, version::ApiVersion};
 use expect_test::{expect, expect_file};

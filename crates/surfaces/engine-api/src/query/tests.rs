@@ -1,3 +1,5 @@
+//! Query values as Docker reads them.
+
 use super::{Query, percent_decode};
 use proptest::prelude::*;
 

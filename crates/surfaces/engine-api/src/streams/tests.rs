@@ -1,3 +1,5 @@
+//! Frames, half-close and detach keys over a pair of pipes.
+
 use super::{DetachKeys, Output, run};
 use crate::version::ApiVersion;
 use expect_test::expect;

@@ -1,5 +1,6 @@
 //! Facts of this machine that `/info` and `/version` show, read when asked.
 
+use rustix::system::uname;
 use std::{fs, path::Path};
 
 /// What is shown of the machine.
@@ -19,8 +20,6 @@ pub(super) struct Host {
     pub(super) memory: u64,
     /// Whether control groups are unified (version 2).
     pub(super) unified: bool,
-    /// Whether IPv4 is forwarded.
-    pub(super) forwarding: bool,
 }
 
 impl Host {
@@ -29,28 +28,20 @@ impl Host {
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
-            name: line("/proc/sys/kernel/hostname"),
+            name: uname().nodename().to_string_lossy().into_owned(),
             kernel: kernel_version(),
             os: field(&release, "PRETTY_NAME"),
             os_version: field(&release, "VERSION_ID"),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             memory: total_memory(&memory),
             unified: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
-            forwarding: line("/proc/sys/net/ipv4/ip_forward") == "1",
         }
     }
 }
 
 /// The kernel's release.
 pub(super) fn kernel_version() -> String {
-    line("/proc/sys/kernel/osrelease")
-}
-
-fn line(path: &str) -> String {
-    fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim_end()
-        .to_owned()
+    uname().release().to_string_lossy().into_owned()
 }
 
 /// A value of os-release(5), without its quotes.

@@ -201,7 +201,7 @@ fn abilities(view: &InfoView, host: &Host) -> Abilities {
         cpu_shares: true,
         cpu_set: false,
         pids_limit: true,
-        ipv4_forwarding: host.forwarding,
+        ipv4_forwarding: view.forwarding,
         debug: view.debug,
         n_fd: 0,
         oom_kill_disable: false,

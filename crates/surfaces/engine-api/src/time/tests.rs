@@ -1,3 +1,5 @@
+//! Moments and durations in Go's forms.
+
 use super::{go_duration, moment, rfc3339, unix};
 use proptest::prelude::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,3 +1,5 @@
+//! Create requests against the commands and refusals they become.
+
 use super::command;
 use crate::{containers::config::CreateRequest, errors::ApiError, json, version::ApiVersion};
 use expect_test::{Expect, expect, expect_file};

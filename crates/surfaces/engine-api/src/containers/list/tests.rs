@@ -1,3 +1,5 @@
+//! Lists and inspections against Docker's JSON.
+
 use super::{ListRequest, summary};
 use crate::{containers::inspect::inspect, query::Query, version::ApiVersion};
 use expect_test::{expect, expect_file};

@@ -18,9 +18,12 @@ use sha2::{Digest, Sha256};
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use vw_model::SandboxId;
+
+/// How often to look whether a zombie was reaped.
+const UNREAPED: Duration = Duration::from_millis(1);
 
 /// The group of all conmon processes of one data directory.
 const MONITORS: &str = "monitors";
@@ -215,20 +218,24 @@ fn remove_group(group: &Path) -> Result<()> {
     for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_group(&entry.path())?;
     }
-    let mut pidfds = kill_members(group);
+    let deadline = Instant::now() + crate::wait::PATIENCE;
     loop {
+        let members = kill_members(group);
         match rustix::fs::rmdir(group) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY) if !pidfds.is_empty() => {
-                wait_for_end(&pidfds);
-                // A member may have forked between the reading and its death.
-                pidfds = kill_members(group);
-            }
-            // A zombie whose parent has not reaped it holds the group although no
-            // cgroup.procs names it (version 1).
+            Err(Errno::BUSY) if Instant::now() < deadline => {}
             other => {
                 return other.context(|| format!("remove the control group {}", group.display()));
             }
+        }
+        for member in &members {
+            let left = deadline.saturating_duration_since(Instant::now());
+            crate::wait::readable(member, left);
+        }
+        if members.is_empty() {
+            // A zombie that its parent has not reaped holds the group although no cgroup.procs
+            // names it, and with version 1 the kernel tells nobody when it lets go.
+            std::thread::sleep(UNREAPED);
         }
     }
 }
@@ -246,8 +253,5 @@ fn kill_members(group: &Path) -> Vec<OwnedFd> {
     .collect()
 }
 
-fn wait_for_end(pidfds: &[OwnedFd]) {
-    for pidfd in pidfds {
-        crate::wait::readable(pidfd, crate::wait::PATIENCE);
-    }
-}
+#[cfg(test)]
+mod tests;

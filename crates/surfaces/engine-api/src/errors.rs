@@ -1,7 +1,7 @@
 //! Refusals as Docker words and numbers them.
 //!
-//! Owns the one table from (operation, reason) to a status and a lead-in; every other refusal
-//! gets the status of its kind. It must not make up sentences that the controller already says.
+//! Owns the one table from (operation, reason) to a status; every other refusal gets the status
+//! of its kind. It must not make up sentences that the controller already says.
 
 #[cfg(test)]
 mod tests;
@@ -89,10 +89,8 @@ impl ApiError {
         let row = rows()
             .find(|row| row.operation == operation)
             .or_else(|| rows().find(|row| row.operation == ANY));
-        let Some(row) = row else {
-            return Self::new(status_of(error.kind), error.chain());
-        };
-        Self::new(row.status, error.chain()).led_by(row.lead)
+        let status = row.map_or_else(|| status_of(error.kind), |row| row.status);
+        Self::new(status, error.chain())
     }
 }
 
@@ -111,60 +109,33 @@ struct Row {
     operation: &'static str,
     reason: &'static str,
     status: StatusCode,
-    lead: &'static str,
 }
 
-const fn row(
-    operation: &'static str,
-    reason: &'static str,
-    status: StatusCode,
-    lead: &'static str,
-) -> Row {
+const fn row(operation: &'static str, reason: &'static str, status: StatusCode) -> Row {
     Row {
         operation,
         reason,
         status,
-        lead,
     }
 }
 
-/// libnetwork's words before every refusal of a port.
-const PORT: &str = "driver failed programming external connectivity: ";
-
 const ROWS: &[Row] = &[
     // `ErrNoMoreSubnets` is an invalid parameter, `ErrNoAvailableIPs` unavailable.
-    row(ANY, "pools-exhausted", StatusCode::BAD_REQUEST, ""),
-    row(
-        ANY,
-        "addresses-exhausted",
-        StatusCode::SERVICE_UNAVAILABLE,
-        "",
-    ),
+    row(ANY, "pools-exhausted", StatusCode::BAD_REQUEST),
+    row(ANY, "addresses-exhausted", StatusCode::SERVICE_UNAVAILABLE),
     // Errors of the port mapper carry no class, which makes them 500.
-    row(
-        ANY,
-        "port-allocated",
-        StatusCode::INTERNAL_SERVER_ERROR,
-        PORT,
-    ),
-    row(
-        ANY,
-        "ports-exhausted",
-        StatusCode::INTERNAL_SERVER_ERROR,
-        PORT,
-    ),
+    row(ANY, "port-allocated", StatusCode::INTERNAL_SERVER_ERROR),
+    row(ANY, "ports-exhausted", StatusCode::INTERNAL_SERVER_ERROR),
     row(
         ANY,
         "port-host-ip-foreign",
         StatusCode::INTERNAL_SERVER_ERROR,
-        PORT,
     ),
-    // `DisconnectFromNetwork` gives this error no class either.
+    // Nor does the error of `DisconnectFromNetwork`.
     row(
         "network disconnect",
         "not-connected",
         StatusCode::INTERNAL_SERVER_ERROR,
-        "",
     ),
 ];
 

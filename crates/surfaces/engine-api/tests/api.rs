@@ -130,7 +130,10 @@ fn bad_networks_are_refused_in_dockers_words() {
             r#"{"Name":"n","IPAM":{"Config":[{"Subnet":"10.9.0.1/16"},{"Subnet":"x"}]}}"#,
         ),
     ];
-    check("bad-networks", &requests, expect![[r#"
+    check(
+        "bad-networks",
+        &requests,
+        expect![[r#"
         POST /networks/create 
           400 {"message":"invalid network name: name is empty"}
         POST /networks/create {
@@ -149,7 +152,8 @@ fn bad_networks_are_refused_in_dockers_words() {
           501 {"message":"Ingress is not supported by vethwork: leave it out"}
         POST /networks/create {"Name":"n","IPAM":{"Config":[{"Subnet":"10.9.0.1/16"},{"Subnet":"x"}]}}
           400 {"message":"invalid network config:\n* invalid subnet 10.9.0.1/16: it should be 10.9.0.0/16\n* invalid subnet x: invalid CIDR block notation"}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -216,7 +220,10 @@ fn containers_that_are_not_there_answer_404() {
         ("POST /containers/c/rename?name=dd", ""),
         ("DELETE /containers/c", ""),
     ];
-    check("no-containers", &requests, expect![[r#"
+    check(
+        "no-containers",
+        &requests,
+        expect![[r#"
         GET /containers/json?all=1 
           200 []
         GET /containers/c/json 
@@ -243,7 +250,8 @@ fn containers_that_are_not_there_answer_404() {
           404 {"message":"No such container: c"}
         DELETE /containers/c 
           404 {"message":"No such container: c"}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

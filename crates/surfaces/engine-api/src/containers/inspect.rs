@@ -264,7 +264,7 @@ fn network_settings(view: &ContainerView, version: ApiVersion) -> NetworkSetting
         bridge: "",
         sandbox_id: text(alive.then_some(view.sandbox.id)),
         sandbox_key: text(alive.then(|| view.netns.display().to_string())),
-        ports: ports::bindings(&view.ports),
+        ports: ports::bindings(ports::published(view)),
         hairpin_mode: false,
         link_local_ipv6_address: "",
         link_local_ipv6_prefix_len: 0,

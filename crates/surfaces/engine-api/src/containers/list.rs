@@ -5,7 +5,7 @@ mod tests;
 
 use super::{
     inspect::{self, MountPoint},
-    state,
+    ports, state,
 };
 use crate::{
     endpoint::EndpointSettings, errors::ApiError, filters::Filters, json::is_zero, query::Query,
@@ -130,8 +130,8 @@ impl ListRequest {
             all: query.truth("all") || filters.contains("status") || limit > 0,
             limit: usize::try_from(limit).unwrap_or_default(),
             exited: exited.collect::<Result<_, _>>()?,
-            published: ports(&filters, "publish")?,
-            exposed: ports(&filters, "expose")?,
+            published: port_filter(&filters, "publish")?,
+            exposed: port_filter(&filters, "expose")?,
             is_task: filters.truth("is-task")?,
             filters,
         })
@@ -323,7 +323,7 @@ fn port_lines(view: &ContainerView) -> Vec<Port> {
         r#type: port.protocol.to_string(),
     };
     let mut lines = Vec::new();
-    for (port, mappings) in &view.ports {
+    for (port, mappings) in ports::published(view) {
         if mappings.is_empty() {
             lines.push(line(port, None));
         }
@@ -346,7 +346,7 @@ fn keeps_port(asked: &[Ports], mut has: impl Iterator<Item = PortKey>) -> bool {
         })
 }
 
-fn ports(filters: &Filters, key: &str) -> Result<Vec<Ports>, ApiError> {
+fn port_filter(filters: &Filters, key: &str) -> Result<Vec<Ports>, ApiError> {
     let parse = |text: &str| {
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         match (range.parse(), protocol.parse()) {

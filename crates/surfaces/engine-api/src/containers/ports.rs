@@ -1,9 +1,26 @@
 //! Published and exposed ports, as requests give them and answers show them.
 
-use super::config::{PortBinding, PortBindings, Set};
+use super::{
+    config::{PortBinding, PortBindings, Set},
+    state,
+};
 use crate::errors::ApiError;
 use std::collections::BTreeMap;
+use vw_controller::view::ContainerView;
 use vw_model::{PortKey, PortMapping, PortRange, PortRequest};
+
+/// Ports as they are published; an exposed one that is not has no mapping.
+pub(super) type Ports = BTreeMap<PortKey, Vec<PortMapping>>;
+
+/// What is published now: nothing is while the container does not run, as Docker shows it.
+pub(super) fn published(view: &ContainerView) -> &Ports {
+    static NONE: Ports = Ports::new();
+    if state::is_alive(&view.state.status) {
+        &view.ports
+    } else {
+        &NONE
+    }
+}
 
 /// The ports to publish. An empty list of host sides is one that leaves all to the engine.
 ///
@@ -50,7 +67,7 @@ pub(crate) fn exposed(set: &Set, bindings: &PortBindings) -> Result<Vec<PortKey>
 }
 
 /// Host sides by container port; an exposed one that is not published has `null`.
-pub(crate) fn bindings(ports: &BTreeMap<PortKey, Vec<PortMapping>>) -> PortBindings {
+pub(super) fn bindings(ports: &Ports) -> PortBindings {
     let side = |mapping: &PortMapping| PortBinding {
         host_ip: mapping.host.ip().to_string(),
         host_port: mapping.host.port().to_string(),

@@ -187,6 +187,16 @@ fn a_container_is_inspected_as_docker_shows_it() {
 }
 
 #[test]
+fn a_container_that_does_not_run_publishes_nothing() {
+    let stopped = view(1, "old", Status::Exited);
+    let line = serde_json::to_value(summary(&stopped, at(280))).unwrap();
+    assert_eq!(line["Ports"], serde_json::json!([]));
+    let shown = serde_json::to_value(inspect(&stopped, ApiVersion::MAX)).unwrap();
+    assert_eq!(shown["NetworkSettings"]["Ports"], serde_json::json!({}));
+    assert_eq!(shown["NetworkSettings"]["SandboxID"], "");
+}
+
+#[test]
 fn fields_keep_mobys_order() {
     let shown = inspect(&view(2, "web", Status::Running), ApiVersion::MAX);
     let text = serde_json::to_string(&shown).unwrap();

@@ -12,6 +12,7 @@ use hyper::{
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use tokio::sync::watch;
 use vw_controller::{Command, Controller};
 
 /// What a handler answers.
@@ -26,17 +27,24 @@ pub(crate) struct App {
     pub(crate) config: ApiConfig,
     /// Events for `/events`.
     pub(crate) events: Hub,
+    /// Changes once, when the server stops.
+    pub(crate) stopping: watch::Receiver<()>,
     server: HeaderValue,
 }
 
 impl App {
-    pub(crate) fn new(controller: Arc<Controller>, config: ApiConfig) -> Self {
+    pub(crate) fn new(
+        controller: Arc<Controller>,
+        config: ApiConfig,
+        stopping: watch::Receiver<()>,
+    ) -> Self {
         let server = HeaderValue::try_from(format!("Vethwork/{} (linux)", config.version))
             .unwrap_or(HeaderValue::from_static("Vethwork (linux)"));
         Self {
             controller,
             config,
             events: Hub::default(),
+            stopping,
             server,
         }
     }

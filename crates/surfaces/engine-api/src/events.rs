@@ -167,7 +167,13 @@ pub(crate) fn route(call: Call) -> Answer {
     // Taken after the subscription, so that nothing falls in between; what both have is told once.
     let recent = call.app.controller.recent_events();
     let (sender, receiver) = mpsc::channel(BACKLOG);
-    tokio::spawn(tell(request, recent, live, sender));
+    let mut stopping = call.app.stopping.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = tell(request, recent, live, sender) => {}
+            _ = stopping.changed() => {}
+        }
+    });
     Ok(typed_response(
         StatusCode::OK,
         "application/json",

@@ -35,9 +35,9 @@ use tokio::{
 };
 use vw_controller::Controller;
 
-/// How long requests under way may take to end once the daemon stops. Streams without an end,
-/// such as `/events`, are cut then.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// How long requests under way may take to end once the daemon stops. What has no end of its own,
+/// such as a container's log that is followed, is cut then.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a client may take to send a request's head; dockerd's own limit, so that clients
 /// which keep idle connections find them as they expect.
@@ -81,8 +81,8 @@ pub async fn serve(
     config: ApiConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let app = Arc::new(App::new(controller, config));
     let (stop, stopped) = watch::channel(());
+    let app = Arc::new(App::new(controller, config, stopped.clone()));
     let mut tasks = JoinSet::new();
     for listener in listeners {
         tasks.spawn(accept(listener, app.clone(), stopped.clone()));

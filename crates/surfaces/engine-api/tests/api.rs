@@ -401,3 +401,20 @@ fn events_come_as_they_happen() {
     let past = api.ask("GET /events?since=1&until=2", "");
     assert_eq!(past, "200 ");
 }
+
+#[test]
+fn listeners_do_not_hold_the_daemon_up() {
+    let api = Api::start("stop");
+    let mut listener = api.connect();
+    listener
+        .write_all(b"GET /events HTTP/1.1\r\nHost: api\r\n\r\n")
+        .unwrap();
+    let mut head = [0; 1024];
+    assert!(listener.read(&mut head).unwrap() > 0);
+    let began = std::time::Instant::now();
+    drop(api);
+    assert!(began.elapsed() < std::time::Duration::from_secs(1));
+    let mut rest = Vec::new();
+    listener.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"0\r\n\r\n");
+}

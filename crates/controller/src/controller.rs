@@ -238,7 +238,7 @@ impl Core {
     }
 
     /// Something that a person should know: logged, and shown by `info`.
-    pub(crate) fn warn(&self, text: String) {
+    pub fn warn(&self, text: String) {
         tracing::warn!("{text}");
         let mut warnings = lock(&self.warnings);
         if !warnings.contains(&text) {

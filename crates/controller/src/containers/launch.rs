@@ -33,7 +33,16 @@ impl Controller {
                 ));
             }
         }
-        self.start_by_request(&sandbox)
+        let started = self.start_by_request(&sandbox);
+        let auto_remove = sandbox
+            .state()
+            .container
+            .as_ref()
+            .is_some_and(|r| r.container.auto_remove);
+        if started.is_err() && auto_remove {
+            self.delete_container(&sandbox)?;
+        }
+        started
     }
 
     /// Starts a container because somebody asked; the caller holds `ops`.

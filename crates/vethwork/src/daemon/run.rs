@@ -1,0 +1,146 @@
+//! The daemon's parts put together, from checked settings to a clean end.
+
+use super::{listen, notify, settings::DaemonSettings, sockets::KernelSockets, watch};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use vw_controller::{Controller, Parts};
+use vw_dns_server::DnsServer;
+use vw_engine_api::{ApiConfig, serve};
+use vw_kernel::{Kernel, LinuxKernel};
+use vw_model::{Error, Kind, Result};
+use vw_runtime::{Runtime, Settings};
+use vw_store::{Embedded, Journal, Schema};
+
+/// Removes the pid file when the daemon ends.
+struct PidFile(Option<PathBuf>);
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!("{}: {error}", path.display());
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT. Containers and their networks go on after it.
+///
+/// # Errors
+/// Whatever prevents the start, as one sentence with its causes.
+pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
+    raise_descriptors();
+    for folder in [&settings.data_root, &settings.exec_root] {
+        fs::create_dir_all(folder).map_err(|e| cannot("make", folder, e))?;
+    }
+    let kernel = Arc::new(LinuxKernel::open(&vw_kernel::Config { exec_root: settings.exec_root.clone() }).map_err(kernel_error)?);
+    // Held until the process ends: a second daemon in this namespace is refused.
+    let _claim = kernel.claim_netns().map_err(kernel_error)?;
+    let _pid_file = write_pid(settings.pidfile.as_deref())?;
+    let config = settings.controller_config(&*kernel)?;
+    let controller = Arc::new(Controller::open(config, parts(settings, &kernel)?)?);
+    watch::firewall(&controller, &kernel, settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("api")
+        .build()
+        .map_err(|e| Error::internal("runtime-refused", "cannot start threads").because(e))?;
+    runtime.block_on(async {
+        let listeners = listen::listeners(settings)?;
+        let stop = stop_signal()?;
+        notify::ready();
+        tracing::info!("API listens");
+        let config = ApiConfig { version: env!("CARGO_PKG_VERSION").to_owned(), firewall_backend: settings.firewall_name().to_owned(), ..ApiConfig::default() };
+        let served = serve(controller, listeners, config, stop).await;
+        served.map_err(|e| Error::internal("serve-failed", "the API stopped").because(e))
+    })?;
+    notify::stopping();
+    listen::forget(settings);
+    kernel.flush_reaper().map_err(kernel_error)
+}
+
+fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>) -> Result<Parts> {
+    let boot = kernel.facts().map_err(kernel_error)?.boot_id;
+    let data = Embedded::open(&settings.data_root.join("vethwork.db"), Schema::CURRENT).map_err(Error::from)?;
+    let run = Journal::open(&settings.exec_root.join("state.journal"), Schema::CURRENT, &boot).map_err(Error::from)?;
+    let runtime = Runtime::open(Settings {
+        data_root: settings.data_root.clone(),
+        exec_root: settings.exec_root.clone(),
+        runtimes: vec!["crun".to_owned(), "runc".to_owned()],
+        conmon: "conmon".to_owned(),
+    });
+    let sockets = Arc::new(KernelSockets(kernel.clone()));
+    let dns = DnsServer::start(vw_dns_server::Config::default(), sockets)
+        .map_err(|e| Error::internal("dns-failed", "cannot start the DNS server").because(e))?;
+    Ok(Parts {
+        kernel: kernel.clone(),
+        data: Arc::new(data),
+        run: Arc::new(run),
+        runtime: Arc::new(runtime.map_err(Error::from)?),
+        dns: Arc::new(dns),
+        random,
+    })
+}
+
+/// Random bits of the kernel; they never fail once it has booted (getrandom(2)).
+pub(crate) fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                // Identifiers made of anything else could meet; nothing can go on without.
+                tracing::error!("getrandom: {error}");
+                std::process::abort();
+            }
+        }
+    }
+    bytes
+}
+
+/// A thousand sandboxes hold a few descriptors each; the hard limit is ours to use.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
+fn write_pid(path: Option<&Path>) -> Result<PidFile> {
+    let Some(path) = path else {
+        return Ok(PidFile(None));
+    };
+    fs::write(path, format!("{}\n", std::process::id())).map_err(|e| cannot("write", path, e))?;
+    Ok(PidFile(Some(path.to_owned())))
+}
+
+async fn either(mut a: tokio::signal::unix::Signal, mut b: tokio::signal::unix::Signal) {
+    tokio::select! {
+        _ = a.recv() => {}
+        _ = b.recv() => {}
+    }
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let refused = |e| Error::internal("signal-refused", "cannot wait for signals").because(e);
+    let term = signal(SignalKind::terminate()).map_err(refused)?;
+    let int = signal(SignalKind::interrupt()).map_err(refused)?;
+    Ok(either(term, int))
+}
+
+pub(crate) fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
+    let kind = if error.kind() == io::ErrorKind::PermissionDenied { Kind::Forbidden } else { Kind::Internal };
+    Error::new(kind, "path-unusable", format!("cannot {what} {}", path.display())).because(error)
+}
+
+pub(crate) fn kernel_error(source: vw_kernel::KernelError) -> Error {
+    Error::new(Kind::Internal, "kernel-refused", source.to_string())
+}

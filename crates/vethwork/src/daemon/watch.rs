@@ -1,0 +1,76 @@
+//! What others do to the firewall, seen at once: our table comes back, theirs let our traffic by.
+
+use super::settings::DaemonSettings;
+use std::{sync::Arc, thread};
+use vw_controller::Controller;
+use vw_firewall::foreign::adjustments;
+use vw_kernel::{Changed, LinuxKernel, Monitor};
+use vw_model::{Error, Result};
+
+/// Follows changes of nftables for the life of the process.
+///
+/// # Errors
+/// When the kernel gives no listener or the system no thread.
+pub(crate) fn firewall(controller: &Arc<Controller>, kernel: &Arc<LinuxKernel>, settings: &DaemonSettings) -> Result<()> {
+    if !settings.filters() {
+        return Ok(());
+    }
+    let failed = |e| Error::internal("monitor-failed", "cannot listen to nftables").because(e);
+    let mut monitor = Monitor::open().map_err(failed)?;
+    monitor.ignore(kernel.with_nft(|nft| nft.port()).and_then(|port| port).map_err(failed)?);
+    let watch = Watch { controller: controller.clone(), kernel: kernel.clone(), mark: settings.accept_mark, adjust: settings.adjust_foreign };
+    watch.pass_foreign();
+    let follow = move || {
+        loop {
+            match monitor.next(None) {
+                Ok(changed) => watch.mend(changed),
+                Err(error) => return tracing::error!("no longer watching nftables: {error}"),
+            }
+        }
+    };
+    let refused = |e| Error::internal("thread-refused", "no thread to watch nftables").because(e);
+    thread::Builder::new().name("nft-watch".to_owned()).spawn(follow).map(|_| ()).map_err(refused)
+}
+
+struct Watch {
+    controller: Arc<Controller>,
+    kernel: Arc<LinuxKernel>,
+    mark: u32,
+    adjust: bool,
+}
+
+impl Watch {
+    fn mend(&self, changed: Changed) {
+        if changed.ours {
+            match self.controller.repair() {
+                Ok(0) => {}
+                Ok(steps) => tracing::warn!(steps, "another program changed our nftables rules; they are back"),
+                Err(error) => tracing::error!("cannot bring our nftables rules back: {}", error.chain()),
+            }
+        }
+        if changed.foreign {
+            self.pass_foreign();
+        }
+    }
+
+    /// Lets our traffic by where another firewall would stop it, or tells how.
+    fn pass_foreign(&self) {
+        let chains = self.kernel.with_nft(|nft| nft.foreign_chains()).and_then(|chains| chains);
+        let chains = match chains {
+            Ok(chains) => chains,
+            Err(error) => return tracing::error!("cannot look at other firewalls: {error}"),
+        };
+        for adjustment in adjustments(&chains, self.mark) {
+            if !self.adjust || adjustment.obstacle.is_some() {
+                let why = adjustment.obstacle.unwrap_or("--foreign-firewall=warn was given");
+                self.controller.warn(format!("another firewall stops forwarded traffic and is left alone ({why}); to let ours pass: {adjustment}"));
+                continue;
+            }
+            match self.kernel.with_nft(|nft| nft.adjust(&adjustment)) {
+                Ok(Ok(())) => {}
+                Ok(Err(refused)) => self.controller.warn(format!("another firewall stops forwarded traffic ({refused}); to let ours pass: {adjustment}")),
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{
     config::{Config, HostConfig, PortBindings, Words},
-    ports, state,
+    ports, state, summary,
 };
 use crate::{
     endpoint::{EndpointSettings, text},
@@ -125,7 +125,7 @@ struct NetworkSettings {
 
 /// A container or an adopted sandbox as inspect shows it.
 pub(super) fn inspect(view: &ContainerView, version: ApiVersion) -> Inspect {
-    let (path, args) = super::list::path_and_args(view.container.as_ref());
+    let (path, args) = summary::path_and_args(view.container.as_ref());
     let file = |path: &std::path::Path| path.display().to_string();
     Inspect {
         id: view.sandbox.id.to_string(),
@@ -188,7 +188,7 @@ fn config(view: &ContainerView) -> Config {
     let sandbox = &view.sandbox;
     config.hostname.clone_from(&sandbox.hostname);
     config.domainname.clone_from(&sandbox.domainname);
-    config.labels = super::list::labels(view);
+    config.labels = summary::labels(view);
     config.exposed_ports = sandbox
         .exposed
         .iter()

@@ -11,13 +11,16 @@ mod mounts;
 mod network_mode;
 mod ports;
 mod refuse;
+mod sandbox;
 mod state;
+mod summary;
 mod sysctls;
 
 pub(crate) use config::{PortBindings, Set};
-pub(crate) use create::{container_name, dns, extra_hosts};
+pub(crate) use create::container_name;
 pub(crate) use exec::route as route_exec;
 pub(crate) use ports::{exposed as exposed_ports, requests as port_requests};
+pub(crate) use sandbox::{dns, extra_hosts};
 
 use crate::{
     absent::without,
@@ -134,7 +137,7 @@ async fn list(call: Call) -> Answer {
     let lines: Vec<_> = request
         .select(&views)?
         .into_iter()
-        .map(|view| list::summary(view, now))
+        .map(|view| summary::summary(view, now))
         .collect();
     Ok(json_response(StatusCode::OK, &lines))
 }

@@ -1,7 +1,11 @@
 //! Lists and inspections against Docker's JSON.
 
-use super::{ListRequest, summary};
-use crate::{containers::inspect::inspect, query::Query, version::ApiVersion};
+use super::ListRequest;
+use crate::{
+    containers::{inspect::inspect, summary::summary},
+    query::Query,
+    version::ApiVersion,
+};
 use expect_test::{expect, expect_file};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vw_controller::view::{ContainerView, EndpointView, StateView, Status};

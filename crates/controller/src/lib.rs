@@ -7,6 +7,7 @@
 
 mod attach;
 mod checks;
+mod close;
 pub mod command;
 mod config;
 mod connect;

@@ -87,6 +87,12 @@ impl HostState {
         self.owners.get(&owner)
     }
 
+    /// Whether anybody wants the object under a key.
+    #[must_use]
+    pub fn wants(&self, key: &Key) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Everything that must exist.
     #[must_use]
     pub fn desired(&self) -> BTreeMap<Key, Object> {

@@ -1,0 +1,53 @@
+//! The daemon's end: what nobody uses any more goes, what runs stays.
+
+use crate::{Controller, registry::lock};
+use vw_hoststate::{Fragment, Object, Owner};
+use vw_model::Result;
+use vw_store::{Batch, Table};
+
+impl Controller {
+    /// Takes bridges and changed sysctls back when no sandbox stands; the next start makes them
+    /// again. While anything runs nothing is touched, so that it goes on without the daemon.
+    ///
+    /// The firewall table stays, empty and without effect: its chain `user` is not ours.
+    ///
+    /// # Errors
+    /// What could not be taken back; the next start or end does it.
+    pub fn close(&self) -> Result<()> {
+        if self
+            .registry()
+            .sandboxes()
+            .iter()
+            .any(|sandbox| sandbox.state().live)
+        {
+            return Ok(());
+        }
+        let former = lock(&self.host)
+            .fragment(Owner::Host)
+            .cloned()
+            .unwrap_or_default();
+        let table: Fragment = former
+            .iter()
+            .map(|(_, object)| object.clone())
+            .filter(|object| matches!(object, Object::Table(_)))
+            .collect();
+        let mut wants = vec![(Owner::Host, table)];
+        for network in self.registry().networks() {
+            wants.push((Owner::Network(network.spec.id), Fragment::default()));
+        }
+        self.take_away(wants)?;
+        let saved = self.data.scan(Table::Saved).unwrap_or_default();
+        self.keep(saved.into_iter().fold(Batch::new(), |batch, (path, _)| {
+            batch.delete(Table::Saved, path)
+        }))
+    }
+
+    /// Whether a link of this name must stand in the daemon's namespace.
+    #[must_use]
+    pub fn wants_link(&self, name: &str) -> bool {
+        let Ok(name) = name.parse() else {
+            return false;
+        };
+        lock(&self.host).wants(&vw_hoststate::Key::Link(vw_hoststate::Netns::Host, name))
+    }
+}

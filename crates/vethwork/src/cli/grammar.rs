@@ -1,0 +1,116 @@
+//! The docker CLI's conventions for flags, on top of clap.
+//!
+//! A truth flag may carry its value (`--rm=false`), and the last of several counts.
+
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser, error::ErrorKind};
+use std::ffi::OsString;
+
+/// Reads a command line.
+///
+/// # Errors
+/// What clap has to say, help and version included.
+pub(crate) fn parse(command: &Command, line: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let parsed = with_truth_values(command.clone()).try_get_matches_from(line);
+    match parsed {
+        // Help shows flags as they are meant to be written, without their possible values.
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => Err(command
+            .clone()
+            .try_get_matches_from(line)
+            .err()
+            .unwrap_or(error)),
+        parsed => parsed,
+    }
+}
+
+/// Lets flags carry `=true` or `=false`, and be repeated.
+fn with_truth_values(command: Command) -> Command {
+    command
+        .args_override_self(true)
+        .mut_args(truth_value)
+        .mut_subcommands(with_truth_values)
+}
+
+fn truth_value(arg: Arg) -> Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value("false")
+        .default_missing_value("true")
+        .value_parser(ValueParser::from(truth))
+}
+
+/// `strconv.ParseBool`.
+///
+/// # Errors
+/// Go's sentence.
+pub(crate) fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!(
+            "strconv.ParseBool: parsing {text:?}: invalid syntax"
+        )),
+    }
+}
+
+/// `KEY=VALUE` of a filter.
+///
+/// # Errors
+/// Docker's sentence.
+pub(crate) fn filter(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("bad format of filter (expected name=value)")?;
+    Ok((key.trim().to_lowercase(), value.trim().to_owned()))
+}
+
+/// `KEY[=VALUE]` of a label or an option.
+///
+/// # Errors
+/// When there is no key.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.trim().is_empty() {
+        return Err(format!(
+            "invalid format for {text:?}: give NAME or NAME=VALUE"
+        ));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// `KEY=VALUE` where the value must be given.
+///
+/// # Errors
+/// When it is not.
+pub(crate) fn full_pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = pair(text)?;
+    if value.is_empty() {
+        return Err(format!("invalid argument {text:?}: give NAME=VALUE"));
+    }
+    Ok((key, value))
+}
+
+/// The fields of a comma-separated value; a field with commas stands in double quotes, as in a
+/// CSV file.
+pub(crate) fn csv(text: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => {
+                if let Some(field) = fields.last_mut() {
+                    field.push(c);
+                }
+            }
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,10 @@
 
 use crate::{
     Controller,
-    controller::kernel_error,
     event::EventType,
-    ports::{self, Claims, Wanted},
+    ports::Claims,
     records::{self, AttachmentRecord, Phase},
-    registry::{Attachment, Gate, Network, NewResolver, Sandbox, SandboxState, lock},
+    registry::{Attachment, Gate, Network, NewResolver, Resolver, Sandbox, SandboxState, lock},
     sandbox_plan::{self, Inputs},
 };
 use std::{
@@ -18,8 +17,7 @@ use std::{
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Owner};
 use vw_ipam::Holder;
 use vw_model::{
-    AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, IfName, IpNet, MacAddr,
-    Result, SandboxKind,
+    AdoptedFrom, EndpointSettings, EndpointSpec, Error, Family, IpNet, Result, SandboxKind,
 };
 use vw_store::{Batch, Table};
 
@@ -96,99 +94,6 @@ impl Controller {
         Ok(())
     }
 
-    /// Chooses the endpoint's identity and leases its addresses.
-    fn claim_endpoint(
-        &self,
-        sandbox: &Sandbox,
-        network: &Network,
-        settings: EndpointSettings,
-    ) -> Result<EndpointSpec> {
-        let id = EndpointId::from_bytes((self.random)());
-        let ifname = match network.driver.interface_name(&settings)? {
-            Some(name) => name,
-            None => self.free_ifname(sandbox, network)?,
-        };
-        let addresses = self.lease(network, id, &settings)?;
-        let mac = settings.mac.or_else(|| {
-            addresses
-                .first()
-                .map(|net| MacAddr::derived_from(net.addr()))
-        });
-        let mac = mac.unwrap_or_else(|| MacAddr::derived_from(pseudo_addr(id)));
-        Ok(EndpointSpec {
-            id,
-            network: network.spec.id,
-            sandbox: sandbox.id,
-            ifname,
-            host_ifname: host_ifname(id)?,
-            mac,
-            gateways: FAMILIES
-                .iter()
-                .filter_map(|f| network.driver.gateway(&network.spec, *f))
-                .collect(),
-            addresses,
-            settings,
-        })
-    }
-
-    fn lease(
-        &self,
-        network: &Network,
-        id: EndpointId,
-        settings: &EndpointSettings,
-    ) -> Result<Vec<IpNet>> {
-        let wants = [
-            (
-                Family::V4,
-                network.spec.enable_ipv4,
-                settings.ipv4.map(IpAddr::V4),
-            ),
-            (
-                Family::V6,
-                network.spec.enable_ipv6,
-                settings.ipv6.map(IpAddr::V6),
-            ),
-        ];
-        let holder = Holder::Endpoint(id);
-        let mut leased: Vec<IpNet> = Vec::with_capacity(2);
-        let mut ipam = lock(&self.ipam);
-        for (family, enabled, requested) in wants {
-            if !enabled && requested.is_none() {
-                continue;
-            }
-            match ipam.allocate(network.spec.id, family, requested, holder.clone()) {
-                Ok(net) => leased.push(net),
-                Err(refusal) => {
-                    for net in leased {
-                        ipam.release(network.spec.id, net.addr(), &holder);
-                    }
-                    return Err(refusal.for_network(network.spec.name.as_str()));
-                }
-            }
-        }
-        Ok(leased)
-    }
-
-    /// The lowest `ethN` that nobody uses inside.
-    fn free_ifname(&self, sandbox: &Sandbox, network: &Network) -> Result<IfName> {
-        let prefix = network.driver.interface_prefix(&network.spec);
-        let state = sandbox.state();
-        let mut used: Vec<IfName> = state
-            .attachments
-            .iter()
-            .map(|a| a.endpoint.ifname.clone())
-            .collect();
-        let adopted = state.container.is_none();
-        drop(state);
-        if adopted {
-            used.extend(self.kernel.interfaces(sandbox.id).map_err(kernel_error)?);
-        }
-        let mut names = (0..=used.len()).map(|n| format!("{prefix}{n}"));
-        let free = names.find(|name| !used.iter().any(|u| u.as_str() == name));
-        free.unwrap_or_else(|| format!("{prefix}{}", used.len()))
-            .parse()
-    }
-
     fn place(
         &self,
         sandbox: &Arc<Sandbox>,
@@ -204,7 +109,7 @@ impl Controller {
                 Ok(())
             }
             Err(error) => {
-                let batch = Batch::new().delete(Table::Attachments, &endpoint.id.to_string());
+                let batch = Batch::new().delete(Table::Attachments, endpoint.id.to_string());
                 if let Err(left) = self.note(batch) {
                     tracing::error!(
                         "the record of a failed attachment stays until the next start: {}",
@@ -233,46 +138,33 @@ impl Controller {
             gateways: planned.gateways,
         };
         let mut attachments = sandbox.state().attachments.clone();
-        attachments.push(attachment.clone());
+        attachments.push(attachment);
         let new_resolver = self.prepare_resolver(sandbox, network)?;
-        let mut claims = std::mem::take(&mut sandbox.state().claims);
-        let settled = self.settle_ports(sandbox, &attachments, &mut claims);
-        let settled = settled.inspect_err(|_| sandbox.state().claims = std::mem::take(&mut claims));
-        let (before, settled) = (claims, settled?);
         let resolver = new_resolver
             .as_ref()
             .map(|new| new.ports)
             .or(sandbox.state().resolver);
-        let wants = self.sandbox_fragment(sandbox, &attachments, resolver, &settled.mappings());
-        let brought = wants.and_then(|wants| {
-            let former = lock(&self.host)
-                .fragment(Owner::Sandbox(sandbox.id))
-                .cloned()
-                .unwrap_or_default();
-            self.bring(vec![
-                (Owner::Attachment(endpoint.id), planned.fragment),
-                (Owner::Sandbox(sandbox.id), wants),
-            ])?;
-            self.note_ready(sandbox, endpoint, resolver, &settled)
-                .inspect_err(|_| {
-                    let back = vec![
-                        (Owner::Attachment(endpoint.id), Fragment::default()),
-                        (Owner::Sandbox(sandbox.id), former),
-                    ];
-                    if let Err(error) = self.take_away(back) {
-                        tracing::error!(
-                            "undoing an unrecorded attachment failed: {}",
-                            error.chain()
-                        );
-                    }
-                })
-        });
-        if let Err(error) = brought {
+        let mut before = std::mem::take(&mut sandbox.state().claims);
+        let settled = self.settle_ports(sandbox, &attachments, &mut before);
+        let settled = match settled {
+            Ok(settled) => settled,
+            Err(error) => {
+                sandbox.state().claims = before;
+                return Err(error);
+            }
+        };
+        let placing = Placing {
+            sandbox,
+            endpoint,
+            attachments: &attachments,
+            resolver,
+            claims: &settled,
+        };
+        if let Err(error) = self.bring_in(&placing, planned.fragment) {
             let mut state = sandbox.state();
             state.claims = settled.back_to(before, &state.published);
             return Err(error);
         }
-        drop(before);
         let mut state = sandbox.state();
         state.attachments = attachments;
         state.published = settled.mappings();
@@ -289,52 +181,33 @@ impl Controller {
         Ok(())
     }
 
-    /// Host ports for what is to be published once these are all the attachments.
-    pub(crate) fn settle_ports(
-        &self,
-        sandbox: &Sandbox,
-        attachments: &[Attachment],
-        held: &mut Claims,
-    ) -> Result<Claims> {
-        let state = sandbox.state();
-        if state.spec.ports.is_empty() && !state.spec.publish_all {
-            return Ok(Claims::default());
-        }
-        let cx = &self.config.drivers;
-        let gateways = FAMILIES.map(|f| (f, sandbox_plan::gateway_of(attachments, f)));
-        let publishes =
-            |f: Family, a: &Attachment| a.network.driver.publishes(&a.network.spec, f, cx);
-        let usable = gateways
-            .iter()
-            .filter(|(f, a)| a.is_some_and(|a| publishes(*f, a)));
-        let families: Vec<Family> = usable.map(|(f, _)| *f).collect();
-        let hosts: Vec<IpAddr> = gateways
-            .iter()
-            .filter_map(|(family, chosen)| chosen.map(|a| (*family, a)))
-            .filter(|(family, a)| publishes(*family, a))
-            .flat_map(|(family, a)| {
-                let hosts = a.network.driver.default_hosts(&a.network.spec, cx);
-                hosts
-                    .into_iter()
-                    .filter(move |host| Family::of(*host) == family)
-            })
-            .collect();
-        let exposed = if state.spec.publish_all {
-            state.spec.exposed.clone()
-        } else {
-            Vec::new()
-        };
-        let requests = state.spec.ports.clone();
-        drop(state);
-        let wanted = Wanted {
-            requests: &requests,
-            exposed: &exposed,
-            families: &families,
-            default_hosts: &hosts,
-            ephemeral: self.facts().ephemeral_ports,
-            cursor: &self.ephemeral_cursor,
-        };
-        ports::settle(&*self.kernel, &wanted, held)
+    /// Brings the kernel to the attachment and records that it stands, or changes nothing.
+    fn bring_in(&self, placing: &Placing<'_>, fragment: Fragment) -> Result<()> {
+        let Placing {
+            sandbox,
+            endpoint,
+            attachments,
+            resolver,
+            claims,
+        } = *placing;
+        let wants = self.sandbox_fragment(sandbox, attachments, resolver, &claims.mappings())?;
+        let former = lock(&self.host)
+            .fragment(Owner::Sandbox(sandbox.id))
+            .cloned()
+            .unwrap_or_default();
+        self.bring(vec![
+            (Owner::Attachment(endpoint.id), fragment),
+            (Owner::Sandbox(sandbox.id), wants),
+        ])?;
+        self.note_ready(placing).inspect_err(|_| {
+            let back = vec![
+                (Owner::Attachment(endpoint.id), Fragment::default()),
+                (Owner::Sandbox(sandbox.id), former),
+            ];
+            if let Err(error) = self.take_away(back) {
+                tracing::error!("undoing an unrecorded attachment failed: {}", error.chain());
+            }
+        })
     }
 
     /// What the sandbox itself wants with these attachments.
@@ -342,7 +215,7 @@ impl Controller {
         &self,
         sandbox: &Sandbox,
         attachments: &[Attachment],
-        resolver: Option<crate::registry::Resolver>,
+        resolver: Option<Resolver>,
         ports: &[vw_model::PortMapping],
     ) -> Result<Fragment> {
         let namespace = namespace_of(&sandbox.state());
@@ -356,72 +229,7 @@ impl Controller {
         sandbox_plan::plan(inputs, attachments)
     }
 
-    /// Takes an endpoint out of its sandbox.
-    ///
-    /// Goes on after errors; what could not be removed keeps its record as `Removing` and its
-    /// leases, so that the next start finishes it.
-    ///
-    /// # Errors
-    /// The first of them.
-    pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
-        let state = sandbox.state();
-        let Some(leaving) = state
-            .attachments
-            .iter()
-            .find(|a| a.endpoint.id == id)
-            .cloned()
-        else {
-            return Ok(());
-        };
-        let mut staying = state.attachments.clone();
-        drop(state);
-        staying.retain(|a| a.endpoint.id != id);
-        self.note_attachment(&leaving.endpoint, Phase::Removing)?;
-        self.withdraw_names(&leaving);
-        let mut claims = std::mem::take(&mut sandbox.state().claims);
-        let settled = self
-            .settle_ports(sandbox, &staying, &mut claims)
-            .unwrap_or_else(|error| {
-                self.warn(format!(
-                    "ports of {} cannot stay published: {}",
-                    sandbox.state().spec.name,
-                    error.chain()
-                ));
-                Claims::default()
-            });
-        let resolver = sandbox.state().resolver;
-        let mappings = settled.mappings();
-        let wants = self.sandbox_fragment(sandbox, &staying, resolver, &mappings)?;
-        let gone = self.take_away(vec![
-            (Owner::Attachment(id), Fragment::default()),
-            (Owner::Sandbox(sandbox.id), wants),
-        ]);
-        let mut state = sandbox.state();
-        state.attachments = staying;
-        state.published = mappings;
-        state.claims = settled;
-        drop(state);
-        lock(&leaving.network.members).remove(&id);
-        self.tell_network("disconnect", &leaving.network, sandbox);
-        self.dns.update(sandbox.id, self.view_of(sandbox));
-        gone?;
-        self.forget_attachment(&leaving)?;
-        self.note_sandbox(sandbox)
-    }
-
-    /// Frees the leases of an endpoint of which nothing stands, and its record.
-    pub(crate) fn forget_attachment(&self, leaving: &Attachment) -> Result<()> {
-        let endpoint = &leaving.endpoint;
-        let batch = Batch::new().delete(Table::Attachments, &endpoint.id.to_string());
-        self.note(batch)?;
-        let mut ipam = lock(&self.ipam);
-        for net in &endpoint.addresses {
-            ipam.release(endpoint.network, net.addr(), &Holder::Endpoint(endpoint.id));
-        }
-        Ok(())
-    }
-
-    fn note_attachment(&self, endpoint: &EndpointSpec, phase: Phase) -> Result<()> {
+    pub(crate) fn note_attachment(&self, endpoint: &EndpointSpec, phase: Phase) -> Result<()> {
         self.note(self.put_attachment(endpoint, phase)?)
     }
 
@@ -439,13 +247,14 @@ impl Controller {
         )
     }
 
-    fn note_ready(
-        &self,
-        sandbox: &Sandbox,
-        endpoint: &EndpointSpec,
-        resolver: Option<crate::registry::Resolver>,
-        claims: &Claims,
-    ) -> Result<()> {
+    fn note_ready(&self, placing: &Placing<'_>) -> Result<()> {
+        let Placing {
+            sandbox,
+            endpoint,
+            resolver,
+            claims,
+            ..
+        } = *placing;
         let mut batch = self.put_attachment(endpoint, Phase::Ready)?;
         let mappings = claims.mappings();
         let state = sandbox.state();
@@ -471,8 +280,18 @@ impl Controller {
     }
 }
 
+/// What an attachment is made of, while it is being made.
+#[derive(Clone, Copy)]
+struct Placing<'a> {
+    sandbox: &'a Sandbox,
+    endpoint: &'a EndpointSpec,
+    attachments: &'a [Attachment],
+    resolver: Option<Resolver>,
+    claims: &'a Claims,
+}
+
 /// Both, in the order in which everything lists them.
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// The namespace that a sandbox's endpoints are placed in.
 pub(crate) fn namespace_of(state: &SandboxState) -> Option<Namespace> {
@@ -495,15 +314,4 @@ pub(crate) fn namespace_of(state: &SandboxState) -> Option<Namespace> {
         sandbox: state.spec.id,
         source,
     })
-}
-
-/// `vw` and ten digits of the endpoint's id: 12 of the 15 bytes that a name may have.
-fn host_ifname(id: EndpointId) -> Result<IfName> {
-    format!("vw{}", &id.to_string()[..10]).parse()
-}
-
-/// Bits for the link-layer address of an endpoint that has no network-layer one.
-fn pseudo_addr(id: EndpointId) -> IpAddr {
-    let bytes = id.0.as_bytes();
-    IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

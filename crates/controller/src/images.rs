@@ -79,7 +79,7 @@ impl Controller {
         let removed = self
             .runtime
             .images()
-            .remove(&request.image, request.force, &used_by)
+            .remove(&request.image, request.force, used_by)
             .map_err(Error::from)?;
         let tell = |what: Removed| {
             let (action, id) = match what {

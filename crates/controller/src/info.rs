@@ -1,7 +1,7 @@
 //! `info`: the daemon about itself.
 
 use crate::{Controller, command::Info, registry::lock, view::InfoView};
-use vw_model::Result;
+use vw_model::{Family, Result};
 use vw_store::Table;
 
 impl Controller {
@@ -40,6 +40,17 @@ impl Controller {
         let upstreams = self.host_resolv_conf().1.nameservers;
         info.upstreams = upstreams.into_iter().map(|server| server.addr).collect();
         info.labels = self.config.labels.clone();
+        info.forwarding = self.kernel.facts().is_ok_and(|facts| {
+            facts
+                .sysctls
+                .get("net/ipv4/ip_forward")
+                .is_some_and(|value| value == "1")
+        });
+        info.address_pools = [Family::V4, Family::V6]
+            .into_iter()
+            .flat_map(|family| self.config.pools.of(family))
+            .map(|pool| (pool.base.to_string(), pool.size))
+            .collect();
         info.debug = self.config.debug;
         Ok(info)
     }

@@ -7,12 +7,14 @@
 
 mod attach;
 mod checks;
+mod claim;
 mod close;
 pub mod command;
 mod config;
 mod connect;
 mod containers;
 mod controller;
+mod detach;
 mod dispatch;
 mod etc_files;
 pub mod event;

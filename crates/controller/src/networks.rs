@@ -73,16 +73,7 @@ impl Controller {
     fn new_spec(&self, id: NetworkId, request: NetworkCreate) -> Result<NetworkSpec> {
         let driver_name = request.driver.unwrap_or_else(|| "bridge".to_owned());
         let driver = vw_drivers::find(&driver_name)?;
-        let ipam_driver = request
-            .ipam_driver
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| "default".to_owned());
-        if !matches!(ipam_driver.as_str(), "default" | "null") {
-            let message = format!(
-                "could not find an available, non-predefined IPAM driver {ipam_driver:?}: use default or null"
-            );
-            return Err(Error::not_found("ipam-driver-unknown", message));
-        }
+        let ipam_driver = ipam_driver(request.ipam_driver)?;
         if request.scope.is_some_and(|scope| scope != driver.scope()) {
             let message = format!(
                 "the {driver_name} driver makes {:?} networks only: leave out --scope",
@@ -215,7 +206,7 @@ impl Controller {
         let batch = records::put(Batch::new(), Table::Networks, &id.to_string(), &spec)?;
         self.keep(batch)?;
         if let Err(error) = self.bring(vec![(Owner::Network(id), fragment)]) {
-            let batch = Batch::new().delete(Table::Networks, &id.to_string());
+            let batch = Batch::new().delete(Table::Networks, id.to_string());
             if let Err(left) = self.keep(batch) {
                 self.warn(format!(
                     "network {} could not be made, and its record stays until the next start: {}",
@@ -317,7 +308,7 @@ impl Controller {
         }
         self.check_empty(network)?;
         let id = network.spec.id;
-        let batch = Batch::new().delete(Table::Networks, &id.to_string());
+        let batch = Batch::new().delete(Table::Networks, id.to_string());
         self.keep(batch)?;
         *gate = Gate::Removed;
         self.registry_mut().remove_network(network);
@@ -392,6 +383,23 @@ impl Controller {
         }
         Ok(pruned)
     }
+}
+
+/// The address manager's name; ours where none was given.
+///
+/// # Errors
+/// `NotFound` for one that there is not.
+fn ipam_driver(asked: Option<String>) -> Result<String> {
+    let name = asked
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "default".to_owned());
+    if matches!(name.as_str(), "default" | "null") {
+        return Ok(name);
+    }
+    let message = format!(
+        "could not find an available, non-predefined IPAM driver {name:?}: use default or null"
+    );
+    Err(Error::not_found("ipam-driver-unknown", message))
 }
 
 fn has_label(labels: &Options, (key, value): &(String, Option<String>)) -> bool {

@@ -11,14 +11,15 @@ use crate::{
 };
 use std::{
     fs,
+    net::IpAddr,
     path::Path,
     sync::{Arc, Condvar, Mutex},
     time::SystemTime,
 };
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{
-    AdoptedFrom, ContainerName, EndpointSettings, Error, Kind, PortMapping, Result, SandboxId,
-    SandboxKind, SandboxSpec,
+    AdoptedFrom, ContainerName, EndpointSettings, Error, HostEntry, Kind, PortMapping, Result,
+    SandboxId, SandboxKind, SandboxSpec,
 };
 use vw_store::{Batch, Table};
 
@@ -34,7 +35,7 @@ impl Controller {
         };
         let networks = self.resolve_networks(&request.sandbox.networks)?;
         let kind = SandboxKind::Adopted { from, resolv_conf };
-        let spec = sandbox_spec(id, name.clone(), kind, request.sandbox);
+        let spec = self.sandbox_spec(id, name.clone(), kind, request.sandbox);
         let sandbox = Arc::new(Sandbox::new(spec, None, Vec::new()));
         let _ops = lock(&sandbox.ops);
         self.registry_mut()
@@ -216,7 +217,7 @@ impl Controller {
     }
 
     fn forget_sandbox(&self, id: SandboxId) -> Result<()> {
-        let batch = Batch::new().delete(Table::Sandboxes, &id.to_string());
+        let batch = Batch::new().delete(Table::Sandboxes, id.to_string());
         self.note(batch)
     }
 
@@ -232,6 +233,50 @@ impl Controller {
         let (controller, sandbox) = (self.clone(), sandbox.clone());
         self.watcher
             .on_end(pid, start_time, move || controller.adopted_ended(&sandbox));
+    }
+
+    /// A sandbox's configuration from a request.
+    pub(crate) fn sandbox_spec(
+        &self,
+        id: SandboxId,
+        name: ContainerName,
+        kind: SandboxKind,
+        request: SandboxRequest,
+    ) -> SandboxSpec {
+        let own_name = matches!(kind, SandboxKind::Container | SandboxKind::Host);
+        let default_name = || if own_name { id.short() } else { String::new() };
+        let mut extra_hosts = request.extra_hosts;
+        for name in &request.host_gateway_names {
+            let entry = |addr| HostEntry {
+                name: name.clone(),
+                addr,
+            };
+            extra_hosts.extend(self.host_gateways().into_iter().map(entry));
+        }
+        SandboxSpec {
+            id,
+            name,
+            created: SystemTime::now(),
+            hostname: request.hostname.unwrap_or_else(default_name),
+            kind,
+            domainname: request.domainname,
+            dns: request.dns,
+            extra_hosts,
+            ports: request.ports,
+            exposed: request.exposed,
+            publish_all: request.publish_all,
+            labels: request.labels,
+        }
+    }
+
+    /// What `host-gateway` means: `--host-gateway-ip`, or the default bridge's own addresses.
+    fn host_gateways(&self) -> Vec<IpAddr> {
+        if !self.config.host_gateway.is_empty() {
+            return self.config.host_gateway.clone();
+        }
+        let bridge = self.registry().network_by_name("bridge");
+        let pools = bridge.iter().flat_map(|network| &network.spec.ipam.pools);
+        pools.filter_map(|pool| pool.gateway).collect()
     }
 
     pub(crate) fn tell_container(&self, action: &str, sandbox: &Sandbox) {
@@ -284,35 +329,6 @@ impl Sandbox {
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
-    }
-}
-
-/// A sandbox's configuration from a request.
-pub(crate) fn sandbox_spec(
-    id: SandboxId,
-    name: ContainerName,
-    kind: SandboxKind,
-    request: SandboxRequest,
-) -> SandboxSpec {
-    SandboxSpec {
-        id,
-        name,
-        created: SystemTime::now(),
-        hostname: request.hostname.unwrap_or_else(|| {
-            if matches!(kind, SandboxKind::Container) {
-                id.short()
-            } else {
-                String::new()
-            }
-        }),
-        kind,
-        domainname: request.domainname,
-        dns: request.dns,
-        extra_hosts: request.extra_hosts,
-        ports: request.ports,
-        exposed: request.exposed,
-        publish_all: request.publish_all,
-        labels: request.labels,
     }
 }
 

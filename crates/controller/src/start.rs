@@ -98,10 +98,10 @@ impl Controller {
         let attachments: Vec<AttachmentRecord> = records::scan(&*self.run, Table::Attachments)?;
         let mut void = Batch::new();
         for record in sandboxes.iter().filter(|record| record.boot != boot) {
-            void = void.delete(Table::Sandboxes, &record.id.to_string());
+            void = void.delete(Table::Sandboxes, record.id.to_string());
         }
         for record in attachments.iter().filter(|record| record.boot != boot) {
-            void = void.delete(Table::Attachments, &record.endpoint.id.to_string());
+            void = void.delete(Table::Attachments, record.endpoint.id.to_string());
         }
         self.note(void)?;
         let sandboxes = sandboxes.into_iter().filter(|record| record.boot == boot);
@@ -251,7 +251,7 @@ impl Controller {
         self.repair()?;
         let mut batch = Batch::new();
         for endpoint in &undone {
-            batch = batch.delete(Table::Attachments, &endpoint.id.to_string());
+            batch = batch.delete(Table::Attachments, endpoint.id.to_string());
         }
         self.note(batch)
     }

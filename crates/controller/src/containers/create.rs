@@ -6,7 +6,6 @@ use crate::{
     connect::missing_network,
     records::{ContainerRecord, Membership, Mode},
     registry::Sandbox,
-    sandboxes::sandbox_spec,
     view::Created,
 };
 use std::sync::Arc;
@@ -42,7 +41,7 @@ impl Controller {
         } else {
             SandboxKind::Container
         };
-        let spec = sandbox_spec(id, name.clone(), kind, request.sandbox);
+        let spec = self.sandbox_spec(id, name.clone(), kind, request.sandbox);
         let record = ContainerRecord::new(spec.clone(), request.container, image.id.to_string())
             .on(mode, request.mode_text, memberships.clone())
             .echoing(request.host_config, request.config);

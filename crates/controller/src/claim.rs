@@ -1,0 +1,169 @@
+//! What an endpoint claims before anything is made for it: identity, addresses, host ports.
+
+use crate::{
+    Controller,
+    attach::FAMILIES,
+    controller::kernel_error,
+    ports::{self, Claims, Wanted},
+    registry::{Attachment, Network, Sandbox, lock},
+    sandbox_plan,
+};
+use std::net::IpAddr;
+use vw_ipam::Holder;
+use vw_model::{
+    EndpointId, EndpointSettings, EndpointSpec, Family, IfName, IpNet, MacAddr, Result,
+};
+
+impl Controller {
+    /// Chooses the endpoint's identity and leases its addresses.
+    pub(crate) fn claim_endpoint(
+        &self,
+        sandbox: &Sandbox,
+        network: &Network,
+        settings: EndpointSettings,
+    ) -> Result<EndpointSpec> {
+        let id = EndpointId::from_bytes((self.random)());
+        let ifname = match network.driver.interface_name(&settings)? {
+            Some(name) => name,
+            None => self.free_ifname(sandbox, network)?,
+        };
+        let addresses = self.lease(network, id, &settings)?;
+        let mac = settings.mac.or_else(|| {
+            addresses
+                .first()
+                .map(|net| MacAddr::derived_from(net.addr()))
+        });
+        let mac = mac.unwrap_or_else(|| MacAddr::derived_from(pseudo_addr(id)));
+        Ok(EndpointSpec {
+            id,
+            network: network.spec.id,
+            sandbox: sandbox.id,
+            ifname,
+            host_ifname: host_ifname(id)?,
+            mac,
+            gateways: FAMILIES
+                .iter()
+                .filter_map(|f| network.driver.gateway(&network.spec, *f))
+                .collect(),
+            addresses,
+            settings,
+        })
+    }
+
+    fn lease(
+        &self,
+        network: &Network,
+        id: EndpointId,
+        settings: &EndpointSettings,
+    ) -> Result<Vec<IpNet>> {
+        let wants = [
+            (
+                Family::V4,
+                network.spec.enable_ipv4,
+                settings.ipv4.map(IpAddr::V4),
+            ),
+            (
+                Family::V6,
+                network.spec.enable_ipv6,
+                settings.ipv6.map(IpAddr::V6),
+            ),
+        ];
+        let holder = Holder::Endpoint(id);
+        let mut leased: Vec<IpNet> = Vec::with_capacity(2);
+        let mut ipam = lock(&self.ipam);
+        for (family, enabled, requested) in wants {
+            if !enabled && requested.is_none() {
+                continue;
+            }
+            match ipam.allocate(network.spec.id, family, requested, holder.clone()) {
+                Ok(net) => leased.push(net),
+                Err(refusal) => {
+                    for net in leased {
+                        ipam.release(network.spec.id, net.addr(), &holder);
+                    }
+                    return Err(refusal.for_network(network.spec.name.as_str()));
+                }
+            }
+        }
+        Ok(leased)
+    }
+
+    /// The lowest `ethN` that nobody uses inside.
+    fn free_ifname(&self, sandbox: &Sandbox, network: &Network) -> Result<IfName> {
+        let prefix = network.driver.interface_prefix(&network.spec);
+        let state = sandbox.state();
+        let mut used: Vec<IfName> = state
+            .attachments
+            .iter()
+            .map(|a| a.endpoint.ifname.clone())
+            .collect();
+        let adopted = state.container.is_none();
+        drop(state);
+        if adopted {
+            used.extend(self.kernel.interfaces(sandbox.id).map_err(kernel_error)?);
+        }
+        let mut names = (0..=used.len()).map(|n| format!("{prefix}{n}"));
+        let free = names.find(|name| !used.iter().any(|u| u.as_str() == name));
+        free.unwrap_or_else(|| format!("{prefix}{}", used.len()))
+            .parse()
+    }
+
+    /// Host ports for what is to be published once these are all the attachments.
+    pub(crate) fn settle_ports(
+        &self,
+        sandbox: &Sandbox,
+        attachments: &[Attachment],
+        held: &mut Claims,
+    ) -> Result<Claims> {
+        let state = sandbox.state();
+        if state.spec.ports.is_empty() && !state.spec.publish_all {
+            return Ok(Claims::default());
+        }
+        let cx = &self.config.drivers;
+        let gateways = FAMILIES.map(|f| (f, sandbox_plan::gateway_of(attachments, f)));
+        let publishes =
+            |f: Family, a: &Attachment| a.network.driver.publishes(&a.network.spec, f, cx);
+        let usable = gateways
+            .iter()
+            .filter(|(f, a)| a.is_some_and(|a| publishes(*f, a)));
+        let families: Vec<Family> = usable.map(|(f, _)| *f).collect();
+        let hosts: Vec<IpAddr> = gateways
+            .iter()
+            .filter_map(|(family, chosen)| chosen.map(|a| (*family, a)))
+            .filter(|(family, a)| publishes(*family, a))
+            .flat_map(|(family, a)| {
+                let hosts = a.network.driver.default_hosts(&a.network.spec, cx);
+                hosts
+                    .into_iter()
+                    .filter(move |host| Family::of(*host) == family)
+            })
+            .collect();
+        let exposed = if state.spec.publish_all {
+            state.spec.exposed.clone()
+        } else {
+            Vec::new()
+        };
+        let requests = state.spec.ports.clone();
+        drop(state);
+        let wanted = Wanted {
+            requests: &requests,
+            exposed: &exposed,
+            families: &families,
+            default_hosts: &hosts,
+            ephemeral: self.facts().ephemeral_ports,
+            cursor: &self.ephemeral_cursor,
+        };
+        ports::settle(&*self.kernel, &wanted, held)
+    }
+}
+
+/// `vw` and ten digits of the endpoint's id: 12 of the 15 bytes that a name may have.
+fn host_ifname(id: EndpointId) -> Result<IfName> {
+    format!("vw{}", &id.to_string()[..10]).parse()
+}
+
+/// Bits for the link-layer address of an endpoint that has no network-layer one.
+fn pseudo_addr(id: EndpointId) -> IpAddr {
+    let bytes = id.0.as_bytes();
+    IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]])
+}

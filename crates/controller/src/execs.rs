@@ -92,7 +92,9 @@ impl Controller {
         if attached.is_err() {
             lock(&self.execs)
                 .entry(request.exec.clone())
-                .and_modify(|exec| exec.exit_code = Some(126));
+                .and_modify(|exec| {
+                    exec.exit_code.get_or_insert(126);
+                });
         }
         attached
     }

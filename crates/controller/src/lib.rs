@@ -27,6 +27,7 @@ mod ports;
 mod predefined;
 mod records;
 mod registry;
+mod resolv_file;
 mod sandbox_plan;
 mod sandboxes;
 mod start;

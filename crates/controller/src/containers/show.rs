@@ -24,7 +24,7 @@ impl Controller {
             .iter()
             .map(|sandbox| self.view_sandbox(sandbox))
             .collect();
-        views.sort_by(|a, b| b.sandbox.created.cmp(&a.sandbox.created));
+        views.sort_by_key(|view| std::cmp::Reverse(view.sandbox.created));
         Ok(views)
     }
 

@@ -134,11 +134,11 @@ pub enum SocketKind {
 /// A host port that is held as long as this lives; nobody else can bind it meanwhile.
 #[derive(Debug)]
 pub struct PortClaim {
-    /// The address and port held.
+    /// The address and port held; the kernel's choice where port 0 was asked for.
     pub addr: SocketAddr,
     /// The protocol.
     pub protocol: Protocol,
-    /// The bound socket; `None` in the fake.
+    /// What holds it: the bound socket; `None` where the kernel does not know the protocol.
     pub socket: Option<OwnedFd>,
 }
 

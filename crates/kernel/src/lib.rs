@@ -4,9 +4,24 @@
 //! namespaces. It must not decide anything: what to do is in the [`Plan`](vw_hoststate::Plan).
 //! Synchronous; namespaces are entered on threads of its own only.
 
+mod announce;
 mod contract;
+mod facts;
+pub mod fake;
+mod linux;
+mod monitor;
+mod netlink;
+mod netns;
+mod nft;
+mod observe;
+mod reaper;
+mod sockets;
+mod sysctl;
 
 pub use contract::{
     Failure, HostFacts, HostRoute, Kernel, KernelError, Observed, PortClaim, SocketKind,
     SocketPlace,
 };
+pub use linux::{Config, LinuxKernel};
+pub use monitor::{LinkEvent, LinkMonitor};
+pub use nft::{Changed, Monitor, Nft, Refused, legacy_chains};

@@ -1,0 +1,134 @@
+//! Reads what the daemon must know of the host; the calling thread must be in its namespace.
+
+use crate::{
+    HostFacts, HostRoute,
+    netlink::{Socket, addr, link, route},
+    sysctl,
+};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::{
+    collections::HashMap,
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+const DEFAULT_MTU: u32 = 1500;
+/// `net.ipv4.ip_local_port_range` of a kernel that was not told otherwise.
+const EPHEMERAL: (u16, u16) = (32768, 60999);
+const FORWARDING: [&str; 3] = [
+    "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv6/conf/default/forwarding",
+];
+/// Addresses for documentation (RFC 5737, RFC 3849), which only a default route leads to.
+const ELSEWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
+
+/// Reads all but the namespace's identity.
+pub(crate) fn read() -> io::Result<HostFacts> {
+    let mut socket = Socket::open()?;
+    let links: HashMap<u32, link::Seen> = link::dump(&mut socket)?
+        .into_iter()
+        .map(|seen| (seen.index, seen))
+        .collect();
+    let routes = route::dump(&mut socket)?;
+    let named = |index| links.get(&index).map(|seen| seen.name.clone());
+    let addresses = addr::dump(&mut socket)?;
+    let default = routes.iter().filter(|seen| is_default(seen));
+    let default_mtu = default
+        .min_by_key(|seen| (seen.dst.addr().is_ipv6(), seen.metric))
+        .and_then(|seen| links.get(&seen.link?))
+        .map_or(DEFAULT_MTU, |seen| seen.mtu);
+    let has_default = |ip: &&IpAddr| {
+        let mut routes = routes.iter().filter(|seen| is_default(seen));
+        routes.any(|seen| seen.dst.addr().is_ipv6() == ip.is_ipv6())
+    };
+    Ok(HostFacts {
+        routes: routes
+            .iter()
+            .filter_map(|seen| specific(seen, &links))
+            .collect(),
+        addresses: addresses
+            .iter()
+            .filter_map(|seen| Some((named(seen.index)?, seen.addr)))
+            .collect(),
+        default_mtu,
+        default_source: ELSEWHERE
+            .iter()
+            .filter(has_default)
+            .filter_map(|ip| source_for(*ip))
+            .collect(),
+        ephemeral_ports: ephemeral_ports()?,
+        bridge_netfilter: bridge_netfilter()?,
+        sysctls: FORWARDING
+            .iter()
+            .filter_map(|path| Some(Ok((String::from(*path), sysctl::read(path).transpose()?))))
+            .map(|entry: io::Result<(String, io::Result<String>)>| {
+                entry.and_then(|(path, value)| Ok((path, value?)))
+            })
+            .collect::<io::Result<_>>()?,
+        boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+            .trim_end()
+            .to_owned(),
+        netns: (0, 0),
+    })
+}
+
+fn is_default(seen: &route::Seen) -> bool {
+    seen.dst.prefix_len() == 0 && seen.kind == libc::RTN_UNICAST
+}
+
+/// A route that address pools must keep clear of: neither a default route, nor the host's own
+/// addresses, broadcast and multicast, nor what every link has.
+fn specific(seen: &route::Seen, links: &HashMap<u32, link::Seen>) -> Option<HostRoute> {
+    let local = seen.table == u32::from(libc::RT_TABLE_LOCAL);
+    let aside = [
+        libc::RTN_BROADCAST,
+        libc::RTN_ANYCAST,
+        libc::RTN_MULTICAST,
+        libc::RTN_LOCAL,
+    ];
+    let everywhere = match seen.dst.addr() {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_loopback() || v6.is_multicast(),
+    };
+    if local || seen.dst.prefix_len() == 0 || aside.contains(&seen.kind) || everywhere {
+        return None;
+    }
+    let link = seen.link.and_then(|index| links.get(&index));
+    Some(HostRoute {
+        dst: seen.dst,
+        link: link.map(|link| link.name.clone()),
+        ours: seen.ours || link.is_some_and(link::Seen::is_ours),
+    })
+}
+
+/// The address that packets to `ip` would come from: a connected socket knows, and sends nothing.
+fn source_for(ip: IpAddr) -> Option<IpAddr> {
+    let family = match ip {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok()?;
+    rustix::net::connect(&socket, &SocketAddr::new(ip, 9)).ok()?;
+    let local = rustix::net::getsockname(&socket).ok()?;
+    SocketAddr::try_from(local).ok().map(|addr| addr.ip())
+}
+
+fn ephemeral_ports() -> io::Result<(u16, u16)> {
+    let text = sysctl::read("net/ipv4/ip_local_port_range")?.unwrap_or_default();
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    Ok(match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => (first, last),
+        _ => EPHEMERAL,
+    })
+}
+
+fn bridge_netfilter() -> io::Result<Option<(bool, bool)>> {
+    let read = |path| Ok(sysctl::read(path)?.map(|value| value != "0"));
+    let v4: io::Result<Option<bool>> = read("net/bridge/bridge-nf-call-iptables");
+    let v6: io::Result<Option<bool>> = read("net/bridge/bridge-nf-call-ip6tables");
+    Ok(v4?.zip(v6?))
+}

@@ -1,0 +1,192 @@
+//! An executor in memory, with the manners of the real one.
+//!
+//! Owns a state that tests of other crates read, break and make fail. It must not promise more
+//! than the kernel does: what lies on a link goes with it, what lies in a namespace goes with that.
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
+    netns::lock,
+};
+use state::State;
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+};
+use vw_hoststate::{Key, Netns, Object, Plan};
+use vw_model::{IfName, Protocol, SandboxId};
+
+/// An executor in memory; clones share one state.
+#[derive(Debug, Clone, Default)]
+pub struct FakeKernel {
+    state: Arc<Mutex<State>>,
+}
+
+impl FakeKernel {
+    /// An empty host.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the `n`-th step from now on fail once, counted from 1, across plans.
+    pub fn fail_at(&self, n: usize) {
+        self.state().fail_in = Some(n);
+    }
+
+    /// Makes no step fail any more.
+    pub fn fail_never(&self) {
+        self.state().fail_in = None;
+    }
+
+    /// How many steps were tried so far.
+    #[must_use]
+    pub fn steps_tried(&self) -> usize {
+        self.state().tried
+    }
+
+    /// What stands.
+    #[must_use]
+    pub fn objects(&self) -> BTreeMap<Key, Object> {
+        self.state().objects.clone()
+    }
+
+    /// Loses what `lost` names, as when somebody else removed it, with all that lay in it.
+    pub fn lose(&self, lost: impl Fn(&Key) -> bool) {
+        let mut state = self.state();
+        let keys: Vec<Key> = state
+            .objects
+            .keys()
+            .filter(|key| lost(key))
+            .cloned()
+            .collect();
+        for key in keys {
+            state.remove(&key);
+        }
+    }
+
+    /// Puts something there that no plan made.
+    pub fn intrude(&self, object: Object) {
+        self.state().objects.insert(object.key(), object);
+    }
+
+    /// Makes the namespace of a sandbox vanish, with all that lies in it.
+    pub fn vanish(&self, sandbox: SandboxId) {
+        self.state().remove(&Key::Namespace(sandbox));
+    }
+
+    /// Makes a source of namespaces (a process, a file) one that is gone.
+    pub fn lose_source(&self, source: vw_hoststate::NamespaceSource) {
+        self.state().dead.push(source);
+    }
+
+    /// Sets what [`facts`](Kernel::facts) answers.
+    pub fn set_facts(&self, facts: HostFacts) {
+        self.state().facts = facts;
+    }
+
+    /// The host ports that are held now.
+    #[must_use]
+    pub fn claimed(&self) -> Vec<(Protocol, SocketAddr)> {
+        self.state().claimed()
+    }
+
+    /// Makes a host port one that a stranger has.
+    pub fn occupy(&self, protocol: Protocol, addr: SocketAddr) {
+        self.state().strangers.insert((protocol, addr));
+    }
+
+    /// Makes a stranger give a host port back.
+    pub fn vacate(&self, protocol: Protocol, addr: SocketAddr) {
+        self.state().strangers.remove(&(protocol, addr));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Kernel for FakeKernel {
+    fn apply(&self, plan: &Plan) -> Result<(), Failure> {
+        let mut state = self.state();
+        let mut done = vec![false; plan.steps.len()];
+        for (at, step) in plan.steps.iter().enumerate() {
+            if let Err(source) = state.step(step) {
+                return Err(Failure {
+                    done,
+                    step: at,
+                    source,
+                });
+            }
+            done[at] = true;
+        }
+        Ok(())
+    }
+
+    fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
+        let state = self.state();
+        let is_there = |sandbox| state.objects.contains_key(&Key::Namespace(sandbox));
+        let mut gone: Vec<SandboxId> = expected
+            .values()
+            .flat_map(state::namespaces_of)
+            .filter_map(|netns| match netns {
+                Netns::Sandbox(sandbox) if !is_there(sandbox) => Some(sandbox),
+                _ => None,
+            })
+            .collect();
+        gone.sort_unstable();
+        gone.dedup();
+        let objects = state.observed(expected);
+        Ok(Observed { objects, gone })
+    }
+
+    fn facts(&self) -> Result<HostFacts, KernelError> {
+        Ok(self.state().facts.clone())
+    }
+
+    fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError> {
+        if let SocketPlace::Sandbox(sandbox) = place {
+            self.state().require(Netns::Sandbox(sandbox))?;
+        }
+        // There is no network: a socket that works, on the machine's loopback.
+        let kind = match kind {
+            SocketKind::Udp(addr) => SocketKind::Udp(state::loopback(addr)),
+            SocketKind::TcpListen(addr) => SocketKind::TcpListen(state::loopback(addr)),
+            SocketKind::TcpUnbound(addr) => SocketKind::TcpUnbound(addr),
+        };
+        crate::sockets::open(kind).map_err(|source| KernelError::Call {
+            operation: "open socket",
+            object: crate::sockets::describe(kind),
+            source,
+        })
+    }
+
+    fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
+        self.state().claim(protocol, addr)
+    }
+
+    fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
+        PathBuf::from("/run/vethwork/netns").join(sandbox.to_string())
+    }
+
+    fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
+        let state = self.state();
+        state.require(Netns::Sandbox(sandbox))?;
+        state.interfaces(sandbox)
+    }
+}
+
+fn refused(operation: &'static str, object: String, kind: io::ErrorKind) -> KernelError {
+    KernelError::Call {
+        operation,
+        object,
+        source: kind.into(),
+    }
+}

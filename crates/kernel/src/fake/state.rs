@@ -1,0 +1,349 @@
+//! What the fake holds, and what a step does to it.
+
+use super::refused;
+use crate::{HostFacts, KernelError, PortClaim, observe::mentioned};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, ErrorKind},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::net::UnixStream,
+};
+use vw_hoststate::{Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl, Table};
+use vw_model::{IfName, Protocol, SandboxId};
+
+pub(super) use crate::observe::mentioned as namespaces_of;
+
+type Place = (Protocol, SocketAddr);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) objects: BTreeMap<Key, Object>,
+    pub(super) fail_in: Option<usize>,
+    pub(super) tried: usize,
+    pub(super) dead: Vec<NamespaceSource>,
+    pub(super) facts: HostFacts,
+    pub(super) strangers: BTreeSet<Place>,
+    /// Held ports, each with the far end of the socket that its claim has: closed when that is.
+    claims: Vec<(Place, UnixStream)>,
+    /// Parameters that nobody wants any more, with the value put back.
+    restored: BTreeMap<Key, Sysctl>,
+}
+
+impl State {
+    pub(super) fn step(&mut self, step: &Step) -> Result<(), KernelError> {
+        self.tried += 1;
+        match self.fail_in {
+            Some(0 | 1) => {
+                self.fail_in = None;
+                let object = format!("{:?}", step.key());
+                return Err(KernelError::Call {
+                    operation: "apply step to",
+                    object,
+                    source: io::Error::other("made to fail"),
+                });
+            }
+            Some(n) => self.fail_in = Some(n - 1),
+            None => {}
+        }
+        match step {
+            Step::Create(object) => self.create(object),
+            Step::Replace { old, new } => self.replace(old, new),
+            Step::Delete(object) => {
+                if let (Object::Sysctl(sysctl), true) =
+                    (object, self.objects.contains_key(&object.key()))
+                    && let Some(previous) = &sysctl.previous
+                {
+                    let back = Sysctl {
+                        value: previous.clone(),
+                        previous: None,
+                        ..sysctl.clone()
+                    };
+                    self.restored.insert(object.key(), back);
+                }
+                self.remove(&object.key());
+                Ok(())
+            }
+        }
+    }
+
+    fn create(&mut self, object: &Object) -> Result<(), KernelError> {
+        let key = object.key();
+        self.check(object)?;
+        let overwrites = matches!(
+            object,
+            Object::Sysctl(_) | Object::Neighbor(_) | Object::Table(_)
+        );
+        match self.objects.get(&key) {
+            Some(stands) if !overwrites && !object.matches(stands) => {
+                return Err(refused(
+                    "create",
+                    format!("{key:?}"),
+                    ErrorKind::AlreadyExists,
+                ));
+            }
+            _ => {}
+        }
+        self.restored.remove(&key);
+        self.objects.insert(key, object.clone());
+        Ok(())
+    }
+
+    fn replace(&mut self, old: &Object, new: &Object) -> Result<(), KernelError> {
+        let anew = match (old, new) {
+            (Object::Link(old), Object::Link(new)) => match (&old.kind, &new.kind) {
+                (LinkKind::Veth(a), LinkKind::Veth(b)) => a.netns != b.netns,
+                (a, b) => std::mem::discriminant(a) != std::mem::discriminant(b),
+            },
+            _ => false,
+        };
+        if anew {
+            self.remove(&old.key());
+        } else if let Object::Link(_) = new
+            && !self.objects.contains_key(&new.key())
+        {
+            let object = format!("{:?}", new.key());
+            return Err(refused("change", object, ErrorKind::NotFound));
+        }
+        self.check(new)?;
+        self.objects.insert(new.key(), new.clone());
+        Ok(())
+    }
+
+    /// Whether what an object needs is there.
+    fn check(&self, object: &Object) -> Result<(), KernelError> {
+        if let Object::Namespace(namespace) = object {
+            let pinned = self.objects.contains_key(&object.key());
+            return match self.dead.contains(&namespace.source) && !pinned {
+                true => Err(gone(namespace.sandbox)),
+                false => Ok(()),
+            };
+        }
+        mentioned(object)
+            .into_iter()
+            .try_for_each(|netns| self.require(netns))?;
+        let there = |operation, netns, link: &IfName| match self.has_link(netns, link) {
+            true => Ok(()),
+            false => Err(refused(operation, link.to_string(), ErrorKind::NotFound)),
+        };
+        match object {
+            Object::Link(link) => {
+                if let Some(port) = &link.port {
+                    there("join bridge", link.netns, &port.bridge)?;
+                }
+                self.check_names(link)
+            }
+            Object::Address(address) => there("add address to", address.netns, &address.link),
+            Object::Neighbor(neighbor) => there("add neighbour to", neighbor.netns, &neighbor.link),
+            Object::Route(route) => match &route.link {
+                Some(link) => there("add route by", route.netns, link),
+                None => Ok(()),
+            },
+            Object::Element(_) if !self.objects.contains_key(&Key::Table(Netns::Host)) => {
+                let table = "nftables table inet vethwork".to_owned();
+                Err(refused("add element to", table, ErrorKind::NotFound))
+            }
+            Object::Element(_) | Object::Sysctl(_) | Object::Table(_) | Object::Namespace(_) => {
+                Ok(())
+            }
+        }
+    }
+
+    /// The names of both ends must be free, or its own.
+    fn check_names(&self, link: &Link) -> Result<(), KernelError> {
+        let others = || self.links().filter(|other| other.key() != key(link));
+        let mut wanted = vec![(link.netns, &link.name)];
+        wanted.extend(far_end(link));
+        let taken = wanted.into_iter().find(|(netns, name)| {
+            others().any(|other| {
+                (other.link.netns, &other.link.name) == (*netns, *name)
+                    || far_end(other.link) == Some((*netns, *name))
+            })
+        });
+        match taken {
+            Some((_, name)) => Err(refused(
+                "create link",
+                name.to_string(),
+                ErrorKind::AlreadyExists,
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn links(&self) -> impl Iterator<Item = Held<'_>> {
+        self.objects.values().filter_map(|object| match object {
+            Object::Link(link) => Some(Held { link }),
+            _ => None,
+        })
+    }
+
+    fn has_link(&self, netns: Netns, name: &IfName) -> bool {
+        name.as_str() == "lo"
+            || self.links().any(|held| {
+                (held.link.netns, &held.link.name) == (netns, name)
+                    || far_end(held.link) == Some((netns, name))
+            })
+    }
+
+    pub(super) fn require(&self, netns: Netns) -> Result<(), KernelError> {
+        match netns {
+            Netns::Sandbox(sandbox) if !self.objects.contains_key(&Key::Namespace(sandbox)) => {
+                Err(gone(sandbox))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes an object with what cannot be without it.
+    pub(super) fn remove(&mut self, key: &Key) {
+        match (key, self.objects.remove(key)) {
+            (Key::Namespace(sandbox), _) => {
+                let inside = |netns| netns == Netns::Sandbox(*sandbox);
+                let along: Vec<Key> = self
+                    .objects
+                    .iter()
+                    .filter(|(_, object)| mentioned(object).into_iter().any(inside))
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                along.iter().for_each(|key| self.remove(key));
+            }
+            (Key::Table(Netns::Host), Some(Object::Table(Table::Host(_)))) => {
+                self.objects
+                    .retain(|key, _| !matches!(key, Key::Policy(..) | Key::Port(..)));
+            }
+            (Key::Link(..), Some(Object::Link(link))) => {
+                let ends = [Some((link.netns, &link.name)), far_end(&link)];
+                let lies_on = |netns: &Netns, name: &IfName| ends.contains(&Some((*netns, name)));
+                self.objects.retain(|key, _| match key {
+                    Key::Address(netns, name, _)
+                    | Key::Neighbor(netns, name, _)
+                    | Key::Route(netns, _, _, Some(name)) => !lies_on(netns, name),
+                    _ => true,
+                });
+                for object in self.objects.values_mut() {
+                    if let Object::Link(port) = object
+                        && port.netns == link.netns
+                        && port.port.as_ref().is_some_and(|on| on.bridge == link.name)
+                    {
+                        port.port = None;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What an observer sees: everything, and of parameters those that are asked for.
+    pub(super) fn observed(&self, expected: &BTreeMap<Key, Object>) -> BTreeMap<Key, Object> {
+        let is_asked = |key: &Key| !matches!(key, Key::Sysctl(..)) || expected.contains_key(key);
+        let restored = self.restored.iter();
+        let restored = restored.map(|(key, back)| (key.clone(), Object::Sysctl(back.clone())));
+        let standing = self.objects.iter();
+        let standing = standing.map(|(key, object)| (key.clone(), object.clone()));
+        restored
+            .chain(standing)
+            .filter(|(key, _)| is_asked(key))
+            .collect()
+    }
+
+    pub(super) fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
+        let netns = Netns::Sandbox(sandbox);
+        let loopback: IfName = "lo"
+            .parse()
+            .map_err(|_| refused("name", "lo".into(), ErrorKind::InvalidInput))?;
+        let ends = self.links().flat_map(|held| {
+            let near = Some((held.link.netns, &held.link.name));
+            near.into_iter().chain(far_end(held.link))
+        });
+        let names = ends.filter(|(place, _)| *place == netns);
+        let names = names.map(|(_, name)| name.clone());
+        Ok(std::iter::once(loopback).chain(names).collect())
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        protocol: Protocol,
+        addr: SocketAddr,
+    ) -> Result<PortClaim, KernelError> {
+        let free = |state: &mut Self, addr| {
+            let claimed = state.claimed();
+            let mut taken = claimed.iter().chain(&state.strangers);
+            !taken.any(|(theirs, held)| *theirs == protocol && meet(*held, addr))
+        };
+        let object = format!("{addr}/{protocol}");
+        let chosen = match addr.port() {
+            0 => (32768..=60999)
+                .map(|port| SocketAddr::new(addr.ip(), port))
+                .find(|addr| free(self, *addr)),
+            _ => Some(addr).filter(|addr| free(self, *addr)),
+        };
+        let Some(addr) = chosen else {
+            return Err(refused("reserve port", object, ErrorKind::AddrInUse));
+        };
+        let failed = |source| KernelError::Call {
+            operation: "reserve port",
+            object,
+            source,
+        };
+        let (near, far) = UnixStream::pair().map_err(failed)?;
+        self.claims.push(((protocol, addr), far));
+        Ok(PortClaim {
+            addr,
+            protocol,
+            socket: Some(near.into()),
+        })
+    }
+
+    pub(super) fn claimed(&mut self) -> Vec<Place> {
+        self.claims.retain(|(_, far)| {
+            let mut fds = [PollFd::new(far, PollFlags::RDHUP)];
+            let closed = poll(&mut fds, Some(&Timespec::default()));
+            !matches!(closed, Ok(1..))
+        });
+        self.claims.iter().map(|(place, _)| *place).collect()
+    }
+}
+
+struct Held<'a> {
+    link: &'a Link,
+}
+
+impl Held<'_> {
+    fn key(&self) -> Key {
+        key(self.link)
+    }
+}
+
+fn key(link: &Link) -> Key {
+    Key::Link(link.netns, link.name.clone())
+}
+
+fn far_end(link: &Link) -> Option<(Netns, &IfName)> {
+    match &link.kind {
+        LinkKind::Veth(peer) => Some((peer.netns, &peer.name)),
+        LinkKind::Bridge(_) | LinkKind::Dummy => None,
+    }
+}
+
+fn gone(sandbox: SandboxId) -> KernelError {
+    KernelError::NamespaceGone {
+        name: sandbox.short(),
+        source: ErrorKind::NotFound.into(),
+    }
+}
+
+/// Whether two bound addresses exclude each other; IPv6 sockets hold IPv6 alone.
+fn meet(a: SocketAddr, b: SocketAddr) -> bool {
+    let ips = (a.ip(), b.ip());
+    let overlap = ips.0 == ips.1 || ips.0.is_unspecified() || ips.1.is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && overlap
+}
+
+/// Where a socket of the fake really is bound.
+pub(super) const fn loopback(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, 0)
+}

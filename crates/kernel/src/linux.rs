@@ -1,0 +1,191 @@
+//! The executor on the real kernel.
+//!
+//! Owns what lasts between calls: open namespaces, the nftables socket of the host, the threads
+//! that delete and announce. What a call does lies in its modules.
+
+mod apply;
+mod ends;
+mod links;
+mod names;
+mod parameters;
+mod policy;
+mod queue;
+mod steps;
+mod verify;
+
+use crate::{
+    Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
+    announce::Announcer,
+    facts,
+    netlink::Socket,
+    netns::{Namespaces, lock},
+    observe,
+    reaper::Reaper,
+    sockets,
+};
+use rustix::thread::{CapabilitySet, capabilities};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+use vw_hoststate::{Key, Netns, Object, Plan};
+use vw_model::{IfName, Protocol, SandboxId};
+
+/// What the executor must be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Namespaces are pinned under `netns` in this folder; it should lie on a tmpfs.
+    pub exec_root: PathBuf,
+}
+
+/// The executor on the real kernel.
+///
+/// The thread that opens it decides which namespace is the host's; any thread may call then.
+#[derive(Debug)]
+pub struct LinuxKernel {
+    namespaces: Arc<Namespaces>,
+    announcer: Announcer,
+    reaper: Reaper,
+    nft: Mutex<Option<Nft>>,
+    ipv6: bool,
+}
+
+impl LinuxKernel {
+    /// Opens it in the namespace of the calling thread, and deletes the links that a former
+    /// process took out of service.
+    ///
+    /// # Errors
+    /// [`KernelError::Privilege`] without `CAP_NET_ADMIN` or `CAP_SYS_ADMIN`; else the system's
+    /// answer.
+    pub fn open(config: &Config) -> Result<Self, KernelError> {
+        check_privilege()?;
+        let started = |source| names::call("start", "the executor's threads", source);
+        let namespaces = Arc::new(Namespaces::prepare(config.exec_root.join("netns"))?);
+        Ok(Self {
+            announcer: Announcer::start(Arc::clone(&namespaces)).map_err(started)?,
+            reaper: Socket::open().and_then(Reaper::start).map_err(started)?,
+            nft: Mutex::default(),
+            ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
+            namespaces,
+        })
+    }
+
+    /// Waits until every link that was taken out of service is deleted.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub fn flush_reaper(&self) -> Result<(), KernelError> {
+        let failed = |source| names::call("delete", "links out of service", source);
+        self.reaper.flush().map_err(failed)
+    }
+
+    /// Claims the host's namespace for this daemon, as long as the answer lives.
+    ///
+    /// # Errors
+    /// `Call` with `AddrInUse` when another daemon has it.
+    pub fn claim_netns(&self) -> Result<OwnedFd, KernelError> {
+        let claimed = self.namespaces.run(self.namespaces.host(), sockets::claim);
+        let failed = |source| names::call("claim", "this network namespace", source);
+        claimed.map_err(failed)?.map_err(failed)
+    }
+
+    /// Runs `f` with the nftables socket of the host; others wait meanwhile.
+    ///
+    /// # Errors
+    /// The system's answer when the socket cannot be opened.
+    pub fn with_nft<T>(&self, f: impl FnOnce(&mut Nft) -> T) -> io::Result<T> {
+        let mut slot = lock(&self.nft);
+        let nft = match &mut *slot {
+            Some(nft) => nft,
+            empty => empty.insert(self.namespaces.run(self.namespaces.host(), Nft::open)??),
+        };
+        Ok(f(nft))
+    }
+
+    fn run_in<T: Send + 'static>(
+        &self,
+        netns: Netns,
+        operation: &'static str,
+        object: impl Fn() -> String,
+        f: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, KernelError> {
+        let place = self.namespaces.place(netns)?;
+        let result = self.namespaces.run(&place, f).and_then(|result| result);
+        result.map_err(|source| names::call(operation, object(), source))
+    }
+}
+
+impl Kernel for LinuxKernel {
+    fn apply(&self, plan: &Plan) -> Result<(), Failure> {
+        apply::apply(self, plan)
+    }
+
+    fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
+        observe::observe(&self.namespaces, expected)
+    }
+
+    fn facts(&self) -> Result<HostFacts, KernelError> {
+        let identity = self.namespaces.host().identity();
+        let object = || "the host's network".to_owned();
+        let facts = self.run_in(Netns::Host, "read", object, facts::read)?;
+        Ok(HostFacts {
+            netns: identity,
+            ..facts
+        })
+    }
+
+    fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError> {
+        let netns = match place {
+            SocketPlace::Host => Netns::Host,
+            SocketPlace::Sandbox(sandbox) => Netns::Sandbox(sandbox),
+        };
+        let object = || sockets::describe(kind);
+        self.run_in(netns, "open socket", object, move || sockets::open(kind))
+    }
+
+    fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
+        let object = || format!("{addr}/{protocol}");
+        let claim = move || sockets::claim_port(protocol, addr);
+        let (addr, socket) = self.run_in(Netns::Host, "reserve port", object, claim)?;
+        Ok(PortClaim {
+            addr,
+            protocol,
+            socket,
+        })
+    }
+
+    fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
+        self.namespaces.path(sandbox)
+    }
+
+    fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
+        let place = self.namespaces.place(Netns::Sandbox(sandbox))?;
+        let links = self
+            .namespaces
+            .with_socket(&place, crate::netlink::link::dump)
+            .map_err(|source| names::call("list interfaces of", sandbox.short(), source))?;
+        let names = links.iter().map(|link| link.name.parse());
+        // What the kernel calls an interface is a name unless it predates our rules for names.
+        Ok(names.filter_map(Result::ok).collect())
+    }
+}
+
+fn check_privilege() -> Result<(), KernelError> {
+    let held = capabilities(None)
+        .map_err(|error| names::call("read", "the capabilities of this process", error.into()))?;
+    let needed = [
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+    ];
+    match needed
+        .iter()
+        .find(|(bit, _)| !held.effective.contains(*bit))
+    {
+        Some((_, capability)) => Err(KernelError::Privilege { capability }),
+        None => Ok(()),
+    }
+}

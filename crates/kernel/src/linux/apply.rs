@@ -1,0 +1,242 @@
+//! Carries out a plan: requests wait in a [`Queue`] as long as they go to one namespace.
+//!
+//! The kernel works on every request of a send, also behind one that it refused; so what took
+//! effect is told step by step, and the plan stops behind the send.
+
+use super::{
+    LinuxKernel, names,
+    queue::{Forgive, Queue},
+    verify,
+};
+use crate::{Failure, KernelError, announce::Appeared};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+};
+use vw_hoststate::{Namespace, NamespaceSource, Netns, Object, Plan, Step, Table};
+use vw_model::{IfName, SandboxId};
+
+/// A failed step, by its place in the plan.
+pub(super) type Stop = (usize, KernelError);
+
+/// Carries out a plan.
+pub(super) fn apply(kernel: &LinuxKernel, plan: &Plan) -> Result<(), Failure> {
+    let mut run = Run::new(kernel, plan);
+    let result = run.all();
+    if run.reap {
+        kernel.reaper.doomed();
+    }
+    match result {
+        Ok(()) => {
+            run.announce();
+            Ok(())
+        }
+        Err((step, source)) => Err(Failure {
+            done: run.done,
+            step,
+            source,
+        }),
+    }
+}
+
+/// A plan that is being carried out.
+pub(super) struct Run<'a> {
+    pub(super) kernel: &'a LinuxKernel,
+    pub(super) plan: &'a Plan,
+    pub(super) done: Vec<bool>,
+    pub(super) queue: Option<Queue>,
+    /// What is left to do to ends of pairs, in the namespaces where they lie.
+    pub(super) ends: BTreeMap<Netns, Vec<super::ends::End>>,
+    /// Whether links were taken out of service.
+    pub(super) reap: bool,
+    /// Namespaces of our making that the plan lets go: what lies in them goes along.
+    vanishing: BTreeSet<SandboxId>,
+    pub(super) appeared: BTreeMap<(SandboxId, IfName), Vec<IpAddr>>,
+}
+
+impl<'a> Run<'a> {
+    fn new(kernel: &'a LinuxKernel, plan: &'a Plan) -> Self {
+        let vanishing = plan.steps.iter().filter_map(|step| match step {
+            Step::Delete(Object::Namespace(Namespace {
+                sandbox,
+                source: NamespaceSource::New,
+            })) => Some(*sandbox),
+            _ => None,
+        });
+        Self {
+            kernel,
+            plan,
+            done: vec![false; plan.steps.len()],
+            queue: None,
+            ends: BTreeMap::new(),
+            reap: false,
+            vanishing: vanishing.collect(),
+            appeared: BTreeMap::new(),
+        }
+    }
+
+    fn all(&mut self) -> Result<(), Stop> {
+        let mut at = 0;
+        while let Some(step) = self.plan.steps.get(at) {
+            if self.goes_along(step) {
+                self.done[at] = true;
+                at += 1;
+                continue;
+            }
+            at = match step.object() {
+                Object::Element(_) => self.elements(at)?,
+                Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns)?,
+                _ => {
+                    self.single(at, step)?;
+                    at + 1
+                }
+            };
+        }
+        self.settle()
+    }
+
+    /// Whether a step removes something from a namespace that goes as a whole.
+    fn goes_along(&self, step: &Step) -> bool {
+        let Step::Delete(object) = step else {
+            return false;
+        };
+        let netns = match object {
+            Object::Link(link) => link.netns,
+            Object::Sysctl(sysctl) => sysctl.netns,
+            Object::Address(address) => address.netns,
+            Object::Route(route) => route.netns,
+            Object::Neighbor(neighbor) => neighbor.netns,
+            Object::Table(Table::SandboxDns { sandbox, .. }) => Netns::Sandbox(*sandbox),
+            Object::Table(Table::Host(_)) | Object::Namespace(_) | Object::Element(_) => {
+                return false;
+            }
+        };
+        self.vanishes(netns)
+    }
+
+    /// Whether a namespace goes as a whole.
+    pub(super) fn vanishes(&self, netns: Netns) -> bool {
+        matches!(netns, Netns::Sandbox(sandbox) if self.vanishing.contains(&sandbox))
+    }
+
+    pub(super) fn is_gone(&self, netns: Netns) -> bool {
+        let place = self.kernel.namespaces.place(netns);
+        place.is_err_and(|error| error.is_namespace_gone())
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        at: usize,
+        result: Result<(), KernelError>,
+    ) -> Result<(), Stop> {
+        self.done[at] = result.is_ok();
+        result.map_err(|error| (at, error))
+    }
+
+    /// The queue of a namespace; what waits for another one goes out first.
+    pub(super) fn queue(&mut self, at: usize, netns: Netns) -> Result<&mut Queue, Stop> {
+        if self.queue.as_ref().is_none_or(|queue| queue.netns != netns) {
+            self.flush()?;
+            let place = self.kernel.namespaces.place(netns);
+            let place = place.map_err(|error| (at, error))?;
+            self.queue = Some(Queue::new(netns, place));
+            self.do_ends(netns)?;
+        }
+        let place = &self.kernel.namespaces;
+        match &mut self.queue {
+            Some(queue) => Ok(queue),
+            // `do_ends` may have sent it.
+            empty => {
+                let place = place.place(netns).map_err(|error| (at, error))?;
+                Ok(empty.insert(Queue::new(netns, place)))
+            }
+        }
+    }
+
+    /// The index of a link as it is once everything before `at` is done.
+    pub(super) fn index(
+        &mut self,
+        at: usize,
+        netns: Netns,
+        name: &IfName,
+    ) -> Result<Option<u32>, Stop> {
+        if self.queue(at, netns)?.touches(name) {
+            self.flush()?;
+        }
+        let namespaces = &self.kernel.namespaces;
+        let found = self.queue(at, netns)?.index(namespaces, name);
+        found.map_err(|error| (at, names::failed(&self.plan.steps[at], error)))
+    }
+
+    /// The index of a link that must be there.
+    pub(super) fn required_index(
+        &mut self,
+        at: usize,
+        netns: Netns,
+        name: &IfName,
+    ) -> Result<u32, Stop> {
+        self.index(at, netns, name)?.ok_or_else(|| {
+            let text = format!("there is no link {name}");
+            let error = io::Error::new(io::ErrorKind::NotFound, text);
+            (at, names::failed(&self.plan.steps[at], error))
+        })
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush(&mut self) -> Result<(), Stop> {
+        let Some(queue) = self.queue.take() else {
+            return Ok(());
+        };
+        let plan = self.plan;
+        let failed = |step: usize, error| (step, names::failed(&plan.steps[step], error));
+        let answers = queue.send(&self.kernel.namespaces);
+        let answers = answers.map_err(|(note, error)| failed(note.step, error))?;
+        let mut stop: Option<Stop> = None;
+        let mut unmade = BTreeSet::new();
+        for (note, refusal) in answers {
+            let step = note.step;
+            let result = match refusal {
+                None => Ok(()),
+                Some(refusal) if note.forgive.covers(refusal.errno) => Ok(()),
+                Some(refusal)
+                    if note.forgive == Forgive::Exists && refusal.errno == libc::EEXIST =>
+                {
+                    verify::stands(self.kernel, &plan.steps[step])
+                }
+                Some(refusal) => Err(failed(step, refusal.into_error()).1),
+            };
+            // A later request for the same step may have hit what stood there before.
+            if result.is_err() && note.forgive == Forgive::Exists {
+                unmade.insert(step);
+            }
+            self.done[step] = (self.done[step] || result.is_ok()) && !unmade.contains(&step);
+            if let (Err(error), None) = (result, &stop) {
+                stop = Some((step, error));
+            }
+        }
+        stop.map_or(Ok(()), Err)
+    }
+
+    /// Sends what waits, and does what is left to do to ends of pairs.
+    pub(super) fn settle(&mut self) -> Result<(), Stop> {
+        self.flush()?;
+        while let Some((netns, ends)) = self.ends.first_key_value() {
+            let (netns, first) = (*netns, ends.first().map(super::ends::End::step));
+            // Opening a queue does what is left to do in its namespace.
+            self.queue(first.unwrap_or_default(), netns)?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self) {
+        for ((sandbox, link), addrs) in std::mem::take(&mut self.appeared) {
+            self.kernel.announcer.announce(Appeared {
+                sandbox,
+                link,
+                addrs,
+            });
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Making, changing and retiring links.
+//!
+//! A pair is made with both ends where they belong; its far end is brought up by the first
+//! requests that go to its namespace. No link is deleted while somebody waits: it is renamed, put
+//! down, taken off its bridge and left to the reaper.
+
+use super::{
+    apply::{Run, Stop},
+    ends::{End, rename_away, up},
+    names,
+    queue::Forgive,
+};
+use crate::netlink::{
+    GROUP_DOOMED, GROUP_LIVE,
+    link::{self, Settings, Which},
+};
+use std::os::fd::AsRawFd;
+use vw_hoststate::{Link, LinkKind, Netns};
+
+impl Run<'_> {
+    /// Creates a link; what the kernel does not take at creation follows.
+    pub(super) fn create_link(&mut self, at: usize, link: &Link) -> Result<(), Stop> {
+        let far = match &link.kind {
+            LinkKind::Veth(peer) if peer.netns != link.netns => {
+                let place = self.kernel.namespaces.place(peer.netns);
+                let place = place.map_err(|error| (at, error))?;
+                // Its name may be that of an end that is on its way out.
+                if self.ends.contains_key(&peer.netns) {
+                    self.settle()?;
+                }
+                Some(place)
+            }
+            _ => None,
+        };
+        let master = self.master(at, link)?;
+        let settings = Settings {
+            no_autoconf: self.kernel.ipv6 && link::has_ipv6(link.mtu),
+            alias: Some(link.alias.as_str()).filter(|alias| !alias.is_empty()),
+            port: link.port.as_ref().and_then(|port| {
+                let marks = (port.isolated, port.hairpin);
+                (marks != (false, false)).then_some(marks)
+            }),
+            ..Settings::default()
+        };
+        let queue = self.queue(at, link.netns)?;
+        queue.push(at, Forgive::Exists, |batch| {
+            let fd = far.as_ref().map(|place| place.fd().as_raw_fd());
+            link::create(batch, link, master, fd);
+        });
+        queue.touch(&link.name);
+        far.into_iter().for_each(|place| queue.hold(place));
+        let LinkKind::Veth(peer) = &link.kind else {
+            // Without a pair's random name, what has the name may be another's: see first.
+            self.flush()?;
+            let index = self.required_index(at, link.netns, &link.name)?;
+            return self.set_up(
+                at,
+                link.netns,
+                index,
+                Settings {
+                    mtu: Some(link.mtu),
+                    group: Some(GROUP_LIVE),
+                    ..settings
+                },
+            );
+        };
+        if settings.no_autoconf || settings.alias.is_some() || settings.port.is_some() {
+            queue.push(at, Forgive::Nothing, |batch| {
+                link::change(batch, Which::Name(link.name.as_str()), &settings);
+            });
+        }
+        queue.touch(&peer.name);
+        self.ends.entry(peer.netns).or_default().push(End::Up {
+            step: at,
+            name: peer.name.clone(),
+            mtu: link.mtu,
+        });
+        Ok(())
+    }
+
+    /// Changes a link and brings it up: in two requests, so that it never configures itself.
+    fn set_up(
+        &mut self,
+        at: usize,
+        netns: Netns,
+        index: u32,
+        settings: Settings<'_>,
+    ) -> Result<(), Stop> {
+        let queue = self.queue(at, netns)?;
+        queue.push(at, Forgive::Nothing, |batch| {
+            link::change(batch, Which::Index(index), &settings);
+        });
+        queue.push(at, Forgive::Nothing, |batch| up(batch, index));
+        Ok(())
+    }
+
+    fn master(&mut self, at: usize, link: &Link) -> Result<Option<u32>, Stop> {
+        let Some(port) = &link.port else {
+            return Ok(None);
+        };
+        let bridge = port.bridge.clone();
+        self.required_index(at, link.netns, &bridge).map(Some)
+    }
+
+    /// Changes a link in place; one of another kind, or with an end elsewhere, is made anew.
+    pub(super) fn replace_link(&mut self, at: usize, old: &Link, new: &Link) -> Result<(), Stop> {
+        let in_place = match (&old.kind, &new.kind) {
+            (LinkKind::Veth(old), LinkKind::Veth(new)) => old.netns == new.netns,
+            (old, new) => std::mem::discriminant(old) == std::mem::discriminant(new),
+        };
+        if !in_place {
+            self.delete_link(at, old)?;
+            self.settle()?;
+            return self.create_link(at, new);
+        }
+        let index = self.required_index(at, new.netns, &new.name)?;
+        let master = self.master(at, new)?;
+        // Putting a port off its bridge and on again would drop frames.
+        let bridge = |link: &Link| link.port.as_ref().map(|port| port.bridge.clone());
+        let moved = bridge(old) != bridge(new);
+        let port = new.port.as_ref().map(|port| (port.isolated, port.hairpin));
+        if moved {
+            // The marks are those of a port, which it must be before they are set.
+            let settings = Settings {
+                master: Some(master.unwrap_or_default()),
+                ..Settings::default()
+            };
+            self.queue(at, new.netns)?
+                .push(at, Forgive::Nothing, |batch| {
+                    link::change(batch, Which::Index(index), &settings);
+                });
+        }
+        self.set_up(
+            at,
+            new.netns,
+            index,
+            Settings {
+                mac: new.mac.filter(|mac| old.mac != Some(*mac)),
+                mtu: Some(new.mtu),
+                group: Some(GROUP_LIVE),
+                alias: (old.alias != new.alias).then_some(new.alias.as_str()),
+                port,
+                no_autoconf: self.kernel.ipv6 && link::has_ipv6(new.mtu),
+                mcast_snooping: match &new.kind {
+                    LinkKind::Bridge(options) => Some(options.mcast_snooping),
+                    _ => None,
+                },
+                ..Settings::default()
+            },
+        )?;
+        if let (LinkKind::Veth(old), LinkKind::Veth(peer)) = (&old.kind, &new.kind) {
+            self.ends.entry(peer.netns).or_default().push(End::Change {
+                step: at,
+                name: old.name.clone(),
+                new: peer.name.clone(),
+                mac: (old.mac != peer.mac).then_some(peer.mac),
+                mtu: new.mtu,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes a link out of service at once; its deletion follows.
+    pub(super) fn delete_link(&mut self, at: usize, link: &Link) -> Result<(), Stop> {
+        if self.is_gone(link.netns) {
+            self.done[at] = true;
+            return Ok(());
+        }
+        if self.index(at, link.netns, &link.name)?.is_none() {
+            self.done[at] = true;
+            return Ok(());
+        }
+        let place = self.kernel.namespaces.place(link.netns);
+        let place = place.map_err(|error| (at, error))?;
+        let seen = self
+            .kernel
+            .namespaces
+            .with_socket(&place, |socket| link::get(socket, link.name.as_str()))
+            .map_err(|error| (at, names::failed(&self.plan.steps[at], error)))?;
+        let Some(seen) = seen else {
+            self.done[at] = true;
+            return Ok(());
+        };
+        let out = Settings {
+            up: Some(false),
+            master: seen.master.map(|_| 0),
+            group: Some(GROUP_DOOMED),
+            ..Settings::default()
+        };
+        let queue = self.queue(at, link.netns)?;
+        queue.push(at, Forgive::Gone, |batch| {
+            link::change(batch, Which::Index(seen.index), &out);
+        });
+        queue.push(at, Forgive::Gone, |batch| rename_away(batch, seen.index));
+        queue.touch(&link.name);
+        self.reap = true;
+        if let (LinkKind::Veth(peer), Some(index)) = (&link.kind, seen.other)
+            && !self.vanishes(peer.netns)
+        {
+            self.ends.entry(peer.netns).or_default().push(End::Out {
+                step: at,
+                name: peer.name.clone(),
+                index,
+            });
+        }
+        // A namespace's reaper looks only into the host's: what lies elsewhere goes at once.
+        if link.netns != Netns::Host {
+            self.queue(at, link.netns)?
+                .push(at, Forgive::Gone, link::delete_doomed);
+        }
+        Ok(())
+    }
+}

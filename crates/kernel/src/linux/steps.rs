@@ -1,0 +1,135 @@
+//! From a step to the requests that it takes.
+
+use super::{
+    apply::{Run, Stop},
+    queue::Forgive,
+};
+use crate::netlink::{Batch, addr, neigh, route};
+use vw_hoststate::{Address, Neighbor, Netns, Object, Route, Step};
+use vw_model::IfName;
+
+impl Run<'_> {
+    /// Carries out a step, or puts its requests into the queue.
+    pub(super) fn single(&mut self, at: usize, step: &Step) -> Result<(), Stop> {
+        match step {
+            Step::Create(object) => self.make(at, object),
+            Step::Delete(object) => self.unmake(at, object),
+            Step::Replace {
+                old: Object::Link(old),
+                new: Object::Link(new),
+            } => self.replace_link(at, old, new),
+            Step::Replace {
+                new: Object::Route(new),
+                ..
+            } => self.create_route(at, new, true),
+            Step::Replace { new, .. } => self.make(at, new),
+        }
+    }
+
+    fn make(&mut self, at: usize, object: &Object) -> Result<(), Stop> {
+        match object {
+            Object::Namespace(namespace) => {
+                self.flush()?;
+                let pinned = self.kernel.namespaces.pin(namespace);
+                self.finish(at, pinned)
+            }
+            Object::Table(table) => self.table(at, table, true),
+            Object::Link(link) => self.create_link(at, link),
+            Object::Address(address) => self.create_address(at, address),
+            Object::Route(route) => self.create_route(at, route, false),
+            Object::Neighbor(neighbor) => self.create_neighbor(at, neighbor),
+            Object::Element(_) => self.elements(at).map(drop),
+            Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
+        }
+    }
+
+    fn unmake(&mut self, at: usize, object: &Object) -> Result<(), Stop> {
+        match object {
+            Object::Namespace(namespace) => {
+                self.settle()?;
+                let unpinned = self.kernel.namespaces.unpin(namespace.sandbox);
+                self.finish(at, unpinned)
+            }
+            Object::Table(table) => self.table(at, table, false),
+            Object::Link(link) => self.delete_link(at, link),
+            Object::Address(address) => {
+                let Address { netns, link, addr } = address;
+                self.remove(at, *netns, Some(link), |batch, index| {
+                    addr::delete(batch, index.unwrap_or_default(), *addr);
+                })
+            }
+            Object::Route(route) => {
+                self.remove(at, route.netns, route.link.as_ref(), |batch, index| {
+                    route::delete(batch, route, index);
+                })
+            }
+            Object::Neighbor(neighbor) => {
+                let Neighbor { netns, link, .. } = neighbor;
+                self.remove(at, *netns, Some(link), |batch, index| {
+                    neigh::delete(batch, neighbor, index.unwrap_or_default());
+                })
+            }
+            Object::Element(_) => self.elements(at).map(drop),
+            Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
+        }
+    }
+
+    fn create_address(&mut self, at: usize, address: &Address) -> Result<(), Stop> {
+        let index = self.required_index(at, address.netns, &address.link)?;
+        let queue = self.queue(at, address.netns)?;
+        queue.push(at, Forgive::Exists, |batch| {
+            addr::create(batch, index, address.addr);
+        });
+        if let Netns::Sandbox(sandbox) = address.netns {
+            let link = (sandbox, address.link.clone());
+            let addrs = self.appeared.entry(link).or_default();
+            addrs.push(address.addr.addr());
+        }
+        Ok(())
+    }
+
+    fn create_route(&mut self, at: usize, route: &Route, replace: bool) -> Result<(), Stop> {
+        let index = match &route.link {
+            Some(link) => Some(self.required_index(at, route.netns, link)?),
+            None => None,
+        };
+        let queue = self.queue(at, route.netns)?;
+        queue.push(at, Forgive::Exists, |batch| match replace {
+            true => route::replace(batch, route, index),
+            false => route::create(batch, route, index),
+        });
+        Ok(())
+    }
+
+    fn create_neighbor(&mut self, at: usize, neighbor: &Neighbor) -> Result<(), Stop> {
+        let index = self.required_index(at, neighbor.netns, &neighbor.link)?;
+        let queue = self.queue(at, neighbor.netns)?;
+        queue.push(at, Forgive::Nothing, |batch| {
+            neigh::replace(batch, neighbor, index);
+        });
+        Ok(())
+    }
+
+    /// Removes something that lies on a link; without its namespace or its link it is gone.
+    fn remove(
+        &mut self,
+        at: usize,
+        netns: Netns,
+        link: Option<&IfName>,
+        request: impl FnOnce(&mut Batch, Option<u32>),
+    ) -> Result<(), Stop> {
+        let index = match (self.is_gone(netns), link) {
+            (true, _) => None,
+            (false, Some(link)) => self.index(at, netns, link)?,
+            (false, None) => Some(0),
+        };
+        let Some(index) = index else {
+            self.done[at] = true;
+            return Ok(());
+        };
+        let index = link.is_some().then_some(index);
+        let queue = self.queue(at, netns)?;
+        queue.push(at, Forgive::Gone, |batch| request(batch, index));
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! Tells when a link of ours goes, or goes out of service, by somebody else's hand.
+
+use crate::netlink::{link::Seen, messages};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with},
+};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
+
+/// `RTMGRP_LINK`.
+const GROUP: u32 = 1;
+const RECEIVE: usize = 64 << 10;
+
+/// What happened to links of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// It was deleted, and not because we took it out of service.
+    Removed(String),
+    /// It was put down.
+    Down(String),
+    /// So much happened that the kernel lost some of it: look at everything.
+    Lost,
+}
+
+/// A listener to the links of ours in a namespace.
+#[derive(Debug)]
+pub struct LinkMonitor {
+    fd: OwnedFd,
+    buf: Vec<u8>,
+    events: VecDeque<LinkEvent>,
+}
+
+impl LinkMonitor {
+    /// Opens one in the namespace of the calling thread; what happens from now on is told.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub fn open() -> io::Result<Self> {
+        let fd = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            // NETLINK_ROUTE is 0, the default.
+            None,
+        )?;
+        bind(&fd, &netlink::SocketAddrNetlink::new(0, GROUP))?;
+        Ok(Self {
+            fd,
+            buf: vec![0; RECEIVE],
+            events: VecDeque::new(),
+        })
+    }
+
+    /// Waits for the next event, at most `timeout`; `None` when that passed without one.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub fn next(&mut self, timeout: Option<Duration>) -> io::Result<Option<LinkEvent>> {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(0) => return Ok(None),
+                Ok(_) => self.read()?,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        match recv(&self.fd, self.buf.as_mut_slice(), RecvFlags::empty()) {
+            Ok((_, len)) => {
+                let events = messages(&self.buf[..len])
+                    .filter_map(|message| event(message.kind, &Seen::parse(message.payload)));
+                self.events.extend(events);
+                Ok(())
+            }
+            Err(rustix::io::Errno::NOBUFS) => {
+                self.events.push_back(LinkEvent::Lost);
+                Ok(())
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for LinkMonitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn event(kind: u16, seen: &Seen) -> Option<LinkEvent> {
+    match kind {
+        _ if !seen.is_ours() => None,
+        libc::RTM_DELLINK => Some(LinkEvent::Removed(seen.name.clone())),
+        libc::RTM_NEWLINK if !seen.up => Some(LinkEvent::Down(seen.name.clone())),
+        _ => None,
+    }
+}

@@ -1,0 +1,267 @@
+//! One rtnetlink socket: batches with a single ACK, dumps, and interface indexes.
+//!
+//! A socket belongs to the namespace that its thread was in when it was opened, and keeps that
+//! namespace alive.
+
+use super::wire::{Attrs, Batch, Body, get_i32, get_str, messages};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+use vw_model::MacAddr;
+
+/// A send must fit into the socket's send buffer (`net.core.wmem_default`, 208 KiB).
+const CHUNK: usize = 64 << 10;
+/// The kernel makes dump datagrams of at most 32 KiB (`netlink_dump`).
+const RECEIVE: usize = 64 << 10;
+/// A dump that saw a change under way is repeated; on a busy host the last one is taken as it is.
+const DUMP_TRIES: usize = 8;
+
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
+const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+
+/// A request that the kernel refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// Its place in the batch.
+    pub(crate) message: usize,
+    /// The error number.
+    pub(crate) errno: i32,
+    /// The kernel's sentence, where it gave one (`NLMSGERR_ATTR_MSG`).
+    pub(crate) detail: Option<String>,
+}
+
+impl Refusal {
+    /// The refusal as an error; the kernel's sentence stands after the system's.
+    pub(crate) fn into_error(self) -> io::Error {
+        let error = io::Error::from_raw_os_error(self.errno);
+        match self.detail {
+            Some(detail) => io::Error::new(error.kind(), format!("{error}: {detail}")),
+            None => error,
+        }
+    }
+}
+
+/// An rtnetlink socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    seq: u32,
+    buf: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens one in the namespace of the calling thread.
+    pub(crate) fn open() -> io::Result<Self> {
+        let fd = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        // Answers need not repeat the request, and say more than a number. Both only inform,
+        // so a kernel that does not know them (before 4.12) is no reason to fail.
+        set_option(fd.as_fd(), libc::NETLINK_CAP_ACK);
+        set_option(fd.as_fd(), libc::NETLINK_EXT_ACK);
+        Ok(Self {
+            fd,
+            seq: 1,
+            buf: Vec::new(),
+        })
+    }
+
+    /// Sends all requests and waits until the kernel went through them.
+    ///
+    /// The kernel works on every request, also behind one that it refused.
+    pub(crate) fn transact(&mut self, batch: &mut Batch) -> io::Result<Vec<Refusal>> {
+        let mut refusals = Vec::new();
+        let mut first = 0;
+        while first < batch.len() {
+            let seq = self.seq;
+            let (bytes, next) = batch.chunk(first, CHUNK, seq);
+            self.seq = seq.wrapping_add((next - first) as u32);
+            send(&self.fd, bytes, SendFlags::empty())?;
+            self.collect(seq, first, next, &mut refusals)?;
+            first = next;
+        }
+        Ok(refusals)
+    }
+
+    fn collect(
+        &mut self,
+        seq: u32,
+        first: usize,
+        next: usize,
+        refusals: &mut Vec<Refusal>,
+    ) -> io::Result<()> {
+        loop {
+            let datagram = receive(&self.fd, &mut self.buf)?;
+            for message in messages(datagram) {
+                let place = first + message.seq.wrapping_sub(seq) as usize;
+                if message.kind != NLMSG_ERROR || !(first..next).contains(&place) {
+                    continue;
+                }
+                let errno = -get_i32(message.payload, 0);
+                if errno != 0 {
+                    refusals.push(Refusal {
+                        message: place,
+                        errno,
+                        detail: detail(message.payload),
+                    });
+                }
+                if place + 1 == next {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Asks for all objects of a kind; `each` gets the payloads of the answers.
+    pub(crate) fn dump(
+        &mut self,
+        kind: u16,
+        body: impl Fn(&mut Body<'_>),
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        for attempt in 1..=DUMP_TRIES {
+            let mut found = Vec::new();
+            let mut changed = false;
+            self.ask(kind, libc::NLM_F_DUMP, &body, |payload, flags| {
+                changed |= flags & NLM_F_DUMP_INTR != 0;
+                found.push(payload.to_vec());
+            })?;
+            if !changed || attempt == DUMP_TRIES {
+                found.iter().for_each(|payload| each(payload));
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for one object; `None` when the kernel has none such (`ENODEV`).
+    pub(crate) fn get(
+        &mut self,
+        kind: u16,
+        body: impl Fn(&mut Body<'_>),
+    ) -> io::Result<Option<Vec<u8>>> {
+        let mut found = None;
+        match self.ask(kind, libc::NLM_F_ACK, &body, |payload, _| {
+            found = Some(payload.to_vec());
+        }) {
+            Ok(()) => Ok(found),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        kind: u16,
+        flags: i32,
+        body: &impl Fn(&mut Body<'_>),
+        mut each: impl FnMut(&[u8], u16),
+    ) -> io::Result<()> {
+        let seq = self.seq;
+        self.seq = seq.wrapping_add(1);
+        let mut batch = Batch::default();
+        batch.push(kind, flags, body);
+        send(&self.fd, batch.chunk(0, CHUNK, seq).0, SendFlags::empty())?;
+        loop {
+            let datagram = receive(&self.fd, &mut self.buf)?;
+            for message in messages(datagram).filter(|message| message.seq == seq) {
+                match message.kind {
+                    NLMSG_ERROR | NLMSG_DONE => {
+                        return match get_i32(message.payload, 0) {
+                            0 => Ok(()),
+                            errno => Err(io::Error::from_raw_os_error(-errno)),
+                        };
+                    }
+                    _ => each(message.payload, message.flags),
+                }
+            }
+        }
+    }
+
+    /// The index of an interface in the socket's namespace (`SIOCGIFINDEX`).
+    ///
+    /// Takes no lock in the kernel, and is served on a netlink socket too: `sock_ioctl` falls
+    /// back to `dev_ioctl` in the namespace of whatever socket it is.
+    pub(crate) fn index_of(&self, name: &str) -> io::Result<u32> {
+        Ok(rustix::net::netdevice::name_to_index(&self.fd, name)?)
+    }
+
+    /// The link-layer address of an interface that has its carrier; `None` before.
+    pub(crate) fn ready_mac(&self, name: &str) -> io::Result<Option<MacAddr>> {
+        let flags = self.request(name, libc::SIOCGIFFLAGS as _)?;
+        // SAFETY: SIOCGIFFLAGS fills this field.
+        let flags = unsafe { flags.ifr_ifru.ifru_flags };
+        if i32::from(flags) & libc::IFF_RUNNING == 0 {
+            return Ok(None);
+        }
+        let address = self.request(name, libc::SIOCGIFHWADDR as _)?;
+        // SAFETY: SIOCGIFHWADDR fills this field.
+        let octets = unsafe { address.ifr_ifru.ifru_hwaddr }.sa_data;
+        let mut mac = MacAddr([0; 6]);
+        for (to, from) in mac.0.iter_mut().zip(octets) {
+            *to = from.to_ne_bytes()[0];
+        }
+        Ok(Some(mac))
+    }
+
+    fn request(&self, name: &str, request: libc::Ioctl) -> io::Result<libc::ifreq> {
+        // SAFETY: all zeroes is a valid `ifreq`.
+        let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
+        // The last octet stays zero; a longer name is no interface's.
+        let room = ifreq.ifr_name.len() - 1;
+        for (to, from) in ifreq.ifr_name[..room].iter_mut().zip(name.bytes()) {
+            *to = libc::c_char::from_ne_bytes([from]);
+        }
+        // SAFETY: an `ifreq` that lives through the call is what the request takes.
+        if unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &raw mut ifreq) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(ifreq)
+    }
+}
+
+fn set_option(fd: BorrowedFd<'_>, option: libc::c_int) {
+    let on: libc::c_int = 1;
+    // SAFETY: `on` lives through the call and its size is given.
+    unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_NETLINK,
+            option,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        );
+    }
+}
+
+fn receive<'a>(fd: &OwnedFd, buf: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    buf.resize(RECEIVE, 0);
+    loop {
+        match recv(fd, buf.as_mut_slice(), RecvFlags::TRUNC) {
+            Ok((_, len)) if len > RECEIVE => {
+                return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+            }
+            Ok((_, len)) => return Ok(&buf[..len]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The kernel's sentence in an answer without the request (`NETLINK_CAP_ACK`): the error number
+/// and the request's header come first.
+fn detail(payload: &[u8]) -> Option<String> {
+    Attrs::after(payload, 4 + 16)
+        .find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)
+        .map(|(_, value)| get_str(value))
+        .filter(|text| !text.is_empty())
+}

@@ -1,0 +1,372 @@
+//! Pinned network namespaces: made, adopted, found again and let go.
+//!
+//! Owns the folder `<exec-root>/netns`, one file a sandbox, and every `setns` of the process. It
+//! must not know what is done inside a namespace.
+
+mod source;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use crate::{
+    KernelError,
+    netlink::{Batch, Socket, link},
+};
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags},
+    io::Errno,
+    mount::{MountPropagationFlags, UnmountFlags},
+    thread::{LinkNameSpaceType, UnshareFlags},
+};
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use vw_hoststate::{Namespace, NamespaceSource, Netns};
+use vw_model::SandboxId;
+use worker::Workers;
+
+/// How many sandboxes are kept open; each takes a namespace's and a socket's descriptor.
+const CACHE: usize = 128;
+
+/// An open namespace, with a netlink socket in it once one was needed.
+#[derive(Debug)]
+pub(crate) struct Place {
+    fd: OwnedFd,
+    identity: (u64, u64),
+    socket: Mutex<Option<Socket>>,
+}
+
+impl Place {
+    fn new(fd: OwnedFd, socket: Option<Socket>) -> io::Result<Self> {
+        let identity = source::identity(fd.as_fd())?;
+        let socket = Mutex::new(socket);
+        Ok(Self {
+            fd,
+            identity,
+            socket,
+        })
+    }
+
+    /// The namespace's descriptor.
+    pub(crate) const fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Device and inode of the namespace.
+    pub(crate) const fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Takes the calling thread into it.
+    fn enter(&self) -> io::Result<()> {
+        let kind = Some(LinkNameSpaceType::Network);
+        Ok(rustix::thread::move_into_link_name_space(
+            self.fd.as_fd(),
+            kind,
+        )?)
+    }
+}
+
+/// What to do in which namespace.
+pub(crate) type Job<T> = (Arc<Place>, Box<dyn FnOnce() -> T + Send>);
+
+#[derive(Debug, Default)]
+struct Cache {
+    places: HashMap<SandboxId, (u64, Arc<Place>)>,
+    clock: u64,
+}
+
+impl Cache {
+    fn get(&mut self, sandbox: SandboxId) -> Option<Arc<Place>> {
+        self.clock += 1;
+        let (used, place) = self.places.get_mut(&sandbox)?;
+        *used = self.clock;
+        Some(Arc::clone(place))
+    }
+
+    fn put(&mut self, sandbox: SandboxId, place: &Arc<Place>) {
+        if self.places.len() >= CACHE
+            && let Some(oldest) = self.places.iter().min_by_key(|(_, (used, _))| *used)
+        {
+            let oldest = *oldest.0;
+            self.places.remove(&oldest);
+        }
+        self.clock += 1;
+        self.places.insert(sandbox, (self.clock, Arc::clone(place)));
+    }
+}
+
+/// The namespaces that the executor works in.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    dir: PathBuf,
+    host: Arc<Place>,
+    cache: Mutex<Cache>,
+    workers: Workers,
+}
+
+impl Namespaces {
+    /// Prepares `dir`; the calling thread's namespace is the host's from now on.
+    pub(crate) fn prepare(dir: PathBuf) -> Result<Self, KernelError> {
+        let failed = |source| call("prepare", dir.display(), source);
+        prepare(&dir).map_err(failed)?;
+        let host = source::open(Path::new("/proc/thread-self/ns/net")).map_err(failed)?;
+        let socket = Socket::open().map_err(failed)?;
+        let host = Arc::new(Place::new(host, Some(socket)).map_err(failed)?);
+        Ok(Self {
+            workers: Workers::new(Arc::clone(&host)),
+            dir,
+            host,
+            cache: Mutex::default(),
+        })
+    }
+
+    /// The file that pins a sandbox's namespace.
+    pub(crate) fn path(&self, sandbox: SandboxId) -> PathBuf {
+        self.dir.join(sandbox.to_string())
+    }
+
+    /// The daemon's own namespace.
+    pub(crate) const fn host(&self) -> &Arc<Place> {
+        &self.host
+    }
+
+    /// The namespace, if it is pinned still.
+    pub(crate) fn place(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
+        let sandbox = match netns {
+            Netns::Host => return Ok(Arc::clone(&self.host)),
+            Netns::Sandbox(sandbox) => sandbox,
+        };
+        let path = self.path(sandbox);
+        // The file is looked at each time, so that a descriptor that is kept open never makes
+        // a namespace look alive that its owner took away.
+        let found = rustix::fs::stat(&path);
+        let found = found.map_err(|error| unopened(sandbox, error.into()))?;
+        if let Some(place) = self.cached().get(sandbox)
+            && place.identity == (found.st_dev, found.st_ino)
+        {
+            return Ok(place);
+        }
+        let place = self.open_pinned(sandbox)?;
+        self.cached().put(sandbox, &place);
+        Ok(place)
+    }
+
+    /// The namespace, if it is pinned still, without keeping it open beyond the answer's life.
+    pub(crate) fn open(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
+        match netns {
+            Netns::Host => Ok(Arc::clone(&self.host)),
+            Netns::Sandbox(sandbox) => self.open_pinned(sandbox),
+        }
+    }
+
+    fn open_pinned(&self, sandbox: SandboxId) -> Result<Arc<Place>, KernelError> {
+        let fd = source::open(&self.path(sandbox));
+        let place = fd.and_then(|fd| Place::new(fd, None));
+        place
+            .map(Arc::new)
+            .map_err(|error| unopened(sandbox, error))
+    }
+
+    /// Runs `f` with the netlink socket of a namespace; others wait meanwhile.
+    pub(crate) fn with_socket<T>(
+        &self,
+        place: &Arc<Place>,
+        f: impl FnOnce(&mut Socket) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut slot = lock(&place.socket);
+        let socket = match &mut *slot {
+            Some(socket) => socket,
+            empty => empty.insert(self.run(place, Socket::open)??),
+        };
+        let result = f(socket);
+        // Answers may be outstanding after an error of the socket's own: start afresh.
+        if result.is_err() {
+            *slot = None;
+        }
+        result
+    }
+
+    /// Runs `f` on a thread that is in the namespace.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        place: &Arc<Place>,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        self.workers.run(Arc::clone(place), f)
+    }
+
+    /// Runs every job in its namespace, several at once, and answers in their order.
+    pub(crate) fn run_all<T: Send + 'static>(&self, jobs: Vec<Job<T>>) -> Vec<io::Result<T>> {
+        self.workers.run_all(jobs)
+    }
+
+    /// Pins a namespace; one that is pinned already stays.
+    pub(crate) fn pin(&self, namespace: &Namespace) -> Result<(), KernelError> {
+        let sandbox = namespace.sandbox;
+        if let Ok(place) = self.place(Netns::Sandbox(sandbox)) {
+            return self.check_pinned(&place, namespace);
+        }
+        let (fd, socket) = match &namespace.source {
+            NamespaceSource::New => {
+                let (fd, socket) = make()
+                    .map_err(|source| call("create network namespace", sandbox.short(), source))?;
+                (fd, Some(socket))
+            }
+            adopted => (source::of(adopted)?, None),
+        };
+        let failed = |source| call("pin network namespace", sandbox.short(), source);
+        let place = Arc::new(Place::new(fd, socket).map_err(failed)?);
+        if place.identity == self.host.identity {
+            let own = "it is the daemon's own; give the process a namespace first (unshare -n)";
+            return Err(call(
+                "adopt network namespace",
+                source::name(&namespace.source),
+                io::Error::new(io::ErrorKind::InvalidInput, own),
+            ));
+        }
+        self.mount(&place, &self.path(sandbox)).map_err(failed)?;
+        self.cached().put(sandbox, &place);
+        Ok(())
+    }
+
+    fn check_pinned(&self, place: &Place, namespace: &Namespace) -> Result<(), KernelError> {
+        // A new one cannot be told from the pinned one, and a process that ended since it was
+        // adopted cannot be asked.
+        let Ok(fd) = source::of(&namespace.source) else {
+            return Ok(());
+        };
+        match source::identity(fd.as_fd()) {
+            Ok(identity) if identity != place.identity => Err(call(
+                "pin network namespace",
+                namespace.sandbox.short(),
+                io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "another namespace is pinned under this id",
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn mount(&self, place: &Place, path: &Path) -> io::Result<()> {
+        let flags = OFlags::CREATE | OFlags::CLOEXEC | OFlags::RDONLY;
+        drop(rustix::fs::open(path, flags, Mode::from_raw_mode(0o444))?);
+        let from = format!("/proc/thread-self/fd/{}", place.fd.as_raw_fd());
+        let mounted = rustix::mount::mount_bind(&from, path);
+        if mounted.is_err() {
+            // The mount's error tells more than that of tidying up after it.
+            let _ = fs::remove_file(path);
+        }
+        Ok(mounted?)
+    }
+
+    /// Lets a namespace go; one that is not pinned is no error.
+    pub(crate) fn unpin(&self, sandbox: SandboxId) -> Result<(), KernelError> {
+        self.cached().places.remove(&sandbox);
+        unmount(&self.path(sandbox))
+            .map_err(|source| call("release network namespace", sandbox.short(), source))
+    }
+
+    /// The sandboxes that have a file, be their namespaces there or not.
+    pub(crate) fn pinned(&self) -> io::Result<Vec<SandboxId>> {
+        let mut sandboxes = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            sandboxes.extend(
+                name.to_str()
+                    .and_then(|name| name.parse::<SandboxId>().ok()),
+            );
+        }
+        Ok(sandboxes)
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Cache> {
+        lock(&self.cache)
+    }
+}
+
+/// Makes the folder a mount of its own whose changes reach other mount namespaces.
+///
+/// A mount namespace that is copied from ours takes the files along. Were the folder private,
+/// our unmounting would not reach those copies, and a namespace would live on for as long as some
+/// service with a mount namespace of its own; so it is shared, as `ip netns` does it.
+fn prepare(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let flags = StatxFlags::BASIC_STATS;
+    let found = rustix::fs::statx(CWD, dir, AtFlags::empty(), flags)?;
+    if !found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        rustix::mount::mount_bind_recursive(dir, dir)?;
+        // Private first: it must not stay in the group of the mount that it was bound from.
+        rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE)?;
+        rustix::mount::mount_change(dir, MountPropagationFlags::SHARED)?;
+    }
+    Ok(())
+}
+
+fn unmount(path: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        // INVAL: a plain file that nothing is mounted on.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a namespace with its loopback up, on a thread that ends with it.
+fn make() -> io::Result<(OwnedFd, Socket)> {
+    let inside = || {
+        // SAFETY: leaves only the network namespace, which no code of this thread relies on.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET)? };
+        let fd = source::open(Path::new("/proc/thread-self/ns/net"))?;
+        let mut socket = Socket::open()?;
+        let mut batch = Batch::default();
+        let up = link::Settings {
+            up: Some(true),
+            ..link::Settings::default()
+        };
+        link::change(&mut batch, link::Which::Name("lo"), &up);
+        match socket.transact(&mut batch)?.pop() {
+            Some(refusal) => Err(refusal.into_error()),
+            None => Ok((fd, socket)),
+        }
+    };
+    let builder = std::thread::Builder::new().name("netns-make".into());
+    builder
+        .spawn(inside)?
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that made it panicked")))
+}
+
+fn call(operation: &'static str, object: impl ToString, source: io::Error) -> KernelError {
+    KernelError::Call {
+        operation,
+        object: object.to_string(),
+        source,
+    }
+}
+
+/// A file that is missing, or that nothing is mounted on any more, pins nothing.
+fn unopened(sandbox: SandboxId, source: io::Error) -> KernelError {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => gone(sandbox.short(), source),
+        _ => call("open network namespace", sandbox.short(), source),
+    }
+}
+
+fn gone(name: String, source: io::Error) -> KernelError {
+    KernelError::NamespaceGone { name, source }
+}
+
+/// A lock whose holder panicked still guards whole data here: every critical section replaces
+/// a value at once.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,127 @@
+use super::{source, worker::Workers, *};
+use std::process::{Child, Command, Stdio};
+
+/// Namespaces in a place of the test's own; the calling thread leaves the machine's.
+fn namespaces(name: &str) -> Namespaces {
+    let flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
+    // SAFETY: this thread alone leaves its namespaces, and nothing else runs on it.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.expect("namespaces of our own");
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).expect("mounts of our own");
+    let dir = std::env::temp_dir().join(format!("vwt-netns-{}-{name}", std::process::id()));
+    Namespaces::prepare(dir).expect("a folder of our own")
+}
+
+fn remove(namespaces: &Namespaces) {
+    rustix::mount::unmount(&namespaces.dir, UnmountFlags::DETACH).expect("it is mounted");
+    fs::remove_dir_all(&namespaces.dir).expect("it is ours");
+}
+
+fn adopted(source: NamespaceSource) -> Namespace {
+    let sandbox = SandboxId::from_bytes([1; 32]);
+    Namespace { sandbox, source }
+}
+
+/// A process in a namespace of its own that waits for the end of its input.
+fn stranger() -> Child {
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", "echo; read x"]);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("unshare runs");
+    let out = child.stdout.as_mut().expect("it is piped");
+    io::Read::read_exact(out, &mut [0]).expect("it is in its namespace");
+    child
+}
+
+fn start_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    source::start_of(&stat).expect("it has a start time")
+}
+
+#[test]
+fn a_process_is_adopted_and_told_from_its_successor() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("unshare");
+    let namespaces = namespaces("process");
+    let mut child = stranger();
+    let pid = child.id();
+    let right = start_time(pid);
+    let of = |start_time| adopted(NamespaceSource::Process { pid, start_time });
+    let wrong = namespaces.pin(&of(right + 1));
+    assert!(wrong.is_err_and(|error| error.is_namespace_gone()));
+    namespaces.pin(&of(right)).expect("it runs");
+    drop(child.stdin.take());
+    child.wait().expect("it ends");
+    let pinned = of(right).sandbox;
+    // Pinned, it outlives the process; and pinning it again is no error.
+    namespaces.pin(&of(right)).expect("it is pinned");
+    assert_eq!(namespaces.pinned().expect("a folder"), [pinned]);
+    namespaces.unpin(pinned).expect("it is pinned");
+    namespaces.unpin(pinned).expect("it may be gone");
+    let dead = namespaces.pin(&of(right));
+    assert!(dead.is_err_and(|error| error.is_namespace_gone()));
+    assert_eq!(namespaces.pinned().expect("a folder"), []);
+    remove(&namespaces);
+}
+
+#[test]
+fn what_is_no_namespace_or_the_daemons_own_is_refused() {
+    vw_testkit::require_root!();
+    let namespaces = namespaces("refused");
+    let file = |path: &str| adopted(NamespaceSource::File(path.into()));
+    let refusals = [
+        ("/etc/passwd", "not a network namespace"),
+        ("/proc/self/ns/mnt", "not a network namespace"),
+        ("/proc/thread-self/ns/net", "it is the daemon's own"),
+        ("/nonexistent", "is gone"),
+    ];
+    for (path, sentence) in refusals {
+        let error = namespaces.pin(&file(path)).expect_err("it is refused");
+        assert!(error.to_string().contains(sentence), "{path}: {error}");
+        assert_eq!(namespaces.pinned().expect("a folder"), []);
+    }
+    remove(&namespaces);
+}
+
+#[test]
+fn parameters_are_those_of_the_namespace_that_is_entered() {
+    vw_testkit::require_root!();
+    let namespaces = namespaces("sysctl");
+    let new = adopted(NamespaceSource::New);
+    namespaces.pin(&new).expect("it can be made");
+    let path = "net/ipv4/ip_unprivileged_port_start";
+    let place = namespaces
+        .place(Netns::Sandbox(new.sandbox))
+        .expect("it is pinned");
+    let inside = namespaces.run(&place, move || crate::sysctl::write(path, "77"));
+    inside.expect("a thread").expect("it can be written");
+    let read = |place| namespaces.run(place, move || crate::sysctl::read(path));
+    let value = |place| read(place).expect("a thread").expect("it can be read");
+    assert_eq!(value(&place).as_deref(), Some("77"));
+    assert_eq!(value(namespaces.host()).as_deref(), Some("1024"));
+    namespaces.unpin(new.sandbox).expect("it is pinned");
+    remove(&namespaces);
+}
+
+#[test]
+fn a_job_that_panics_takes_no_other_along() {
+    let fd = source::open(Path::new("/proc/thread-self/ns/net")).expect("a namespace");
+    let host = Arc::new(Place::new(fd, None).expect("a namespace"));
+    let workers = Workers::new(Arc::clone(&host));
+    if rustix::process::geteuid().is_root() {
+        for _ in 0..10 {
+            let lost = workers.run(Arc::clone(&host), || -> u8 { panic!("as the test wants") });
+            assert!(lost.is_err());
+        }
+        assert_eq!(workers.run(host, || 7).expect("a thread"), 7);
+    }
+}
+
+#[test]
+fn the_start_time_is_found_behind_any_name() {
+    let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+    for name in ["sh", "a b", "evil) R 1 (x"] {
+        assert_eq!(source::start_of(&format!("12 ({name}) {tail}")), Some(4711));
+    }
+    assert_eq!(source::start_of("12 (sh"), None);
+}

@@ -1,0 +1,112 @@
+//! Reads back what stands of ours, in the words of plans.
+//!
+//! Ours is what is marked: the link group or alias, the protocol number of addresses, routes and
+//! neighbours, the names of tables, the files of namespaces. Whatever is expected is looked at
+//! besides, marked or not. It must not change anything.
+
+mod gather;
+mod inside;
+pub(crate) mod normal;
+
+use crate::{KernelError, Observed, netns::Namespaces};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+use vw_hoststate::{Key, Namespace, NamespaceSource, Netns, Object};
+use vw_model::SandboxId;
+
+/// How many namespaces are open at once: each takes three descriptors meanwhile.
+const AT_ONCE: usize = 128;
+
+type Job = crate::netns::Job<io::Result<inside::Inside>>;
+
+/// Reads everything that is ours or expected.
+pub(crate) fn observe(
+    namespaces: &Namespaces,
+    expected: &BTreeMap<Key, Object>,
+) -> Result<Observed, KernelError> {
+    let failed = |operation, source: io::Error| KernelError::Call {
+        operation,
+        object: "network state".to_owned(),
+        source,
+    };
+    let pinned = namespaces.pinned().map_err(|error| failed("list", error))?;
+    let sandboxes: BTreeSet<SandboxId> = expected
+        .values()
+        .flat_map(mentioned)
+        .filter_map(sandbox)
+        .chain(pinned)
+        .collect();
+    let mut observed = Observed::default();
+    let mut questions = inside::Question::all(expected);
+    let mut insides = BTreeMap::new();
+    let netnses: Vec<Netns> = std::iter::once(Netns::Host)
+        .chain(sandboxes.into_iter().map(Netns::Sandbox))
+        .collect();
+    for some in netnses.chunks(AT_ONCE) {
+        let (mut there, mut jobs): (Vec<Netns>, Vec<Job>) = Default::default();
+        for netns in some {
+            match namespaces.open(*netns) {
+                Ok(place) => {
+                    let (netns, question) = (*netns, questions.remove(netns));
+                    let read = move || inside::read(netns, &question.unwrap_or_default());
+                    there.push(netns);
+                    jobs.push((place, Box::new(read)));
+                }
+                Err(error) if error.is_namespace_gone() => observed.gone.extend(sandbox(*netns)),
+                Err(error) => return Err(error),
+            }
+        }
+        for (netns, answer) in there.into_iter().zip(namespaces.run_all(jobs)) {
+            let inside = answer.and_then(|inside| inside);
+            insides.insert(netns, inside.map_err(|error| failed("read", error))?);
+        }
+    }
+    for sandbox in insides.keys().copied().filter_map(sandbox) {
+        pinned_object(namespaces, sandbox, expected, &mut observed);
+    }
+    gather::gather(&insides, expected, &mut observed.objects);
+    Ok(observed)
+}
+
+const fn sandbox(netns: Netns) -> Option<SandboxId> {
+    match netns {
+        Netns::Host => None,
+        Netns::Sandbox(sandbox) => Some(sandbox),
+    }
+}
+
+fn pinned_object(
+    namespaces: &Namespaces,
+    sandbox: SandboxId,
+    expected: &BTreeMap<Key, Object>,
+    observed: &mut Observed,
+) {
+    let key = Key::Namespace(sandbox);
+    let object = expected.get(&key).cloned().unwrap_or_else(|| {
+        // Where it came from cannot be seen; that it may be another's is the safe guess.
+        let source = NamespaceSource::File(namespaces.path(sandbox));
+        Object::Namespace(Namespace { sandbox, source })
+    });
+    observed.objects.insert(key, object);
+}
+
+/// The namespaces that an object lies in.
+pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
+    match object {
+        Object::Namespace(namespace) => vec![Netns::Sandbox(namespace.sandbox)],
+        Object::Link(link) => match &link.kind {
+            vw_hoststate::LinkKind::Veth(peer) => vec![link.netns, peer.netns],
+            _ => vec![link.netns],
+        },
+        object => match object.key() {
+            Key::Table(netns)
+            | Key::Sysctl(netns, _)
+            | Key::Address(netns, ..)
+            | Key::Route(netns, ..)
+            | Key::Neighbor(netns, ..) => vec![netns],
+            Key::Namespace(_) | Key::Policy(..) | Key::Link(..) | Key::Port(..) => Vec::new(),
+        },
+    }
+}

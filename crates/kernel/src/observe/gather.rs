@@ -1,0 +1,178 @@
+//! From what all namespaces show to objects of ours.
+
+use super::{inside::Inside, normal};
+use crate::{netlink::link, netlink::route, sysctl};
+use std::collections::{BTreeMap, HashMap};
+use vw_hoststate::{Address, Key, Link, LinkKind, Neighbor, Netns, Object, Sysctl};
+use vw_model::IfName;
+
+type Objects = BTreeMap<Key, Object>;
+
+/// Ends of pairs, by their own index and that of the end across.
+type Ends<'a> = HashMap<(u32, u32), Vec<(Netns, &'a link::Seen)>>;
+
+/// Adds every object that is ours or expected to `found`.
+pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, found: &mut Objects) {
+    let mut ends = Ends::new();
+    for (netns, inside) in insides {
+        for seen in inside.links.iter().filter(|seen| seen.kind == "veth") {
+            let Some(other) = seen.other else { continue };
+            let ends = ends.entry((seen.index, other)).or_default();
+            ends.push((*netns, seen));
+        }
+    }
+    for (netns, inside) in insides {
+        let scene = Scene {
+            netns: *netns,
+            inside,
+            expected,
+            names: inside
+                .links
+                .iter()
+                .filter_map(|seen| Some((seen.index, seen.name.parse().ok()?)))
+                .collect(),
+        };
+        scene.links(&ends, found);
+        scene.addresses(found);
+        scene.routes(found);
+        scene.neighbors(found);
+        scene.sysctls(found);
+        let table = inside.table.iter().cloned().map(Object::Table);
+        let elements = inside.elements.iter().cloned().map(Object::Element);
+        for object in table.chain(elements) {
+            found.insert(object.key(), object);
+        }
+    }
+}
+
+struct Scene<'a> {
+    netns: Netns,
+    inside: &'a Inside,
+    expected: &'a Objects,
+    names: HashMap<u32, IfName>,
+}
+
+impl Scene<'_> {
+    fn is_expected(&self, key: &Key) -> bool {
+        self.expected.contains_key(key)
+    }
+
+    fn links(&self, ends: &Ends<'_>, found: &mut Objects) {
+        for seen in self.inside.links.iter().filter(|seen| !seen.is_doomed()) {
+            let Some(name) = self.names.get(&seen.index) else {
+                continue;
+            };
+            let key = Key::Link(self.netns, name.clone());
+            let wanted = match self.expected.get(&key) {
+                Some(Object::Link(link)) => Some(link),
+                _ => None,
+            };
+            if wanted.is_none() && !seen.is_ours() {
+                continue;
+            }
+            let far = far_end(seen, wanted, ends);
+            let bridge = seen.master.and_then(|master| self.names.get(&master));
+            let link = normal::link(self.netns, seen, far, bridge);
+            let Some(link) = link.or_else(|| normal::half_pair(self.netns, seen)) else {
+                continue;
+            };
+            let object = Object::Link(link);
+            let in_service =
+                normal::in_service(seen) && far.is_none_or(|(_, far)| normal::in_service(far));
+            // One that only must be brought up is as if it were not there: making it does that.
+            let wanted = wanted.cloned().map(Object::Link);
+            if in_service || !wanted.is_some_and(|wanted| wanted.matches(&object)) {
+                found.insert(key, object);
+            }
+        }
+    }
+
+    fn addresses(&self, found: &mut Objects) {
+        for seen in &self.inside.addresses {
+            let Some(link) = self.names.get(&seen.index) else {
+                continue;
+            };
+            let object = Object::Address(Address {
+                netns: self.netns,
+                link: link.clone(),
+                addr: seen.addr,
+            });
+            // An end that is out of service keeps its addresses until it goes.
+            let doomed = link.as_str().starts_with("vwx");
+            if (seen.ours && !doomed) || self.is_expected(&object.key()) {
+                found.insert(object.key(), object);
+            }
+        }
+    }
+
+    fn routes(&self, found: &mut Objects) {
+        let object = |seen: &route::Seen, metric| {
+            let link = seen.link.and_then(|index| self.names.get(&index));
+            normal::route(self.netns, seen, link.cloned(), metric).map(Object::Route)
+        };
+        // Ours last: under one key they count.
+        let (ours, others): (Vec<_>, Vec<_>) =
+            self.inside.routes.iter().partition(|seen| seen.ours);
+        for seen in others.into_iter().chain(ours) {
+            let explicit = object(seen, route::IPV6_DEFAULT_METRIC)
+                .filter(|object| self.is_expected(&object.key()));
+            let Some(object) = explicit.or_else(|| object(seen, 0)) else {
+                continue;
+            };
+            if seen.ours || self.is_expected(&object.key()) {
+                found.insert(object.key(), object);
+            }
+        }
+    }
+
+    fn neighbors(&self, found: &mut Objects) {
+        for seen in &self.inside.neighbors {
+            let Some(link) = self.names.get(&seen.index) else {
+                continue;
+            };
+            let object = Object::Neighbor(Neighbor {
+                netns: self.netns,
+                link: link.clone(),
+                addr: seen.addr,
+                mac: seen.mac,
+            });
+            if seen.ours || self.is_expected(&object.key()) {
+                found.insert(object.key(), object);
+            }
+        }
+    }
+
+    fn sysctls(&self, found: &mut Objects) {
+        for (path, value) in &self.inside.sysctls {
+            let key = Key::Sysctl(self.netns, path.clone());
+            let object = match self.expected.get(&key) {
+                Some(Object::Sysctl(wanted)) if sysctl::same(&wanted.value, value) => {
+                    wanted.clone()
+                }
+                _ => Sysctl {
+                    netns: self.netns,
+                    path: path.clone(),
+                    value: value.clone(),
+                    previous: None,
+                },
+            };
+            found.insert(key, Object::Sysctl(object));
+        }
+    }
+}
+
+/// The other end of a pair. Indexes may meet by chance in many namespaces: the one where it is
+/// expected comes first.
+fn far_end<'a>(
+    seen: &link::Seen,
+    wanted: Option<&Link>,
+    ends: &Ends<'a>,
+) -> Option<(Netns, &'a link::Seen)> {
+    let candidates = ends.get(&(seen.other?, seen.index))?;
+    let home = match wanted.map(|link| &link.kind) {
+        Some(LinkKind::Veth(peer)) => Some(peer.netns),
+        _ => None,
+    };
+    let expected = candidates.iter().find(|(netns, _)| Some(*netns) == home);
+    expected.or_else(|| candidates.first()).copied()
+}

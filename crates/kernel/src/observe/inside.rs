@@ -1,0 +1,115 @@
+//! What one namespace shows, read by a thread that is in it.
+
+use crate::{
+    Nft,
+    netlink::{Socket, addr, link, neigh, route},
+    nft::Skeleton,
+    sysctl,
+};
+use std::{collections::BTreeMap, io};
+use vw_firewall::{Element, HostTable, TableSpec, sandbox_dns};
+use vw_hoststate::{Key, Netns, Object, Table};
+
+/// What to read besides what is always read.
+#[derive(Debug, Default)]
+pub(super) struct Question {
+    sysctls: Vec<String>,
+    table: Option<Table>,
+}
+
+impl Question {
+    /// What the expected objects ask of each namespace.
+    pub(super) fn all(expected: &BTreeMap<Key, Object>) -> BTreeMap<Netns, Self> {
+        let mut questions: BTreeMap<Netns, Self> = BTreeMap::new();
+        for (key, object) in expected {
+            match (key, object) {
+                (Key::Sysctl(netns, path), _) => {
+                    let question = questions.entry(*netns).or_default();
+                    question.sysctls.push(path.clone());
+                }
+                (Key::Table(netns), Object::Table(table)) => {
+                    questions.entry(*netns).or_default().table = Some(table.clone());
+                }
+                _ => {}
+            }
+        }
+        questions
+    }
+}
+
+/// What a namespace shows.
+#[derive(Debug)]
+pub(super) struct Inside {
+    pub(super) links: Vec<link::Seen>,
+    pub(super) addresses: Vec<addr::Seen>,
+    pub(super) routes: Vec<route::Seen>,
+    pub(super) neighbors: Vec<neigh::Seen>,
+    pub(super) sysctls: Vec<(String, String)>,
+    /// Our table, where there is one: the expected one when it stands as it should.
+    pub(super) table: Option<Table>,
+    /// The elements of the host's table.
+    pub(super) elements: Vec<Element>,
+}
+
+/// Reads a namespace; the calling thread must be in it.
+pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
+    let mut socket = Socket::open()?;
+    let mut sysctls = Vec::new();
+    for path in &question.sysctls {
+        sysctls.extend(sysctl::read(path)?.map(|value| (path.clone(), value)));
+    }
+    let mut nft = Nft::open()?;
+    let elements = match netns {
+        Netns::Host => nft.elements().or_else(without_nftables)?,
+        Netns::Sandbox(_) => Vec::new(),
+    };
+    Ok(Inside {
+        links: link::dump(&mut socket)?,
+        addresses: addr::dump(&mut socket)?,
+        routes: route::dump(&mut socket)?,
+        neighbors: neigh::dump(&mut socket)?,
+        sysctls,
+        table: table(netns, &mut nft, question.table.as_ref())?,
+        elements,
+    })
+}
+
+/// Our table as it stands. One that differs from what is expected is as if it were not there:
+/// making it mends it.
+fn table(netns: Netns, nft: &mut Nft, expected: Option<&Table>) -> io::Result<Option<Table>> {
+    let any = match netns {
+        Netns::Host => Table::Host(HostTable::default()),
+        Netns::Sandbox(sandbox) => Table::SandboxDns {
+            sandbox,
+            udp: 0,
+            tcp: 0,
+        },
+    };
+    let wanted = expected.unwrap_or(&any);
+    let stands = match nft.check(&spec_of(wanted)) {
+        Err(error) => without_nftables(error).map(|()| Skeleton::Absent)?,
+        Ok(stands) => stands,
+    };
+    let found = match stands {
+        Skeleton::Intact => true,
+        Skeleton::Altered => expected.is_none(),
+        Skeleton::Absent => false,
+    };
+    Ok(found.then(|| wanted.clone()))
+}
+
+fn spec_of(table: &Table) -> TableSpec {
+    match table {
+        Table::Host(table) => table.rules(),
+        Table::SandboxDns { udp, tcp, .. } => sandbox_dns(*udp, *tcp),
+    }
+}
+
+/// A kernel without nf_tables answers every message of it so (`nfnetlink_rcv_msg`); it has
+/// nothing of ours.
+fn without_nftables<T: Default>(error: io::Error) -> io::Result<T> {
+    match error.raw_os_error() {
+        Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT) => Ok(T::default()),
+        _ => Err(error),
+    }
+}

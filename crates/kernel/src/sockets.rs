@@ -1,0 +1,146 @@
+//! Sockets made for others, host ports held, and the claim on a namespace; the calling thread must
+//! be in the right one.
+
+use crate::SocketKind;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsRawFd, OwnedFd},
+};
+use vw_model::Protocol;
+
+const BACKLOG: i32 = 128;
+/// The abstract name that a daemon's claim binds; each network namespace has its own such names
+/// (`unix(7)`).
+const CLAIM: &[u8] = b"vethwork";
+
+/// Makes a socket, non-blocking and close-on-exec.
+pub(crate) fn open(kind: SocketKind) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    match kind {
+        SocketKind::Udp(addr) => bound(addr, SocketType::DGRAM, flags, None),
+        SocketKind::TcpListen(addr) => {
+            let socket = socket_with(family(addr), SocketType::STREAM, flags, None)?;
+            // A listener that comes back finds its former connections in TIME-WAIT.
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            only_v6(&socket, addr)?;
+            bind(&socket, &addr)?;
+            listen(&socket, BACKLOG)?;
+            Ok(socket)
+        }
+        SocketKind::TcpUnbound(addr) => {
+            Ok(socket_with(family(addr), SocketType::STREAM, flags, None)?)
+        }
+    }
+}
+
+/// What a socket is, for errors.
+pub(crate) fn describe(kind: SocketKind) -> String {
+    match kind {
+        SocketKind::Udp(addr) => format!("{addr}/udp"),
+        SocketKind::TcpListen(addr) | SocketKind::TcpUnbound(addr) => format!("{addr}/tcp"),
+    }
+}
+
+/// Binds a port so that nobody else can.
+///
+/// Nothing is received: TCP and SCTP do not listen, UDP drops what comes. A kernel without SCTP
+/// cannot give the port to anybody else either, so there is nothing to hold.
+pub(crate) fn claim_port(
+    protocol: Protocol,
+    addr: SocketAddr,
+) -> io::Result<(SocketAddr, Option<OwnedFd>)> {
+    let socket = hold(protocol, addr)?;
+    let addr = match &socket {
+        Some(socket) => SocketAddr::try_from(rustix::net::getsockname(socket)?)?,
+        None => addr,
+    };
+    Ok((addr, socket))
+}
+
+fn hold(protocol: Protocol, addr: SocketAddr) -> io::Result<Option<OwnedFd>> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    match protocol {
+        Protocol::Tcp => bound(addr, SocketType::STREAM, flags, None).map(Some),
+        Protocol::Udp => {
+            let socket = socket_with(family(addr), SocketType::DGRAM, flags, None)?;
+            drop_all(&socket)?;
+            only_v6(&socket, addr)?;
+            bind(&socket, &addr)?;
+            Ok(Some(socket))
+        }
+        Protocol::Sctp => {
+            let sctp = Some(rustix::net::ipproto::SCTP);
+            match bound(addr, SocketType::STREAM, flags, sctp) {
+                Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Ok(None),
+                result => result.map(Some),
+            }
+        }
+    }
+}
+
+/// Claims the namespace of the calling thread as long as the answer is open.
+pub(crate) fn claim() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddrUnix::new_abstract_name(CLAIM)?)?;
+    Ok(socket)
+}
+
+fn bound(
+    addr: SocketAddr,
+    kind: SocketType,
+    flags: SocketFlags,
+    protocol: Option<rustix::net::Protocol>,
+) -> io::Result<OwnedFd> {
+    let socket = socket_with(family(addr), kind, flags, protocol)?;
+    only_v6(&socket, addr)?;
+    bind(&socket, &addr)?;
+    Ok(socket)
+}
+
+const fn family(addr: SocketAddr) -> AddressFamily {
+    match addr {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    }
+}
+
+fn only_v6(socket: &OwnedFd, addr: SocketAddr) -> io::Result<()> {
+    if addr.is_ipv6() {
+        sockopt::set_ipv6_v6only(socket, true)?;
+    }
+    Ok(())
+}
+
+/// Attaches a filter that drops every datagram: nobody reads the socket, and what a stranger sends
+/// must not lie in kernel memory.
+fn drop_all(socket: &OwnedFd) -> io::Result<()> {
+    let mut code = [libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    }];
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: code.as_mut_ptr(),
+    };
+    // SAFETY: program and code live through the call and their sizes are given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Objects to test with.
+
+use vw_firewall::{Datum, Element, HostTable, SetName};
+use vw_hoststate::{
+    Address, BridgeOptions, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns, Object,
+    Peer, PortOptions, Route, RouteKind, Sysctl, Table,
+};
+use vw_model::{IfName, MacAddr, Protocol, SandboxId};
+
+pub(crate) const HOST: Netns = Netns::Host;
+
+pub(crate) fn id(n: u8) -> SandboxId {
+    SandboxId::from_bytes([n; 32])
+}
+
+pub(crate) fn inside(n: u8) -> Netns {
+    Netns::Sandbox(id(n))
+}
+
+pub(crate) fn ifname(name: &str) -> IfName {
+    name.parse().expect("a name")
+}
+
+pub(crate) fn namespace(n: u8) -> Object {
+    Object::Namespace(Namespace {
+        sandbox: id(n),
+        source: NamespaceSource::New,
+    })
+}
+
+fn link(name: &str, kind: LinkKind) -> Link {
+    Link {
+        netns: HOST,
+        name: ifname(name),
+        kind,
+        mac: None,
+        mtu: 1500,
+        port: None,
+        alias: String::new(),
+    }
+}
+
+pub(crate) fn bridge(name: &str) -> Link {
+    Link {
+        mac: Some(MacAddr([0x02, 0x42, 0, 0, 0, 1])),
+        alias: format!("vethwork:{name}"),
+        ..link(
+            name,
+            LinkKind::Bridge(BridgeOptions {
+                mcast_snooping: false,
+            }),
+        )
+    }
+}
+
+pub(crate) fn dummy(name: &str) -> Link {
+    link(name, LinkKind::Dummy)
+}
+
+/// A pair from `host`, a port of `bridge`, to `eth0` or the like in a sandbox.
+pub(crate) fn pair(host: &str, bridge: &str, n: u8, name: &str) -> Link {
+    let peer = Peer {
+        netns: inside(n),
+        name: ifname(name),
+        mac: MacAddr([0x02, 0x42, 10, 0, 0, n]),
+    };
+    Link {
+        port: Some(PortOptions {
+            bridge: ifname(bridge),
+            isolated: false,
+            hairpin: false,
+        }),
+        ..link(host, LinkKind::Veth(peer))
+    }
+}
+
+pub(crate) fn address(netns: Netns, link: &str, addr: &str) -> Object {
+    Object::Address(Address {
+        netns,
+        link: ifname(link),
+        addr: addr.parse().expect("an address"),
+    })
+}
+
+pub(crate) fn route(netns: Netns, dst: &str, via: Option<&str>, link: Option<&str>) -> Route {
+    Route {
+        netns,
+        dst: dst.parse().expect("a destination"),
+        kind: RouteKind::Unicast,
+        via: via.map(|via| via.parse().expect("a next hop")),
+        link: link.map(ifname),
+        metric: 0,
+    }
+}
+
+pub(crate) fn sysctl(netns: Netns, path: &str, value: &str, previous: Option<&str>) -> Object {
+    Object::Sysctl(Sysctl {
+        netns,
+        path: path.to_owned(),
+        value: value.to_owned(),
+        previous: previous.map(str::to_owned),
+    })
+}
+
+pub(crate) fn neighbor(netns: Netns, link: &str, addr: &str, last: u8) -> Object {
+    Object::Neighbor(Neighbor {
+        netns,
+        link: ifname(link),
+        addr: addr.parse().expect("an address"),
+        mac: MacAddr([2, 0, 0, 0, 0, last]),
+    })
+}
+
+pub(crate) fn table() -> Object {
+    Object::Table(Table::Host(HostTable::default()))
+}
+
+fn resolver(n: u8) -> Object {
+    Object::Table(Table::SandboxDns {
+        sandbox: id(n),
+        udp: 40000,
+        tcp: 40001,
+    })
+}
+
+fn masquerade(bridge: &str) -> Object {
+    Object::Element(Element {
+        set: SetName::Masquerade4,
+        key: vec![Datum::Interface(ifname(bridge))],
+        value: Vec::new(),
+    })
+}
+
+fn port(number: u16) -> Object {
+    Object::Element(Element {
+        set: SetName::PortsAny4,
+        key: vec![Datum::Protocol(Protocol::Tcp), Datum::Port(number)],
+        value: vec![
+            Datum::V4("10.0.0.7".parse().expect("an address")),
+            Datum::Port(80),
+        ],
+    })
+}
+
+/// A network with one sandbox on it, and one of everything else.
+pub(crate) fn world() -> Vec<Object> {
+    let mut world = routes();
+    let isolated = |mut link: Link| {
+        if let Some(port) = &mut link.port {
+            (port.isolated, port.hairpin) = (true, true);
+        }
+        Object::Link(link)
+    };
+    world.extend([
+        namespace(7),
+        table(),
+        resolver(7),
+        masquerade("vw0"),
+        port(8080),
+        Object::Link(bridge("vw0")),
+        Object::Link(Link {
+            mtu: 9000,
+            ..bridge("zz-named")
+        }),
+        Object::Link(pair("vw0123456789", "vw0", 7, "eth0")),
+        isolated(pair("vwaaaaaaaaaa", "zz-named", 7, "eth1")),
+        sysctl(HOST, "net/ipv4/ip_forward", "1", Some("0")),
+        sysctl(
+            HOST,
+            "net/ipv4/ip_local_port_range",
+            "40000 50000",
+            Some("32768 60999"),
+        ),
+        sysctl(inside(7), "net/ipv4/conf/eth0/route_localnet", "1", None),
+        sysctl(inside(7), "net/ipv4/ip_unprivileged_port_start", "0", None),
+        address(HOST, "vw0", "10.0.0.1/24"),
+        address(HOST, "vw0", "fd00::1/64"),
+        address(inside(7), "eth0", "10.0.0.7/24"),
+        address(inside(7), "eth0", "fd00::7/64"),
+        neighbor(HOST, "vw0", "10.0.0.9", 9),
+        neighbor(inside(7), "eth0", "fd00::9", 9),
+    ]);
+    world
+}
+
+fn routes() -> Vec<Object> {
+    vec![
+        Object::Route(route(
+            inside(7),
+            "0.0.0.0/0",
+            Some("10.0.0.1"),
+            Some("eth0"),
+        )),
+        Object::Route(route(inside(7), "::/0", Some("fd00::1"), Some("eth0"))),
+        Object::Route(Route {
+            metric: 50,
+            ..route(inside(7), "10.7.0.0/16", None, Some("eth0"))
+        }),
+        Object::Route(Route {
+            metric: 1024,
+            ..route(inside(7), "fd07::/64", None, Some("eth0"))
+        }),
+        Object::Route(Route {
+            kind: RouteKind::Unreachable,
+            ..route(inside(7), "10.9.0.0/16", None, None)
+        }),
+        Object::Route(Route {
+            kind: RouteKind::Unreachable,
+            ..route(inside(7), "fd09::/64", None, None)
+        }),
+        Object::Route(Route {
+            kind: RouteKind::Local,
+            metric: 4242,
+            ..route(HOST, "::1/128", None, Some("vw0"))
+        }),
+    ]
+}

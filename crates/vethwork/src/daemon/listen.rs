@@ -1,11 +1,17 @@
 //! The API's sockets: those that the service manager handed over, or those of `--host`.
 
-use super::{run::cannot, settings::{DaemonSettings, HostAddr}};
+use super::{
+    run::cannot,
+    settings::{DaemonSettings, HostAddr},
+};
 use std::{
     env, fs, io,
     os::{
         fd::{FromRawFd, RawFd},
-        unix::{fs::{PermissionsExt, chown}, net::UnixListener},
+        unix::{
+            fs::{PermissionsExt, chown},
+            net::UnixListener,
+        },
     },
     path::Path,
 };
@@ -24,7 +30,11 @@ pub(crate) fn listeners(settings: &DaemonSettings) -> Result<Vec<Listener>> {
     if !activated.is_empty() {
         return Ok(activated);
     }
-    settings.hosts.iter().map(|host| open(host, settings)).collect()
+    settings
+        .hosts
+        .iter()
+        .map(|host| open(host, settings))
+        .collect()
 }
 
 /// Removes the socket files that were made here.
@@ -42,7 +52,11 @@ pub(crate) fn forget(settings: &DaemonSettings) {
 }
 
 fn activated() -> Result<Vec<Listener>> {
-    let number = |name| env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+    let number = |name| {
+        env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<i32>().ok())
+    };
     if number("LISTEN_PID") != Some(std::process::id().cast_signed()) {
         return Ok(Vec::new());
     }
@@ -50,7 +64,13 @@ fn activated() -> Result<Vec<Listener>> {
     let adopt = |fd: RawFd| {
         // SAFETY: the service manager passed these descriptors for us alone, and each is taken once.
         let listener = unsafe { UnixListener::from_raw_fd(fd) };
-        tokio(listener).map_err(|e| Error::internal("activation-failed", format!("descriptor {fd} of socket activation is not a listening unix socket")).because(e))
+        tokio(listener).map_err(|e| {
+            Error::internal(
+                "activation-failed",
+                format!("descriptor {fd} of socket activation is not a listening unix socket"),
+            )
+            .because(e)
+        })
     };
     (FIRST_FD..FIRST_FD + count).map(adopt).collect()
 }
@@ -69,10 +89,15 @@ fn open(host: &HostAddr, settings: &DaemonSettings) -> Result<Listener> {
         }
         HostAddr::Tcp(addr) => {
             tracing::warn!("the API on {addr} has no protection: whoever reaches it is root here");
-            let refuse = |e| Error::internal("listen-failed", format!("cannot listen on tcp://{addr}")).because(e);
+            let refuse = |e| {
+                Error::internal("listen-failed", format!("cannot listen on tcp://{addr}"))
+                    .because(e)
+            };
             let listener = std::net::TcpListener::bind(addr).map_err(refuse)?;
             listener.set_nonblocking(true).map_err(refuse)?;
-            tokio::net::TcpListener::from_std(listener).map(Listener::Tcp).map_err(refuse)
+            tokio::net::TcpListener::from_std(listener)
+                .map(Listener::Tcp)
+                .map_err(refuse)
         }
     }
 }
@@ -84,7 +109,10 @@ fn bind(path: &Path) -> Result<UnixListener> {
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => {
-            let message = format!("another daemon answers on {}: stop it, or choose another --host", path.display());
+            let message = format!(
+                "another daemon answers on {}: stop it, or choose another --host",
+                path.display()
+            );
             return Err(Error::conflict("socket-in-use", message));
         }
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
@@ -98,11 +126,17 @@ fn bind(path: &Path) -> Result<UnixListener> {
 fn protect(path: &Path, group: Option<&str>) -> Result<()> {
     if let Some(name) = group {
         match group_id(name)? {
-            Some(gid) => chown(path, None, Some(gid)).map_err(|e| cannot("change the group of", path, e))?,
-            None => tracing::warn!("there is no group {name}: only root can use {}", path.display()),
+            Some(gid) => {
+                chown(path, None, Some(gid)).map_err(|e| cannot("change the group of", path, e))?
+            }
+            None => tracing::warn!(
+                "there is no group {name}: only root can use {}",
+                path.display()
+            ),
         }
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(|e| cannot("protect", path, e))
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+        .map_err(|e| cannot("protect", path, e))
 }
 
 /// A group's number, from its name or as it stands (group(5)).
@@ -112,6 +146,9 @@ fn group_id(name: &str) -> Result<Option<u32>> {
     }
     let file = Path::new("/etc/group");
     let text = fs::read_to_string(file).map_err(|e| cannot("read", file, e))?;
-    let entry = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
+    let entry = text
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&name));
     Ok(entry.and_then(|fields| fields.get(2)?.parse().ok()))
 }

@@ -38,13 +38,19 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     for folder in [&settings.data_root, &settings.exec_root] {
         fs::create_dir_all(folder).map_err(|e| cannot("make", folder, e))?;
     }
-    let kernel = Arc::new(LinuxKernel::open(&vw_kernel::Config { exec_root: settings.exec_root.clone() }).map_err(kernel_error)?);
+    let kernel = Arc::new(
+        LinuxKernel::open(&vw_kernel::Config {
+            exec_root: settings.exec_root.clone(),
+        })
+        .map_err(kernel_error)?,
+    );
     // Held until the process ends: a second daemon in this namespace is refused.
     let _claim = kernel.claim_netns().map_err(kernel_error)?;
     let _pid_file = write_pid(settings.pidfile.as_deref())?;
     let config = settings.controller_config(&*kernel)?;
     let controller = Arc::new(Controller::open(config, parts(settings, &kernel)?)?);
     watch::firewall(&controller, &kernel, settings)?;
+    watch::links(&controller)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("api")
@@ -55,19 +61,30 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         let stop = stop_signal()?;
         notify::ready();
         tracing::info!("API listens");
-        let config = ApiConfig { version: env!("CARGO_PKG_VERSION").to_owned(), firewall_backend: settings.firewall_name().to_owned(), ..ApiConfig::default() };
-        let served = serve(controller, listeners, config, stop).await;
+        let config = ApiConfig {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            firewall_backend: settings.firewall_name().to_owned(),
+            ..ApiConfig::default()
+        };
+        let served = serve(controller.clone(), listeners, config, stop).await;
         served.map_err(|e| Error::internal("serve-failed", "the API stopped").because(e))
     })?;
     notify::stopping();
     listen::forget(settings);
+    controller.close()?;
     kernel.flush_reaper().map_err(kernel_error)
 }
 
 fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>) -> Result<Parts> {
     let boot = kernel.facts().map_err(kernel_error)?.boot_id;
-    let data = Embedded::open(&settings.data_root.join("vethwork.db"), Schema::CURRENT).map_err(Error::from)?;
-    let run = Journal::open(&settings.exec_root.join("state.journal"), Schema::CURRENT, &boot).map_err(Error::from)?;
+    let data = Embedded::open(&settings.data_root.join("vethwork.db"), Schema::CURRENT)
+        .map_err(Error::from)?;
+    let run = Journal::open(
+        &settings.exec_root.join("state.journal"),
+        Schema::CURRENT,
+        &boot,
+    )
+    .map_err(Error::from)?;
     let runtime = Runtime::open(Settings {
         data_root: settings.data_root.clone(),
         exec_root: settings.exec_root.clone(),
@@ -108,7 +125,10 @@ pub(crate) fn random() -> [u8; 32] {
 /// A thousand sandboxes hold a few descriptors each; the hard limit is ours to use.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("cannot raise the limit of open files: {error}");
     }
@@ -137,8 +157,17 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
 }
 
 pub(crate) fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
-    let kind = if error.kind() == io::ErrorKind::PermissionDenied { Kind::Forbidden } else { Kind::Internal };
-    Error::new(kind, "path-unusable", format!("cannot {what} {}", path.display())).because(error)
+    let kind = if error.kind() == io::ErrorKind::PermissionDenied {
+        Kind::Forbidden
+    } else {
+        Kind::Internal
+    };
+    Error::new(
+        kind,
+        "path-unusable",
+        format!("cannot {what} {}", path.display()),
+    )
+    .because(error)
 }
 
 pub(crate) fn kernel_error(source: vw_kernel::KernelError) -> Error {

@@ -33,7 +33,8 @@ const fn any(family: Family) -> SocketAddr {
 
 impl<K: Kernel> SocketFactory for KernelSockets<K> {
     fn udp(&self, place: Place, family: Family) -> io::Result<UdpSocket> {
-        self.make(place, SocketKind::Udp(any(family))).map(UdpSocket::from)
+        self.make(place, SocketKind::Udp(any(family)))
+            .map(UdpSocket::from)
     }
 
     fn tcp(&self, place: Place, family: Family) -> io::Result<OwnedFd> {

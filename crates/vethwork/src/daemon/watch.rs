@@ -1,24 +1,39 @@
-//! What others do to the firewall, seen at once: our table comes back, theirs let our traffic by.
+//! What others do to our rules and links, seen at once: ours come back, and other firewalls let
+//! our traffic by.
 
 use super::settings::DaemonSettings;
 use std::{sync::Arc, thread};
 use vw_controller::Controller;
 use vw_firewall::foreign::adjustments;
-use vw_kernel::{Changed, LinuxKernel, Monitor};
+use vw_kernel::{Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor};
 use vw_model::{Error, Result};
 
 /// Follows changes of nftables for the life of the process.
 ///
 /// # Errors
 /// When the kernel gives no listener or the system no thread.
-pub(crate) fn firewall(controller: &Arc<Controller>, kernel: &Arc<LinuxKernel>, settings: &DaemonSettings) -> Result<()> {
+pub(crate) fn firewall(
+    controller: &Arc<Controller>,
+    kernel: &Arc<LinuxKernel>,
+    settings: &DaemonSettings,
+) -> Result<()> {
     if !settings.filters() {
         return Ok(());
     }
     let failed = |e| Error::internal("monitor-failed", "cannot listen to nftables").because(e);
     let mut monitor = Monitor::open().map_err(failed)?;
-    monitor.ignore(kernel.with_nft(|nft| nft.port()).and_then(|port| port).map_err(failed)?);
-    let watch = Watch { controller: controller.clone(), kernel: kernel.clone(), mark: settings.accept_mark, adjust: settings.adjust_foreign };
+    monitor.ignore(
+        kernel
+            .with_nft(|nft| nft.port())
+            .and_then(|port| port)
+            .map_err(failed)?,
+    );
+    let watch = Watch {
+        controller: controller.clone(),
+        kernel: kernel.clone(),
+        mark: settings.accept_mark,
+        adjust: settings.adjust_foreign,
+    };
     watch.pass_foreign();
     let follow = move || {
         loop {
@@ -29,7 +44,50 @@ pub(crate) fn firewall(controller: &Arc<Controller>, kernel: &Arc<LinuxKernel>, 
         }
     };
     let refused = |e| Error::internal("thread-refused", "no thread to watch nftables").because(e);
-    thread::Builder::new().name("nft-watch".to_owned()).spawn(follow).map(|_| ()).map_err(refused)
+    thread::Builder::new()
+        .name("nft-watch".to_owned())
+        .spawn(follow)
+        .map(|_| ())
+        .map_err(refused)
+}
+
+/// Follows our links for the life of the process: one that somebody deletes or puts down comes back.
+///
+/// # Errors
+/// As [`firewall`].
+pub(crate) fn links(controller: &Arc<Controller>) -> Result<()> {
+    let mut monitor = LinkMonitor::open()
+        .map_err(|e| Error::internal("monitor-failed", "cannot listen to links").because(e))?;
+    let controller = controller.clone();
+    let follow = move || {
+        loop {
+            let concerns = match monitor.next(None) {
+                Ok(Some(LinkEvent::Removed(name) | LinkEvent::Down(name))) => {
+                    controller.wants_link(&name)
+                }
+                Ok(Some(LinkEvent::Lost)) => true,
+                Ok(None) => false,
+                Err(error) => return tracing::error!("no longer watching links: {error}"),
+            };
+            if concerns {
+                repair(&controller, "links");
+            }
+        }
+    };
+    let refused = |e| Error::internal("thread-refused", "no thread to watch links").because(e);
+    thread::Builder::new()
+        .name("link-watch".to_owned())
+        .spawn(follow)
+        .map(|_| ())
+        .map_err(refused)
+}
+
+fn repair(controller: &Controller, what: &str) {
+    match controller.repair() {
+        Ok(0) => {}
+        Ok(steps) => tracing::warn!(steps, "another program changed our {what}; they are back"),
+        Err(error) => tracing::error!("cannot bring our {what} back: {}", error.chain()),
+    }
 }
 
 struct Watch {
@@ -42,11 +100,7 @@ struct Watch {
 impl Watch {
     fn mend(&self, changed: Changed) {
         if changed.ours {
-            match self.controller.repair() {
-                Ok(0) => {}
-                Ok(steps) => tracing::warn!(steps, "another program changed our nftables rules; they are back"),
-                Err(error) => tracing::error!("cannot bring our nftables rules back: {}", error.chain()),
-            }
+            repair(&self.controller, "nftables rules");
         }
         if changed.foreign {
             self.pass_foreign();
@@ -55,14 +109,19 @@ impl Watch {
 
     /// Lets our traffic by where another firewall would stop it, or tells how.
     fn pass_foreign(&self) {
-        let chains = self.kernel.with_nft(|nft| nft.foreign_chains()).and_then(|chains| chains);
+        let chains = self
+            .kernel
+            .with_nft(|nft| nft.foreign_chains())
+            .and_then(|chains| chains);
         let chains = match chains {
             Ok(chains) => chains,
             Err(error) => return tracing::error!("cannot look at other firewalls: {error}"),
         };
         for adjustment in adjustments(&chains, self.mark) {
             if !self.adjust || adjustment.obstacle.is_some() {
-                let why = adjustment.obstacle.unwrap_or("--foreign-firewall=warn was given");
+                let why = adjustment
+                    .obstacle
+                    .unwrap_or("--foreign-firewall=warn was given");
                 self.controller.warn(format!("another firewall stops forwarded traffic and is left alone ({why}); to let ours pass: {adjustment}"));
                 continue;
             }

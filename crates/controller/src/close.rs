@@ -14,12 +14,8 @@ impl Controller {
     /// # Errors
     /// What could not be taken back; the next start or end does it.
     pub fn close(&self) -> Result<()> {
-        if self
-            .registry()
-            .sandboxes()
-            .iter()
-            .any(|sandbox| sandbox.state().live)
-        {
+        let sandboxes = self.registry().sandboxes();
+        if sandboxes.iter().any(|sandbox| sandbox.state().live) {
             return Ok(());
         }
         let former = lock(&self.host)
@@ -32,7 +28,8 @@ impl Controller {
             .filter(|object| matches!(object, Object::Table(_)))
             .collect();
         let mut wants = vec![(Owner::Host, table)];
-        for network in self.registry().networks() {
+        let networks = self.registry().networks();
+        for network in networks {
             wants.push((Owner::Network(network.spec.id), Fragment::default()));
         }
         self.take_away(wants)?;

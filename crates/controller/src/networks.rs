@@ -360,7 +360,8 @@ impl Controller {
         let _deciding = lock(&self.network_changes);
         let used = self.configured_networks();
         let mut pruned = Pruned::default();
-        for network in self.registry().networks() {
+        let networks = self.registry().networks();
+        for network in networks {
             let spec = &network.spec;
             let kept = spec.predefined
                 || used.contains(&spec.id)

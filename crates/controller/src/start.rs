@@ -227,13 +227,15 @@ impl Controller {
     /// Brings the kernel to what the records say, then forgets what was given back.
     fn restore_host(&self, undone: Vec<EndpointSpec>) -> Result<()> {
         let mut wants = vec![(Owner::Host, self.host_fragment()?)];
-        for network in self.registry().networks() {
+        let networks = self.registry().networks();
+        for network in networks {
             let fragment = network
                 .driver
                 .plan_network(&network.spec, &self.config.drivers)?;
             wants.push((Owner::Network(network.spec.id), fragment));
         }
-        for sandbox in self.registry().sandboxes() {
+        let sandboxes = self.registry().sandboxes();
+        for sandbox in sandboxes {
             if sandbox.state().live {
                 let (attachments, resolver, ports) = {
                     let state = sandbox.state();
@@ -372,7 +374,8 @@ impl Controller {
 
     /// What ended while nobody looked, and what should run and does not.
     fn settle_sandboxes(&self) {
-        for sandbox in self.registry().sandboxes() {
+        let sandboxes = self.registry().sandboxes();
+        for sandbox in sandboxes {
             let adopted = sandbox.state().container.is_none();
             if adopted {
                 self.watch_adopted(&sandbox);

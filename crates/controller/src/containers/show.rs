@@ -29,8 +29,7 @@ impl Controller {
     }
 
     fn view_sandbox(&self, sandbox: &Arc<Sandbox>) -> ContainerView {
-        let execs = lock(&self.execs);
-        let execs = execs
+        let execs = lock(&self.execs)
             .iter()
             .filter(|(_, exec)| exec.runs_in(sandbox.id))
             .map(|(id, _)| id.clone())

@@ -1,3 +1,5 @@
+//! What is promised of the cache of answers, on examples.
+
 use super::Cache;
 use crate::forward::{Key, testing::key};
 use std::{

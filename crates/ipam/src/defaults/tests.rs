@@ -1,3 +1,5 @@
+//! What is promised of the default pools, on examples.
+
 use super::{DefaultPool, DefaultPools, ula_prefix};
 use expect_test::{Expect, expect};
 use vw_model::Family;

@@ -1,3 +1,5 @@
+//! What is promised of answers to queries, on examples.
+
 use crate::{
     Link, Policy, Query, Rng, Transport, Upstream, Vantage, Verdict, View, answer,
     testing::{ask, ask_class, ask_edns, endpoint, respond, zone},

@@ -1,3 +1,5 @@
+//! What is promised of `/etc/hosts`, on examples.
+
 use super::HostsFile;
 use expect_test::expect;
 use std::net::IpAddr;

@@ -1,3 +1,5 @@
+//! What is promised of resolver files, on examples.
+
 use super::{ResolvConf, Resolver, ResolverFile};
 use crate::Fingerprint;
 use expect_test::{Expect, expect};

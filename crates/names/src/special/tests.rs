@@ -1,3 +1,5 @@
+//! What is promised of names with a meaning of their own, on examples.
+
 use super::{REGISTERED, Service, reverse};
 use crate::Name;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What is promised of the wire format, on examples.
+
 use super::{OUR_UDP_SIZE, Query, Response, Transport, Unfit};
 use crate::testing::{ask, ask_edns, dump};
 use domain::{

@@ -1,3 +1,5 @@
+//! What is promised of zones, on examples.
+
 use crate::{Name, SharedZone, Zone, testing::endpoint};
 use expect_test::expect;
 use proptest::prelude::*;

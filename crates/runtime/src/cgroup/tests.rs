@@ -1,3 +1,5 @@
+//! What is promised of control groups, on examples.
+
 use super::hierarchies;
 use expect_test::{Expect, expect};
 

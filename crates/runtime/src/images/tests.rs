@@ -1,3 +1,5 @@
+//! What is promised of the image store, on examples.
+
 use super::{
     Images, Reference, Removed, changes,
     config::ImageConfig,

@@ -1,3 +1,5 @@
+//! What is promised of reading logs, on examples.
+
 use super::{LogOptions, LogReader, record, tail};
 use crate::timestamp;
 use expect_test::{Expect, expect};

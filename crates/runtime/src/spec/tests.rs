@@ -1,3 +1,5 @@
+//! What is promised of what the OCI runtime is told, on examples.
+
 use super::{Inputs, caps, config, limits, mounts, process, seccomp, trial, user};
 use crate::inroot;
 use expect_test::{Expect, expect};

@@ -38,6 +38,7 @@ fn victim() {
         println!("reached {step}");
         // A reader that asked for this step kills us; one that did not goes on reading.
         std::io::Write::flush(&mut std::io::stdout()).unwrap();
+        // check-allow(no-sleep-in-tests): gives the reader time to kill us at this very step.
         std::thread::sleep(Duration::from_millis(50));
     };
     runtime.probe().unwrap();
@@ -66,6 +67,7 @@ fn crash(fixture: &Fixture, id: SandboxId, step: &str, delay: Duration) {
     let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
     let wanted = format!("reached {step}");
     assert!(lines.any(|line| line.unwrap().ends_with(&wanted)), "{step}");
+    // check-allow(no-sleep-in-tests): the moment of the kill is what is varied.
     std::thread::sleep(delay);
     victim.kill().unwrap();
     victim.wait().unwrap();

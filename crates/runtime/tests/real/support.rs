@@ -192,6 +192,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
+        // check-allow(no-sleep-in-tests): a poll between looks at a condition.
         std::thread::sleep(Duration::from_millis(5));
     }
 }

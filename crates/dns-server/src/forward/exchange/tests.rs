@@ -1,3 +1,5 @@
+//! What is promised of one exchange with an upstream, on examples.
+
 use super::address;
 use std::net::UdpSocket;
 use vw_names::{Upstream, Vantage};

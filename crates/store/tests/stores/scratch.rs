@@ -1,7 +1,5 @@
 //! A directory of a test's own, and the stores to try.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
-
 use std::{
     fs,
     path::{Path, PathBuf},

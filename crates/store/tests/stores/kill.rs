@@ -2,9 +2,7 @@
 //!
 //! The test starts itself as the child that commits.
 
-mod common;
-
-use common::{DURABLE, Scratch};
+use crate::scratch::{DURABLE, Scratch};
 use std::{
     env,
     io::{BufRead, BufReader, Write},
@@ -32,7 +30,7 @@ fn acknowledged_commits_survive() {
 /// returns the first number that it did not acknowledge.
 fn run_and_kill(name: &str, file: &Path, first: u64, enough: u64) -> u64 {
     let mut child = Command::new(env::current_exe().expect("known"))
-        .args(["--exact", "child", "--nocapture", "--include-ignored"])
+        .args(["--exact", "kill::child", "--nocapture", "--include-ignored"])
         .env(CHILD, format!("{name} {first} {}", file.display()))
         .stdout(Stdio::piped())
         .spawn()

@@ -1,8 +1,6 @@
 //! A full disk refuses a commit and nothing else; with room again, the same store goes on.
 
-mod common;
-
-use common::{DURABLE, Open, Scratch};
+use crate::scratch::{DURABLE, Open, Scratch};
 use rustix::{
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     thread::{UnshareFlags, unshare_unsafe},

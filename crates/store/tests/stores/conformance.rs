@@ -1,8 +1,6 @@
 //! What every store does, whichever it is.
 
-mod common;
-
-use common::{DURABLE, Scratch};
+use crate::scratch::{DURABLE, Scratch};
 use proptest::{prelude::*, test_runner::TestRunner};
 use std::collections::BTreeMap;
 use vw_store::{Batch, Change, Memory, Schema, Store, Table, faults::Failing};

@@ -1,8 +1,6 @@
 //! Files that must be refused are refused by name, and left as they are.
 
-mod common;
-
-use common::{DURABLE, Scratch};
+use crate::scratch::{DURABLE, Scratch};
 use std::{fs, os::unix::fs::PermissionsExt};
 use vw_store::{Batch, Error, Journal, Migration, Schema, Store, Table};
 

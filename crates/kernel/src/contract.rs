@@ -26,7 +26,7 @@ pub struct Failure {
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// A call failed on an object.
-    #[error("{operation} {object}: {source}")]
+    #[error("cannot {operation} {object}")]
     Call {
         /// Such as `create link`.
         operation: &'static str,
@@ -36,7 +36,7 @@ pub enum KernelError {
         source: io::Error,
     },
     /// The namespace to work in is not there (its process ended, its file is gone).
-    #[error("network namespace {name} is gone: {source}")]
+    #[error("network namespace {name} is gone")]
     NamespaceGone {
         /// Which one.
         name: String,

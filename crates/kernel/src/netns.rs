@@ -3,6 +3,7 @@
 //! Owns the folder `<exec-root>/netns`, one file a sandbox, and every `setns` of the process. It
 //! must not know what is done inside a namespace.
 
+mod loopback;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -231,7 +232,15 @@ impl Namespaces {
         }
         self.mount(&place, &self.path(sandbox)).map_err(failed)?;
         self.cached().put(sandbox, &place);
-        Ok(())
+        if namespace.source == NamespaceSource::New {
+            return Ok(());
+        }
+        let raised = self.raise_loopback(&place, sandbox);
+        raised.map_err(|source| {
+            // The first error is the one to tell.
+            let _ = self.unpin(sandbox);
+            call("bring up the loopback of", sandbox.short(), source)
+        })
     }
 
     fn check_pinned(&self, place: &Place, namespace: &Namespace) -> Result<(), KernelError> {
@@ -267,6 +276,8 @@ impl Namespaces {
 
     /// Lets a namespace go; one that is not pinned is no error.
     pub(crate) fn unpin(&self, sandbox: SandboxId) -> Result<(), KernelError> {
+        self.lower_loopback(sandbox)
+            .map_err(|source| call("put down the loopback of", sandbox.short(), source))?;
         self.cached().places.remove(&sandbox);
         unmount(&self.path(sandbox))
             .map_err(|source| call("release network namespace", sandbox.short(), source))

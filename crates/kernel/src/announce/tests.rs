@@ -1,3 +1,5 @@
+//! What an announcement says on the wire, on examples.
+
 use super::frame;
 use expect_test::{Expect, expect};
 use vw_model::MacAddr;

@@ -1,3 +1,5 @@
+//! The fake's manners, on examples.
+
 use super::*;
 use proptest::{collection::btree_map, prelude::*, sample::select};
 use vw_hoststate::{

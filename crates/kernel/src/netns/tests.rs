@@ -1,5 +1,11 @@
+//! What pinning promises, on real namespaces.
+
 use super::{source, worker::Workers, *};
-use std::process::{Child, Command, Stdio};
+use std::{
+    os::unix::fs::MetadataExt,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 /// Namespaces in a place of the test's own; the calling thread leaves the machine's.
 fn namespaces(name: &str) -> Namespaces {
@@ -77,7 +83,9 @@ fn what_is_no_namespace_or_the_daemons_own_is_refused() {
     ];
     for (path, sentence) in refusals {
         let error = namespaces.pin(&file(path)).expect_err("it is refused");
-        assert!(error.to_string().contains(sentence), "{path}: {error}");
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let told = format!("{error}: {}", cause.unwrap_or_default());
+        assert!(told.contains(sentence), "{path}: {told}");
         assert_eq!(namespaces.pinned().expect("a folder"), []);
     }
     remove(&namespaces);
@@ -124,4 +132,39 @@ fn the_start_time_is_found_behind_any_name() {
         assert_eq!(source::start_of(&format!("12 ({name}) {tail}")), Some(4711));
     }
     assert_eq!(source::start_of("12 (sh"), None);
+}
+
+#[test]
+fn an_adopted_namespace_gets_its_loopback_back_as_it_was() {
+    vw_testkit::require_root!();
+    let namespaces = namespaces("loopback");
+    let up = |path: &Path| {
+        let enter = format!("--net={}", path.display());
+        let output = Command::new("nsenter")
+            .args([&enter, "ip", "-o", "link", "show", "lo"])
+            .output();
+        String::from_utf8(output.expect("nsenter runs").stdout)
+            .expect("text")
+            .contains(",UP")
+    };
+    let mut owner = Command::new("unshare")
+        .args(["-n", "sleep", "60"])
+        .spawn()
+        .expect("unshare runs");
+    let file = PathBuf::from(format!("/proc/{}/ns/net", owner.id()));
+    let own = fs::metadata("/proc/self/ns/net")
+        .expect("it is there")
+        .ino();
+    vw_testkit::eventually("a namespace of its own", Duration::from_secs(5), || {
+        fs::metadata(&file).is_ok_and(|theirs| theirs.ino() != own)
+    });
+    let namespace = adopted(NamespaceSource::File(file.clone()));
+    assert!(!up(&file), "unshare leaves it down");
+    namespaces.pin(&namespace).expect("it is adopted");
+    assert!(up(&file), "the resolver needs it");
+    namespaces.unpin(namespace.sandbox).expect("it is let go");
+    assert!(!up(&file), "as it was");
+    owner.kill().expect("it runs");
+    owner.wait().expect("it ran");
+    remove(&namespaces);
 }

@@ -9,25 +9,35 @@ use std::ffi::OsString;
 ///
 /// # Errors
 /// What clap has to say, help and version included.
-pub(crate) fn parse(command: &Command, line: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    let parsed = with_truth_values(command.clone()).try_get_matches_from(line);
+pub(crate) fn parse(
+    command: impl Fn() -> Command,
+    line: &[OsString],
+) -> Result<ArgMatches, clap::Error> {
+    let parsed = with_truth_values(command(), line).try_get_matches_from(line);
     match parsed {
         // Help shows flags as they are meant to be written, without their possible values.
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => Err(command
-            .clone()
-            .try_get_matches_from(line)
-            .err()
-            .unwrap_or(error)),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            Err(command().try_get_matches_from(line).err().unwrap_or(error))
+        }
         parsed => parsed,
     }
 }
 
-/// Lets flags carry `=true` or `=false`, and be repeated.
-fn with_truth_values(command: Command) -> Command {
-    command
-        .args_override_self(true)
-        .mut_args(truth_value)
-        .mut_subcommands(with_truth_values)
+/// Lets flags carry `=true` or `=false`, and be repeated. Only the subcommands that the line may
+/// mean are rebuilt, as that costs more than all the rest of a short command.
+fn with_truth_values(command: Command, line: &[OsString]) -> Command {
+    let command = command.args_override_self(true).mut_args(truth_value);
+    let meant: Vec<String> = command
+        .get_subcommands()
+        .filter(|sub| {
+            let mut names = sub.get_name_and_visible_aliases().into_iter();
+            names.any(|name| line.iter().any(|word| word == name))
+        })
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    meant.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |sub| with_truth_values(sub, line))
+    })
 }
 
 fn truth_value(arg: Arg) -> Arg {

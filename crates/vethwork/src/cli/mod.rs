@@ -132,7 +132,7 @@ pub(crate) struct Context {
 
 /// Runs a command line to its exit status.
 pub(crate) fn main(line: &[OsString]) -> ExitCode {
-    let parsed = grammar::parse(&Cli::command(), line)
+    let parsed = grammar::parse(Cli::command, line)
         .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     let cli = match parsed {
         Ok(cli) => cli,

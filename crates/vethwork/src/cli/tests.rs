@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 #[test]
 fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
-    super::grammar::parse(&Cli::command(), &["vethwork", "version"].map(Into::into)).unwrap();
+    super::grammar::parse(Cli::command, &["vethwork", "version"].map(Into::into)).unwrap();
 }
 
 #[test]
@@ -43,4 +43,17 @@ fn every_flag_is_explained() {
         command.get_subcommands().for_each(walk);
     }
     walk(&Cli::command());
+}
+
+#[test]
+fn signals_are_forwarded_unless_told_otherwise() {
+    for command in ["run", "attach"] {
+        for (flag, expected) in [(None, true), (Some("--sig-proxy=false"), false)] {
+            let line = ["vethwork", command].into_iter().chain(flag).chain(["x"]);
+            let line: Vec<_> = line.map(Into::into).collect();
+            let matches = super::grammar::parse(Cli::command, &line).unwrap();
+            let (_, matches) = matches.subcommand().unwrap();
+            assert_eq!(matches.get_flag("sig_proxy"), expected, "{line:?}");
+        }
+    }
 }

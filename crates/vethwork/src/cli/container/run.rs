@@ -23,7 +23,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "KEYS", default_value = DetachKeys::DEFAULT)]
     detach_keys: DetachKeys,
     /// Proxy received signals to the process (--sig-proxy=false)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+    #[arg(long, action = clap::ArgAction::Set, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_value = "true", default_missing_value = "true",
           value_parser = crate::cli::grammar::truth)]
     sig_proxy: bool,

@@ -28,7 +28,7 @@ fn flags_may_carry_a_truth_value() {
         ("x y --tty false", None),
     ] {
         let line: Vec<_> = line.split(' ').map(Into::into).collect();
-        let parsed = parse(&command(), &line).ok().and_then(|matches| {
+        let parsed = parse(command, &line).ok().and_then(|matches| {
             let (_, matches) = matches.subcommand()?;
             Some((matches.get_flag("interactive"), matches.get_flag("tty")))
         });
@@ -39,7 +39,7 @@ fn flags_may_carry_a_truth_value() {
 #[test]
 fn help_hides_truth_values() {
     let line = ["x", "y", "--help"].map(Into::into);
-    let help = parse(&command(), &line).unwrap_err().to_string();
+    let help = parse(command, &line).unwrap_err().to_string();
     assert!(
         help.contains("-i, --interactive  \n") || help.contains("--interactive\n"),
         "{help}"

@@ -82,9 +82,6 @@ impl List {
         } else {
             short_id(&image.id)
         };
-        let age = clock::now()
-            .as_secs()
-            .saturating_sub(image.created.max(0).unsigned_abs());
         let none = ["<none>:<none>".to_owned()];
         let names = match image.repo_tags.as_deref() {
             None | Some([]) => &none,
@@ -96,13 +93,21 @@ impl List {
                 .field("ID", id)
                 .field("Repository", repository)
                 .field("Tag", tag.unwrap_or("<none>"))
-                .field(
-                    "CreatedSince",
-                    format!("{} ago", human_duration(Duration::from_secs(age))),
-                )
+                .field("CreatedSince", age(image.created))
                 .field("CreatedAt", clock::go_time(image.created))
                 .field("Size", human_size(image.size as f64))
         };
         names.iter().map(row).collect()
+    }
+}
+
+/// How long ago an image was made, where that is known.
+fn age(created: i64) -> String {
+    match u64::try_from(created) {
+        Ok(0) | Err(_) => "N/A".to_owned(),
+        Ok(created) => {
+            let age = clock::now().as_secs().saturating_sub(created);
+            format!("{} ago", human_duration(Duration::from_secs(age)))
+        }
     }
 }

@@ -34,7 +34,7 @@ impl Version {
             "Version": env!("CARGO_PKG_VERSION"),
             "ApiVersion": API_VERSION,
             "Os": std::env::consts::OS,
-            "Arch": std::env::consts::ARCH,
+            "Arch": architecture(),
         });
         let (server, failure) = match server {
             Ok(server) => (server, None),
@@ -63,6 +63,16 @@ impl Version {
                 Err(Failure::Status(REFUSED))
             }
         }
+    }
+}
+
+/// This machine's architecture as Go names it, and so the daemon.
+const fn architecture() -> &'static str {
+    match std::env::consts::ARCH.as_bytes() {
+        b"x86_64" => "amd64",
+        b"aarch64" => "arm64",
+        b"x86" => "386",
+        _ => std::env::consts::ARCH,
     }
 }
 

@@ -21,7 +21,7 @@ impl DaemonSettings {
     /// # Errors
     /// When the kernel does not tell its facts.
     pub(super) fn controller_config(&self, kernel: &dyn Kernel) -> Result<Config> {
-        let facts = kernel.facts().map_err(super::run::kernel_error)?;
+        let facts = kernel.facts().map_err(vw_controller::kernel_error)?;
         let (bridge_netfilter, bridge_netfilter6) = facts.bridge_netfilter.unwrap_or_default();
         let pools = DefaultPools::new(&self.pools, ula_prefix(&host_identity()));
         let pools = pools.map_err(|error| {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use vw_controller::{Controller, Parts};
+use vw_controller::{Controller, Parts, kernel_error};
 use vw_dns_server::DnsServer;
 use vw_engine_api::{ApiConfig, serve};
 use vw_kernel::{Kernel, LinuxKernel};
@@ -170,6 +170,3 @@ pub(crate) fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
     .because(error)
 }
 
-pub(crate) fn kernel_error(source: vw_kernel::KernelError) -> Error {
-    Error::new(Kind::Internal, "kernel-refused", source.to_string())
-}

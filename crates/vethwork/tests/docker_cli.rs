@@ -403,6 +403,8 @@ fn containers_are_asked_for_alike() {
             "run --rm -i host cat",
             "exec -i -e A=b -w /w -u me --privileged c1 sh -c x",
             "exec -d c1 sh",
+            "exec -i --detach-keys ctrl-x c1 sh",
+            "run --detach-keys ctrl-a,b host true",
         ],
     );
 }

@@ -19,11 +19,21 @@ type Connection = TokioIo<Upgraded>;
 
 /// Keys that leave a terminal without ending what runs there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DetachKeys(Vec<u8>);
+pub(crate) struct DetachKeys {
+    /// As they were written.
+    text: String,
+    keys: Vec<u8>,
+}
 
 impl DetachKeys {
     /// Docker's own.
     pub(crate) const DEFAULT: &str = "ctrl-p,ctrl-q";
+
+    /// As they were written, unless they are Docker's: the daemon has to know others, as it looks
+    /// for them as well.
+    pub(crate) fn custom(&self) -> Option<&str> {
+        Some(self.text.as_str()).filter(|text| *text != Self::DEFAULT)
+    }
 }
 
 impl FromStr for DetachKeys {
@@ -47,7 +57,9 @@ impl FromStr for DetachKeys {
                     )),
                 },
             });
-        keys.collect::<Result<_, _>>().map(Self)
+        let keys = keys.collect::<Result<_, _>>()?;
+        let text = text.to_owned();
+        Ok(Self { text, keys })
     }
 }
 
@@ -83,7 +95,7 @@ impl Session {
             None
         };
         let (from, to) = tokio::io::split(connection);
-        let keys = if self.tty { self.keys.0 } else { Vec::new() };
+        let keys = if self.tty { self.keys.keys } else { Vec::new() };
         let ended = tokio::select! {
             done = output(from, self.tty) => done.map(|()| Ended::Closed),
             () = input(to, self.stdin, keys) => Ok(Ended::Detached),

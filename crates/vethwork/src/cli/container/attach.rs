@@ -60,7 +60,9 @@ impl Attach {
             tokio::spawn(forward_signals(client.clone(), details.id.clone()));
         }
         let exit = Exit::watch(client, &details.id, false).await?;
-        let connection = client.hijack(request(&details.id, stdin)).await?;
+        let connection = client
+            .hijack(request(&details.id, stdin, &self.detach_keys))
+            .await?;
         if tty {
             tokio::spawn(follow_size(
                 client.clone(),
@@ -81,8 +83,9 @@ impl Attach {
 }
 
 /// A request to join a container's streams.
-pub(super) fn request(container: &str, stdin: bool) -> Request {
+pub(super) fn request(container: &str, stdin: bool, keys: &DetachKeys) -> Request {
     Request::post(&["containers", container, "attach"])
+        .option("detachKeys", keys.custom())
         .flag("stderr", true)
         .flag("stdin", stdin)
         .flag("stdout", true)

@@ -80,6 +80,7 @@ impl Exec {
         put(&mut body, "AttachStdout", !self.detach);
         put(&mut body, "AttachStderr", !self.detach);
         put(&mut body, "Detach", self.detach);
+        put(&mut body, "DetachKeys", self.detach_keys.custom());
         put(&mut body, "Env", environment(self.env.iter().cloned())?);
         put(&mut body, "WorkingDir", self.workdir.clone());
         put(&mut body, "Cmd", command.to_vec());

@@ -75,7 +75,9 @@ impl Run {
         if self.sig_proxy && !tty {
             tokio::spawn(forward_signals(client.clone(), id.clone()));
         }
-        let connection = client.hijack(attach::request(&id, stdin)).await?;
+        let connection = client
+            .hijack(attach::request(&id, stdin, &self.detach_keys))
+            .await?;
         // Asked before the start, so that no end can be missed.
         let exit = Exit::watch(client, &id, self.spec.rm).await?;
         let session = tokio::spawn(

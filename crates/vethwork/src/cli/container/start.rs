@@ -62,7 +62,9 @@ impl Start {
         if !tty {
             tokio::spawn(forward_signals(client.clone(), details.id.clone()));
         }
-        let connection = client.hijack(attach::request(&details.id, stdin)).await?;
+        let connection = client
+            .hijack(attach::request(&details.id, stdin, &self.detach_keys))
+            .await?;
         let exit = Exit::watch(client, &details.id, false).await?;
         let keys = self.detach_keys.clone();
         let session = tokio::spawn(Session { tty, stdin, keys }.run(connection));

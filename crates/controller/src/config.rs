@@ -21,6 +21,8 @@ pub struct Config {
     pub drivers: vw_drivers::DriverContext,
     /// `--ip-forward`: switch forwarding on where it is off.
     pub ip_forward: bool,
+    /// Nobody else has a bridge here: bridged packets are kept from the IP hooks.
+    pub owns_bridge_netfilter: bool,
     /// `--dns`, `--dns-search`, `--dns-opt` for containers that say nothing.
     pub dns: vw_model::DnsSettings,
     /// `--host-gateway-ip`.

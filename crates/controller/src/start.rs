@@ -13,7 +13,10 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, RwLock, atomic::AtomicU16},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU16},
+    },
     time::Instant,
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
@@ -21,8 +24,16 @@ use vw_ipam::{Holder, Ipam};
 use vw_model::{EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
 
-/// Forwarding must be on for networks to reach anything; former values are put back by hand.
-const FORWARDING: [&str; 2] = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
+/// Forwarding must be on for networks to reach anything.
+const FORWARDING: [(&str, &str); 2] = [
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+];
+/// Neighbours on a bridge need no pass through the IP hooks, and `::1` cannot be published with it.
+const BRIDGE_NETFILTER: [(&str, &str); 2] = [
+    ("net/bridge/bridge-nf-call-iptables", "0"),
+    ("net/bridge/bridge-nf-call-ip6tables", "0"),
+];
 
 /// What the run store said.
 struct Left {
@@ -55,11 +66,14 @@ impl Controller {
             registry: RwLock::new(Registry::default()),
             ipam: Mutex::new(ipam),
             host: Mutex::new(HostState::default()),
+            applying: RwLock::new(()),
+            astray: AtomicBool::new(false),
             events: EventBus::default(),
             network_changes: Mutex::new(()),
             ephemeral_cursor: AtomicU16::new(0),
             warnings: Mutex::new(Vec::new()),
             watcher,
+            ends: Mutex::new(None),
             execs: Mutex::new(BTreeMap::new()),
             host_id,
             config,
@@ -267,18 +281,20 @@ impl Controller {
             };
             fragment.insert(Object::Table(NftTable::Host(table)));
         }
-        if self.config.ip_forward {
-            for path in FORWARDING {
-                let Some(value) = self.facts().sysctls.get(path).cloned() else {
-                    continue;
-                };
-                fragment.insert(Object::Sysctl(Sysctl {
-                    netns: Netns::Host,
-                    path: path.to_owned(),
-                    value: "1".to_owned(),
-                    previous: Some(self.former_value(path, value)?),
-                }));
-            }
+        let forwarding = FORWARDING.iter().filter(|_| self.config.ip_forward);
+        let bridges = BRIDGE_NETFILTER
+            .iter()
+            .filter(|_| self.config.owns_bridge_netfilter);
+        for (path, wanted) in forwarding.chain(bridges) {
+            let Some(value) = self.facts().sysctls.get(*path).cloned() else {
+                continue;
+            };
+            fragment.insert(Object::Sysctl(Sysctl {
+                netns: Netns::Host,
+                path: (*path).to_owned(),
+                value: (*wanted).to_owned(),
+                previous: Some(self.former_value(path, value)?),
+            }));
         }
         Ok(fragment)
     }
@@ -299,49 +315,6 @@ impl Controller {
         let batch = Batch::new().put(Table::Saved, path, now.clone().into_bytes());
         self.keep(batch)?;
         Ok(now)
-    }
-
-    /// Compares the kernel with what is wanted and brings it there.
-    ///
-    /// # Errors
-    /// When the kernel cannot be read; what cannot be repaired is told and the rest goes on.
-    pub fn repair(&self) -> Result<usize> {
-        let mut desired = lock(&self.host).desired();
-        let observed = self.kernel.observe(&desired).map_err(kernel_error)?;
-        if !observed.gone.is_empty() {
-            self.want_nothing_of(&observed.gone)?;
-            desired = lock(&self.host).desired();
-        }
-        let plan = vw_hoststate::diff(&observed.objects, &desired);
-        for step in &plan.steps {
-            tracing::info!(?step, "repairing");
-        }
-        let steps = plan.steps.len();
-        if !plan.is_empty()
-            && let Err(failure) = self.kernel.apply(&plan)
-        {
-            let key = plan.steps.get(failure.step).map(vw_hoststate::Step::key);
-            self.warn(format!("cannot repair {key:?}: {}", failure.source));
-        }
-        Ok(steps)
-    }
-
-    /// Stops wanting what lay in namespaces that are gone; their sandboxes are settled after.
-    fn want_nothing_of(&self, gone: &[SandboxId]) -> Result<()> {
-        let mut wants = Vec::new();
-        for sandbox in gone
-            .iter()
-            .filter_map(|id| self.registry().sandbox_by_id(*id))
-        {
-            wants.push((Owner::Sandbox(sandbox.id), Fragment::default()));
-            let state = sandbox.state();
-            let attachments = state.attachments.iter();
-            wants.extend(
-                attachments.map(|a| (Owner::Attachment(a.endpoint.id), Fragment::default())),
-            );
-        }
-        lock(&self.host).change(wants).map_err(conflict)?;
-        Ok(())
     }
 
     /// Holds the host ports of what is published. One that a stranger bound meanwhile stays

@@ -8,8 +8,9 @@ mod frame;
 mod tests;
 
 use crate::{
+    alarm::Alarm,
     netlink::addr,
-    netns::{Namespaces, Place},
+    netns::{Namespaces, Place, lock},
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::{
@@ -19,8 +20,9 @@ use std::{
     net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
     sync::{
-        Arc,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, SyncSender},
     },
     thread,
     time::{Duration, Instant},
@@ -58,53 +60,94 @@ struct Shot {
     what: Appeared,
 }
 
-/// The thread that announces.
+/// The thread that announces; it ends with this.
 #[derive(Debug)]
-pub(crate) struct Announcer {
-    appeared: Sender<Appeared>,
+pub(crate) struct Announcer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    shots: Mutex<BinaryHeap<Reverse<Shot>>>,
+    alarm: Alarm,
+    ended: AtomicBool,
+}
+
+impl Shared {
+    /// Plans a shot; the alarm is always set to the first.
+    fn plan(&self, shot: Shot) {
+        let mut shots = lock(&self.shots);
+        if shots
+            .peek()
+            .is_none_or(|Reverse(first)| shot.due < first.due)
+        {
+            let delay = shot.due.saturating_duration_since(Instant::now());
+            self.alarm.set(delay);
+        }
+        shots.push(Reverse(shot));
+    }
+
+    /// The next shot that is due; without one the alarm is set to the first.
+    fn due(&self) -> Option<Shot> {
+        let mut shots = lock(&self.shots);
+        let now = Instant::now();
+        match shots.peek() {
+            Some(Reverse(first)) if first.due <= now => shots.pop().map(|Reverse(shot)| shot),
+            Some(Reverse(first)) => {
+                self.alarm.set(first.due - now);
+                None
+            }
+            None => None,
+        }
+    }
 }
 
 impl Announcer {
     /// Starts it.
     pub(crate) fn start(namespaces: Arc<Namespaces>) -> io::Result<Self> {
-        let (appeared, receiver) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            shots: Mutex::default(),
+            alarm: Alarm::new()?,
+            ended: AtomicBool::new(false),
+        });
         let (closing, closed) = mpsc::sync_channel::<OwnedFd>(CLOSING);
         // Closing a packet socket waits for an RCU grace period, 8 to 20 ms.
         let closer = thread::Builder::new().name("packet-close".into());
         closer.spawn(move || closed.into_iter().for_each(drop))?;
-        let announcer = thread::Builder::new().name("announce".into());
-        announcer.spawn(move || work(&namespaces, &receiver, &closing))?;
-        Ok(Self { appeared })
+        let announcer = Self(Arc::clone(&shared));
+        let builder = thread::Builder::new().name("announce".into());
+        builder.spawn(move || work(&namespaces, &shared, &closing))?;
+        Ok(announcer)
     }
 
-    /// Has addresses announced; returns at once.
-    pub(crate) fn announce(&self, appeared: Appeared) {
-        // Without its thread only the neighbours' caches stay old for a while.
-        let _ = self.appeared.send(appeared);
+    /// Has addresses announced; returns at once, waking nobody.
+    pub(crate) fn announce(&self, what: Appeared) {
+        self.0.plan(Shot {
+            due: Instant::now() + SETTLE,
+            round: 1,
+            tries: 0,
+            what,
+        });
     }
 }
 
-fn work(namespaces: &Namespaces, appeared: &Receiver<Appeared>, closing: &SyncSender<OwnedFd>) {
-    let mut shots: BinaryHeap<Reverse<Shot>> = BinaryHeap::new();
+impl Drop for Announcer {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.alarm.set(Duration::ZERO);
+    }
+}
+
+fn work(namespaces: &Namespaces, shared: &Shared, closing: &SyncSender<OwnedFd>) {
     loop {
-        let now = Instant::now();
-        let wait = shots.peek().map(|Reverse(shot)| shot.due - now);
-        let received = match wait {
-            Some(wait) => appeared.recv_timeout(wait),
-            None => appeared.recv().map_err(RecvTimeoutError::from),
-        };
-        match received {
-            Ok(what) => shots.push(Reverse(Shot {
-                due: now + SETTLE,
-                round: 1,
-                tries: 0,
-                what,
-            })),
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(Reverse(shot)) = shots.pop() {
-                    shots.extend(fire(namespaces, shot, closing).map(Reverse));
-                }
+        if let Err(error) = shared.alarm.wait() {
+            tracing::warn!(%error, "addresses are no longer announced");
+            return;
+        }
+        if shared.ended.load(Ordering::Acquire) {
+            return;
+        }
+        while let Some(shot) = shared.due() {
+            if let Some(next) = fire(namespaces, shot, closing) {
+                shared.plan(next);
             }
         }
     }

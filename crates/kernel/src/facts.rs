@@ -15,10 +15,12 @@ use std::{
 const DEFAULT_MTU: u32 = 1500;
 /// `net.ipv4.ip_local_port_range` of a kernel that was not told otherwise.
 const EPHEMERAL: (u16, u16) = (32768, 60999);
-const FORWARDING: [&str; 3] = [
+/// What the daemon may have to switch for its networks to work.
+const SWITCHES: [&str; 4] = [
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
-    "net/ipv6/conf/default/forwarding",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
 ];
 /// Addresses for documentation (RFC 5737, RFC 3849), which only a default route leads to.
 const ELSEWHERE: [IpAddr; 2] = [
@@ -62,7 +64,10 @@ pub(crate) fn read() -> io::Result<HostFacts> {
             .collect(),
         ephemeral_ports: ephemeral_ports()?,
         bridge_netfilter: bridge_netfilter()?,
-        sysctls: FORWARDING
+        foreign_bridges: links
+            .values()
+            .any(|seen| seen.kind == "bridge" && !seen.is_ours()),
+        sysctls: SWITCHES
             .iter()
             .filter_map(|path| Some(Ok((String::from(*path), sysctl::read(path).transpose()?))))
             .map(|entry: io::Result<(String, io::Result<String>)>| {

@@ -4,6 +4,7 @@
 //! namespaces. It must not decide anything: what to do is in the [`Plan`](vw_hoststate::Plan).
 //! Synchronous; namespaces are entered on threads of its own only.
 
+mod alarm;
 mod announce;
 mod contract;
 mod facts;

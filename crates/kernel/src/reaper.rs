@@ -3,85 +3,86 @@
 //! Unregistering a device waits for RCU grace periods (16 to 20 ms), about as long for a hundred
 //! as for one; so nobody waits for it, and what comes within a moment goes together.
 
-use crate::netlink::{Batch, Socket, link};
+use crate::{
+    alarm::Alarm,
+    netlink::{Batch, Socket, link},
+    netns::lock,
+};
 use std::{
     io,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How long the first link waits for company. Deleting holds the RTNL, so it also keeps away from
 /// an attachment that follows a detachment at once.
 const GATHER: Duration = Duration::from_millis(100);
 
-enum Command {
-    Doomed,
-    Flush(Sender<io::Result<()>>),
-}
-
-/// The thread that deletes.
+/// The thread that deletes; it ends with this.
 #[derive(Debug)]
-pub(crate) struct Reaper {
-    commands: Sender<Command>,
+pub(crate) struct Reaper(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    socket: Mutex<Socket>,
+    alarm: Alarm,
+    /// Whether the alarm is set.
+    due: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Reaper {
     /// Starts it on the links of the socket's namespace, also those that a former process left.
-    pub(crate) fn start(mut socket: Socket) -> io::Result<Self> {
-        let (commands, received) = mpsc::channel();
+    pub(crate) fn start(socket: Socket) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            socket: Mutex::new(socket),
+            alarm: Alarm::new()?,
+            due: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        });
+        let reaper = Self(Arc::clone(&shared));
         let builder = thread::Builder::new().name("link-reaper".into());
-        builder.spawn(move || work(&mut socket, &received))?;
-        let reaper = Self { commands };
+        builder.spawn(move || work(&shared))?;
         reaper.doomed();
         Ok(reaper)
     }
 
     /// Tells that a link is out of service.
     pub(crate) fn doomed(&self) {
-        // A thread that ended leaves its links to the next start.
-        let _ = self.commands.send(Command::Doomed);
+        if !self.0.due.swap(true, Ordering::AcqRel) {
+            self.0.alarm.set(GATHER);
+        }
     }
 
     /// Deletes what is out of service now, and waits for it.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        let ended = || io::Error::other("the thread that deletes links ended");
-        let (done, waits) = mpsc::channel();
-        let sent = self.commands.send(Command::Flush(done));
-        sent.map_err(|_| ended())?;
-        waits.recv().unwrap_or_else(|_| Err(ended()))
+        reap(&mut lock(&self.0.socket))
     }
 }
 
-fn work(socket: &mut Socket, commands: &Receiver<Command>) {
-    while let Ok(first) = commands.recv() {
-        let waiting = gather(first, commands);
-        let result = reap(socket);
-        if let Err(error) = &result {
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.alarm.set(Duration::ZERO);
+    }
+}
+
+fn work(shared: &Shared) {
+    loop {
+        let waited = shared.alarm.wait();
+        // Before the links are looked for: one that is marked from now on sets it again.
+        shared.due.store(false, Ordering::Release);
+        let result = waited.and_then(|()| reap(&mut lock(&shared.socket)));
+        if let Err(error) = result {
             tracing::warn!(%error, "cannot delete links that are out of service");
         }
-        for done in waiting {
-            let answer = match &result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            // Who asked may have ended meanwhile.
-            let _ = done.send(answer);
+        if shared.ended.load(Ordering::Acquire) {
+            return;
         }
-    }
-}
-
-/// Takes commands until the time is up or somebody waits.
-fn gather(first: Command, commands: &Receiver<Command>) -> Vec<Sender<io::Result<()>>> {
-    let until = Instant::now() + GATHER;
-    let mut next = Ok(first);
-    loop {
-        match next {
-            Ok(Command::Flush(done)) => return vec![done],
-            Ok(Command::Doomed) => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Vec::new(),
-        }
-        next = commands.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 

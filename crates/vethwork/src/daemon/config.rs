@@ -22,7 +22,9 @@ impl DaemonSettings {
     /// When the kernel does not tell its facts.
     pub(super) fn controller_config(&self, kernel: &dyn Kernel) -> Result<Config> {
         let facts = kernel.facts().map_err(vw_controller::kernel_error)?;
-        let (bridge_netfilter, bridge_netfilter6) = facts.bridge_netfilter.unwrap_or_default();
+        let owns_bridge_netfilter = facts.bridge_netfilter.is_some() && !facts.foreign_bridges;
+        let theirs = facts.bridge_netfilter.filter(|_| !owns_bridge_netfilter);
+        let (bridge_netfilter, bridge_netfilter6) = theirs.unwrap_or_default();
         let pools = DefaultPools::new(&self.pools, ula_prefix(&host_identity()));
         let pools = pools.map_err(|error| {
             Error::new(
@@ -46,9 +48,10 @@ impl DaemonSettings {
                 ip6tables: self.ip6tables,
                 bridge_netfilter,
                 bridge_netfilter6,
-                ipv6: Path::new("/proc/sys/net/ipv6").exists(),
+                ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
             },
             ip_forward: self.ip_forward,
+            owns_bridge_netfilter,
             dns: self.dns.clone(),
             host_gateway: self.host_gateway.clone(),
             accept_mark: self.accept_mark,
@@ -62,15 +65,11 @@ impl DaemonSettings {
 
 /// Random bits that stay the same for this host's life (machine-id(5)); its name where it has none.
 fn host_identity() -> Vec<u8> {
-    [
-        "/etc/machine-id",
-        "/var/lib/dbus/machine-id",
-        "/proc/sys/kernel/hostname",
-    ]
-    .iter()
-    .filter_map(|path| fs::read(path).ok())
-    .find(|bytes| !bytes.trim_ascii().is_empty())
-    .unwrap_or_default()
+    ["/etc/machine-id", "/var/lib/dbus/machine-id"]
+        .iter()
+        .filter_map(|path| fs::read(path).ok())
+        .find(|bytes| !bytes.trim_ascii().is_empty())
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_bytes().to_vec())
 }
 
 /// The file that names the host's real servers, as dockerd chooses it.

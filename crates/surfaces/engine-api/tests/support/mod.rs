@@ -117,6 +117,7 @@ fn config(dir: &std::path::Path) -> Config {
         network_options: Default::default(),
         drivers: DriverContext::default(),
         ip_forward: false,
+        owns_bridge_netfilter: false,
         dns: Default::default(),
         host_gateway: Vec::new(),
         accept_mark: 0,

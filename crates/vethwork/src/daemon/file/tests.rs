@@ -1,3 +1,5 @@
+//! Flags and file together, and what is refused of them.
+
 use super::combine;
 use crate::daemon::flags::{Directives, Flags};
 use clap::{Args, Command, FromArgMatches};

@@ -1,3 +1,5 @@
+//! Directives to settings, and every refusal by name.
+
 use super::DaemonSettings;
 use crate::daemon::flags::{Directives, Flags};
 use clap::{Args, Command, FromArgMatches};

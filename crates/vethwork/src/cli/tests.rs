@@ -1,3 +1,5 @@
+//! The whole command line: what is listed, explained and on by default.
+
 use super::Cli;
 use clap::CommandFactory;
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+//! Lines to requests.
+
 use super::Adopt;
 use clap::{Args, Command, FromArgMatches};
 use expect_test::{Expect, expect};

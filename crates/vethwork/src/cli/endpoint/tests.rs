@@ -1,3 +1,5 @@
+//! Both forms of --network.
+
 use super::network_option;
 use expect_test::{Expect, expect};
 

@@ -1,3 +1,5 @@
+//! Exit statuses and sentences.
+
 use super::Failure;
 use crate::client::Error;
 use hyper::StatusCode;

@@ -1,3 +1,5 @@
+//! Flags and small values as pflag reads them.
+
 use super::{csv, filter, full_pair, pair, parse, truth};
 use clap::{Arg, ArgAction, Command};
 

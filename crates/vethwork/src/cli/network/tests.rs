@@ -1,3 +1,5 @@
+//! Address ranges sorted to their subnets.
+
 use super::create::Create;
 use clap::{Args, Command, FromArgMatches};
 use expect_test::{Expect, expect};

@@ -1,3 +1,5 @@
+//! Frames in pieces of any size.
+
 use super::{Demux, Stream};
 
 fn frame(stream: u8, payload: &[u8]) -> Vec<u8> {

@@ -1,3 +1,5 @@
+//! Addresses, good and malformed.
+
 use super::Host;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Durations and dates as Go and Docker read them.
+
 use super::{date, go_duration, moment};
 use std::time::Duration;
 

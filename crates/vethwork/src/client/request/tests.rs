@@ -1,3 +1,5 @@
+//! Paths and queries as they are sent.
+
 use super::Request;
 
 #[test]

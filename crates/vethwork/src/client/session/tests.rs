@@ -1,3 +1,5 @@
+//! Detach keys: their grammar, and what is held back for them.
+
 use super::{DetachKeys, KeyWatch};
 
 #[test]

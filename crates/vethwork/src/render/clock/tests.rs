@@ -1,3 +1,5 @@
+//! Civil time both ways.
+
 use super::{Civil, civil_of, offset, seconds};
 use proptest::prelude::*;
 

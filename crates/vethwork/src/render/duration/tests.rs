@@ -1,3 +1,5 @@
+//! docker/go-units' own cases.
+
 use super::human_duration;
 use std::time::Duration;
 

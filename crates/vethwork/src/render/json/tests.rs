@@ -1,3 +1,5 @@
+//! Documents keep their order.
+
 use super::indent;
 use expect_test::expect;
 

@@ -1,3 +1,5 @@
+//! One list in every format.
+
 use super::{Listing, Row};
 use expect_test::{Expect, expect};
 

@@ -1,3 +1,5 @@
+//! Ports merged as the docker CLI merges them.
+
 use super::{Port, displayable_ports};
 use expect_test::{Expect, expect};
 

@@ -1,3 +1,5 @@
+//! Sizes written and read.
+
 use super::{bytes_of, human_size};
 
 #[test]

@@ -1,3 +1,5 @@
+//! Columns as tabwriter puts them.
+
 use super::align;
 use expect_test::{Expect, expect};
 

@@ -1,3 +1,5 @@
+//! Docker's functions, methods of fields, and errors.
+
 use super::{Template, value_of};
 use expect_test::{Expect, expect};
 use gotmpl::Value;

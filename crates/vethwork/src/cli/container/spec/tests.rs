@@ -1,3 +1,5 @@
+//! Lines to requests, and contradictions refused.
+
 use super::Spec;
 use clap::{Args, Command, FromArgMatches};
 use expect_test::{Expect, expect};

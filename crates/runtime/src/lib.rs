@@ -38,4 +38,4 @@ pub use programs::Programs;
 pub use rustix::process::Signal;
 pub use spec::WindowSize;
 pub use state::State;
-pub use watch::{ExitEvent, ExitWatcher};
+pub use watch::{ExitEvent, ExitWatcher, WatchEnd};

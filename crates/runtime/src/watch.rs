@@ -72,12 +72,28 @@ impl ExitWatcher {
     pub fn events(&self) -> &Receiver<ExitEvent> {
         &self.events
     }
+
+    /// Ends the reports when dropped, for an owner that is not the one who receives them.
+    #[must_use]
+    pub fn end(&self) -> WatchEnd {
+        WatchEnd(Arc::clone(&self.stop))
+    }
+}
+
+/// Closes the channel of an [`ExitWatcher`] when dropped.
+#[derive(Debug)]
+pub struct WatchEnd(Arc<OwnedFd>);
+
+impl Drop for WatchEnd {
+    fn drop(&mut self) {
+        // The counter of an eventfd takes any number of writes of 1.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
 }
 
 impl Drop for ExitWatcher {
     fn drop(&mut self) {
-        // The counter of an eventfd takes any number of writes of 1.
-        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        drop(self.end());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

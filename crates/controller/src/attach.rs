@@ -1,4 +1,4 @@
-//! Endpoints into sandboxes and out again: the one path by which either happens.
+//! Endpoints into sandboxes: the one path by which that happens.
 //!
 //! The caller holds the sandbox's `ops` lock; the network's gate is taken here, shared.
 
@@ -32,6 +32,8 @@ impl Controller {
         network: &Arc<Network>,
         settings: EndpointSettings,
     ) -> Result<()> {
+        // What is left of endpoints that were taken out may be in the way; if it is, that is told.
+        let _ = self.finish_leaving(sandbox);
         let gate = network.gate.read().unwrap_or_else(PoisonError::into_inner);
         if *gate == Gate::Removed {
             return Err(Error::not_found(
@@ -101,6 +103,7 @@ impl Controller {
         endpoint: EndpointSpec,
     ) -> Result<()> {
         self.note_attachment(&endpoint, Phase::Pending)?;
+        crate::step::reached("attach.recorded");
         let outcome = self.build(sandbox, network, &endpoint);
         match outcome {
             Ok(()) => {
@@ -165,6 +168,7 @@ impl Controller {
             state.claims = settled.back_to(before, &state.published);
             return Err(error);
         }
+        crate::step::reached("attach.ready");
         let mut state = sandbox.state();
         state.attachments = attachments;
         state.published = settled.mappings();
@@ -199,6 +203,7 @@ impl Controller {
             (Owner::Attachment(endpoint.id), fragment),
             (Owner::Sandbox(sandbox.id), wants),
         ])?;
+        crate::step::reached("attach.applied");
         self.note_ready(placing).inspect_err(|_| {
             let back = vec![
                 (Owner::Attachment(endpoint.id), Fragment::default()),

@@ -8,7 +8,7 @@ use crate::{
     registry::{Network, Sandbox, lock},
 };
 use std::sync::Arc;
-use vw_model::{Error, Kind, Result};
+use vw_model::{EndpointId, Error, Kind, Result};
 
 /// Docker's sentence for a network that a new container names.
 pub(crate) fn missing_network(error: Error) -> Error {
@@ -33,6 +33,7 @@ impl Controller {
         };
         sandbox.state().memberships.push(membership);
         let joined = self.keep_container(&sandbox).and_then(|()| {
+            crate::step::reached("connect.recorded");
             if !sandbox.state().live {
                 return Ok(());
             }
@@ -109,21 +110,20 @@ impl Controller {
                 .membership_named(&sandbox, &request.network)
                 .ok_or(missing)?,
         };
-        if !sandbox.state().memberships.iter().any(|m| m.network == id) {
+        let endpoint = {
+            let state = sandbox.state();
+            let mut endpoints = state.attachments.iter().chain(&state.leaving);
+            let found = endpoints.find(|a| a.network.spec.id == id);
+            found.map(|a| a.endpoint.id)
+        };
+        let is_member = sandbox.state().memberships.iter().any(|m| m.network == id);
+        if !is_member && endpoint.is_none() {
             let message = format!(
                 "container {} is not connected to network {}",
                 sandbox.id, request.network
             );
             return Err(Error::new(Kind::Forbidden, "not-connected", message));
         }
-        let endpoint = {
-            let state = sandbox.state();
-            state
-                .attachments
-                .iter()
-                .find(|a| a.network.spec.id == id)
-                .map(|a| a.endpoint.id)
-        };
         let former = {
             let mut state = sandbox.state();
             let former = state.memberships.clone();
@@ -134,9 +134,29 @@ impl Controller {
             sandbox.state().memberships = former;
             return Err(error);
         }
-        endpoint.map_or(Ok(()), |endpoint| {
-            self.refreshing(&sandbox, || self.detach(&sandbox, endpoint))
-        })
+        crate::step::reached("disconnect.recorded");
+        let Some(endpoint) = endpoint else {
+            return Ok(());
+        };
+        let left = self.refreshing(&sandbox, || self.detach(&sandbox, endpoint));
+        left.inspect_err(|_| self.rejoin(&sandbox, endpoint, former))
+    }
+
+    /// Takes back that a container left a network, when its endpoint is in service still.
+    fn rejoin(&self, sandbox: &Sandbox, endpoint: EndpointId, former: Vec<Membership>) {
+        {
+            let mut state = sandbox.state();
+            if !state.attachments.iter().any(|a| a.endpoint.id == endpoint) {
+                return;
+            }
+            state.memberships = former;
+        }
+        if let Err(left) = self.keep_container(sandbox) {
+            self.warn(format!(
+                "a container's record lacks a network that it is on: {}",
+                left.chain()
+            ));
+        }
     }
 
     /// Does what changes a sandbox's endpoints, then brings its files up to date.

@@ -10,12 +10,14 @@ use std::{
     collections::BTreeMap,
     ops::Deref,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicU16, mpsc,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+        mpsc,
     },
     time::SystemTime,
 };
 use vw_dns_server::DnsServer;
-use vw_hoststate::{Change, Fragment, HostState, Owner, Plan};
+use vw_hoststate::{Change, Fragment, HostState, Owner};
 use vw_ipam::Ipam;
 use vw_kernel::{HostFacts, Kernel};
 use vw_model::{Error, Id, Kind, NetworkId, Result, SandboxId};
@@ -44,6 +46,16 @@ pub struct Controller {
     core: Arc<Core>,
 }
 
+/// A handle for threads that only wait: it keeps nothing alive.
+pub(crate) struct WeakController(Weak<Core>);
+
+impl WeakController {
+    /// The controller, unless its last handle is gone.
+    pub(crate) fn upgrade(&self) -> Option<Controller> {
+        self.0.upgrade().map(|core| Controller { core })
+    }
+}
+
 /// The state behind the handle.
 pub struct Core {
     pub(crate) config: Config,
@@ -57,12 +69,20 @@ pub struct Core {
     pub(crate) registry: RwLock<Registry>,
     pub(crate) ipam: Mutex<Ipam>,
     pub(crate) host: Mutex<HostState>,
+    /// Held shared while a change of `host` is recorded and applied, exclusively while the kernel
+    /// is compared with `host`: a comparison never meets a change halfway.
+    pub(crate) applying: RwLock<()>,
+    /// A change failed and could not be undone, or a removal failed: the kernel differs from
+    /// `host` until a comparison succeeds.
+    pub(crate) astray: AtomicBool,
     pub(crate) events: EventBus,
     /// Held while a network is made or removed, so that names and subnets are decided once.
     pub(crate) network_changes: Mutex<()>,
     pub(crate) ephemeral_cursor: AtomicU16,
     pub(crate) warnings: Mutex<Vec<String>>,
-    pub(crate) watcher: Arc<crate::watch::Watcher>,
+    pub(crate) watcher: crate::watch::Watcher,
+    /// Ends the thread that waits for containers to end.
+    pub(crate) ends: Mutex<Option<vw_runtime::WatchEnd>>,
     pub(crate) execs: Mutex<BTreeMap<String, crate::execs::Exec>>,
     /// This installation, made once.
     pub(crate) host_id: Id,
@@ -87,6 +107,11 @@ impl Controller {
         Self {
             core: Arc::new(core),
         }
+    }
+
+    /// A handle that does not keep the controller alive.
+    pub(crate) fn downgrade(&self) -> WeakController {
+        WeakController(Arc::downgrade(&self.core))
     }
 
     /// Carries out one request.
@@ -164,14 +189,25 @@ impl Core {
 
     /// Records what owners want from now on and brings the kernel there, or changes nothing.
     pub(crate) fn bring(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
-        let change = lock(&self.host).change(wants).map_err(|e| {
-            Error::conflict(
-                "object-conflict",
-                "another network or container holds the same thing",
-            )
-            .because(e)
-        })?;
-        self.carry_out(change)
+        // What a former failure left may be in the way; whether it is, the change itself tells.
+        let _ = self.mend();
+        let brought = {
+            let _applying = self.applying.read().unwrap_or_else(PoisonError::into_inner);
+            let change = lock(&self.host).change(wants).map_err(|e| {
+                Error::conflict(
+                    "object-conflict",
+                    "another network or container holds the same thing",
+                )
+                .because(e)
+            })?;
+            self.carry_out(change)
+        };
+        if brought.is_err()
+            && let Err(error) = self.mend()
+        {
+            tracing::error!("undoing a failed change failed too: {}", error.chain());
+        }
+        brought
     }
 
     fn carry_out(&self, change: Change) -> Result<()> {
@@ -182,39 +218,52 @@ impl Core {
             return Ok(());
         };
         let undo = change.plan.undo(&failure.done);
-        self.undo(&undo);
+        if !undo.is_empty() && self.kernel.apply(&undo).is_err() {
+            self.astray.store(true, Ordering::SeqCst);
+        }
         if let Err(conflict) = lock(&self.host).revert(change) {
-            tracing::error!(
-                "the record of what stands differs from the kernel until the next start: {conflict}"
-            );
+            tracing::error!("the record of what stands differs from what is wanted: {conflict}");
         }
         Err(kernel_error(failure.source))
     }
 
-    fn undo(&self, plan: &Plan) {
-        if plan.is_empty() {
-            return;
+    /// Takes away what owners wanted. Where that fails, all is compared and what is left is taken
+    /// away by that, so that one refusal does not keep the rest in place.
+    ///
+    /// # Errors
+    /// When something still stands. Nobody wants it any more: the next call, the next comparison
+    /// or the next start takes it away.
+    pub(crate) fn take_away(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
+        let taken = {
+            let _applying = self.applying.read().unwrap_or_else(PoisonError::into_inner);
+            let change = lock(&self.host).change(wants).map_err(|e| {
+                Error::internal("object-conflict", "another owner holds the same thing").because(e)
+            })?;
+            if change.plan.is_empty() {
+                Ok(())
+            } else {
+                self.kernel.apply(&change.plan)
+            }
+        };
+        if let Err(failure) = taken {
+            tracing::warn!("comparing all after a failed removal: {}", failure.source);
+            self.astray.store(true, Ordering::SeqCst);
         }
-        if let Err(failure) = self.kernel.apply(plan) {
-            tracing::error!(
-                "undoing a failed change failed too; the next start repairs it: {}",
-                failure.source
-            );
-        }
+        self.mend()
     }
 
-    /// Takes away what owners wanted; what cannot be removed is told, and tried again at the
-    /// next start.
-    pub(crate) fn take_away(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
-        let change = lock(&self.host).change(wants).map_err(|e| {
-            Error::internal("object-conflict", "another owner holds the same thing").because(e)
-        })?;
-        if change.plan.is_empty() {
+    /// Compares all where a former failure left the kernel different from what is wanted.
+    ///
+    /// # Errors
+    /// When it still is.
+    pub(crate) fn mend(&self) -> Result<()> {
+        if !self.astray.load(Ordering::SeqCst) {
             return Ok(());
         }
-        self.kernel
-            .apply(&change.plan)
-            .map_err(|failure| kernel_error(failure.source))
+        match self.compare()?.refused {
+            None => Ok(()),
+            Some(refused) => Err(kernel_error(refused)),
+        }
     }
 
     pub(crate) fn tell<const N: usize>(
@@ -248,7 +297,7 @@ impl Core {
 }
 
 /// The executor's refusal in the words of the house.
-pub(crate) fn kernel_error(source: vw_kernel::KernelError) -> Error {
+pub fn kernel_error(source: vw_kernel::KernelError) -> Error {
     use vw_kernel::KernelError;
     let (kind, reason) = match &source {
         KernelError::NamespaceGone { .. } => (Kind::Conflict, "namespace-gone"),
@@ -256,5 +305,13 @@ pub(crate) fn kernel_error(source: vw_kernel::KernelError) -> Error {
         KernelError::Privilege { .. } => (Kind::Forbidden, "no-privilege"),
         KernelError::Call { .. } => (Kind::Internal, "kernel-refused"),
     };
-    Error::new(kind, reason, source.to_string())
+    let message = source.to_string();
+    match source {
+        KernelError::NamespaceGone { source, .. } | KernelError::Call { source, .. } => {
+            Error::new(kind, reason, message).because(source)
+        }
+        KernelError::Missing { .. } | KernelError::Privilege { .. } => {
+            Error::new(kind, reason, message)
+        }
+    }
 }

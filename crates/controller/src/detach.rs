@@ -1,11 +1,12 @@
-//! Endpoints out of sandboxes: out of service first, then forgotten.
+//! Endpoints out of sandboxes: out of service at once, forgotten when nothing of them stands.
 //!
-//! The caller holds the sandbox's `ops` lock.
+//! The caller holds the sandbox's `ops` lock. Goes on after errors: what cannot be removed keeps
+//! its record and its leases until it is gone.
 
 use crate::{
     Controller,
     ports::Claims,
-    records::Phase,
+    records::{self, Phase},
     registry::{Attachment, Sandbox, lock},
 };
 use std::sync::Arc;
@@ -15,68 +16,117 @@ use vw_model::{EndpointId, Result};
 use vw_store::{Batch, Table};
 
 impl Controller {
-    /// Takes an endpoint out of its sandbox.
-    ///
-    /// Goes on after errors; what could not be removed keeps its record as `Removing` and its
-    /// leases, so that the next start finishes it.
+    /// Takes an endpoint out of its sandbox; one that is not in it is out already.
     ///
     /// # Errors
-    /// The first of them.
+    /// When its leaving cannot be recorded, and nothing has changed; or when something of it
+    /// stands still: it is out of service then, and the next call, change or start goes on.
     pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
-        let state = sandbox.state();
-        let Some(leaving) = state
-            .attachments
-            .iter()
-            .find(|a| a.endpoint.id == id)
-            .cloned()
-        else {
-            return Ok(());
+        let finished = self.finish_leaving(sandbox);
+        let mut staying = sandbox.state().attachments.clone();
+        let Some(at) = staying.iter().position(|a| a.endpoint.id == id) else {
+            return finished;
         };
-        let mut staying = state.attachments.clone();
-        drop(state);
-        staying.retain(|a| a.endpoint.id != id);
+        let leaving = staying.remove(at);
         self.note_attachment(&leaving.endpoint, Phase::Removing)?;
+        crate::step::reached("detach.recorded");
         self.withdraw_names(&leaving);
-        let mut claims = std::mem::take(&mut sandbox.state().claims);
-        let settled = self
-            .settle_ports(sandbox, &staying, &mut claims)
-            .unwrap_or_else(|error| {
-                self.warn(format!(
-                    "ports of {} cannot stay published: {}",
-                    sandbox.state().spec.name,
-                    error.chain()
-                ));
-                Claims::default()
-            });
-        let resolver = sandbox.state().resolver;
-        let mappings = settled.mappings();
-        let wants = self.sandbox_fragment(sandbox, &staying, resolver, &mappings)?;
+        let mut before = std::mem::take(&mut sandbox.state().claims);
+        let (claims, wants) = self.what_stays(sandbox, &staying, &mut before)?;
         let gone = self.take_away(vec![
             (Owner::Attachment(id), Fragment::default()),
             (Owner::Sandbox(sandbox.id), wants),
         ]);
+        drop(before);
+        crate::step::reached("detach.applied");
         let mut state = sandbox.state();
         state.attachments = staying;
-        state.published = mappings;
-        state.claims = settled;
+        state.published = claims.mappings();
+        state.claims = claims;
+        if gone.is_err() {
+            state.leaving.push(leaving.clone());
+        }
         drop(state);
         lock(&leaving.network.members).remove(&id);
         self.tell_network("disconnect", &leaving.network, sandbox);
         self.dns.update(sandbox.id, self.view_of(sandbox));
         gone?;
-        self.forget_attachment(&leaving)?;
-        self.note_sandbox(sandbox)
+        self.forget_attachment(sandbox, &leaving);
+        Ok(())
     }
 
-    /// Frees the leases of an endpoint of which nothing stands, and its record.
-    pub(crate) fn forget_attachment(&self, leaving: &Attachment) -> Result<()> {
-        let endpoint = &leaving.endpoint;
-        let batch = Batch::new().delete(Table::Attachments, endpoint.id.to_string());
-        self.note(batch)?;
-        let mut ipam = lock(&self.ipam);
-        for net in &endpoint.addresses {
-            ipam.release(endpoint.network, net.addr(), &Holder::Endpoint(endpoint.id));
+    /// Ports and fragment of a sandbox with the attachments that stay; ports that cannot stay
+    /// published are told and left out.
+    fn what_stays(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        staying: &[Attachment],
+        held: &mut Claims,
+    ) -> Result<(Claims, Fragment)> {
+        let resolver = sandbox.state().resolver;
+        let settled = self
+            .settle_ports(sandbox, staying, held)
+            .and_then(|claims| {
+                let wants =
+                    self.sandbox_fragment(sandbox, staying, resolver, &claims.mappings())?;
+                Ok((claims, wants))
+            });
+        settled.or_else(|error| {
+            let name = sandbox.state().spec.name.clone();
+            self.warn(format!(
+                "ports of {name} cannot stay published: {}",
+                error.chain()
+            ));
+            let wants = self.sandbox_fragment(sandbox, staying, resolver, &[])?;
+            Ok((Claims::default(), wants))
+        })
+    }
+
+    /// Goes on with endpoints of which something stood still when they were taken out.
+    ///
+    /// # Errors
+    /// When something of them stands still.
+    pub(crate) fn finish_leaving(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
+        if sandbox.state().leaving.is_empty() {
+            return Ok(());
+        }
+        self.mend()?;
+        let gone = std::mem::take(&mut sandbox.state().leaving);
+        for leaving in &gone {
+            self.forget_attachment(sandbox, leaving);
         }
         Ok(())
+    }
+
+    /// Forgets an endpoint of which nothing stands, and frees its leases. A record that cannot be
+    /// deleted says `Removing` and goes at the next start.
+    fn forget_attachment(&self, sandbox: &Sandbox, leaving: &Attachment) {
+        let endpoint = &leaving.endpoint;
+        let batch = Batch::new().delete(Table::Attachments, endpoint.id.to_string());
+        let noted = self
+            .with_sandbox(batch, sandbox)
+            .and_then(|batch| self.note(batch));
+        if let Err(error) = noted {
+            self.warn(format!(
+                "the record of an endpoint that is gone stays until the next start: {}",
+                error.chain()
+            ));
+        }
+        crate::step::reached("detach.forgotten");
+        let holder = Holder::Endpoint(endpoint.id);
+        let mut ipam = lock(&self.ipam);
+        for net in &endpoint.addresses {
+            ipam.release(endpoint.network, net.addr(), &holder);
+        }
+    }
+
+    /// Adds the record of a sandbox that stands, as it is now.
+    fn with_sandbox(&self, batch: Batch, sandbox: &Sandbox) -> Result<Batch> {
+        let state = sandbox.state();
+        if !state.live {
+            return Ok(batch);
+        }
+        let record = self.sandbox_record(&state, state.resolver, state.published.clone());
+        records::put(batch, Table::Sandboxes, &sandbox.id.to_string(), &record)
     }
 }

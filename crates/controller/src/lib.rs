@@ -27,14 +27,16 @@ mod ports;
 mod predefined;
 mod records;
 mod registry;
+mod repair;
 mod resolv_file;
 mod sandbox_plan;
 mod sandboxes;
 mod start;
+mod step;
 mod streams;
 pub mod view;
 mod watch;
 
 pub use command::Command;
 pub use config::{BridgeConfig, Config};
-pub use controller::{Controller, Parts};
+pub use controller::{Controller, Parts, kernel_error};

@@ -205,6 +205,7 @@ impl Controller {
         let id = spec.id;
         let batch = records::put(Batch::new(), Table::Networks, &id.to_string(), &spec)?;
         self.keep(batch)?;
+        crate::step::reached("network.recorded");
         if let Err(error) = self.bring(vec![(Owner::Network(id), fragment)]) {
             let batch = Batch::new().delete(Table::Networks, id.to_string());
             if let Err(left) = self.keep(batch) {
@@ -216,6 +217,7 @@ impl Controller {
             }
             return Err(error);
         }
+        crate::step::reached("network.applied");
         self.list_network(spec, driver);
         Ok(())
     }
@@ -310,6 +312,7 @@ impl Controller {
         let id = network.spec.id;
         let batch = Batch::new().delete(Table::Networks, id.to_string());
         self.keep(batch)?;
+        crate::step::reached("network.removed");
         *gate = Gate::Removed;
         self.registry_mut().remove_network(network);
         lock(&self.ipam).remove_network(id);

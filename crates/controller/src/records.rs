@@ -108,6 +108,8 @@ impl ContainerRecord {
 pub(crate) struct SandboxRecord {
     /// The boot that it belongs to.
     pub(crate) boot: String,
+    /// How far an adoption is; how far a container is its runtime tells.
+    pub(crate) phase: Phase,
     /// The sandbox.
     pub(crate) id: SandboxId,
     /// Its configuration; a container's is in its own record.
@@ -129,7 +131,7 @@ pub(crate) struct FormerFile {
     pub(crate) ours: String,
 }
 
-/// How far an attachment is.
+/// How far an attachment or an adoption is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// Claimed; the kernel may have some of it.

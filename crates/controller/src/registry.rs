@@ -8,7 +8,7 @@
 use crate::streams::PendingAttach;
 use crate::{
     ports::Claims,
-    records::{ContainerRecord, FormerFile, Membership, Mode},
+    records::{ContainerRecord, FormerFile, Membership, Mode, Phase},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -66,6 +66,9 @@ pub(crate) struct SandboxState {
     /// The networks it is configured to be on; for adopted ones those it is on.
     pub(crate) memberships: Vec<Membership>,
     pub(crate) attachments: Vec<Attachment>,
+    /// Endpoints that were taken out of service, of which something may stand still: they keep
+    /// their names inside, their addresses and their records.
+    pub(crate) leaving: Vec<Attachment>,
     pub(crate) published: Vec<PortMapping>,
     pub(crate) claims: Claims,
     pub(crate) resolver: Option<Resolver>,
@@ -76,6 +79,8 @@ pub(crate) struct SandboxState {
     pub(crate) console: Option<WindowSize>,
     /// Its namespace stands, and the fragment of the sandbox itself.
     pub(crate) live: bool,
+    /// How far its adoption is.
+    pub(crate) phase: Phase,
     pub(crate) former_resolv_conf: Option<FormerFile>,
     pub(crate) removed: bool,
     pub(crate) restarting: bool,

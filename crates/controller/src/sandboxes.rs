@@ -5,7 +5,7 @@ use crate::{
     command::{Adopt, AdoptSource, Release, SandboxRequest},
     event::EventType,
     ports::Claims,
-    records::{self, Membership, SandboxRecord},
+    records::{self, Membership, Phase, SandboxRecord},
     registry::{Resolver, Sandbox, SandboxState, lock},
     view::Created,
 };
@@ -47,7 +47,7 @@ impl Controller {
                     left.chain()
                 ));
             }
-            self.registry_mut().remove_sandbox(name.as_str(), id);
+            self.unlist(&sandbox);
             return Err(error);
         }
         self.tell_container("adopt", &sandbox);
@@ -72,7 +72,45 @@ impl Controller {
                 settings,
             });
         }
-        self.take_over_resolv_conf(sandbox)
+        self.take_over_resolv_conf(sandbox)?;
+        crate::step::reached("adopt.built");
+        self.enter_phase(sandbox, Phase::Ready)
+    }
+
+    /// Records how far an adoption is.
+    ///
+    /// # Errors
+    /// When the store cannot be written; it is as far as before then.
+    fn enter_phase(&self, sandbox: &Sandbox, phase: Phase) -> Result<()> {
+        let former = std::mem::replace(&mut sandbox.state().phase, phase);
+        self.note_sandbox(sandbox)
+            .inspect_err(|_| sandbox.state().phase = former)
+    }
+
+    /// Forgets an adopted sandbox of which nothing stands.
+    fn unlist(&self, sandbox: &Sandbox) {
+        let name = sandbox.state().spec.name.clone();
+        self.registry_mut()
+            .remove_sandbox(name.as_str(), sandbox.id);
+        sandbox.state().removed = true;
+        sandbox.changed.notify_all();
+    }
+
+    /// Takes up an adopted sandbox at the daemon's start: one that was being adopted or released
+    /// when the daemon ended goes, the others are watched again.
+    pub(crate) fn settle_adopted(&self, sandbox: &Arc<Sandbox>) {
+        if sandbox.state().phase == Phase::Ready {
+            return self.watch_adopted(sandbox);
+        }
+        let _ops = lock(&sandbox.ops);
+        match self.dissolve(sandbox) {
+            Ok(()) => self.unlist(sandbox),
+            Err(error) => self.warn(format!(
+                "{} is half released; release it: {}",
+                sandbox.state().spec.name,
+                error.chain()
+            )),
+        }
     }
 
     /// Networks by the names of a request, each once.
@@ -103,12 +141,19 @@ impl Controller {
     /// When the process or file is gone, or is not a network namespace; nothing is left then.
     pub(crate) fn pin(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
         self.note_sandbox(sandbox)?;
+        crate::step::reached("sandbox.recorded");
         let fragment = self.sandbox_fragment(sandbox, &[], None, &[])?;
         if let Err(error) = self.bring(vec![(Owner::Sandbox(sandbox.id), fragment)]) {
-            self.forget_sandbox(sandbox.id)?;
+            if let Err(left) = self.forget_sandbox(sandbox.id) {
+                tracing::error!(
+                    "the record of a sandbox that was not made stays until the next start: {}",
+                    left.chain()
+                );
+            }
             return Err(error);
         }
         sandbox.state().live = true;
+        crate::step::reached("sandbox.pinned");
         Ok(())
     }
 
@@ -117,7 +162,7 @@ impl Controller {
     /// # Errors
     /// The first of them; the record stays then and the next start goes on.
     pub(crate) fn dissolve(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
-        let mut first = None;
+        let mut first = self.finish_leaving(sandbox).err();
         let ids: Vec<_> = sandbox
             .state()
             .attachments
@@ -141,6 +186,7 @@ impl Controller {
         {
             first.get_or_insert(error);
         }
+        crate::step::reached("sandbox.unpinned");
         match first {
             Some(error) => Err(error),
             None => self.forget_sandbox(sandbox.id),
@@ -155,11 +201,10 @@ impl Controller {
             let message = format!("{name} is a container, not an adopted sandbox: use rm");
             return Err(Error::invalid("not-adopted", message));
         }
+        self.enter_phase(&sandbox, Phase::Removing)?;
+        crate::step::reached("release.recorded");
         self.dissolve(&sandbox)?;
-        self.registry_mut()
-            .remove_sandbox(name.as_str(), sandbox.id);
-        sandbox.state().removed = true;
-        sandbox.changed.notify_all();
+        self.unlist(&sandbox);
         self.tell_container("release", &sandbox);
         Ok(sandbox.id)
     }
@@ -190,6 +235,7 @@ impl Controller {
     ) -> SandboxRecord {
         SandboxRecord {
             boot: self.facts().boot_id.clone(),
+            phase: state.phase,
             adopted: state.container.is_none().then(|| state.spec.clone()),
             id: state.spec.id,
             resolver: resolver.map(|r| (r.udp, r.tcp)),
@@ -229,9 +275,12 @@ impl Controller {
         else {
             return;
         };
-        let (controller, sandbox) = (self.clone(), sandbox.clone());
-        self.watcher
-            .on_end(pid, start_time, move || controller.adopted_ended(&sandbox));
+        let (controller, sandbox) = (self.downgrade(), sandbox.clone());
+        self.watcher.on_end(pid, start_time, move || {
+            if let Some(controller) = controller.upgrade() {
+                controller.adopted_ended(&sandbox);
+            }
+        });
     }
 
     /// A sandbox's configuration from a request.
@@ -304,11 +353,16 @@ impl Sandbox {
         memberships: Vec<Membership>,
     ) -> Self {
         let id = spec.id;
+        let phase = match container {
+            Some(_) => Phase::Ready,
+            None => Phase::Pending,
+        };
         let state = SandboxState {
             spec,
             container,
             memberships,
             attachments: Vec::new(),
+            leaving: Vec::new(),
             published: Vec::new(),
             claims: Claims::default(),
             resolver: None,
@@ -316,6 +370,7 @@ impl Sandbox {
             pending: Vec::new(),
             console: None,
             live: false,
+            phase,
             former_resolv_conf: None,
             removed: false,
             restarting: false,

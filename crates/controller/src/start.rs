@@ -8,7 +8,7 @@ use crate::{
     event::EventBus,
     ports::Claims,
     records::{self, AttachmentRecord, ContainerRecord, Phase, SandboxRecord},
-    registry::{Attachment, Registry, Resolver, Sandbox, lock},
+    registry::{Attachment, Registry, Resolver, Sandbox, SandboxState, lock},
     watch::Watcher,
 };
 use std::{
@@ -21,7 +21,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
 use vw_ipam::{Holder, Ipam};
-use vw_model::{EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
+use vw_model::{EndpointSpec, Error, Id, NetworkId, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
 
 /// Forwarding must be on for networks to reach anything.
@@ -138,14 +138,19 @@ impl Controller {
             sandbox.take_up(left.sandboxes.get(&sandbox.id));
             registry.add_sandbox(name.as_str(), Arc::new(sandbox))?;
         }
+        let mut orphans = Batch::new();
         for record in left.sandboxes.values() {
+            if record.adopted.is_none() && registry.sandbox_by_id(record.id).is_none() {
+                orphans = orphans.delete(Table::Sandboxes, record.id.to_string());
+            }
             if let Some(spec) = &record.adopted {
                 let sandbox = Sandbox::new(spec.clone(), None, Vec::new());
                 sandbox.take_up(Some(record));
                 registry.add_sandbox(spec.name.as_str(), Arc::new(sandbox))?;
             }
         }
-        Ok(())
+        drop(registry);
+        self.note(orphans)
     }
 
     /// Takes up attachments that were complete; gives back those that were not.
@@ -169,7 +174,7 @@ impl Controller {
             return Ok(false);
         };
         drop(registry);
-        if !sandbox.state().live {
+        if !sandbox.state().is_on(network.spec.id) {
             return Ok(false);
         }
         for net in &endpoint.addresses {
@@ -351,11 +356,20 @@ impl Controller {
         for sandbox in sandboxes {
             let adopted = sandbox.state().container.is_none();
             if adopted {
-                self.watch_adopted(&sandbox);
+                self.settle_adopted(&sandbox);
             } else {
                 self.settle_container(&sandbox);
             }
         }
+    }
+}
+
+impl SandboxState {
+    /// Whether an endpoint of this network may stand: a container's configuration says so, which
+    /// is changed before its endpoints are.
+    fn is_on(&self, network: NetworkId) -> bool {
+        let configured = || self.memberships.iter().any(|m| m.network == network);
+        self.live && (self.container.is_none() || configured())
     }
 }
 
@@ -365,6 +379,7 @@ impl Sandbox {
         if let Some(record) = record {
             let mut state = self.state();
             state.live = true;
+            state.phase = record.phase;
             state.published.clone_from(&record.ports);
             state
                 .former_resolv_conf

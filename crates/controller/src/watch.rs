@@ -2,7 +2,11 @@
 
 use crate::registry::lock;
 use rustix::{
-    event::epoll::{CreateFlags, Event, EventData, EventFlags, add, create, delete, wait},
+    event::{
+        EventfdFlags,
+        epoll::{CreateFlags, Event, EventData, EventFlags, add, create, delete, wait},
+        eventfd,
+    },
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use std::{
@@ -15,10 +19,25 @@ use std::{
 
 type Then = Box<dyn FnOnce() + Send>;
 
-/// Waits for any number of processes on one thread.
+/// The key of the descriptor that ends the thread; those of processes are descriptors' numbers.
+const STOP: u64 = u64::MAX;
+
+/// Waits for any number of processes on one thread, which ends with it.
 pub(crate) struct Watcher {
+    shared: Arc<Shared>,
+    stop: OwnedFd,
+}
+
+struct Shared {
     epoll: OwnedFd,
     waiting: Mutex<HashMap<u64, (OwnedFd, Then)>>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // The counter of an eventfd takes any number of writes of 1.
+        let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+    }
 }
 
 impl Watcher {
@@ -26,17 +45,19 @@ impl Watcher {
     ///
     /// # Errors
     /// When the system is out of descriptors or threads.
-    pub(crate) fn start() -> io::Result<Arc<Self>> {
+    pub(crate) fn start() -> io::Result<Self> {
         let epoll = create(CreateFlags::CLOEXEC)?;
-        let watcher = Arc::new(Self {
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        add(&epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
+        let shared = Arc::new(Shared {
             epoll,
             waiting: Mutex::new(HashMap::new()),
         });
-        let thread = watcher.clone();
+        let thread = shared.clone();
         thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || thread.run())?;
-        Ok(watcher)
+        Ok(Self { shared, stop })
     }
 
     /// Calls `then`, on a thread of its own, once the process has ended; at once when the id is
@@ -47,15 +68,22 @@ impl Watcher {
         };
         // The descriptor's number is unique among those that are waited for.
         let key = std::os::fd::AsRawFd::as_raw_fd(&fd).unsigned_abs().into();
-        let mut waiting = lock(&self.waiting);
-        match add(&self.epoll, &fd, EventData::new_u64(key), EventFlags::IN) {
+        let mut waiting = lock(&self.shared.waiting);
+        match add(
+            &self.shared.epoll,
+            &fd,
+            EventData::new_u64(key),
+            EventFlags::IN,
+        ) {
             Ok(()) => {
                 waiting.insert(key, (fd, Box::new(then)));
             }
             Err(error) => tracing::error!("cannot watch process {pid}: {error}"),
         }
     }
+}
 
+impl Shared {
     fn run(&self) {
         let mut events = [Event {
             flags: EventFlags::empty(),
@@ -70,6 +98,9 @@ impl Watcher {
                 }
             };
             for event in &events[..ready] {
+                if event.data.u64() == STOP {
+                    return;
+                }
                 let ended = lock(&self.waiting).remove(&event.data.u64());
                 if let Some((fd, then)) = ended {
                     if let Err(error) = delete(&self.epoll, &fd) {

@@ -49,6 +49,7 @@ impl Controller {
         self.registry_mut()
             .add_sandbox(name.as_str(), sandbox.clone())?;
         let made = self.keep_container(&sandbox).and_then(|()| {
+            crate::step::reached("container.recorded");
             self.runtime
                 .create_rootfs(id, &image.id)
                 .map_err(Error::from)

@@ -30,9 +30,13 @@ pub(crate) struct End {
 impl Controller {
     /// Handles the ends of containers as they come, on a thread of its own.
     pub(crate) fn follow_ends(&self, watcher: ExitWatcher) -> std::io::Result<()> {
-        let controller = self.clone();
+        *lock(&self.ends) = Some(watcher.end());
+        let controller = self.downgrade();
         let follow = move || {
             while let Ok(event) = watcher.events().recv() {
+                let Some(controller) = controller.upgrade() else {
+                    return;
+                };
                 let Some(sandbox) = controller.registry().sandbox_by_id(event.id) else {
                     continue;
                 };
@@ -41,7 +45,6 @@ impl Controller {
                     at: event.at,
                     oom: event.oom,
                 };
-                let controller = controller.clone();
                 let handle = move || controller.ended(&sandbox, end);
                 if let Err(error) = thread::Builder::new()
                     .name("ended".to_owned())

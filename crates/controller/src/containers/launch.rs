@@ -53,6 +53,7 @@ impl Controller {
             record.restart_count = 0;
             record.error.clear();
         })?;
+        crate::step::reached("start.recorded");
         self.launch(sandbox).inspect_err(|error| {
             let kept = self.change_container(sandbox, |record| record.wanted = false);
             if let Err(left) = kept {
@@ -102,6 +103,7 @@ impl Controller {
             (record.mode.clone(), state.memberships.clone())
         };
         let netns = self.join_networks(sandbox, &mode, memberships)?;
+        crate::step::reached("start.networked");
         let files = self.write_files(sandbox, &mode)?;
         let (record, hostname, domainname) = {
             let state = sandbox.state();
@@ -133,12 +135,14 @@ impl Controller {
             .runtime
             .create(sandbox.id, &request)
             .map_err(Error::from)?;
+        crate::step::reached("start.created");
         self.connect_pending(sandbox)?;
         sandbox.state().running = Some(Running {
             pid: pid.unsigned_abs(),
         });
         let started = self.runtime.start(sandbox.id).map_err(Error::from);
         started.inspect_err(|_| sandbox.state().running = None)?;
+        crate::step::reached("start.started");
         self.change_container(sandbox, |record| {
             record.started = Some(SystemTime::now());
             record.finished = None;
@@ -207,8 +211,7 @@ impl Controller {
         if let Err(error) = self.runtime.cleanup(sandbox.id) {
             self.warn(format!("container {}: {error}", sandbox.id.short()));
         }
-        let live = sandbox.state().live;
-        if live && let Err(error) = self.dissolve(sandbox) {
+        if let Err(error) = self.dissolve(sandbox) {
             self.warn(format!(
                 "container {}: {}; the next start finishes it",
                 sandbox.id.short(),

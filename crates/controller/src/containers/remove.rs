@@ -58,10 +58,10 @@ impl Controller {
             record.removing = true;
             record.wanted = false;
         })?;
-        if sandbox.state().live {
-            self.dissolve(sandbox)?;
-        }
+        crate::step::reached("remove.recorded");
+        self.dissolve(sandbox)?;
         self.runtime.delete(sandbox.id).map_err(Error::from)?;
+        crate::step::reached("remove.deleted");
         self.keep(Batch::new().delete(Table::Containers, sandbox.id.to_string()))?;
         let name = sandbox.state().spec.name.clone();
         self.registry_mut()

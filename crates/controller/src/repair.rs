@@ -1,0 +1,122 @@
+//! The kernel compared with what is wanted, and brought there: at the start, after a failure, after
+//! another program's change. The same diff as every other change, over everything.
+
+use crate::{
+    Controller,
+    controller::{Core, kernel_error},
+    registry::lock,
+};
+use std::sync::{PoisonError, atomic::Ordering};
+use vw_hoststate::{Fragment, Key, Owner, Plan, Step};
+use vw_kernel::KernelError;
+use vw_model::{Error, Result, SandboxId};
+
+/// What a comparison did.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    /// How many steps it found to do.
+    pub(crate) steps: usize,
+    /// The first refusal, when not all of them could be done.
+    pub(crate) refused: Option<KernelError>,
+}
+
+impl Controller {
+    /// Compares the kernel with what is wanted and brings it there.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read; what cannot be repaired is told and the rest goes on.
+    pub fn repair(&self) -> Result<usize> {
+        self.compare().map(|compared| compared.steps)
+    }
+}
+
+impl Core {
+    /// Compares all, and goes on past what the kernel refuses.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub(crate) fn compare(&self) -> Result<Compared> {
+        // No change may be halfway: its objects would be taken for strays.
+        let _alone = self
+            .applying
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut desired = lock(&self.host).desired();
+        let observed = self.kernel.observe(&desired).map_err(kernel_error)?;
+        if !observed.gone.is_empty() {
+            self.want_nothing_of(&observed.gone)?;
+            desired = lock(&self.host).desired();
+        }
+        let plan = vw_hoststate::diff(&observed.objects, &desired);
+        for step in &plan.steps {
+            tracing::info!(?step, "repairing");
+        }
+        let steps = plan.steps.len();
+        let refused = self.do_what_can_be_done(plan);
+        self.astray.store(refused.is_some(), Ordering::SeqCst);
+        Ok(Compared { steps, refused })
+    }
+
+    /// Applies a plan without the steps that fail, and tells which those are.
+    fn do_what_can_be_done(&self, mut plan: Plan) -> Option<KernelError> {
+        let mut first = None;
+        while !plan.is_empty() {
+            let Err(failure) = self.kernel.apply(&plan) else {
+                break;
+            };
+            let before = plan.steps.len();
+            let key = plan.steps.get(failure.step).map(Step::key);
+            self.warn_of(key.as_ref(), &failure.source);
+            let rest = plan.steps.into_iter().enumerate();
+            let undone = rest.filter(|(at, _)| {
+                *at != failure.step && !failure.done.get(*at).copied().unwrap_or_default()
+            });
+            let steps: Vec<Step> = undone.map(|(_, step)| step).collect();
+            let advanced = steps.len() < before;
+            plan = Plan { steps };
+            first.get_or_insert(failure.source);
+            if !advanced {
+                break;
+            }
+        }
+        first
+    }
+
+    fn warn_of(&self, key: Option<&Key>, source: &KernelError) {
+        self.warn(format!("cannot repair {key:?}: {source}"));
+    }
+
+    /// Stops wanting what lay in namespaces that are gone; their sandboxes are settled after.
+    fn want_nothing_of(&self, gone: &[SandboxId]) -> Result<()> {
+        let mut wants = Vec::new();
+        for id in gone {
+            wants.push((Owner::Sandbox(*id), Fragment::default()));
+        }
+        wants.extend(self.attachments_of(gone));
+        lock(&self.host).change(wants).map_err(|conflict| {
+            Error::internal(
+                "object-conflict",
+                "two records want different things of one kernel object",
+            )
+            .because(conflict)
+        })?;
+        Ok(())
+    }
+
+    fn attachments_of(&self, sandboxes: &[SandboxId]) -> Vec<(Owner, Fragment)> {
+        let found: Vec<_> = {
+            let registry = self.registry();
+            let ids = sandboxes.iter();
+            ids.filter_map(|id| registry.sandbox_by_id(*id)).collect()
+        };
+        let mut wants = Vec::new();
+        for sandbox in found {
+            let state = sandbox.state();
+            let attachments = state.attachments.iter();
+            wants.extend(
+                attachments.map(|a| (Owner::Attachment(a.endpoint.id), Fragment::default())),
+            );
+        }
+        wants
+    }
+}

@@ -6,6 +6,7 @@
 
 mod alarm;
 mod announce;
+mod conntrack;
 mod contract;
 mod facts;
 pub mod fake;

@@ -16,6 +16,7 @@ mod verify;
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
     announce::Announcer,
+    conntrack::Conntrack,
     facts,
     netlink::Socket,
     netns::{Namespaces, lock},
@@ -27,7 +28,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -51,6 +52,7 @@ pub struct LinuxKernel {
     announcer: Announcer,
     reaper: Reaper,
     nft: Mutex<Option<Nft>>,
+    conntrack: Mutex<Option<Conntrack>>,
     ipv6: bool,
 }
 
@@ -69,6 +71,7 @@ impl LinuxKernel {
             announcer: Announcer::start(Arc::clone(&namespaces)).map_err(started)?,
             reaper: Socket::open().and_then(Reaper::start).map_err(started)?,
             nft: Mutex::default(),
+            conntrack: Mutex::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
             namespaces,
         })
@@ -104,6 +107,29 @@ impl LinuxKernel {
             empty => empty.insert(self.namespaces.run(self.namespaces.host(), Nft::open)??),
         };
         Ok(f(nft))
+    }
+
+    /// Forgets the tracked connections of addresses that their sandboxes gave up.
+    ///
+    /// Without connection tracking in the kernel there is nothing to forget.
+    fn forget_connections(&self, addrs: &[IpAddr]) {
+        if addrs.is_empty() {
+            return;
+        }
+        let mut slot = lock(&self.conntrack);
+        let mut forget = || {
+            let conntrack = match &mut *slot {
+                Some(conntrack) => conntrack,
+                empty => {
+                    let host = self.namespaces.host();
+                    empty.insert(self.namespaces.run(host, Conntrack::open)??)
+                }
+            };
+            conntrack.forget(addrs)
+        };
+        if let Err(error) = forget() {
+            tracing::debug!("connections of {addrs:?} are not forgotten: {error}");
+        }
     }
 
     fn run_in<T: Send + 'static>(

@@ -27,6 +27,7 @@ pub(super) fn apply(kernel: &LinuxKernel, plan: &Plan) -> Result<(), Failure> {
     if run.reap {
         kernel.reaper.doomed();
     }
+    kernel.forget_connections(&given_up(plan));
     match result {
         Ok(()) => {
             run.announce();
@@ -38,6 +39,22 @@ pub(super) fn apply(kernel: &LinuxKernel, plan: &Plan) -> Result<(), Failure> {
             source,
         }),
     }
+}
+
+/// Addresses that sandboxes lose by a plan.
+fn given_up(plan: &Plan) -> Vec<IpAddr> {
+    let lost = |step: &Step| match step {
+        Step::Delete(Object::Address(address)) if address.netns != Netns::Host => {
+            Some(address.addr.addr())
+        }
+        _ => None,
+    };
+    let link_local = |addr: &IpAddr| matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    plan.steps
+        .iter()
+        .filter_map(lost)
+        .filter(|addr| !link_local(addr))
+        .collect()
 }
 
 /// A plan that is being carried out.

@@ -1,0 +1,122 @@
+//! Forgets tracked connections of addresses that nobody holds any more.
+//!
+//! An entry outlives its endpoint by minutes (UDP) or days (TCP), translated as it was; the next
+//! holder of the address would get its packets. The kernel walks its whole table for it
+//! (`ctnetlink_flush_conntrack`), so an empty table is left alone.
+
+use crate::netlink::{Attrs, Batch, Body, messages};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+};
+use std::{io, net::IpAddr, os::fd::OwnedFd};
+
+#[cfg(test)]
+mod tests;
+
+const SUBSYSTEM: u16 = 1 << 8;
+const DELETE: u16 = SUBSYSTEM | 2;
+const GET_STATS: u16 = SUBSYSTEM | 5;
+/// The header's family counts from this version on (`ctnetlink_del_conntrack`).
+const WITH_FAMILY: u8 = 1;
+
+// `linux/netfilter/nfnetlink_conntrack.h`.
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_FILTER: u16 = 25;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V6_SRC: u16 = 3;
+const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+const CTA_FILTER_REPLY_FLAGS: u16 = 2;
+const CTA_FILTER_F_IP_SRC: u32 = 1;
+const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
+
+/// A ctnetlink socket of the namespace that the thread was in when it was opened.
+#[derive(Debug)]
+pub(crate) struct Conntrack {
+    fd: OwnedFd,
+    seq: u32,
+    buf: Vec<u8>,
+}
+
+impl Conntrack {
+    pub(crate) fn open() -> io::Result<Self> {
+        let fd = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            Some(netlink::NETFILTER),
+        )?;
+        Ok(Self {
+            fd,
+            seq: 1,
+            buf: vec![0; 8 << 10],
+        })
+    }
+
+    /// Deletes the connections that these addresses began or answered.
+    pub(crate) fn forget(&mut self, addrs: &[IpAddr]) -> io::Result<()> {
+        if addrs.is_empty() || self.count()? == 0 {
+            return Ok(());
+        }
+        for addr in addrs {
+            for (tuple, flags) in [
+                (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
+                (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
+            ] {
+                self.ask(DELETE, |body| of_source(body, *addr, tuple, flags))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many connections are tracked in this namespace.
+    fn count(&mut self) -> io::Result<u32> {
+        let answer = self.ask(GET_STATS, |body| body.bytes(&[0; 4]))?;
+        let mut attrs = Attrs::after(&answer, 4);
+        let count = attrs.find(|(kind, _)| *kind == CTA_STATS_GLOBAL_ENTRIES);
+        let bytes = count.and_then(|(_, value)| value.first_chunk().copied());
+        Ok(u32::from_be_bytes(bytes.unwrap_or_default()))
+    }
+
+    /// Sends one request and waits for its acknowledgement; answers the payload before that.
+    fn ask(&mut self, kind: u16, body: impl FnOnce(&mut Body<'_>)) -> io::Result<Vec<u8>> {
+        let mut batch = Batch::default();
+        batch.push(kind, 0, body);
+        self.seq = self.seq.wrapping_add(1);
+        send(&self.fd, batch.whole(self.seq, 0), SendFlags::empty())?;
+        let mut answer = Vec::new();
+        loop {
+            let (len, _) = recv(&self.fd, self.buf.as_mut_slice(), RecvFlags::empty())?;
+            for message in messages(&self.buf[..len]).filter(|message| message.seq == self.seq) {
+                if message.kind != libc::NLMSG_ERROR as u16 {
+                    answer = message.payload.to_vec();
+                    continue;
+                }
+                let code = message
+                    .payload
+                    .first_chunk()
+                    .copied()
+                    .map_or(0, i32::from_ne_bytes);
+                return match -code {
+                    // No such connection: none to forget.
+                    0 | libc::ENOENT => Ok(answer),
+                    errno => Err(io::Error::from_raw_os_error(errno)),
+                };
+            }
+        }
+    }
+}
+
+/// A filter by the source address of one direction.
+fn of_source(body: &mut Body<'_>, addr: IpAddr, tuple: u16, flags: u16) {
+    let (family, kind, bytes) = match addr {
+        IpAddr::V4(v4) => (libc::AF_INET, CTA_IP_V4_SRC, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6, CTA_IP_V6_SRC, v6.octets().to_vec()),
+    };
+    body.bytes(&[family as u8, WITH_FAMILY, 0, 0]);
+    body.nest(tuple, |body| {
+        body.nest(CTA_TUPLE_IP, |body| body.attr(kind, &bytes))
+    });
+    body.nest(CTA_FILTER, |body| body.attr_u32(flags, CTA_FILTER_F_IP_SRC));
+}

@@ -7,6 +7,7 @@ mod end;
 mod launch;
 mod names;
 mod remove;
+mod settle;
 mod show;
 mod stop;
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use vw_model::RestartPolicy;
-use vw_runtime::{ExitWatcher, State};
+use vw_runtime::ExitWatcher;
 
 /// The first pause before a restart; it doubles with each, as Docker's.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -138,7 +138,7 @@ impl Controller {
     }
 
     /// Starts a container after its pause, unless it is stopped or removed meanwhile.
-    fn restart_later(&self, sandbox: &Arc<Sandbox>) {
+    pub(crate) fn restart_later(&self, sandbox: &Arc<Sandbox>) {
         let (controller, waiting) = (self.clone(), sandbox.clone());
         let run = move || {
             if pause(&waiting) {
@@ -176,86 +176,6 @@ impl Controller {
             if again {
                 self.restart_later(sandbox);
             }
-        }
-    }
-
-    /// Finds out at the daemon's start how a container stands, and starts it if it should run.
-    pub(crate) fn settle_container(&self, sandbox: &Arc<Sandbox>) {
-        let _ops = lock(&sandbox.ops);
-        let (removing, live) = {
-            let state = sandbox.state();
-            (
-                state
-                    .container
-                    .as_ref()
-                    .is_some_and(|record| record.removing),
-                state.live,
-            )
-        };
-        if removing {
-            if let Err(error) = self.delete_container(sandbox) {
-                self.warn(format!(
-                    "container {}: {}",
-                    sandbox.id.short(),
-                    error.chain()
-                ));
-            }
-            return;
-        }
-        let state = self.runtime.state(sandbox.id).unwrap_or_else(|error| {
-            self.warn(format!("container {}: {error}", sandbox.id.short()));
-            State::Absent
-        });
-        let ran = live || self.ran_in_shared_namespace(sandbox);
-        match state {
-            State::Running { pid } if ran => {
-                sandbox.state().running = Some(crate::registry::Running {
-                    pid: pid.unsigned_abs(),
-                });
-            }
-            State::Exited { code, at, oom } => self.end_container(sandbox, End { code, at, oom }),
-            // A start that was cut off, or a sandbox whose container never came.
-            State::Created | State::Running { .. } => {
-                self.bring_down(sandbox);
-                self.start_wanted(sandbox);
-            }
-            State::Absent if live => {
-                self.end_container(
-                    sandbox,
-                    End {
-                        code: 128,
-                        at: SystemTime::now(),
-                        oom: false,
-                    },
-                );
-            }
-            State::Absent => self.start_wanted(sandbox),
-        }
-    }
-
-    /// Containers without a namespace of their own have no sandbox record to tell that they ran.
-    fn ran_in_shared_namespace(&self, sandbox: &Sandbox) -> bool {
-        use crate::records::Mode;
-        let state = sandbox.state();
-        state
-            .container
-            .as_ref()
-            .is_some_and(|record| matches!(record.mode, Mode::Host | Mode::Of(_)))
-    }
-
-    /// Starts a container that should run: after a reboot, or when its start was cut off.
-    fn start_wanted(&self, sandbox: &Arc<Sandbox>) {
-        let wanted = {
-            let state = sandbox.state();
-            let record = state.container.as_ref();
-            record.is_some_and(|r| {
-                r.wanted && r.container.restart != RestartPolicy::No
-                    || r.container.restart == RestartPolicy::Always && r.started.is_some()
-            })
-        };
-        if wanted {
-            sandbox.state().restarting = true;
-            self.restart_later(sandbox);
         }
     }
 }

@@ -218,7 +218,9 @@ fn attach(session: &ExecSession, asked: &ExecRequest) -> Result<Option<Attached>
         return Ok(None);
     };
     let (sender, output) = sync_channel(64);
-    let input = asked.stdin.then(|| streams::writer(stream.clone()));
+    let input = asked
+        .stdin
+        .then(|| streams::writer(stream.clone(), !asked.tty));
     streams::pump_to(stream, sender)?;
     Ok(Some(Attached {
         tty: asked.tty,

@@ -43,12 +43,16 @@ enum Slot {
     Closed,
 }
 
-/// Standard input of an attached client; dropping it says that no more comes.
-struct Input(Arc<InputSlot>);
+/// Standard input of an attached client; dropping it says that no more comes, where the process
+/// is to hear of that: never on a terminal, which the next client finds open.
+struct Input {
+    slot: Arc<InputSlot>,
+    ends: bool,
+}
 
 impl Write for Input {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let mut slot = lock(&self.0.state);
+        let mut slot = lock(&self.slot.state);
         loop {
             match &*slot {
                 Slot::Open(stream) => {
@@ -62,7 +66,7 @@ impl Write for Input {
                 Slot::Left | Slot::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
                 Slot::Waiting => {
                     slot = self
-                        .0
+                        .slot
                         .changed
                         .wait(slot)
                         .unwrap_or_else(PoisonError::into_inner)
@@ -78,10 +82,12 @@ impl Write for Input {
 
 impl Drop for Input {
     fn drop(&mut self) {
-        let mut slot = lock(&self.0.state);
+        let mut slot = lock(&self.slot.state);
         match std::mem::replace(&mut *slot, Slot::Left) {
-            Slot::Open(stream) => stream.close_stdin(),
+            Slot::Open(stream) if self.ends => stream.close_stdin(),
+            Slot::Open(_) => {}
             Slot::Closed => *slot = Slot::Closed,
+            Slot::Waiting if !self.ends => *slot = Slot::Closed,
             Slot::Waiting | Slot::Left => {}
         }
     }
@@ -101,13 +107,14 @@ impl Controller {
     pub(crate) fn container_attach(&self, request: ContainerAttach) -> Result<Attached> {
         let sandbox = self.sandbox(&request.container)?;
         sandbox.must_be_container("attach to")?;
-        let (tty, open_stdin, running) = {
+        let ((tty, open_stdin, ends), running) = {
             let state = sandbox.state();
             let record = state.container.as_ref();
             let spec = record
-                .map(|r| (r.container.tty, r.container.open_stdin))
+                .map(|r| &r.container)
+                .map(|spec| (spec.tty, spec.open_stdin, spec.stdin_once && !spec.tty))
                 .unwrap_or_default();
-            (spec.0, spec.1, state.running.is_some())
+            (spec, state.running.is_some())
         };
         if request.logs && !request.stream {
             return self.read_logs(&sandbox, &all_output());
@@ -115,7 +122,8 @@ impl Controller {
         let slot = Arc::new(InputSlot::default());
         let (sender, output) = sync_channel(BACKLOG);
         let input: Option<Box<dyn Write + Send>> = if request.stdin && open_stdin {
-            Some(Box::new(Input(slot.clone())))
+            let slot = slot.clone();
+            Some(Box::new(Input { slot, ends }))
         } else {
             None
         };
@@ -283,11 +291,14 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
     builder.spawn(run).map(|_| ()).map_err(refused)
 }
 
-/// A writer into a connection that stands.
-pub(crate) fn writer(stream: AttachStream) -> Box<dyn Write + Send> {
+/// A writer into a connection that stands; `ends` passes its end on.
+pub(crate) fn writer(stream: AttachStream, ends: bool) -> Box<dyn Write + Send> {
     let slot = InputSlot {
         state: Mutex::new(Slot::Open(stream)),
         changed: Condvar::new(),
     };
-    Box::new(Input(Arc::new(slot)))
+    Box::new(Input {
+        slot: Arc::new(slot),
+        ends,
+    })
 }

@@ -109,11 +109,15 @@ impl SourceFile {
     }
 }
 
-/// Whether a file is test code by its place: a `tests.rs`, a `tests` folder, testkit or benches.
+/// Whether a file is test code by its place: a `tests.rs`, a `tests` folder, testkit, benches
+/// or examples, which measure against what is made by hand.
 pub(crate) fn is_test_path(path: &Path) -> bool {
-    path.iter()
-        .filter_map(|part| part.to_str())
-        .any(|part| matches!(part, "tests" | "tests.rs" | "testkit" | "benches"))
+    path.iter().filter_map(|part| part.to_str()).any(|part| {
+        matches!(
+            part,
+            "tests" | "tests.rs" | "testkit" | "benches" | "examples"
+        )
+    })
 }
 
 fn is_word(byte: u8) -> bool {

@@ -80,6 +80,7 @@ fn change(zone: SharedZone, done: Arc<AtomicBool>) -> thread::JoinHandle<u64> {
     thread::spawn(move || {
         let mut count = 0;
         while !done.load(Ordering::Relaxed) {
+            // check-allow(no-sleep-in-tests): paces the changes that the load runs against.
             thread::sleep(Duration::from_millis(10));
             count += 1;
             let changed = endpoint((count % u64::from(ENDPOINTS)) as u16, count);

@@ -169,4 +169,3 @@ pub(crate) fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
     )
     .because(error)
 }
-

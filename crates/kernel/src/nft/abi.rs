@@ -81,6 +81,7 @@ pub(super) mod set {
     pub(crate) const DATA_TYPE: u16 = 6;
     pub(crate) const DATA_LEN: u16 = 7;
     pub(crate) const ID: u16 = 10;
+    pub(crate) const USERDATA: u16 = 13;
     /// `NFT_SET_MAP`.
     pub(crate) const MAP: u32 = 8;
     /// `NFT_DATA_VERDICT`.

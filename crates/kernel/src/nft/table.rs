@@ -211,6 +211,9 @@ fn new_set(transaction: &mut Transaction, in_table: &str, name: SetName, id: u32
         be32(body, set::ID, id);
         be32(body, set::KEY_TYPE, shape.key.0);
         be32(body, set::KEY_LEN, shape.key.1);
+        if let Some(data) = key_byte_order(name) {
+            body.attr(set::USERDATA, &data);
+        }
         if !name.value().is_empty() {
             be32(body, set::FLAGS, set::MAP);
             be32(body, set::DATA_TYPE, shape.data.0);
@@ -251,4 +254,16 @@ fn new_rules(transaction: &mut Transaction, in_table: &str, spec: &ChainSpec) {
             body.attr(rule::USERDATA, &user_data(one));
         });
     }
+}
+
+/// Tells `nft` how to read a key that is one field; fields of a concatenation it knows by itself
+/// (`NFTNL_UDATA_SET_KEYBYTEORDER`, `enum byteorder` of nftables).
+fn key_byte_order(name: SetName) -> Option<[u8; 6]> {
+    const KEY_BYTE_ORDER: u8 = 0;
+    const HOST: u32 = 1;
+    let [DataType::IfName] = name.key() else {
+        return None;
+    };
+    let [a, b, c, d] = HOST.to_ne_bytes();
+    Some([KEY_BYTE_ORDER, 4, a, b, c, d])
 }

@@ -218,6 +218,10 @@ impl State {
                     Key::Address(netns, name, _)
                     | Key::Neighbor(netns, name, _)
                     | Key::Route(netns, _, _, Some(name)) => !lies_on(netns, name),
+                    // Such as `net/ipv6/conf/eth0/accept_ra`.
+                    Key::Sysctl(netns, path) => !ends.iter().flatten().any(|(on, name)| {
+                        on == netns && path.split('/').any(|p| p == name.as_str())
+                    }),
                     _ => true,
                 });
                 for object in self.objects.values_mut() {

@@ -29,7 +29,15 @@ impl Alarm {
     /// Makes it go off after `delay`, instead of when it was set to before.
     pub(crate) fn set(&self, delay: Duration) {
         // A time of zero would stop it.
-        let delay = delay.max(Duration::from_nanos(1));
+        self.put(delay.max(Duration::from_nanos(1)));
+    }
+
+    /// Makes it not go off.
+    pub(crate) fn stop(&self) {
+        self.put(Duration::ZERO);
+    }
+
+    fn put(&self, delay: Duration) {
         let spec = libc::itimerspec {
             it_interval: timespec(Duration::ZERO),
             it_value: timespec(delay),

@@ -21,7 +21,7 @@ const RECEIVE: usize = 64 << 10;
 pub enum LinkEvent {
     /// It was deleted, and not because we took it out of service.
     Removed(String),
-    /// It was put down.
+    /// It is down; a bridge of ours also when it is made, before it is brought up.
     Down(String),
     /// So much happened that the kernel lost some of it: look at everything.
     Lost,

@@ -185,8 +185,8 @@ impl Namespaces {
             empty => empty.insert(self.run(place, Socket::open)??),
         };
         let result = f(socket);
-        // Answers may be outstanding after an error of the socket's own: start afresh.
-        if result.is_err() {
+        // What is outstanding after an error of the socket's own is not waited for.
+        if !socket.is_settled() {
             *slot = None;
         }
         result

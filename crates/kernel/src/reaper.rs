@@ -60,6 +60,10 @@ impl Reaper {
 
     /// Deletes what is out of service now, and waits for it.
     pub(crate) fn flush(&self) -> io::Result<()> {
+        // Links are marked before the alarm is set for them, so what follows finds those whose
+        // alarm this stops.
+        self.0.due.store(false, Ordering::Release);
+        self.0.alarm.stop();
         reap(&mut lock(&self.0.socket))
     }
 }

@@ -4,15 +4,18 @@
 //! effect is told step by step, and the plan stops behind the send.
 
 use super::{
-    LinuxKernel, names,
+    LinuxKernel,
+    ends::End,
+    names,
     queue::{Forgive, Queue},
     verify,
 };
-use crate::{Failure, KernelError, announce::Appeared};
+use crate::{Failure, KernelError, announce::Appeared, netns::Place};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
+    sync::Arc,
 };
 use vw_hoststate::{Namespace, NamespaceSource, Netns, Object, Plan, Step, Table};
 use vw_model::{IfName, SandboxId};
@@ -64,11 +67,13 @@ pub(super) struct Run<'a> {
     pub(super) done: Vec<bool>,
     pub(super) queue: Option<Queue>,
     /// What is left to do to ends of pairs, in the namespaces where they lie.
-    pub(super) ends: BTreeMap<Netns, Vec<super::ends::End>>,
+    pub(super) ends: BTreeMap<Netns, Vec<End>>,
     /// Whether links were taken out of service.
     pub(super) reap: bool,
     /// Namespaces of our making that the plan lets go: what lies in them goes along.
     vanishing: BTreeSet<SandboxId>,
+    /// The sandbox's namespace that was last worked in.
+    pub(super) recent: Option<(Netns, Arc<Place>)>,
     pub(super) appeared: BTreeMap<(SandboxId, IfName), Vec<IpAddr>>,
 }
 
@@ -89,6 +94,7 @@ impl<'a> Run<'a> {
             ends: BTreeMap::new(),
             reap: false,
             vanishing: vanishing.collect(),
+            recent: None,
             appeared: BTreeMap::new(),
         }
     }
@@ -137,8 +143,22 @@ impl<'a> Run<'a> {
         matches!(netns, Netns::Sandbox(sandbox) if self.vanishing.contains(&sandbox))
     }
 
-    pub(super) fn is_gone(&self, netns: Netns) -> bool {
-        let place = self.kernel.namespaces.place(netns);
+    /// The namespace, looked for once for as many steps in a row as lie in it.
+    pub(super) fn place(&mut self, netns: Netns) -> Result<Arc<Place>, KernelError> {
+        if let Some((of, place)) = &self.recent
+            && *of == netns
+        {
+            return Ok(Arc::clone(place));
+        }
+        let place = self.kernel.namespaces.place(netns)?;
+        if netns != Netns::Host {
+            self.recent = Some((netns, Arc::clone(&place)));
+        }
+        Ok(place)
+    }
+
+    pub(super) fn is_gone(&mut self, netns: Netns) -> bool {
+        let place = self.place(netns);
         place.is_err_and(|error| error.is_namespace_gone())
     }
 
@@ -153,22 +173,18 @@ impl<'a> Run<'a> {
 
     /// The queue of a namespace; what waits for another one goes out first.
     pub(super) fn queue(&mut self, at: usize, netns: Netns) -> Result<&mut Queue, Stop> {
-        if self.queue.as_ref().is_none_or(|queue| queue.netns != netns) {
-            self.flush()?;
-            let place = self.kernel.namespaces.place(netns);
-            let place = place.map_err(|error| (at, error))?;
-            self.queue = Some(Queue::new(netns, place));
-            self.do_ends(netns)?;
-        }
-        let place = &self.kernel.namespaces;
-        match &mut self.queue {
-            Some(queue) => Ok(queue),
-            // `do_ends` may have sent it.
-            empty => {
-                let place = place.place(netns).map_err(|error| (at, error))?;
-                Ok(empty.insert(Queue::new(netns, place)))
+        let queue = match self.queue.take() {
+            Some(queue) if queue.netns == netns => queue,
+            other => {
+                self.queue = other;
+                self.flush()?;
+                let place = self.place(netns).map_err(|error| (at, error))?;
+                let mut queue = Queue::new(netns, place);
+                self.do_ends(&mut queue)?;
+                queue
             }
-        }
+        };
+        Ok(self.queue.insert(queue))
     }
 
     /// The index of a link as it is once everything before `at` is done.
@@ -239,7 +255,11 @@ impl<'a> Run<'a> {
     pub(super) fn settle(&mut self) -> Result<(), Stop> {
         self.flush()?;
         while let Some((netns, ends)) = self.ends.first_key_value() {
-            let (netns, first) = (*netns, ends.first().map(super::ends::End::step));
+            let (netns, first) = (*netns, ends.first().map(End::step));
+            if ends.iter().all(End::is_out) && self.is_gone(netns) {
+                self.ends.remove(&netns);
+                continue;
+            }
             // Opening a queue does what is left to do in its namespace.
             self.queue(first.unwrap_or_default(), netns)?;
             self.flush()?;

@@ -12,7 +12,6 @@ use crate::netlink::{
     link::{self, Settings, Which},
 };
 use std::io;
-use vw_hoststate::Netns;
 use vw_model::{IfName, MacAddr};
 
 /// What is left to do to an end of a pair.
@@ -60,6 +59,11 @@ impl End {
         }
     }
 
+    /// Whether it only is to be freed of its name.
+    pub(super) const fn is_out(&self) -> bool {
+        matches!(self, Self::Out { .. })
+    }
+
     const fn name(&self) -> &IfName {
         match self {
             Self::Up { name, .. } | Self::Change { name, .. } | Self::Out { name, .. } => name,
@@ -69,11 +73,8 @@ impl End {
 
 impl Run<'_> {
     /// Does what is left to do to the ends that lie in the namespace of the queue just opened.
-    pub(super) fn do_ends(&mut self, netns: Netns) -> Result<(), Stop> {
-        for end in self.ends.remove(&netns).unwrap_or_default() {
-            let Some(queue) = &mut self.queue else {
-                return Ok(());
-            };
+    pub(super) fn do_ends(&mut self, queue: &mut Queue) -> Result<(), Stop> {
+        for end in self.ends.remove(&queue.netns).unwrap_or_default() {
             let at = end.step();
             let done = queue
                 .index(&self.kernel.namespaces, end.name())

@@ -22,8 +22,7 @@ impl Run<'_> {
     pub(super) fn create_link(&mut self, at: usize, link: &Link) -> Result<(), Stop> {
         let far = match &link.kind {
             LinkKind::Veth(peer) if peer.netns != link.netns => {
-                let place = self.kernel.namespaces.place(peer.netns);
-                let place = place.map_err(|error| (at, error))?;
+                let place = self.place(peer.netns).map_err(|error| (at, error))?;
                 // Its name may be that of an end that is on its way out.
                 if self.ends.contains_key(&peer.netns) {
                     self.settle()?;
@@ -170,8 +169,7 @@ impl Run<'_> {
             self.done[at] = true;
             return Ok(());
         }
-        let place = self.kernel.namespaces.place(link.netns);
-        let place = place.map_err(|error| (at, error))?;
+        let place = self.place(link.netns).map_err(|error| (at, error))?;
         let seen = self
             .kernel
             .namespaces

@@ -24,8 +24,7 @@ impl Run<'_> {
             return Ok(end);
         }
         let writes: Vec<_> = steps.into_iter().map(write_of).collect();
-        let place = self.kernel.namespaces.place(netns);
-        let place = place.map_err(|error| (at, error))?;
+        let place = self.place(netns).map_err(|error| (at, error))?;
         let results = self.kernel.namespaces.run(&place, move || {
             let write = |(path, value, forgiving): &(String, Option<String>, bool)| {
                 let Some(value) = value else { return Ok(()) };

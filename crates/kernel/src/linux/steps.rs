@@ -47,6 +47,7 @@ impl Run<'_> {
         match object {
             Object::Namespace(namespace) => {
                 self.settle()?;
+                self.recent = None;
                 let unpinned = self.kernel.namespaces.unpin(namespace.sandbox);
                 self.finish(at, unpinned)
             }

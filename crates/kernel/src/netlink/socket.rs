@@ -53,6 +53,8 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     seq: u32,
     buf: Vec<u8>,
+    /// Whether every request got its last answer.
+    settled: bool,
 }
 
 impl Socket {
@@ -72,7 +74,13 @@ impl Socket {
             fd,
             seq: 1,
             buf: Vec::new(),
+            settled: true,
         })
+    }
+
+    /// Whether no answer is outstanding, so that it can be used again.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// Sends all requests and waits until the kernel went through them.
@@ -85,6 +93,7 @@ impl Socket {
             let seq = self.seq;
             let (bytes, next) = batch.chunk(first, CHUNK, seq);
             self.seq = seq.wrapping_add((next - first) as u32);
+            self.settled = false;
             send(&self.fd, bytes, SendFlags::empty())?;
             self.collect(seq, first, next, &mut refusals)?;
             first = next;
@@ -115,6 +124,7 @@ impl Socket {
                     });
                 }
                 if place + 1 == next {
+                    self.settled = true;
                     return Ok(());
                 }
             }
@@ -170,12 +180,14 @@ impl Socket {
         self.seq = seq.wrapping_add(1);
         let mut batch = Batch::default();
         batch.push(kind, flags, body);
+        self.settled = false;
         send(&self.fd, batch.chunk(0, CHUNK, seq).0, SendFlags::empty())?;
         loop {
             let datagram = receive(&self.fd, &mut self.buf)?;
             for message in messages(datagram).filter(|message| message.seq == seq) {
                 match message.kind {
                     NLMSG_ERROR | NLMSG_DONE => {
+                        self.settled = true;
                         return match get_i32(message.payload, 0) {
                             0 => Ok(()),
                             errno => Err(io::Error::from_raw_os_error(-errno)),

@@ -38,6 +38,7 @@ over_both!(
     routes_and_parameters_are_replaced,
     every_failing_step_is_told_and_undone,
     a_lost_namespace_is_told_and_removed,
+    an_attachment_leaves_a_lost_namespace,
     a_dead_source_is_refused,
     what_others_took_away_is_put_back,
     a_missing_kind_of_link_is_told,

@@ -253,6 +253,15 @@ pub(crate) fn a_lost_namespace_is_told_and_removed(lab: &Lab) {
     assert_eq!(lab.standing(), []);
 }
 
+pub(crate) fn an_attachment_leaves_a_lost_namespace(lab: &Lab) {
+    lab.create(&network());
+    lab.create(&attachment("vw0123456789", "eth0"));
+    lab.lose_namespace(id(7));
+    lab.delete(&attachment("vw0123456789", "eth0"));
+    lab.settle();
+    assert_eq!(lab.missing(&network()[1..]), []);
+}
+
 pub(crate) fn a_dead_source_is_refused(lab: &Lab) {
     let mut child = std::process::Command::new("true")
         .spawn()

@@ -46,6 +46,15 @@ pub struct Controller {
     core: Arc<Core>,
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Networks and sandboxes know each other: without this neither would go, nor what they hold.
+        for network in self.registry().networks() {
+            lock(&network.members).clear();
+        }
+    }
+}
+
 /// A handle for threads that only wait: it keeps nothing alive.
 pub(crate) struct WeakController(Weak<Core>);
 

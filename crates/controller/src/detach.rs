@@ -23,13 +23,40 @@ impl Controller {
     /// stands still: it is out of service then, and the next call, change or start goes on.
     pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
         let finished = self.finish_leaving(sandbox);
-        let mut staying = sandbox.state().attachments.clone();
-        let Some(at) = staying.iter().position(|a| a.endpoint.id == id) else {
+        let found = {
+            let state = sandbox.state();
+            let mut attachments = state.attachments.iter();
+            attachments.find(|a| a.endpoint.id == id).cloned()
+        };
+        let Some(leaving) = found else {
             return finished;
         };
-        let leaving = staying.remove(at);
         self.note_attachment(&leaving.endpoint, Phase::Removing)?;
+        self.take_out(sandbox, leaving)
+    }
+
+    /// Takes all endpoints out of a sandbox that ends. Its own record explains what a crash would
+    /// leave, so that one which cannot be recorded goes too.
+    ///
+    /// # Errors
+    /// The first, when something stands still.
+    pub(crate) fn detach_all(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let mut outcome = self.finish_leaving(sandbox);
+        let attachments = sandbox.state().attachments.clone();
+        for leaving in attachments {
+            if let Err(error) = self.note_attachment(&leaving.endpoint, Phase::Removing) {
+                tracing::error!("{}", error.chain());
+            }
+            outcome = outcome.and(self.take_out(sandbox, leaving));
+        }
+        outcome
+    }
+
+    fn take_out(&self, sandbox: &Arc<Sandbox>, leaving: Attachment) -> Result<()> {
         crate::step::reached("detach.recorded");
+        let id = leaving.endpoint.id;
+        let mut staying = sandbox.state().attachments.clone();
+        staying.retain(|a| a.endpoint.id != id);
         self.withdraw_names(&leaving);
         let mut before = std::mem::take(&mut sandbox.state().claims);
         let (claims, wants) = self.what_stays(sandbox, &staying, &mut before)?;

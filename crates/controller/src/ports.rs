@@ -154,7 +154,13 @@ fn settle_one(
                 }
                 return Ok(());
             }
-            Err(refusal) => last = Some(refusal),
+            Err(refusal) => {
+                let next_may_do = is_in_use(&refusal.1);
+                last = Some(refusal);
+                if !next_may_do {
+                    break;
+                }
+            }
         }
     }
     let (addr, source) = last.unwrap_or_else(|| {
@@ -210,8 +216,12 @@ fn ephemeral_range(wanted: &Wanted<'_>) -> (PortRange, u16) {
     )
 }
 
+fn is_in_use(error: &KernelError) -> bool {
+    matches!(error, KernelError::Call { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+}
+
 fn refuse(range: PortRange, request: &PortRequest, addr: SocketAddr, source: KernelError) -> Error {
-    let in_use = matches!(&source, KernelError::Call { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
+    let in_use = is_in_use(&source);
     let not_ours = matches!(&source, KernelError::Call { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable);
     if in_use && range.first == range.last {
         let message = format!("Bind for {addr} failed: port is already allocated");

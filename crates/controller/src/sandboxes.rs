@@ -162,18 +162,7 @@ impl Controller {
     /// # Errors
     /// The first of them; the record stays then and the next start goes on.
     pub(crate) fn dissolve(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
-        let mut first = self.finish_leaving(sandbox).err();
-        let ids: Vec<_> = sandbox
-            .state()
-            .attachments
-            .iter()
-            .map(|a| a.endpoint.id)
-            .collect();
-        for id in ids {
-            if let Err(error) = self.detach(sandbox, id) {
-                first.get_or_insert(error);
-            }
-        }
+        let mut first = self.detach_all(sandbox).err();
         self.give_back_resolv_conf(sandbox);
         self.dns.remove(sandbox.id);
         let mut state = sandbox.state();
@@ -187,10 +176,16 @@ impl Controller {
             first.get_or_insert(error);
         }
         crate::step::reached("sandbox.unpinned");
-        match first {
-            Some(error) => Err(error),
-            None => self.forget_sandbox(sandbox.id),
+        if let Some(error) = first {
+            return Err(error);
         }
+        if let Err(left) = self.forget_sandbox(sandbox.id) {
+            self.warn(format!(
+                "the record of a sandbox that is gone stays until the next start: {}",
+                left.chain()
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn release(&self, request: Release) -> Result<SandboxId> {

@@ -229,10 +229,21 @@ impl Controller {
             else {
                 continue;
             };
-            match self.resolver_sockets(&sandbox, Resolver { udp, tcp }) {
+            let former = Resolver { udp, tcp };
+            let anew = |_| self.resolver_sockets(&sandbox, Resolver { udp: 0, tcp: 0 });
+            // A program inside may have bound a port meanwhile: the rules follow to new ones.
+            match self.resolver_sockets(&sandbox, former).or_else(anew) {
                 Ok(new) => {
                     sandbox.state().resolver = Some(new.ports);
+                    let noted = if new.ports == former {
+                        Ok(())
+                    } else {
+                        self.note_sandbox(&sandbox)
+                    };
                     self.serve_names(&sandbox, new.sockets);
+                    if let Err(error) = noted {
+                        tracing::error!("{}", error.chain());
+                    }
                 }
                 Err(error) if error.reason == "namespace-gone" => {}
                 Err(error) => {

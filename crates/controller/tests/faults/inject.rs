@@ -1,0 +1,161 @@
+//! Effects that fail: steps of the kernel, sockets and ports, commits of both stores, counted as one
+//! sequence.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use vw_hoststate::{Key, Object, Plan};
+use vw_kernel::{
+    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
+    fake::FakeKernel,
+};
+use vw_model::{IfName, Protocol, SandboxId};
+use vw_store::{Batch, Error, Memory, Store, Table};
+
+/// Which effects fail, counted from 1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mode {
+    /// None.
+    Never,
+    /// One.
+    Once(usize),
+    /// This and all after it, as when the process dies.
+    From(usize),
+}
+
+/// The one sequence of effects.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    mode: Mutex<(Mode, usize)>,
+    struck: AtomicBool,
+}
+
+impl Faults {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            mode: Mutex::new((Mode::Never, 0)),
+            struck: AtomicBool::new(false),
+        })
+    }
+
+    /// Starts to count anew.
+    pub(crate) fn set(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = (mode, 0);
+        self.struck.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether an effect failed since [`Self::set`].
+    pub(crate) fn struck(&self) -> bool {
+        self.struck.load(Ordering::SeqCst)
+    }
+
+    fn strike(&self) -> bool {
+        let mut mode = self.mode.lock().unwrap();
+        mode.1 += 1;
+        let strikes = match mode.0 {
+            Mode::Never => false,
+            Mode::Once(nth) => mode.1 == nth,
+            Mode::From(nth) => mode.1 >= nth,
+        };
+        if strikes {
+            self.struck.store(true, Ordering::SeqCst);
+        }
+        strikes
+    }
+}
+
+/// A kernel whose steps can fail one by one.
+pub(crate) struct FaultyKernel {
+    pub(crate) fake: FakeKernel,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl FaultyKernel {
+    fn effect(&self, operation: &'static str) -> Result<(), KernelError> {
+        if !self.faults.strike() {
+            return Ok(());
+        }
+        Err(KernelError::Call {
+            operation,
+            object: "what a test chose".to_owned(),
+            source: io::Error::other("made to fail"),
+        })
+    }
+}
+
+impl Kernel for FaultyKernel {
+    fn apply(&self, plan: &Plan) -> Result<(), Failure> {
+        let mut done = vec![false; plan.steps.len()];
+        for (at, step) in plan.steps.iter().enumerate() {
+            let one = Plan {
+                steps: vec![step.clone()],
+            };
+            let outcome = self
+                .effect("apply step")
+                .and_then(|()| self.fake.apply(&one).map_err(|failure| failure.source));
+            if let Err(source) = outcome {
+                let step = at;
+                return Err(Failure { done, step, source });
+            }
+            done[at] = true;
+        }
+        Ok(())
+    }
+
+    fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
+        self.fake.observe(expected)
+    }
+
+    fn facts(&self) -> Result<HostFacts, KernelError> {
+        self.fake.facts()
+    }
+
+    fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError> {
+        self.effect("open socket")?;
+        self.fake.socket(place, kind)
+    }
+
+    fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
+        self.effect("reserve port")?;
+        self.fake.claim_port(protocol, addr)
+    }
+
+    fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
+        self.fake.netns_path(sandbox)
+    }
+
+    fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
+        self.fake.interfaces(sandbox)
+    }
+}
+
+/// A store whose commits can fail one by one.
+pub(crate) struct FaultyStore {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl Store for FaultyStore {
+    fn commit(&self, batch: Batch) -> Result<(), Error> {
+        if !batch.is_empty() && self.faults.strike() {
+            return Err(Error::Injected { nth: 0 });
+        }
+        self.memory.commit(batch)
+    }
+
+    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.memory.get(table, key)
+    }
+
+    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.memory.scan(table)
+    }
+}

@@ -1,0 +1,195 @@
+//! Every effect fails once, and every effect is the last one before a crash: over each operation,
+//! with the fake kernel and stores in memory.
+//!
+//! An operation that fails leaves all as before, or finishes; its retry succeeds. A start after a
+//! crash finds the operation whole or not begun. Nothing stands that nobody wants, and no address
+//! stays leased: the next endpoint gets the one that it would have got.
+
+mod inject;
+mod scenario;
+mod world;
+
+use inject::Mode;
+use scenario::{Step, steps};
+use world::{Picture, World};
+
+/// What the world looks like before the first step and after each.
+fn pictures(steps: &[Step]) -> Vec<Picture> {
+    let world = World::new();
+    let controller = world.open();
+    let mut pictures = vec![world.picture(&controller)];
+    for step in steps {
+        (step.run)(&controller, &world).unwrap_or_else(|e| panic!("{}: {}", step.name, e.chain()));
+        pictures.push(world.picture(&controller));
+    }
+    pictures
+}
+
+/// A world in which the steps before `at` are done.
+fn prepared(steps: &[Step], at: usize) -> (World, vw_controller::Controller) {
+    let world = World::new();
+    let controller = world.open();
+    for step in &steps[..at] {
+        (step.run)(&controller, &world).unwrap_or_else(|e| panic!("{}: {}", step.name, e.chain()));
+    }
+    (world, controller)
+}
+
+/// Every step with each of its effects chosen in turn, until one has no more of them.
+fn for_every_effect(
+    mode: fn(usize) -> Mode,
+    check: impl Fn(&Case<'_>, World, vw_controller::Controller),
+) {
+    let steps = steps();
+    let pictures = pictures(&steps);
+    let mut cases = 0;
+    for at in 0..steps.len() {
+        for nth in 1.. {
+            let (world, controller) = prepared(&steps, at);
+            world.faults.set(mode(nth));
+            let outcome = (steps[at].run)(&controller, &world);
+            let struck = world.faults.struck();
+            world.faults.set(Mode::Never);
+            if !struck {
+                outcome.unwrap_or_else(|e| panic!("{}: {}", steps[at].name, e.chain()));
+                assert!(nth > 1, "{} has no effect", steps[at].name);
+                break;
+            }
+            cases += 1;
+            let case = Case {
+                step: &steps[at],
+                nth,
+                refused: outcome.is_err(),
+                before: &pictures[at],
+                after: &pictures[at + 1],
+            };
+            check(&case, world, controller);
+        }
+    }
+    assert!(cases > 50, "only {cases} effects were tried");
+}
+
+struct Case<'a> {
+    step: &'a Step,
+    nth: usize,
+    refused: bool,
+    before: &'a Picture,
+    after: &'a Picture,
+}
+
+impl Case<'_> {
+    fn name(&self) -> String {
+        format!("{}, effect {}", self.step.name, self.nth)
+    }
+
+    /// Fails the test unless all is as before the step or as after it; tells whether as after.
+    fn is_whole(&self, when: &str, found: &Picture) -> bool {
+        if found == self.after {
+            return true;
+        }
+        assert!(
+            found == self.before,
+            "{} {when}: neither as before nor as after:\n{}\n{}",
+            self.name(),
+            found.against("before", self.before),
+            found.against("after", self.after)
+        );
+        false
+    }
+
+    /// Does the step again where it was not done, and fails the test unless all is as after it.
+    fn finish(&self, world: &World, controller: &vw_controller::Controller, done: bool) {
+        if !done {
+            (self.step.run)(controller, world)
+                .unwrap_or_else(|e| panic!("{}, again: {}", self.name(), e.chain()));
+        }
+        let found = world.picture(controller);
+        assert!(
+            found == *self.after,
+            "{}, again:\n{}",
+            self.name(),
+            found.against("after", self.after)
+        );
+        assert_eq!(controller.repair().unwrap(), 0, "{}", self.name());
+    }
+}
+
+#[test]
+fn one_failed_effect_changes_nothing_or_is_finished() {
+    for_every_effect(Mode::Once, |case, world, controller| {
+        let found = world.picture(&controller).without_leftovers();
+        let done = !found.is_halfway_removed() && case.is_whole("after the failure", &found);
+        assert!(done || case.refused, "{}: said to be done", case.name());
+        let steps = controller.repair().unwrap();
+        assert_eq!(steps, 0, "{}: the kernel is not as wanted", case.name());
+        case.finish_leaving_leftovers(&world, &controller, done);
+        drop(controller);
+        let controller = world.open();
+        case.finish(&world, &controller, true);
+    });
+}
+
+impl Case<'_> {
+    /// As [`Self::finish`], but for records that say `Removing`, which the next start deletes.
+    fn finish_leaving_leftovers(
+        &self,
+        world: &World,
+        controller: &vw_controller::Controller,
+        done: bool,
+    ) {
+        if !done {
+            (self.step.run)(controller, world)
+                .unwrap_or_else(|e| panic!("{}, again: {}", self.name(), e.chain()));
+        }
+        let found = world.picture(controller).without_leftovers();
+        assert!(
+            found == *self.after,
+            "{}, again:\n{}",
+            self.name(),
+            found.against("after", self.after)
+        );
+    }
+}
+
+#[test]
+fn a_crash_at_any_effect_leaves_the_operation_whole_or_not_begun() {
+    for_every_effect(Mode::From, |case, world, controller| {
+        drop(controller);
+        let controller = world.open();
+        let done = case.is_whole("after the crash", &world.picture(&controller));
+        assert!(done || case.refused, "{}: said to be done", case.name());
+        let steps = controller.repair().unwrap();
+        assert_eq!(steps, 0, "{}: the start left something", case.name());
+        case.finish(&world, &controller, done);
+    });
+}
+
+#[test]
+fn a_start_that_is_cut_off_is_finished_by_the_next() {
+    let steps = steps();
+    let pictures = pictures(&steps);
+    for at in 0..=steps.len() {
+        for nth in 1.. {
+            let (world, controller) = prepared(&steps, at);
+            drop(controller);
+            world
+                .kernel
+                .lose(|key| matches!(key, vw_hoststate::Key::Link(..)));
+            world.faults.set(Mode::From(nth));
+            drop(world.try_open());
+            let struck = world.faults.struck();
+            world.faults.set(Mode::Never);
+            let controller = world.open();
+            let found = world.picture(&controller);
+            assert!(
+                found == pictures[at],
+                "start {at}, effect {nth}:\n{}",
+                found.against("before", &pictures[at])
+            );
+            assert_eq!(controller.repair().unwrap(), 0);
+            if !struck {
+                break;
+            }
+        }
+    }
+}

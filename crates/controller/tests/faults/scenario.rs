@@ -1,0 +1,159 @@
+//! The operations, in an order in which each finds what it needs.
+
+use crate::world::World;
+use vw_controller::{
+    Controller,
+    command::{
+        Adopt, AdoptSource, Connect, ContainerCreate, ContainerRemove, Disconnect, NetworkCreate,
+        NetworkMode, NetworkRemove, PoolRequest, Release, SandboxRequest,
+    },
+};
+use vw_model::{ContainerSpec, EndpointSettings, PortRequest, Result};
+
+/// One operation.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Controller, &World) -> Result<()>,
+}
+
+/// All of them: each kind of change at least once, on one network and on several.
+pub(crate) fn steps() -> Vec<Step> {
+    let step = |name, run| Step { name, run };
+    vec![
+        step("network create blue", |c, _| {
+            create(c, "blue", "10.7.0.0/24")
+        }),
+        step("network create green", |c, _| {
+            create(c, "green", "10.8.0.0/24")
+        }),
+        step("adopt one, on blue, with a port", |c, w| {
+            adopt(c, w, "one", &["blue"], &["8080:80", "9000-9002:53/udp"])
+        }),
+        step("connect one to green", |c, _| connect(c, "green", "one")),
+        step("adopt two, on nothing", |c, w| adopt(c, w, "two", &[], &[])),
+        step("connect two to blue", |c, _| connect(c, "blue", "two")),
+        step("disconnect one from blue, its ports move", |c, _| {
+            disconnect(c, "blue", "one")
+        }),
+        step("disconnect two from blue", |c, _| {
+            disconnect(c, "blue", "two")
+        }),
+        step("connect two to blue again", |c, _| {
+            connect(c, "blue", "two")
+        }),
+        step("adopt three, on both", |c, w| {
+            adopt(c, w, "three", &["blue", "green"], &["8443:443"])
+        }),
+        step("create a container", |c, _| create_container(c)),
+        step("connect the container", |c, _| connect(c, "green", "box")),
+        step("disconnect the container", |c, _| {
+            disconnect(c, "green", "box")
+        }),
+        step("remove the container", |c, _| {
+            c.submit(ContainerRemove {
+                container: "box".to_owned(),
+                force: false,
+                link: false,
+            })
+        }),
+        step("release one, with its ports", |c, _| release(c, "one")),
+        step("release two", |c, _| release(c, "two")),
+        step("release three", |c, _| release(c, "three")),
+        step("network rm green", |c, _| {
+            c.submit(NetworkRemove {
+                network: "green".to_owned(),
+            })
+        }),
+        step("network rm blue", |c, _| {
+            c.submit(NetworkRemove {
+                network: "blue".to_owned(),
+            })
+        }),
+    ]
+}
+
+fn create(controller: &Controller, name: &str, subnet: &str) -> Result<()> {
+    let request = NetworkCreate {
+        name: name.parse()?,
+        driver: None,
+        scope: None,
+        ipv4: None,
+        ipv6: Some(true),
+        internal: false,
+        attachable: false,
+        unsupported: Vec::new(),
+        ipam_driver: None,
+        ipam_options: Default::default(),
+        pools: vec![PoolRequest {
+            subnet: subnet.to_owned(),
+            ..PoolRequest::default()
+        }],
+        options: Default::default(),
+        labels: Default::default(),
+    };
+    controller.submit(request).map(drop)
+}
+
+fn adopt(
+    controller: &Controller,
+    world: &World,
+    name: &str,
+    networks: &[&str],
+    ports: &[&str],
+) -> Result<()> {
+    let wanted = networks.iter();
+    let networks = wanted.map(|name| ((*name).to_owned(), EndpointSettings::default()));
+    let ports = ports.iter().map(|port| PortRequest::parse(port));
+    let request = Adopt {
+        source: AdoptSource::Netns(world.folder.join(name)),
+        name: Some(name.parse()?),
+        sandbox: SandboxRequest {
+            networks: networks.collect(),
+            ports: ports.collect::<Result<Vec<_>>>()?.concat(),
+            ..SandboxRequest::default()
+        },
+        resolv_conf: false,
+    };
+    controller.submit(request).map(drop)
+}
+
+fn connect(controller: &Controller, network: &str, sandbox: &str) -> Result<()> {
+    controller.submit(Connect {
+        network: network.to_owned(),
+        sandbox: sandbox.to_owned(),
+        settings: EndpointSettings::default(),
+    })
+}
+
+fn disconnect(controller: &Controller, network: &str, sandbox: &str) -> Result<()> {
+    controller.submit(Disconnect {
+        network: network.to_owned(),
+        sandbox: sandbox.to_owned(),
+        force: false,
+    })
+}
+
+fn release(controller: &Controller, sandbox: &str) -> Result<()> {
+    let sandbox = sandbox.to_owned();
+    controller.submit(Release { sandbox }).map(drop)
+}
+
+fn create_container(controller: &Controller) -> Result<()> {
+    let request = ContainerCreate {
+        name: Some("box".parse()?),
+        container: ContainerSpec {
+            image: "host".to_owned(),
+            cmd: vec!["true".to_owned()],
+            ..ContainerSpec::default()
+        },
+        sandbox: SandboxRequest {
+            networks: vec![("blue".to_owned(), EndpointSettings::default())],
+            ..SandboxRequest::default()
+        },
+        mode: NetworkMode::Networks,
+        mode_text: "blue".to_owned(),
+        host_config: Default::default(),
+        config: Default::default(),
+    };
+    controller.submit(request).map(drop)
+}

@@ -1,0 +1,302 @@
+//! What outlives a daemon: the kernel and both stores; and a picture of all of it in which two runs
+//! of the same scenario look the same.
+
+use crate::inject::{Faults, FaultyKernel, FaultyStore};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, hash_map::RandomState},
+    fs,
+    hash::{BuildHasher, Hasher},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use vw_controller::{
+    BridgeConfig, Config, Controller, Parts,
+    command::{ContainerList, NetworkList},
+    view::{ContainerView, NetworkView},
+};
+use vw_hoststate::{Key, Object};
+use vw_ipam::DefaultPools;
+use vw_kernel::{HostFacts, fake::FakeKernel};
+use vw_model::Result;
+use vw_runtime::{Runtime, Settings};
+use vw_store::{Memory, Store, Table};
+
+/// A machine.
+pub(crate) struct World {
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) kernel: FakeKernel,
+    pub(crate) folder: PathBuf,
+    data: Arc<Memory>,
+    run: Arc<Memory>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vw-faults-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        for netns in ["one", "two", "three"] {
+            fs::write(folder.join(netns), "").unwrap();
+        }
+        let kernel = FakeKernel::new();
+        kernel.set_facts(HostFacts {
+            boot_id: "this boot".to_owned(),
+            default_mtu: 1500,
+            ephemeral_ports: (40000, 50000),
+            ..HostFacts::default()
+        });
+        Self {
+            faults: Faults::new(),
+            kernel,
+            folder,
+            data: Arc::default(),
+            run: Arc::default(),
+        }
+    }
+
+    /// A daemon over it.
+    pub(crate) fn open(&self) -> Controller {
+        self.try_open().unwrap_or_else(|e| panic!("{}", e.chain()))
+    }
+
+    pub(crate) fn try_open(&self) -> Result<Controller> {
+        let store = |memory: &Arc<Memory>| {
+            Arc::new(FaultyStore {
+                memory: memory.clone(),
+                faults: self.faults.clone(),
+            })
+        };
+        let sockets = Arc::new(vw_dns_server::HostSockets);
+        let dns = vw_dns_server::DnsServer::start(Default::default(), sockets).unwrap();
+        let parts = Parts {
+            kernel: Arc::new(FaultyKernel {
+                fake: self.kernel.clone(),
+                faults: self.faults.clone(),
+            }),
+            data: store(&self.data),
+            run: store(&self.run),
+            runtime: self.runtime(),
+            dns: Arc::new(dns),
+            random,
+        };
+        Controller::open(self.config(), parts)
+    }
+
+    fn runtime(&self) -> Arc<Runtime> {
+        let settings = Settings {
+            data_root: self.folder.join("data"),
+            exec_root: self.folder.join("exec"),
+            runtimes: vec!["runc".to_owned()],
+            conmon: "conmon".to_owned(),
+        };
+        Arc::new(Runtime::open(settings).unwrap())
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            data_root: self.folder.join("data"),
+            exec_root: self.folder.join("exec"),
+            pools: DefaultPools::new(&[], "fd00:1::/48".parse().unwrap()).unwrap(),
+            bridge: Some(BridgeConfig::default()),
+            network_options: Default::default(),
+            drivers: Default::default(),
+            ip_forward: false,
+            dns: Default::default(),
+            host_gateway: Vec::new(),
+            accept_mark: 0,
+            adjust_foreign: false,
+            owns_bridge_netfilter: false,
+            resolv_conf: self.folder.join("resolv.conf"),
+            labels: Default::default(),
+            debug: false,
+        }
+    }
+
+    /// All that there is, without what differs from run to run.
+    pub(crate) fn picture(&self, controller: &Controller) -> Picture {
+        let mut lines: Vec<String> = self.kernel.objects().values().map(object).collect();
+        let claimed = self.kernel.claimed().into_iter();
+        lines.extend(claimed.map(|(protocol, addr)| format!("claim {addr}/{protocol}")));
+        for (name, store) in [("data", &self.data), ("run", &self.run)] {
+            for table in Table::ALL {
+                let records = store.scan(table).unwrap().into_iter();
+                lines
+                    .extend(records.map(|(_, bytes)| format!("{name}: {}", record(table, &bytes))));
+            }
+        }
+        let networks = controller.submit(NetworkList).unwrap();
+        lines.extend(networks.iter().map(network));
+        let sandboxes = controller.submit(ContainerList).unwrap();
+        lines.extend(sandboxes.iter().map(sandbox));
+        let folders = fs::read_dir(self.folder.join("data/containers"));
+        let count = folders.map_or(0, Iterator::count);
+        lines.push(format!("{count} containers have files"));
+        let mut picture = BTreeMap::new();
+        for line in lines {
+            *picture.entry(line).or_default() += 1;
+        }
+        Picture(picture)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // What a failed test leaves lies in the folder for temporary files.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Lines that say what is there, and how many of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Picture(BTreeMap<String, usize>);
+
+impl Picture {
+    /// Without records that the next start deletes.
+    pub(crate) fn without_leftovers(mut self) -> Self {
+        self.0.retain(|line, _| {
+            !line.contains("attachment Removing") && !line.contains("sandbox Removing")
+        });
+        self
+    }
+
+    /// Whether a container says that it is being removed: its files may be gone, and the next
+    /// call or start goes on.
+    pub(crate) fn is_halfway_removed(&self) -> bool {
+        self.0.keys().any(|line| line.contains("removing true"))
+    }
+
+    /// What is more (`+`) and less (`-`) than in another.
+    pub(crate) fn against(&self, name: &str, other: &Self) -> String {
+        let mut text = format!("against {name}:\n");
+        let differ =
+            |(line, count): &(&String, &usize), other: &Self| other.0.get(*line) != Some(*count);
+        for (line, count) in self.0.iter().filter(|line| differ(line, other)) {
+            text += &format!("  + {count} x {line}\n");
+        }
+        for (line, count) in other.0.iter().filter(|line| differ(line, self)) {
+            text += &format!("  - {count} x {line}\n");
+        }
+        text
+    }
+}
+
+/// Names of links and ports of resolvers are made of random bits.
+fn object(object: &Object) -> String {
+    let text = match object {
+        Object::Namespace(_) => "namespace".to_owned(),
+        Object::Link(link) => format!("link {}", plain(link.name.as_str())),
+        Object::Address(address) => format!("address {}", address.addr),
+        // Metrics are made of a network's id.
+        Object::Route(route) => format!("route {} via {:?}", route.dst, route.via),
+        Object::Neighbor(neighbor) => format!("neighbour {}", neighbor.addr),
+        Object::Sysctl(sysctl) => format!("sysctl {}", without_ids(&sysctl.path)),
+        Object::Table(_) => match object.key() {
+            Key::Table(vw_hoststate::Netns::Host) => "host table".to_owned(),
+            _ => "sandbox table".to_owned(),
+        },
+        Object::Element(_) => match object.key() {
+            Key::Port(..) => format!("port {:?}", without_ids(&format!("{:?}", object.key()))),
+            _ => "policy".to_owned(),
+        },
+    };
+    format!("kernel: {text}")
+}
+
+fn plain(name: &str) -> String {
+    without_ids(name)
+}
+
+/// Words of hexadecimal digits that are long enough to be an id's are shown as `<id>`.
+fn without_ids(text: &str) -> String {
+    let mut plain = String::new();
+    let mut word = String::new();
+    for c in text.chars().chain(['\0']) {
+        if c.is_ascii_alphanumeric() {
+            word.push(c);
+            continue;
+        }
+        let digits = word.trim_start_matches("vw");
+        let is_id = digits.len() >= 10 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        plain += if is_id { "<id>" } else { &word };
+        word.clear();
+        if c != '\0' {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+fn record(table: Table, bytes: &[u8]) -> String {
+    let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match table {
+        Table::Networks => format!("network {}", text(&value["name"])),
+        Table::Containers => {
+            let memberships = value["memberships"].as_array().cloned().unwrap_or_default();
+            let names: Vec<String> = memberships.iter().map(|m| text(&m["name"])).collect();
+            let name = text(&value["sandbox"]["name"]);
+            format!(
+                "container {name} on {names:?}, removing {}",
+                value["removing"]
+            )
+        }
+        Table::Sandboxes => format!(
+            "sandbox {} {}, resolver {}, ports {}",
+            text(&value["phase"]),
+            text(&value["adopted"]["name"]),
+            !value["resolver"].is_null(),
+            value["ports"]
+        ),
+        Table::Attachments => format!(
+            "attachment {} {} {}",
+            text(&value["phase"]),
+            text(&value["endpoint"]["ifname"]),
+            value["endpoint"]["addresses"]
+        ),
+        _ => table.name().to_owned(),
+    }
+}
+
+fn network(network: &NetworkView) -> String {
+    let mut members: Vec<String> = network
+        .members
+        .iter()
+        .map(|m| format!("{} {:?} {:?}", m.name, m.ipv4, m.ipv6))
+        .collect();
+    members.sort();
+    let in_use = network.in_use;
+    format!(
+        "network {}: {members:?}, in use {in_use}",
+        network.spec.name
+    )
+}
+
+fn sandbox(sandbox: &ContainerView) -> String {
+    let mut endpoints: Vec<String> = sandbox
+        .endpoints
+        .iter()
+        .map(|e| format!("{} {} {:?} {:?}", e.network, e.ifname, e.ipv4, e.ipv6))
+        .collect();
+    endpoints.sort();
+    let name = &sandbox.sandbox.name;
+    let status = &sandbox.state.status;
+    format!(
+        "sandbox {name} {status:?}: {endpoints:?}, ports {:?}",
+        sandbox.ports
+    )
+}
+
+/// Bits that differ from call to call, seeded by the standard library.
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&RandomState::new().build_hasher().finish().to_le_bytes());
+    }
+    bytes
+}

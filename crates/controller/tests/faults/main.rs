@@ -11,6 +11,8 @@ mod world;
 
 use inject::Mode;
 use scenario::{Step, steps};
+use vw_controller::{Controller, command::NetworkPrune};
+use vw_hoststate::Key;
 use world::{Picture, World};
 
 /// What the world looks like before the first step and after each.
@@ -26,7 +28,7 @@ fn pictures(steps: &[Step]) -> Vec<Picture> {
 }
 
 /// A world in which the steps before `at` are done.
-fn prepared(steps: &[Step], at: usize) -> (World, vw_controller::Controller) {
+fn prepared(steps: &[Step], at: usize) -> (World, Controller) {
     let world = World::new();
     let controller = world.open();
     for step in &steps[..at] {
@@ -36,10 +38,7 @@ fn prepared(steps: &[Step], at: usize) -> (World, vw_controller::Controller) {
 }
 
 /// Every step with each of its effects chosen in turn, until one has no more of them.
-fn for_every_effect(
-    mode: fn(usize) -> Mode,
-    check: impl Fn(&Case<'_>, World, vw_controller::Controller),
-) {
+fn for_every_effect(mode: fn(usize) -> Mode, check: impl Fn(&Case<'_>, World, Controller)) {
     let steps = steps();
     let pictures = pictures(&steps);
     let mut cases = 0;
@@ -97,20 +96,21 @@ impl Case<'_> {
         false
     }
 
-    /// Does the step again where it was not done, and fails the test unless all is as after it.
-    fn finish(&self, world: &World, controller: &vw_controller::Controller, done: bool) {
+    /// Does the step again where it was not done.
+    fn do_again(&self, world: &World, controller: &Controller, done: bool) {
         if !done {
             (self.step.run)(controller, world)
                 .unwrap_or_else(|e| panic!("{}, again: {}", self.name(), e.chain()));
         }
-        let found = world.picture(controller);
+    }
+
+    fn must_be_done(&self, found: &Picture) {
         assert!(
-            found == *self.after,
-            "{}, again:\n{}",
+            found == self.after,
+            "{}, at last:\n{}",
             self.name(),
             found.against("after", self.after)
         );
-        assert_eq!(controller.repair().unwrap(), 0, "{}", self.name());
     }
 }
 
@@ -122,33 +122,14 @@ fn one_failed_effect_changes_nothing_or_is_finished() {
         assert!(done || case.refused, "{}: said to be done", case.name());
         let steps = controller.repair().unwrap();
         assert_eq!(steps, 0, "{}: the kernel is not as wanted", case.name());
-        case.finish_leaving_leftovers(&world, &controller, done);
+        case.do_again(&world, &controller, done);
+        let found = world.picture(&controller).without_leftovers();
+        case.must_be_done(&found);
         drop(controller);
         let controller = world.open();
-        case.finish(&world, &controller, true);
+        case.must_be_done(&world.picture(&controller));
+        assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
     });
-}
-
-impl Case<'_> {
-    /// As [`Self::finish`], but for records that say `Removing`, which the next start deletes.
-    fn finish_leaving_leftovers(
-        &self,
-        world: &World,
-        controller: &vw_controller::Controller,
-        done: bool,
-    ) {
-        if !done {
-            (self.step.run)(controller, world)
-                .unwrap_or_else(|e| panic!("{}, again: {}", self.name(), e.chain()));
-        }
-        let found = world.picture(controller).without_leftovers();
-        assert!(
-            found == *self.after,
-            "{}, again:\n{}",
-            self.name(),
-            found.against("after", self.after)
-        );
-    }
 }
 
 #[test]
@@ -160,36 +141,74 @@ fn a_crash_at_any_effect_leaves_the_operation_whole_or_not_begun() {
         assert!(done || case.refused, "{}: said to be done", case.name());
         let steps = controller.repair().unwrap();
         assert_eq!(steps, 0, "{}: the start left something", case.name());
-        case.finish(&world, &controller, done);
+        case.do_again(&world, &controller, done);
+        case.must_be_done(&world.picture(&controller));
+        assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
     });
 }
 
 #[test]
 fn a_start_that_is_cut_off_is_finished_by_the_next() {
     let steps = steps();
-    let pictures = pictures(&steps);
-    for at in 0..=steps.len() {
-        for nth in 1.. {
-            let (world, controller) = prepared(&steps, at);
-            drop(controller);
-            world
-                .kernel
-                .lose(|key| matches!(key, vw_hoststate::Key::Link(..)));
-            world.faults.set(Mode::From(nth));
-            drop(world.try_open());
-            let struck = world.faults.struck();
-            world.faults.set(Mode::Never);
-            let controller = world.open();
-            let found = world.picture(&controller);
-            assert!(
-                found == pictures[at],
-                "start {at}, effect {nth}:\n{}",
-                found.against("before", &pictures[at])
-            );
-            assert_eq!(controller.repair().unwrap(), 0);
-            if !struck {
-                break;
-            }
+    let fullest = 1 + steps
+        .iter()
+        .position(|step| step.name.starts_with("create a container"))
+        .unwrap();
+    let before = pictures(&steps[..fullest]).pop().unwrap();
+    for nth in 1.. {
+        let (world, controller) = prepared(&steps, fullest);
+        drop(controller);
+        world.kernel.lose(|key| matches!(key, Key::Link(..)));
+        world.faults.set(Mode::From(nth));
+        drop(world.try_open());
+        let struck = world.faults.struck();
+        world.faults.set(Mode::Never);
+        let controller = world.open();
+        let found = world.picture(&controller);
+        assert!(
+            found == before,
+            "effect {nth}:\n{}",
+            found.against("before", &before)
+        );
+        assert_eq!(controller.repair().unwrap(), 0);
+        if !struck {
+            assert!(nth > 20, "only {nth} effects were tried");
+            return;
         }
     }
+}
+
+#[test]
+fn prune_removes_what_nobody_uses_and_waits_for_nobody() {
+    let steps = steps();
+    let (world, controller) = prepared(&steps, steps.len() - 2);
+    let prune = NetworkPrune {
+        until: None,
+        labels: Vec::new(),
+        not_labels: Vec::new(),
+    };
+    assert_eq!(controller.submit(prune).unwrap().removed, ["blue", "green"]);
+    assert!(world.picture(&controller) == *pictures(&steps).last().unwrap());
+}
+
+#[test]
+fn what_the_kernel_refuses_to_remove_is_removed_by_the_next_call() {
+    let steps = steps();
+    let pictures = pictures(&steps);
+    let at = steps
+        .iter()
+        .position(|step| step.name.starts_with("disconnect one"))
+        .unwrap();
+    let (world, controller) = prepared(&steps, at);
+    // After the record that says `Removing`: the whole removal, and the comparison after it.
+    world.faults.set(Mode::From(2));
+    (steps[at].run)(&controller, &world).unwrap_err();
+    world.faults.set(Mode::Never);
+    (steps[at].run)(&controller, &world).unwrap();
+    let found = world.picture(&controller);
+    assert!(
+        found == pictures[at + 1],
+        "{}",
+        found.against("after", &pictures[at + 1])
+    );
 }

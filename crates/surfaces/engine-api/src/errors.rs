@@ -137,6 +137,10 @@ const ROWS: &[Row] = &[
         "not-connected",
         StatusCode::INTERNAL_SERVER_ERROR,
     ),
+    // Clients take a 404 of this operation for a missing image, and begin to pull it; moby
+    // looks for these only at the start.
+    row("create", "network-not-found", StatusCode::BAD_REQUEST),
+    row("create", "container-not-found", StatusCode::BAD_REQUEST),
 ];
 
 /// The status of a kind (`httpstatus.FromError` in moby).

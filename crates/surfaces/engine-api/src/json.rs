@@ -79,6 +79,11 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let message = "invalid JSON: got EOF while reading request body";
         return Err(ApiError::bad_request(message));
     }
+    // Every request is an object. Serde would take a list for a struct, field by field.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let message = "invalid JSON: cannot unmarshal array into an object";
+        return Err(ApiError::bad_request(message));
+    }
     let mut documents = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
     let Some(document) = documents.next() else {
         return Err(ApiError::bad_request(

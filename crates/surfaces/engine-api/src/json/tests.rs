@@ -40,6 +40,10 @@ fn what_is_no_document_is_refused() {
             " \n",
             expect!["invalid JSON: got EOF while reading request body"],
         ),
+        (
+            " [\"x\"]",
+            expect!["invalid JSON: cannot unmarshal array into an object"],
+        ),
         ("{}{}", expect!["unexpected content after JSON"]),
         (
             "{\"Flag\":1}",

@@ -23,7 +23,12 @@ pub(crate) fn settings(network: &Network, settings: &EndpointSettings) -> Result
             .pools(Family::of(addr))
             .filter(|pool| pool.given)
             .peekable();
-        if network.spec.predefined || pools.peek().is_none() {
+        if network.spec.predefined {
+            let why =
+                "user specified IP address is supported on user defined networks only".to_owned();
+            return Err(refuse(why));
+        }
+        if pools.peek().is_none() {
             let why = "user specified IP address is supported only when connecting to networks with user configured subnets";
             return Err(refuse(why.to_owned()));
         }

@@ -109,14 +109,18 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 #[track_caller]
 fn links(host: &Host) -> Vec<String> {
+    // Whether there is a carrier follows from others, some time later.
+    let is_set = |flag: &&str| !["LOWER_UP", "NO-CARRIER"].contains(flag);
     let show = |link: &Value| {
+        let flags = link["flags"].as_array().into_iter().flatten();
+        let flags: Vec<&str> = flags.filter_map(Value::as_str).filter(is_set).collect();
         format!(
             "link {} kind {} master {} mtu {} flags {}",
             text(link, "ifname"),
             text(&link["linkinfo"], "info_kind"),
             text(link, "master"),
             link["mtu"],
-            link["flags"]
+            flags.join(",")
         )
     };
     json_of(host, "-j -d link show").iter().map(show).collect()

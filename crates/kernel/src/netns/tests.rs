@@ -141,11 +141,12 @@ fn an_adopted_namespace_gets_its_loopback_back_as_it_was() {
     let up = |path: &Path| {
         let enter = format!("--net={}", path.display());
         let output = Command::new("nsenter")
-            .args([&enter, "ip", "-o", "link", "show", "lo"])
+            .args([&enter, "ip", "addr", "show", "lo"])
             .output();
-        String::from_utf8(output.expect("nsenter runs").stdout)
-            .expect("text")
-            .contains(",UP")
+        let shown = String::from_utf8(output.expect("nsenter runs").stdout).expect("text");
+        let up = shown.contains(",UP");
+        assert_eq!(shown.contains("127.0.0.1"), up, "{shown}");
+        up
     };
     let mut owner = Command::new("unshare")
         .args(["-n", "sleep", "60"])

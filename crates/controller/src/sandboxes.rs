@@ -12,6 +12,8 @@ use crate::{
 use std::{
     fs,
     net::IpAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
     time::SystemTime,
 };
@@ -26,6 +28,7 @@ impl Controller {
     pub(crate) fn adopt(&self, request: Adopt) -> Result<Created> {
         let id = self.new_sandbox_id();
         let from = source_of(&request.source)?;
+        self.check_adoptable(&from)?;
         let name = request.name.map_or_else(|| adopted_name(&from, id), Ok)?;
         let resolv_conf = if request.resolv_conf {
             Some(self.resolv_conf_of(&from)?)
@@ -56,6 +59,30 @@ impl Controller {
             id: id.to_string(),
             warnings: Vec::new(),
         })
+    }
+
+    /// Refuses a namespace that is on our networks already, as an adopted one or a container's:
+    /// two sandboxes in one would take each other's links and routes.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    fn check_adoptable(&self, from: &AdoptedFrom) -> Result<()> {
+        let wanted = identity(&match from {
+            AdoptedFrom::Pid { pid, .. } => PathBuf::from(format!("/proc/{pid}/ns/net")),
+            AdoptedFrom::Netns(path) => path.clone(),
+        });
+        let sandboxes = self.registry().sandboxes();
+        let holder = sandboxes.iter().find(|sandbox| {
+            wanted.is_some() && identity(&self.kernel.netns_path(sandbox.id)) == wanted
+        });
+        let Some(holder) = holder else {
+            return Ok(());
+        };
+        let name = holder.state().spec.name.clone();
+        let message = format!(
+            "this network namespace is already on networks as {name}: use network connect for more of them"
+        );
+        Err(Error::conflict("namespace-adopted", message))
     }
 
     fn adopt_listed(
@@ -379,6 +406,13 @@ impl Sandbox {
             changed: Condvar::new(),
         }
     }
+}
+
+/// What tells one namespace from another; `None` where there is none.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path)
+        .map(|found| (found.dev(), found.ino()))
+        .ok()
 }
 
 fn source_of(source: &AdoptSource) -> Result<AdoptedFrom> {

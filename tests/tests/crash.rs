@@ -190,93 +190,84 @@ fn guest_left_blue(stage: &Stage) {
     assert!(!links.contains("eth0"), "{links}");
 }
 
-#[test]
-fn networks_and_adopted_sandboxes() {
-    vw_testkit::require_root!();
-    vw_testkit::require_programs!("conmon", "ip", "nft", "busybox");
-    play(&[
-        Case {
-            given: &[],
-            line: BLUE,
-            points: &["network.recorded", "network.applied"],
-            or_as_before: true,
-            done: |stage| stage.says("network inspect blue"),
-            works: nothing_more,
-        },
-        Case {
-            given: &[BLUE],
-            line: "network rm blue",
-            points: &["network.removed"],
-            or_as_before: true,
-            done: |stage| !stage.says("network inspect blue"),
-            works: nothing_more,
-        },
-        Case {
-            given: &[BLUE, PEER],
-            line: GUEST,
-            points: &[
-                "sandbox.recorded",
-                "sandbox.pinned",
-                ATTACH[0],
-                ATTACH[1],
-                ATTACH[2],
-                "adopt.built",
-            ],
-            or_as_before: true,
-            done: |stage| stage.says("inspect guest"),
-            works: guest_is_on_blue,
-        },
-        Case {
-            given: &[BLUE, PEER, GUEST],
-            line: "release guest",
-            points: &[
-                "release.recorded",
-                "detach.recorded",
-                "detach.applied",
-                "detach.forgotten",
-                "sandbox.unpinned",
-            ],
-            or_as_before: true,
-            done: |stage| !stage.says("inspect guest"),
-            works: |stage| assert!(!traffic::ping(&stage.guest, "10.77.0.2")),
-        },
-    ]);
-}
+const NETWORKS_AND_ADOPTED_SANDBOXES: &[Case] = &[
+    Case {
+        given: &[],
+        line: BLUE,
+        points: &["network.recorded", "network.applied"],
+        or_as_before: true,
+        done: |stage| stage.says("network inspect blue"),
+        works: nothing_more,
+    },
+    Case {
+        given: &[BLUE],
+        line: "network rm blue",
+        points: &["network.removed"],
+        or_as_before: true,
+        done: |stage| !stage.says("network inspect blue"),
+        works: nothing_more,
+    },
+    Case {
+        given: &[BLUE, PEER],
+        line: GUEST,
+        points: &[
+            "sandbox.recorded",
+            "sandbox.pinned",
+            ATTACH[0],
+            ATTACH[1],
+            ATTACH[2],
+            "adopt.built",
+        ],
+        or_as_before: true,
+        done: |stage| stage.says("inspect guest"),
+        works: guest_is_on_blue,
+    },
+    Case {
+        given: &[BLUE, PEER, GUEST],
+        line: "release guest",
+        points: &[
+            "release.recorded",
+            "detach.recorded",
+            "detach.applied",
+            "detach.forgotten",
+            "sandbox.unpinned",
+        ],
+        or_as_before: true,
+        done: |stage| !stage.says("inspect guest"),
+        works: |stage| assert!(!traffic::ping(&stage.guest, "10.77.0.2")),
+    },
+];
 
-#[test]
-fn endpoints_of_adopted_sandboxes() {
-    vw_testkit::require_root!();
-    vw_testkit::require_programs!("conmon", "ip", "nft", "busybox");
-    const ON_GREEN: &str = "adopt --netns GUEST --name guest --network green -p 8080:80";
-    play(&[
-        Case {
-            given: &[BLUE, GREEN, PEER, ON_GREEN],
-            line: "network connect blue guest",
-            points: &ATTACH,
-            or_as_before: true,
-            done: |stage| !stage.address("guest", "blue").is_empty(),
-            works: guest_is_on_blue,
+const GUEST_ON_GREEN: &str = "adopt --netns GUEST --name guest --network green -p 8080:80";
+
+const ENDPOINTS_OF_ADOPTED_SANDBOXES: &[Case] = &[
+    Case {
+        given: &[BLUE, GREEN, PEER, GUEST_ON_GREEN],
+        line: "network connect blue guest",
+        points: &ATTACH,
+        or_as_before: true,
+        done: |stage| !stage.address("guest", "blue").is_empty(),
+        works: guest_is_on_blue,
+    },
+    Case {
+        given: &[BLUE, GREEN, PEER, GUEST, "network connect green guest"],
+        line: "network disconnect blue guest",
+        points: &[
+            "disconnect.recorded",
+            "detach.recorded",
+            "detach.applied",
+            "detach.forgotten",
+        ],
+        or_as_before: true,
+        done: |stage| stage.address("guest", "blue").is_empty(),
+        works: |stage| {
+            guest_left_blue(stage);
+            // The port moved to the network that stays.
+            let _server = traffic::Server::tcp(&stage.guest, "guest", "0.0.0.0:80");
+            traffic::tcp(&stage.host, "127.0.0.1:8080").unwrap();
         },
-        Case {
-            given: &[BLUE, GREEN, PEER, GUEST, "network connect green guest"],
-            line: "network disconnect blue guest",
-            points: &[
-                "disconnect.recorded",
-                "detach.recorded",
-                "detach.applied",
-                "detach.forgotten",
-            ],
-            or_as_before: true,
-            done: |stage| stage.address("guest", "blue").is_empty(),
-            works: |stage| {
-                guest_left_blue(stage);
-                // The port moved to the network that stays.
-                let _server = traffic::Server::tcp(&stage.guest, "guest", "0.0.0.0:80");
-                traffic::tcp(&stage.host, "127.0.0.1:8080").unwrap();
-            },
-        },
-    ]);
-}
+    },
+];
 
 const BOX: &str = "run -d --name box --network blue host sleep 1000";
 
@@ -286,110 +277,129 @@ fn box_is_on_blue(stage: &Stage) {
     assert!(traffic::ping(&stage.inside("box"), "10.77.0.2"));
 }
 
+const CONTAINERS: &[Case] = &[
+    Case {
+        given: &[BLUE, PEER],
+        line: "create --name box --network blue host sleep 1000",
+        points: &["container.recorded"],
+        or_as_before: true,
+        done: |stage| stage.says("inspect box"),
+        works: nothing_more,
+    },
+    Case {
+        given: &[
+            BLUE,
+            PEER,
+            "create --name box --network blue host sleep 1000",
+        ],
+        line: "start box",
+        points: &[
+            "start.recorded",
+            "sandbox.recorded",
+            "sandbox.pinned",
+            ATTACH[0],
+            ATTACH[1],
+            ATTACH[2],
+            "start.networked",
+            "start.created",
+            "start.started",
+        ],
+        or_as_before: true,
+        done: |stage| stage.is_running("box"),
+        works: box_is_on_blue,
+    },
+    Case {
+        given: &[
+            BLUE,
+            PEER,
+            "create --name box --restart always --network blue host sleep 1000",
+        ],
+        line: "start box",
+        points: &[
+            "start.recorded",
+            ATTACH[1],
+            "start.created",
+            "start.started",
+        ],
+        or_as_before: true,
+        // The policy goes on where the start was cut off.
+        done: |stage| {
+            eventually("the container runs", SETTLE, || stage.is_running("box"));
+            true
+        },
+        works: box_is_on_blue,
+    },
+    Case {
+        given: &[BLUE, PEER, BOX],
+        line: "rm -f box",
+        points: &[
+            "detach.recorded",
+            "detach.applied",
+            "detach.forgotten",
+            "sandbox.unpinned",
+            "remove.recorded",
+            "remove.deleted",
+        ],
+        or_as_before: false,
+        done: |stage| !stage.says("inspect box"),
+        works: |stage| assert!(!traffic::ping(&stage.host, "10.77.0.3")),
+    },
+];
+
+const BOX_ON_GREEN: &str = "run -d --name box --network green host sleep 1000";
+
+const ENDPOINTS_OF_RUNNING_CONTAINERS: &[Case] = &[
+    Case {
+        given: &[BLUE, GREEN, PEER, BOX_ON_GREEN],
+        line: "network connect blue box",
+        points: &["connect.recorded", ATTACH[0], ATTACH[1], ATTACH[2]],
+        or_as_before: true,
+        done: |stage| !stage.address("box", "blue").is_empty(),
+        works: box_is_on_blue,
+    },
+    Case {
+        given: &[BLUE, GREEN, PEER, BOX, "network connect green box"],
+        line: "network disconnect blue box",
+        points: &[
+            "disconnect.recorded",
+            "detach.recorded",
+            "detach.applied",
+            "detach.forgotten",
+        ],
+        or_as_before: true,
+        done: |stage| stage.address("box", "blue").is_empty(),
+        works: |stage| {
+            let links = stage.inside("box").ip("-o link");
+            assert!(!links.contains("eth0"), "{links}");
+            assert!(stage.is_running("box"));
+        },
+    },
+];
+
+#[test]
+fn networks_and_adopted_sandboxes() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("conmon", "ip", "nft", "busybox");
+    play(NETWORKS_AND_ADOPTED_SANDBOXES);
+}
+
+#[test]
+fn endpoints_of_adopted_sandboxes() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("conmon", "ip", "nft", "busybox");
+    play(ENDPOINTS_OF_ADOPTED_SANDBOXES);
+}
+
 #[test]
 fn containers() {
     vw_testkit::require_root!();
     vw_testkit::require_programs!("conmon", "ip", "nft", "busybox");
-    play(&[
-        Case {
-            given: &[BLUE, PEER],
-            line: "create --name box --network blue host sleep 1000",
-            points: &["container.recorded"],
-            or_as_before: true,
-            done: |stage| stage.says("inspect box"),
-            works: nothing_more,
-        },
-        Case {
-            given: &[
-                BLUE,
-                PEER,
-                "create --name box --network blue host sleep 1000",
-            ],
-            line: "start box",
-            points: &[
-                "start.recorded",
-                "sandbox.recorded",
-                "sandbox.pinned",
-                ATTACH[0],
-                ATTACH[1],
-                ATTACH[2],
-                "start.networked",
-                "start.created",
-                "start.started",
-            ],
-            or_as_before: true,
-            done: |stage| stage.is_running("box"),
-            works: box_is_on_blue,
-        },
-        Case {
-            given: &[
-                BLUE,
-                PEER,
-                "create --name box --restart always --network blue host sleep 1000",
-            ],
-            line: "start box",
-            points: &[
-                "start.recorded",
-                ATTACH[1],
-                "start.created",
-                "start.started",
-            ],
-            or_as_before: true,
-            // The policy goes on where the start was cut off.
-            done: |stage| {
-                eventually("the container runs", SETTLE, || stage.is_running("box"));
-                true
-            },
-            works: box_is_on_blue,
-        },
-        Case {
-            given: &[BLUE, PEER, BOX],
-            line: "rm -f box",
-            points: &[
-                "detach.recorded",
-                "detach.applied",
-                "detach.forgotten",
-                "sandbox.unpinned",
-                "remove.recorded",
-                "remove.deleted",
-            ],
-            or_as_before: false,
-            done: |stage| !stage.says("inspect box"),
-            works: |stage| assert!(!traffic::ping(&stage.host, "10.77.0.3")),
-        },
-    ]);
+    play(CONTAINERS);
 }
 
 #[test]
 fn endpoints_of_running_containers() {
     vw_testkit::require_root!();
     vw_testkit::require_programs!("conmon", "ip", "nft", "busybox");
-    const ON_GREEN: &str = "run -d --name box --network green host sleep 1000";
-    play(&[
-        Case {
-            given: &[BLUE, GREEN, PEER, ON_GREEN],
-            line: "network connect blue box",
-            points: &["connect.recorded", ATTACH[0], ATTACH[1], ATTACH[2]],
-            or_as_before: true,
-            done: |stage| !stage.address("box", "blue").is_empty(),
-            works: box_is_on_blue,
-        },
-        Case {
-            given: &[BLUE, GREEN, PEER, BOX, "network connect green box"],
-            line: "network disconnect blue box",
-            points: &[
-                "disconnect.recorded",
-                "detach.recorded",
-                "detach.applied",
-                "detach.forgotten",
-            ],
-            or_as_before: true,
-            done: |stage| stage.address("box", "blue").is_empty(),
-            works: |stage| {
-                let links = stage.inside("box").ip("-o link");
-                assert!(!links.contains("eth0"), "{links}");
-                assert!(stage.is_running("box"));
-            },
-        },
-    ]);
+    play(ENDPOINTS_OF_RUNNING_CONTAINERS);
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Controller,
-    command::{Attached, ExecCreate, ExecInspect, ExecRequest, ExecResize, ExecStart},
+    command::{Attached, Chunk, ExecCreate, ExecInspect, ExecRequest, ExecResize, ExecStart},
     containers::must_run,
     event::EventType,
     registry::lock,
@@ -10,7 +10,11 @@ use crate::{
     view::ExecView,
 };
 use std::{
-    sync::{Arc, mpsc::sync_channel},
+    io,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
     thread,
 };
 use vw_model::{Error, Id, Result, SandboxId};
@@ -122,31 +126,35 @@ impl Controller {
             .runtime
             .exec(container, exec, &spec, !request.detach, size);
         let session = Arc::new(session.map_err(|error| self.exec_failed(&request.exec, error))?);
-        let attached = if request.detach {
-            None
+        let (attached, held) = if request.detach {
+            (None, None)
         } else {
-            attach(&session, asked)?
+            attach(&session, asked)?.unzip()
         };
         if let Some(exec) = lock(&self.execs).get_mut(&request.exec) {
             exec.session = Some(session.clone());
         }
-        self.await_exec(request.exec.clone(), container, session)?;
+        self.await_exec(request.exec.clone(), container, session, held)?;
         Ok(attached)
     }
 
     fn exec_failed(&self, id: &str, error: vw_runtime::Error) -> Error {
-        let code = error.exit_code();
+        // What is 125 for a `run` is 126 for an exec, as in Docker.
+        let code = error.exit_code().max(126);
         lock(&self.execs)
             .entry(id.to_owned())
             .and_modify(|exec| exec.exit_code = Some(code));
         error.into()
     }
 
+    /// Records the exit status when the process ends. Its output counts as open until then
+    /// (`held`): a client asks for the status as soon as the output is at its end.
     fn await_exec(
         &self,
         id: String,
         container: SandboxId,
         session: Arc<ExecSession>,
+        held: Option<SyncSender<io::Result<Chunk>>>,
     ) -> Result<()> {
         let controller = self.clone();
         let wait = move || {
@@ -158,6 +166,7 @@ impl Controller {
                 exec.exit_code = Some(code);
                 exec.session = None;
             }
+            drop(held);
             controller.tell(
                 EventType::Container,
                 "exec_die",
@@ -213,7 +222,11 @@ impl Controller {
     }
 }
 
-fn attach(session: &ExecSession, asked: &ExecRequest) -> Result<Option<Attached>> {
+/// Its output and input, and what keeps the output open after its last byte.
+fn attach(
+    session: &ExecSession,
+    asked: &ExecRequest,
+) -> Result<Option<(Attached, SyncSender<io::Result<Chunk>>)>> {
     let Some(stream) = session.attach().cloned() else {
         return Ok(None);
     };
@@ -221,12 +234,13 @@ fn attach(session: &ExecSession, asked: &ExecRequest) -> Result<Option<Attached>
     let input = asked
         .stdin
         .then(|| streams::writer(stream.clone(), !asked.tty));
-    streams::pump_to(stream, sender)?;
-    Ok(Some(Attached {
+    streams::pump_to(stream, sender.clone())?;
+    let attached = Attached {
         tty: asked.tty,
         output,
         input,
-    }))
+    };
+    Ok(Some((attached, sender)))
 }
 
 fn no_exec(id: &str) -> Error {

@@ -30,6 +30,11 @@ pub(crate) fn route(method: &Method, segments: &[&str]) -> Answer {
             fixed("{\"VolumesDeleted\":[],\"SpaceReclaimed\":0}\n")
         }
         (&Method::GET, ["plugins"]) => fixed("[]\n"),
+        // `docker inspect` asks for everything by a name, plugins last.
+        (&Method::GET, ["plugins", name @ .., "json"]) if !name.is_empty() => Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            format!("plugin \"{}\" not found", name.join("/")),
+        )),
         (&Method::POST, ["build", "prune"]) => {
             fixed("{\"CachesDeleted\":null,\"SpaceReclaimed\":0}\n")
         }

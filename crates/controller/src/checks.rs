@@ -56,3 +56,6 @@ pub(crate) fn settings(network: &Network, settings: &EndpointSettings) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

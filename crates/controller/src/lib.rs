@@ -29,6 +29,8 @@ mod records;
 mod registry;
 mod repair;
 mod resolv_file;
+#[cfg(test)]
+mod sample;
 mod sandbox_plan;
 mod sandboxes;
 mod start;

@@ -248,3 +248,6 @@ fn refuse(range: PortRange, request: &PortRequest, addr: SocketAddr, source: Ker
     )
     .because(source)
 }
+
+#[cfg(test)]
+mod tests;

@@ -310,3 +310,6 @@ pub(crate) struct NewResolver {
     pub(crate) ports: Resolver,
     pub(crate) sockets: SandboxSockets,
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,3 +98,6 @@ const fn everywhere(family: Family) -> IpNet {
         Family::V6 => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,6 @@ pub(super) fn candidates(id: SandboxId) -> impl Iterator<Item = String> {
         .collect();
     plain.into_iter().chain(numbered)
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,8 @@ impl Controller {
         self.change_container(sandbox, |record| {
             record.started = Some(SystemTime::now());
             record.finished = None;
+            record.exit_code = 0;
+            record.oom_killed = false;
             record.error.clear();
         })?;
         sandbox.changed.notify_all();

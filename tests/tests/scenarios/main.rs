@@ -1,0 +1,18 @@
+//! Scenarios: what a user does with the real daemon, by the stock docker command line,
+//! by ours and by the API, and what packets then do.
+//!
+//! Owns no knowledge of the daemon's inside: only answers, packets and kernel state are
+//! asserted. Each test has hosts of its own, and ends by [`scene::Scene::end`], which
+//! checks that a daemon without memory has nothing to repair and that nothing stays.
+
+mod adopt;
+mod containers;
+mod daemon;
+mod firewall;
+mod names;
+mod networks;
+mod ports;
+mod refusals;
+mod restart;
+mod scene;
+mod several;

@@ -1,0 +1,247 @@
+//! Names inside of sandboxes, asked by `dig` as any program would ask.
+
+use crate::{
+    require_stage,
+    scene::{OUTSIDE, Scene},
+};
+use std::{
+    net::UdpSocket,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+use vw_testkit::Host;
+
+/// What `dig` prints when asked from inside, by words of its own.
+#[track_caller]
+fn dig(inside: &Host, words: &str) -> String {
+    let all = ["dig", "+tries=1", "+time=3", "@127.0.0.11"]
+        .into_iter()
+        .chain(words.split_whitespace());
+    inside.run(all).ok()
+}
+
+#[track_caller]
+fn short(inside: &Host, words: &str) -> String {
+    dig(inside, &format!("+short {words}"))
+}
+
+/// A name server that answers every A question with one address, and counts.
+struct Upstream {
+    asked: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Upstream {
+    fn start(host: &Host, address: &str) -> Self {
+        let socket = host
+            .enter(|| UdpSocket::bind(address))
+            .expect("port 53 is free there");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("not zero");
+        let (asked, stop) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (count, flag) = (Arc::clone(&asked), Arc::clone(&stop));
+        let thread = thread::spawn(move || {
+            let mut message = [0; 1500];
+            while !flag.load(Ordering::Relaxed) {
+                if let Ok((length, peer)) = socket.recv_from(&mut message) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    // One that does not want the answer has left.
+                    let _ = socket.send_to(&answer(&message[..length]), peer);
+                }
+            }
+        });
+        Self {
+            asked,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// 203.0.113.7, whatever was asked (RFC 1035, section 4).
+fn answer(question: &[u8]) -> Vec<u8> {
+    // The question ends with the name's empty label, its type and its class.
+    let labels = question[12..]
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(0);
+    let mut reply = question[..12 + labels + 5].to_vec();
+    reply[2..4].copy_from_slice(&[0x81, 0x80]);
+    reply[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
+    reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 7]);
+    reply
+}
+
+#[test]
+fn every_name_of_a_container_is_answered() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 --subnet 10.9.0.0/24 --subnet fd00:9::/64 blue");
+    let ask = scene.start("ask", "--network blue");
+    scene.start(
+        "web",
+        "--network blue --network-alias www --ip 10.9.0.80 --ip6 fd00:9::80 -p 80",
+    );
+    let id = scene.docker("inspect -f {{.Id}} web");
+    for name in [
+        "web",
+        "WeB",
+        "web.",
+        "www",
+        "web.blue",
+        "www.blue",
+        &id[..12],
+    ] {
+        assert_eq!(short(&ask, name), "10.9.0.80", "{name}");
+        assert_eq!(short(&ask, &format!("AAAA {name}")), "fd00:9::80", "{name}");
+        assert_eq!(short(&ask, &format!("+tcp {name}")), "10.9.0.80", "{name}");
+    }
+    assert!(dig(&ask, "WeB").contains("\nWeB."), "the case is kept");
+    let known = dig(&ask, "TXT web");
+    assert!(
+        known.contains("status: NOERROR") && known.contains("ANSWER: 0"),
+        "{known}"
+    );
+    assert!(short(&ask, "-x 10.9.0.80").starts_with("web.blue."));
+    assert!(short(&ask, "-x fd00:9::80").starts_with("web.blue."));
+    let conf = scene.docker("exec ask cat /etc/resolv.conf");
+    assert!(conf.contains("nameserver 127.0.0.11"), "{conf}");
+    let hosts = scene.docker("exec ask cat /etc/hosts");
+    assert!(hosts.contains("127.0.0.1\tlocalhost"), "{hosts}");
+
+    scene.docker("rename web store");
+    assert_eq!(short(&ask, "store"), "10.9.0.80");
+    assert_eq!(short(&ask, "www"), "10.9.0.80");
+    scene.docker("stop -t 0 store");
+    let gone = dig(&ask, "store");
+    assert!(!gone.contains("10.9.0.80"), "{gone}");
+    scene.end();
+}
+
+#[test]
+fn names_stay_inside_their_network() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --subnet 10.9.0.0/24 blue");
+    scene.docker("network create --subnet 10.8.0.0/24 green");
+    let ask = scene.start("ask", "--network blue");
+    scene.start("other", "--network green");
+    assert_eq!(short(&ask, "other"), "");
+    scene.docker("network connect --alias friend blue other");
+    assert_eq!(short(&ask, "other"), scene.address("other", "blue"));
+    assert_eq!(short(&ask, "friend"), scene.address("other", "blue"));
+    scene.docker("network disconnect blue other");
+    assert_eq!(short(&ask, "other"), "");
+
+    for name in ["one", "two"] {
+        scene.start(name, "--network blue --network-alias pair");
+    }
+    let mut expected = [scene.address("one", "blue"), scene.address("two", "blue")];
+    expected.sort();
+    let both = short(&ask, "pair");
+    let mut both: Vec<&str> = both.lines().collect();
+    both.sort_unstable();
+    assert_eq!(both, expected);
+    scene.end();
+}
+
+#[test]
+fn others_are_forwarded_but_never_out_of_an_internal_network() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.docker("network create --internal closed");
+    let upstream = Upstream::start(&scene.outside, &format!("{OUTSIDE}:53"));
+    let ask = scene.start("ask", &format!("--network blue --dns {OUTSIDE}"));
+    assert_eq!(short(&ask, "one.example.com"), "203.0.113.7");
+    assert_eq!(short(&ask, "one.example.com"), "203.0.113.7");
+    assert_eq!(upstream.asked(), 1, "the second answer is cached");
+    assert_eq!(short(&ask, "ask"), scene.address("ask", "blue"));
+    assert_eq!(upstream.asked(), 1, "our own names are not forwarded");
+
+    let inside = scene.start("inside", &format!("--network closed --dns {OUTSIDE}"));
+    let refused = dig(&inside, "two.example.com");
+    assert!(!refused.contains("203.0.113.7"), "{refused}");
+    assert_eq!(upstream.asked(), 1, "nothing left the internal network");
+    assert_eq!(short(&inside, "inside"), scene.address("inside", "closed"));
+    drop(upstream);
+    scene.end();
+}
+
+#[test]
+fn a_server_of_the_users_own_on_port_53_works() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    let own = scene.start("own", "--network blue");
+    let ask = scene.start("ask", "--network blue");
+    let server = Upstream::start(&own, "0.0.0.0:53");
+    let to = format!("@{}", scene.address("own", "blue"));
+    let answer = ask
+        .run(["dig", "+short", "+tries=1", &to, "own.example.com"])
+        .ok();
+    assert_eq!(answer, "203.0.113.7");
+    assert_eq!(server.asked(), 1);
+    assert_eq!(
+        short(&own, "ask"),
+        scene.address("ask", "blue"),
+        "and ours still does"
+    );
+    drop(server);
+    scene.end();
+}
+
+#[test]
+fn user_edits_of_etc_files_are_respected() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.docker("run -d --name web --network blue --hostname shop --add-host extra:192.0.2.99 --dns 192.0.2.53 --dns-search lab.example --dns-option ndots:3 host sleep 1000");
+    assert_eq!(scene.docker("exec web cat /etc/hostname"), "shop");
+    assert_eq!(scene.docker("exec web hostname"), "shop");
+    let hosts = scene.docker("exec web cat /etc/hosts");
+    assert!(hosts.contains("192.0.2.99\textra"), "{hosts}");
+    assert!(
+        hosts.contains(&format!("{}\tshop", scene.address("web", "blue"))),
+        "{hosts}"
+    );
+    let conf = scene.docker("exec web cat /etc/resolv.conf");
+    for line in ["nameserver 127.0.0.11", "search lab.example", "ndots:3"] {
+        assert!(conf.contains(line), "{line}: {conf}");
+    }
+    let edit = [
+        "exec",
+        "web",
+        "sh",
+        "-c",
+        "echo '192.0.2.77 mine' >>/etc/hosts",
+    ];
+    scene.daemon.docker(edit).must();
+    scene.docker("network create green");
+    scene.docker("network connect green web");
+    let hosts = scene.docker("exec web cat /etc/hosts");
+    assert!(hosts.contains("192.0.2.77 mine"), "{hosts}");
+    scene.end();
+}

@@ -77,6 +77,23 @@ impl Dockerd {
         self.running.pid()
     }
 
+    /// The daemon's process and that of the containerd that it started.
+    pub(crate) fn daemons(&self) -> Result<Vec<u32>> {
+        let pid = self.pid();
+        let mut found = vec![pid];
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            // A thread that ended meanwhile has no children any more.
+            let children = std::fs::read_to_string(task?.path().join("children"));
+            for child in children.unwrap_or_default().split_whitespace() {
+                let name = std::fs::read_to_string(format!("/proc/{child}/comm"));
+                if name.is_ok_and(|name| name.trim() == "containerd") {
+                    found.push(child.parse()?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Runs the stock command line against it, which must succeed.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         let socket = format!("unix://{}", self.socket.display());

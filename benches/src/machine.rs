@@ -53,7 +53,11 @@ pub(crate) fn cores() -> usize {
 pub(crate) fn pin(pid: u32, processor: usize) -> io::Result<()> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let id = task?.file_name().to_string_lossy().parse().ok();
-        pin_thread(id.and_then(rustix::process::Pid::from_raw), processor)?;
+        match pin_thread(id.and_then(rustix::process::Pid::from_raw), processor) {
+            // It ended meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            result => result?,
+        }
     }
     Ok(())
 }

@@ -1,6 +1,13 @@
 //! All benchmarks, each a module; a new one is a file and a row here.
 
 mod attach;
+mod concurrent;
+mod memory;
+mod names;
+mod publish;
+mod restart;
+mod scale;
+mod traffic;
 
 use crate::{Result, report::Table};
 
@@ -13,7 +20,17 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 1] = [Bench {
-    name: attach::NAME,
-    run: attach::run,
-}];
+pub(crate) const ALL: [Bench; 8] = [
+    bench(attach::NAME, attach::run),
+    bench(publish::NAME, publish::run),
+    bench(names::NAME, names::run),
+    bench(memory::NAME, memory::run),
+    bench(traffic::NAME, traffic::run),
+    bench(concurrent::NAME, concurrent::run),
+    bench(restart::NAME, restart::run),
+    bench(scale::NAME, scale::run),
+];
+
+const fn bench(name: &'static str, run: fn() -> Result<Table>) -> Bench {
+    Bench { name, run }
+}

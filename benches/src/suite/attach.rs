@@ -77,29 +77,25 @@ pub(crate) fn run() -> Result<Table> {
             dockers.push(attach, client.disconnect("blue", "sandbox")?);
         }
     }
-    for (what, of, bare_aim) in [
-        (
-            "attach",
-            (|taken| &taken.attach) as fn(&Taken) -> &Samples,
-            Some(Aim::AtMost(2.0)),
-        ),
-        ("detach", |taken| &taken.detach, None),
-    ] {
-        table.row(what, OURS, "ms", of(&mine));
-        table.peer(
-            what,
-            "bare netlink",
-            "ms",
-            (of(&floor), of(&mine)),
-            bare_aim,
-        );
-        if let Some((docker, _)) = &peer {
-            let both = (of(&dockers), of(&mine));
-            table.peer(what, &docker.name, "ms", both, Aim::AtMost(0.1));
-        }
-    }
+    let peer = peer.map(|(docker, _)| (docker.name.as_str(), &dockers));
+    show(&mut table, &mine, &floor, peer);
     table.note("bare: veth pair, address, default route; no engine, no API, no lease, no name");
     Ok(table)
+}
+
+fn show(table: &mut Table, mine: &Taken, floor: &Taken, docker: Option<(&str, &Taken)>) {
+    type Part = fn(&Taken) -> &Samples;
+    let parts: [(&str, Part, Option<Aim>); 2] = [
+        ("attach", |taken| &taken.attach, Some(Aim::AtMost(2.0))),
+        ("detach", |taken| &taken.detach, None),
+    ];
+    for (what, of, aim) in parts {
+        table.row(what, OURS, "ms", of(mine));
+        table.peer(what, "bare netlink", "ms", (of(floor), of(mine)), aim);
+        if let Some((name, taken)) = docker {
+            table.peer(what, name, "ms", (of(taken), of(mine)), Aim::AtMost(0.1));
+        }
+    }
 }
 
 fn timed(work: impl FnOnce() -> std::io::Result<()>) -> Result<Duration> {

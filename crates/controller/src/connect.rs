@@ -187,6 +187,7 @@ impl Controller {
     /// # Errors
     /// When the store cannot be written; the caller takes its change back.
     pub(crate) fn keep_container(&self, sandbox: &Sandbox) -> Result<()> {
+        let _writing = lock(&sandbox.writing);
         let mut state = sandbox.state();
         let memberships = state.memberships.clone();
         let spec = state.spec.clone();

@@ -49,7 +49,8 @@ pub struct Controller {
 impl Drop for Core {
     fn drop(&mut self) {
         // Networks and sandboxes know each other: without this neither would go, nor what they hold.
-        for network in self.registry().networks() {
+        let networks = self.registry().networks();
+        for network in networks {
             lock(&network.members).clear();
         }
     }

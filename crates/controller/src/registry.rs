@@ -52,6 +52,9 @@ pub(crate) struct Sandbox {
     pub(crate) id: SandboxId,
     /// Held for the length of an operation that changes it.
     pub(crate) ops: Mutex<()>,
+    /// Held while its durable record is read from `state` and committed, so that of two writers
+    /// without `ops` the later one commits the later state.
+    pub(crate) writing: Mutex<()>,
     /// Held for moments, to read or to publish a change.
     pub(crate) state: Mutex<SandboxState>,
     /// Told whenever `state` changes in a way that somebody may wait for.

@@ -402,6 +402,7 @@ impl Sandbox {
         Self {
             id,
             ops: Mutex::new(()),
+            writing: Mutex::new(()),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }

@@ -72,7 +72,7 @@ pub(crate) fn steps() -> Vec<Step> {
     ]
 }
 
-fn create(controller: &Controller, name: &str, subnet: &str) -> Result<()> {
+pub(crate) fn create(controller: &Controller, name: &str, subnet: &str) -> Result<()> {
     let request = NetworkCreate {
         name: name.parse()?,
         driver: None,
@@ -94,7 +94,7 @@ fn create(controller: &Controller, name: &str, subnet: &str) -> Result<()> {
     controller.submit(request).map(drop)
 }
 
-fn adopt(
+pub(crate) fn adopt(
     controller: &Controller,
     world: &World,
     name: &str,
@@ -117,7 +117,7 @@ fn adopt(
     controller.submit(request).map(drop)
 }
 
-fn connect(controller: &Controller, network: &str, sandbox: &str) -> Result<()> {
+pub(crate) fn connect(controller: &Controller, network: &str, sandbox: &str) -> Result<()> {
     controller.submit(Connect {
         network: network.to_owned(),
         sandbox: sandbox.to_owned(),
@@ -125,7 +125,7 @@ fn connect(controller: &Controller, network: &str, sandbox: &str) -> Result<()> 
     })
 }
 
-fn disconnect(controller: &Controller, network: &str, sandbox: &str) -> Result<()> {
+pub(crate) fn disconnect(controller: &Controller, network: &str, sandbox: &str) -> Result<()> {
     controller.submit(Disconnect {
         network: network.to_owned(),
         sandbox: sandbox.to_owned(),
@@ -133,7 +133,7 @@ fn disconnect(controller: &Controller, network: &str, sandbox: &str) -> Result<(
     })
 }
 
-fn release(controller: &Controller, sandbox: &str) -> Result<()> {
+pub(crate) fn release(controller: &Controller, sandbox: &str) -> Result<()> {
     let sandbox = sandbox.to_owned();
     controller.submit(Release { sandbox }).map(drop)
 }

@@ -69,19 +69,41 @@ impl App {
         C: Command + 'static,
         C::Output: Send + 'static,
     {
-        // A command that panicked ends its own request alone; what it left is behind locks that
-        // are used on whatever became of their holders.
-        let run = AssertUnwindSafe(|| self.controller.submit(command));
-        match tokio::task::block_in_place(|| catch_unwind(run)) {
-            Ok(Ok(output)) => Ok(output),
-            Ok(Err(error)) => Err(ApiError::of(C::OPERATION, &error)),
-            Err(_) => {
-                tracing::error!(operation = C::OPERATION, "a request did not end");
-                let message = format!("{} did not end: see the daemon's log", C::OPERATION);
-                Err(ApiError::internal(message))
-            }
-        }
+        tokio::task::block_in_place(|| carry_out(&self.controller, command))
     }
+
+    /// Carries out a command that reads the request's body. The body comes by this very task, so
+    /// the command must wait for it on another thread.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub(crate) async fn submit_reading<C>(&self, command: C) -> Result<C::Output, ApiError>
+    where
+        C: Command + 'static,
+        C::Output: Send + 'static,
+    {
+        let controller = self.controller.clone();
+        let run = tokio::task::spawn_blocking(move || carry_out(&controller, command)).await;
+        run.unwrap_or_else(|_| Err(cut_off::<C>()))
+    }
+}
+
+/// A command that panicked ends its own request alone; what it left is behind locks that are used
+/// on whatever became of their holders.
+fn carry_out<C: Command>(controller: &Controller, command: C) -> Result<C::Output, ApiError> {
+    match catch_unwind(AssertUnwindSafe(|| controller.submit(command))) {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(error)) => Err(ApiError::of(C::OPERATION, &error)),
+        Err(_) => Err(cut_off::<C>()),
+    }
+}
+
+fn cut_off<C: Command>() -> ApiError {
+    tracing::error!(operation = C::OPERATION, "a request did not end");
+    ApiError::internal(format!(
+        "{} did not end: see the daemon's log",
+        C::OPERATION
+    ))
 }
 
 /// One request.

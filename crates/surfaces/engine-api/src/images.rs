@@ -143,7 +143,7 @@ async fn create(call: Call) -> Answer {
         ),
     };
     let image = app
-        .submit(ImageImport {
+        .submit_reading(ImageImport {
             source,
             name,
             changes,
@@ -176,7 +176,7 @@ fn no_registry(image: &str) -> ApiError {
 async fn load(call: Call) -> Answer {
     check_platform(call.query.get("platform"))?;
     let archive = Box::new(upload::reader(call.body));
-    let images = call.app.submit(ImageLoad { archive }).await?;
+    let images = call.app.submit_reading(ImageLoad { archive }).await?;
     let lines: Vec<_> = images.iter().map(loaded).collect();
     let lines: Vec<_> = lines.iter().map(|stream| Stream { stream }).collect();
     Ok(progress(&lines))

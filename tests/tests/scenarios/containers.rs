@@ -310,3 +310,77 @@ fn events_tell_what_happens() {
     drop(events);
     scene.end();
 }
+
+#[test]
+fn input_reaches_the_program() {
+    require_stage!();
+    let scene = Scene::new();
+    let socket = scene.daemon.url();
+    let said = scene.host.sh(&format!(
+        "echo by docker | docker -H {socket} run -i --rm host cat"
+    ));
+    assert_eq!(said.ok(), "by docker");
+    scene.docker("run -d --name web host sleep 1000");
+    let said = scene.host.sh(&format!(
+        "seq 20000 | docker -H {socket} exec -i web sh -c 'sort -n | tail -1'"
+    ));
+    assert_eq!(said.ok(), "20000");
+
+    scene.docker("run -d -i --name cat host cat");
+    let mut attached = scene
+        .host
+        .spawn_command(&mut scene.daemon.docker_command(["attach", "cat"]));
+    // The end of one client's input is not the container's.
+    scene.docker("exec cat true");
+    scene.docker("kill cat");
+    let ended = poll(SOON, || attached.ended());
+    assert!(ended.is_some(), "{}", attached.output());
+    scene.end();
+}
+
+#[test]
+fn a_saved_image_is_loaded_with_its_configuration() {
+    require_stage!();
+    let scene = Scene::new();
+    let folder = scene.lab.folder().join("saved");
+    fs::create_dir(&folder).expect("the folder is ours");
+    fs::copy(scene.lab.busybox_tar(), folder.join("layer.tar")).expect("copied");
+    let layer = scene
+        .host
+        .run(["sha256sum", &folder.join("layer.tar").display().to_string()])
+        .ok();
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Entrypoint":["/bin/echo","loaded"],"Cmd":["well"],"Env":["PATH=/bin"],"ExposedPorts":{{"80/tcp":{{}}}}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}},"history":[]}}"#,
+        &layer[..64]
+    );
+    fs::write(folder.join("config.json"), config).expect("written");
+    let manifest = r#"[{"Config":"config.json","RepoTags":["saved:1"],"Layers":["layer.tar"]}]"#;
+    fs::write(folder.join("manifest.json"), manifest).expect("written");
+    let archive = scene.lab.folder().join("saved.tar").display().to_string();
+    scene
+        .host
+        .run([
+            "tar",
+            "-C",
+            &folder.display().to_string(),
+            "-cf",
+            &archive,
+            ".",
+        ])
+        .must();
+    assert!(
+        scene
+            .docker(&format!("load -i {archive}"))
+            .contains("Loaded image: saved:1")
+    );
+    assert_eq!(scene.docker("run --rm saved:1"), "loaded well");
+    assert_eq!(
+        scene.docker("run --rm saved:1 otherwise"),
+        "loaded otherwise"
+    );
+    scene.docker("run -d --name web -P --entrypoint /bin/sleep saved:1 1000");
+    assert!(scene.docker("port web").contains("80/tcp -> 0.0.0.0:"));
+    scene.docker("rm -f web");
+    scene.docker("rmi saved:1");
+    scene.end();
+}

@@ -11,6 +11,7 @@ mod daemon;
 mod firewall;
 mod names;
 mod networks;
+mod options;
 mod ports;
 mod refusals;
 mod restart;

@@ -124,3 +124,51 @@ fn what_was_configured_outlives_an_orderly_end() {
     assert_eq!(scene.address("idle", "blue"), "10.9.0.9");
     scene.end();
 }
+
+#[test]
+fn containers_that_should_run_come_back_after_a_reboot() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.docker("network create --subnet 10.9.0.0/24 blue");
+    scene.docker("run -d --restart always --name again --network blue --ip 10.9.0.9 -p 8080:80 host sleep 1000");
+    scene.docker("run -d --restart unless-stopped --name unless --network blue host sleep 1000");
+    scene.docker("run -d --restart unless-stopped --name stopped --network blue host sleep 1000");
+    scene.docker("stop -t 0 stopped");
+    scene.docker("run -d --name once --network blue host sleep 1000");
+    scene.daemon.kill9();
+    reboot(&scene);
+    scene.daemon.restart();
+    let names = || {
+        let names = scene.docker("ps --filter status=running --format {{.Names}}");
+        let mut names: Vec<String> = names.lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    eventually("they run again", SOON, || names() == ["again", "unless"]);
+    let again = scene.inside("again");
+    let server = traffic::Server::tcp(&again, "again", "0.0.0.0:80");
+    assert!(traffic::tcp(&scene.outside, &format!("{HOST}:8080")).is_ok());
+    assert_eq!(scene.address("again", "blue"), "10.9.0.9");
+    let status = "inspect -f {{.State.Status}} once";
+    assert_eq!(scene.docker(status), "exited");
+    drop(server);
+    scene.end();
+}
+
+/// What a reboot does to a host: its processes, links, rules, mounts and run directory go.
+fn reboot(scene: &Scene) {
+    let run = scene.daemon.exec_root();
+    let shown = run.display().to_string();
+    let line = format!(
+        "for dir in /proc/[0-9]*; do \
+           if tr '\\0' ' ' <$dir/cmdline 2>/dev/null | grep -q '^[^ ]*conmon .*{shown}/'; then \
+             pid=${{dir#/proc/}}; for child in $(cat $dir/task/$pid/children); do kill -9 $child; done; kill -9 $pid; \
+           fi; \
+         done; \
+         nft flush ruleset; \
+         for link in $(ip -br link | cut -d' ' -f1 | cut -d@ -f1 | grep '^vw'); do ip link del $link 2>/dev/null || true; done; \
+         for n in 1 2 3; do cut -d' ' -f5 /proc/self/mountinfo | grep '^{shown}' | sort -r | while read mount; do umount -l $mount 2>/dev/null || true; done; done"
+    );
+    scene.host.sh(&line).must();
+    std::fs::remove_dir_all(&run).expect("nothing is mounted there any more");
+}

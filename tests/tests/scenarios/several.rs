@@ -158,3 +158,57 @@ fn a_namespace_is_shared_by_containers() {
     drop(server);
     scene.end();
 }
+
+#[test]
+fn a_container_that_does_not_run_is_connected_all_the_same() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --subnet 10.9.0.0/24 blue");
+    scene.docker("network create --subnet 10.8.0.0/24 green");
+    scene.docker("create --name web --network blue host sleep 1000");
+    scene.docker("network connect --ip 10.8.0.8 green web");
+    scene.docker("network disconnect blue web");
+    scene.docker("start web");
+    let shown = scene.inside("web").ip("-4 -br addr");
+    assert!(
+        shown.contains("10.8.0.8/24") && !shown.contains("10.9.0."),
+        "{shown}"
+    );
+    scene.docker("stop -t 0 web");
+    scene.docker("network disconnect green web");
+    scene.docker("network rm blue green");
+    scene.docker("start web");
+    scene.end();
+}
+
+#[test]
+fn many_start_side_by_side_and_find_one_another() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    let mut starting: Vec<_> = (0..8)
+        .map(|number| {
+            let line = format!("run -d --name web{number} --network blue -p 80 host sleep 1000");
+            let mut command = scene.daemon.docker_command(line.split_whitespace());
+            scene.host.spawn_command(&mut command)
+        })
+        .collect();
+    for running in &mut starting {
+        let status =
+            vw_testkit::poll(Duration::from_secs(50), || running.ended()).expect("it ends");
+        assert!(status.success(), "{}", running.output());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let first = scene.inside("web0");
+    for number in 0..8 {
+        let name = format!("web{number}");
+        let address = scene.address(&name, "blue");
+        let answer = first.run(["dig", "+short", "@127.0.0.11", &name]).ok();
+        assert_eq!(answer, address);
+        assert!(traffic::ping(&first, &address), "{name}");
+        seen.insert(address);
+        seen.insert(scene.docker(&format!("port {name}")));
+    }
+    assert_eq!(seen.len(), 16, "no address and no port twice: {seen:?}");
+    scene.end();
+}

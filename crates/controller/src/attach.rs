@@ -10,15 +10,9 @@ use crate::{
     registry::{Attachment, Gate, Network, NewResolver, Resolver, Sandbox, SandboxState, lock},
     sandbox_plan::{self, Inputs},
 };
-use std::{
-    net::IpAddr,
-    sync::{Arc, PoisonError},
-};
+use std::sync::{Arc, PoisonError};
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Owner};
-use vw_ipam::Holder;
-use vw_model::{
-    AdoptedFrom, EndpointSettings, EndpointSpec, Error, Family, IpNet, Result, SandboxKind,
-};
+use vw_model::{AdoptedFrom, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -33,7 +27,7 @@ impl Controller {
         settings: EndpointSettings,
     ) -> Result<()> {
         // What is left of endpoints that were taken out may be in the way; if it is, that is told.
-        let _ = self.finish_leaving(sandbox);
+        let _ = self.mend();
         let gate = network.gate.read().unwrap_or_else(PoisonError::into_inner);
         if *gate == Gate::Removed {
             return Err(Error::not_found(
@@ -43,14 +37,14 @@ impl Controller {
         }
         self.check_attach(sandbox, network)?;
         let endpoint = self.claim_endpoint(sandbox, network, settings)?;
-        let holder = Holder::Endpoint(endpoint.id);
-        let addresses: Vec<IpAddr> = endpoint.addresses.iter().map(IpNet::addr).collect();
-        let placed = self.place(sandbox, network, endpoint);
+        let placed = self.place(sandbox, network, &endpoint);
         if placed.is_err() {
-            let mut ipam = lock(&self.ipam);
-            for addr in addresses {
-                ipam.release(network.spec.id, addr, &holder);
-            }
+            let attachment = Attachment {
+                network: network.clone(),
+                endpoint,
+                gateways: Vec::new(),
+            };
+            self.give_up(sandbox, attachment);
         }
         placed
     }
@@ -100,28 +94,14 @@ impl Controller {
         &self,
         sandbox: &Arc<Sandbox>,
         network: &Arc<Network>,
-        endpoint: EndpointSpec,
+        endpoint: &EndpointSpec,
     ) -> Result<()> {
-        self.note_attachment(&endpoint, Phase::Pending)?;
+        self.note_attachment(endpoint, Phase::Pending)?;
         crate::step::reached("attach.recorded");
-        let outcome = self.build(sandbox, network, &endpoint);
-        match outcome {
-            Ok(()) => {
-                self.publish_names(sandbox, network, endpoint.id);
-                self.tell_network("connect", network, sandbox);
-                Ok(())
-            }
-            Err(error) => {
-                let batch = Batch::new().delete(Table::Attachments, endpoint.id.to_string());
-                if let Err(left) = self.note(batch) {
-                    tracing::error!(
-                        "the record of a failed attachment stays until the next start: {}",
-                        left.chain()
-                    );
-                }
-                Err(error)
-            }
-        }
+        self.build(sandbox, network, endpoint)?;
+        self.publish_names(sandbox, network, endpoint.id);
+        self.tell_network("connect", network, sandbox);
+        Ok(())
     }
 
     /// Prepares, plans, applies and records; takes everything back when one of these fails.

@@ -95,7 +95,6 @@ impl Controller {
         let mut used: Vec<IfName> = state
             .attachments
             .iter()
-            .chain(&state.leaving)
             .map(|a| a.endpoint.ifname.clone())
             .collect();
         let adopted = state.container.is_none();

@@ -112,11 +112,14 @@ impl Controller {
         };
         let endpoint = {
             let state = sandbox.state();
-            let mut endpoints = state.attachments.iter().chain(&state.leaving);
+            let mut endpoints = state.attachments.iter();
             let found = endpoints.find(|a| a.network.spec.id == id);
             found.map(|a| a.endpoint.id)
         };
         let is_member = sandbox.state().memberships.iter().any(|m| m.network == id);
+        if !is_member && endpoint.is_none() && self.is_leaving(&sandbox, id) {
+            return self.mend();
+        }
         if !is_member && endpoint.is_none() {
             let message = format!(
                 "container {} is not connected to network {}",

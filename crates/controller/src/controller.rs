@@ -2,8 +2,9 @@
 
 use crate::{
     Command, Config,
+    detach::Leaving,
     event::{Event, EventBus, EventType},
-    records,
+    records::Owed,
     registry::{Network, Registry, Sandbox, lock},
 };
 use std::{
@@ -11,18 +12,18 @@ use std::{
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16},
         mpsc,
     },
     time::SystemTime,
 };
 use vw_dns_server::DnsServer;
-use vw_hoststate::{Change, Fragment, HostState, Owner};
+use vw_hoststate::HostState;
 use vw_ipam::Ipam;
 use vw_kernel::{HostFacts, Kernel};
 use vw_model::{Error, Id, Kind, NetworkId, Result, SandboxId};
 use vw_runtime::Runtime;
-use vw_store::{Batch, Store};
+use vw_store::{Batch, Store, Table};
 
 /// What the controller works with; tests give it fakes.
 pub struct Parts {
@@ -85,6 +86,11 @@ pub struct Core {
     /// A change failed and could not be undone, or a removal failed: the kernel differs from
     /// `host` until a comparison succeeds.
     pub(crate) astray: AtomicBool,
+    /// What was taken out of service, and of which something may stand while the kernel is astray:
+    /// it keeps its leases and its records.
+    pub(crate) leaving: Mutex<Vec<Leaving>>,
+    pub(crate) owed_data: Owed,
+    pub(crate) owed_run: Owed,
     pub(crate) events: EventBus,
     /// Held while a network is made or removed, so that names and subnets are decided once.
     pub(crate) network_changes: Mutex<()>,
@@ -189,91 +195,22 @@ impl Core {
 
     /// Commits to the data store.
     pub(crate) fn keep(&self, batch: Batch) -> Result<()> {
-        records::commit(&*self.data, batch)
+        self.owed_data.commit(&*self.data, batch)
+    }
+
+    /// Deletes a record of the data store: where that fails, with the next commit.
+    pub(crate) fn unkeep(&self, table: Table, key: String) {
+        self.owed_data.delete(&*self.data, table, key);
     }
 
     /// Commits to the run store.
     pub(crate) fn note(&self, batch: Batch) -> Result<()> {
-        records::commit(&*self.run, batch)
+        self.owed_run.commit(&*self.run, batch)
     }
 
-    /// Records what owners want from now on and brings the kernel there, or changes nothing.
-    pub(crate) fn bring(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
-        // What a former failure left may be in the way; whether it is, the change itself tells.
-        let _ = self.mend();
-        let brought = {
-            let _applying = self.applying.read().unwrap_or_else(PoisonError::into_inner);
-            let change = lock(&self.host).change(wants).map_err(|e| {
-                Error::conflict(
-                    "object-conflict",
-                    "another network or container holds the same thing",
-                )
-                .because(e)
-            })?;
-            self.carry_out(change)
-        };
-        if brought.is_err()
-            && let Err(error) = self.mend()
-        {
-            tracing::error!("undoing a failed change failed too: {}", error.chain());
-        }
-        brought
-    }
-
-    fn carry_out(&self, change: Change) -> Result<()> {
-        if change.plan.is_empty() {
-            return Ok(());
-        }
-        let Err(failure) = self.kernel.apply(&change.plan) else {
-            return Ok(());
-        };
-        let undo = change.plan.undo(&failure.done);
-        if !undo.is_empty() && self.kernel.apply(&undo).is_err() {
-            self.astray.store(true, Ordering::SeqCst);
-        }
-        if let Err(conflict) = lock(&self.host).revert(change) {
-            tracing::error!("the record of what stands differs from what is wanted: {conflict}");
-        }
-        Err(kernel_error(failure.source))
-    }
-
-    /// Takes away what owners wanted. Where that fails, all is compared and what is left is taken
-    /// away by that, so that one refusal does not keep the rest in place.
-    ///
-    /// # Errors
-    /// When something still stands. Nobody wants it any more: the next call, the next comparison
-    /// or the next start takes it away.
-    pub(crate) fn take_away(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
-        let taken = {
-            let _applying = self.applying.read().unwrap_or_else(PoisonError::into_inner);
-            let change = lock(&self.host).change(wants).map_err(|e| {
-                Error::internal("object-conflict", "another owner holds the same thing").because(e)
-            })?;
-            if change.plan.is_empty() {
-                Ok(())
-            } else {
-                self.kernel.apply(&change.plan)
-            }
-        };
-        if let Err(failure) = taken {
-            tracing::warn!("comparing all after a failed removal: {}", failure.source);
-            self.astray.store(true, Ordering::SeqCst);
-        }
-        self.mend()
-    }
-
-    /// Compares all where a former failure left the kernel different from what is wanted.
-    ///
-    /// # Errors
-    /// When it still is.
-    pub(crate) fn mend(&self) -> Result<()> {
-        if !self.astray.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        match self.compare()?.refused {
-            None => Ok(()),
-            Some(refused) => Err(kernel_error(refused)),
-        }
+    /// Deletes a record of the run store likewise.
+    pub(crate) fn unnote(&self, table: Table, key: String) {
+        self.owed_run.delete(&*self.run, table, key);
     }
 
     pub(crate) fn tell<const N: usize>(

@@ -12,8 +12,16 @@ use crate::{
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
 use vw_ipam::Holder;
-use vw_model::{EndpointId, Result};
+use vw_model::{EndpointId, NetworkId, Result, SandboxId};
 use vw_store::{Batch, Table};
+
+/// What nobody wants any more, and something of which may stand.
+pub(crate) enum Leaving {
+    /// An endpoint that was taken out of its sandbox.
+    Endpoint(Arc<Sandbox>, Box<Attachment>),
+    /// A sandbox that could not be adopted.
+    Sandbox(SandboxId),
+}
 
 impl Controller {
     /// Takes an endpoint out of its sandbox; one that is not in it is out already.
@@ -22,14 +30,13 @@ impl Controller {
     /// When its leaving cannot be recorded, and nothing has changed; or when something of it
     /// stands still: it is out of service then, and the next call, change or start goes on.
     pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
-        let finished = self.finish_leaving(sandbox);
         let found = {
             let state = sandbox.state();
             let mut attachments = state.attachments.iter();
             attachments.find(|a| a.endpoint.id == id).cloned()
         };
         let Some(leaving) = found else {
-            return finished;
+            return self.mend();
         };
         self.note_attachment(&leaving.endpoint, Phase::Removing)?;
         self.take_out(sandbox, leaving)
@@ -41,7 +48,7 @@ impl Controller {
     /// # Errors
     /// The first, when something stands still.
     pub(crate) fn detach_all(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
-        let mut outcome = self.finish_leaving(sandbox);
+        let mut outcome = Ok(());
         let attachments = sandbox.state().attachments.clone();
         for leaving in attachments {
             if let Err(error) = self.note_attachment(&leaving.endpoint, Phase::Removing) {
@@ -70,16 +77,16 @@ impl Controller {
         state.attachments = staying;
         state.published = claims.mappings();
         state.claims = claims;
-        if gone.is_err() {
-            state.leaving.push(leaving.clone());
-        }
         drop(state);
         lock(&leaving.network.members).remove(&id);
         self.tell_network("disconnect", &leaving.network, sandbox);
         self.dns.update(sandbox.id, self.view_of(sandbox));
-        gone?;
-        self.forget_attachment(sandbox, &leaving);
-        Ok(())
+        if gone.is_ok() {
+            self.forget_attachment(sandbox, &leaving);
+        } else {
+            lock(&self.leaving).push(Leaving::Endpoint(sandbox.clone(), Box::new(leaving)));
+        }
+        gone
     }
 
     /// Ports and fragment of a sandbox with the attachments that stay; ports that cannot stay
@@ -109,35 +116,36 @@ impl Controller {
         })
     }
 
-    /// Goes on with endpoints of which something stood still when they were taken out.
-    ///
-    /// # Errors
-    /// When something of them stands still.
-    pub(crate) fn finish_leaving(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
-        if sandbox.state().leaving.is_empty() {
-            return Ok(());
-        }
-        self.mend()?;
-        let gone = std::mem::take(&mut sandbox.state().leaving);
-        for leaving in &gone {
-            self.forget_attachment(sandbox, leaving);
-        }
-        Ok(())
+    /// Whether something of an endpoint may stand that was taken out.
+    pub(crate) fn is_leaving(&self, sandbox: &Sandbox, network: NetworkId) -> bool {
+        lock(&self.leaving).iter().any(|left| match left {
+            Leaving::Endpoint(theirs, attachment) => {
+                theirs.id == sandbox.id && attachment.network.spec.id == network
+            }
+            Leaving::Sandbox(_) => false,
+        })
     }
 
-    /// Forgets an endpoint of which nothing stands, and frees its leases. A record that cannot be
-    /// deleted says `Removing` and goes at the next start.
-    fn forget_attachment(&self, sandbox: &Sandbox, leaving: &Attachment) {
+    /// Takes back an endpoint that could not be placed.
+    pub(crate) fn give_up(&self, sandbox: &Arc<Sandbox>, attachment: Attachment) {
+        if self.mend().is_ok() {
+            return self.forget_attachment(sandbox, &attachment);
+        }
+        if let Err(error) = self.note_attachment(&attachment.endpoint, Phase::Removing) {
+            tracing::error!("{}", error.chain());
+        }
+        lock(&self.leaving).push(Leaving::Endpoint(sandbox.clone(), Box::new(attachment)));
+    }
+
+    /// Forgets an endpoint of which nothing stands, and frees its leases.
+    pub(crate) fn forget_attachment(&self, sandbox: &Sandbox, leaving: &Attachment) {
         let endpoint = &leaving.endpoint;
-        let batch = Batch::new().delete(Table::Attachments, endpoint.id.to_string());
+        let (table, key) = (Table::Attachments, endpoint.id.to_string());
         let noted = self
-            .with_sandbox(batch, sandbox)
+            .with_sandbox(Batch::new().delete(table, key.clone()), sandbox)
             .and_then(|batch| self.note(batch));
-        if let Err(error) = noted {
-            self.warn(format!(
-                "the record of an endpoint that is gone stays until the next start: {}",
-                error.chain()
-            ));
+        if noted.is_err() {
+            self.unnote(table, key);
         }
         crate::step::reached("detach.forgotten");
         let holder = Holder::Endpoint(endpoint.id);

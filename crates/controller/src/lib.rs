@@ -5,6 +5,7 @@
 //! and reconciliation. It must not know a surface's words, a driver's rules or how the kernel is
 //! talked to. Synchronous: surfaces call it from threads that may block.
 
+mod apply;
 mod attach;
 mod checks;
 mod claim;

@@ -207,14 +207,7 @@ impl Controller {
         self.keep(batch)?;
         crate::step::reached("network.recorded");
         if let Err(error) = self.bring(vec![(Owner::Network(id), fragment)]) {
-            let batch = Batch::new().delete(Table::Networks, id.to_string());
-            if let Err(left) = self.keep(batch) {
-                self.warn(format!(
-                    "network {} could not be made, and its record stays until the next start: {}",
-                    spec.name,
-                    left.chain()
-                ));
-            }
+            self.unkeep(Table::Networks, id.to_string());
             return Err(error);
         }
         crate::step::reached("network.applied");
@@ -318,7 +311,7 @@ impl Controller {
         lock(&self.ipam).remove_network(id);
         let gone = self.take_away(vec![(Owner::Network(id), Fragment::default())]);
         if let Err(error) = gone {
-            self.warn(format!("network {name} is removed, but not all of it could be taken out of the kernel; the next start does it: {}", error.chain()));
+            self.warn(format!("network {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
         }
         self.tell(
             EventType::Network,

@@ -3,9 +3,10 @@
 //! Durable records (networks, containers) lie in the data directory; what a reboot makes void
 //! (sandboxes, attachments) in the run directory, with the boot id it belongs to.
 
+use crate::registry::lock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::time::SystemTime;
+use std::{sync::Mutex, time::SystemTime};
 use vw_model::{
     ContainerSpec, EndpointSettings, EndpointSpec, Error, NetworkId, PortMapping, Result,
     SandboxId, SandboxSpec,
@@ -183,6 +184,38 @@ pub(crate) fn commit(store: &dyn Store, batch: Batch) -> Result<()> {
         )
         .because(e)
     })
+}
+
+/// Deletions that a store refused: they go first in its next commit.
+#[derive(Debug, Default)]
+pub(crate) struct Owed(Mutex<Batch>);
+
+impl Owed {
+    /// Commits a batch after what is owed.
+    ///
+    /// # Errors
+    /// As [`commit`]; what is owed stays owed.
+    pub(crate) fn commit(&self, store: &dyn Store, batch: Batch) -> Result<()> {
+        let mut owed = lock(&self.0);
+        if owed.is_empty() {
+            drop(owed);
+            return commit(store, batch);
+        }
+        let mut all = owed.clone();
+        all.append(batch);
+        commit(store, all)?;
+        *owed = Batch::new();
+        Ok(())
+    }
+
+    /// Deletes the record of something that is gone, now or with the next commit.
+    pub(crate) fn delete(&self, store: &dyn Store, table: Table, key: String) {
+        let batch = Batch::new().delete(table, key);
+        if let Err(error) = self.commit(store, batch.clone()) {
+            tracing::error!("a record goes with the next commit: {}", error.chain());
+            lock(&self.0).append(batch);
+        }
+    }
 }
 
 /// Reads all records of a table; one that cannot be read is an error that names it.

@@ -69,9 +69,6 @@ pub(crate) struct SandboxState {
     /// The networks it is configured to be on; for adopted ones those it is on.
     pub(crate) memberships: Vec<Membership>,
     pub(crate) attachments: Vec<Attachment>,
-    /// Endpoints that were taken out of service, of which something may stand still: they keep
-    /// their names inside, their addresses and their records.
-    pub(crate) leaving: Vec<Attachment>,
     pub(crate) published: Vec<PortMapping>,
     pub(crate) claims: Claims,
     pub(crate) resolver: Option<Resolver>,

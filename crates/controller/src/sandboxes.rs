@@ -3,6 +3,7 @@
 use crate::{
     Controller,
     command::{Adopt, AdoptSource, Release, SandboxRequest},
+    detach::Leaving,
     event::EventType,
     ports::Claims,
     records::{self, Membership, Phase, SandboxRecord},
@@ -45,6 +46,7 @@ impl Controller {
         let adopted = self.adopt_listed(&sandbox, networks);
         if let Err(error) = adopted {
             if let Err(left) = self.dissolve(&sandbox) {
+                lock(&self.leaving).push(Leaving::Sandbox(id));
                 self.warn(format!(
                     "{name} could not be adopted, and not all could be undone: {}",
                     left.chain()
@@ -171,12 +173,7 @@ impl Controller {
         crate::step::reached("sandbox.recorded");
         let fragment = self.sandbox_fragment(sandbox, &[], None, &[])?;
         if let Err(error) = self.bring(vec![(Owner::Sandbox(sandbox.id), fragment)]) {
-            if let Err(left) = self.forget_sandbox(sandbox.id) {
-                tracing::error!(
-                    "the record of a sandbox that was not made stays until the next start: {}",
-                    left.chain()
-                );
-            }
+            self.unnote(Table::Sandboxes, sandbox.id.to_string());
             return Err(error);
         }
         sandbox.state().live = true;
@@ -206,12 +203,7 @@ impl Controller {
         if let Some(error) = first {
             return Err(error);
         }
-        if let Err(left) = self.forget_sandbox(sandbox.id) {
-            self.warn(format!(
-                "the record of a sandbox that is gone stays until the next start: {}",
-                left.chain()
-            ));
-        }
+        self.unnote(Table::Sandboxes, sandbox.id.to_string());
         Ok(())
     }
 
@@ -280,11 +272,6 @@ impl Controller {
             &sandbox.id.to_string(),
             &record,
         )?;
-        self.note(batch)
-    }
-
-    fn forget_sandbox(&self, id: SandboxId) -> Result<()> {
-        let batch = Batch::new().delete(Table::Sandboxes, id.to_string());
         self.note(batch)
     }
 
@@ -384,7 +371,6 @@ impl Sandbox {
             container,
             memberships,
             attachments: Vec::new(),
-            leaving: Vec::new(),
             published: Vec::new(),
             claims: Claims::default(),
             resolver: None,

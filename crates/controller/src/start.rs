@@ -7,7 +7,7 @@ use crate::{
     controller::{Core, kernel_error},
     event::EventBus,
     ports::Claims,
-    records::{self, AttachmentRecord, ContainerRecord, Phase, SandboxRecord},
+    records::{self, AttachmentRecord, ContainerRecord, Owed, Phase, SandboxRecord},
     registry::{Attachment, Registry, Resolver, Sandbox, SandboxState, lock},
     watch::Watcher,
 };
@@ -68,6 +68,9 @@ impl Controller {
             host: Mutex::new(HostState::default()),
             applying: RwLock::new(()),
             astray: AtomicBool::new(false),
+            leaving: Mutex::new(Vec::new()),
+            owed_data: Owed::default(),
+            owed_run: Owed::default(),
             events: EventBus::default(),
             network_changes: Mutex::new(()),
             ephemeral_cursor: AtomicU16::new(0),

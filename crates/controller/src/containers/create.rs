@@ -13,7 +13,7 @@ use vw_model::{
     ContainerName, ContainerSpec, EndpointSettings, Error, PortKey, Result, SandboxId, SandboxKind,
 };
 use vw_runtime::Image;
-use vw_store::{Batch, Table};
+use vw_store::Table;
 
 impl Controller {
     pub(crate) fn container_create(&self, mut request: ContainerCreate) -> Result<Created> {
@@ -68,14 +68,13 @@ impl Controller {
 
     /// Takes back a container that could not be made.
     fn unmake(&self, id: SandboxId) {
-        let files = self.runtime.delete(id).map_err(Error::from);
-        let record = self.keep(Batch::new().delete(Table::Containers, id.to_string()));
-        for error in [files.err(), record.err()].into_iter().flatten() {
-            self.warn(format!(
-                "what is left of container {} goes at the next start: {}",
-                id.short(),
-                error.chain()
-            ));
+        match self.runtime.delete(id) {
+            Ok(()) => self.unkeep(Table::Containers, id.to_string()),
+            // Its record has the next start go on.
+            Err(error) => self.warn(format!(
+                "what is left of container {} goes at the next start: {error}",
+                id.short()
+            )),
         }
     }
 

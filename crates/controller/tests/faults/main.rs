@@ -193,23 +193,19 @@ fn prune_removes_what_nobody_uses_and_waits_for_nobody() {
 }
 
 #[test]
-fn what_the_kernel_refuses_to_remove_is_removed_by_the_next_call() {
-    let steps = steps();
-    let pictures = pictures(&steps);
-    let at = steps
-        .iter()
-        .position(|step| step.name.starts_with("disconnect one"))
-        .unwrap();
-    let (world, controller) = prepared(&steps, at);
-    // After the record that says `Removing`: the whole removal, and the comparison after it.
-    world.faults.set(Mode::From(2));
-    (steps[at].run)(&controller, &world).unwrap_err();
-    world.faults.set(Mode::Never);
-    (steps[at].run)(&controller, &world).unwrap();
-    let found = world.picture(&controller);
-    assert!(
-        found == pictures[at + 1],
-        "{}",
-        found.against("after", &pictures[at + 1])
-    );
+fn a_time_in_which_nothing_works_is_made_up_for_by_the_next_call() {
+    for_every_effect(Mode::From, |case, world, controller| {
+        // What a network leaves goes with the next change, without the user's doing.
+        if !case.refused {
+            controller.repair().unwrap();
+        }
+        case.do_again(&world, &controller, !case.refused);
+        let found = world.picture(&controller).without_leftovers();
+        case.must_be_done(&found);
+        assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
+        drop(controller);
+        let controller = world.open();
+        case.must_be_done(&world.picture(&controller));
+        assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
+    });
 }

@@ -1,0 +1,104 @@
+//! Changes on their way to the kernel: recorded, applied, undone, and mended where that failed.
+
+use crate::{Controller, controller::kernel_error, detach::Leaving, registry::lock};
+use std::sync::{PoisonError, atomic::Ordering};
+use vw_hoststate::{Change, Fragment, Owner};
+use vw_model::{Error, Result};
+use vw_store::Table;
+
+impl Controller {
+    /// Records what owners want from now on and brings the kernel there, or changes nothing.
+    pub(crate) fn bring(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
+        // What a former failure left may be in the way; whether it is, the change itself tells.
+        let _ = self.mend();
+        let brought = {
+            let _applying = self.applying.read().unwrap_or_else(PoisonError::into_inner);
+            let change = lock(&self.host).change(wants).map_err(|e| {
+                Error::conflict(
+                    "object-conflict",
+                    "another network or container holds the same thing",
+                )
+                .because(e)
+            })?;
+            self.carry_out(change)
+        };
+        if brought.is_err()
+            && let Err(error) = self.mend()
+        {
+            tracing::error!("undoing a failed change failed too: {}", error.chain());
+        }
+        brought
+    }
+
+    fn carry_out(&self, change: Change) -> Result<()> {
+        if change.plan.is_empty() {
+            return Ok(());
+        }
+        let Err(failure) = self.kernel.apply(&change.plan) else {
+            return Ok(());
+        };
+        let undo = change.plan.undo(&failure.done);
+        if !undo.is_empty() && self.kernel.apply(&undo).is_err() {
+            self.astray.store(true, Ordering::SeqCst);
+        }
+        if let Err(conflict) = lock(&self.host).revert(change) {
+            tracing::error!("the record of what stands differs from what is wanted: {conflict}");
+        }
+        Err(kernel_error(failure.source))
+    }
+
+    /// Takes away what owners wanted. Where that fails, all is compared and what is left is taken
+    /// away by that, so that one refusal does not keep the rest in place.
+    ///
+    /// # Errors
+    /// When something still stands. Nobody wants it any more: the next call, the next comparison
+    /// or the next start takes it away.
+    pub(crate) fn take_away(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
+        let taken = {
+            let _applying = self.applying.read().unwrap_or_else(PoisonError::into_inner);
+            let change = lock(&self.host).change(wants).map_err(|e| {
+                Error::internal("object-conflict", "another owner holds the same thing").because(e)
+            })?;
+            if change.plan.is_empty() {
+                Ok(())
+            } else {
+                self.kernel.apply(&change.plan)
+            }
+        };
+        if let Err(failure) = taken {
+            tracing::warn!("comparing all after a failed removal: {}", failure.source);
+            self.astray.store(true, Ordering::SeqCst);
+        }
+        self.mend()
+    }
+
+    /// Compares all where a former failure left the kernel different from what is wanted, and
+    /// forgets that of which nothing stands then.
+    ///
+    /// # Errors
+    /// When it still differs.
+    pub(crate) fn mend(&self) -> Result<()> {
+        if !self.astray.load(Ordering::SeqCst) && lock(&self.leaving).is_empty() {
+            return Ok(());
+        }
+        // Taken before: of what comes meanwhile, a comparison may have seen the former state.
+        let mut gone = std::mem::take(&mut *lock(&self.leaving));
+        let compared = self.compare().and_then(|compared| {
+            let refused = compared.refused.map(kernel_error);
+            refused.map_or(Ok(()), Err)
+        });
+        if let Err(error) = compared {
+            lock(&self.leaving).append(&mut gone);
+            return Err(error);
+        }
+        for left in &gone {
+            match left {
+                Leaving::Endpoint(sandbox, attachment) => {
+                    self.forget_attachment(sandbox, attachment);
+                }
+                Leaving::Sandbox(id) => self.unnote(Table::Sandboxes, id.to_string()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -107,14 +107,13 @@ impl Controller {
     pub(crate) fn container_attach(&self, request: ContainerAttach) -> Result<Attached> {
         let sandbox = self.sandbox(&request.container)?;
         sandbox.must_be_container("attach to")?;
-        let ((tty, open_stdin, ends), running) = {
+        let (tty, open_stdin, ends) = {
             let state = sandbox.state();
             let record = state.container.as_ref();
-            let spec = record
+            record
                 .map(|r| &r.container)
                 .map(|spec| (spec.tty, spec.open_stdin, spec.stdin_once && !spec.tty))
-                .unwrap_or_default();
-            (spec, state.running.is_some())
+                .unwrap_or_default()
         };
         if request.logs && !request.stream {
             return self.read_logs(&sandbox, &all_output());
@@ -131,11 +130,20 @@ impl Controller {
             output: sender,
             input: slot,
         };
-        if running {
+        // In one step: a start that comes between would look for who waits too early.
+        let waits = {
+            let mut state = sandbox.state();
+            match state.running {
+                Some(_) => Some(pending),
+                None => {
+                    state.pending.push(pending);
+                    None
+                }
+            }
+        };
+        if let Some(pending) = waits {
             let stream = self.runtime.attach(sandbox.id).map_err(Error::from)?;
             pump(stream, pending)?;
-        } else {
-            sandbox.state().pending.push(pending);
         }
         Ok(Attached {
             tty,

@@ -2,7 +2,7 @@
 
 use crate::{
     Controller,
-    registry::{Sandbox, lock},
+    registry::{Sandbox, SandboxState, lock},
 };
 use std::{
     sync::{Arc, PoisonError},
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use vw_model::RestartPolicy;
-use vw_runtime::ExitWatcher;
+use vw_runtime::{ExitWatcher, State};
 
 /// The first pause before a restart; it doubles with each, as Docker's.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -65,20 +65,30 @@ impl Controller {
 
     fn ended(&self, sandbox: &Arc<Sandbox>, end: End) {
         let _ops = lock(&sandbox.ops);
-        if sandbox.state().running.is_some() {
-            self.end_container(sandbox, end);
+        if sandbox.state().running.is_none() {
+            return;
         }
+        // It waited for `ops`, and may tell of a process before the one that runs now.
+        if let Ok(State::Running { .. }) = self.runtime.state(sandbox.id) {
+            return;
+        }
+        self.end_container(sandbox, end);
     }
 
     /// Takes a container that ended down, and starts it again or removes it as it was asked;
     /// the caller holds `ops`.
     pub(crate) fn end_container(&self, sandbox: &Arc<Sandbox>, end: End) {
-        self.bring_down(sandbox);
-        let stop_requested = sandbox.state().stop_requested;
+        // Decided and recorded first: who finds that it does not run finds how it ended too.
+        let likely = {
+            let mut state = sandbox.state();
+            state.restarting = !state.stop_requested && state.restarts_after(end.code);
+            state.restarting
+        };
         let noted = self.change_container(sandbox, |record| {
             record.exit_code = end.code;
             record.oom_killed = end.oom;
             record.finished = Some(end.at);
+            record.wanted &= likely || keeps_wanted(record.container.restart);
         });
         if let Err(error) = noted {
             self.warn(format!(
@@ -87,13 +97,15 @@ impl Controller {
                 error.chain()
             ));
         }
+        self.bring_down(sandbox);
         self.tell_end(sandbox, end.code);
-        let again = !stop_requested && self.should_restart(sandbox, end.code);
-        {
+        let again = {
             let mut state = sandbox.state();
+            // A stop or a removal may have called it off meanwhile.
+            state.restarting &= !state.stop_requested && state.restarts_after(end.code);
             state.exits += 1;
-            state.restarting = again;
-        }
+            state.restarting
+        };
         let auto_remove = sandbox
             .state()
             .container
@@ -101,17 +113,7 @@ impl Controller {
             .is_some_and(|record| record.container.auto_remove);
         if again {
             self.restart_later(sandbox);
-        } else if auto_remove {
-            if let Err(error) = self.delete_container(sandbox) {
-                self.warn(format!(
-                    "container {}: {}",
-                    sandbox.id.short(),
-                    error.chain()
-                ));
-            }
-        } else if let Err(error) = self.change_container(sandbox, |record| {
-            record.wanted &= keeps_wanted(record.container.restart)
-        }) {
+        } else if auto_remove && let Err(error) = self.delete_container(sandbox) {
             self.warn(format!(
                 "container {}: {}",
                 sandbox.id.short(),
@@ -119,22 +121,6 @@ impl Controller {
             ));
         }
         sandbox.changed.notify_all();
-    }
-
-    fn should_restart(&self, sandbox: &Sandbox, code: i32) -> bool {
-        let state = sandbox.state();
-        let Some(record) = &state.container else {
-            return false;
-        };
-        match record.container.restart {
-            RestartPolicy::No => false,
-            RestartPolicy::Always | RestartPolicy::UnlessStopped => record.wanted,
-            RestartPolicy::OnFailure { max_retries } => {
-                record.wanted
-                    && code != 0
-                    && (max_retries == 0 || record.restart_count < max_retries)
-            }
-        }
     }
 
     /// Starts a container after its pause, unless it is stopped or removed meanwhile.
@@ -170,11 +156,32 @@ impl Controller {
                 sandbox.id.short(),
                 error.chain()
             ));
-            let again = self.should_restart(sandbox, 128);
-            sandbox.state().restarting = again;
+            let again = {
+                let mut state = sandbox.state();
+                state.restarting = state.restarts_after(128);
+                state.restarting
+            };
             sandbox.changed.notify_all();
             if again {
                 self.restart_later(sandbox);
+            }
+        }
+    }
+}
+
+impl SandboxState {
+    /// Whether its policy has its container started again after this exit status.
+    fn restarts_after(&self, code: i32) -> bool {
+        let Some(record) = &self.container else {
+            return false;
+        };
+        match record.container.restart {
+            RestartPolicy::No => false,
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => record.wanted,
+            RestartPolicy::OnFailure { max_retries } => {
+                record.wanted
+                    && code != 0
+                    && (max_retries == 0 || record.restart_count < max_retries)
             }
         }
     }

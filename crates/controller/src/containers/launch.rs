@@ -55,6 +55,7 @@ impl Controller {
         })?;
         crate::step::reached("start.recorded");
         self.launch(sandbox).inspect_err(|error| {
+            sandbox.state().restarting = false;
             let kept = self.change_container(sandbox, |record| record.wanted = false);
             if let Err(left) = kept {
                 self.warn(format!(
@@ -68,11 +69,7 @@ impl Controller {
 
     /// Brings a container up; the caller holds `ops`. A failure leaves nothing running.
     pub(crate) fn launch(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
-        {
-            let mut state = sandbox.state();
-            state.stop_requested = false;
-            state.restarting = false;
-        }
+        sandbox.state().stop_requested = false;
         let started = self.bring_up(sandbox);
         if let Err(error) = &started {
             self.bring_down(sandbox);
@@ -136,10 +133,14 @@ impl Controller {
             .create(sandbox.id, &request)
             .map_err(Error::from)?;
         crate::step::reached("start.created");
+        {
+            let mut state = sandbox.state();
+            state.running = Some(Running {
+                pid: pid.unsigned_abs(),
+            });
+            state.restarting = false;
+        }
         self.connect_pending(sandbox)?;
-        sandbox.state().running = Some(Running {
-            pid: pid.unsigned_abs(),
-        });
         let started = self.runtime.start(sandbox.id).map_err(Error::from);
         started.inspect_err(|_| sandbox.state().running = None)?;
         crate::step::reached("start.started");

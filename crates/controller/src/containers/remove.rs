@@ -25,9 +25,17 @@ impl Controller {
         if request.force {
             let named = self.change_container(&sandbox, |record| record.wanted = false);
             named?;
-            self.kill_and_wait(&sandbox)?;
         }
-        let _ops = lock(&sandbox.ops);
+        let _ops = loop {
+            if request.force {
+                self.kill_and_wait(&sandbox)?;
+            }
+            let ops = lock(&sandbox.ops);
+            // A start that was halfway has come to its end meanwhile.
+            if !request.force || sandbox.state().running.is_none() {
+                break ops;
+            }
+        };
         if sandbox.state().removed {
             return if request.force {
                 Ok(())

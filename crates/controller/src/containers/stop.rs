@@ -8,7 +8,7 @@ use crate::{
         DEFAULT_STOP_TIMEOUT, WaitCondition,
     },
     event::EventType,
-    registry::Sandbox,
+    registry::{Sandbox, lock},
     view::WaitView,
 };
 use std::{
@@ -37,18 +37,32 @@ impl Controller {
         timeout: Option<i64>,
         signal: Option<&str>,
     ) -> Result<()> {
-        let (running, restarting, own_signal, own_timeout) = {
-            let mut state = sandbox.state();
-            let restarting = std::mem::take(&mut state.restarting);
+        let (own_signal, own_timeout) = {
+            let state = sandbox.state();
             let record = state.container.as_ref();
             let spec = record.map(|r| (r.container.stop_signal.clone(), r.container.stop_timeout));
-            let (signal, timeout) = spec.unwrap_or_default();
-            (state.running.is_some(), restarting, signal, timeout)
+            spec.unwrap_or_default()
         };
+        let signal = parse_signal(signal.filter(|s| !s.is_empty()).unwrap_or(
+            if own_signal.is_empty() {
+                "SIGTERM"
+            } else {
+                &own_signal
+            },
+        ))?;
         self.change_container(sandbox, |record| {
             record.wanted = false;
             record.stopped_by_user = true;
         })?;
+        // A start or an end that is halfway holds `ops`: what comes of it is stopped.
+        if sandbox.state().running.is_none() {
+            drop(lock(&sandbox.ops));
+        }
+        let (running, restarting) = {
+            let mut state = sandbox.state();
+            let restarting = std::mem::take(&mut state.restarting);
+            (state.running.is_some(), restarting)
+        };
         sandbox.changed.notify_all();
         if !running {
             return if restarting {
@@ -61,13 +75,6 @@ impl Controller {
                 ))
             };
         }
-        let signal = parse_signal(signal.filter(|s| !s.is_empty()).unwrap_or(
-            if own_signal.is_empty() {
-                "SIGTERM"
-            } else {
-                &own_signal
-            },
-        ))?;
         sandbox.state().stop_requested = true;
         let exits = sandbox.state().exits;
         self.send(sandbox, signal)?;

@@ -10,6 +10,9 @@ use std::{sync::Arc, time::SystemTime};
 use vw_model::RestartPolicy;
 use vw_runtime::State;
 
+/// The exit status of a container whose end nobody saw.
+const LOST: i32 = 255;
+
 impl Controller {
     /// Finds out at the daemon's start how a container stands, and starts it if it should run.
     pub(crate) fn settle_container(&self, sandbox: &Arc<Sandbox>) {
@@ -47,11 +50,26 @@ impl Controller {
                 if live || !matches!(state, State::Absent) {
                     self.bring_down(sandbox);
                 }
+                self.note_lost_end(sandbox);
                 if sandbox.state().is_auto_removed() {
                     return self.delete_left(sandbox);
                 }
                 self.start_wanted(sandbox);
             }
+        }
+    }
+
+    /// Records the end of a container that a reboot ended, with Docker's status for that.
+    fn note_lost_end(&self, sandbox: &Sandbox) {
+        if !sandbox.state().has_started() {
+            return;
+        }
+        let noted = self.change_container(sandbox, |record| {
+            record.exit_code = LOST;
+            record.finished = Some(SystemTime::now());
+        });
+        if let Err(error) = noted {
+            tracing::error!("{}", error.chain());
         }
     }
 

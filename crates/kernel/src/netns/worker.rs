@@ -4,11 +4,12 @@
 
 use super::{Place, lock};
 use std::{
+    collections::VecDeque,
     io,
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver, Sender},
+        mpsc,
     },
     thread,
 };
@@ -26,9 +27,56 @@ struct Task {
 #[derive(Debug)]
 pub(super) struct Workers {
     host: Arc<Place>,
-    tasks: Sender<Task>,
-    queue: Arc<Mutex<Receiver<Task>>>,
+    queue: Arc<Queue>,
     alive: Arc<AtomicUsize>,
+}
+
+/// Tasks that wait for a thread.
+///
+/// A task wakes one thread, where a channel behind a mutex wakes two: who takes a task lets the
+/// next one wait at the channel.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    tasks: VecDeque<Task>,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    fn put(&self, task: Task) {
+        lock(&self.waiting).tasks.push_back(task);
+        self.changed.notify_one();
+    }
+
+    /// Waits for a task; `None` once it is closed.
+    fn take(&self) -> Option<Task> {
+        let waiting = lock(&self.waiting);
+        let idle = |waiting: &mut Waiting| waiting.tasks.is_empty() && !waiting.closed;
+        let waited = self.changed.wait_while(waiting, idle);
+        waited
+            .unwrap_or_else(PoisonError::into_inner)
+            .tasks
+            .pop_front()
+    }
+}
+
+/// The threads end with what they work for.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        lock(&self.queue.waiting).closed = true;
+        self.queue.changed.notify_all();
+    }
 }
 
 /// Counts its thread out, however that ends.
@@ -42,11 +90,9 @@ impl Drop for Alive {
 
 impl Workers {
     pub(super) fn new(host: Arc<Place>) -> Self {
-        let (tasks, queue) = mpsc::channel();
         Self {
             host,
-            tasks,
-            queue: Arc::new(Mutex::new(queue)),
+            queue: Arc::default(),
             alive: Arc::default(),
         }
     }
@@ -79,7 +125,9 @@ impl Workers {
             }
         }
         drop(answers);
-        for (number, result) in answered {
+        let waiting = results.len();
+        // Not until the channel closes: that takes the last thread a moment more.
+        for (number, result) in answered.into_iter().take(waiting) {
             results[number] = result;
         }
         results
@@ -89,7 +137,8 @@ impl Workers {
         while self.alive.load(Ordering::Relaxed) < THREADS {
             self.spawn()?;
         }
-        self.tasks.send(task).map_err(|_| ended())
+        self.queue.put(task);
+        Ok(())
     }
 
     fn spawn(&self) -> io::Result<()> {
@@ -105,15 +154,12 @@ impl Workers {
     }
 }
 
-fn work_off(host: &Place, queue: &Mutex<Receiver<Task>>) {
+fn work_off(host: &Place, queue: &Queue) {
     // A thread starts where its maker is, which need not be the host's namespace.
     if host.enter().is_err() {
         return;
     }
-    loop {
-        let Ok(Task { place, work }) = lock(queue).recv() else {
-            return;
-        };
+    while let Some(Task { place, work }) = queue.take() {
         match place.enter() {
             Ok(()) => work(Ok(())),
             Err(error) => {

@@ -102,28 +102,22 @@ impl Controller {
         let netns = self.join_networks(sandbox, &mode, memberships)?;
         crate::step::reached("start.networked");
         let files = self.write_files(sandbox, &mode)?;
-        let (record, hostname, domainname) = {
+        let (container, spec, console) = {
             let state = sandbox.state();
-            let record = state
-                .container
-                .clone()
-                .ok_or_else(|| not_running(sandbox.id))?;
-            (
-                record,
-                state.spec.hostname.clone(),
-                state.spec.domainname.clone(),
-            )
+            let record = state.container.as_ref();
+            let container = record.map(|record| record.container.clone());
+            let container = container.ok_or_else(|| not_running(sandbox.id))?;
+            (container, state.spec.clone(), state.console)
         };
         let hostname = if mode == Mode::Host {
-            self.host_name(&hostname, sandbox)
+            self.host_name(&spec.hostname, sandbox)
         } else {
-            hostname
+            spec.hostname
         };
-        let console = sandbox.state().console;
         let request = CreateRequest {
-            spec: &record.container,
+            spec: &container,
             hostname: &hostname,
-            domainname: &domainname,
+            domainname: &spec.domainname,
             netns: netns.as_deref(),
             files: &files,
             console,

@@ -7,16 +7,17 @@ use vw_store::{Batch, Table};
 
 impl Controller {
     /// Takes bridges and changed sysctls back when no sandbox stands; the next start makes them
-    /// again. While anything runs nothing is touched, so that it goes on without the daemon.
+    /// again. While anything runs nothing is touched, so that it goes on without the daemon, and
+    /// the answer is `false`.
     ///
     /// The firewall table stays, empty and without effect: its chain `user` is not ours.
     ///
     /// # Errors
     /// What could not be taken back; the next start or end does it.
-    pub fn close(&self) -> Result<()> {
+    pub fn close(&self) -> Result<bool> {
         let sandboxes = self.registry().sandboxes();
         if sandboxes.iter().any(|sandbox| sandbox.state().live) {
-            return Ok(());
+            return Ok(false);
         }
         let former = lock(&self.host)
             .fragment(Owner::Host)
@@ -36,7 +37,8 @@ impl Controller {
         let saved = self.data.scan(Table::Saved).unwrap_or_default();
         self.keep(saved.into_iter().fold(Batch::new(), |batch, (path, _)| {
             batch.delete(Table::Saved, path)
-        }))
+        }))?;
+        Ok(true)
     }
 
     /// Whether a link of this name must stand in the daemon's namespace.

@@ -71,7 +71,9 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     })?;
     notify::stopping();
     listen::forget(settings);
-    controller.close()?;
+    if controller.close()? {
+        watch::leave_foreign(&kernel);
+    }
     kernel.flush_reaper().map_err(kernel_error)
 }
 

@@ -34,6 +34,9 @@ pub(crate) fn firewall(
         mark: settings.accept_mark,
         adjust: settings.adjust_foreign,
     };
+    if !settings.adjust_foreign {
+        leave_foreign(kernel);
+    }
     watch.pass_foreign();
     let follow = move || {
         loop {
@@ -49,6 +52,30 @@ pub(crate) fn firewall(
         .spawn(follow)
         .map(|_| ())
         .map_err(refused)
+}
+
+/// Takes our rules out of other firewalls: nothing of ours is forwarded any more, or they are to
+/// be left alone. What cannot be taken out is told, with its place.
+pub(crate) fn leave_foreign(kernel: &LinuxKernel) {
+    let places = kernel
+        .with_nft(|nft| nft.adjusted())
+        .and_then(|places| places);
+    let places = match places {
+        Ok(places) => places,
+        Err(error) => return tracing::error!("cannot look at other firewalls: {error}"),
+    };
+    for place in places {
+        let refused = match kernel.with_nft(|nft| nft.withdraw(&place)) {
+            Ok(Ok(())) => continue,
+            Ok(Err(refused)) => refused.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(
+            "our rule stays in chain {} of table {}: {refused}",
+            place.chain,
+            place.table
+        );
+    }
 }
 
 /// Follows our links for the life of the process: one that somebody deletes or puts down comes back.

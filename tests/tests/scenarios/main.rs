@@ -9,6 +9,7 @@ mod adopt;
 mod containers;
 mod daemon;
 mod firewall;
+mod flags;
 mod names;
 mod networks;
 mod options;

@@ -80,13 +80,15 @@ impl AttachStream {
             let mut first = [0];
             let mut parts = [IoSliceMut::new(&mut first), IoSliceMut::new(buffer)];
             match rustix::io::readv(&*self.0, &mut parts) {
-                Ok(0) | Err(Errno::CONNRESET) => return Ok(None),
+                Ok(0) => return Ok(None),
                 Ok(count) => match first[0] {
                     STDOUT => return Ok(Some((Stream::Stdout, count - 1))),
                     STDERR => return Ok(Some((Stream::Stderr, count - 1))),
                     _ => {}
                 },
-                Err(Errno::INTR) => {}
+                // conmon left without having read all input: the kernel says so once, before
+                // the messages that still wait here, and an end follows those.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(error) => return Err(error).context(|| "read from conmon".to_owned()),
             }
         }

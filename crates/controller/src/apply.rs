@@ -1,8 +1,9 @@
 //! Changes on their way to the kernel: recorded, applied, undone, and mended where that failed.
 
-use crate::{Controller, controller::kernel_error, detach::Leaving, registry::lock};
+use crate::{Controller, controller::kernel_error, detach::Leaving, registry::lock, step};
 use std::sync::{PoisonError, atomic::Ordering};
-use vw_hoststate::{Change, Fragment, Owner};
+use vw_hoststate::{Change, Fragment, Owner, Plan};
+use vw_kernel::Failure;
 use vw_model::{Error, Result};
 use vw_store::Table;
 
@@ -34,7 +35,7 @@ impl Controller {
         if change.plan.is_empty() {
             return Ok(());
         }
-        let Err(failure) = self.kernel.apply(&change.plan) else {
+        let Err(failure) = self.apply(&change.plan) else {
             return Ok(());
         };
         let undo = change.plan.undo(&failure.done);
@@ -45,6 +46,14 @@ impl Controller {
             tracing::error!("the record of what stands differs from what is wanted: {conflict}");
         }
         Err(kernel_error(failure.source))
+    }
+
+    fn apply(&self, plan: &Plan) -> std::result::Result<(), Failure> {
+        if let Some(half) = step::first_half(plan) {
+            self.kernel.apply(&half)?;
+            step::reached(step::HALFWAY);
+        }
+        self.kernel.apply(plan)
     }
 
     /// Takes away what owners wanted. Where that fails, all is compared and what is left is taken
@@ -62,7 +71,7 @@ impl Controller {
             if change.plan.is_empty() {
                 Ok(())
             } else {
-                self.kernel.apply(&change.plan)
+                self.apply(&change.plan)
             }
         };
         if let Err(failure) = taken {
@@ -76,7 +85,7 @@ impl Controller {
     /// forgets that of which nothing stands then.
     ///
     /// # Errors
-    /// When it still differs.
+    /// When something stands still that nobody wants.
     pub(crate) fn mend(&self) -> Result<()> {
         if !self.astray.load(Ordering::SeqCst) && lock(&self.leaving).is_empty() {
             return Ok(());
@@ -84,8 +93,8 @@ impl Controller {
         // Taken before: of what comes meanwhile, a comparison may have seen the former state.
         let mut gone = std::mem::take(&mut *lock(&self.leaving));
         let compared = self.compare().and_then(|compared| {
-            let refused = compared.refused.map(kernel_error);
-            refused.map_or(Ok(()), Err)
+            let standing = compared.standing.map(kernel_error);
+            standing.map_or(Ok(()), Err)
         });
         if let Err(error) = compared {
             lock(&self.leaving).append(&mut gone);

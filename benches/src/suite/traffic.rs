@@ -6,6 +6,7 @@
 use crate::{
     Result,
     dockerd::Dockerd,
+    machine,
     report::{Aim, OURS, Table},
     samples::Samples,
     scene::Scene,
@@ -21,8 +22,9 @@ use vw_testkit::{Host, Lab};
 
 pub(crate) const NAME: &str = "traffic";
 
-const ROUNDS: usize = 8;
-const LENGTH: Duration = Duration::from_millis(500);
+/// Many short ones: what else the machine does must not fall on one of those compared.
+const ROUNDS: usize = 40;
+const LENGTH: Duration = Duration::from_millis(100);
 const NF_CALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 const PLAIN: &str = "plain bridge";
 
@@ -167,16 +169,32 @@ fn address_of(host: &Host) -> Result<Ipv4Addr> {
     Ok(address.ok_or("no address inside")?.parse()?)
 }
 
-/// One byte there and back, without pause: each trip in microseconds, and how long all took.
+/// One byte there and back, without pause, both ends on one processor, as waking another one
+/// takes longer than the trip and differs from time to time: each trip in microseconds, and how long all took.
 fn ping_pong(near: &Host, far: &Host) -> Result<(Samples, Duration)> {
-    let (mut stream, mut other) = join(near, far)?;
+    let (stream, mut other) = join(near, far)?;
     let echo = thread::spawn(move || -> io::Result<()> {
+        pin()?;
         let mut byte = [0];
         while other.read(&mut byte)? > 0 {
             other.write_all(&byte)?;
         }
         Ok(())
     });
+    let (trips, elapsed) = thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(stream));
+        asking.join().map_err(|_| "the asking thread panicked")?
+    })?;
+    echo.join().map_err(|_| "the echo panicked")??;
+    Ok((trips, elapsed))
+}
+
+fn pin() -> io::Result<()> {
+    machine::pin_thread(None, machine::cores() - 1)
+}
+
+fn ask(mut stream: TcpStream) -> Result<(Samples, Duration)> {
+    pin()?;
     let mut trips = Samples::default();
     let start = Instant::now();
     while start.elapsed() < LENGTH {
@@ -185,10 +203,7 @@ fn ping_pong(near: &Host, far: &Host) -> Result<(Samples, Duration)> {
         stream.read_exact(&mut [0])?;
         trips.push(sent.elapsed().as_secs_f64() * 1e6);
     }
-    let elapsed = start.elapsed();
-    drop(stream);
-    echo.join().map_err(|_| "the echo panicked")??;
-    Ok((trips, elapsed))
+    Ok((trips, start.elapsed()))
 }
 
 /// As much as goes one way, in Gbit a second.

@@ -16,8 +16,9 @@ use vw_model::{Error, Result, SandboxId};
 pub(crate) struct Compared {
     /// How many steps it found to do.
     pub(crate) steps: usize,
-    /// The first refusal, when not all of them could be done.
-    pub(crate) refused: Option<KernelError>,
+    /// The first refusal to take away what nobody wants. That something wanted cannot be had is
+    /// told as it happens, and is no failure of who removes something else.
+    pub(crate) standing: Option<KernelError>,
 }
 
 impl Controller {
@@ -53,13 +54,18 @@ impl Core {
         }
         let steps = plan.steps.len();
         let refused = self.do_what_can_be_done(plan);
-        self.astray.store(refused.is_some(), Ordering::SeqCst);
-        Ok(Compared { steps, refused })
+        self.astray.store(!refused.is_empty(), Ordering::SeqCst);
+        let host = lock(&self.host);
+        let unwanted =
+            |(key, _): &(Option<Key>, KernelError)| key.as_ref().is_none_or(|key| !host.wants(key));
+        let standing = refused.into_iter().find(unwanted).map(|(_, source)| source);
+        drop(host);
+        Ok(Compared { steps, standing })
     }
 
     /// Applies a plan without the steps that fail, and tells which those are.
-    fn do_what_can_be_done(&self, mut plan: Plan) -> Option<KernelError> {
-        let mut first = None;
+    fn do_what_can_be_done(&self, mut plan: Plan) -> Vec<(Option<Key>, KernelError)> {
+        let mut refused = Vec::new();
         while !plan.is_empty() {
             let Err(failure) = self.kernel.apply(&plan) else {
                 break;
@@ -74,12 +80,12 @@ impl Core {
             let steps: Vec<Step> = undone.map(|(_, step)| step).collect();
             let advanced = steps.len() < before;
             plan = Plan { steps };
-            first.get_or_insert(failure.source);
+            refused.push((key, failure.source));
             if !advanced {
                 break;
             }
         }
-        first
+        refused
     }
 
     fn warn_of(&self, key: Option<&Key>, source: &KernelError) {

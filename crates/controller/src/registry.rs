@@ -79,6 +79,8 @@ pub(crate) struct SandboxState {
     pub(crate) console: Option<WindowSize>,
     /// Its namespace stands, and the fragment of the sandbox itself.
     pub(crate) live: bool,
+    /// The wait for the end of the process that was adopted.
+    pub(crate) watched: Option<crate::watch::Wait>,
     /// How far its adoption is.
     pub(crate) phase: Phase,
     pub(crate) former_resolv_conf: Option<FormerFile>,

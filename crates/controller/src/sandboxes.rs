@@ -121,7 +121,14 @@ impl Controller {
         let name = sandbox.state().spec.name.clone();
         self.registry_mut()
             .remove_sandbox(name.as_str(), sandbox.id);
-        sandbox.state().removed = true;
+        let watched = {
+            let mut state = sandbox.state();
+            state.removed = true;
+            state.watched.take()
+        };
+        if let Some(wait) = watched {
+            self.watcher.forget(wait);
+        }
         sandbox.changed.notify_all();
     }
 
@@ -285,11 +292,13 @@ impl Controller {
             return;
         };
         let (controller, sandbox) = (self.downgrade(), sandbox.clone());
-        self.watcher.on_end(pid, start_time, move || {
+        let ended = sandbox.clone();
+        let wait = self.watcher.on_end(pid, start_time, move || {
             if let Some(controller) = controller.upgrade() {
-                controller.adopted_ended(&sandbox);
+                controller.adopted_ended(&ended);
             }
         });
+        sandbox.state().watched = wait;
     }
 
     /// A sandbox's configuration from a request.
@@ -378,6 +387,7 @@ impl Sandbox {
             pending: Vec::new(),
             console: None,
             live: false,
+            watched: None,
             phase,
             former_resolv_conf: None,
             removed: false,
@@ -418,7 +428,7 @@ fn source_of(source: &AdoptSource) -> Result<AdoptedFrom> {
             })
         }
         AdoptSource::Netns(path) => {
-            let path = fs::canonicalize(path).map_err(|e| {
+            let path = whole(path).map_err(|e| {
                 Error::not_found(
                     "netns-not-found",
                     format!("no network namespace at {}", path.display()),
@@ -428,6 +438,17 @@ fn source_of(source: &AdoptSource) -> Result<AdoptedFrom> {
             Ok(AdoptedFrom::Netns(path))
         }
     }
+}
+
+/// A path without symlinks but its last part's own: `/proc/PID/ns/net` leads to no path.
+fn whole(path: &Path) -> std::io::Result<PathBuf> {
+    fs::canonicalize(path).or_else(|error| {
+        fs::metadata(path)?;
+        match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) => Ok(fs::canonicalize(folder)?.join(name)),
+            _ => Err(error),
+        }
+    })
 }
 
 /// When a process started, in clock ticks since boot (`proc_pid_stat(5)`, field 22).

@@ -13,13 +13,16 @@ use std::{
     collections::HashMap,
     io,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
 type Then = Box<dyn FnOnce() + Send>;
 
-/// The key of the descriptor that ends the thread; those of processes are descriptors' numbers.
+/// The key of the descriptor that ends the thread; those of processes count up from 0.
 const STOP: u64 = u64::MAX;
 
 /// Waits for any number of processes on one thread, which ends with it.
@@ -31,7 +34,12 @@ pub(crate) struct Watcher {
 struct Shared {
     epoll: OwnedFd,
     waiting: Mutex<HashMap<u64, (OwnedFd, Then)>>,
+    next: AtomicU64,
 }
+
+/// Which wait to call off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait(u64);
 
 impl Drop for Watcher {
     fn drop(&mut self) {
@@ -52,6 +60,7 @@ impl Watcher {
         let shared = Arc::new(Shared {
             epoll,
             waiting: Mutex::new(HashMap::new()),
+            next: AtomicU64::new(0),
         });
         let thread = shared.clone();
         thread::Builder::new()
@@ -61,13 +70,18 @@ impl Watcher {
     }
 
     /// Calls `then`, on a thread of its own, once the process has ended; at once when the id is
-    /// free or belongs to a process that started at another time.
-    pub(crate) fn on_end(&self, pid: u32, start_time: u64, then: impl FnOnce() + Send + 'static) {
+    /// free or belongs to a process that started at another time. `None` when nothing is waited for.
+    pub(crate) fn on_end(
+        &self,
+        pid: u32,
+        start_time: u64,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Option<Wait> {
         let Some(fd) = open(pid, start_time) else {
-            return call(Box::new(then));
+            call(Box::new(then));
+            return None;
         };
-        // The descriptor's number is unique among those that are waited for.
-        let key = std::os::fd::AsRawFd::as_raw_fd(&fd).unsigned_abs().into();
+        let key = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let mut waiting = lock(&self.shared.waiting);
         match add(
             &self.shared.epoll,
@@ -77,9 +91,19 @@ impl Watcher {
         ) {
             Ok(()) => {
                 waiting.insert(key, (fd, Box::new(then)));
+                Some(Wait(key))
             }
-            Err(error) => tracing::error!("cannot watch process {pid}: {error}"),
+            Err(error) => {
+                tracing::error!("cannot watch process {pid}: {error}");
+                None
+            }
         }
+    }
+
+    /// Calls a wait off, with what it holds; one that is over is off already.
+    pub(crate) fn forget(&self, wait: Wait) {
+        // Closing the descriptor takes it out of the set.
+        lock(&self.shared.waiting).remove(&wait.0);
     }
 }
 
@@ -128,3 +152,6 @@ fn open(pid: u32, start_time: u64) -> Option<OwnedFd> {
     // Read after the descriptor is held: a reused id has another start time.
     (crate::sandboxes::start_time(pid).ok()? == start_time).then_some(fd)
 }
+
+#[cfg(test)]
+mod tests;

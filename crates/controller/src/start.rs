@@ -161,11 +161,29 @@ impl Controller {
         let mut undone = Vec::new();
         for record in records {
             let endpoint = record.endpoint;
-            if record.phase != Phase::Ready || !self.restore_attachment(&endpoint)? {
+            let ready = record.phase == Phase::Ready;
+            let restored = ready.then(|| self.restore_attachment(&endpoint));
+            if let Some(Err(error)) = &restored {
+                // One endpoint that cannot be does not keep the others from being.
+                self.warn(format!(
+                    "endpoint {} is taken down: {}",
+                    endpoint.id.short(),
+                    error.chain()
+                ));
+            }
+            if !matches!(restored, Some(Ok(true))) {
+                self.give_leases_back(&endpoint);
                 undone.push(endpoint);
             }
         }
         Ok(undone)
+    }
+
+    fn give_leases_back(&self, endpoint: &EndpointSpec) {
+        let mut ipam = lock(&self.ipam);
+        for net in &endpoint.addresses {
+            ipam.release(endpoint.network, net.addr(), &Holder::Endpoint(endpoint.id));
+        }
     }
 
     fn restore_attachment(&self, endpoint: &EndpointSpec) -> Result<bool> {
@@ -204,6 +222,8 @@ impl Controller {
             endpoint: endpoint.clone(),
             gateways: planned.gateways,
         };
+        let wants = vec![(Owner::Attachment(endpoint.id), planned.fragment)];
+        lock(&self.host).change(wants).map_err(conflict)?;
         let mut state = sandbox.state();
         if state.container.is_none() {
             state.memberships.push(records::Membership {
@@ -218,8 +238,6 @@ impl Controller {
             .sort_by(|a, b| a.endpoint.ifname.cmp(&b.endpoint.ifname));
         drop(state);
         lock(&network.members).insert(endpoint.id, sandbox.clone());
-        let wants = vec![(Owner::Attachment(endpoint.id), planned.fragment)];
-        lock(&self.host).change(wants).map_err(conflict)?;
         self.publish_names(&sandbox, &network, endpoint.id);
         Ok(true)
     }

@@ -2,11 +2,12 @@
 
 use crate::{
     Config, Controller,
+    config::BridgeConfig,
     registry::{Network, lock},
 };
 use std::{sync::Arc, time::SystemTime};
 use vw_ipam::{NetworkRequest, PoolRequest};
-use vw_model::{Error, Family, IpNet, IpamSpec, NetworkId, NetworkSpec, Options, Result, Scope};
+use vw_model::{Error, Family, IpamSpec, NetworkId, NetworkSpec, Options, Result, Scope};
 use vw_store::{Batch, Table};
 
 /// Docker's mark of the network that containers are on when nobody says otherwise.
@@ -46,29 +47,24 @@ impl Controller {
         let Some(asked) = &self.config.bridge else {
             return false;
         };
-        let pools = &standing.spec.ipam.pools;
-        let same = |given: Option<IpNet>, family: Family| {
-            let pool = pools
-                .iter()
-                .find(|pool| Family::of(pool.subnet.addr()) == family);
-            match (given, pool) {
-                (Some(given), Some(pool)) => {
-                    pool.subnet == given.trunc() && pool.gateway == Some(given.addr())
+        let same = |family: Family| {
+            let mut pools = standing.spec.ipam.pools.iter();
+            let pool = pools.find(|pool| Family::of(pool.subnet.addr()) == family);
+            match (asked_pool(asked, family), pool) {
+                (Some(asked), Some(pool)) => {
+                    pool.subnet == asked.subnet
+                        && pool.ip_range == asked.ip_range
+                        && pool.aux == asked.aux
+                        && asked.gateway.is_none_or(|own| pool.gateway == Some(own))
                 }
                 (Some(_), None) => false,
                 (None, Some(pool)) => !pool.given,
                 (None, None) => true,
             }
         };
-        let ranges: Vec<_> = pools.iter().filter_map(|pool| pool.ip_range).collect();
-        let fixed: Vec<_> = [asked.fixed_cidr, asked.fixed_cidr6]
-            .into_iter()
-            .flatten()
-            .collect();
-        same(asked.bip, Family::V4)
+        same(Family::V4)
             && (asked.ipv6 == standing.spec.enable_ipv6)
-            && (!asked.ipv6 || same(asked.bip6, Family::V6))
-            && ranges == fixed
+            && (!asked.ipv6 || same(Family::V6))
             && standing.spec.options == bridge_options(&self.config)
     }
 
@@ -95,17 +91,11 @@ impl Controller {
         spec.enable_ipv4 = true;
         spec.enable_ipv6 = asked.ipv6;
         spec.options = bridge_options(&self.config);
-        let pool = |net: Option<IpNet>, ip_range| {
-            net.map(|net| PoolRequest {
-                subnet: net.trunc(),
-                ip_range,
-                gateway: Some(net.addr()),
-                aux: Default::default(),
-            })
-        };
-        let four = pool(asked.bip, asked.fixed_cidr);
-        let six = pool(asked.bip6, asked.fixed_cidr6).filter(|_| asked.ipv6);
-        let pools: Vec<PoolRequest> = four.into_iter().chain(six).collect();
+        let six = asked_pool(&asked, Family::V6).filter(|_| asked.ipv6);
+        let pools: Vec<_> = asked_pool(&asked, Family::V4)
+            .into_iter()
+            .chain(six)
+            .collect();
         let request = NetworkRequest {
             pools,
             ipv4: true,
@@ -119,6 +109,32 @@ impl Controller {
         self.build_network(spec)
             .inspect_err(|_| lock(&self.ipam).remove_network(id))
     }
+}
+
+/// What the flags say of one family of the default bridge; nothing when its subnet is to come
+/// from the default pools. Without `--bip`, `--fixed-cidr` is the subnet, as in Docker.
+fn asked_pool(asked: &BridgeConfig, family: Family) -> Option<PoolRequest> {
+    let (own, range, router, key) = match family {
+        Family::V4 => (
+            asked.bip,
+            asked.fixed_cidr,
+            asked.gateway,
+            "DefaultGatewayIPv4",
+        ),
+        Family::V6 => (
+            asked.bip6,
+            asked.fixed_cidr6,
+            asked.gateway6,
+            "DefaultGatewayIPv6",
+        ),
+    };
+    let range = range.map(|range| range.trunc());
+    Some(PoolRequest {
+        subnet: own.map(|own| own.trunc()).or(range)?,
+        ip_range: range.filter(|_| own.is_some()),
+        gateway: own.map(|own| own.addr()),
+        aux: router.map(|at| (key.to_owned(), at)).into_iter().collect(),
+    })
 }
 
 fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<NetworkSpec> {

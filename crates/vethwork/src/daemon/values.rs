@@ -255,6 +255,12 @@ pub(super) fn bridge(directives: &Directives) -> Result<Option<BridgeConfig>, St
             ));
         }
     }
+    must_lie_within(&config)?;
+    Ok(Some(config).filter(|config| config.name.as_deref() != Some("none")))
+}
+
+/// Ranges and routers lie in the subnets that they belong to.
+fn must_lie_within(config: &BridgeConfig) -> Result<(), String> {
     let ranges = [
         ("fixed-cidr", config.fixed_cidr, "bip", config.bip),
         ("fixed-cidr-v6", config.fixed_cidr6, "bip6", config.bip6),
@@ -268,7 +274,29 @@ pub(super) fn bridge(directives: &Directives) -> Result<Option<BridgeConfig>, St
             ));
         }
     }
-    Ok(Some(config).filter(|config| config.name.as_deref() != Some("none")))
+    let routers = [
+        (
+            "default-gateway",
+            config.gateway,
+            "bip",
+            config.bip.or(config.fixed_cidr),
+        ),
+        (
+            "default-gateway-v6",
+            config.gateway6,
+            "bip6",
+            config.bip6.or(config.fixed_cidr6),
+        ),
+    ];
+    for (flag, router, within, subnet) in routers {
+        let Some(router) = router else { continue };
+        if !subnet.is_some_and(|subnet| subnet.contains(&router)) {
+            return Err(format!(
+                "{flag} {router} must be part of the bridge's subnet: give that with {within}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn of_family(name: &str, text: &str, addr: IpAddr, family: Family) -> Result<(), String> {

@@ -17,7 +17,7 @@ pub(super) fn plan(
     fragment.insert(pair(options, endpoint, cx));
     let addresses = addresses(endpoint);
     let ipv6 = addresses.iter().any(|addr| matches!(addr, IpNet::V6(_)));
-    fragment.extend(sysctls(endpoint, ipv6, cx));
+    fragment.extend(sysctls(endpoint, ipv6, options, cx));
     // Later than ours: who asks for a parameter by name gets it.
     fragment.extend(asked.sysctls(endpoint).map(Object::Sysctl));
     fragment.extend(addresses.into_iter().map(|addr| {
@@ -81,7 +81,12 @@ fn addresses(endpoint: &EndpointSpec) -> Vec<IpNet> {
 /// With IPv6, neighbours are no routers, and a namespace made by others may have it switched off
 /// for new links; without, it is switched off, or a neighbour's router advertisement would give
 /// the container an address and a default route (CVE-2020-13401). Each costs 30 to 50 us.
-fn sysctls(endpoint: &EndpointSpec, ipv6: bool, cx: &DriverContext) -> Vec<Object> {
+fn sysctls(
+    endpoint: &EndpointSpec,
+    ipv6: bool,
+    options: &BridgeOptions,
+    cx: &DriverContext,
+) -> Vec<Object> {
     let set = |name: &str, value: &str| {
         Object::Sysctl(Sysctl {
             netns: Netns::Sandbox(endpoint.sandbox),
@@ -90,7 +95,7 @@ fn sysctls(endpoint: &EndpointSpec, ipv6: bool, cx: &DriverContext) -> Vec<Objec
             previous: None,
         })
     };
-    match (ipv6, cx.ipv6) {
+    match (ipv6, cx.ipv6 && options.fits_ipv6()) {
         (true, _) => vec![set("accept_ra", "0"), set("disable_ipv6", "0")],
         (false, true) => vec![set("disable_ipv6", "1")],
         (false, false) => Vec::new(),

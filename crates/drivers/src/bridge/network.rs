@@ -139,7 +139,7 @@ fn sysctls(network: &NetworkSpec, options: &BridgeOptions, cx: &DriverContext) -
     if network.enable_ipv6 && options.host_takes_part(Family::V6) {
         sysctls.push(set("ipv6", "accept_ra", "0"));
         sysctls.push(set("ipv6", "disable_ipv6", "0"));
-    } else if cx.ipv6 {
+    } else if cx.ipv6 && options.fits_ipv6() {
         sysctls.push(set("ipv6", "disable_ipv6", "1"));
     }
     sysctls

@@ -117,6 +117,11 @@ impl BridgeOptions {
         }
     }
 
+    /// Whether the kernel gives links of this MTU an IPv6 configuration at all, to be switched off.
+    pub(crate) fn fits_ipv6(&self) -> bool {
+        self.mtu >= LEAST_MTU.1
+    }
+
     /// Whether the bridge has an address of a family: this host is on the network.
     pub(crate) fn host_takes_part(&self, family: Family) -> bool {
         let inhibited = family == Family::V4 && self.inhibit_ipv4;

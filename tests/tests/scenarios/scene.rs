@@ -56,7 +56,18 @@ impl Scene {
     pub(crate) fn with(flags: &[&str]) -> Self {
         let lab = Lab::new();
         let (host, outside) = (lab.host("host"), lab.host("outside"));
+        // Looking for duplicate addresses would take seconds of every scenario.
+        let detect = |on: u8| {
+            for end in [&host, &outside] {
+                end.sh(&format!(
+                    "echo {on} >/proc/sys/net/ipv6/conf/default/accept_dad"
+                ))
+                .must();
+            }
+        };
+        detect(0);
         lab.link(&host, "wire", &outside, "wire");
+        detect(1);
         for (end, v4, v6) in [(&host, HOST, HOST6), (&outside, OUTSIDE, OUTSIDE6)] {
             end.ip(&format!("addr add {v4}/24 dev wire"));
             end.ip(&format!("addr add {v6}/64 dev wire nodad"));
@@ -207,11 +218,15 @@ impl Scene {
     }
 }
 
-/// Waits until the kernel has given the wire its link-local addresses.
+/// Waits until the kernel has made all that follows from the wire's addresses.
 #[track_caller]
 fn settle(host: &Host) {
-    eventually("link-local addresses", SETTLE, || {
+    eventually("the wire's addresses are usable", SETTLE, || {
         let shown = host.ip("-6 addr show dev wire");
-        shown.contains("fe80") && !shown.contains("tentative")
+        let routes = host.ip("-6 route show table local");
+        shown.contains("fe80")
+            && !shown.contains("tentative")
+            && routes.contains(HOST6)
+            && routes.contains("local fe80")
     });
 }

@@ -229,12 +229,15 @@ fn upgraded(content_type: &'static str) -> Response<Body> {
     response
 }
 
+/// How long a client may take to close its side after the output has ended.
+const DRAIN: Duration = Duration::from_secs(10);
+
 /// Copies both ways until the output ends or the client asks to be let go.
 async fn run<S>(stream: S, attached: Attached, wanted: Output, keys: Option<DetachKeys>)
 where
     S: AsyncRead + tokio::io::AsyncWrite + Send + 'static,
 {
-    let (reader, mut writer) = tokio::io::split(stream);
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut pieces = output(attached.output, wanted);
     let to_client = async {
         while let Some(piece) = pieces.recv().await {
@@ -243,13 +246,18 @@ where
             }
         }
     };
-    let from_client = input(reader, attached.input, keys);
+    let from_client = input(&mut reader, attached.input, keys);
     tokio::select! {
         () = to_client => {}
         () = from_client => {}
     }
     // The client may be gone already.
     let _ = writer.shutdown().await;
+    // Closed over input that nobody has read, the connection would be reset, and the client could
+    // lose the end of the output.
+    let mut rest = [0; 4096];
+    let drain = async { while matches!(reader.read(&mut rest).await, Ok(1..)) {} };
+    let _ = tokio::time::timeout(DRAIN, drain).await;
 }
 
 /// Feeds standard input. Ends only when the client leaves by its detach keys or its connection

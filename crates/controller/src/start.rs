@@ -24,6 +24,9 @@ use vw_ipam::{Holder, Ipam};
 use vw_model::{EndpointSpec, Error, Id, NetworkId, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
 
+/// As many as the executor has threads for visits to namespaces.
+const RESOLVERS_AT_ONCE: usize = 4;
+
 /// Forwarding must be on for networks to reach anything.
 const FORWARDING: [(&str, &str); 2] = [
     ("net/ipv4/ip_forward", "1"),
@@ -242,35 +245,49 @@ impl Controller {
         Ok(true)
     }
 
-    /// Binds the resolvers' sockets where they were; the rules that lead to them still stand.
+    /// Has the resolvers answer again, several at a time: each waits twice for a thread that visits
+    /// its namespace, and a host of a thousand sandboxes must not take the sum of that.
     fn restore_resolvers(&self, left: &HashMap<SandboxId, SandboxRecord>) {
-        for (id, record) in left {
-            let (Some((udp, tcp)), Some(sandbox)) =
-                (record.resolver, self.registry().sandbox_by_id(*id))
-            else {
-                continue;
-            };
-            let former = Resolver { udp, tcp };
-            let anew = |_| self.resolver_sockets(&sandbox, Resolver { udp: 0, tcp: 0 });
-            // A program inside may have bound a port meanwhile: the rules follow to new ones.
-            match self.resolver_sockets(&sandbox, former).or_else(anew) {
-                Ok(new) => {
-                    sandbox.state().resolver = Some(new.ports);
-                    let noted = if new.ports == former {
-                        Ok(())
-                    } else {
-                        self.note_sandbox(&sandbox)
-                    };
-                    self.serve_names(&sandbox, new.sockets);
-                    if let Err(error) = noted {
-                        tracing::error!("{}", error.chain());
-                    }
+        let records: Vec<&SandboxRecord> = left.values().collect();
+        let share = records.len().div_ceil(RESOLVERS_AT_ONCE).max(1);
+        std::thread::scope(|scope| {
+            for some in records.chunks(share) {
+                let restore = || some.iter().for_each(|record| self.restore_resolver(record));
+                let thread = std::thread::Builder::new().name("resolvers".to_owned());
+                if thread.spawn_scoped(scope, restore).is_err() {
+                    restore();
                 }
-                Err(error) if error.reason == "namespace-gone" => {}
-                Err(error) => {
-                    let name = sandbox.state().spec.name.clone();
-                    self.warn(format!("names do not answer in {name}: {}", error.chain()));
+            }
+        });
+    }
+
+    /// Binds a resolver's sockets where they were; the rules that lead to them still stand.
+    fn restore_resolver(&self, record: &SandboxRecord) {
+        let (Some((udp, tcp)), Some(sandbox)) =
+            (record.resolver, self.registry().sandbox_by_id(record.id))
+        else {
+            return;
+        };
+        let former = Resolver { udp, tcp };
+        let anew = |_| self.resolver_sockets(&sandbox, Resolver { udp: 0, tcp: 0 });
+        // A program inside may have bound a port meanwhile: the rules follow to new ones.
+        match self.resolver_sockets(&sandbox, former).or_else(anew) {
+            Ok(new) => {
+                sandbox.state().resolver = Some(new.ports);
+                let noted = if new.ports == former {
+                    Ok(())
+                } else {
+                    self.note_sandbox(&sandbox)
+                };
+                self.serve_names(&sandbox, new.sockets);
+                if let Err(error) = noted {
+                    tracing::error!("{}", error.chain());
                 }
+            }
+            Err(error) if error.reason == "namespace-gone" => {}
+            Err(error) => {
+                let name = sandbox.state().spec.name.clone();
+                self.warn(format!("names do not answer in {name}: {}", error.chain()));
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     view::ExecView,
 };
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Arc,
@@ -22,6 +23,8 @@ use vw_runtime::{ExecSession, ExecSpec, WindowSize};
 
 /// Ended execs that are kept to be inspected.
 const KEPT: usize = 256;
+/// Execs that were made and never started, of which the oldest goes.
+const UNSTARTED: usize = 1024;
 
 /// One exec from its creation until it is forgotten.
 pub(crate) struct Exec {
@@ -30,6 +33,8 @@ pub(crate) struct Exec {
     session: Option<Arc<ExecSession>>,
     started: bool,
     exit_code: Option<i32>,
+    /// Counts up with each that is made.
+    serial: u64,
 }
 
 impl Exec {
@@ -47,21 +52,21 @@ impl Controller {
             return Err(Error::invalid("no-command", "No exec command specified"));
         }
         let id = Id::from_bytes((self.random)()).to_string();
+        let mut execs = lock(&self.execs);
         let exec = Exec {
             container: sandbox.id,
             request: request.exec,
             session: None,
             started: false,
             exit_code: None,
+            serial: execs
+                .values()
+                .map(|exec| exec.serial + 1)
+                .max()
+                .unwrap_or(0),
         };
-        let mut execs = lock(&self.execs);
-        if execs.len() >= KEPT {
-            let ended = execs
-                .iter()
-                .find(|(_, exec)| exec.exit_code.is_some())
-                .map(|(id, _)| id.clone());
-            ended.map(|id| execs.remove(&id));
-        }
+        forget_oldest(&mut execs, KEPT, |exec| exec.exit_code.is_some());
+        forget_oldest(&mut execs, UNSTARTED, |exec| !exec.started);
         execs.insert(id.clone(), exec);
         drop(execs);
         let what = lock(&self.execs)
@@ -219,6 +224,18 @@ impl Controller {
                 .map_or(0, |session| session.pid.unsigned_abs()),
             request: exec.request.clone(),
         })
+    }
+}
+
+/// Forgets the oldest of a kind, when there are this many.
+fn forget_oldest(execs: &mut BTreeMap<String, Exec>, most: usize, kind: impl Fn(&Exec) -> bool) {
+    let of_kind = || execs.iter().filter(|(_, exec)| kind(exec));
+    if of_kind().count() < most {
+        return;
+    }
+    let oldest = of_kind().min_by_key(|(_, exec)| exec.serial);
+    if let Some(id) = oldest.map(|(id, _)| id.clone()) {
+        execs.remove(&id);
     }
 }
 

@@ -25,6 +25,9 @@ use vw_model::{Error, Id, Kind, NetworkId, Result, SandboxId};
 use vw_runtime::Runtime;
 use vw_store::{Batch, Store, Table};
 
+/// How many different warnings are kept to be shown; the oldest goes first.
+const WARNINGS: usize = 64;
+
 /// What the controller works with; tests give it fakes.
 pub struct Parts {
     /// The executor.
@@ -238,6 +241,9 @@ impl Core {
         tracing::warn!("{text}");
         let mut warnings = lock(&self.warnings);
         if !warnings.contains(&text) {
+            if warnings.len() == WARNINGS {
+                warnings.remove(0);
+            }
             warnings.push(text);
         }
     }

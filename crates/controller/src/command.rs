@@ -251,7 +251,8 @@ on_container! {
     }
     /// `inspect`.
     ContainerInspect {}
-    /// `wait`: the receiver gets one answer, when the condition holds.
+    /// `wait`: the receiver gets one answer, when the condition holds, and `None` now and then
+    /// before: what waits ends once nobody receives.
     ContainerWait {
         /// What to wait for.
         condition: WaitCondition,

@@ -40,7 +40,7 @@ commands! {
     ContainerRename => "rename", container_rename -> ();
     ContainerInspect => "inspect", container_inspect -> ContainerView;
     ContainerList => "ps", container_list -> Vec<ContainerView>;
-    ContainerWait => "wait", container_wait -> Receiver<WaitView>;
+    ContainerWait => "wait", container_wait -> Receiver<Option<WaitView>>;
     ContainerLogs => "logs", container_logs -> Attached;
     ContainerAttach => "attach", container_attach -> Attached;
     ContainerResize => "resize", container_resize -> ();

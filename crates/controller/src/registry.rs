@@ -90,6 +90,8 @@ pub(crate) struct SandboxState {
     pub(crate) exits: u64,
     /// The last end was asked for: no restart.
     pub(crate) stop_requested: bool,
+    /// It is being restarted by request: it stays when it ends, though it was run with `--rm`.
+    pub(crate) stays: bool,
 }
 
 /// A container's first process.

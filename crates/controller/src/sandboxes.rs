@@ -394,6 +394,7 @@ impl Sandbox {
             restarting: false,
             exits: 0,
             stop_requested: false,
+            stays: false,
         };
         Self {
             id,

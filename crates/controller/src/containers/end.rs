@@ -106,11 +106,10 @@ impl Controller {
             state.exits += 1;
             state.restarting
         };
-        let auto_remove = sandbox
-            .state()
-            .container
-            .as_ref()
-            .is_some_and(|record| record.container.auto_remove);
+        let auto_remove = {
+            let state = sandbox.state();
+            !state.stays && state.is_auto_removed()
+        };
         if again {
             self.restart_later(sandbox);
         } else if auto_remove && let Err(error) = self.delete_container(sandbox) {

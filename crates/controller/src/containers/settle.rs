@@ -169,7 +169,7 @@ impl SandboxState {
     }
 
     /// Whether its container goes when it does not run.
-    fn is_auto_removed(&self) -> bool {
+    pub(super) fn is_auto_removed(&self) -> bool {
         let record = self.container.as_ref();
         record.is_some_and(|record| record.container.auto_remove)
     }

@@ -22,6 +22,9 @@ use vw_runtime::Signal;
 /// How long after SIGKILL a container may take to end: only a process in the kernel takes longer.
 const AFTER_KILL: Duration = Duration::from_secs(10);
 
+/// How often one who waits looks whether anybody still wants to know.
+const PROBE: Duration = Duration::from_secs(10);
+
 impl Controller {
     pub(crate) fn container_stop(&self, request: ContainerStop) -> Result<()> {
         let sandbox = self.sandbox(&request.container)?;
@@ -175,7 +178,12 @@ impl Controller {
     pub(crate) fn container_restart(&self, request: ContainerRestart) -> Result<()> {
         let sandbox = self.sandbox(&request.container)?;
         sandbox.must_be_container("restart")?;
-        match self.stop(&sandbox, request.timeout, request.signal.as_deref()) {
+        sandbox.state().stays = true;
+        let stopped = self.stop(&sandbox, request.timeout, request.signal.as_deref());
+        // The end is handled under it, and may not have come to the question of removal yet.
+        drop(lock(&sandbox.ops));
+        sandbox.state().stays = false;
+        match stopped {
             Err(error) if error.kind != Kind::NotModified => return Err(error),
             _ => {}
         }
@@ -189,15 +197,19 @@ impl Controller {
     pub(crate) fn container_wait(
         &self,
         request: ContainerWait,
-    ) -> Result<mpsc::Receiver<WaitView>> {
+    ) -> Result<mpsc::Receiver<Option<WaitView>>> {
         let sandbox = self.sandbox(&request.container)?;
         let (sender, receiver) = mpsc::channel();
         let exits = sandbox.state().exits;
         let condition = request.condition;
         let wait = move || {
-            let view = sandbox.await_condition(condition, exits);
-            // Nobody may wait any more.
-            let _ = sender.send(view);
+            loop {
+                let view = sandbox.await_condition(condition, exits, PROBE);
+                let over = view.is_some();
+                if sender.send(view).is_err() || over {
+                    return;
+                }
+            }
         };
         thread::Builder::new()
             .name("wait".to_owned())
@@ -238,7 +250,14 @@ impl Sandbox {
         }
     }
 
-    fn await_condition(&self, condition: WaitCondition, exits: u64) -> WaitView {
+    /// How it ended, once that is so; `None` when time ran out.
+    fn await_condition(
+        &self,
+        condition: WaitCondition,
+        exits: u64,
+        patience: Duration,
+    ) -> Option<WaitView> {
+        let until = Instant::now() + patience;
         let mut state = self.state();
         loop {
             let holds = match condition {
@@ -253,15 +272,17 @@ impl Sandbox {
                     .container
                     .as_ref()
                     .map_or(0, |record| record.exit_code);
-                return WaitView {
+                return Some(WaitView {
                     code: code.into(),
                     error: String::new(),
-                };
+                });
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

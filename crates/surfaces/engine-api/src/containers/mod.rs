@@ -277,7 +277,7 @@ async fn wait(call: Call, container: String) -> Answer {
         })
         .await?;
     let (sender, receiver) = mpsc::channel(1);
-    crate::streams::forward("wait", ended, sender, |view| Some(wait_body(view)));
+    crate::streams::forward("wait", ended, sender, |view| view.map(wait_body));
     Ok(typed_response(
         StatusCode::OK,
         "application/json",

@@ -6,9 +6,9 @@ use vw_model::Result;
 use vw_store::{Batch, Table};
 
 impl Controller {
-    /// Takes bridges and changed sysctls back when no sandbox stands; the next start makes them
-    /// again. While anything runs nothing is touched, so that it goes on without the daemon, and
-    /// the answer is `false`.
+    /// Takes bridges, changed sysctls and empty control groups back when no sandbox stands; the
+    /// next start makes them again. While anything runs nothing is touched, so that it goes on
+    /// without the daemon, and the answer is `false`.
     ///
     /// The firewall table stays, empty and without effect: its chain `user` is not ours.
     ///
@@ -19,6 +19,7 @@ impl Controller {
         if sandboxes.iter().any(|sandbox| sandbox.state().live) {
             return Ok(false);
         }
+        self.runtime.remove_empty_cgroups();
         let former = lock(&self.host)
             .fragment(Owner::Host)
             .cloned()

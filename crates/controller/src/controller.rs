@@ -95,7 +95,8 @@ pub struct Core {
     pub(crate) owed_data: Owed,
     pub(crate) owed_run: Owed,
     pub(crate) events: EventBus,
-    /// Held while a network is made or removed, so that names and subnets are decided once.
+    /// Held while a network is made or removed, so that names and subnets are decided once, and
+    /// while a namespace is found free and pinned.
     pub(crate) network_changes: Mutex<()>,
     pub(crate) ephemeral_cursor: AtomicU16,
     pub(crate) warnings: Mutex<Vec<String>>,

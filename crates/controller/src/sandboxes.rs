@@ -29,7 +29,6 @@ impl Controller {
     pub(crate) fn adopt(&self, request: Adopt) -> Result<Created> {
         let id = self.new_sandbox_id();
         let from = source_of(&request.source)?;
-        self.check_adoptable(&from)?;
         let name = request.name.map_or_else(|| adopted_name(&from, id), Ok)?;
         let resolv_conf = if request.resolv_conf {
             Some(self.resolv_conf_of(&from)?)
@@ -37,13 +36,16 @@ impl Controller {
             None
         };
         let networks = self.resolve_networks(&request.sandbox.networks)?;
-        let kind = SandboxKind::Adopted { from, resolv_conf };
+        let kind = SandboxKind::Adopted {
+            from: from.clone(),
+            resolv_conf,
+        };
         let spec = self.sandbox_spec(id, name.clone(), kind, request.sandbox);
         let sandbox = Arc::new(Sandbox::new(spec, None, Vec::new()));
         let _ops = lock(&sandbox.ops);
         self.registry_mut()
             .add_sandbox(name.as_str(), sandbox.clone())?;
-        let adopted = self.adopt_listed(&sandbox, networks);
+        let adopted = self.adopt_listed(&sandbox, &from, networks);
         if let Err(error) = adopted {
             if let Err(left) = self.dissolve(&sandbox) {
                 lock(&self.leaving).push(Leaving::Sandbox(id));
@@ -90,9 +92,15 @@ impl Controller {
     fn adopt_listed(
         &self,
         sandbox: &Arc<Sandbox>,
+        from: &AdoptedFrom,
         networks: Vec<(Arc<crate::registry::Network>, EndpointSettings)>,
     ) -> Result<()> {
-        self.pin(sandbox)?;
+        {
+            // In one step: of two who adopt the same namespace, one finds the other's pin.
+            let _deciding = lock(&self.network_changes);
+            self.check_adoptable(from)?;
+            self.pin(sandbox)?;
+        }
         for (network, settings) in networks {
             self.attach(sandbox, &network, settings.clone())?;
             sandbox.state().memberships.push(Membership {

@@ -7,9 +7,17 @@ use crate::{
     records::Mode,
     registry::{Sandbox, SandboxState},
 };
-use std::{fs, io, net::IpAddr, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Read},
+    net::IpAddr,
+    path::PathBuf,
+};
 use vw_model::{Error, Family, IpNet, Result};
 use vw_names::{HostsFile, Resolver};
+
+/// What a file that users edit may hold to be kept up to date.
+const LARGEST: u64 = 1 << 20;
 
 impl Controller {
     /// Writes a container's files at its start; returns (path of the host, path inside).
@@ -97,7 +105,7 @@ impl Controller {
         let now = addresses(&state);
         let file = hosts_file(&state);
         let path = folder.join("hosts");
-        let text = fs::read_to_string(&path).map_err(|e| unwritable(&path, e))?;
+        let text = read_edited(&path).map_err(|e| unwritable(&path, e))?;
         let left: Vec<IpAddr> = before
             .iter()
             .copied()
@@ -118,8 +126,8 @@ impl Controller {
         if resolver != was {
             let former = self.resolver_file(&state.spec.dns, was);
             let path = folder.join("resolv.conf");
-            let text = fs::read(&path).map_err(|e| unwritable(&path, e))?;
-            if former.fingerprint().is_of(&text) {
+            let text = read_edited(&path).map_err(|e| unwritable(&path, e))?;
+            if former.fingerprint().is_of(text.as_bytes()) {
                 let new = self.resolver_file(&state.spec.dns, resolver).text;
                 fs::write(&path, new).map_err(|e| unwritable(&path, e))?;
             }
@@ -147,6 +155,18 @@ fn hosts_file(state: &SandboxState) -> HostsFile<'_> {
         extra: &state.spec.extra_hosts,
         ipv6: true,
     }
+}
+
+/// Reads a file that the container can write, and could make as large as its disk.
+fn read_edited(path: &std::path::Path) -> io::Result<String> {
+    let mut text = String::new();
+    let size = fs::File::open(path)?
+        .take(LARGEST + 1)
+        .read_to_string(&mut text)?;
+    if size as u64 > LARGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
 }
 
 fn unwritable(path: &std::path::Path, error: io::Error) -> Error {

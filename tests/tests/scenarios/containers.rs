@@ -384,3 +384,28 @@ fn a_saved_image_is_loaded_with_its_configuration() {
     scene.docker("rmi saved:1");
     scene.end();
 }
+
+#[test]
+fn control_groups_go_with_the_last_container() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.start("web", "");
+    let pid = scene.docker("inspect -f {{.State.Pid}} web");
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+    // `0::/vethwork-…/<id>`, or below the test's own group.
+    let parent = groups.lines().find_map(|line| {
+        let path = line.splitn(3, ':').nth(2)?.trim_start_matches('/');
+        let (parent, _) = path.rsplit_once('/')?;
+        parent.contains("vethwork-").then(|| parent.to_owned())
+    });
+    let parent = parent.expect("it has a group below ours");
+    let line = format!("find /sys/fs/cgroup -path '*/{parent}' -type d");
+    let left = |scene: &Scene| scene.host.run(["sh", "-c", &line]).stdout;
+    assert!(!left(&scene).is_empty());
+    scene.docker("rm -f web");
+    scene.end();
+    let left = std::process::Command::new("sh")
+        .args(["-c", &line])
+        .output();
+    assert!(left.is_ok_and(|left| left.stdout.is_empty()), "{parent}");
+}

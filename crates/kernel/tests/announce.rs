@@ -1,9 +1,11 @@
 //! What neighbours hear of a new address, and what a listener hears of links.
 
 #[path = "conformance/lab.rs"]
+// check-allow(dead-code): one module serves two test programs, each with a part of it.
 #[allow(dead_code, reason = "the suite uses what this does not")]
 mod lab;
 #[path = "conformance/objects.rs"]
+// check-allow(dead-code): one module serves two test programs, each with a part of it.
 #[allow(dead_code, reason = "the suite uses what this does not")]
 mod objects;
 

@@ -1,3 +1,5 @@
+//! The resolver files of what was adopted.
+
 use super::{NAME, Place};
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 

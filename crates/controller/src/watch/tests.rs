@@ -1,3 +1,5 @@
+//! Who is told of ends, and when.
+
 use super::Watcher;
 use crate::sandboxes::start_time;
 use std::{

@@ -1,0 +1,141 @@
+//! Beside other engines in one namespace: theirs go on as before, and ours pass their rules.
+//!
+//! Owns its own dockerd: it never asks one of the machine.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+use vw_testkit::{Daemon, Host, Lab, Output, Running, eventually, traffic};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A Docker Engine in a host of the laboratory, with folders of its own.
+struct Dockerd {
+    running: Running,
+    host: Host,
+    url: String,
+}
+
+impl Dockerd {
+    #[track_caller]
+    fn start(lab: &Lab, host: &Host) -> Self {
+        let folder = lab.folder().join("dockerd");
+        fs::create_dir(&folder).expect("the laboratory's folder is ours");
+        let url = format!("unix://{}/s", folder.display());
+        let mut command = Command::new("dockerd");
+        for (flag, name) in [
+            ("--data-root", "data"),
+            ("--exec-root", "run"),
+            ("--pidfile", "pid"),
+        ] {
+            command.arg(flag).arg(folder.join(name));
+        }
+        command.args(["-H", &url, "--storage-driver", "vfs"]);
+        let docker = Self {
+            running: host.spawn_command(&mut command),
+            host: host.clone(),
+            url,
+        };
+        eventually("dockerd answers", PATIENCE, || {
+            docker.try_run("version").success()
+        });
+        docker
+    }
+
+    #[track_caller]
+    fn try_run(&self, line: &str) -> Output {
+        let words = ["docker", "-H", &self.url]
+            .into_iter()
+            .chain(line.split_whitespace());
+        self.host.run(words)
+    }
+
+    #[track_caller]
+    fn run(&self, line: &str) -> String {
+        self.try_run(line).ok()
+    }
+}
+
+/// Two hosts on a wire; the first is to run the engines.
+fn hosts(lab: &Lab) -> (Host, Host) {
+    let (host, outside) = (lab.host("host"), lab.host("outside"));
+    lab.link(&host, "wire", &outside, "wire");
+    for (end, address) in [(&host, "192.0.2.1/24"), (&outside, "192.0.2.2/24")] {
+        end.ip(&format!("addr add {address} dev wire"));
+    }
+    (host, outside)
+}
+
+#[track_caller]
+fn reaches(from: &Host, to: &str, name: &str) {
+    eventually(&format!("{name} at {to}"), PATIENCE, || {
+        traffic::tcp(from, to).is_ok_and(|answer| answer.name == name)
+    });
+}
+
+#[test]
+fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("docker", "dockerd", "ip", "iptables", "busybox", "runc");
+    let lab = Lab::new();
+    let (host, outside) = hosts(&lab);
+    let mut docker = Dockerd::start(&lab, &host);
+    docker.run(&format!("import {} box", lab.busybox_tar().display()));
+    let theirs = docker.run("run -d -p 8081:80 box sleep 1000");
+    let bare = docker.run("run -d --net=none box sleep 1000");
+    let pid = |id: &str| docker.run(&format!("inspect -f {{{{.State.Pid}}}} {id}"));
+    let inside = |id: &str| lab.at(&id[..8], Path::new(&format!("/proc/{}/ns/net", pid(id))));
+    let (docked, adopted) = (inside(&theirs), inside(&bare));
+    let _docked = traffic::Server::tcp(&docked, "docked", "0.0.0.0:80");
+    let _closed = traffic::Server::tcp(&docked, "closed", "0.0.0.0:81");
+    let _adopted = traffic::Server::tcp(&adopted, "adopted", "0.0.0.0:80");
+    let _outside = traffic::Server::tcp(&outside, "outside", "0.0.0.0:80");
+    reaches(&outside, "192.0.2.1:8081", "docked");
+
+    let mut daemon = Daemon::start(&lab, &host);
+    daemon
+        .docker(["network", "create", "--subnet", "10.9.0.0/24", "blue"])
+        .must();
+    let adopt = format!(
+        "adopt --pid {} --name web --network blue -p 8080:80",
+        pid(&bare)
+    );
+    daemon.cli(adopt.split_whitespace()).must();
+    let address = docker.run(&format!(
+        "inspect -f {{{{.NetworkSettings.IPAddress}}}} {theirs}"
+    ));
+    let holds = || {
+        reaches(&outside, "192.0.2.1:8080", "adopted");
+        reaches(&host, "127.0.0.1:8080", "adopted");
+        reaches(&adopted, "192.0.2.2:80", "outside");
+        reaches(&adopted, "192.0.2.1:8080", "adopted");
+        reaches(&outside, "192.0.2.1:8081", "docked");
+    };
+    holds();
+    outside.ip(&format!("route add {address}/32 via 192.0.2.1"));
+    assert!(traffic::tcp(&outside, &format!("{address}:81")).is_err());
+
+    host.sh("iptables -F DOCKER-USER").must();
+    reaches(&outside, "192.0.2.1:8080", "adopted");
+
+    daemon.cli(["release", "web"]).must();
+    daemon.docker(["network", "rm", "blue"]).must();
+    daemon.stop();
+    let rules = host.sh("iptables-save").ok();
+    assert!(!rules.contains("vethwork"), "{rules}");
+    docker.run(&format!("rm -f {theirs} {bare}"));
+    docker.running.terminate(PATIENCE);
+}
+
+#[test]
+fn without_iptables_there_are_no_rules_of_ours() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("docker", "ip", "nft");
+    let lab = Lab::new();
+    let (host, _outside) = hosts(&lab);
+    let flags = ["--iptables=false", "--ip6tables=false"];
+    let mut daemon = Daemon::start_with(&lab, &host, &flags);
+    daemon.docker(["network", "create", "blue"]).must();
+    let rules = host.run(["nft", "list", "ruleset"]).ok();
+    assert_eq!(rules, "");
+    daemon.docker(["network", "rm", "blue"]).must();
+    daemon.stop();
+}

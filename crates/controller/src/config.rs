@@ -42,8 +42,6 @@ pub struct Config {
 /// The predefined `bridge` network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BridgeConfig {
-    /// `--bridge`: a bridge that stands already.
-    pub name: Option<String>,
     /// `--bip`: the bridge's address and subnet.
     pub bip: Option<IpNet>,
     /// `--bip6`.

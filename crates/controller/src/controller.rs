@@ -9,6 +9,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    io,
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
@@ -257,7 +258,12 @@ pub fn kernel_error(source: vw_kernel::KernelError) -> Error {
         KernelError::NamespaceGone { .. } => (Kind::Conflict, "namespace-gone"),
         KernelError::Missing { .. } => (Kind::Unsupported, "kernel-feature-missing"),
         KernelError::Privilege { .. } => (Kind::Forbidden, "no-privilege"),
-        KernelError::Call { .. } => (Kind::Internal, "kernel-refused"),
+        KernelError::Call { source, .. } => match (source.raw_os_error(), source.kind()) {
+            // The executor's own refusal of what it was given, not the system's.
+            (None, io::ErrorKind::InvalidInput) => (Kind::InvalidArgument, "kernel-object-unfit"),
+            (_, io::ErrorKind::PermissionDenied) => (Kind::Forbidden, "no-privilege"),
+            _ => (Kind::Internal, "kernel-refused"),
+        },
     };
     let message = source.to_string();
     match source {

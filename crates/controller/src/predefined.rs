@@ -1,7 +1,7 @@
 //! The networks that are always there: `bridge`, `host` and `none`.
 
 use crate::{
-    Config, Controller,
+    Controller,
     config::BridgeConfig,
     registry::{Network, lock},
 };
@@ -65,7 +65,7 @@ impl Controller {
         same(Family::V4)
             && (asked.ipv6 == standing.spec.enable_ipv6)
             && (!asked.ipv6 || same(Family::V6))
-            && standing.spec.options == bridge_options(&self.config)
+            && standing.spec.options == bridge_options()
     }
 
     fn drop_bridge(&self, standing: &Arc<Network>) -> Result<()> {
@@ -90,7 +90,7 @@ impl Controller {
         let mut spec = predefined(self.new_network_id(), "bridge", "bridge")?;
         spec.enable_ipv4 = true;
         spec.enable_ipv6 = asked.ipv6;
-        spec.options = bridge_options(&self.config);
+        spec.options = bridge_options();
         let six = asked_pool(&asked, Family::V6).filter(|_| asked.ipv6);
         let pools: Vec<_> = asked_pool(&asked, Family::V4)
             .into_iter()
@@ -159,16 +159,8 @@ fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<NetworkSpec> {
     })
 }
 
-fn bridge_options(config: &Config) -> Options {
-    let name = config
-        .bridge
-        .as_ref()
-        .and_then(|bridge| bridge.name.clone());
-    let mut options = config.network_options.clone();
-    options.insert(DEFAULT_BRIDGE.to_owned(), "true".to_owned());
-    options.insert(
-        BRIDGE_NAME.to_owned(),
-        name.unwrap_or_else(|| BRIDGE.to_owned()),
-    );
-    options
+/// `--default-network-opt` is for networks that users make; this one follows flags of its own.
+fn bridge_options() -> Options {
+    let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    Options::from([option(DEFAULT_BRIDGE, "true"), option(BRIDGE_NAME, BRIDGE)])
 }

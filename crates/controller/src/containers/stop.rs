@@ -8,7 +8,7 @@ use crate::{
         DEFAULT_STOP_TIMEOUT, WaitCondition,
     },
     event::EventType,
-    registry::{Sandbox, lock},
+    registry::{Sandbox, SandboxState, lock},
     view::WaitView,
 };
 use std::{
@@ -261,9 +261,7 @@ impl Sandbox {
         let mut state = self.state();
         loop {
             let holds = match condition {
-                WaitCondition::NotRunning => {
-                    state.running.is_none() && !state.restarting || state.removed
-                }
+                WaitCondition::NotRunning => !state.runs() && !state.restarting || state.removed,
                 WaitCondition::NextExit => state.exits > exits || state.removed,
                 WaitCondition::Removed => state.removed,
             };
@@ -284,6 +282,13 @@ impl Sandbox {
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+impl SandboxState {
+    /// Whether its process runs; an adopted one's for as long as its namespace stands.
+    fn runs(&self) -> bool {
+        self.running.is_some() || self.container.is_none() && self.live
     }
 }
 

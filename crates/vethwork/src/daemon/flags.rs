@@ -25,7 +25,7 @@ pub(crate) struct Flags {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct Directives {
-    /// Attach containers of the default network to this bridge, which must be there; none for no default network
+    /// `none` for no default network; a bridge of somebody else's is refused
     #[arg(short, long, value_name = "NAME")]
     pub(super) bridge: Option<String>,
     /// IPv4 address for the default bridge, in CIDR format

@@ -240,10 +240,9 @@ pub(super) fn bridge(directives: &Directives) -> Result<Option<BridgeConfig>, St
             Family::V6,
         )?,
         ipv6: directives.ipv6.unwrap_or(false),
-        name,
     };
     for (flag, given) in [("bip", config.bip), ("bip6", config.bip6)] {
-        if config.name.is_some() && given.is_some() {
+        if name.is_some() && given.is_some() {
             return Err(format!(
                 "You specified -b & --{flag}, mutually exclusive options. Please specify only one"
             ));
@@ -256,7 +255,13 @@ pub(super) fn bridge(directives: &Directives) -> Result<Option<BridgeConfig>, St
         }
     }
     must_lie_within(&config)?;
-    Ok(Some(config).filter(|config| config.name.as_deref() != Some("none")))
+    match name.as_deref() {
+        None => Ok(Some(config)),
+        Some("none") => Ok(None),
+        Some(name) => Err(format!(
+            "bridge {name}: standing on a bridge of somebody else's is not supported yet: leave it out, or give none for no default network"
+        )),
+    }
 }
 
 /// Ranges and routers lie in the subnets that they belong to.

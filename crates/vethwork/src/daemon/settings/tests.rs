@@ -56,7 +56,6 @@ fn the_defaults_are_dockerds_but_for_names() {
             labels: {},
             bridge: Some(
                 BridgeConfig {
-                    name: None,
                     bip: None,
                     bip6: None,
                     fixed_cidr: None,

@@ -113,7 +113,8 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     outside.ip(&format!("route add {address}/32 via 192.0.2.1"));
     assert!(traffic::tcp(&outside, &format!("{address}:81")).is_err());
 
-    host.sh("iptables -F DOCKER-USER").must();
+    host.sh("iptables -F FORWARD; iptables -F DOCKER-USER")
+        .must();
     reaches(&outside, "192.0.2.1:8080", "adopted");
 
     daemon.cli(["release", "web"]).must();

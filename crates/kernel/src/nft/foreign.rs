@@ -10,6 +10,16 @@ use std::{collections::BTreeSet, io};
 use vw_firewall::HostTable;
 use vw_firewall::foreign::{Adjustment, ForeignChain, Keeper, Place, Policy, TAG, TableFamily};
 
+/// The chain that Docker keeps for the administrator's rules.
+pub(super) const DOCKER_USER: &str = "DOCKER-USER";
+
+/// Whether a message's bytes hold a text: in a jump, the name of the chain it leads to.
+pub(super) fn names(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|part| part == text.as_bytes())
+}
+
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
 
@@ -32,11 +42,12 @@ impl Nft {
         let mut docker = BTreeSet::new();
         self.socket
             .dump(Message::GetChain, UNSPEC, all, |family, attrs| {
-                if name(attrs, chain::NAME) == "DOCKER-USER" {
+                if name(attrs, chain::NAME) == DOCKER_USER {
                     docker.insert((family, name(attrs, chain::TABLE)));
                 }
                 found.extend(parse_chain(family, attrs).map(|chain| (family, chain)));
             })?;
+        docker.retain(|(family, table)| self.calls_docker_user(*family, table).unwrap_or(false));
         let chains = found.into_iter().map(|(family, mut chain)| {
             let table = (family, chain.table.clone());
             let iptables = chain.keeper == Keeper::IptablesNft;
@@ -47,6 +58,21 @@ impl Nft {
             chain
         });
         Ok(chains.collect())
+    }
+
+    /// Whether `FORWARD` leads to `DOCKER-USER`: a flush leaves the chain behind, and nobody calls it.
+    fn calls_docker_user(&mut self, family: u8, table: &str) -> io::Result<bool> {
+        let mut called = false;
+        let of_forward = |body: &mut Body<'_>| {
+            body.attr_str(rule::TABLE, table);
+            body.attr_str(rule::CHAIN, "FORWARD");
+        };
+        self.socket
+            .dump(Message::GetRule, family, of_forward, |_, attrs| {
+                let verdicts = find(attrs, rule::EXPRESSIONS).unwrap_or_default();
+                called |= name(attrs, rule::CHAIN) == "FORWARD" && names(verdicts, DOCKER_USER);
+            })?;
+        Ok(called)
     }
 
     /// Puts a rule where an adjustment says; one that is there is kept.

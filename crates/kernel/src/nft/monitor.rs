@@ -1,6 +1,7 @@
 //! Tells when somebody else changed our table, or a firewall beside it.
 
 use super::abi::{GROUP, INET, Message, SUBSYSTEM, chain, rule, table};
+use super::foreign::{DOCKER_USER, names};
 use super::socket::{attrs, open, receive};
 use super::wire::{find, text};
 use crate::netlink::{get_u32, messages};
@@ -139,13 +140,14 @@ fn is_administrators(kind: u8, payload: &[u8]) -> bool {
 }
 
 /// Whether a change in another table may stop our traffic: a base chain that appears or changes,
-/// a chain or table that goes, a rule of ours that goes.
+/// a chain or table that goes, a rule of ours that goes, or the one that leads to where it is.
 fn matters(kind: u8, payload: &[u8]) -> bool {
-    let tag = foreign::TAG.as_bytes();
     match kind {
         _ if kind == Message::NewChain as u8 => find(attrs(payload), chain::HOOK).is_some(),
         _ if kind == Message::DelChain as u8 || kind == Message::DelTable as u8 => true,
-        _ if kind == Message::DelRule as u8 => payload.windows(tag.len()).any(|part| part == tag),
+        _ if kind == Message::DelRule as u8 => {
+            names(payload, foreign::TAG) || names(payload, DOCKER_USER)
+        }
         _ => false,
     }
 }

@@ -66,7 +66,7 @@ fn iptables_lists_saves_and_restores_the_rule() {
     let Some(mut world) = Host::new() else { return };
     world
         .host
-        .sh("iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN; iptables -P FORWARD DROP");
+        .sh("iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN; iptables -I FORWARD -j DOCKER-USER; iptables -P FORWARD DROP");
     world.adjust().unwrap();
     let listed = world.host.sh("iptables -S DOCKER-USER");
     let mine = format!(

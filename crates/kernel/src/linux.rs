@@ -77,6 +77,15 @@ impl LinuxKernel {
         })
     }
 
+    /// Takes back what it made for itself, when no namespace is pinned; for the daemon's end.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub fn withdraw(&self) -> Result<(), KernelError> {
+        let failed = |source| names::call("unmount", "the folder of namespaces", source);
+        self.namespaces.withdraw().map_err(failed)
+    }
+
     /// Waits until every link that was taken out of service is deleted.
     ///
     /// # Errors

@@ -283,6 +283,17 @@ impl Namespaces {
             .map_err(|source| call("release network namespace", sandbox.short(), source))
     }
 
+    /// Takes the folder's own mount away when nothing is pinned in it.
+    pub(crate) fn withdraw(&self) -> io::Result<()> {
+        if !self.pinned()?.is_empty() {
+            return Ok(());
+        }
+        match rustix::mount::unmount(&self.dir, UnmountFlags::DETACH) {
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The sandboxes that have a file, be their namespaces there or not.
     pub(crate) fn pinned(&self) -> io::Result<Vec<SandboxId>> {
         let mut sandboxes = Vec::new();

@@ -73,6 +73,7 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     listen::forget(settings);
     if controller.close()? {
         watch::leave_foreign(&kernel);
+        kernel.withdraw().map_err(kernel_error)?;
     }
     kernel.flush_reaper().map_err(kernel_error)
 }

@@ -5,7 +5,7 @@ use super::settings::DaemonSettings;
 use std::{sync::Arc, thread};
 use vw_controller::Controller;
 use vw_firewall::foreign::adjustments;
-use vw_kernel::{Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor};
+use vw_kernel::{Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains};
 use vw_model::{Error, Result};
 
 /// Follows changes of nftables for the life of the process.
@@ -140,6 +140,8 @@ impl Watch {
             .kernel
             .with_nft(|nft| nft.foreign_chains())
             .and_then(|chains| chains);
+        // The older iptables' rules lie outside nftables: they can be seen, not changed.
+        let chains = chains.and_then(|chains| Ok([chains, legacy_chains()?].concat()));
         let chains = match chains {
             Ok(chains) => chains,
             Err(error) => return tracing::error!("cannot look at other firewalls: {error}"),

@@ -196,7 +196,14 @@ fn spoken(value: Value) -> Value {
                 .collect::<Map<_, _>>()
                 .into()
         }
-        Value::Array(list) => list.into_iter().map(spoken).collect(),
+        // docker keeps a network's subnets in a Go map: their order is chance.
+        Value::Array(list) => {
+            let mut list: Vec<Value> = list.into_iter().map(spoken).collect();
+            if list.iter().all(|one| one.get("Subnet").is_some()) {
+                list.sort_by_key(ToString::to_string);
+            }
+            list.into()
+        }
         other => other,
     }
 }

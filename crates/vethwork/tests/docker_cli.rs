@@ -10,8 +10,9 @@ use std::{
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     thread,
+    time::UNIX_EPOCH,
 };
 
 /// What was asked: method, path without the version, query, body.
@@ -177,6 +178,9 @@ fn matters(method: &str, path: &str) -> bool {
     path != "/_ping" && (method != "GET" || lists.contains(&path) || path.ends_with("/logs"))
 }
 
+/// Lists whose order means something.
+const ORDERED: [&str; 3] = ["Cmd", "Entrypoint", "Dns"];
+
 /// A document without what says nothing: the docker CLI writes Go's zero values, we leave them out.
 fn spoken(value: Value) -> Value {
     let silent = |value: &Value| {
@@ -191,19 +195,23 @@ fn spoken(value: Value) -> Value {
     };
     match value {
         Value::Object(map) => {
-            let keep = map.into_iter().map(|(key, value)| (key, spoken(value)));
+            let one = |(key, value): (String, Value)| {
+                let value = match spoken(value) {
+                    // docker keeps most lists in Go maps: their order is chance.
+                    Value::Array(mut list) if !ORDERED.contains(&key.as_str()) => {
+                        list.sort_by_key(ToString::to_string);
+                        list.into()
+                    }
+                    value => value,
+                };
+                (key, value)
+            };
+            let keep = map.into_iter().map(one);
             keep.filter(|(_, value)| !silent(value))
                 .collect::<Map<_, _>>()
                 .into()
         }
-        // docker keeps a network's subnets in a Go map: their order is chance.
-        Value::Array(list) => {
-            let mut list: Vec<Value> = list.into_iter().map(spoken).collect();
-            if list.iter().all(|one| one.get("Subnet").is_some()) {
-                list.sort_by_key(ToString::to_string);
-            }
-            list.into()
-        }
+        Value::Array(list) => list.into_iter().map(spoken).collect(),
         other => other,
     }
 }
@@ -224,8 +232,10 @@ fn decode(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// A moment before the test began: the same for both, however long one takes.
 fn ago(seconds: u64) -> u64 {
-    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() - seconds
+    static BEGAN: LazyLock<u64> = LazyLock::new(|| UNIX_EPOCH.elapsed().unwrap().as_secs());
+    *BEGAN - seconds
 }
 
 fn answer(method: &str, path: &str) -> (u16, Value) {
@@ -280,16 +290,16 @@ fn networks() -> Value {
 fn images() -> Value {
     json!([
         { "Id": format!("sha256:{}", "c".repeat(64)), "RepoTags": ["host:5000/web:2"],
-          "Created": ago(100_000), "Size": 1_234_567 },
+          "Created": ago(100_800), "Size": 1_234_567 },
         { "Id": format!("sha256:{}", "d".repeat(64)), "RepoTags": ["b:latest"],
-          "Created": ago(1_000_000), "Size": 12 },
+          "Created": ago(1_040_000), "Size": 12 },
     ])
 }
 
 fn containers() -> Value {
     json!([
         { "Id": "a".repeat(64), "Names": ["/web", "/other/link"], "Image": "web:1",
-          "ImageID": "sha256:c", "Command": "/bin/sh -c 'echo a long line'", "Created": ago(7200),
+          "ImageID": "sha256:c", "Command": "/bin/sh -c 'echo a long line'", "Created": ago(7_230),
           "State": "running", "Status": "Up 2 hours", "Labels": { "a": "b" },
           "Ports": [
               { "IP": "::", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp" },
@@ -299,10 +309,10 @@ fn containers() -> Value {
               { "PrivatePort": 53, "Type": "udp" },
           ],
           "Mounts": [{ "Type": "bind", "Source": "/a/rather/long/folder", "Destination": "/x" }],
-          "NetworkSettings": { "Networks": { "n2": {}, "n1": {} } },
+          "NetworkSettings": { "Networks": { "n1": {} } },
           "SizeRw": 2_000, "SizeRootFs": 5_000_000 },
         { "Id": "b".repeat(64), "Names": ["/idle"], "Image": "", "Command": "true",
-          "Created": ago(59), "State": "exited", "Status": "Exited (0) 3 seconds ago", "Ports": [] },
+          "Created": ago(90), "State": "exited", "Status": "Exited (0) 3 seconds ago", "Ports": [] },
     ])
 }
 

@@ -1,6 +1,6 @@
 //! What one host of a cluster knows of the others.
 
-use crate::{EndpointId, HostId, MacAddr, NetworkId};
+use crate::{EndpointId, HostId, MacAddr, NetworkId, PortKey};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -31,6 +31,9 @@ pub struct RemoteEndpoint {
     pub mac: MacAddr,
     /// Its addresses, each with its subnet's length.
     pub addresses: Vec<IpNet>,
-    /// The names by which its network's members find it.
+    /// The names by which its network's members find it, the first for reverse look-ups.
     pub names: Vec<String>,
+    /// The ports it is said to serve, for SRV.
+    #[serde(default)]
+    pub ports: Vec<PortKey>,
 }

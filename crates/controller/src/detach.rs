@@ -24,12 +24,12 @@ pub(crate) enum Leaving {
 }
 
 impl Controller {
-    /// Takes an endpoint out of its sandbox; one that is not in it is out already.
+    /// Takes one endpoint out of its sandbox; one that is not in it is out already.
     ///
     /// # Errors
     /// When its leaving cannot be recorded, and nothing has changed; or when something of it
     /// stands still: it is out of service then, and the next call, change or start goes on.
-    pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+    pub(crate) fn detach_one(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
         let found = {
             let state = sandbox.state();
             let mut attachments = state.attachments.iter();

@@ -20,6 +20,7 @@ mod dispatch;
 mod etc_files;
 pub mod event;
 mod execs;
+mod gateway_bridge;
 mod images;
 mod info;
 mod naming;

@@ -4,7 +4,7 @@ use crate::{
     Controller,
     command::{NetworkCreate, NetworkInspect, NetworkList, NetworkPrune, NetworkRemove},
     event::EventType,
-    records,
+    gateway_bridge, records,
     registry::{Gate, Network, Sandbox, lock},
     view::{Created, MemberView, NetworkView, Pruned},
 };
@@ -54,9 +54,9 @@ impl Controller {
             ));
         }
         let name = request.name.as_str();
-        if matches!(name, "bridge" | "host" | "none" | "default")
+        if matches!(name, "bridge" | "host" | "none")
             && self.registry().network_by_name(name).is_some()
-            || name == "default"
+            || matches!(name, "default" | gateway_bridge::NAME)
         {
             let message = format!("operation is not permitted on predefined {name} network");
             return Err(Error::new(Kind::Forbidden, "network-predefined", message));

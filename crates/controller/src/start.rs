@@ -8,7 +8,7 @@ use crate::{
     event::EventBus,
     ports::Claims,
     records::{self, AttachmentRecord, ContainerRecord, Owed, Phase, SandboxRecord},
-    registry::{Attachment, Registry, Resolver, Sandbox, SandboxState, lock},
+    registry::{Attachment, Network, Registry, Resolver, Sandbox, SandboxState, lock},
     watch::Watcher,
 };
 use std::{
@@ -21,7 +21,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
 use vw_ipam::{Holder, Ipam};
-use vw_model::{EndpointSpec, Error, Id, NetworkId, NetworkSpec, Result, SandboxId};
+use vw_model::{EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
 
 /// As many as the executor has threads for visits to namespaces.
@@ -198,7 +198,7 @@ impl Controller {
             return Ok(false);
         };
         drop(registry);
-        if !sandbox.state().is_on(network.spec.id) {
+        if !sandbox.state().is_on(&network) {
             return Ok(false);
         }
         for net in &endpoint.addresses {
@@ -228,7 +228,7 @@ impl Controller {
         let wants = vec![(Owner::Attachment(endpoint.id), planned.fragment)];
         lock(&self.host).change(wants).map_err(conflict)?;
         let mut state = sandbox.state();
-        if state.container.is_none() {
+        if state.container.is_none() && !network.is_gateway_bridge() {
             state.memberships.push(records::Membership {
                 network: network.spec.id,
                 name: network.spec.name.to_string(),
@@ -392,6 +392,19 @@ impl Controller {
         }
     }
 
+    /// A daemon that died between two attachments left a sandbox without its way out, or with one
+    /// that it no longer needs.
+    fn settle_way_out(&self, sandbox: &Arc<Sandbox>) {
+        let _ops = lock(&sandbox.ops);
+        if !sandbox.state().live {
+            return;
+        }
+        if let Err(error) = self.settle_companion(sandbox) {
+            let name = sandbox.state().spec.name.clone();
+            self.warn(format!("{name}: {}", error.chain()));
+        }
+    }
+
     fn follow_containers(&self) -> Result<()> {
         let watcher = self.runtime.watch().map_err(Error::from)?;
         let refused =
@@ -409,6 +422,7 @@ impl Controller {
             } else {
                 self.settle_container(&sandbox);
             }
+            self.settle_way_out(&sandbox);
         }
     }
 }
@@ -416,9 +430,11 @@ impl Controller {
 impl SandboxState {
     /// Whether an endpoint of this network may stand: a container's configuration says so, which
     /// is changed before its endpoints are.
-    fn is_on(&self, network: NetworkId) -> bool {
-        let configured = || self.memberships.iter().any(|m| m.network == network);
-        self.live && (self.container.is_none() || configured())
+    fn is_on(&self, network: &Network) -> bool {
+        let id = network.spec.id;
+        let configured = || self.memberships.iter().any(|m| m.network == id);
+        // Nobody's configuration names the gateway bridge: the others that stand decide.
+        self.live && (self.container.is_none() || network.is_gateway_bridge() || configured())
     }
 }
 

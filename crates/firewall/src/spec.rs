@@ -65,6 +65,8 @@ pub enum ChainKind {
 pub enum Hook {
     /// Came in, before routing.
     Prerouting,
+    /// Is for this host.
+    Input,
     /// Passes through.
     Forward,
     /// Made here.
@@ -93,6 +95,8 @@ pub enum Field {
     OifName,
     /// IPv4 or IPv6.
     NfProto,
+    /// The source address; says that the packet is of that family.
+    Saddr(Family),
     /// The destination address; says that the packet is of that family.
     Daddr(Family),
     /// The transport protocol.

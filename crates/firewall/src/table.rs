@@ -45,6 +45,9 @@ pub struct HostTable {
     /// Bits set in the packet mark of what our forward chain lets pass, for other firewalls'
     /// rules to match; 0 sets none.
     pub accept_mark: u32,
+    /// Whether this host is in a cluster: what is sent to the ends of tunnels is looked at. Without,
+    /// there is no chain for it, and nothing that comes in costs more.
+    pub tunnels: bool,
 }
 
 impl HostTable {
@@ -68,6 +71,9 @@ impl HostTable {
             to_open(),
             internal(),
         ];
+        if self.tunnels {
+            chains.extend([tunnel(), input()]);
+        }
         if self.accept_mark != 0 {
             chains.push(mark_leaving(self.accept_mark));
         }
@@ -120,6 +126,35 @@ fn guard() -> ChainSpec {
             rule(why, [Match::Destination(loopback6)], Drop),
             rule(why, [Match::Source(loopback6)], Drop),
         ],
+    )
+}
+
+/// What a tunnel takes goes straight into a network, so only other hosts of the cluster may send
+/// to it: no stranger, no process of this host, and no container that pretends to be a host.
+fn tunnel() -> ChainSpec {
+    const FROM4: &[Field] = &[Field::Saddr(V4)];
+    const FROM6: &[Field] = &[Field::Saddr(V6)];
+    let own = "a container of this host";
+    let peer = |fields, set| rule("another host", [Match::In(fields, set)], Return);
+    ChainSpec::ours(
+        "tunnel",
+        None,
+        vec![
+            rule("this host itself", [Match::Loopback], Drop),
+            rule(own, [Match::In(IIF, SetName::Bridges)], Drop),
+            peer(FROM4, SetName::Peers4),
+            peer(FROM6, SetName::Peers6),
+            rule("a stranger", [], Drop),
+        ],
+    )
+}
+
+fn input() -> ChainSpec {
+    let when = [Match::In(PORT, SetName::TunnelPorts)];
+    ChainSpec::ours(
+        "input",
+        base(ChainKind::Filter, Hook::Input, RAW),
+        vec![rule("ends of tunnels", when, Jump("tunnel"))],
     )
 }
 

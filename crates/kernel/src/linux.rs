@@ -18,7 +18,6 @@ use crate::{
     announce::Announcer,
     conntrack::Conntrack,
     facts,
-    netlink::Socket,
     netns::{Namespaces, lock},
     observe,
     reaper::Reaper,
@@ -69,7 +68,7 @@ impl LinuxKernel {
         let namespaces = Arc::new(Namespaces::prepare(config.exec_root.join("netns"))?);
         Ok(Self {
             announcer: Announcer::start(Arc::clone(&namespaces)).map_err(started)?,
-            reaper: Socket::open().and_then(Reaper::start).map_err(started)?,
+            reaper: Reaper::start(Arc::clone(&namespaces)).map_err(started)?,
             nft: Mutex::default(),
             conntrack: Mutex::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
@@ -194,7 +193,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
-        self.namespaces.path(sandbox)
+        self.namespaces.path(Netns::Sandbox(sandbox))
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

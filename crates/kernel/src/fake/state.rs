@@ -91,10 +91,7 @@ impl State {
 
     fn replace(&mut self, old: &Object, new: &Object) -> Result<(), KernelError> {
         let anew = match (old, new) {
-            (Object::Link(old), Object::Link(new)) => match (&old.kind, &new.kind) {
-                (LinkKind::Veth(a), LinkKind::Veth(b)) => a.netns != b.netns,
-                (a, b) => std::mem::discriminant(a) != std::mem::discriminant(b),
-            },
+            (Object::Link(old), Object::Link(new)) => !old.kind.becomes(&new.kind),
             _ => false,
         };
         if anew {
@@ -115,7 +112,7 @@ impl State {
         if let Object::Namespace(namespace) = object {
             let pinned = self.objects.contains_key(&object.key());
             return match self.dead.contains(&namespace.source) && !pinned {
-                true => Err(gone(namespace.sandbox)),
+                true => Err(gone(namespace.netns)),
                 false => Ok(()),
             };
         }
@@ -131,10 +128,12 @@ impl State {
                 if let Some(port) = &link.port {
                     there("join bridge", link.netns, &port.bridge)?;
                 }
-                self.check_names(link)
+                self.check_names(link)?;
+                self.check_tunnel(link)
             }
             Object::Address(address) => there("add address to", address.netns, &address.link),
             Object::Neighbor(neighbor) => there("add neighbour to", neighbor.netns, &neighbor.link),
+            Object::Forward(forward) => there("forward by", forward.netns, &forward.link),
             Object::Route(route) => match &route.link {
                 Some(link) => there("add route by", route.netns, link),
                 None => Ok(()),
@@ -170,6 +169,24 @@ impl State {
         }
     }
 
+    /// A tunnel's number must be free among those of its port, or its own.
+    fn check_tunnel(&self, link: &Link) -> Result<(), KernelError> {
+        let number = |kind: &LinkKind| match kind {
+            LinkKind::Vxlan(tunnel) => Some((tunnel.vni, tunnel.port, tunnel.local.is_ipv4())),
+            _ => None,
+        };
+        let wanted = number(&link.kind);
+        let mut others = self.links().filter(|other| other.key() != key(link));
+        match wanted.is_some() && others.any(|other| number(&other.link.kind) == wanted) {
+            true => Err(refused(
+                "create link",
+                link.name.to_string(),
+                ErrorKind::AlreadyExists,
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn links(&self) -> impl Iterator<Item = Held<'_>> {
         self.objects.values().filter_map(|object| match object {
             Object::Link(link) => Some(Held { link }),
@@ -186,19 +203,17 @@ impl State {
     }
 
     pub(super) fn require(&self, netns: Netns) -> Result<(), KernelError> {
-        match netns {
-            Netns::Sandbox(sandbox) if !self.objects.contains_key(&Key::Namespace(sandbox)) => {
-                Err(gone(sandbox))
-            }
-            _ => Ok(()),
+        match netns == Netns::Host || self.objects.contains_key(&Key::Namespace(netns)) {
+            true => Ok(()),
+            false => Err(gone(netns)),
         }
     }
 
     /// Removes an object with what cannot be without it.
     pub(super) fn remove(&mut self, key: &Key) {
         match (key, self.objects.remove(key)) {
-            (Key::Namespace(sandbox), _) => {
-                let inside = |netns| netns == Netns::Sandbox(*sandbox);
+            (Key::Namespace(lost), _) => {
+                let inside = |netns| netns == *lost;
                 let along: Vec<Key> = self
                     .objects
                     .iter()
@@ -217,6 +232,7 @@ impl State {
                 self.objects.retain(|key, _| match key {
                     Key::Address(netns, name, _)
                     | Key::Neighbor(netns, name, _)
+                    | Key::Forward(netns, name, ..)
                     | Key::Route(netns, _, _, Some(name)) => !lies_on(netns, name),
                     // Such as `net/ipv6/conf/eth0/accept_ra`.
                     Key::Sysctl(netns, path) => !ends.iter().flatten().any(|(on, name)| {
@@ -325,13 +341,13 @@ fn key(link: &Link) -> Key {
 fn far_end(link: &Link) -> Option<(Netns, &IfName)> {
     match &link.kind {
         LinkKind::Veth(peer) => Some((peer.netns, &peer.name)),
-        LinkKind::Bridge(_) | LinkKind::Dummy => None,
+        LinkKind::Bridge(_) | LinkKind::Dummy | LinkKind::Vxlan(_) => None,
     }
 }
 
-fn gone(sandbox: SandboxId) -> KernelError {
+fn gone(netns: Netns) -> KernelError {
     KernelError::NamespaceGone {
-        name: sandbox.short(),
+        name: crate::netns::short(netns),
         source: ErrorKind::NotFound.into(),
     }
 }

@@ -168,7 +168,7 @@ fn has_port(list: &mut Body<'_>, protocol: Protocol, side: Side, port: u16) {
 /// Loads fields side by side.
 fn load(list: &mut Body<'_>, fields: &[Field]) {
     for field in fields {
-        if let Field::Daddr(family) = field {
+        if let Field::Saddr(family) | Field::Daddr(family) = field {
             is_family(list, *family);
         }
     }
@@ -195,18 +195,21 @@ fn load(list: &mut Body<'_>, fields: &[Field]) {
                 payload(list, TRANSPORT, Side::Destination.port(), 2, register);
                 DataType::InetService
             }
-            Field::Daddr(family) => {
-                let (ty, len) = match family {
-                    Family::V4 => (DataType::Ipv4Addr, 4),
-                    Family::V6 => (DataType::Ipv6Addr, 16),
-                };
-                let offset = Side::Destination.address(*family);
-                payload(list, NETWORK, offset, len, register);
-                ty
-            }
+            Field::Saddr(family) => address(list, Side::Source, *family, register),
+            Field::Daddr(family) => address(list, Side::Destination, *family, register),
         };
         register += width(ty) as u32 / 4;
     }
+}
+
+/// Loads an address.
+fn address(list: &mut Body<'_>, side: Side, family: Family, register: u32) -> DataType {
+    let (ty, len) = match family {
+        Family::V4 => (DataType::Ipv4Addr, 4),
+        Family::V6 => (DataType::Ipv6Addr, 16),
+    };
+    payload(list, NETWORK, side.address(family), len, register);
+    ty
 }
 
 /// Compares the kind of route that leads to an address.

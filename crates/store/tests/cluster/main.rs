@@ -1,0 +1,8 @@
+//! Every store of a cluster against one suite, over real servers, and what befalls those.
+
+mod conformance;
+#[cfg(feature = "etcd")]
+mod etcd;
+mod faults;
+mod proxy;
+mod replay;

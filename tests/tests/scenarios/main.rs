@@ -20,3 +20,4 @@ mod refusals;
 mod restart;
 mod scene;
 mod several;
+mod upstream;

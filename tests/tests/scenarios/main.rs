@@ -19,5 +19,6 @@ mod ports;
 mod refusals;
 mod restart;
 mod scene;
+mod sctp;
 mod several;
 mod upstream;

@@ -133,15 +133,16 @@ pub enum SocketKind {
     TcpUnbound(SocketAddr),
 }
 
-/// A host port that is held as long as this lives; nobody else can bind it meanwhile.
+/// A host port that is held as long as this lives; nobody else can bind it meanwhile, and nobody
+/// could where the kernel does not know the protocol: then it is held against this process's own.
 #[derive(Debug)]
 pub struct PortClaim {
     /// The address and port held; the kernel's choice where port 0 was asked for.
     pub addr: SocketAddr,
     /// The protocol.
     pub protocol: Protocol,
-    /// What holds it: the bound socket; `None` where the kernel does not know the protocol.
-    pub socket: Option<OwnedFd>,
+    /// What holds it: the bound socket, or what stands for one.
+    pub socket: OwnedFd,
 }
 
 /// An executor. All calls block; any number of threads may call at once.

@@ -16,6 +16,7 @@ mod verify;
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
     announce::Announcer,
+    claims::Claims,
     conntrack::Conntrack,
     facts,
     netns::{Namespaces, lock},
@@ -52,6 +53,7 @@ pub struct LinuxKernel {
     reaper: Reaper,
     nft: Mutex<Option<Nft>>,
     conntrack: Mutex<Option<Conntrack>>,
+    claims: Arc<Mutex<Claims>>,
     ipv6: bool,
 }
 
@@ -71,6 +73,7 @@ impl LinuxKernel {
             reaper: Reaper::start(Arc::clone(&namespaces)).map_err(started)?,
             nft: Mutex::default(),
             conntrack: Mutex::default(),
+            claims: Arc::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
             namespaces,
         })
@@ -183,7 +186,8 @@ impl Kernel for LinuxKernel {
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         let object = || format!("{addr}/{protocol}");
-        let claim = move || sockets::claim_port(protocol, addr);
+        let unknown = Arc::clone(&self.claims);
+        let claim = move || sockets::claim_port(protocol, addr, &unknown);
         let (addr, socket) = self.run_in(Netns::Host, "reserve port", object, claim)?;
         Ok(PortClaim {
             addr,

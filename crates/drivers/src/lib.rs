@@ -4,6 +4,7 @@
 //! specifications into objects and must not touch the kernel, keep state or lease anything.
 
 mod bridge;
+mod bridged;
 mod capability;
 mod context;
 mod driver;

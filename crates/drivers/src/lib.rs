@@ -11,6 +11,7 @@ mod driver;
 mod host;
 mod none;
 mod option;
+mod overlay;
 mod registry;
 
 pub use capability::{Capabilities, Place, may_join, may_leave};

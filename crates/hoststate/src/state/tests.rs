@@ -59,7 +59,7 @@ fn a_conflict_names_the_holder_and_changes_nothing() {
         (NETWORK, [port(1, 82)].into_iter().collect()),
         (ATTACHMENT, [port(1, 83)].into_iter().collect()),
     ];
-    assert_eq!(state.change(both).unwrap_err().key, port(1, 80).key());
+    assert_eq!(*state.change(both).unwrap_err().key, port(1, 80).key());
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! command lines name, so that an interrupted run's are swept with it.
 
 mod certificates;
+mod consul;
 mod etcd;
 mod place;
 mod server;
 
 pub use certificates::Certificates;
+pub use consul::{Consul, ConsulSettings};
 pub use etcd::{Etcd, EtcdSettings};
 pub use place::Place;

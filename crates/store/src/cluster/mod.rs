@@ -6,6 +6,8 @@
 //! Nothing here is a lock. Safety rests on [`ClusterStore::commit`] alone: a change is made only
 //! where the records that it was decided by are still as they were read.
 
+#[cfg(feature = "consul")]
+mod consul;
 mod error;
 #[cfg(feature = "etcd")]
 mod etcd;
@@ -16,6 +18,8 @@ mod limits;
 mod net;
 mod options;
 mod registry;
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+mod turns;
 mod url;
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! Owns the choice by scheme. A build without a store's feature does not know its scheme.
 
+#[cfg(feature = "consul")]
+use super::consul::Consul;
 #[cfg(feature = "etcd")]
 use super::etcd::Etcd;
 use super::{ClusterError, ClusterStore, ClusterUrl, Options, options::Credentials};
@@ -35,6 +37,13 @@ const ROWS: &[Row] = &[
             "password-file",
         ],
         open: |url, credentials| Ok(Arc::new(Etcd::new(url, credentials)?)),
+    },
+    #[cfg(feature = "consul")]
+    Row {
+        scheme: "consul",
+        port: 8500,
+        options: &["tls.ca", "tls.cert", "tls.key", "token", "token-file"],
+        open: |url, credentials| Ok(Arc::new(Consul::new(url, credentials)?)),
     },
 ];
 

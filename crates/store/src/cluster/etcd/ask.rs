@@ -6,7 +6,8 @@
 use super::{
     super::{
         ClusterError, Member,
-        http::{Client, Failure, Request, Response},
+        http::{Client, Request, Response},
+        turns::{PATIENCE, Refusal},
     },
     STORE,
     codec::protocol,
@@ -14,34 +15,8 @@ use super::{
 use serde_json::{Value, json};
 use std::{
     sync::{Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// How long one server may take to answer a read. It is more than an election takes.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long one server may take to answer a change: etcd itself gives up after 7 s, and no other
-/// may be asked meanwhile.
-const LONG_PATIENCE: Duration = Duration::from_secs(8);
-
-/// How long all servers together may take.
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// How long it waits after all servers were asked, before it asks them once more.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// What a refusal of etcd's means for us.
-enum Refusal {
-    /// This server cannot now; nothing was changed.
-    Elsewhere(String),
-    /// It may have been changed.
-    Uncertain(String),
-    /// The token is old.
-    Token,
-    /// Nothing that another server or time would mend.
-    Final(ClusterError),
-}
 
 /// The servers, and who we are to them.
 pub(super) struct Asker {
@@ -74,58 +49,10 @@ impl Asker {
     }
 
     fn ask(&self, target: &str, body: &Value, repeatable: bool) -> Result<Value, ClusterError> {
-        let end = Instant::now() + LIMIT;
-        let patience = if repeatable { PATIENCE } else { LONG_PATIENCE };
         let body = body.to_string();
-        let servers = self.client.servers().len();
-        let mut complaints: Vec<String> = Vec::new();
-        let mut renewed = false;
-        for attempt in 1.. {
-            let server = self.client.preferred();
-            let deadline = end.min(Instant::now() + patience);
-            let refusal = match self.ask_server(server, target, &body, deadline) {
-                Ok(answer) => return Ok(answer),
-                Err(refusal) => refusal,
-            };
-            let reason = match refusal {
-                Refusal::Final(error) => return Err(error),
-                Refusal::Token if !renewed => {
-                    renewed = true;
-                    self.forget_token();
-                    continue;
-                }
-                Refusal::Token => "the token is refused".to_owned(),
-                Refusal::Uncertain(reason) if !repeatable => {
-                    self.client.avoid(server);
-                    let reason = self.told(server, &reason);
-                    return Err(ClusterError::Uncertain {
-                        store: STORE,
-                        reason,
-                    });
-                }
-                Refusal::Elsewhere(reason) | Refusal::Uncertain(reason) => reason,
-            };
-            self.client.avoid(server);
-            let complaint = self.told(server, &reason);
-            if !complaints.contains(&complaint) {
-                complaints.push(complaint);
-            }
-            if Instant::now() >= end || attempt >= 2 * servers {
-                break;
-            }
-            if attempt % servers == 0 {
-                // An election or a restart: there is no event to wait for.
-                thread::sleep(PAUSE);
-            }
-        }
-        Err(ClusterError::Unavailable {
-            store: STORE,
-            reason: complaints.join("; "),
+        self.client.turns().ask(repeatable, |server, deadline| {
+            self.ask_server(server, target, &body, deadline)
         })
-    }
-
-    fn told(&self, server: usize, reason: &str) -> String {
-        format!("{}: {reason}", self.client.servers()[server])
     }
 
     /// Asks one server and no other, with its errors in words.
@@ -136,15 +63,8 @@ impl Asker {
         body: &Value,
         deadline: Instant,
     ) -> Result<Value, String> {
-        match self.ask_server(server, target, &body.to_string(), deadline) {
-            Ok(answer) => Ok(answer),
-            Err(Refusal::Elsewhere(reason) | Refusal::Uncertain(reason)) => Err(reason),
-            Err(Refusal::Token) => {
-                self.forget_token();
-                Err("the token is refused".to_owned())
-            }
-            Err(Refusal::Final(error)) => Err(error.to_string()),
-        }
+        self.ask_server(server, target, &body.to_string(), deadline)
+            .map_err(Refusal::said)
     }
 
     fn ask_server(
@@ -156,7 +76,11 @@ impl Asker {
     ) -> Result<Value, Refusal> {
         let headers: Vec<_> = self.token(server, deadline)?.into_iter().collect();
         let response = self.send(server, target, &headers, body, deadline)?;
-        parse(&response)
+        let answer = parse(&response);
+        if let Err(Refusal::Again(_)) = answer {
+            self.forget_token();
+        }
+        answer
     }
 
     fn send(
@@ -173,12 +97,7 @@ impl Asker {
             headers,
             body: body.as_bytes(),
         };
-        self.client
-            .call(server, &request, deadline)
-            .map_err(|failure| match failure {
-                Failure::Unsent(error) => Refusal::Elsewhere(error.to_string()),
-                Failure::Unanswered(error) => Refusal::Uncertain(error.to_string()),
-            })
+        self.client.call(server, &request, deadline)
     }
 
     /// The header that says who we are.
@@ -216,12 +135,7 @@ impl Asker {
         server: usize,
         deadline: Instant,
     ) -> Result<Option<(&'static str, String)>, String> {
-        self.token(server, deadline)
-            .map_err(|refusal| match refusal {
-                Refusal::Elsewhere(reason) | Refusal::Uncertain(reason) => reason,
-                Refusal::Token => "the token is refused".to_owned(),
-                Refusal::Final(error) => error.to_string(),
-            })
+        self.token(server, deadline).map_err(Refusal::said)
     }
 
     fn known_token(&self) -> Option<String> {
@@ -233,17 +147,9 @@ impl Asker {
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Each server's health, all asked at once.
+    /// Each server's health.
     pub(super) fn members(&self) -> Vec<Member> {
-        thread::scope(|scope| {
-            let asked: Vec<_> = (0..self.client.servers().len())
-                .map(|server| scope.spawn(move || self.member(server)))
-                .collect();
-            asked
-                .into_iter()
-                .map(|thread| thread.join().expect("asking does not panic"))
-                .collect()
-        })
+        self.client.turns().members(|server| self.member(server))
     }
 
     fn member(&self, server: usize) -> Member {
@@ -257,7 +163,7 @@ impl Asker {
         let took = start.elapsed();
         let status = answer.as_ref().ok();
         Member {
-            address: self.client.servers()[server].to_string(),
+            address: self.client.turns().servers()[server].to_string(),
             leader: status.map(|status| {
                 let id = &status["header"]["member_id"];
                 !id.is_null() && status["leader"] == *id
@@ -291,7 +197,7 @@ fn classify(said: &str) -> Refusal {
     let has = |words: &[&str]| words.iter().any(|&word| said.contains(word));
     let reason = said.to_owned();
     if has(&["invalid auth token", "revision in header is old"]) {
-        Refusal::Token
+        Refusal::Again(reason)
     } else if has(&[
         "permission denied",
         "user name is empty",

@@ -12,6 +12,7 @@ use self::{ask::Asker, codec::Keys, lease::Lease, watch::Follower};
 use super::{
     ClusterError, ClusterStore, ClusterUrl, Condition, Member, Outcome, Presence, Record,
     Transaction, Watch, Write, http::Client, limits, net::Dialer, options::Credentials,
+    turns::Turns,
 };
 use serde_json::{Value, json};
 use std::{fmt, sync::Arc, time::Duration};
@@ -27,7 +28,7 @@ pub(crate) struct Etcd {
 impl fmt::Debug for Etcd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Etcd")
-            .field("servers", &self.asker.client().servers())
+            .field("servers", &self.asker.client().turns().servers())
             .finish_non_exhaustive()
     }
 }
@@ -35,7 +36,7 @@ impl fmt::Debug for Etcd {
 impl Etcd {
     pub(crate) fn new(url: &ClusterUrl, credentials: Credentials) -> Result<Self, ClusterError> {
         let dialer = Dialer::new(credentials.tls.as_ref())?;
-        let client = Client::new(dialer, url.servers().to_vec());
+        let client = Client::new(dialer, Turns::new(STORE, url.servers()));
         Ok(Self {
             asker: Arc::new(Asker::new(client, credentials.user)),
             keys: Keys::new(url.prefix()),

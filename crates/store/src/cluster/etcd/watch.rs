@@ -78,14 +78,14 @@ impl Follower {
     /// Begins a stream at the first server that gives one.
     fn open(&mut self) -> Result<Stream, ClusterError> {
         let mut complaints = Vec::new();
-        for _ in self.asker.client().servers() {
-            let server = self.asker.client().preferred();
+        for _ in self.asker.client().turns().servers() {
+            let server = self.asker.client().turns().preferred();
             match self.open_at(server) {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => return Err(error),
                 Err(reason) => {
-                    self.asker.client().avoid(server);
-                    let address = &self.asker.client().servers()[server];
+                    self.asker.client().turns().avoid(server);
+                    let address = &self.asker.client().turns().servers()[server];
                     complaints.push(format!("{address}: {reason}"));
                 }
             }
@@ -249,10 +249,10 @@ impl Watch for Follower {
                 }
                 Err(error) => error.to_string(),
             };
-            let address = self.asker.client().servers()[stream.server].to_string();
-            self.asker.client().avoid(stream.server);
+            let address = self.asker.client().turns().servers()[stream.server].to_string();
+            self.asker.client().turns().avoid(stream.server);
             failed += 1;
-            if failed > self.asker.client().servers().len() {
+            if failed > self.asker.client().turns().servers().len() {
                 return Err(ClusterError::Unavailable {
                     store: STORE,
                     reason: format!("{address}: {over}"),

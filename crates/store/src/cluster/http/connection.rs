@@ -31,6 +31,7 @@ pub(crate) struct Request<'a> {
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
+    #[cfg(feature = "consul")]
     headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     /// Whether the connection can be asked again.
@@ -39,10 +40,7 @@ pub(crate) struct Response {
 
 impl Response {
     /// The first header of a name, in whatever case it is written.
-    #[cfg_attr(
-        not(feature = "consul"),
-        expect(dead_code, reason = "etcd says all in bodies")
-    )]
+    #[cfg(feature = "consul")]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }
@@ -59,6 +57,7 @@ enum Framing {
 #[derive(Debug)]
 struct Head {
     status: u16,
+    #[cfg(feature = "consul")]
     headers: Vec<(String, String)>,
     framing: Framing,
     keeps: bool,
@@ -115,6 +114,7 @@ impl Connection {
         let (head, body) = self.partial.take().expect("its head has come");
         Ok(Response {
             status: head.status,
+            #[cfg(feature = "consul")]
             headers: head.headers,
             body,
             keeps: head.keeps && self.come.is_empty(),
@@ -265,6 +265,7 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Head, usize)>> {
     let head = Head {
         status,
         keeps: parsed.version == Some(1) && !closes && !matches!(framing, Framing::UntilClosed),
+        #[cfg(feature = "consul")]
         headers,
         framing,
     };

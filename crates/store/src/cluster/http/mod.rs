@@ -1,19 +1,19 @@
 //! HTTP/1.1 as etcd and Consul speak it: requests to one of several servers, and their answers.
 //!
-//! Owns which connections are kept and which server is asked first. It must not know what is
-//! asked, nor ask again by itself: whether that is safe depends on the request.
+//! Owns which connections are kept. It must not know what is asked, nor ask again by itself:
+//! whether that is safe depends on the request.
 
 mod connection;
 
 pub(crate) use connection::{Connection, Request, Response};
 
-use super::{Server, net::Dialer};
+use super::{
+    net::Dialer,
+    turns::{Refusal, Turns},
+};
 use std::{
     io,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,55 +23,29 @@ const KEPT: usize = 8;
 /// How long the body of a big answer may take to come, once its head is there.
 const BODY: Duration = Duration::from_secs(20);
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The request was not sent.
-    Unsent(io::Error),
-    /// It was sent, or a part of it.
-    Unanswered(io::Error),
-}
-
 /// The servers of a store, and the connections to them.
 pub(crate) struct Client {
     dialer: Dialer,
-    servers: Vec<Server>,
-    /// The server that answered last; a counter, taken modulo their number.
-    preferred: AtomicUsize,
+    turns: Turns,
     idle: Mutex<Vec<(usize, Connection)>>,
 }
 
 impl Client {
-    pub(crate) fn new(dialer: Dialer, servers: Vec<Server>) -> Self {
+    pub(crate) fn new(dialer: Dialer, turns: Turns) -> Self {
         Self {
             dialer,
-            servers,
-            preferred: AtomicUsize::new(0),
+            turns,
             idle: Mutex::new(Vec::new()),
         }
     }
 
-    pub(crate) fn servers(&self) -> &[Server] {
-        &self.servers
-    }
-
-    /// The number of the server to ask first.
-    pub(crate) fn preferred(&self) -> usize {
-        self.preferred.load(Ordering::Relaxed) % self.servers.len()
-    }
-
-    /// Says that a server did not serve: the next is asked first, unless another already is.
-    pub(crate) fn avoid(&self, server: usize) {
-        let next = (server + 1) % self.servers.len();
-        // Someone else may have moved on already.
-        let _ = self
-            .preferred
-            .compare_exchange(server, next, Ordering::Relaxed, Ordering::Relaxed);
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// A connection of the caller's own.
     pub(crate) fn open(&self, server: usize, deadline: Instant) -> io::Result<Connection> {
-        let server = &self.servers[server];
+        let server = &self.turns.servers()[server];
         let stream = self.dialer.dial(server, deadline)?;
         Ok(Connection::new(stream, server.to_string()))
     }
@@ -82,16 +56,18 @@ impl Client {
         server: usize,
         request: &Request<'_>,
         deadline: Instant,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, Refusal> {
         let mut connection = match self.kept(server) {
             Some(connection) => connection,
-            None => self.open(server, deadline).map_err(Failure::Unsent)?,
+            None => self
+                .open(server, deadline)
+                .map_err(|error| Refusal::Elsewhere(error.to_string()))?,
         };
         let answer = connection
             .send(request, deadline)
             .and_then(|()| connection.status(deadline))
             .and_then(|_| connection.receive(deadline + BODY))
-            .map_err(Failure::Unanswered)?;
+            .map_err(|error| Refusal::Uncertain(error.to_string()))?;
         if answer.keeps {
             self.keep(server, connection);
         }

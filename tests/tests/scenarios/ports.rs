@@ -146,6 +146,10 @@ fn a_port_published_on_localhost_is_for_this_host_alone() {
         .must();
     near.sh("ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 10.9.0.1")
         .must();
+    // And to what stands for ::1 on the way.
+    scene
+        .outside
+        .ip(&format!("route add 100::7677:1/128 via {HOST6}"));
     for (from, to) in [
         (&scene.outside, format!("{HOST}:8080")),
         (&scene.outside, format!("[{HOST6}]:8080")),
@@ -153,6 +157,8 @@ fn a_port_published_on_localhost_is_for_this_host_alone() {
         (&near, format!("{HOST}:8080")),
         (&near, "10.9.0.1:8080".to_owned()),
         (&near, "127.0.0.1:8080".to_owned()),
+        (&scene.outside, "[100::7677:1]:8080".to_owned()),
+        (&near, "[100::7677:1]:8080".to_owned()),
     ] {
         assert!(!reaches(from, &to, "web"), "from {} to {to}", from.name());
     }

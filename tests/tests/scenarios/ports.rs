@@ -282,6 +282,40 @@ fn a_full_ephemeral_range_is_told_and_nothing_is_kept() {
 }
 
 #[test]
+fn what_is_published_in_vain_is_told() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create four");
+    scene.docker("network create --ipv6 both");
+    let told = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let outputs = [scene.daemon.docker(&words), scene.daemon.cli(&words)];
+        outputs.map(|output| {
+            output.must();
+            output.stderr
+        })
+    };
+    let vain = "80/tcp is not published on [::1]: none of the container's networks";
+    for (form, expected) in [
+        ("--network four -p [::1]:8080:80", true),
+        ("-p [::1]:8080:80", true),
+        ("--network four -p 8080:80", false),
+        ("--network both -p [::1]:8080:80", false),
+    ] {
+        for stderr in told(&format!("run --rm {form} host true")) {
+            assert_eq!(stderr.contains(vain), expected, "{form}: {stderr}");
+        }
+    }
+    let guest = scene.lab.host("guest");
+    let path = guest.netns().display();
+    let line = format!("adopt --netns {path} --name guest --network four -p [::1]:8080:80");
+    let output = scene.daemon.cli(line.split(' '));
+    output.must();
+    assert!(output.stderr.contains(vain), "{output:?}");
+    scene.end();
+}
+
+#[test]
 fn ipv6_only_and_host_networks() {
     require_stage!();
     let scene = Scene::new();

@@ -146,6 +146,10 @@ fn a_port_published_on_localhost_is_for_this_host_alone() {
         .must();
     near.sh("ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 10.9.0.1")
         .must();
+    // And to what stands for ::1 on the way.
+    scene
+        .outside
+        .ip(&format!("route add 100::7677:1/128 via {HOST6}"));
     for (from, to) in [
         (&scene.outside, format!("{HOST}:8080")),
         (&scene.outside, format!("[{HOST6}]:8080")),
@@ -153,6 +157,8 @@ fn a_port_published_on_localhost_is_for_this_host_alone() {
         (&near, format!("{HOST}:8080")),
         (&near, "10.9.0.1:8080".to_owned()),
         (&near, "127.0.0.1:8080".to_owned()),
+        (&scene.outside, "[100::7677:1]:8080".to_owned()),
+        (&near, "[100::7677:1]:8080".to_owned()),
     ] {
         assert!(!reaches(from, &to, "web"), "from {} to {to}", from.name());
     }
@@ -272,6 +278,40 @@ fn a_full_ephemeral_range_is_told_and_nothing_is_kept() {
         .replace("0.0.0.0", HOST);
     assert!(reaches(&scene.outside, &port, "three"), "{shown}");
     set(&mut scene, &former.replace('\t', " "));
+    scene.end();
+}
+
+#[test]
+fn what_is_published_in_vain_is_told() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create four");
+    scene.docker("network create --ipv6 both");
+    let told = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let outputs = [scene.daemon.docker(&words), scene.daemon.cli(&words)];
+        outputs.map(|output| {
+            output.must();
+            output.stderr
+        })
+    };
+    let vain = "80/tcp is not published on [::1]: none of the container's networks";
+    for (form, expected) in [
+        ("--network four -p [::1]:8080:80", true),
+        ("-p [::1]:8080:80", true),
+        ("--network four -p 8080:80", false),
+        ("--network both -p [::1]:8080:80", false),
+    ] {
+        for stderr in told(&format!("run --rm {form} host true")) {
+            assert_eq!(stderr.contains(vain), expected, "{form}: {stderr}");
+        }
+    }
+    let guest = scene.lab.host("guest");
+    let path = guest.netns().display();
+    let line = format!("adopt --netns {path} --name guest --network four -p [::1]:8080:80");
+    let output = scene.daemon.cli(line.split(' '));
+    output.must();
+    assert!(output.stderr.contains(vain), "{output:?}");
     scene.end();
 }
 

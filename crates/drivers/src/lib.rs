@@ -13,7 +13,7 @@ mod option;
 mod registry;
 
 pub use capability::{Capabilities, Place, may_join, may_leave};
-pub use context::DriverContext;
+pub use context::{DriverContext, Underlay};
 pub use driver::{AttachmentPlan, Driver, Gateway};
 pub use registry::{find, names};
 

@@ -49,6 +49,7 @@ impl DaemonSettings {
                 bridge_netfilter,
                 bridge_netfilter6,
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
+                underlay: None,
             },
             ip_forward: self.ip_forward,
             owns_bridge_netfilter,

@@ -7,6 +7,7 @@
 //! where the records that it was decided by are still as they were read.
 
 mod error;
+pub mod memory;
 
 pub use error::ClusterError;
 

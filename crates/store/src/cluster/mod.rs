@@ -14,6 +14,7 @@ mod etcd;
 #[cfg(any(feature = "etcd", feature = "consul"))]
 mod http;
 mod limits;
+pub mod memory;
 #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
 mod net;
 mod options;

@@ -8,3 +8,5 @@ mod etcd;
 mod faults;
 mod proxy;
 mod replay;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;

@@ -5,7 +5,6 @@
 use super::{Certificates, Place, server::Server};
 use crate::Lab;
 use std::{
-    fmt::Write as _,
     fs,
     io::{Read, Write},
     net::TcpStream,
@@ -15,6 +14,9 @@ use std::{
 
 /// Where Debian puts the classes.
 const CLASSES: &str = "/usr/share/java/zookeeper.jar";
+
+/// What they do not bring themselves: what prints complaints, and a part of what TLS needs.
+const MORE_CLASSES: &str = "/usr/share/java/slf4j-simple.jar:/usr/share/java/netty-codec.jar";
 
 /// Long for loopback; a server that hangs does not hang the test.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -70,61 +72,28 @@ impl ZooKeeper {
                 format!("server.{id}={}:{peer}:{election}\n", place.bracketed())
             })
             .collect();
+        let ensemble = if places.len() > 1 {
+            ensemble
+        } else {
+            String::new()
+        };
         let members = places.iter().zip(&ports).enumerate();
         let members = members.map(|(id, (place, &[port, secure, ..]))| {
-            let name = format!("zookeeper{number}-{id}");
-            let data = lab.folder().join(&name);
-            let write = |file: &str, text: &str| {
-                let path = data.join(file);
-                fs::write(&path, text)
-                    .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                path
-            };
+            let data = lab.folder().join(format!("zookeeper{number}-{id}"));
             fs::create_dir(&data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
-            write("myid", &id.to_string());
+            write(&data, "myid", &id.to_string());
             let mut file = format!(
                 "tickTime=1000\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={port}\n\
-                 clientPortAddress={}\nadmin.enableServer=false\nmaxClientCnxns=0\n",
+                 clientPortAddress={}\nadmin.enableServer=false\nmaxClientCnxns=0\n{ensemble}",
                 data.display(),
                 place.address(),
             );
-            if places.len() > 1 {
-                file.push_str(&ensemble);
-            }
             if let Some(tls) = &settings.tls {
-                let read = |name: &str| fs::read_to_string(tls.file(name)).expect("it was made");
-                let key = write("key.pem", &(read("server.pem") + &read("server.key")));
-                write!(
-                    file,
-                    "secureClientPort={secure}\nsecureClientPortAddress={}\n\
-                     serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
-                     ssl.keyStore.location={}\nssl.keyStore.type=PEM\n\
-                     ssl.trustStore.location={}\nssl.trustStore.type=PEM\n\
-                     ssl.clientAuth=need\n",
-                    place.address(),
-                    key.display(),
-                    tls.file("ca.pem").display(),
-                )
-                .expect("a string takes all");
+                file.push_str(&secured(place, secure, &data, tls));
             }
-            let file = write("zoo.cfg", &file);
-            let words = [
-                "java",
-                "-Xmx128m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-Dzookeeper.log.threshold=WARN",
-                "-cp",
-                CLASSES,
-                "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-                &file.display().to_string(),
-            ];
+            let words = words(&write(&data, "zoo.cfg", &file));
             Member {
-                server: Server::start(
-                    place,
-                    lab.folder().join(format!("{name}.log")),
-                    words.map(str::to_owned).into(),
-                ),
+                server: Server::start(place, data.with_extension("log"), words),
                 port,
                 secure: settings.tls.as_ref().map(|_| secure),
                 data,
@@ -211,6 +180,44 @@ impl ZooKeeper {
     pub fn resume(&self, member: usize) {
         self.members[member].server.resume();
     }
+}
+
+#[track_caller]
+fn write(folder: &Path, file: &str, text: &str) -> PathBuf {
+    let path = folder.join(file);
+    fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    path
+}
+
+/// The lines of a port where clients speak TLS.
+fn secured(place: &Place, port: u16, data: &Path, tls: &Certificates) -> String {
+    let read = |name: &str| fs::read_to_string(tls.file(name)).expect("it was made");
+    let key = write(data, "key.pem", &(read("server.pem") + &read("server.key")));
+    format!(
+        "secureClientPort={port}\nsecureClientPortAddress={}\n\
+         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+         ssl.keyStore.location={}\nssl.keyStore.type=PEM\n\
+         ssl.trustStore.location={}\nssl.trustStore.type=PEM\nssl.clientAuth=need\n",
+        place.address(),
+        key.display(),
+        tls.file("ca.pem").display(),
+    )
+}
+
+/// How a server with this configuration is started.
+fn words(file: &Path) -> Vec<String> {
+    let words = [
+        "java",
+        "-Xmx128m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-cp",
+        &format!("{CLASSES}:{MORE_CLASSES}"),
+        "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+        &file.display().to_string(),
+    ];
+    words.map(str::to_owned).into()
 }
 
 /// What a server says of itself.

@@ -163,7 +163,8 @@ fn shape(session: &mut Session, place: &Place, deadline: Instant) -> Result<Shap
         Some(folder) => vec![folder],
         None => {
             let records = place.layout.records();
-            let (before, names) = inner(session, &[records.clone()], deadline)?.remove(0);
+            let (before, names) =
+                inner(session, std::slice::from_ref(&records), deadline)?.remove(0);
             folders.push((records.clone(), before));
             let names = names.into_iter();
             names.map(|name| format!("{records}/{name}")).collect()

@@ -6,6 +6,7 @@ mod consul;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod faults;
+mod partition;
 mod proxy;
 mod replay;
 #[cfg(feature = "zookeeper")]

@@ -85,7 +85,9 @@ fn zookeeper_may_come_later_and_go_meanwhile() {
     faults::away(&*store, restart);
     faults::restarted(&*store, || zookeeper.borrow_mut().kill(0), restart);
     let address = zookeeper.borrow().addresses().remove(0);
-    faults::cut(&address, |address| open(&format!("zk://{address}"), &[]));
+    let open = |address: &str| open(&format!("zk://{address}"), &[]);
+    faults::cut(&address, 1, open);
+    faults::overtaken(&address, 1, open);
 }
 
 #[test]

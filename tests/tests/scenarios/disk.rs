@@ -76,6 +76,21 @@ fn tells(line: &str, output: &Output) {
     assert!(told, "{line}: {output:?}");
 }
 
+/// Waits until all is as before, but for what a container has once it was tried to start.
+#[track_caller]
+fn settles(before: &Snapshot) {
+    let is_own = |line: &str| {
+        let ends = ["/hosts", "/hostname", "/resolv.conf", "/work/work", "/exec"];
+        line.contains("/containers/") && ends.iter().any(|end| line.ends_with(end))
+    };
+    let left = || before.difference().lines().all(is_own).then_some(());
+    assert!(
+        vw_testkit::poll(SOON, left).is_some(),
+        "{}",
+        before.difference()
+    );
+}
+
 #[test]
 fn a_full_data_directory_refuses_and_goes_on() {
     require_stage!();
@@ -104,13 +119,7 @@ fn a_full_data_directory_refuses_and_goes_on() {
         let output = scene.daemon.cli(line.split(' '));
         tells(line, &output);
     }
-    let left = vw_testkit::poll(SOON, || {
-        let left = before.difference();
-        // A container's own files are there once it was tried to start.
-        let is_own = |line: &str| line.contains("file") && line.ends_with("/hosts");
-        left.lines().all(is_own).then_some(())
-    });
-    assert!(left.is_some(), "{}", before.difference());
+    settles(&before);
     assert_eq!(scene.networks(), networks);
     assert_eq!(scene.docker("ps -a --no-trunc --format {{.ID}}"), listed);
 
@@ -143,6 +152,55 @@ fn a_full_data_directory_refuses_and_goes_on() {
     scene.docker("network connect green web");
     scene.docker("network disconnect blue web");
     scene.start("more", "--network blue -p 8081:80");
+    drop(server);
+    scene.forget();
+    scene.remove_all();
+    disk.unmount(&mut scene);
+    scene.end();
+}
+
+#[test]
+fn a_full_run_directory_refuses_and_goes_on() {
+    require_stage!();
+    let mut scene = Scene::new();
+    let folder = scene.daemon.exec_root();
+    let disk = Disk::mount(&mut scene, folder);
+    scene.docker("network create --subnet 10.9.0.0/24 blue");
+    scene.docker("network create --subnet 10.8.0.0/24 green");
+    let web = scene.start("web", "--network blue -p 8080:80");
+    scene.docker("create --name idle --network blue host sleep 1000");
+    let guest = scene.lab.host("guest");
+    let server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let listed = scene.docker("ps -a --no-trunc --format {{.ID}}");
+
+    disk.fill();
+    let before = Snapshot::take(
+        &[&scene.host, &guest],
+        &[&scene.daemon.data_root(), &disk.folder],
+    );
+    let adopt = format!("adopt --netns {} --network blue", guest.netns().display());
+    for line in [
+        "start idle",
+        "run --rm host true",
+        "exec web true",
+        "network connect green web",
+        "network disconnect blue web",
+        &adopt,
+    ] {
+        tells(line, &scene.daemon.cli(line.split(' ')));
+    }
+    settles(&before);
+    assert_eq!(scene.docker("ps -a --no-trunc --format {{.ID}}"), listed);
+    scene.daemon.restart();
+    let near = format!("{HOST}:8080");
+    assert!(traffic::tcp(&scene.outside, &near).is_ok_and(|answer| answer.name == "web"));
+
+    disk.free();
+    scene.docker("exec web true");
+    scene.docker("start idle");
+    scene.docker("network connect green web");
+    scene.cli(&adopt);
+    scene.docker("stop -t 0 web");
     drop(server);
     scene.forget();
     scene.remove_all();

@@ -351,3 +351,38 @@ fn refusals_carry_dockers_status() {
     assert_eq!(scene.networks(), networks, "nothing changed");
     scene.end();
 }
+
+/// What adopting `PATH` cannot be, while `web` at 10.9.0.9 is on `blue` and publishes 8080.
+const ADOPTIONS: &[(&str, &str)] = &[
+    ("--network nonsense", "network nonsense not found"),
+    ("--network blue --name web", "is already in use"),
+    ("--network blue,ip=10.9.0.9", "Address already in use"),
+    ("--network blue,ip=10.7.0.1", "10.7.0.1"),
+    ("--network blue,nonsense=1", "nonsense"),
+    ("--network blue -p 8080:80", "port is already allocated"),
+    ("--network blue -p 99999:80", "99999"),
+    ("--network host", "host"),
+    ("--network blue --pid 1", "--pid"),
+    ("--network blue,mac-address=nonsense", "nonsense"),
+];
+
+#[test]
+fn adoptions_that_cannot_be_are_refused() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --subnet 10.9.0.0/24 blue");
+    scene.start("web", "--network blue --ip 10.9.0.9 -p 8080:80");
+    let guest = scene.lab.host("guest");
+    let (data, run) = (scene.daemon.data_root(), scene.daemon.exec_root());
+    let before = Snapshot::take(&[&scene.host, &guest], &[&data, &run]);
+    for (words, sentence) in ADOPTIONS {
+        let refusal = scene.cli_refused(&format!(
+            "adopt --netns {} {words}",
+            guest.netns().display()
+        ));
+        assert!(refusal.contains(sentence), "{words}: {refusal}");
+        assert_eq!(scene.docker("ps -a --format {{.Names}}"), "web", "{words}");
+    }
+    before.assert_restored();
+    scene.end();
+}

@@ -15,7 +15,7 @@ use std::{
 };
 use vw_drivers::Driver;
 use vw_hoststate::{Fragment, Owner};
-use vw_ipam::{NetworkRequest, parse_configs};
+use vw_ipam::{NetworkRequest, PoolRequest, parse_configs};
 use vw_model::{
     EndpointId, Error, Family, IpNet, IpamSpec, Kind, NetworkId, NetworkSpec, Options, Result,
 };
@@ -109,17 +109,19 @@ impl Controller {
                 "IPv4 or IPv6 must be enabled",
             ));
         }
+        let addressed = spec.ipam.driver == "default" && driver.capabilities().addresses;
+        let mut pools = Vec::new();
+        if addressed {
+            let enabled = |family| match family {
+                Family::V4 => spec.enable_ipv4,
+                Family::V6 => spec.enable_ipv6,
+            };
+            pools = parse_configs(&request.pools, enabled).map_err(Error::from)?;
+            spec.ipam.pools = pools.iter().map(PoolRequest::spec).collect();
+        }
         driver.validate(&spec, &self.config.drivers)?;
         self.check_instance(driver, &spec)?;
-        if spec.ipam.driver == "default" && driver.capabilities().addresses {
-            let enabled = |family| {
-                if family == Family::V4 {
-                    spec.enable_ipv4
-                } else {
-                    spec.enable_ipv6
-                }
-            };
-            let pools = parse_configs(&request.pools, enabled).map_err(Error::from)?;
+        if addressed {
             spec.ipam.pools = self.take_subnets(&spec, pools)?;
         } else {
             (spec.enable_ipv4, spec.enable_ipv6) = (false, false);
@@ -163,7 +165,7 @@ impl Controller {
     fn take_subnets(
         &self,
         spec: &NetworkSpec,
-        pools: Vec<vw_ipam::PoolRequest>,
+        pools: Vec<PoolRequest>,
     ) -> Result<Vec<vw_model::PoolSpec>> {
         let foreign = self.foreign_prefixes()?;
         let driver = vw_drivers::find(&spec.driver)?;

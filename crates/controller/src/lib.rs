@@ -20,6 +20,7 @@ mod dispatch;
 mod etc_files;
 pub mod event;
 mod execs;
+mod host_resolver;
 mod images;
 mod info;
 mod naming;

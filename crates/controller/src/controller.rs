@@ -104,6 +104,7 @@ pub struct Core {
     pub(crate) watcher: crate::watch::Watcher,
     /// Ends the thread that waits for containers to end.
     pub(crate) ends: Mutex<Option<vw_runtime::WatchEnd>>,
+    pub(crate) resolver_files: crate::host_resolver::ResolverFiles,
     pub(crate) execs: Mutex<BTreeMap<String, crate::execs::Exec>>,
     /// This installation, made once.
     pub(crate) host_id: Id,

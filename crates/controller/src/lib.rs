@@ -21,6 +21,7 @@ mod etc_files;
 pub mod event;
 mod execs;
 mod gateway_bridge;
+mod host_resolver;
 mod images;
 mod info;
 mod naming;

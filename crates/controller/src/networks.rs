@@ -194,7 +194,7 @@ impl Controller {
             .filter(|r| !r.ours)
             .map(|r| r.dst)
             .collect();
-        let resolvers = self.host_resolv_conf().1.nameservers;
+        let resolvers = self.host_resolv_conf().1.nameservers.clone();
         foreign.extend(resolvers.iter().map(|server| IpNet::from(server.addr)));
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
         Ok(foreign)

@@ -175,6 +175,22 @@ pub trait Kernel: Send + Sync {
     /// [`KernelError::NamespaceGone`], or the system's answer (address in use, …).
     fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError>;
 
+    /// Makes sockets in several sandboxes, of each sandbox in one visit; the answers are in their
+    /// order, all of a sandbox's sockets or none.
+    ///
+    /// # Errors
+    /// As [`Kernel::socket`], for each sandbox by itself.
+    fn sockets(
+        &self,
+        wanted: &[(SandboxId, Vec<SocketKind>)],
+    ) -> Vec<Result<Vec<OwnedFd>, KernelError>> {
+        let of_one = |(sandbox, kinds): &(SandboxId, Vec<SocketKind>)| {
+            let place = SocketPlace::Sandbox(*sandbox);
+            kinds.iter().map(|kind| self.socket(place, *kind)).collect()
+        };
+        wanted.iter().map(of_one).collect()
+    }
+
     /// Holds a host port. An unspecified IPv6 address holds IPv6 only.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use vw_controller::Config;
 use vw_drivers::DriverContext;
 use vw_ipam::{DefaultPools, ula_prefix};
-use vw_kernel::Kernel;
+use vw_kernel::HostFacts;
 use vw_model::{Error, Kind, Result};
 
 /// Where the host's resolver is configured.
@@ -19,9 +19,8 @@ impl DaemonSettings {
     /// What the controller needs to know.
     ///
     /// # Errors
-    /// When the kernel does not tell its facts.
-    pub(super) fn controller_config(&self, kernel: &dyn Kernel) -> Result<Config> {
-        let facts = kernel.facts().map_err(vw_controller::kernel_error)?;
+    /// `InvalidArgument` when the default pools do not fit one another.
+    pub(super) fn controller_config(&self, facts: &HostFacts) -> Result<Config> {
         let owns_bridge_netfilter = facts.bridge_netfilter.is_some() && !facts.foreign_bridges;
         let theirs = facts.bridge_netfilter.filter(|_| !owns_bridge_netfilter);
         let (bridge_netfilter, bridge_netfilter6) = theirs.unwrap_or_default();

@@ -3,7 +3,7 @@
 //! Owns nothing but the threads: each loops over one step of [`Core`].
 
 use crate::{
-    Follower, Settings, Status,
+    Follower, Local, Settings, Status,
     core::{Core, Phase, State},
     following::{Following, SILENCE},
     holdings::GrantState,
@@ -20,7 +20,7 @@ use vw_ipam::NetworkRequest;
 use vw_model::{
     EndpointId, Error, Family, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, Result,
 };
-use vw_store::{Store, cluster::ClusterStore};
+use vw_store::cluster::ClusterStore;
 
 /// The part of this host in its cluster.
 ///
@@ -39,7 +39,7 @@ impl Cluster {
     /// Takes part in a cluster.
     ///
     /// Never waits for the store. Before it returns, the follower has been told what the local
-    /// copy knows; from then on one thread tells it what changes. `local` may be shared: only
+    /// copy knows; from then on one thread tells it what changes. The stores of `local` may be shared: only
     /// [`vw_store::Table::Cluster`] is used.
     ///
     /// Call [`Self::hold`] and [`Self::publish`] for everything that this host has from before,
@@ -49,7 +49,7 @@ impl Cluster {
     /// When the local copy cannot be read, or the settings cannot be.
     pub fn start(
         store: Arc<dyn ClusterStore>,
-        local: Arc<dyn Store>,
+        local: impl Into<Local>,
         settings: Settings,
         follower: Arc<dyn Follower>,
     ) -> Result<Arc<Self>> {

@@ -2,8 +2,9 @@
 //!
 //! Owns what must outlive the daemon: who this host is to the cluster, which blocks and grants are
 //! its own, and what it last knew of the others, so that after a start without the store
-//! everything stays as it is. What is the host's own is written before it counts; what is only
-//! known of others is written behind, for losing it costs nothing but a reading of the store.
+//! everything stays as it is. What is the host's own is written before it counts. What is only
+//! known of others is written at once where that is cheap and a reboot makes it void, so that a
+//! daemon that starts finds in the kernel what it was told of, and behind where it outlives that.
 
 use crate::{Delta, Settings, holdings::Given, keys};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -16,12 +17,34 @@ use vw_model::{
     EndpointId, Error, HostId, Id, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost,
     Result,
 };
-use vw_store::{Batch, Store, Table};
+use vw_store::{Batch, Memory, Store, Table};
 
 const IDENTITY: &str = "identity";
+/// Says that the fast store holds all that is known of others.
+const COMPLETE: &str = "complete";
+
+/// Where a host keeps its copy.
+#[derive(Clone)]
+pub struct Local {
+    /// On disk: it outlives a reboot.
+    pub durable: Arc<dyn Store>,
+    /// It outlives the daemon, and a commit costs next to nothing.
+    pub fast: Arc<dyn Store>,
+}
+
+/// A copy that is written behind alone.
+impl<S: Store + 'static> From<Arc<S>> for Local {
+    fn from(durable: Arc<S>) -> Self {
+        Self {
+            durable,
+            fast: Arc::new(Memory::default()),
+        }
+    }
+}
 
 pub(crate) struct Copy {
     local: Arc<dyn Store>,
+    fast: Arc<dyn Store>,
     /// Names this run of the daemon.
     pub(crate) run: String,
     /// What is to be written behind.
@@ -69,9 +92,10 @@ pub(crate) struct Kept {
 }
 
 impl Copy {
-    pub(crate) fn new(local: Arc<dyn Store>, settings: &Settings) -> Self {
+    pub(crate) fn new(local: Local, settings: &Settings) -> Self {
         Self {
-            local,
+            local: local.durable,
+            fast: local.fast,
             run: Id::from_bytes((settings.random)()).short(),
             behind: Mutex::default(),
         }
@@ -158,9 +182,13 @@ impl Copy {
         )
     }
 
-    /// Notes what a follower is told, to be written by [`Self::flush`]; says whether that should
-    /// be soon.
-    pub(crate) fn note(&self, deltas: &[Delta]) -> bool {
+    /// Notes what a follower is about to be told, to be written by [`Self::flush`]; says whether
+    /// that should be soon.
+    ///
+    /// # Errors
+    /// When the fast store refuses: a start without the cluster's store may forget it.
+    pub(crate) fn note(&self, deltas: &[Delta]) -> Result<bool> {
+        let mut now = Batch::new();
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         let mut soon = false;
         for delta in deltas {
@@ -172,14 +200,20 @@ impl Copy {
                     Some(json(endpoint)),
                 ),
                 Delta::EndpointGone(network, id) => (endpoint_key(*network, *id), None),
-                Delta::Host(host) => (format!("host/{}", host.id), Some(json(host))),
-                Delta::HostGone(id) => (format!("host/{id}"), None),
-                Delta::Store(_) | Delta::Forgotten => continue,
+                Delta::Host(host) => (host_key(host.id), Some(json(host))),
+                Delta::HostGone(id) => (host_key(*id), None),
+                Delta::Store(_) | Delta::Forgotten | Delta::Joined => continue,
             };
-            soon |= matches!(delta, Delta::Network(_) | Delta::NetworkGone(_));
+            let ours = matches!(delta, Delta::Network(_) | Delta::NetworkGone(_));
+            soon |= ours;
+            if !ours {
+                now = put_or_delete(now, &key, value.as_ref());
+            }
             behind.insert(key, value);
         }
-        soon
+        drop(behind);
+        self.fast.commit(now).map_err(unwritable)?;
+        Ok(soon)
     }
 
     /// Writes what was noted.
@@ -191,12 +225,9 @@ impl Copy {
         if behind.is_empty() {
             return Ok(());
         }
-        let batch = behind
-            .iter()
-            .fold(Batch::new(), |batch, (key, value)| match value {
-                Some(value) => batch.put(Table::Cluster, key, value.clone()),
-                None => batch.delete(Table::Cluster, key),
-            });
+        let batch = behind.iter().fold(Batch::new(), |batch, (key, value)| {
+            put_or_delete(batch, key, value.as_ref())
+        });
         let result = self.commit(batch);
         if result.is_err() {
             let mut newer = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,14 +265,34 @@ impl Copy {
                 );
             }
         }
+        self.load_fast(&mut kept)?;
         Ok(kept)
     }
 
+    /// What the fast store knows of others goes before what was written behind; after a reboot it
+    /// knows nothing, and takes that over.
+    fn load_fast(&self, kept: &mut Kept) -> Result<()> {
+        let records = self.fast.scan(Table::Cluster).map_err(unreadable)?;
+        if records.iter().any(|(key, _)| key == COMPLETE) {
+            (kept.hosts, kept.endpoints) = (Vec::new(), Vec::new());
+            for (key, value) in records.iter().filter(|(key, _)| key != COMPLETE) {
+                kept.take(key, value)?;
+            }
+            return Ok(());
+        }
+        let mut batch = Batch::new().put(Table::Cluster, COMPLETE, Vec::new());
+        for host in &kept.hosts {
+            batch = batch.put(Table::Cluster, host_key(host.id), json(host));
+        }
+        for endpoint in &kept.endpoints {
+            let key = endpoint_key(endpoint.network, endpoint.id);
+            batch = batch.put(Table::Cluster, key, json(endpoint));
+        }
+        self.fast.commit(batch).map_err(unwritable)
+    }
+
     fn commit(&self, batch: Batch) -> Result<()> {
-        self.local.commit(batch).map_err(|error| {
-            let message = "the local copy of the cluster's state cannot be written";
-            Error::internal("cluster-copy-unwritable", message).because(error)
-        })
+        self.local.commit(batch).map_err(unwritable)
     }
 }
 
@@ -286,6 +337,17 @@ fn network(id: NetworkId) -> String {
     format!("network/{id}")
 }
 
+fn host_key(id: HostId) -> String {
+    format!("host/{id}")
+}
+
+fn put_or_delete(batch: Batch, key: &str, value: Option<&Vec<u8>>) -> Batch {
+    match value {
+        Some(value) => batch.put(Table::Cluster, key, value.clone()),
+        None => batch.delete(Table::Cluster, key),
+    }
+}
+
 fn endpoint_key(network: NetworkId, id: EndpointId) -> String {
     format!("endpoint/{network}/{id}")
 }
@@ -315,6 +377,11 @@ fn parse<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
         let message = format!("the local copy of the cluster's state is damaged at {key}");
         Error::internal("cluster-copy-unreadable", message).because(error)
     })
+}
+
+fn unwritable(error: vw_store::Error) -> Error {
+    let message = "the local copy of the cluster's state cannot be written";
+    Error::internal("cluster-copy-unwritable", message).because(error)
 }
 
 fn unreadable(error: vw_store::Error) -> Error {

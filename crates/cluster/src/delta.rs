@@ -25,6 +25,8 @@ pub enum Delta {
     /// call that tells this returns, every endpoint on a global network must be out of service;
     /// the host then joins again, with nothing.
     Forgotten,
+    /// This host belongs to the cluster from now on: after its start, or after it was forgotten.
+    Joined,
 }
 
 /// Whether the store answers.

@@ -131,9 +131,9 @@ impl Core {
                 tracing::warn!("{}", error.chain());
             }
         }
-        if self.copy.note(&deltas)
-            && let Err(error) = self.copy.flush()
-        {
+        let noted = self.copy.note(&deltas);
+        let written = noted.and_then(|soon| if soon { self.copy.flush() } else { Ok(()) });
+        if let Err(error) = written {
             tracing::warn!("{}", error.chain());
         }
         self.follower.follow(deltas);

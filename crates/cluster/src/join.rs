@@ -37,6 +37,7 @@ impl Core {
                 let mut state = self.state();
                 if state.phase == Phase::Joining {
                     state.phase = Phase::Joined(version);
+                    state.deltas.push(Delta::Joined);
                 }
                 drop(state);
                 self.wake();

@@ -53,6 +53,7 @@ mod status;
 mod time;
 
 pub use cluster::Cluster;
+pub use copy::Local;
 pub use delta::{Delta, Follower, StoreState};
 pub use settings::{Settings, default_pools};
 pub use status::{HostStatus, Status};

@@ -486,6 +486,8 @@ fn remote(
         mac: record.mac,
         addresses: record.addresses.clone(),
         names: record.names.clone(),
+        sandbox: record.sandbox,
+        ports: record.ports.clone(),
     }
 }
 

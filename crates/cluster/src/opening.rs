@@ -2,7 +2,7 @@
 
 use crate::{
     Follower, Settings,
-    copy::{Copy, Kept},
+    copy::{Copy, Kept, Local},
     core::{Core, State},
     holdings::{Grant, GrantState},
     lease::pool_of,
@@ -11,12 +11,12 @@ use crate::{
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use vw_model::{Error, HostId, NetworkSpec, RemoteEndpoint, RemoteHost, Result};
-use vw_store::{Store, cluster::ClusterStore};
+use vw_store::cluster::ClusterStore;
 
 /// A host's part with what its local copy knows, told to the follower; nothing runs yet.
 pub(crate) fn open(
     store: Arc<dyn ClusterStore>,
-    local: Arc<dyn Store>,
+    local: impl Into<Local>,
     settings: Settings,
     follower: Arc<dyn Follower>,
     time: Box<dyn Time>,
@@ -25,7 +25,7 @@ pub(crate) fn open(
         let message = "a host's time to live in its cluster must be at least 1 s";
         return Err(Error::invalid("cluster-ttl-invalid", message));
     }
-    let copy = Copy::new(local, &settings);
+    let copy = Copy::new(local.into(), &settings);
     let kept = copy.load()?;
     let core = Core::new(store, copy, settings, follower, time);
     let told = {
@@ -51,6 +51,8 @@ fn restore_mirror(state: &mut State, kept: &Kept) {
             mac,
             addresses,
             names,
+            sandbox,
+            ports,
             ..
         } = endpoint;
         (
@@ -61,6 +63,8 @@ fn restore_mirror(state: &mut State, kept: &Kept) {
                 mac,
                 addresses,
                 names,
+                sandbox,
+                ports,
             },
         )
     });

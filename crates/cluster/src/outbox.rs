@@ -43,6 +43,8 @@ impl Outbox {
             mac: endpoint.mac,
             addresses: endpoint.addresses,
             names: endpoint.names,
+            sandbox: endpoint.sandbox,
+            ports: endpoint.ports,
         };
         self.desired.insert(key, record);
         self.dirty.insert(key);

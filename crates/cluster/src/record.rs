@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, net::IpAddr};
-use vw_model::{EndpointId, HostId, IpNet, MacAddr, NetworkSpec};
+use vw_model::{EndpointId, HostId, IpNet, MacAddr, NetworkSpec, PortKey, SandboxId};
 
 /// The format that this version writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -125,6 +125,9 @@ pub(crate) struct EndpointRecord {
     pub(crate) mac: MacAddr,
     pub(crate) addresses: Vec<IpNet>,
     pub(crate) names: Vec<String>,
+    pub(crate) sandbox: SandboxId,
+    #[serde(default)]
+    pub(crate) ports: Vec<PortKey>,
 }
 
 /// Whose a block is.

@@ -18,6 +18,7 @@ use vw_hoststate::{Fragment, Owner};
 use vw_ipam::{NetworkRequest, PoolRequest, parse_configs};
 use vw_model::{
     EndpointId, Error, Family, IpNet, IpamSpec, Kind, NetworkId, NetworkSpec, Options, Result,
+    Scope,
 };
 use vw_names::{SharedZone, Zone};
 use vw_store::{Batch, Table};
@@ -28,16 +29,21 @@ impl Controller {
         self.check_create(&request)?;
         let id = self.new_network_id();
         let spec = self.new_spec(id, request)?;
-        let name = spec.name.to_string();
-        self.build_network(spec)
-            .inspect_err(|_| lock(&self.ipam).remove_network(id))?;
-        let network = self.network(&name)?;
-        self.tell(
-            EventType::Network,
-            "create",
-            &id.to_string(),
-            [("name", name), ("type", network.spec.driver.clone())],
-        );
+        let about = [
+            ("name", spec.name.to_string()),
+            ("type", spec.driver.clone()),
+        ];
+        match spec.scope {
+            // It stands where something is on it.
+            Scope::Global => {
+                let driver = vw_drivers::find(&spec.driver)?;
+                self.list_network(spec, driver);
+            }
+            Scope::Local => self
+                .build_network(spec)
+                .inspect_err(|_| lock(&self.ipam).remove_network(id))?,
+        }
+        self.tell(EventType::Network, "create", &id.to_string(), about);
         Ok(Created {
             id: id.to_string(),
             warnings: Vec::new(),
@@ -121,6 +127,9 @@ impl Controller {
         }
         driver.validate(&spec, &self.config.drivers)?;
         self.check_instance(driver, &spec)?;
+        if addressed && spec.scope == Scope::Global {
+            return self.create_global(spec, pools);
+        }
         if addressed {
             spec.ipam.pools = self.take_subnets(&spec, pools)?;
         } else {
@@ -227,6 +236,7 @@ impl Controller {
             gate: RwLock::new(Gate::Open),
             zone,
             members: Mutex::new(BTreeMap::new()),
+            reach: Mutex::default(),
         };
         self.registry_mut().add_network(Arc::new(network));
     }
@@ -275,10 +285,13 @@ impl Controller {
                 ipv6: v6_of(&endpoint.addresses),
             })
         };
-        let members: Vec<MemberView> = members.into_iter().filter_map(view).collect();
+        let mut members: Vec<MemberView> = members.into_iter().filter_map(view).collect();
+        members.extend(Self::remote_members(network));
+        members.sort_by_key(|member| member.endpoint);
         let in_use = !members.is_empty() || used.contains(&network.spec.id);
         NetworkView {
             spec: network.spec.clone(),
+            peers: self.peers_of(network),
             members,
             in_use,
         }
@@ -305,8 +318,12 @@ impl Controller {
         }
         self.check_empty(network)?;
         let id = network.spec.id;
-        let batch = Batch::new().delete(Table::Networks, id.to_string());
-        self.keep(batch)?;
+        match network.spec.scope {
+            Scope::Global => self.remove_global(network)?,
+            Scope::Local => {
+                self.keep(Batch::new().delete(Table::Networks, id.to_string()))?;
+            }
+        }
         crate::step::reached("network.removed");
         *gate = Gate::Removed;
         self.registry_mut().remove_network(network);

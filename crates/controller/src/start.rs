@@ -5,7 +5,7 @@
 mod names;
 
 use crate::{
-    Config, Controller, Parts,
+    Config, Controller, Membership, Parts,
     controller::{Core, kernel_error},
     event::EventBus,
     ports::Claims,
@@ -57,6 +57,10 @@ impl Controller {
         let watcher = Watcher::start()
             .map_err(|e| Error::internal("watch-failed", "cannot watch processes").because(e))?;
         let host_id = host_id(&*parts.data, parts.random)?;
+        let join = |membership: Membership| {
+            membership.join(host_id, &parts.data, &parts.run, parts.random)
+        };
+        let member = parts.cluster.map(join).transpose()?;
         let controller = Self::from_core(Core {
             kernel: parts.kernel,
             data: parts.data,
@@ -82,9 +86,12 @@ impl Controller {
             resolver_files: Default::default(),
             execs: Mutex::new(BTreeMap::new()),
             host_id,
+            member,
+            expelled: Mutex::new(Vec::new()),
             config,
         });
         controller.load_networks()?;
+        controller.load_cluster();
         let left = controller.load_left()?;
         controller.load_sandboxes(&left)?;
         let taken = controller.take_up_attachments(left.attachments);
@@ -95,6 +102,7 @@ impl Controller {
         controller.ensure_predefined()?;
         controller.restore_ports(&left.sandboxes);
         controller.settle_sandboxes();
+        controller.follow_cluster();
         controller.follow_containers()?;
         tracing::info!(elapsed = ?began.elapsed(), "ready");
         Ok(controller)
@@ -164,10 +172,11 @@ impl Controller {
     fn restore_host(&self, undone: Vec<EndpointSpec>) -> Result<()> {
         let mut wants = vec![(Owner::Host, self.host_fragment()?)];
         let networks = self.registry().networks();
-        for network in networks {
-            let fragment = network
-                .driver
-                .plan_network(&network.spec, &self.config.drivers)?;
+        for network in &networks {
+            if !network.stands() {
+                continue;
+            }
+            let fragment = self.network_fragment(network, &lock(&network.reach))?;
             wants.push((Owner::Network(network.spec.id), fragment));
         }
         let sandboxes = self.registry().sandboxes();
@@ -186,6 +195,7 @@ impl Controller {
             }
         }
         lock(&self.host).change(wants).map_err(conflict)?;
+        self.restore_cluster();
         self.repair()?;
         let mut batch = Batch::new();
         for endpoint in &undone {
@@ -338,7 +348,7 @@ fn host_id(data: &dyn vw_store::Store, random: fn() -> [u8; 32]) -> Result<Id> {
     Ok(id)
 }
 
-fn conflict(conflict: vw_hoststate::Conflict) -> Error {
+pub(crate) fn conflict(conflict: vw_hoststate::Conflict) -> Error {
     Error::internal(
         "object-conflict",
         "two records want different things of one kernel object",

@@ -96,6 +96,8 @@ pub struct HostFacts {
     pub addresses: Vec<(String, IpNet)>,
     /// The MTU of the link that the default route uses; 1500 without one.
     pub default_mtu: u32,
+    /// The MTU in bytes of each link of this host that has an address or a route.
+    pub mtus: BTreeMap<String, u32>,
     /// The source address of the default routes, IPv4 and IPv6.
     pub default_source: Vec<IpAddr>,
     /// The ports that the kernel takes for itself: `net.ipv4.ip_local_port_range`.

@@ -188,7 +188,10 @@ impl Kernel for LinuxKernel {
         &self,
         wanted: &[(SandboxId, Vec<SocketKind>)],
     ) -> Vec<Result<Vec<OwnedFd>, KernelError>> {
-        let visits = wanted.to_vec();
+        let visits = wanted.iter().cloned();
+        let visits = visits
+            .map(|(sandbox, kinds)| (Netns::Sandbox(sandbox), kinds))
+            .collect();
         self.namespaces.visit_all(visits, |kinds: Vec<SocketKind>| {
             let open = |kind: SocketKind| {
                 let named = |source| names::call("open socket", sockets::describe(kind), source);

@@ -216,22 +216,22 @@ impl Namespaces {
     /// visits push nothing out of the cache.
     pub(crate) fn visit_all<A, T>(
         &self,
-        visits: Vec<(SandboxId, A)>,
+        visits: Vec<(Netns, A)>,
         f: impl Fn(A) -> Result<T, KernelError> + Clone + Send + 'static,
     ) -> Vec<Result<T, KernelError>>
     where
         A: Send + 'static,
         T: Send + 'static,
     {
-        let asked: Vec<SandboxId> = visits.iter().map(|(sandbox, _)| *sandbox).collect();
+        let asked: Vec<Netns> = visits.iter().map(|(netns, _)| *netns).collect();
         let share = visits.len().div_ceil(worker::THREADS).max(1);
         let mut visits = visits.into_iter();
         let mut jobs: Vec<Job<Vec<Result<T, KernelError>>>> = Vec::new();
         loop {
-            let some: Vec<(PathBuf, SandboxId, A)> = visits
+            let some: Vec<(PathBuf, Netns, A)> = visits
                 .by_ref()
                 .take(share)
-                .map(|(sandbox, given)| (self.path(sandbox), sandbox, given))
+                .map(|(netns, given)| (self.path(netns), netns, given))
                 .collect();
             if some.is_empty() {
                 break;
@@ -239,10 +239,10 @@ impl Namespaces {
             let f = f.clone();
             // From one to the next; whoever runs the job goes back to the host's.
             let tour = move || {
-                let visit = |(path, sandbox, given): (PathBuf, SandboxId, A)| {
-                    let fd = source::open(&path).map_err(|error| unopened(sandbox, error))?;
+                let visit = |(path, netns, given): (PathBuf, Netns, A)| {
+                    let fd = source::open(&path).map_err(|error| unopened(netns, error))?;
                     let place = Place::new(fd, None).and_then(|place| place.enter());
-                    place.map_err(|error| unopened(sandbox, error))?;
+                    place.map_err(|error| unopened(netns, error))?;
                     f(given)
                 };
                 some.into_iter().map(visit).collect()
@@ -253,9 +253,9 @@ impl Namespaces {
         for (of, answered) in asked.chunks(share).zip(self.run_all(jobs)) {
             match answered {
                 Ok(some) => answers.extend(some),
-                Err(error) => answers.extend(of.iter().map(|sandbox| {
+                Err(error) => answers.extend(of.iter().map(|netns| {
                     let source = io::Error::new(error.kind(), error.to_string());
-                    Err(call("visit network namespace", sandbox.short(), source))
+                    Err(call("visit network namespace", short(*netns), source))
                 })),
             }
         }

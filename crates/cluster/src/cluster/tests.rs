@@ -142,6 +142,8 @@ impl Host {
             mac: MacAddr::derived_from(addr.addr()),
             addresses: vec![addr],
             names: vec![name.to_owned()],
+            sandbox: vw_model::SandboxId::from_bytes(random()),
+            ports: Vec::new(),
         };
         self.cluster.publish(endpoint.clone());
         endpoint

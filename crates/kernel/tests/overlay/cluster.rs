@@ -10,7 +10,7 @@ use std::{
 use vw_drivers::DriverContext;
 use vw_firewall::HostTable;
 use vw_hoststate::{
-    Fragment, HostState, Namespace, NamespaceSource, Netns, Object, Owner, Step, Table, diff,
+    Fragment, HostState, Namespace, NamespaceSource, Netns, Object, Owner, Plan, Step, Table, diff,
 };
 use vw_kernel::{Config, Kernel, LinuxKernel};
 use vw_model::{
@@ -170,6 +170,12 @@ impl Member {
         diff(&observed.objects, &desired).steps
     }
 
+    /// Carries steps out.
+    pub(crate) fn repair(&self, steps: Vec<Step>) {
+        let plan = Plan::ordered(steps);
+        self.kernel.apply(&plan).expect("it can be applied");
+    }
+
     /// Takes everything away that was made here.
     fn leave(&self) {
         let desired = self.state.lock().expect("nobody panicked").desired();
@@ -237,6 +243,11 @@ impl Cluster {
 
     pub(crate) const fn switch(&self) -> &Host {
         &self.switch
+    }
+
+    /// The end of a host's tunnels.
+    pub(crate) fn tunnel(&self, at: usize) -> IpAddr {
+        tunnel(at, self.underlay)
     }
 
     pub(crate) fn container(&self, at: usize) -> &Host {

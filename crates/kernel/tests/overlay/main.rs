@@ -152,21 +152,19 @@ fn the_socket_of_a_tunnel_is_the_hosts() {
     assert!(!bound(&cluster.inside(0)));
 }
 
-#[test]
-fn a_stranger_cannot_send_into_a_network() {
-    require_root!();
-    let cluster = Cluster::new(2, Underlay::V4, &[]);
+fn strangers(underlay: Underlay) {
+    let cluster = Cluster::new(2, underlay, &[]);
     let socket = cluster.listen(0, "0.0.0.0:7777");
-    socket
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .expect("the time is not zero");
     let forged = wire::forged(cluster::VNI, &station(1), &station(0), 7777);
+    let target = std::net::SocketAddr::new(cluster.tunnel(0), 4789);
     let send = |host: &Host| {
         host.enter(|| {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
-            socket
-                .send_to(&forged, "192.0.2.1:4789")
-                .expect("it is sent");
+            let socket = std::net::UdpSocket::bind(("::", 0)).expect("a socket");
+            let target = match target {
+                std::net::SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+                v6 @ std::net::SocketAddr::V6(_) => v6,
+            };
+            socket.send_to(&forged, target).expect("it is sent");
         });
     };
     let mut datagram = [0; 64];
@@ -185,6 +183,41 @@ fn a_stranger_cannot_send_into_a_network() {
     cluster.members()[0].want(vec![(left, Vec::new().into())]);
     send(cluster.members()[1].host());
     assert!(socket.recv(&mut datagram).is_err(), "nor is who left");
+}
+
+#[test]
+fn a_stranger_cannot_send_into_a_network_over_ipv4() {
+    require_root!();
+    strangers(Underlay::V4);
+}
+
+#[test]
+fn a_stranger_cannot_send_into_a_network_over_ipv6() {
+    require_root!();
+    strangers(Underlay::V6);
+}
+
+#[test]
+fn what_others_change_in_a_tunnel_is_put_right() {
+    require_root!();
+    let cluster = Cluster::new(2, Underlay::V4, &[]);
+    let member = &cluster.members()[0];
+    let (mac, addr) = (station(1).mac, station(1).v4());
+    reaches(cluster.container(0), &addr);
+    for broken in [
+        format!("bridge fdb del {mac} dev vxlan0 dst 192.0.2.2 self"),
+        format!("bridge fdb del {mac} dev vxlan0 master"),
+        format!("ip neigh del {addr} dev vxlan0"),
+        // Left by a daemon that ended between two tables.
+        "bridge fdb add 02:00:00:00:00:aa dev vxlan0 master static".to_owned(),
+    ] {
+        cluster.inside(0).sh(&broken).must();
+        let steps = member.missing();
+        assert!(!steps.is_empty(), "{broken}");
+        member.repair(steps);
+        assert_eq!(member.missing(), [], "{broken}");
+        reaches(cluster.container(0), &addr);
+    }
 }
 
 #[test]

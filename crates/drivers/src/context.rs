@@ -10,6 +10,8 @@ pub struct Underlay {
     pub addr: IpAddr,
     /// The MTU in bytes of the link that has it.
     pub mtu: u32,
+    /// The UDP port of tunnels of networks that are made on this host and name none.
+    pub port: Option<u16>,
 }
 
 /// The daemon's settings and the host's state that plans depend on: plain data, read once.

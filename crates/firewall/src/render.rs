@@ -180,6 +180,8 @@ impl Display for Statement {
             Self::Mark(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
             Self::SetSport(protocol, port) => set_port(f, protocol, "sport", port),
             Self::SetDport(protocol, port) => set_port(f, protocol, "dport", port),
+            Self::SetSource6(addr) => write!(f, "ip6 saddr set {addr}"),
+            Self::SetDestination6(addr) => write!(f, "ip6 daddr set {addr}"),
         }
     }
 }

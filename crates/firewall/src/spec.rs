@@ -4,6 +4,7 @@
 //! encoding. It must not know which rules there are.
 
 use crate::SetName;
+use std::net::Ipv6Addr;
 use vw_model::{Family, IpNet, Protocol};
 
 /// A table of the `inet` family.
@@ -167,6 +168,10 @@ pub enum Statement {
     SetSport(Protocol, u16),
     /// Rewrites the destination port, stateless.
     SetDport(Protocol, u16),
+    /// Rewrites the source address, stateless; behind a match that says the packet is of IPv6.
+    SetSource6(Ipv6Addr),
+    /// Rewrites the destination address, stateless; behind such a match too.
+    SetDestination6(Ipv6Addr),
 }
 
 impl TableSpec {

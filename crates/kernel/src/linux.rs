@@ -16,6 +16,7 @@ mod verify;
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
     announce::Announcer,
+    claims::Claims,
     conntrack::Conntrack,
     facts,
     netns::{Namespaces, lock},
@@ -52,6 +53,7 @@ pub struct LinuxKernel {
     reaper: Reaper,
     nft: Mutex<Option<Nft>>,
     conntrack: Mutex<Option<Conntrack>>,
+    claims: Arc<Mutex<Claims>>,
     ipv6: bool,
 }
 
@@ -71,6 +73,7 @@ impl LinuxKernel {
             reaper: Reaper::start(Arc::clone(&namespaces)).map_err(started)?,
             nft: Mutex::default(),
             conntrack: Mutex::default(),
+            claims: Arc::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
             namespaces,
         })
@@ -181,9 +184,28 @@ impl Kernel for LinuxKernel {
         self.run_in(netns, "open socket", object, move || sockets::open(kind))
     }
 
+    fn sockets(
+        &self,
+        wanted: &[(SandboxId, Vec<SocketKind>)],
+    ) -> Vec<Result<Vec<OwnedFd>, KernelError>> {
+        let visits = wanted.iter().cloned();
+        let visits = visits
+            .map(|(sandbox, kinds)| (Netns::Sandbox(sandbox), kinds))
+            .collect();
+        self.namespaces.visit_all(visits, |kinds: Vec<SocketKind>| {
+            let open = |kind: SocketKind| {
+                let named = |source| names::call("open socket", sockets::describe(kind), source);
+                sockets::open(kind).map_err(named)
+            };
+            let made: Result<Vec<OwnedFd>, _> = kinds.into_iter().map(open).collect();
+            made
+        })
+    }
+
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         let object = || format!("{addr}/{protocol}");
-        let claim = move || sockets::claim_port(protocol, addr);
+        let unknown = Arc::clone(&self.claims);
+        let claim = move || sockets::claim_port(protocol, addr, &unknown);
         let (addr, socket) = self.run_in(Netns::Host, "reserve port", object, claim)?;
         Ok(PortClaim {
             addr,

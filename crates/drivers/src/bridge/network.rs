@@ -6,7 +6,7 @@ use crate::{
     bridged::{families, fits_ipv6, pool_missing},
 };
 use std::net::{IpAddr, Ipv6Addr};
-use vw_firewall::GatewayMode;
+use vw_firewall::{GatewayMode, STAND_IN};
 use vw_hoststate::{
     Address, BridgeOptions as BridgeAttributes, Fragment, Link, LinkKind, Netns, Object, Route,
     RouteKind, Sysctl,
@@ -33,7 +33,7 @@ pub(super) fn plan(
         }
     }
     fragment.extend(sysctls(network, options, cx));
-    if publishes_on_localhost(network, options, cx, Family::V6) && !cx.bridge_netfilter6 {
+    if publishes_on_localhost(network, options, cx, Family::V6) {
         fragment.insert(localhost_route(network, options));
     }
     fragment.extend(policy::of_network(network, options, cx));
@@ -131,8 +131,8 @@ fn sysctls(network: &NetworkSpec, options: &BridgeOptions, cx: &DriverContext) -
     sysctls
 }
 
-/// What is sent to `::1` and translated to a container leaves by the bridge with source `::1`;
-/// replies are taken only where `::1` is local on that very link. IPv6 has no `route_localnet`.
+/// What is sent to `::1` and translated to a container leaves by the bridge from what stands for
+/// `::1`, which must therefore be local. IPv6 has no `route_localnet`.
 /// The kernel joins routes of one metric into one, so each bridge has its own.
 fn localhost_route(network: &NetworkSpec, options: &BridgeOptions) -> Object {
     let [a, b, c, d, ..] = *network.id.0.as_bytes();
@@ -140,7 +140,7 @@ fn localhost_route(network: &NetworkSpec, options: &BridgeOptions) -> Object {
     let metric = (u32::from_be_bytes([a, b, c, d]) >> 1) + 1;
     Object::Route(Route {
         netns: Netns::Host,
-        dst: IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        dst: IpNet::from(IpAddr::V6(STAND_IN)),
         kind: RouteKind::Local,
         via: None,
         link: Some(options.bridge.clone()),

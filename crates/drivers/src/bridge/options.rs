@@ -38,6 +38,8 @@ const KNOWN: [&str; 12] = [
 
 /// The predefined network's bridge.
 const DEFAULT_NAME: &str = "vw0";
+/// The bridge that is a way out for networks without one: its network's own name.
+const GATEWAY_NAME: &str = "vw_gwbridge";
 /// Bridges that we name ourselves, and the host ends of pairs, begin so.
 const OUR_PREFIX: &str = "vw";
 
@@ -147,6 +149,7 @@ pub(crate) fn interface_prefix(network: &NetworkSpec) -> &str {
 /// The bridge of a network: as asked for, or named after what it belongs to.
 pub(crate) fn bridge_name(network: &NetworkSpec) -> Result<IfName> {
     let own = || match network.predefined {
+        true if network.name.as_str() == GATEWAY_NAME => GATEWAY_NAME.parse(),
         true => DEFAULT_NAME.parse(),
         false => format!("{OUR_PREFIX}-{}", network.id.short()).parse(),
     };

@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, net::IpAddr};
 use vw_hoststate::Key;
-use vw_model::{EndpointId, HostId, MacAddr, NetworkId};
+use vw_model::{EndpointId, HostId, MacAddr, NetworkId, SandboxId};
 
 const V4: &str = "10.0.0.0/24";
 const V6: &str = "fd00::/64";
@@ -16,7 +16,11 @@ const MULTICAST: &str = "vethwork.overlay.multicast";
 fn cx(addr: &str, mtu: u32) -> DriverContext {
     let addr: IpAddr = addr.parse().unwrap();
     DriverContext {
-        underlay: Some(Underlay { addr, mtu }),
+        underlay: Some(Underlay {
+            addr,
+            mtu,
+            port: None,
+        }),
         ..DriverContext::default()
     }
 }
@@ -55,6 +59,8 @@ fn remote(tunnel: &str, addresses: &[&str]) -> RemoteEndpoint {
         mac: MacAddr([0x02, 0x42, 10, 0, 0, 9]),
         addresses: addresses.iter().map(|addr| addr.parse().unwrap()).collect(),
         names: vec!["db".to_owned()],
+        ports: Vec::new(),
+        sandbox: SandboxId::from_bytes([3; 32]),
     }
 }
 

@@ -79,7 +79,7 @@ fn ports() -> Vec<Example> {
         ),
         (
             "On localhost (`-p 127.0.0.1:8080:80`, `-p [::1]:8080:80`)",
-            "From this host alone: the chain `guard` drops such destinations from anywhere else before they are translated. The bridge has `route_localnet` set and a route `local ::1`, so that replies find back.",
+            "From this host alone: the chain `guard` drops such destinations from anywhere else before they are translated. The bridge has `route_localnet` set, and what stands for `::1` is local on it, so that replies find back.",
             [
                 one("127.0.0.1:8080", v4, GatewayMode::Nat),
                 one("[::1]:8080", v6, GatewayMode::Nat),

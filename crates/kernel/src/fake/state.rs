@@ -1,20 +1,20 @@
 //! What the fake holds, and what a step does to it.
 
 use super::refused;
-use crate::{HostFacts, KernelError, PortClaim, observe::mentioned};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::{
+    HostFacts, KernelError, PortClaim,
+    claims::{Claims, Place, meet},
+    observe::mentioned,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::net::UnixStream,
 };
 use vw_hoststate::{Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl, Table};
 use vw_model::{IfName, Protocol, SandboxId};
 
 pub(super) use crate::observe::mentioned as namespaces_of;
-
-type Place = (Protocol, SocketAddr);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -24,8 +24,7 @@ pub(super) struct State {
     pub(super) dead: Vec<NamespaceSource>,
     pub(super) facts: HostFacts,
     pub(super) strangers: BTreeSet<Place>,
-    /// Held ports, each with the far end of the socket that its claim has: closed when that is.
-    claims: Vec<(Place, UnixStream)>,
+    claims: Claims,
     /// Parameters that nobody wants any more, with the value put back.
     restored: BTreeMap<Key, Sysctl>,
 }
@@ -285,42 +284,26 @@ impl State {
         protocol: Protocol,
         addr: SocketAddr,
     ) -> Result<PortClaim, KernelError> {
-        let free = |state: &mut Self, addr| {
-            let claimed = state.claimed();
-            let mut taken = claimed.iter().chain(&state.strangers);
-            !taken.any(|(theirs, held)| *theirs == protocol && meet(*held, addr))
+        let strangers = &self.strangers;
+        let taken = |(protocol, addr)| {
+            let mut strangers = strangers.iter();
+            strangers.any(|(theirs, held)| *theirs == protocol && meet(*held, addr))
         };
-        let object = format!("{addr}/{protocol}");
-        let chosen = match addr.port() {
-            0 => (32768..=60999)
-                .map(|port| SocketAddr::new(addr.ip(), port))
-                .find(|addr| free(self, *addr)),
-            _ => Some(addr).filter(|addr| free(self, *addr)),
-        };
-        let Some(addr) = chosen else {
-            return Err(refused("reserve port", object, ErrorKind::AddrInUse));
-        };
-        let failed = |source| KernelError::Call {
+        let held = self.claims.hold((protocol, addr), taken);
+        let (addr, socket) = held.map_err(|source| KernelError::Call {
             operation: "reserve port",
-            object,
+            object: format!("{addr}/{protocol}"),
             source,
-        };
-        let (near, far) = UnixStream::pair().map_err(failed)?;
-        self.claims.push(((protocol, addr), far));
+        })?;
         Ok(PortClaim {
             addr,
             protocol,
-            socket: Some(near.into()),
+            socket,
         })
     }
 
     pub(super) fn claimed(&mut self) -> Vec<Place> {
-        self.claims.retain(|(_, far)| {
-            let mut fds = [PollFd::new(far, PollFlags::RDHUP)];
-            let closed = poll(&mut fds, Some(&Timespec::default()));
-            !matches!(closed, Ok(1..))
-        });
-        self.claims.iter().map(|(place, _)| *place).collect()
+        self.claims.held()
     }
 }
 
@@ -350,13 +333,6 @@ fn gone(netns: Netns) -> KernelError {
         name: crate::netns::short(netns),
         source: ErrorKind::NotFound.into(),
     }
-}
-
-/// Whether two bound addresses exclude each other; IPv6 sockets hold IPv6 alone.
-fn meet(a: SocketAddr, b: SocketAddr) -> bool {
-    let ips = (a.ip(), b.ip());
-    let overlap = ips.0 == ips.1 || ips.0.is_unspecified() || ips.1.is_unspecified();
-    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && overlap
 }
 
 /// Where a socket of the fake really is bound.

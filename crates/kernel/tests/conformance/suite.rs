@@ -318,7 +318,7 @@ pub(crate) fn a_bridge_takes_many_ports(lab: &Lab) {
 
 pub(crate) fn held_ports_are_held(lab: &Lab) {
     let kernel = lab.kernel();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
         let any = |addr: &str| kernel.claim_port(protocol, addr.parse().expect("an address"));
         let v4 = any("0.0.0.0:8080").expect("it is free");
         let v6 = any("[::]:8080").expect("it is IPv6's alone");

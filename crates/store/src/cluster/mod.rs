@@ -13,7 +13,7 @@ mod error;
 mod etcd;
 #[cfg(any(feature = "etcd", feature = "consul"))]
 mod http;
-mod limits;
+pub mod limits;
 #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
 mod net;
 mod options;

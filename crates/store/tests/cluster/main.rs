@@ -1,5 +1,7 @@
 //! Every store of a cluster against one suite, over real servers, and what befalls those.
 
+#![cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+
 mod conformance;
 #[cfg(feature = "consul")]
 mod consul;

@@ -77,7 +77,7 @@ impl Asker {
         let headers: Vec<_> = self.token(server, deadline)?.into_iter().collect();
         let response = self.send(server, target, &headers, body, deadline)?;
         let answer = parse(&response);
-        if let Err(Refusal::Again(_)) = answer {
+        if matches!(&answer, Err(Refusal::Elsewhere(reason)) if is_old_token(reason)) {
             self.forget_token();
         }
         answer
@@ -196,8 +196,8 @@ fn parse(response: &Response) -> Result<Value, Refusal> {
 fn classify(said: &str) -> Refusal {
     let has = |words: &[&str]| words.iter().any(|&word| said.contains(word));
     let reason = said.to_owned();
-    if has(&["invalid auth token", "revision in header is old"]) {
-        Refusal::Again(reason)
+    if is_old_token(said) {
+        Refusal::Elsewhere(reason)
     } else if has(&[
         "permission denied",
         "user name is empty",
@@ -227,4 +227,9 @@ fn classify(said: &str) -> Refusal {
         // Timeouts, a leader that changed, a server that stops, and what is not known here.
         Refusal::Uncertain(reason)
     }
+}
+
+/// Whether a new token would do.
+fn is_old_token(said: &str) -> bool {
+    said.contains("invalid auth token") || said.contains("revision in header is old")
 }

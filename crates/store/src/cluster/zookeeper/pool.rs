@@ -161,8 +161,7 @@ impl Pool {
 pub(super) fn unsent(broken: Broken) -> Refusal {
     match broken {
         Broken::Final(error) => Refusal::Final(error),
-        // A new session will do; this one may have slept too long.
-        Broken::Expired => Refusal::Again(broken.said()),
-        Broken::Connection(_) => Refusal::Elsewhere(broken.said()),
+        // The next is asked in a new session.
+        Broken::Expired | Broken::Connection(_) => Refusal::Elsewhere(broken.said()),
     }
 }

@@ -11,5 +11,6 @@ mod faults;
 mod partition;
 mod proxy;
 mod replay;
+mod stopped;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;

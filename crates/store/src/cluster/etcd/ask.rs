@@ -187,6 +187,9 @@ fn parse(response: &Response) -> Result<Value, Refusal> {
             let said = body["error"].as_str().or(body["message"].as_str());
             Err(classify(said.unwrap_or(&format!("HTTP status {status}"))))
         }
+        (404, Err(_)) => Err(Refusal::Final(protocol(
+            "it has no JSON gateway at /v3, as etcd has since 3.4".to_owned(),
+        ))),
         // Something between that is no etcd.
         (status, Err(_)) => Err(Refusal::Uncertain(format!("HTTP status {status}"))),
     }

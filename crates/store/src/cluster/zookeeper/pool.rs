@@ -129,11 +129,13 @@ impl Pool {
                 version: field("Zookeeper version:")
                     .and_then(|version| version.split(['-', ',']).next())
                     .map(str::to_owned),
-                answer: match (&answer, mode) {
-                    (Err(error), _) => Err(error.to_string()),
-                    (Ok(_), Some(_)) => Ok(took),
-                    // It says so when it does not serve, or was told not to tell.
-                    (Ok(said), None) => Err(said.trim().to_owned()),
+                answer: match &answer {
+                    Err(error) => Err(error.to_string()),
+                    Ok(said) if said.contains("not currently serving") => {
+                        Err("it does not serve: too few servers are there".to_owned())
+                    }
+                    // It may have been told not to tell more.
+                    Ok(_) => Ok(took),
                 },
             }
         })

@@ -10,11 +10,8 @@ use std::collections::HashSet;
 /// The longest key, in bytes: a ZooKeeper node's name still fits with its prefix.
 const MAX_KEY: usize = 512;
 
-/// Holds a key against the form that [`Record::key`](super::Record::key) gives.
-///
-/// # Errors
-/// [`ClusterError::Unfit`] that says what is wrong.
-pub fn key(key: &str) -> Result<(), ClusterError> {
+/// Holds a key against the form that [`super::Record::key`] gives.
+pub(crate) fn key(key: &str) -> Result<(), ClusterError> {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let well_formed = key.split('/').all(|segment| {
         // ZooKeeper takes neither `.` nor `..` as a name.
@@ -35,10 +32,7 @@ pub fn key(key: &str) -> Result<(), ClusterError> {
 }
 
 /// As [`key`], but all records are meant by an empty prefix.
-///
-/// # Errors
-/// [`ClusterError::Unfit`] that says what is wrong.
-pub fn prefix(prefix: &str) -> Result<(), ClusterError> {
+pub(crate) fn prefix(prefix: &str) -> Result<(), ClusterError> {
     if prefix.is_empty() {
         return Ok(());
     }
@@ -46,10 +40,7 @@ pub fn prefix(prefix: &str) -> Result<(), ClusterError> {
 }
 
 /// Holds a value against [`MAX_VALUE`].
-///
-/// # Errors
-/// [`ClusterError::Unfit`] that says what is wrong.
-pub fn value(key: &str, value: &[u8]) -> Result<(), ClusterError> {
+pub(crate) fn value(key: &str, value: &[u8]) -> Result<(), ClusterError> {
     if value.len() > MAX_VALUE {
         return Err(unfit(format!(
             "{key} with {} bytes, more than {MAX_VALUE}",
@@ -60,10 +51,7 @@ pub fn value(key: &str, value: &[u8]) -> Result<(), ClusterError> {
 }
 
 /// Holds a transaction's keys, values, number and sum against what all stores take.
-///
-/// # Errors
-/// [`ClusterError::Unfit`] that says what is wrong.
-pub fn transaction(transaction: &Transaction) -> Result<(), ClusterError> {
+pub(crate) fn transaction(transaction: &Transaction) -> Result<(), ClusterError> {
     let operations = transaction.conditions.len() + transaction.writes.len();
     if operations > MAX_OPERATIONS {
         return Err(unfit(format!(
@@ -100,9 +88,6 @@ fn unfit(reason: String) -> ClusterError {
 impl Condition {
     /// The record that it speaks of.
     #[must_use]
-    ///
-    /// # Errors
-    /// [`ClusterError::Unfit`] that says what is wrong.
     pub fn key(&self) -> &str {
         match self {
             Self::Absent(key) | Self::Unchanged(key, _) => key,
@@ -113,9 +98,6 @@ impl Condition {
 impl Write {
     /// The record that it changes.
     #[must_use]
-    ///
-    /// # Errors
-    /// [`ClusterError::Unfit`] that says what is wrong.
     pub fn key(&self) -> &str {
         match self {
             Self::Put(key, _) | Self::Delete(key) => key,

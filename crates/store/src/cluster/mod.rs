@@ -13,7 +13,8 @@ mod error;
 mod etcd;
 #[cfg(any(feature = "etcd", feature = "consul"))]
 mod http;
-pub mod limits;
+mod limits;
+pub mod memory;
 #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
 mod net;
 mod options;

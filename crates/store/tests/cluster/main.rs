@@ -8,6 +8,7 @@ mod consul;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod faults;
+mod memory;
 mod partition;
 mod proxy;
 mod replay;

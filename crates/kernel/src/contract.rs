@@ -207,4 +207,12 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// [`KernelError::NamespaceGone`], or the system's answer.
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError>;
+
+    /// Whether a sandbox has an interface of this name, ours or not.
+    ///
+    /// # Errors
+    /// As [`Kernel::interfaces`].
+    fn has_interface(&self, sandbox: SandboxId, name: &IfName) -> Result<bool, KernelError> {
+        Ok(self.interfaces(sandbox)?.contains(name))
+    }
 }

@@ -318,7 +318,10 @@ fn masquerade_is_an_option() {
 fn a_bridge_of_somebody_elses_is_left_as_it_is() {
     let mut network = bridge(&[V4, V6], &[("com.docker.network.bridge.name", "lan")]);
     network.predefined = true;
-    planned(&network, &cx(), expect![[r#"
+    planned(
+        &network,
+        &cx(),
+        expect![[r#"
         rule: ForwardTo [Interface("lan"), Family(V4)] [Jump(ToNat)]
         rule: ForwardTo [Interface("lan"), Family(V6)] [Jump(ToNat)]
         rule: SameBridge [Interface("lan"), Interface("lan")] []
@@ -327,5 +330,6 @@ fn a_bridge_of_somebody_elses_is_left_as_it_is() {
         rule: Masquerade6 [Interface("lan")] []
         rule: Bridges [Interface("lan")] []
         host: route local 100::7677:1/128 dev lan metric 1440077270
-    "#]]);
+    "#]],
+    );
 }

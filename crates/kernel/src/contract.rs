@@ -105,8 +105,8 @@ pub struct HostFacts {
     /// Whether bridged packets pass the IP hooks (`bridge-nf-call-iptables`, `-ip6tables`);
     /// `None` where br_netfilter is absent.
     pub bridge_netfilter: Option<(bool, bool)>,
-    /// Whether somebody else has a bridge here, who may rely on those switches.
-    pub foreign_bridges: bool,
+    /// Bridges that somebody else has here, who may rely on those switches.
+    pub foreign_bridges: Vec<String>,
     /// Current values of the parameters that we may have to switch, by path.
     pub sysctls: BTreeMap<String, String>,
     /// The boot id (`/proc/sys/kernel/random/boot_id`).

@@ -6,3 +6,4 @@
 mod closed;
 mod passing;
 mod place;
+mod tun_link;

@@ -1,12 +1,8 @@
 //! Hosts with a tunnel: the underlay's namespace, the tunnel's, and the device between.
 
-use rustix::{
-    fs::{Mode, OFlags, open},
-    io::Errno,
-};
+use crate::tun_link;
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
-    os::fd::{AsRawFd, OwnedFd},
     time::Duration,
 };
 use vw_agents::wireguard::{Device, Peer, PrivateKey, Tun};
@@ -53,7 +49,7 @@ impl Member {
 
     /// Starts the device, without peers.
     pub(crate) fn start(&mut self) {
-        let fd = self.inside.enter(|| open_tun("vw-wg"));
+        let fd = self.inside.enter(|| tun_link::open("vw-wg"));
         let tun = Tun { fd, headers: true };
         let local = SocketAddr::from((self.underlay, PORT));
         let socket = self.host.enter(|| UdpSocket::bind(local)).unwrap();
@@ -96,29 +92,4 @@ pub(crate) fn pair(lab: &Lab, addresses: [&str; 2], length: u8) -> ([Member; 2],
     a.knows(&[&b]);
     b.knows(&[&a]);
     ([a, b], switch)
-}
-
-/// Opens the calling thread's namespace's link of this name.
-pub(crate) fn open_tun(name: &str) -> OwnedFd {
-    let fd = open(
-        "/dev/net/tun",
-        OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .unwrap();
-    // SAFETY: zeroes are a valid request.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16;
-    // SAFETY: the request is the one that this call takes, and outlives it.
-    let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    assert_eq!(
-        done,
-        0,
-        "{:?}",
-        Errno::from_io_error(&std::io::Error::last_os_error())
-    );
-    fd
 }

@@ -12,14 +12,18 @@ mod counters;
 mod device;
 mod engine;
 mod identity;
+mod keyring;
 mod keys;
 mod outbox;
 mod peer;
+mod rotation;
 mod routes;
 mod socket;
 mod tun;
 
 pub use counters::{PeerStats, Stats};
 pub use device::{Device, StartError, Tun};
+pub use keyring::KeyFileError;
 pub use keys::PrivateKey;
 pub use peer::Peer;
+pub use rotation::{KeyRing, Rotation, Step};

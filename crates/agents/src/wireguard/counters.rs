@@ -1,5 +1,6 @@
 //! What a device has done, in numbers.
 
+use serde::{Deserialize, Serialize};
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -7,7 +8,7 @@ use std::{
 use vw_model::PublicKey;
 
 /// One peer's numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStats {
     /// The peer's current key.
     pub public: PublicKey,
@@ -20,7 +21,7 @@ pub struct PeerStats {
 }
 
 /// A device's numbers since its start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// Each peer's.
     pub peers: Vec<PeerStats>,

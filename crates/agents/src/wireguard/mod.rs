@@ -8,6 +8,8 @@
 //! address it comes from, and never changes where answers go (no roaming). Only a cookie goes back
 //! to where the request came from, since it is that address which it proves.
 
+pub mod agent;
+
 mod counters;
 mod device;
 mod engine;

@@ -10,6 +10,7 @@ use boringtun::{
     x25519::PublicKey as Point,
 };
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -26,7 +27,7 @@ const INITIATION: u8 = 1;
 const PACKET: usize = u16::MAX as usize + 40;
 
 /// Another host, as its record tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// The key that it uses.
     pub public: PublicKey,

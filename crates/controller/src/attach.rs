@@ -12,9 +12,7 @@ use crate::{
 };
 use std::sync::{Arc, PoisonError};
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Owner};
-use vw_model::{
-    AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind,
-};
+use vw_model::{AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind};
 use vw_store::{Batch, Table};
 
 impl Controller {

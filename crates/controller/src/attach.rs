@@ -11,8 +11,10 @@ use crate::{
     sandbox_plan::{self, Inputs},
 };
 use std::sync::{Arc, PoisonError};
-use vw_hoststate::{Fragment, Namespace, NamespaceSource, Owner};
-use vw_model::{AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind};
+use vw_hoststate::{Fragment, Namespace, NamespaceSource, Netns, Owner};
+use vw_model::{
+    AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind,
+};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -297,7 +299,7 @@ pub(crate) fn namespace_of(state: &SandboxState) -> Option<Namespace> {
         } => NamespaceSource::File(path.clone()),
     };
     Some(Namespace {
-        sandbox: state.spec.id,
+        netns: Netns::Sandbox(state.spec.id),
         source,
     })
 }

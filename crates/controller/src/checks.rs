@@ -17,7 +17,9 @@ pub(crate) fn settings(network: &Network, settings: &EndpointSettings) -> Result
         )
     };
     if network.is_gateway_bridge() {
-        let message = format!("network {name} is joined by itself: by what is on networks that lead nowhere else");
+        let message = format!(
+            "network {name} is joined by itself: by what is on networks that lead nowhere else"
+        );
         return Err(Error::new(Kind::Forbidden, "gateway-bridge", message));
     }
     let requested = [settings.ipv4.map(IpAddr::V4), settings.ipv6.map(IpAddr::V6)];

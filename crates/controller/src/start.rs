@@ -332,6 +332,7 @@ impl Controller {
         if self.config.drivers.iptables || self.config.drivers.ip6tables {
             let table = vw_firewall::HostTable {
                 accept_mark: self.config.accept_mark,
+                tunnels: self.config.drivers.underlay.is_some(),
             };
             fragment.insert(Object::Table(NftTable::Host(table)));
         }

@@ -4,12 +4,14 @@
 //! specifications into objects and must not touch the kernel, keep state or lease anything.
 
 mod bridge;
+mod bridged;
 mod capability;
 mod context;
 mod driver;
 mod host;
 mod none;
 mod option;
+mod overlay;
 mod registry;
 
 pub use capability::{Capabilities, Place, may_join, may_leave};

@@ -24,8 +24,8 @@ fn remove(namespaces: &Namespaces) {
 }
 
 fn adopted(source: NamespaceSource) -> Namespace {
-    let sandbox = SandboxId::from_bytes([1; 32]);
-    Namespace { sandbox, source }
+    let netns = Netns::Sandbox(vw_model::SandboxId::from_bytes([1; 32]));
+    Namespace { netns, source }
 }
 
 /// A process in a namespace of its own that waits for the end of its input.
@@ -58,7 +58,7 @@ fn a_process_is_adopted_and_told_from_its_successor() {
     namespaces.pin(&of(right)).expect("it runs");
     drop(child.stdin.take());
     child.wait().expect("it ends");
-    let pinned = of(right).sandbox;
+    let pinned = of(right).netns;
     // Pinned, it outlives the process; and pinning it again is no error.
     namespaces.pin(&of(right)).expect("it is pinned");
     assert_eq!(namespaces.pinned().expect("a folder"), [pinned]);
@@ -98,16 +98,14 @@ fn parameters_are_those_of_the_namespace_that_is_entered() {
     let new = adopted(NamespaceSource::New);
     namespaces.pin(&new).expect("it can be made");
     let path = "net/ipv4/ip_unprivileged_port_start";
-    let place = namespaces
-        .place(Netns::Sandbox(new.sandbox))
-        .expect("it is pinned");
+    let place = namespaces.place(new.netns).expect("it is pinned");
     let inside = namespaces.run(&place, move || crate::sysctl::write(path, "77"));
     inside.expect("a thread").expect("it can be written");
     let read = |place| namespaces.run(place, move || crate::sysctl::read(path));
     let value = |place| read(place).expect("a thread").expect("it can be read");
     assert_eq!(value(&place).as_deref(), Some("77"));
     assert_eq!(value(namespaces.host()).as_deref(), Some("1024"));
-    namespaces.unpin(new.sandbox).expect("it is pinned");
+    namespaces.unpin(new.netns).expect("it is pinned");
     remove(&namespaces);
 }
 
@@ -163,7 +161,7 @@ fn an_adopted_namespace_gets_its_loopback_back_as_it_was() {
     assert!(!up(&file), "unshare leaves it down");
     namespaces.pin(&namespace).expect("it is adopted");
     assert!(up(&file), "the resolver needs it");
-    namespaces.unpin(namespace.sandbox).expect("it is let go");
+    namespaces.unpin(namespace.netns).expect("it is let go");
     assert!(!up(&file), "as it was");
     owner.kill().expect("it runs");
     owner.wait().expect("it ran");

@@ -4,7 +4,11 @@
 
 use crate::HostId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, net::Ipv6Addr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// The bits that every inner address begins with: a unique local /48 (RFC 4193) of our own.
 const INNER_PREFIX: [u8; 6] = [0xfd, 0x76, 0x65, 0x74, 0x68, 0x77];
@@ -108,6 +112,12 @@ pub fn inner_address(host: HostId) -> Ipv6Addr {
     bytes[..6].copy_from_slice(&INNER_PREFIX);
     bytes[6..].copy_from_slice(&host.0.as_bytes()[..10]);
     Ipv6Addr::from(bytes)
+}
+
+/// Whether an address lies inside the encrypted tunnel.
+#[must_use]
+pub fn is_inner(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.octets().starts_with(&INNER_PREFIX))
 }
 
 #[cfg(test)]

@@ -55,4 +55,12 @@ fn an_inner_address_comes_from_the_id_alone() {
         "fd76:6574:6877:ab01:203:405:607:809"
     );
     assert_ne!(inner_address(host(1)), inner_address(host(2)));
+    for (addr, expected) in [
+        ("fd76:6574:6877:ab01::1", true),
+        ("fd76:6574:6878::1", false),
+        ("2001:db8::1", false),
+        ("192.0.2.1", false),
+    ] {
+        assert_eq!(is_inner(addr.parse().unwrap()), expected, "{addr}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What drivers need to know besides specifications.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use vw_model::Family;
 
 /// How this host reaches the others of its cluster.
@@ -10,6 +10,8 @@ pub struct Underlay {
     pub addr: IpAddr,
     /// The MTU in bytes of the link that has it.
     pub mtu: u32,
+    /// This host's address inside the encrypted tunnel; `None` where it has none.
+    pub inner: Option<Ipv6Addr>,
 }
 
 /// The daemon's settings and the host's state that plans depend on: plain data, read once.

@@ -5,8 +5,8 @@ use crate::sample::{endpoint, network, options, pool, shown, shown_attachment};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, net::IpAddr};
-use vw_hoststate::Key;
-use vw_model::{EndpointId, HostId, MacAddr, NetworkId};
+use vw_hoststate::{Key, LinkKind};
+use vw_model::{EndpointId, HostId, MacAddr, NetworkId, inner_address};
 
 const V4: &str = "10.0.0.0/24";
 const V6: &str = "fd00::/64";
@@ -16,13 +16,25 @@ const MULTICAST: &str = "vethwork.overlay.multicast";
 fn cx(addr: &str, mtu: u32) -> DriverContext {
     let addr: IpAddr = addr.parse().unwrap();
     DriverContext {
-        underlay: Some(Underlay { addr, mtu }),
+        underlay: Some(Underlay {
+            addr,
+            mtu,
+            inner: None,
+        }),
         ..DriverContext::default()
     }
 }
 
 fn over4() -> DriverContext {
     cx("192.0.2.1", 1500)
+}
+
+/// A host that has an encrypted tunnel.
+fn sealed(addr: &str, mtu: u32) -> DriverContext {
+    let mut cx = cx(addr, mtu);
+    let inner = Some(inner_address(HostId::from_bytes([1; 32])));
+    cx.underlay = cx.underlay.map(|underlay| Underlay { inner, ..underlay });
+    cx
 }
 
 fn over6() -> DriverContext {
@@ -55,6 +67,7 @@ fn remote(tunnel: &str, addresses: &[&str]) -> RemoteEndpoint {
         mac: MacAddr([0x02, 0x42, 10, 0, 0, 9]),
         addresses: addresses.iter().map(|addr| addr.parse().unwrap()).collect(),
         names: vec!["db".to_owned()],
+        ports: Vec::new(),
     }
 }
 
@@ -354,5 +367,63 @@ proptest! {
                 prop_assert!(seen.insert(key.clone()), "{:?}", key);
             }
         }
+    }
+}
+
+#[test]
+fn an_encrypted_network_has_inner_addresses_alone() {
+    for given in [[("encrypted", "")], [("encrypted", "true")]] {
+        planned(
+            &overlay(&[V4], &given),
+            &sealed("192.0.2.1", 1500),
+            expect![[""]],
+        );
+    }
+    let network = overlay(&[V4], &[("encrypted", ""), (MULTICAST, "true")]);
+    let cx = sealed("192.0.2.1", 1500);
+    let there = remote("192.0.2.2", &["10.0.0.9/24"]);
+    let endpoint = shown(&Overlay.plan_remote(&network, &there, &cx).unwrap());
+    let host = shown(&Overlay.plan_peer(&network, &peer("192.0.2.2"), &cx).unwrap());
+    expect![[""]].assert_eq(&(endpoint + &host));
+}
+
+#[test]
+fn an_encrypted_network_has_what_encryption_leaves_it() {
+    for (addr, mtu, expected) in [
+        ("192.0.2.1", 1500, 1370),
+        ("2001:db8::1", 1500, 1350),
+        ("192.0.2.1", 9000, 8870),
+        ("192.0.2.1", 1410, 1280),
+    ] {
+        let cx = sealed(addr, mtu);
+        let network = overlay(&[V4, V6], &[("encrypted", "")]);
+        Overlay.validate(&network, &cx).unwrap();
+        let plan = shown(&Overlay.plan_network(&network, &cx).unwrap());
+        assert!(plan.contains(&format!("link br0 mtu {expected} ")), "{addr} {mtu}: {plan}");
+        assert_eq!(tunnel_mtu(&cx.underlay.unwrap()), expected + 70);
+    }
+}
+
+#[test]
+fn what_cannot_be_encrypted_is_refused() {
+    let network = overlay(&[V4], &[("encrypted", "")]);
+    refused(&network, &over4(), expect![[""]]);
+    refused(&network, &sealed("192.0.2.1", 1339), expect![[""]]);
+    Overlay.validate(&network, &sealed("192.0.2.1", 1340)).unwrap();
+    refused(&network, &sealed("2001:db8::1", 1359), expect![[""]]);
+    Overlay.validate(&network, &sealed("2001:db8::1", 1360)).unwrap();
+    Overlay.validate(&overlay(&[V4], &[("encrypted", "false")]), &over4()).unwrap();
+}
+
+#[test]
+fn the_tunnel_itself_is_one_link_apart() {
+    let inner = inner_address(HostId::from_bytes([1; 32]));
+    for kind in [LinkKind::Tun, LinkKind::Wireguard] {
+        let plan = plan_tunnel(inner, 1440, kind.clone()).unwrap();
+        let word = format!("{kind:?}").to_lowercase();
+        assert_eq!(shown(&plan).replace(&word, "KIND"), "\
+            tunnel: namespace New\n\
+            tunnel: link vw-wg mtu 1440 KIND\n\
+            tunnel: address fd76:6574:6877:101:101:101:101:101/48 dev vw-wg\n");
     }
 }

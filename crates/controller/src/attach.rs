@@ -38,7 +38,10 @@ impl Controller {
             ));
         }
         self.check_attach(sandbox, network)?;
-        let endpoint = self.claim_endpoint(sandbox, network, settings)?;
+        self.check_overlap(sandbox, network)?;
+        self.enter(network)?;
+        let claimed = self.claim_endpoint(sandbox, network, settings);
+        let endpoint = claimed.inspect_err(|_| self.leave(network))?;
         let id = endpoint.id;
         let placed = self.place(sandbox, network, &endpoint);
         if placed.is_err() {
@@ -103,6 +106,7 @@ impl Controller {
         crate::step::reached("attach.recorded");
         self.build(sandbox, network, endpoint)?;
         self.publish_names(sandbox, network, endpoint.id);
+        self.publish(sandbox, network, endpoint.id);
         self.tell_network("connect", network, sandbox);
         Ok(())
     }

@@ -11,7 +11,6 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_ipam::Holder;
 use vw_model::{EndpointId, NetworkId, Result, SandboxId};
 use vw_store::{Batch, Table};
 
@@ -65,6 +64,7 @@ impl Controller {
         let mut staying = sandbox.state().attachments.clone();
         staying.retain(|a| a.endpoint.id != id);
         self.withdraw_names(&leaving);
+        self.unpublish(&leaving);
         let mut before = std::mem::take(&mut sandbox.state().claims);
         let (claims, wants) = self.what_stays(sandbox, &staying, &mut before)?;
         let gone = self.take_away(vec![
@@ -148,11 +148,8 @@ impl Controller {
             self.unnote(table, key);
         }
         crate::step::reached("detach.forgotten");
-        let holder = Holder::Endpoint(endpoint.id);
-        let mut ipam = lock(&self.ipam);
-        for net in &endpoint.addresses {
-            ipam.release(endpoint.network, net.addr(), &holder);
-        }
+        self.free_leases(endpoint);
+        self.leave(&leaving.network);
     }
 
     /// Adds the record of a sandbox that stands, as it is now.

@@ -2,13 +2,15 @@
 //!
 //! Names answer first, then the kernel is compared with what is wanted, as one diff.
 
+mod names;
+
 use crate::{
-    Config, Controller, Parts,
+    Config, Controller, Membership, Parts,
     controller::{Core, kernel_error},
     event::EventBus,
     ports::Claims,
-    records::{self, AttachmentRecord, ContainerRecord, Owed, Phase, SandboxRecord},
-    registry::{Attachment, Network, Registry, Resolver, Sandbox, SandboxState, lock},
+    records::{self, AttachmentRecord, ContainerRecord, Owed, SandboxRecord},
+    registry::{Network, Registry, Sandbox, SandboxState, lock},
     watch::Watcher,
 };
 use std::{
@@ -20,12 +22,9 @@ use std::{
     time::Instant,
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
-use vw_ipam::{Holder, Ipam};
+use vw_ipam::Ipam;
 use vw_model::{EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
-
-/// As many as the executor has threads for visits to namespaces.
-const RESOLVERS_AT_ONCE: usize = 4;
 
 /// Forwarding must be on for networks to reach anything.
 const FORWARDING: [(&str, &str); 2] = [
@@ -58,6 +57,10 @@ impl Controller {
         let watcher = Watcher::start()
             .map_err(|e| Error::internal("watch-failed", "cannot watch processes").because(e))?;
         let host_id = host_id(&*parts.data, parts.random)?;
+        let join = |membership: Membership| {
+            membership.join(host_id, &parts.data, &parts.run, parts.random)
+        };
+        let member = parts.cluster.map(join).transpose()?;
         let controller = Self::from_core(Core {
             kernel: parts.kernel,
             data: parts.data,
@@ -80,20 +83,26 @@ impl Controller {
             warnings: Mutex::new(Vec::new()),
             watcher,
             ends: Mutex::new(None),
+            resolver_files: Default::default(),
             execs: Mutex::new(BTreeMap::new()),
             host_id,
+            member,
+            expelled: Mutex::new(Vec::new()),
             config,
         });
         controller.load_networks()?;
+        controller.load_cluster();
         let left = controller.load_left()?;
         controller.load_sandboxes(&left)?;
-        let undone = controller.restore_attachments(left.attachments)?;
+        let taken = controller.take_up_attachments(left.attachments);
         controller.restore_resolvers(&left.sandboxes);
         tracing::info!(elapsed = ?began.elapsed(), "names answer");
+        let undone = controller.plan_attachments(taken);
         controller.restore_host(undone)?;
         controller.ensure_predefined()?;
         controller.restore_ports(&left.sandboxes);
         controller.settle_sandboxes();
+        controller.follow_cluster();
         controller.follow_containers()?;
         tracing::info!(elapsed = ?began.elapsed(), "ready");
         Ok(controller)
@@ -159,147 +168,15 @@ impl Controller {
         self.note(orphans)
     }
 
-    /// Takes up attachments that were complete; gives back those that were not.
-    fn restore_attachments(&self, records: Vec<AttachmentRecord>) -> Result<Vec<EndpointSpec>> {
-        let mut undone = Vec::new();
-        for record in records {
-            let endpoint = record.endpoint;
-            let ready = record.phase == Phase::Ready;
-            let restored = ready.then(|| self.restore_attachment(&endpoint));
-            if let Some(Err(error)) = &restored {
-                // One endpoint that cannot be does not keep the others from being.
-                self.warn(format!(
-                    "endpoint {} is taken down: {}",
-                    endpoint.id.short(),
-                    error.chain()
-                ));
-            }
-            if !matches!(restored, Some(Ok(true))) {
-                self.give_leases_back(&endpoint);
-                undone.push(endpoint);
-            }
-        }
-        Ok(undone)
-    }
-
-    fn give_leases_back(&self, endpoint: &EndpointSpec) {
-        let mut ipam = lock(&self.ipam);
-        for net in &endpoint.addresses {
-            ipam.release(endpoint.network, net.addr(), &Holder::Endpoint(endpoint.id));
-        }
-    }
-
-    fn restore_attachment(&self, endpoint: &EndpointSpec) -> Result<bool> {
-        let registry = self.registry();
-        let (Some(network), Some(sandbox)) = (
-            registry.network_by_id(endpoint.network),
-            registry.sandbox_by_id(endpoint.sandbox),
-        ) else {
-            return Ok(false);
-        };
-        drop(registry);
-        if !sandbox.state().is_on(&network) {
-            return Ok(false);
-        }
-        for net in &endpoint.addresses {
-            let held = lock(&self.ipam).reserve(
-                network.spec.id,
-                net.addr(),
-                Holder::Endpoint(endpoint.id),
-            );
-            if let Err(error) = held {
-                self.warn(format!(
-                    "endpoint {} of network {}: {error}",
-                    endpoint.id.short(),
-                    network.spec.name
-                ));
-                return Ok(false);
-            }
-        }
-        let planned =
-            network
-                .driver
-                .plan_attachment(&network.spec, endpoint, &self.config.drivers)?;
-        let attachment = Attachment {
-            network: network.clone(),
-            endpoint: endpoint.clone(),
-            gateways: planned.gateways,
-        };
-        let wants = vec![(Owner::Attachment(endpoint.id), planned.fragment)];
-        lock(&self.host).change(wants).map_err(conflict)?;
-        let mut state = sandbox.state();
-        if state.container.is_none() && !network.is_gateway_bridge() {
-            state.memberships.push(records::Membership {
-                network: network.spec.id,
-                name: network.spec.name.to_string(),
-                settings: endpoint.settings.clone(),
-            });
-        }
-        state.attachments.push(attachment);
-        state
-            .attachments
-            .sort_by(|a, b| a.endpoint.ifname.cmp(&b.endpoint.ifname));
-        drop(state);
-        lock(&network.members).insert(endpoint.id, sandbox.clone());
-        self.publish_names(&sandbox, &network, endpoint.id);
-        Ok(true)
-    }
-
-    /// Has the resolvers answer again, several at a time: each waits twice for a thread that visits
-    /// its namespace, and a host of a thousand sandboxes must not take the sum of that.
-    fn restore_resolvers(&self, left: &HashMap<SandboxId, SandboxRecord>) {
-        let records: Vec<&SandboxRecord> = left.values().collect();
-        let share = records.len().div_ceil(RESOLVERS_AT_ONCE).max(1);
-        std::thread::scope(|scope| {
-            for some in records.chunks(share) {
-                let restore = || some.iter().for_each(|record| self.restore_resolver(record));
-                let thread = std::thread::Builder::new().name("resolvers".to_owned());
-                if thread.spawn_scoped(scope, restore).is_err() {
-                    restore();
-                }
-            }
-        });
-    }
-
-    /// Binds a resolver's sockets where they were; the rules that lead to them still stand.
-    fn restore_resolver(&self, record: &SandboxRecord) {
-        let (Some((udp, tcp)), Some(sandbox)) =
-            (record.resolver, self.registry().sandbox_by_id(record.id))
-        else {
-            return;
-        };
-        let former = Resolver { udp, tcp };
-        let anew = |_| self.resolver_sockets(&sandbox, Resolver { udp: 0, tcp: 0 });
-        // A program inside may have bound a port meanwhile: the rules follow to new ones.
-        match self.resolver_sockets(&sandbox, former).or_else(anew) {
-            Ok(new) => {
-                sandbox.state().resolver = Some(new.ports);
-                let noted = if new.ports == former {
-                    Ok(())
-                } else {
-                    self.note_sandbox(&sandbox)
-                };
-                self.serve_names(&sandbox, new.sockets);
-                if let Err(error) = noted {
-                    tracing::error!("{}", error.chain());
-                }
-            }
-            Err(error) if error.reason == "namespace-gone" => {}
-            Err(error) => {
-                let name = sandbox.state().spec.name.clone();
-                self.warn(format!("names do not answer in {name}: {}", error.chain()));
-            }
-        }
-    }
-
     /// Brings the kernel to what the records say, then forgets what was given back.
     fn restore_host(&self, undone: Vec<EndpointSpec>) -> Result<()> {
         let mut wants = vec![(Owner::Host, self.host_fragment()?)];
         let networks = self.registry().networks();
-        for network in networks {
-            let fragment = network
-                .driver
-                .plan_network(&network.spec, &self.config.drivers)?;
+        for network in &networks {
+            if !network.stands() {
+                continue;
+            }
+            let fragment = self.network_fragment(network, &lock(&network.reach))?;
             wants.push((Owner::Network(network.spec.id), fragment));
         }
         let sandboxes = self.registry().sandboxes();
@@ -318,6 +195,7 @@ impl Controller {
             }
         }
         lock(&self.host).change(wants).map_err(conflict)?;
+        self.restore_cluster();
         self.repair()?;
         let mut batch = Batch::new();
         for endpoint in &undone {
@@ -470,7 +348,7 @@ fn host_id(data: &dyn vw_store::Store, random: fn() -> [u8; 32]) -> Result<Id> {
     Ok(id)
 }
 
-fn conflict(conflict: vw_hoststate::Conflict) -> Error {
+pub(crate) fn conflict(conflict: vw_hoststate::Conflict) -> Error {
     Error::internal(
         "object-conflict",
         "two records want different things of one kernel object",

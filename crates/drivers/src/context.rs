@@ -10,6 +10,8 @@ pub struct Underlay {
     pub addr: IpAddr,
     /// The MTU in bytes of the link that has it.
     pub mtu: u32,
+    /// The UDP port of tunnels of networks that are made on this host and name none.
+    pub port: Option<u16>,
     /// This host's address inside the encrypted tunnel; `None` where it has none.
     pub inner: Option<Ipv6Addr>,
 }

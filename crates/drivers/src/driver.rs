@@ -110,6 +110,9 @@ pub trait Driver: Send + Sync {
         cx: &DriverContext,
     ) -> Result<AttachmentPlan>;
 
+    /// Puts into a new network what the daemon's settings say of it and other hosts must know.
+    fn complete(&self, _network: &mut NetworkSpec, _cx: &DriverContext) {}
+
     /// What an endpoint of the network on another host needs here.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 mod bridge;
 mod bridged;
 mod capability;
+mod cluster;
 mod context;
 mod driver;
 mod host;
@@ -15,6 +16,7 @@ mod overlay;
 mod registry;
 
 pub use capability::{Capabilities, Place, may_join, may_leave};
+pub use cluster::plan_host;
 pub use context::{DriverContext, Underlay};
 pub use overlay::{plan_tunnel, tunnel_link, tunnel_mtu};
 pub use driver::{AttachmentPlan, Driver, Gateway};

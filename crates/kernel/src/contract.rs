@@ -96,6 +96,8 @@ pub struct HostFacts {
     pub addresses: Vec<(String, IpNet)>,
     /// The MTU of the link that the default route uses; 1500 without one.
     pub default_mtu: u32,
+    /// The MTU in bytes of each link of this host that has an address or a route.
+    pub mtus: BTreeMap<String, u32>,
     /// The source address of the default routes, IPv4 and IPv6.
     pub default_source: Vec<IpAddr>,
     /// The ports that the kernel takes for itself: `net.ipv4.ip_local_port_range`.
@@ -174,6 +176,22 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// [`KernelError::NamespaceGone`], or the system's answer (address in use, …).
     fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError>;
+
+    /// Makes sockets in several sandboxes, of each sandbox in one visit; the answers are in their
+    /// order, all of a sandbox's sockets or none.
+    ///
+    /// # Errors
+    /// As [`Kernel::socket`], for each sandbox by itself.
+    fn sockets(
+        &self,
+        wanted: &[(SandboxId, Vec<SocketKind>)],
+    ) -> Vec<Result<Vec<OwnedFd>, KernelError>> {
+        let of_one = |(sandbox, kinds): &(SandboxId, Vec<SocketKind>)| {
+            let place = SocketPlace::Sandbox(*sandbox);
+            kinds.iter().map(|kind| self.socket(place, *kind)).collect()
+        };
+        wanted.iter().map(of_one).collect()
+    }
 
     /// Holds a host port. An unspecified IPv6 address holds IPv6 only.
     ///

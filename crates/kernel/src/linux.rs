@@ -187,6 +187,24 @@ impl Kernel for LinuxKernel {
         self.run_in(netns, "open socket", object, move || sockets::open(kind))
     }
 
+    fn sockets(
+        &self,
+        wanted: &[(SandboxId, Vec<SocketKind>)],
+    ) -> Vec<Result<Vec<OwnedFd>, KernelError>> {
+        let visits = wanted.iter().cloned();
+        let visits = visits
+            .map(|(sandbox, kinds)| (Netns::Sandbox(sandbox), kinds))
+            .collect();
+        self.namespaces.visit_all(visits, |kinds: Vec<SocketKind>| {
+            let open = |kind: SocketKind| {
+                let named = |source| names::call("open socket", sockets::describe(kind), source);
+                sockets::open(kind).map_err(named)
+            };
+            let made: Result<Vec<OwnedFd>, _> = kinds.into_iter().map(open).collect();
+            made
+        })
+    }
+
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         let object = || format!("{addr}/{protocol}");
         let unknown = Arc::clone(&self.claims);

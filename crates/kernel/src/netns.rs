@@ -213,6 +213,59 @@ impl Namespaces {
         self.workers.run_all(jobs)
     }
 
+    /// Runs `f` with what is given in every sandbox's namespace, one visit each, several side by
+    /// side; the answers are in their order.
+    ///
+    /// The namespaces are opened by the threads that visit them and not kept, so that a thousand
+    /// visits push nothing out of the cache.
+    pub(crate) fn visit_all<A, T>(
+        &self,
+        visits: Vec<(Netns, A)>,
+        f: impl Fn(A) -> Result<T, KernelError> + Clone + Send + 'static,
+    ) -> Vec<Result<T, KernelError>>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+    {
+        let asked: Vec<Netns> = visits.iter().map(|(netns, _)| *netns).collect();
+        let share = visits.len().div_ceil(worker::THREADS).max(1);
+        let mut visits = visits.into_iter();
+        let mut jobs: Vec<Job<Vec<Result<T, KernelError>>>> = Vec::new();
+        loop {
+            let some: Vec<(PathBuf, Netns, A)> = visits
+                .by_ref()
+                .take(share)
+                .map(|(netns, given)| (self.path(netns), netns, given))
+                .collect();
+            if some.is_empty() {
+                break;
+            }
+            let f = f.clone();
+            // From one to the next; whoever runs the job goes back to the host's.
+            let tour = move || {
+                let visit = |(path, netns, given): (PathBuf, Netns, A)| {
+                    let fd = source::open(&path).map_err(|error| unopened(netns, error))?;
+                    let place = Place::new(fd, None).and_then(|place| place.enter());
+                    place.map_err(|error| unopened(netns, error))?;
+                    f(given)
+                };
+                some.into_iter().map(visit).collect()
+            };
+            jobs.push((Arc::clone(&self.host), Box::new(tour)));
+        }
+        let mut answers = Vec::with_capacity(asked.len());
+        for (of, answered) in asked.chunks(share).zip(self.run_all(jobs)) {
+            match answered {
+                Ok(some) => answers.extend(some),
+                Err(error) => answers.extend(of.iter().map(|netns| {
+                    let source = io::Error::new(error.kind(), error.to_string());
+                    Err(call("visit network namespace", short(*netns), source))
+                })),
+            }
+        }
+        answers
+    }
+
     /// Pins a namespace; one that is pinned already stays.
     pub(crate) fn pin(&self, namespace: &Namespace) -> Result<(), KernelError> {
         let netns = namespace.netns;

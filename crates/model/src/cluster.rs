@@ -1,6 +1,6 @@
 //! What one host of a cluster knows of the others.
 
-use crate::{EndpointId, HostId, MacAddr, NetworkId, PortKey};
+use crate::{EndpointId, HostId, MacAddr, NetworkId, PortKey, SandboxId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -27,6 +27,8 @@ pub struct RemoteEndpoint {
     pub host: HostId,
     /// That host's end of the tunnel.
     pub tunnel: IpAddr,
+    /// The sandbox that it is placed in there.
+    pub sandbox: SandboxId,
     /// Its interface's address.
     pub mac: MacAddr,
     /// Its addresses, each with its subnet's length.

@@ -4,7 +4,7 @@
 
 use super::{Certificates, Place, server::Server};
 use crate::{Lab, Output};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{fs, process::Command};
 
 /// What a Consul is started with, besides its places.
@@ -14,6 +14,44 @@ pub struct ConsulSettings {
     pub tls: Option<Certificates>,
     /// Access is denied without a token, and this one may do everything.
     pub token: Option<String>,
+}
+
+impl ConsulSettings {
+    /// The configuration of a server, but for what tells it from the others.
+    fn file(&self, place: &Place, [client, rpc, lan, wan]: [u16; 4]) -> Value {
+        let (plain, tls) = match self.tls {
+            None => (i32::from(client), -1),
+            Some(_) => (-1, i32::from(client)),
+        };
+        let mut file = json!({
+            "server": true,
+            "datacenter": "test",
+            "bind_addr": place.address(),
+            "client_addr": place.address(),
+            "retry_interval": "1s",
+            "disable_update_check": true,
+            "log_level": "warn",
+            "performance": {"raft_multiplier": 1},
+            "ports": {
+                "http": plain, "https": tls, "dns": -1, "grpc": -1,
+                "server": rpc, "serf_lan": lan, "serf_wan": wan,
+            },
+        });
+        if let Some(tls) = &self.tls {
+            file["ca_file"] = json!(tls.file("ca.pem"));
+            file["cert_file"] = json!(tls.file("server.pem"));
+            file["key_file"] = json!(tls.file("server.key"));
+            file["verify_incoming_https"] = json!(true);
+        }
+        if let Some(token) = &self.token {
+            file["acl"] = json!({
+                "enabled": true,
+                "default_policy": "deny",
+                "tokens": {"master": token, "agent": token},
+            });
+        }
+        file
+    }
 }
 
 /// A running Consul. Dropping it kills its servers.
@@ -55,41 +93,11 @@ impl Consul {
             let name = format!("consul{number}-{member}");
             let data = lab.folder().join(&name);
             fs::create_dir(&data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
-            let (plain, tls) = match settings.tls {
-                None => (i32::from(*client), -1),
-                Some(_) => (-1, i32::from(*client)),
-            };
-            let mut file = json!({
-                "server": true,
-                "bootstrap_expect": places.len(),
-                "node_name": format!("m{member}"),
-                "datacenter": "test",
-                "data_dir": data.join("data"),
-                "bind_addr": place.address(),
-                "client_addr": place.address(),
-                "retry_join": gossip,
-                "retry_interval": "1s",
-                "disable_update_check": true,
-                "log_level": "warn",
-                "performance": {"raft_multiplier": 1},
-                "ports": {
-                    "http": plain, "https": tls, "dns": -1, "grpc": -1,
-                    "server": rpc, "serf_lan": lan, "serf_wan": wan,
-                },
-            });
-            if let Some(tls) = &settings.tls {
-                file["ca_file"] = json!(tls.file("ca.pem"));
-                file["cert_file"] = json!(tls.file("server.pem"));
-                file["key_file"] = json!(tls.file("server.key"));
-                file["verify_incoming_https"] = json!(true);
-            }
-            if let Some(token) = &settings.token {
-                file["acl"] = json!({
-                    "enabled": true,
-                    "default_policy": "deny",
-                    "tokens": {"master": token, "agent": token},
-                });
-            }
+            let mut file = settings.file(place, [*client, *rpc, *lan, *wan]);
+            file["bootstrap_expect"] = json!(places.len());
+            file["node_name"] = json!(format!("m{member}"));
+            file["data_dir"] = json!(data.join("data"));
+            file["retry_join"] = json!(gossip);
             let path = data.join("consul.json");
             fs::write(&path, file.to_string())
                 .unwrap_or_else(|error| panic!("{}: {error}", path.display()));

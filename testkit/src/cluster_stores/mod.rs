@@ -8,8 +8,10 @@ mod consul;
 mod etcd;
 mod place;
 mod server;
+mod zookeeper;
 
 pub use certificates::Certificates;
 pub use consul::{Consul, ConsulSettings};
 pub use etcd::{Etcd, EtcdSettings};
 pub use place::Place;
+pub use zookeeper::{ZooKeeper, ZooKeeperSettings};

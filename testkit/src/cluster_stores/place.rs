@@ -4,14 +4,10 @@
 
 use crate::{Host, Output, Running, process};
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::Command,
-    time::Duration,
 };
-
-/// Long for loopback; a server that hangs does not hang the test.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An address, and the namespace that has it.
 #[derive(Debug, Clone)]
@@ -65,10 +61,12 @@ impl Place {
         })
     }
 
-    /// Whether something listens at a port.
-    pub(crate) fn listens(&self, port: u16) -> bool {
-        let address = self.at(port);
-        self.enter(|| TcpStream::connect_timeout(&address, PATIENCE).is_ok())
+    /// The address alone, as a list of `host:port:port` wants it.
+    pub(crate) fn bracketed(&self) -> String {
+        match self.address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        }
     }
 
     /// Runs `work` in its namespace.

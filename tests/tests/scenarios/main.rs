@@ -8,6 +8,7 @@
 mod adopt;
 mod containers;
 mod daemon;
+mod disk;
 mod firewall;
 mod firewalls;
 mod flags;

@@ -84,6 +84,7 @@ impl World {
             runtime: self.runtime(),
             dns: Arc::new(dns),
             random,
+            cluster: None,
         };
         Controller::open(self.config(), parts)
     }

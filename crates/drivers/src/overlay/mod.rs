@@ -122,6 +122,12 @@ impl Driver for Overlay {
         remote::host(network, &options, peer)
     }
 
+    fn complete(&self, network: &mut NetworkSpec, cx: &DriverContext) {
+        if let Some(port) = cx.underlay.and_then(|underlay| underlay.port) {
+            options::complete(network, port);
+        }
+    }
+
     fn companion(&self, network: &NetworkSpec) -> bool {
         !network.internal
     }

@@ -73,6 +73,12 @@ impl OverlayOptions {
     }
 }
 
+/// Names the port of a network that names none.
+pub(super) fn complete(network: &mut NetworkSpec, port: u16) {
+    let named = network.options.entry(PORT.to_owned());
+    named.or_insert_with(|| port.to_string());
+}
+
 fn not_yet(key: &str, why: &str) -> Error {
     let sentence = format!("option {key} is not supported by the driver overlay: {why}");
     Error::new(Kind::Unsupported, "option-unsupported", sentence)

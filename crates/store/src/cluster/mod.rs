@@ -22,6 +22,8 @@ mod registry;
 #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
 mod turns;
 mod url;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@
 use super::consul::Consul;
 #[cfg(feature = "etcd")]
 use super::etcd::Etcd;
+#[cfg(feature = "zookeeper")]
+use super::zookeeper::ZooKeeper;
 use super::{ClusterError, ClusterStore, ClusterUrl, Options, options::Credentials};
 use std::sync::Arc;
 
@@ -44,6 +46,20 @@ const ROWS: &[Row] = &[
         port: 8500,
         options: &["tls.ca", "tls.cert", "tls.key", "token", "token-file"],
         open: |url, credentials| Ok(Arc::new(Consul::new(url, credentials)?)),
+    },
+    #[cfg(feature = "zookeeper")]
+    Row {
+        scheme: "zk",
+        port: 2181,
+        options: &[
+            "tls.ca",
+            "tls.cert",
+            "tls.key",
+            "user",
+            "password",
+            "password-file",
+        ],
+        open: |url, credentials| Ok(Arc::new(ZooKeeper::new(url, credentials)?)),
     },
 ];
 

@@ -17,6 +17,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// may be asked meanwhile.
 const LONG_PATIENCE: Duration = Duration::from_secs(8);
 
+/// The least time that a watch waits.
+pub(crate) const MOMENT: Duration = Duration::from_millis(5);
+
 /// How long all servers together may take.
 const LIMIT: Duration = Duration::from_secs(10);
 

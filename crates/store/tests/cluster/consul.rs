@@ -64,9 +64,9 @@ fn consul_may_come_later_and_go_meanwhile() {
     faults::away(&*store, restart);
     faults::restarted(&*store, || consul.borrow_mut().kill(0), restart);
     let address = consul.borrow().addresses().remove(0);
-    faults::cut(&address, |address| {
-        open(&format!("consul://{address}"), &[])
-    });
+    let open = |address: &str| open(&format!("consul://{address}"), &[]);
+    faults::cut(&address, 0, open);
+    faults::overtaken(&address, 0, open);
 }
 
 #[test]

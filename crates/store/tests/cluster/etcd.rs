@@ -105,7 +105,9 @@ fn etcd_may_come_later_and_go_meanwhile() {
     faults::away(&*store, restart);
     faults::restarted(&*store, || etcd.borrow_mut().kill(0), restart);
     let address = etcd.borrow().addresses().remove(0);
-    faults::cut(&address, |address| open(&format!("etcd://{address}"), &[]));
+    let open = |address: &str| open(&format!("etcd://{address}"), &[]);
+    faults::cut(&address, 0, open);
+    faults::overtaken(&address, 0, open);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What befalls every store's servers and the way to them, whichever store it is.
 
 use super::{
-    conformance::{absent, commit, get, put, value},
+    conformance::{absent, commit, delete, get, put, unchanged, value, version},
     proxy::{Mode, Proxy},
     replay::{LONG, Replay},
 };
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_store::cluster::{
-    ClusterError, ClusterStore, ClusterUrl, Options, Outcome, Transaction, connect,
+    ClusterError, ClusterStore, ClusterUrl, Options, Outcome, Transaction, Version, connect,
 };
 use vw_testkit::eventually;
 
@@ -107,24 +107,23 @@ pub(crate) fn member_lost(store: &dyn ClusterStore, lose: impl FnOnce()) {
     assert!(told.is_some());
 }
 
-/// The connection breaks between a change and its answer.
-pub(crate) fn cut(server: &str, open: impl Fn(&str) -> Arc<dyn ClusterStore>) {
+/// The connection breaks between a change and its answer, of which `reads` come before it.
+pub(crate) fn cut(server: &str, reads: u32, open: impl Fn(&str) -> Arc<dyn ClusterStore>) {
     let proxy = Proxy::to(server);
     let direct = open(server);
     let store = open(&proxy.address().to_string());
-    assert_eq!(get(&*store, "cut/a"), None);
     let mut replay = Replay::follow(&*store, "cut");
-    replay.step().expect("nothing was missed");
+    let known = made(&*store, "cut/a");
 
-    proxy.set(Mode::CutAnswers);
-    let cut = store.commit(&making("cut/a"));
-    let made = || get(&*direct, "cut/a").is_some();
-    match cut {
-        Err(ClusterError::Uncertain { .. }) => {}
-        // Some ask before they change, and were cut then.
-        Err(ClusterError::Unavailable { .. }) => assert!(!made()),
-        other => panic!("{other:?}"),
-    }
+    proxy.set(Mode::CutAnswers(reads));
+    let change = replacing("cut/a", known);
+    let unsure = store.commit(&change);
+    let uncertain = matches!(unsure, Err(ClusterError::Uncertain { .. }));
+    assert!(uncertain, "{unsure:?}");
+    eventually("it was made all the same", LONG, || {
+        value(&*direct, "cut/a").as_deref() == Some(b"2")
+    });
+
     proxy.set(Mode::Refuse);
     let refused = store.commit(&making("cut/b"));
     // A connection that took what was sent and then broke may have passed it on.
@@ -136,14 +135,66 @@ pub(crate) fn cut(server: &str, open: impl Fn(&str) -> Arc<dyn ClusterStore>) {
     assert_eq!(get(&*direct, "cut/b"), None);
 
     proxy.set(Mode::Pass);
-    make(&*store, "cut/a");
+    assert_eq!(store.commit(&change), Ok(Outcome::Refused));
     make(&*store, "cut/c");
-    eventually("the watch goes on", LONG, || match replay.step() {
-        Ok(()) => replay.value("cut/c").is_some(),
-        Err(ClusterError::Lost { .. }) => {
-            replay = Replay::follow(&*store, "cut");
-            false
-        }
-        Err(error) => panic!("{error}"),
+    eventually("the watch goes on", LONG, || {
+        replay.step().expect("nothing was missed");
+        replay.value("cut/c").is_some() && replay.value("cut/a") == Some(b"2")
     });
+}
+
+/// Makes a record, and makes sure that the store's connection is warm.
+fn made(store: &dyn ClusterStore, key: &str) -> Version {
+    make(store, key);
+    commit(store, [], [put(key, "1")]);
+    version(store, key)
+}
+
+fn replacing(key: &str, known: Version) -> Transaction {
+    Transaction {
+        conditions: vec![unchanged(key, known)],
+        writes: vec![put(key, "2")],
+    }
+}
+
+/// A record is deleted and made again while a change that rests on it is on its way, after the
+/// `reads` that come before it.
+pub(crate) fn overtaken(server: &str, reads: u32, open: impl Fn(&str) -> Arc<dyn ClusterStore>) {
+    let proxy = Proxy::to(server);
+    let direct = open(server);
+    let store = open(&proxy.address().to_string());
+    made(&*store, "overtaken/b");
+    make(&*direct, "overtaken/a");
+    // As it is after its making, so that all that counts its changes is as at first.
+    let known = version(&*store, "overtaken/a");
+    let change = Transaction {
+        conditions: vec![unchanged("overtaken/a", known)],
+        writes: vec![put("overtaken/b", "fooled")],
+    };
+    proxy.set(Mode::HoldRequests(reads));
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| store.commit(&change));
+        proxy.wait_until_held();
+        commit(&*direct, [], [delete("overtaken/a")]);
+        make(&*direct, "overtaken/a");
+        proxy.set(Mode::Pass);
+        let outcome = late.join().expect("it does not panic");
+        assert_eq!(outcome, Ok(Outcome::Refused));
+    });
+    assert_eq!(value(&*direct, "overtaken/b").as_deref(), Some(&b"1"[..]));
+    // The same, but the record is not there any more.
+    let change = making("overtaken/c");
+    proxy.set(Mode::HoldRequests(reads));
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| store.commit(&change));
+        proxy.wait_until_held();
+        commit(&*direct, [], [put("overtaken/c", "first")]);
+        proxy.set(Mode::Pass);
+        let outcome = late.join().expect("it does not panic");
+        assert_eq!(outcome, Ok(Outcome::Refused));
+    });
+    assert_eq!(
+        value(&*direct, "overtaken/c").as_deref(),
+        Some(&b"first"[..])
+    );
 }

@@ -6,5 +6,8 @@ mod consul;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod faults;
+mod partition;
 mod proxy;
 mod replay;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use vw_controller::Config;
 use vw_drivers::DriverContext;
 use vw_ipam::{DefaultPools, ula_prefix};
-use vw_kernel::Kernel;
+use vw_kernel::HostFacts;
 use vw_model::{Error, Kind, Result};
 
 /// Where the host's resolver is configured.
@@ -19,12 +19,16 @@ impl DaemonSettings {
     /// What the controller needs to know.
     ///
     /// # Errors
-    /// When the kernel does not tell its facts.
-    pub(super) fn controller_config(&self, kernel: &dyn Kernel) -> Result<Config> {
-        let facts = kernel.facts().map_err(vw_controller::kernel_error)?;
+    /// `InvalidArgument` when the default pools do not fit one another.
+    pub(super) fn controller_config(&self, facts: &HostFacts) -> Result<Config> {
         let owns_bridge_netfilter = facts.bridge_netfilter.is_some() && !facts.foreign_bridges;
         let theirs = facts.bridge_netfilter.filter(|_| !owns_bridge_netfilter);
         let (bridge_netfilter, bridge_netfilter6) = theirs.unwrap_or_default();
+        let underlay = self
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.underlay(&facts));
+        let underlay = underlay.transpose()?;
         let pools = DefaultPools::new(&self.pools, ula_prefix(&host_identity()));
         let pools = pools.map_err(|error| {
             Error::new(
@@ -49,7 +53,7 @@ impl DaemonSettings {
                 bridge_netfilter,
                 bridge_netfilter6,
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
-                underlay: None,
+                underlay,
             },
             ip_forward: self.ip_forward,
             owns_bridge_netfilter,

@@ -6,8 +6,10 @@
 
 use super::{
     super::{
-        Change, ClusterError, Record, Version, Watch, http::Connection, net::is_late,
-        turns::Refusal,
+        Change, ClusterError, Record, Version, Watch,
+        http::Connection,
+        net::is_late,
+        turns::{MOMENT, Refusal},
     },
     ask::{self, Asker},
     codec::Keys,
@@ -190,7 +192,8 @@ impl Follower {
 
 impl Watch for Follower {
     fn next(&mut self, patience: Duration) -> Result<Vec<Change>, ClusterError> {
-        let end = Instant::now() + patience;
+        // What is there already is told even to who does not wait.
+        let end = Instant::now() + patience.max(MOMENT);
         let mut complaints = Vec::new();
         loop {
             match self.wait(end)? {

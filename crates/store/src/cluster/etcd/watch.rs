@@ -8,6 +8,7 @@ use super::{
         Change, ClusterError, Watch,
         http::{Connection, Request},
         net::is_late,
+        turns::MOMENT,
     },
     STORE,
     ask::Asker,
@@ -204,7 +205,8 @@ impl Follower {
 
 impl Watch for Follower {
     fn next(&mut self, patience: Duration) -> Result<Vec<Change>, ClusterError> {
-        let end = Instant::now() + patience;
+        // What is there already is told even to who does not wait.
+        let end = Instant::now() + patience.max(MOMENT);
         let mut failed = 0;
         loop {
             let mut stream = match self.stream.take() {

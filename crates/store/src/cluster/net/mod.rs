@@ -13,6 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long a connection may take; a server that is cut off does not even refuse one.
+const CONNECT: Duration = Duration::from_secs(3);
+
 /// How connections are made: encrypted or not.
 #[derive(Clone)]
 pub(crate) struct Dialer {
@@ -30,6 +33,7 @@ impl Dialer {
     ///
     /// A name is resolved by the system, whose own limits of time apply.
     pub(crate) fn dial(&self, server: &Server, deadline: Instant) -> io::Result<Stream> {
+        let deadline = deadline.min(Instant::now() + CONNECT);
         let socket = connect(server, deadline)?;
         // Requests are small, and each waits for its answer.
         socket.set_nodelay(true)?;

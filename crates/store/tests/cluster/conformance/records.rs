@@ -225,7 +225,7 @@ fn nested(subject: &Subject<'_>) {
 fn bytes(subject: &Subject<'_>) {
     let store = subject.store;
     let all: Vec<u8> = (0..=255).collect();
-    let large: Vec<u8> = (0..MAX_VALUE).map(|at| (at * 31 >> 3) as u8).collect();
+    let large: Vec<u8> = (0..MAX_VALUE).map(|at| ((at * 31) >> 3) as u8).collect();
     let values: [&[u8]; 4] = [b"", b"\0", &all, &large];
     for bytes in values {
         commit(store, [], [put("bytes/a", bytes)]);

@@ -83,12 +83,11 @@ fn no_gap(subject: &Subject<'_>) {
             });
         }
         // These begin in the midst of it.
-        let replays = [store, other, store].map(|store| {
+        [store, other, store].map(|store| {
             let mut replay = Replay::follow(store, "gap");
             replay.step().expect("nothing was missed");
             replay
-        });
-        replays
+        })
     });
     let records = store.list("gap").expect("the store is there");
     for replay in &mut replays {

@@ -33,6 +33,9 @@ pub struct Stats {
     pub refused: u64,
     /// Datagrams and packets that the system would not take.
     pub unsent: u64,
+    /// Descriptors that cannot be read any more, as their link or their namespace was deleted:
+    /// above zero another device is needed.
+    pub lost: u64,
 }
 
 /// The device's own counters.
@@ -42,6 +45,7 @@ pub(crate) struct Counters {
     pub(crate) wrong_source: Counter,
     pub(crate) refused: Counter,
     pub(crate) unsent: Counter,
+    pub(crate) lost: Counter,
 }
 
 impl Counters {
@@ -52,6 +56,7 @@ impl Counters {
             wrong_source: self.wrong_source.get(),
             refused: self.refused.get(),
             unsent: self.unsent.get(),
+            lost: self.lost.get(),
         }
     }
 }

@@ -255,6 +255,7 @@ impl Wires {
     /// The link or a socket is gone: the namespace was deleted under the device.
     fn lost(&self, what: &str, error: Errno) {
         if self.wait(None, Some(Duration::ZERO)) {
+            self.engine.counters.lost.add(1);
             tracing::error!(%error, "the encrypted tunnel stands still: {what} cannot be read");
         }
     }

@@ -98,9 +98,7 @@ impl KeyRing {
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(&new, path))
             .map_err(failed("write"))?;
-        let folder = path
-            .parent()
-            .map_or_else(|| Path::new("."), |parent| parent);
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(failed("flush"))

@@ -7,7 +7,7 @@ use super::outbox::Run;
 use rustix::io::Errno;
 use std::{
     io, mem,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket},
     os::fd::AsRawFd,
 };
 
@@ -230,7 +230,8 @@ fn from_raw(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
             // SAFETY: as above.
             let raw = unsafe { &*raw.cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
-            Some(SocketAddr::from((ip, u16::from_be(raw.sin6_port))))
+            let port = u16::from_be(raw.sin6_port);
+            Some(SocketAddrV6::new(ip, port, raw.sin6_flowinfo, raw.sin6_scope_id).into())
         }
         _ => None,
     }

@@ -152,6 +152,18 @@ fn a_host_may_begin_anew() {
 }
 
 #[test]
+fn a_device_whose_link_is_gone_says_so() {
+    require_root!();
+    let lab = Lab::new();
+    let ([a, b], _) = pair(&lab, ["192.0.2.1", "192.0.2.2"], 24);
+    assert!(a.reaches(&b));
+    let lost = || a.device.as_ref().unwrap().stats().lost;
+    assert_eq!(lost(), 0);
+    a.inside.ip("link del vw-wg");
+    eventually("it is told", PATIENCE, || lost() == 1);
+}
+
+#[test]
 fn keys_change_under_a_stream() {
     require_root!();
     let lab = Lab::new();

@@ -390,12 +390,17 @@ fn an_encrypted_network_has_inner_addresses_alone() {
     let cx = sealed("192.0.2.1", 1500);
     let there = remote("192.0.2.2", &["10.0.0.9/24"]);
     let endpoint = shown(&Overlay.plan_remote(&network, &there, &cx).unwrap());
-    let host = shown(&Overlay.plan_peer(&network, &peer("192.0.2.2"), &cx).unwrap());
+    let host = shown(
+        &Overlay
+            .plan_peer(&network, &peer("192.0.2.2"), &cx)
+            .unwrap(),
+    );
     expect![[r#"
         network: forward 02:42:0a:00:00:09 dev vxlan0 to fd76:6574:6877:202:202:202:202:202
         network: neighbour 10.0.0.9 dev vxlan0 mac 02:42:0a:00:00:09
         network: forward 00:00:00:00:00:00 dev vxlan0 to fd76:6574:6877:202:202:202:202:202
-    "#]].assert_eq(&(endpoint + &host));
+    "#]]
+    .assert_eq(&(endpoint + &host));
 }
 
 #[test]
@@ -410,7 +415,10 @@ fn an_encrypted_network_has_what_encryption_leaves_it() {
         let network = overlay(&[V4, V6], &[("encrypted", "")]);
         Overlay.validate(&network, &cx).unwrap();
         let plan = shown(&Overlay.plan_network(&network, &cx).unwrap());
-        assert!(plan.contains(&format!("link br0 mtu {expected} ")), "{addr} {mtu}: {plan}");
+        assert!(
+            plan.contains(&format!("link br0 mtu {expected} ")),
+            "{addr} {mtu}: {plan}"
+        );
         assert_eq!(tunnel_mtu(&cx.underlay.unwrap()), expected + 70);
     }
 }
@@ -418,12 +426,36 @@ fn an_encrypted_network_has_what_encryption_leaves_it() {
 #[test]
 fn what_cannot_be_encrypted_is_refused() {
     let network = overlay(&[V4], &[("encrypted", "")]);
-    refused(&network, &over4(), expect!["Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out"]);
-    refused(&network, &sealed("192.0.2.1", 1339), expect!["InvalidArgument mtu-invalid: network web cannot be encrypted: the link of 192.0.2.1 leaves the encrypted tunnel an MTU of 1279, and it needs 1280; raise the link's MTU"]);
-    Overlay.validate(&network, &sealed("192.0.2.1", 1340)).unwrap();
-    refused(&network, &sealed("2001:db8::1", 1359), expect!["InvalidArgument mtu-invalid: network web cannot be encrypted: the link of 2001:db8::1 leaves the encrypted tunnel an MTU of 1279, and it needs 1280; raise the link's MTU"]);
-    Overlay.validate(&network, &sealed("2001:db8::1", 1360)).unwrap();
-    Overlay.validate(&overlay(&[V4], &[("encrypted", "false")]), &over4()).unwrap();
+    refused(
+        &network,
+        &over4(),
+        expect![
+            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out"
+        ],
+    );
+    refused(
+        &network,
+        &sealed("192.0.2.1", 1339),
+        expect![
+            "InvalidArgument mtu-invalid: network web cannot be encrypted: the link of 192.0.2.1 leaves the encrypted tunnel an MTU of 1279, and it needs 1280; raise the link's MTU"
+        ],
+    );
+    Overlay
+        .validate(&network, &sealed("192.0.2.1", 1340))
+        .unwrap();
+    refused(
+        &network,
+        &sealed("2001:db8::1", 1359),
+        expect![
+            "InvalidArgument mtu-invalid: network web cannot be encrypted: the link of 2001:db8::1 leaves the encrypted tunnel an MTU of 1279, and it needs 1280; raise the link's MTU"
+        ],
+    );
+    Overlay
+        .validate(&network, &sealed("2001:db8::1", 1360))
+        .unwrap();
+    Overlay
+        .validate(&overlay(&[V4], &[("encrypted", "false")]), &over4())
+        .unwrap();
 }
 
 #[test]
@@ -432,9 +464,12 @@ fn the_tunnel_itself_is_one_link_apart() {
     for kind in [LinkKind::Tun, LinkKind::Wireguard] {
         let plan = plan_tunnel(inner, 1440, kind.clone()).unwrap();
         let word = format!(" {kind:?}\n").to_lowercase();
-        assert_eq!(shown(&plan).replace(&word, " KIND\n"), "\
+        assert_eq!(
+            shown(&plan).replace(&word, " KIND\n"),
+            "\
             tunnel: namespace New\n\
             tunnel: link vw-wg mtu 1440 KIND\n\
-            tunnel: address fd76:6574:6877:101:101:101:101:101/48 dev vw-wg\n");
+            tunnel: address fd76:6574:6877:101:101:101:101:101/48 dev vw-wg\n"
+        );
     }
 }

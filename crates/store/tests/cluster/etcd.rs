@@ -162,6 +162,17 @@ fn etcd_lets_in_whom_it_knows() {
         &["user", "add", "root:hush"][..],
         &["user", "grant-role", "root", "root"],
         &["user", "add", "other:hush"],
+        &["role", "add", "net"],
+        &[
+            "role",
+            "grant-permission",
+            "--prefix=true",
+            "net",
+            "readwrite",
+            "vethwork/",
+        ],
+        &["user", "add", "net:hush"],
+        &["user", "grant-role", "net", "net"],
         &["auth", "enable"],
     ] {
         etcd.ctl(arguments).must();
@@ -173,6 +184,8 @@ fn etcd_lets_in_whom_it_knows() {
     let mut replay = Replay::follow(&*store, "auth");
     commit(&*store, [], [put("auth/a", "1")]);
     replay.reaches(store.list("auth").expect("it lets us in"));
+    // No more rights than docs/cluster-store.md wants.
+    faults::everything(&*open(&etcd.url(), &["user=net", "password=hush"]));
     // A change to the users makes old tokens void, and a restart forgets them.
     etcd.ctl(&["--user=root:hush", "user", "add", "third:hush"])
         .must();

@@ -154,6 +154,7 @@ fn zookeeper_lets_in_whom_it_knows() {
     let store = open(&zookeeper.url(), &["user=me", "password=hush"]);
     commit(&*store, [], [put("auth/a", "1")]);
     assert_eq!(value(&*store, "auth/a").as_deref(), Some(&b"1"[..]));
+    faults::everything(&*store);
     for options in [&[][..], &["user=me", "password=wrong"]] {
         let stranger = open(&zookeeper.url(), options);
         let ttl = Duration::from_secs(10);

@@ -1,3 +1,5 @@
+//! The file is read again only when it changed.
+
 use super::*;
 
 fn servers(files: &ResolverFiles, path: &Path) -> Vec<String> {

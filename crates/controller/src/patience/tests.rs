@@ -1,3 +1,5 @@
+//! How long a refusal that lasts is left alone.
+
 use super::*;
 
 #[test]

@@ -15,6 +15,7 @@ use crate::{
 };
 pub use encryption::{plan_tunnel, tunnel_link, tunnel_mtu};
 use options::OverlayOptions;
+pub use options::clear_mtu;
 use vw_hoststate::{Fragment, Netns, Object, Route, RouteKind};
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, Kind, NetworkSpec, PoolSpec,

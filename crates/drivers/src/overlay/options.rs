@@ -102,13 +102,24 @@ fn port(text: &str) -> Result<u16, String> {
     number.ok_or_else(|| "use a port from 1 to 65535".to_owned())
 }
 
-/// Without an MTU of its own a network has what the way to the other hosts leaves of its.
-fn mtu(network: &NetworkSpec, way: &Way) -> Result<u32> {
+/// What a way leaves to what a tunnel carries.
+fn inner_mtu(way: &Way) -> u32 {
     let overhead = match way.local {
         IpAddr::V4(_) => OVERHEAD.0,
         IpAddr::V6(_) => OVERHEAD.1,
     };
-    let mtu = read_mtu(network, way.mtu.saturating_sub(overhead))?;
+    way.mtu.saturating_sub(overhead)
+}
+
+/// The MTU in bytes that this underlay leaves to what a tunnel in clear text carries.
+#[must_use]
+pub fn clear_mtu(underlay: &Underlay) -> u32 {
+    inner_mtu(&Way::clear(underlay))
+}
+
+/// Without an MTU of its own a network has what the way to the other hosts leaves of its.
+fn mtu(network: &NetworkSpec, way: &Way) -> Result<u32> {
+    let mtu = read_mtu(network, inner_mtu(way))?;
     if network.enable_ipv6 && mtu < LEAST_IPV6_MTU {
         let sentence = format!(
             "network {} cannot have IPv6: the link of {} leaves it an MTU of {mtu}, and IPv6 needs {LEAST_IPV6_MTU}; raise the link's MTU, or set {MTU} and let packets be fragmented",

@@ -146,7 +146,12 @@ impl Member {
             state: Mutex::default(),
             root,
             cx: DriverContext {
-                underlay: Some(vw_drivers::Underlay { addr, mtu: 1500 }),
+                underlay: Some(vw_drivers::Underlay {
+                    addr,
+                    mtu: 1500,
+                    port: None,
+                    inner: None,
+                }),
                 ..DriverContext::default()
             },
         }
@@ -338,6 +343,8 @@ impl Cluster {
             mac: station.mac,
             addresses: station.addresses(),
             names: Vec::new(),
+            ports: Vec::new(),
+            sandbox: vw_model::SandboxId::from_bytes([0; 32]),
         };
         let driver = vw_drivers::find("overlay").expect("it is one");
         for (other, member) in self.members.iter().enumerate() {

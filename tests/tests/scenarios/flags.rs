@@ -5,7 +5,7 @@ use crate::{
     scene::{HOST, OUTSIDE, Scene},
 };
 use std::time::Duration;
-use vw_testkit::{Daemon, Snapshot, eventually, traffic};
+use vw_testkit::{Daemon, Host, Snapshot, eventually, traffic};
 
 #[test]
 fn the_default_network_is_as_its_flags_say() {
@@ -41,11 +41,8 @@ fn the_default_network_is_as_its_flags_say() {
     scene.end();
 }
 
-#[test]
-fn containers_stand_on_a_bridge_of_somebody_elses() {
-    require_stage!();
-    let mut scene = Scene::new();
-    scene.daemon.stop();
+/// Makes the bridge `lan` with the host on it at .1, and a machine at .9.
+fn foreign_bridge(scene: &Scene) -> Host {
     let machine = scene.lab.host("machine");
     scene.host.ip("link add lan type bridge");
     scene.host.ip("link set lan up");
@@ -55,6 +52,41 @@ fn containers_stand_on_a_bridge_of_somebody_elses() {
         end.ip(&format!("addr add 10.77.0.{last}/24 dev {link}"));
         end.ip(&format!("addr add fd00:77::{last}/64 dev {link} nodad"));
     }
+    machine
+}
+
+#[test]
+fn bridges_that_cannot_be_stood_on_are_refused() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.daemon.stop();
+    foreign_bridge(&scene);
+    for (flags, sentence) in [
+        ("--bridge=nonsense", "bridge nonsense is not there"),
+        ("--bridge=wire", "bridge wire is not there"),
+        ("--bridge=vw7", "names that begin with vw are our own"),
+        (
+            "--bridge=lan --bip=10.77.0.1/24",
+            "mutually exclusive options",
+        ),
+        ("--bridge=lan --fixed-cidr=10.78.0.0/24", "10.78.0.0/24"),
+    ] {
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let said = Daemon::refused(&scene.lab, &scene.host, &flags);
+        assert!(said.contains(sentence), "{flags:?}: {said}");
+    }
+    scene.host.ip("link del lan");
+    scene.host.ip("link del port");
+    scene.daemon.restart();
+    scene.end();
+}
+
+#[test]
+fn containers_stand_on_a_bridge_of_somebody_elses() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.daemon.stop();
+    let machine = foreign_bridge(&scene);
     let theirs = Snapshot::take(&[&scene.host], &[]);
     let host = scene.host.clone();
     let local = || {
@@ -96,20 +128,6 @@ fn containers_stand_on_a_bridge_of_somebody_elses() {
     let left = theirs.difference();
     assert!(left.lines().all(is_expected), "{left}");
     assert_eq!(local(), "0", "put back");
-    for (flags, sentence) in [
-        ("--bridge=nonsense", "bridge nonsense is not there"),
-        ("--bridge=wire", "bridge wire is not there"),
-        ("--bridge=vw7", "names that begin with vw are our own"),
-        (
-            "--bridge=lan --bip=10.77.0.1/24",
-            "mutually exclusive options",
-        ),
-        ("--bridge=lan --fixed-cidr=10.78.0.0/24", "10.78.0.0/24"),
-    ] {
-        let flags: Vec<&str> = flags.split(' ').collect();
-        let said = Daemon::refused(&scene.lab, &scene.host, &flags);
-        assert!(said.contains(sentence), "{flags:?}: {said}");
-    }
     scene.host.ip("link del lan");
     scene.host.ip("link del port");
     scene.daemon.restart_with(&[]);

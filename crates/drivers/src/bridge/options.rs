@@ -85,7 +85,8 @@ impl BridgeOptions {
         };
         // As Docker's, these settings of the daemon are about the predefined network alone.
         let of_daemon = |setting: bool| !network.predefined || setting;
-        if flag(DEFAULT_BRIDGE, false)? && !network.predefined {
+        let default = flag(DEFAULT_BRIDGE, false)?;
+        if default && !network.predefined {
             return Err(Error::invalid(
                 "option-invalid",
                 format!("option {DEFAULT_BRIDGE} belongs to the predefined network bridge"),
@@ -94,7 +95,7 @@ impl BridgeOptions {
         let binding = cx.host_binding.filter(|_| network.predefined);
         let bridge = bridge_name(network)?;
         let read = Self {
-            foreign: network.predefined && bridge.as_str() != DEFAULT_NAME,
+            foreign: default && bridge.as_str() != DEFAULT_NAME,
             bridge,
             masquerade: flag(MASQUERADE, of_daemon(cx.ip_masq))?,
             icc: flag(ICC, of_daemon(cx.icc))?,

@@ -316,7 +316,9 @@ fn masquerade_is_an_option() {
 
 #[test]
 fn a_bridge_of_somebody_elses_is_left_as_it_is() {
-    let mut network = bridge(&[V4, V6], &[("com.docker.network.bridge.name", "lan")]);
+    let name = ("com.docker.network.bridge.name", "lan");
+    let default = ("com.docker.network.bridge.default_bridge", "true");
+    let mut network = bridge(&[V4, V6], &[name, default]);
     network.predefined = true;
     planned(
         &network,
@@ -332,4 +334,9 @@ fn a_bridge_of_somebody_elses_is_left_as_it_is() {
         host: route local 100::7677:1/128 dev lan metric 1440077270
     "#]],
     );
+    // Another predefined one, such as a gateway bridge, is our own.
+    let mut network = bridge(&[V4], &[name]);
+    network.predefined = true;
+    let plan = shown(&Bridge.plan_network(&network, &cx()).unwrap());
+    assert!(plan.contains("host: link lan"), "{plan}");
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use vw_agents::wireguard::{
-    Device, Peer, PrivateKey, Tun,
+    Carrier, Device, KeyRing, Peer, PrivateKey, Tun, UserSpace,
     agent::{Agent, AgentError},
 };
 use vw_model::{HostId, inner_address};
@@ -123,4 +123,87 @@ fn the_process_carries_packets_and_is_found_again() {
         !Path::new(&format!("/proc/{}", greeting.pid)).exists()
     });
     assert!(!reaches());
+}
+
+#[test]
+fn a_process_that_is_killed_is_replaced_and_one_that_works_is_kept() {
+    require_root!();
+    let lab = Lab::new();
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    lab.lan(
+        "lan",
+        &[
+            (&a, "eth0", &["192.0.2.1/24"]),
+            (&b, "eth0", &["192.0.2.2/24"]),
+        ],
+    );
+    let (inside_a, tun_a, socket_a, inner_a) = place(&lab, &a, 1);
+    let (_inside_b, tun_b, socket_b, inner_b) = place(&lab, &b, 2);
+    drop((tun_a, socket_a));
+    let key_b = PrivateKey::generate().unwrap();
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    let mut ring = KeyRing::new(PrivateKey::generate().unwrap(), now);
+    let other = Device::start(tun_b, vec![socket_b], key_b.clone()).unwrap();
+    other.set_peers(vec![peer(&ring.current, 1, inner_a)]);
+    let carrier = UserSpace {
+        program: PROGRAM.into(),
+        socket: lab.folder().join("wireguard.sock"),
+        open: || {
+            let fd = inside_a.enter(|| tun_link::open("vw-wg"));
+            let socket = a.enter(|| UdpSocket::bind(endpoint(1)))?;
+            Ok((Tun { fd, headers: true }, vec![socket]))
+        },
+    };
+    let _ended = Ended(carrier.socket.clone());
+    let peers = [peer(&key_b, 2, inner_b)];
+    let pid = || Agent::find(&carrier.socket).unwrap().1.pid;
+    let reaches = || traffic::ping(&inside_a, &inner_b.to_string());
+    carrier.carry(&ring, &peers).unwrap();
+    eventually("they reach one another", PATIENCE, reaches);
+    let first = pid();
+    carrier.carry(&ring, &peers).unwrap();
+    assert_eq!(pid(), first);
+    assert!(reaches());
+
+    let id = rustix::process::Pid::from_raw(first.cast_signed()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+    eventually("it has ended", PATIENCE, || {
+        !Path::new(&format!("/proc/{first}")).exists()
+    });
+    assert!(!reaches());
+    carrier.carry(&ring, &peers).unwrap();
+    assert_ne!(pid(), first);
+    eventually("they reach one another again", PATIENCE, reaches);
+
+    // A change of keys is one for the process that is there.
+    let second = pid();
+    ring.begin(PrivateKey::generate().unwrap());
+    let mut record = peer(&ring.current, 1, inner_a);
+    record.next = ring.next.as_ref().map(PrivateKey::public);
+    other.set_peers(vec![record]);
+    ring.advance(now);
+    carrier.carry(&ring, &peers).unwrap();
+    assert_eq!(pid(), second);
+    let greeting = Agent::find(&carrier.socket).unwrap().1;
+    assert_eq!(greeting.public, Some(ring.current.public()));
+    assert!(reaches());
+
+    // As is the end of its link, which only a new one can open.
+    inside_a.ip("link del vw-wg");
+    let lost = || {
+        Agent::find(&carrier.socket)
+            .unwrap()
+            .0
+            .stats()
+            .unwrap()
+            .lost
+    };
+    eventually("it is told", PATIENCE, || lost() > 0);
+    inside_a.ip("tuntap add dev vw-wg mode tun vnet_hdr");
+    inside_a.ip("link set vw-wg mtu 1440 up");
+    inside_a.ip(&format!("addr add {inner_a}/48 dev vw-wg nodad"));
+    carrier.carry(&ring, &peers).unwrap();
+    assert_ne!(pid(), second);
+    other.set_peers(vec![peer(&ring.current, 1, inner_a)]);
+    eventually("they reach one another in the end", PATIENCE, reaches);
 }

@@ -105,8 +105,8 @@ pub struct HostFacts {
     /// Whether bridged packets pass the IP hooks (`bridge-nf-call-iptables`, `-ip6tables`);
     /// `None` where br_netfilter is absent.
     pub bridge_netfilter: Option<(bool, bool)>,
-    /// Whether somebody else has a bridge here, who may rely on those switches.
-    pub foreign_bridges: bool,
+    /// Bridges that somebody else has here, who may rely on those switches.
+    pub foreign_bridges: Vec<String>,
     /// Current values of the parameters that we may have to switch, by path.
     pub sysctls: BTreeMap<String, String>,
     /// The boot id (`/proc/sys/kernel/random/boot_id`).
@@ -228,4 +228,12 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// [`KernelError::NamespaceGone`], or the system's answer.
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError>;
+
+    /// Whether a sandbox has an interface of this name, ours or not.
+    ///
+    /// # Errors
+    /// As [`Kernel::interfaces`].
+    fn has_interface(&self, sandbox: SandboxId, name: &IfName) -> Result<bool, KernelError> {
+        Ok(self.interfaces(sandbox)?.contains(name))
+    }
 }

@@ -254,6 +254,20 @@ impl Kernel for LinuxKernel {
         // What the kernel calls an interface is a name unless it predates our rules for names.
         Ok(names.filter_map(Result::ok).collect())
     }
+
+    fn has_interface(&self, sandbox: SandboxId, name: &IfName) -> Result<bool, KernelError> {
+        let place = self.namespaces.place(Netns::Sandbox(sandbox))?;
+        let failed = |source| names::call("look for an interface of", sandbox.short(), source);
+        let found = self
+            .namespaces
+            .with_socket(&place, |socket| Ok(socket.index_of(name.as_str())))
+            .map_err(failed)?;
+        match found {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
 }
 
 fn check_privilege() -> Result<(), KernelError> {

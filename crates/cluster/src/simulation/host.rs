@@ -276,6 +276,8 @@ impl Host {
             mac: MacAddr::derived_from(addr.addr()),
             addresses: vec![addr],
             names: vec![format!("c{}", chance::below(1000))],
+            sandbox: vw_model::SandboxId::from_bytes([0; 32]),
+            ports: Vec::new(),
         };
         let world = self.world();
         let mut history = world.history();

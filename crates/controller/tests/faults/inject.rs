@@ -167,14 +167,9 @@ impl Kernel for FaultyKernel {
         self.fake.open_tun(name)
     }
 
-    fn set_tunnel_key(
-        &self,
-        name: &IfName,
-        private: &[u8; 32],
-        port: u16,
-    ) -> Result<(), KernelError> {
-        self.effect("set tunnel key")?;
-        self.fake.set_tunnel_key(name, private, port)
+    fn set_tunnel_key(&self, name: &IfName, key: &[u8; 32], port: u16) -> Result<(), KernelError> {
+        self.effect("set tunnel's key")?;
+        self.fake.set_tunnel_key(name, key, port)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

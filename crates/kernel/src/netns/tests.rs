@@ -168,12 +168,16 @@ fn an_adopted_namespace_gets_its_loopback_back_as_it_was() {
     remove(&namespaces);
 }
 
-fn made(namespaces: &Namespaces, number: u8) -> SandboxId {
-    let sandbox = SandboxId::from_bytes([number; 32]);
+fn sandbox(number: u8) -> Netns {
+    Netns::Sandbox(vw_model::SandboxId::from_bytes([number; 32]))
+}
+
+fn made(namespaces: &Namespaces, number: u8) -> Netns {
+    let netns = sandbox(number);
     let source = NamespaceSource::New;
-    let namespace = Namespace { sandbox, source };
+    let namespace = Namespace { netns, source };
     namespaces.pin(&namespace).expect("it is made");
-    sandbox
+    netns
 }
 
 fn here() -> (u64, u64) {
@@ -185,8 +189,8 @@ fn here() -> (u64, u64) {
 fn each_of_many_is_visited_once_and_no_thread_stays_there() {
     vw_testkit::require_root!();
     let namespaces = namespaces("visits");
-    let mut sandboxes: Vec<SandboxId> = (1..=9).map(|n| made(&namespaces, n)).collect();
-    sandboxes.insert(4, SandboxId::from_bytes([99; 32]));
+    let mut sandboxes: Vec<Netns> = (1..=9).map(|n| made(&namespaces, n)).collect();
+    sandboxes.insert(4, sandbox(99));
     let visits = sandboxes.iter().copied().zip(0..).collect();
     let answers = namespaces.visit_all(visits, |given: usize| Ok((given, here())));
     assert_eq!(answers.len(), sandboxes.len());
@@ -195,9 +199,7 @@ fn each_of_many_is_visited_once_and_no_thread_stays_there() {
             assert!(answer.is_err_and(|error| error.is_namespace_gone()));
             continue;
         }
-        let place = namespaces
-            .place(Netns::Sandbox(*sandbox))
-            .expect("it is pinned");
+        let place = namespaces.place(*sandbox).expect("it is pinned");
         assert_eq!(answer.expect("it is there"), (at, place.identity()));
     }
     let host = Arc::clone(namespaces.host());
@@ -220,7 +222,7 @@ fn a_parameter_of_ipv6_is_written_in_its_namespace_from_any_other() {
     vw_testkit::require_root!();
     let namespaces = namespaces("parameters");
     let sandboxes = [1, 2, 3].map(|number| made(&namespaces, number));
-    let places = sandboxes.map(|sandbox| namespaces.open(Netns::Sandbox(sandbox)).unwrap());
+    let places = sandboxes.map(|netns| namespaces.open(netns).unwrap());
     // The folder of each is opened before any is written, and the same names are looked up.
     for (place, value) in places.iter().zip(["1", "0", "1"]) {
         let conf = namespaces.ipv6_conf(place).expect("it is there");

@@ -150,6 +150,7 @@ impl Member {
                     addr,
                     mtu: 1500,
                     port: None,
+                    inner: None,
                 }),
                 ..DriverContext::default()
             },

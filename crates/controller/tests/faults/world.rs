@@ -236,7 +236,6 @@ fn object(object: &Object) -> String {
         Object::Neighbor(neighbor) => format!("neighbour {}", neighbor.addr),
         Object::WireguardPeer(peer) => format!("tunnel peer {:?}", peer.allowed),
         Object::Forward(forward) => format!("forward {} to {}", forward.mac, forward.dst),
-        Object::WireguardPeer(peer) => format!("peer at {}", peer.endpoint),
         Object::Sysctl(sysctl) => format!("sysctl {}", without_ids(&sysctl.path)),
         Object::Table(_) => match object.key() {
             Key::Table(vw_hoststate::Netns::Host) => "host table".to_owned(),

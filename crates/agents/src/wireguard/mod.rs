@@ -14,6 +14,7 @@ mod counters;
 mod device;
 mod engine;
 mod identity;
+mod keeper;
 mod keyring;
 mod keys;
 mod outbox;
@@ -25,6 +26,7 @@ mod tun;
 
 pub use counters::{PeerStats, Stats};
 pub use device::{Device, StartError, Tun};
+pub use keeper::{Carrier, KeepError, Keeper, UserSpace};
 pub use keyring::KeyFileError;
 pub use keys::PrivateKey;
 pub use peer::Peer;

@@ -248,6 +248,13 @@ impl World {
         Ok(())
     }
 
+    /// A world in which nothing goes wrong.
+    pub(super) fn quiet(hosts: usize) -> Arc<Self> {
+        let world = Self::new(hosts);
+        world.rough.store(false, Ordering::SeqCst);
+        world
+    }
+
     /// Lets everything come to rest, with nothing going wrong any more.
     pub(super) fn calm(&self) {
         self.rough.store(false, Ordering::SeqCst);

@@ -85,8 +85,11 @@ impl Core {
         let seen = state.mirror.replace(records, &made, now);
         state.made = made;
         state.saw(seen, true);
-        state.synced = true;
+        let first = !std::mem::replace(&mut state.synced, true);
         drop(state);
+        if first {
+            self.warn_of_namesakes();
+        }
         self.judge(
             own.as_ref()
                 .map(|record| (record.version, &record.value[..])),

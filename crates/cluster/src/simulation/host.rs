@@ -401,7 +401,8 @@ impl Time for Clock {
     ) -> MutexGuard<'a, State> {
         drop(guard);
         let world = self.world.upgrade().expect("the world outlives its hosts");
-        world.meanwhile(at_most * 100 / self.rate);
+        // Rounded up, so that a wait always ends.
+        world.meanwhile(at_most * 100 / self.rate + Duration::from_millis(1));
         state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,11 @@
-//! Seeded runs. `VETHWORK_SIM_SEED=N` plays one seed again.
+//! Seeded runs, and what a change costs. `VETHWORK_SIM_SEED=N` plays one seed again.
 
 use super::{chance, world::World};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
 };
+use vw_store::cluster::memory::Traffic;
 
 /// Where one run's steps lie on a stack of their own: steps come in between steps.
 const STACK: usize = 256 << 20;
@@ -45,18 +46,129 @@ fn seeds(seeds: std::ops::Range<u64>, hosts: usize, steps: usize) {
         }
         eprintln!("{tally:?}");
     };
+    on_a_large_stack(run);
+}
+
+#[test]
+fn whatever_goes_wrong_a_few_hosts_agree() {
+    seeds(1..31, 5, 3000);
+}
+
+#[test]
+fn whatever_goes_wrong_a_hundred_hosts_agree() {
+    seeds(1..2, 100, 5000);
+}
+
+/// Carries out a test on a stack that is large enough.
+fn on_a_large_stack(run: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(run);
     if let Err(panic) = thread.expect("a thread").join() {
         resume_unwind(panic);
     }
 }
 
-#[test]
-fn whatever_goes_wrong_a_few_hosts_agree() {
-    seeds(1..120, 5, 3000);
+/// What each host was told and sent so far.
+fn traffic(world: &World) -> Vec<Traffic> {
+    let daemons = world.hosts().iter().filter_map(|host| host.daemon());
+    daemons.map(|daemon| daemon.client.traffic()).collect()
+}
+
+/// The transactions of the host that makes an endpoint, and the records and bytes that each other
+/// host is told by it.
+fn cost_of_an_endpoint(hosts: usize) -> (u64, u64, u64) {
+    chance::seed(7);
+    let world = World::quiet(hosts);
+    (0..4).for_each(|_| world.round());
+    let first = &world.hosts()[0];
+    let daemon = first.daemon().expect("it runs");
+    world.create(&daemon).expect("a network");
+    let network = daemon.core.state().mirror.networks.keys().copied().next();
+    let network = network.expect("it was made");
+    // The first one claims blocks.
+    first.connect(&daemon, network, None).expect("an endpoint");
+    (0..2).for_each(|_| world.round());
+    let before = traffic(&world);
+    first.connect(&daemon, network, None).expect("an endpoint");
+    (0..2).for_each(|_| world.round());
+    let after = traffic(&world);
+    let grown = |n: usize, of: fn(&Traffic) -> u64| of(&after[n]) - of(&before[n]);
+    let told: Vec<(u64, u64)> = (1..hosts)
+        .map(|n| {
+            (
+                grown(n, |traffic| traffic.records),
+                grown(n, |traffic| traffic.received),
+            )
+        })
+        .collect();
+    assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
+    assert!((1..hosts).all(|n| grown(n, |traffic| traffic.commits) == 0));
+    world.check_rest();
+    (grown(0, |traffic| traffic.commits), told[0].0, told[0].1)
 }
 
 #[test]
-fn whatever_goes_wrong_a_hundred_hosts_agree() {
-    seeds(1..3, 100, 6000);
+fn an_endpoint_costs_every_host_the_same_however_many_there_are() {
+    on_a_large_stack(|| {
+        let few = cost_of_an_endpoint(3);
+        let many = cost_of_an_endpoint(60);
+        for (commits, records, bytes) in [few, many] {
+            assert_eq!((commits, records), (1, 1));
+            assert!(bytes < 400, "{bytes} bytes");
+        }
+    });
+}
+
+#[test]
+fn a_starting_host_reads_each_record_once() {
+    on_a_large_stack(|| {
+        chance::seed(8);
+        let world = World::quiet(20);
+        (0..4).for_each(|_| world.round());
+        world.hosts()[7].kill();
+        world.hosts()[7].start();
+        let shared = world
+            .history()
+            .records
+            .keys()
+            .filter(|key| key.starts_with("v1/shared"))
+            .count();
+        (0..2).for_each(|_| world.round());
+        let daemon = world.hosts()[7].daemon().expect("it runs");
+        // Besides: the format, its own record before and after it joined, and what it wrote itself.
+        let told = daemon.client.traffic().records as usize;
+        assert!((shared..=shared + 5).contains(&told), "{told} of {shared}");
+    });
+}
+
+#[test]
+fn a_thousand_hosts_agree_and_go_on_when_one_in_ten_dies() {
+    on_a_large_stack(|| {
+        chance::seed(9);
+        let world = World::quiet(1000);
+        (0..2).for_each(|_| world.round());
+        let hosts = world.hosts();
+        let daemon = hosts[0].daemon().expect("it runs");
+        world.create(&daemon).expect("a network");
+        world.round();
+        let network = daemon.core.state().mirror.networks.keys().copied().next();
+        let network = network.expect("it was made");
+        for host in hosts.iter().step_by(20) {
+            let daemon = host.daemon().expect("it runs");
+            host.connect(&daemon, network, None).expect("an endpoint");
+        }
+        (0..2).for_each(|_| world.round());
+        world.check_rest();
+        hosts
+            .iter()
+            .step_by(10)
+            .skip(1)
+            .for_each(|host| host.wipe());
+        (0..9).for_each(|_| world.round());
+        let left: Vec<_> = hosts.iter().filter_map(|host| host.daemon()).collect();
+        assert_eq!(left.len(), 901);
+        for daemon in left {
+            let state = daemon.core.state();
+            assert_eq!(state.mirror.remote_hosts().len(), 900);
+        }
+    });
 }

@@ -29,6 +29,8 @@ pub(super) struct World {
     depth: AtomicUsize,
     /// Whether everything may go wrong.
     rough: AtomicBool,
+    /// Whether, with nothing going wrong, all hosts act between somebody's calls.
+    lively: AtomicBool,
 }
 
 /// What comes between a host and the store.
@@ -52,6 +54,7 @@ impl World {
             hosts: OnceLock::new(),
             depth: AtomicUsize::new(0),
             rough: AtomicBool::new(true),
+            lively: AtomicBool::new(false),
         });
         let weak = Arc::downgrade(&world);
         world.store.set_weather(Arc::new(Sky(weak.clone())));
@@ -73,28 +76,27 @@ impl World {
         self.rough.load(Ordering::SeqCst)
     }
 
-    pub(super) fn set_rough(&self, rough: bool) {
-        self.rough.store(rough, Ordering::SeqCst);
+    /// Lets time pass; the more hosts act, the less passes with each of their acts.
+    fn pass(&self, time: Duration) {
+        self.store
+            .advance(time * 10 / self.hosts().len().max(10) as u32);
     }
 
     /// A call is under way: time passes, others act, and it may be lost.
     fn before(&self, call: Call) -> Fate {
         self.history().observe();
-        self.store
-            .advance(Duration::from_millis(1 + chance::below(10) as u64));
-        if self.is_rough() {
-            if chance::per_mille(150) {
-                self.act(1 + chance::below(2));
-            } else if chance::per_mille(4) {
-                // As long as a pause that outlasts every time to live.
-                self.history().note("long pauses in a call");
-                for _ in 0..10 {
-                    self.store.advance(Duration::from_secs(1));
-                    self.act(5);
-                }
+        self.pass(Duration::from_millis(1 + chance::below(10) as u64));
+        if self.is_rough() && chance::per_mille(150) {
+            self.act(1 + chance::below(3));
+        } else if self.lively.load(Ordering::SeqCst) && chance::per_mille(150) {
+            self.all_act();
+        } else if self.is_rough() && chance::per_mille(4) {
+            // As long as a pause that outlasts every time to live.
+            self.history().note("long pauses in a call");
+            for _ in 0..10 {
+                self.store.advance(Duration::from_secs(1));
+                self.act(5);
             }
-        } else if chance::per_mille(300) {
-            self.act(5);
         }
         self.history().observe();
         if !self.is_rough() || chance::per_mille(950) {
@@ -139,13 +141,24 @@ impl World {
         self.depth.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// What hosts do when they see a change.
+    fn all_act(&self) {
+        if self.depth.fetch_add(1, Ordering::SeqCst) == 0 {
+            for host in self.hosts() {
+                host.step(Role::Follow);
+                host.step(Role::Work);
+            }
+        }
+        self.depth.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// One step of somebody, or one mishap.
     pub(super) fn step(&self) {
         let host = chance::pick(self.hosts()).expect("there are hosts");
         if self.is_rough() && chance::per_mille(30) {
             self.mishap(host);
         } else if chance::per_mille(20) {
-            self.store.advance(Duration::from_millis(500));
+            self.pass(Duration::from_millis(500));
         } else {
             let role = *chance::pick(&ROLES).expect("there are roles");
             if self.is_rough() || role != Role::User {
@@ -235,9 +248,16 @@ impl World {
         Ok(())
     }
 
+    /// A world in which nothing goes wrong.
+    pub(super) fn quiet(hosts: usize) -> Arc<Self> {
+        let world = Self::new(hosts);
+        world.rough.store(false, Ordering::SeqCst);
+        world
+    }
+
     /// Lets everything come to rest, with nothing going wrong any more.
     pub(super) fn calm(&self) {
-        self.set_rough(false);
+        self.rough.store(false, Ordering::SeqCst);
         while self.store.arrive() {}
         for host in self.hosts() {
             host.start();
@@ -246,7 +266,7 @@ impl World {
                 .iter()
                 .for_each(|daemon| daemon.client.cut(false));
         }
-        for _ in 0..60 {
+        for _ in 0..32 {
             self.round();
         }
     }
@@ -258,7 +278,7 @@ impl World {
                 host.step(role);
             }
         }
-        self.store.advance(Duration::from_millis(600));
+        self.store.advance(Duration::from_millis(1200));
         self.history().observe();
     }
 
@@ -348,6 +368,7 @@ impl World {
                 .for_each(|id| host.disconnect(&daemon, *id));
         }
         (0..3).for_each(|_| self.round());
+        self.lively.store(true, Ordering::SeqCst);
         let networks: Vec<NetworkId> = self.history().networks.keys().copied().collect();
         let daemon = self.hosts()[0].daemon().expect("all were started");
         for network in networks {

@@ -19,6 +19,8 @@ pub(crate) struct Server {
     /// The latest changes, the last of which is number `revision`.
     log: VecDeque<Change>,
     sessions: BTreeMap<u64, Session>,
+    /// No session ends before.
+    soonest: Duration,
     /// Transactions that are still under way, oldest first.
     pub(crate) late: VecDeque<Transaction>,
 }
@@ -159,6 +161,7 @@ impl Server {
             ttl,
             ends: now + ttl,
         };
+        self.soonest = self.soonest.min(now + ttl);
         self.sessions.insert(session, session_of);
         session
     }
@@ -185,7 +188,10 @@ impl Server {
 
     /// Ends what was not renewed in time.
     pub(crate) fn expire(&mut self, now: Duration) {
-        self.end_where(|session| session.ends <= now);
+        if now >= self.soonest {
+            self.end_where(|session| session.ends <= now);
+            self.soonest = self.next_end().unwrap_or(Duration::MAX);
+        }
     }
 
     pub(crate) fn expire_of(&mut self, owner: &str) {

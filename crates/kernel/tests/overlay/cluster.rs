@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, UNIX_EPOCH},
 };
@@ -146,7 +146,12 @@ impl Member {
             state: Mutex::default(),
             root,
             cx: DriverContext {
-                underlay: Some(vw_drivers::Underlay { addr, mtu: 1500 }),
+                underlay: Some(vw_drivers::Underlay {
+                    addr,
+                    mtu: 1500,
+                    port: None,
+                }),
+                br_netfilter: Path::new("/proc/sys/net/bridge").is_dir(),
                 ..DriverContext::default()
             },
         }
@@ -303,7 +308,8 @@ impl Cluster {
             };
             let plan = driver.plan_peer(&self.network, &peer, &member.cx);
             let mut fragment = plan.expect("it has a plan");
-            fragment.insert(Object::Element(vw_firewall::peer(peer.tunnel)));
+            let host = vw_drivers::plan_host(&peer, &member.cx);
+            fragment.extend(Vec::from(host));
             wants.push((Owner::Peer(peer.id), fragment));
         }
         member.want(wants);
@@ -335,9 +341,11 @@ impl Cluster {
             network: NETWORK,
             host: HostId::from_bytes([at as u8; 32]),
             tunnel: tunnel(at, self.underlay),
+            sandbox: station.sandbox(),
             mac: station.mac,
             addresses: station.addresses(),
             names: Vec::new(),
+            ports: Vec::new(),
         };
         let driver = vw_drivers::find("overlay").expect("it is one");
         for (other, member) in self.members.iter().enumerate() {

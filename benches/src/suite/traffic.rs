@@ -23,8 +23,8 @@ use vw_testkit::{Host, Lab};
 pub(crate) const NAME: &str = "traffic";
 
 /// Many short ones: what else the machine does must not fall on one of those compared.
-pub(super) const ROUNDS: usize = 40;
-const LENGTH: Duration = Duration::from_millis(100);
+pub(super) const ROUNDS: usize = 100;
+const LENGTH: Duration = Duration::from_millis(50);
 const NF_CALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 const PLAIN: &str = "plain bridge";
 
@@ -33,6 +33,7 @@ pub(super) struct Pair {
     who: String,
     near: Host,
     far: Host,
+    /// The median of each round.
     trips: Samples,
     rates: Samples,
     throughput: Samples,
@@ -55,7 +56,7 @@ impl Pair {
     pub(super) fn round(&mut self) -> Result<()> {
         let (trips, elapsed) = ping_pong(&self.near, &self.far)?;
         self.rates.push(trips.len() as f64 / elapsed.as_secs_f64());
-        self.trips.extend(&trips);
+        self.trips.push(trips.median());
         self.throughput.push(flood(&self.near, &self.far)?);
         Ok(())
     }
@@ -97,9 +98,15 @@ pub(crate) fn run() -> Result<Table> {
         }
         let mut mine = Pair::new(OURS, a.clone(), b.clone());
         let mut plain = Pair::new(PLAIN, c.clone(), d.clone());
-        for _ in 0..ROUNDS {
-            mine.round()?;
-            plain.round()?;
+        for round in 0..ROUNDS {
+            // Who comes first changes, so that neither always runs behind the other.
+            if round % 2 == 0 {
+                mine.round()?;
+                plain.round()?;
+            } else {
+                plain.round()?;
+                mine.round()?;
+            }
             if let (Some(pair), "1") = (&mut dockers, value) {
                 pair.round()?;
             }
@@ -146,11 +153,11 @@ pub(super) fn show(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim:
 pub(super) fn show_peer(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
     let who = &peer.who;
     let rates = (&peer.rates, &mine.rates);
-    table.peer(&format!("round trips{mode}"), who, "1/s", rates, aim);
+    table.rounds(&format!("round trips{mode}"), who, "1/s", rates, aim);
     let trips = (&peer.trips, &mine.trips);
-    table.peer(&format!("round trip{mode}"), who, "us", trips, None);
+    table.rounds(&format!("round trip{mode}"), who, "us", trips, None);
     let throughput = (&peer.throughput, &mine.throughput);
-    table.peer(&format!("throughput{mode}"), who, "Gbit/s", throughput, aim);
+    table.rounds(&format!("throughput{mode}"), who, "Gbit/s", throughput, aim);
 }
 
 /// A connection between the hosts: (of `near`, of `far`).

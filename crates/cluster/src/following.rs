@@ -37,7 +37,11 @@ impl Core {
     }
 
     fn step(&self, following: &mut Following) -> Result<()> {
-        self.start_over()?;
+        if self.state().phase == Phase::Forgotten {
+            self.start_over()?;
+            // What the store still has of this host's former self is to be seen again.
+            following.watch = None;
+        }
         // Without a part in the cluster one may still look at it.
         let superseded = matches!(self.state().phase, Phase::Superseded(_));
         if !superseded {

@@ -177,9 +177,6 @@ impl Core {
     /// Lets the follower take everything down after this host was forgotten, and forgets what it
     /// held, so that it can join again.
     pub(crate) fn start_over(&self) -> Result<()> {
-        if self.state().phase != Phase::Forgotten {
-            return Ok(());
-        }
         tracing::error!("this host was forgotten: its endpoints on global networks are taken down");
         self.follower.follow(vec![Delta::Forgotten]);
         let turn = self.turn()?;

@@ -51,20 +51,28 @@ impl Controller {
     fn free_ifname(&self, sandbox: &Sandbox, network: &Network) -> Result<IfName> {
         let prefix = network.driver.interface_prefix(&network.spec);
         let state = sandbox.state();
-        let mut used: Vec<IfName> = state
+        let used: Vec<IfName> = state
             .attachments
             .iter()
             .map(|a| a.endpoint.ifname.clone())
             .collect();
         let adopted = state.container.is_none();
         drop(state);
-        if adopted {
-            used.extend(self.kernel.interfaces(sandbox.id).map_err(kernel_error)?);
+        let mut number = 0;
+        loop {
+            let name: IfName = format!("{prefix}{number}").parse()?;
+            // What was adopted may have interfaces of its own.
+            let taken = used.contains(&name)
+                || (adopted
+                    && self
+                        .kernel
+                        .has_interface(sandbox.id, &name)
+                        .map_err(kernel_error)?);
+            if !taken {
+                return Ok(name);
+            }
+            number += 1;
         }
-        let mut names = (0..=used.len()).map(|n| format!("{prefix}{n}"));
-        let free = names.find(|name| !used.iter().any(|u| u.as_str() == name));
-        free.unwrap_or_else(|| format!("{prefix}{}", used.len()))
-            .parse()
     }
 
     /// Host ports for what is to be published once these are all the attachments.

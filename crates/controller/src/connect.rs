@@ -118,7 +118,7 @@ impl Controller {
         };
         let is_member = sandbox.state().memberships.iter().any(|m| m.network == id);
         if !is_member && endpoint.is_none() && self.is_leaving(&sandbox, id) {
-            return self.mend();
+            return self.mend_now();
         }
         if !is_member && endpoint.is_none() {
             let message = format!(

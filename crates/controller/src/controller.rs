@@ -106,6 +106,8 @@ pub struct Core {
     /// A change failed and could not be undone, or a removal failed: the kernel differs from
     /// `host` until a comparison succeeds.
     pub(crate) astray: AtomicBool,
+    /// When a change that has nothing to do with that compares all again.
+    pub(crate) patience: Mutex<crate::patience::Patience>,
     /// What was taken out of service, and of which something may stand while the kernel is astray:
     /// it keeps its leases and its records.
     pub(crate) leaving: Mutex<Vec<Leaving>>,

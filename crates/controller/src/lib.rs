@@ -28,6 +28,7 @@ mod images;
 mod info;
 mod naming;
 mod networks;
+mod patience;
 mod ports;
 mod predefined;
 mod records;

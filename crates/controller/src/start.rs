@@ -14,16 +14,16 @@ use crate::{
     watch::Watcher,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, RwLock,
         atomic::{AtomicBool, AtomicU16},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
 use vw_ipam::Ipam;
-use vw_model::{EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
+use vw_model::{ContainerName, EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
 
 /// Forwarding must be on for networks to reach anything.
@@ -36,6 +36,9 @@ const BRIDGE_NETFILTER: [(&str, &str); 2] = [
     ("net/bridge/bridge-nf-call-iptables", "0"),
     ("net/bridge/bridge-nf-call-ip6tables", "0"),
 ];
+
+/// What of a name leaves room for an id behind it.
+const LONGEST_START: usize = 240;
 
 /// What the run store said.
 struct Left {
@@ -74,6 +77,7 @@ impl Controller {
             host: Mutex::new(HostState::default()),
             applying: RwLock::new(()),
             astray: AtomicBool::new(false),
+            patience: Default::default(),
             leaving: Mutex::new(Vec::new()),
             owed_data: Owed::default(),
             owed_run: Owed::default(),
@@ -145,27 +149,65 @@ impl Controller {
 
     fn load_sandboxes(&self, left: &Left) -> Result<()> {
         let containers: Vec<ContainerRecord> = records::scan(&*self.data, Table::Containers)?;
-        let mut registry = self.registry_mut();
+        let mut found: Vec<(SystemTime, Arc<Sandbox>)> = Vec::new();
         for record in containers {
             let memberships = record.memberships.clone();
-            let name = record.sandbox.name.clone();
-            let sandbox = Sandbox::new(record.sandbox.clone(), Some(record), memberships);
+            let spec = record.sandbox.clone();
+            let created = spec.created;
+            let sandbox = Sandbox::new(spec, Some(record), memberships);
             sandbox.take_up(left.sandboxes.get(&sandbox.id));
-            registry.add_sandbox(name.as_str(), Arc::new(sandbox))?;
+            found.push((created, Arc::new(sandbox)));
         }
+        let containers: HashSet<SandboxId> = found.iter().map(|(_, s)| s.id).collect();
         let mut orphans = Batch::new();
         for record in left.sandboxes.values() {
-            if record.adopted.is_none() && registry.sandbox_by_id(record.id).is_none() {
-                orphans = orphans.delete(Table::Sandboxes, record.id.to_string());
-            }
             if let Some(spec) = &record.adopted {
                 let sandbox = Sandbox::new(spec.clone(), None, Vec::new());
                 sandbox.take_up(Some(record));
-                registry.add_sandbox(spec.name.as_str(), Arc::new(sandbox))?;
+                found.push((spec.created, Arc::new(sandbox)));
+            } else if !containers.contains(&record.id) {
+                orphans = orphans.delete(Table::Sandboxes, record.id.to_string());
             }
         }
-        drop(registry);
+        found.sort_by_key(|(created, sandbox)| (*created, sandbox.id));
+        for (_, sandbox) in found {
+            self.list_again(&sandbox);
+        }
         self.note(orphans)
+    }
+
+    /// Lists a sandbox under its name. Where an older one has that, as no daemon of ours leaves it,
+    /// under another: neither is lost, and everything of both goes on.
+    fn list_again(&self, sandbox: &Arc<Sandbox>) {
+        let name = sandbox.state().spec.name.clone();
+        let listed = self
+            .registry_mut()
+            .add_sandbox(name.as_str(), sandbox.clone());
+        if listed.is_ok() {
+            return;
+        }
+        // With an id behind it nobody else's, and short enough to be one.
+        let start: String = name.as_str().chars().take(LONGEST_START).collect();
+        let other = format!("{start}-{}", sandbox.id.short());
+        let Ok(other) = other.parse::<ContainerName>() else {
+            return;
+        };
+        sandbox.state().spec.name = other.clone();
+        self.warn(format!(
+            "two records have the name {name}: the younger one, {}, is {other} from now on",
+            sandbox.id.short()
+        ));
+        let listed = self
+            .registry_mut()
+            .add_sandbox(other.as_str(), sandbox.clone());
+        let is_container = sandbox.state().container.is_some();
+        let kept = match is_container {
+            true => self.keep_container(sandbox),
+            false => self.note_sandbox(sandbox),
+        };
+        if let Err(error) = listed.and(kept) {
+            self.warn(error.chain());
+        }
     }
 
     /// Brings the kernel to what the records say, then forgets what was given back.
@@ -218,15 +260,27 @@ impl Controller {
         let bridges = BRIDGE_NETFILTER
             .iter()
             .filter(|_| self.config.owns_bridge_netfilter);
-        for (path, wanted) in forwarding.chain(bridges) {
-            let Some(value) = self.facts().sysctls.get(*path).cloned() else {
+        // Of a bridge of our own it goes with the bridge.
+        let foreign = self
+            .config
+            .bridge
+            .as_ref()
+            .and_then(|asked| asked.name.as_ref());
+        let localhost = foreign
+            .filter(|_| self.config.drivers.iptables)
+            .map(|name| (format!("net/ipv4/conf/{name}/route_localnet"), "1"));
+        let fixed = forwarding.chain(bridges);
+        let fixed = fixed.map(|(path, wanted)| ((*path).to_owned(), *wanted));
+        for (path, wanted) in fixed.chain(localhost) {
+            let Some(value) = self.facts().sysctls.get(&path).cloned() else {
                 continue;
             };
+            let previous = Some(self.former_value(&path, value)?);
             fragment.insert(Object::Sysctl(Sysctl {
                 netns: Netns::Host,
-                path: (*path).to_owned(),
-                value: (*wanted).to_owned(),
-                previous: Some(self.former_value(path, value)?),
+                path,
+                value: wanted.to_owned(),
+                previous,
             }));
         }
         Ok(fragment)

@@ -1,6 +1,6 @@
 //! What drivers need to know besides specifications.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use vw_model::Family;
 
 /// How this host reaches the others of its cluster.
@@ -12,6 +12,8 @@ pub struct Underlay {
     pub mtu: u32,
     /// The UDP port of tunnels of networks that are made on this host and name none.
     pub port: Option<u16>,
+    /// This host's address inside the encrypted tunnel; `None` where it has none.
+    pub inner: Option<Ipv6Addr>,
 }
 
 /// The daemon's settings and the host's state that plans depend on: plain data, read once.

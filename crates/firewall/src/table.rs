@@ -22,6 +22,9 @@ use vw_model::{
 /// The chain that belongs to the administrator.
 pub const USER_CHAIN: &str = "user";
 
+/// What lets pass at once.
+const LET_PASS: &str = "let_pass";
+
 /// `raw`: before connection tracking and every translation.
 const RAW: i32 = -300;
 /// `dstnat`, where everybody translates destinations.
@@ -89,6 +92,7 @@ impl HostTable {
             chains.extend([tunnel(), input()]);
         }
         if self.accept_mark != 0 {
+            chains.push(let_pass(self.accept_mark));
             chains.push(mark_leaving(self.accept_mark));
         }
         chains.push(forward(self.accept_mark));
@@ -261,13 +265,7 @@ fn always() -> Vec<Rule> {
     vec![
         rule("replies", [Match::Established], Return),
         rule("published ports", [Match::Translated], Return),
-        neighbors(),
     ]
-}
-
-fn neighbors() -> Rule {
-    let when = [Match::In(BOTH, SetName::Neighbors)];
-    rule("neighbours", when, Return)
 }
 
 fn to_nat() -> ChainSpec {
@@ -301,14 +299,19 @@ fn to_open() -> ChainSpec {
 }
 
 fn internal() -> ChainSpec {
-    let rules = vec![neighbors(), rule("nobody else", [], Drop)];
+    let rules = vec![rule("nobody but neighbours", [], Drop)];
     ChainSpec::ours(Chain::Internal.name(), None, rules)
 }
 
+/// Neighbours come first: with br_netfilter all that is bridged passes here, and every rule that it
+/// does not meet is time saved for each of its packets.
 fn forward(mark: u32) -> ChainSpec {
     const TO: &[Field] = &[Field::OifName, Field::NfProto];
+    let pass = if mark == 0 { Accept } else { Goto(LET_PASS) };
+    let beside = [Match::In(BOTH, SetName::Neighbors)];
     let mut rules = vec![
         rule("the administrator's word first", [], Jump(USER_CHAIN)),
+        rule("neighbours", beside, pass),
         rule("receiving network", [], Verdict(TO, SetName::ForwardTo)),
         rule("sending network", [], Verdict(IIF, SetName::ForwardFrom)),
     ];
@@ -320,6 +323,10 @@ fn forward(mark: u32) -> ChainSpec {
     }
     let place = base(ChainKind::Filter, Hook::Forward, FORWARD);
     ChainSpec::ours("forward", place, rules)
+}
+
+fn let_pass(mark: u32) -> ChainSpec {
+    ChainSpec::ours(LET_PASS, None, vec![rule("let pass", [], Mark(mark))])
 }
 
 fn mark_leaving(mark: u32) -> ChainSpec {

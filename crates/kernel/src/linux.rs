@@ -11,6 +11,7 @@ mod parameters;
 mod policy;
 mod queue;
 mod steps;
+mod tunnel;
 mod verify;
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     claims::Claims,
     conntrack::Conntrack,
     facts,
+    netlink::wireguard,
     netns::{Namespaces, lock},
     observe,
     reaper::Reaper,
@@ -35,6 +37,7 @@ use std::{
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, Protocol, SandboxId};
+use zeroize::Zeroizing;
 
 /// What the executor must be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,6 +217,29 @@ impl Kernel for LinuxKernel {
         })
     }
 
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
+        let place = self.namespaces.place(Netns::Tunnel)?;
+        let opened = name.clone();
+        let opened = self
+            .namespaces
+            .run(&place, move || tunnel::open_existing(&opened));
+        let opened = opened.and_then(|opened| opened);
+        opened.map_err(|source| tunnel::failed("open", name, source))
+    }
+
+    fn set_tunnel_key(
+        &self,
+        name: &IfName,
+        private: &[u8; 32],
+        port: u16,
+    ) -> Result<(), KernelError> {
+        let place = self.namespaces.place(Netns::Tunnel)?;
+        let (link, private) = (name.clone(), Zeroizing::new(*private));
+        let set = move || wireguard::set_key(&link, &private, port);
+        let set = self.namespaces.run(&place, set).and_then(|set| set);
+        set.map_err(|source| tunnel::failed("set the key of", name, source))
+    }
+
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         self.namespaces.path(Netns::Sandbox(sandbox))
     }
@@ -227,6 +253,20 @@ impl Kernel for LinuxKernel {
         let names = links.iter().map(|link| link.name.parse());
         // What the kernel calls an interface is a name unless it predates our rules for names.
         Ok(names.filter_map(Result::ok).collect())
+    }
+
+    fn has_interface(&self, sandbox: SandboxId, name: &IfName) -> Result<bool, KernelError> {
+        let place = self.namespaces.place(Netns::Sandbox(sandbox))?;
+        let failed = |source| names::call("look for an interface of", sandbox.short(), source);
+        let found = self
+            .namespaces
+            .with_socket(&place, |socket| Ok(socket.index_of(name.as_str())))
+            .map_err(failed)?;
+        match found {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 

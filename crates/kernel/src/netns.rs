@@ -12,6 +12,7 @@ mod worker;
 use crate::{
     KernelError,
     netlink::{Batch, Socket, link},
+    sysctl::Ipv6Conf,
 };
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags},
@@ -24,7 +25,7 @@ use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use vw_hoststate::{Namespace, NamespaceSource, Netns};
 use worker::Workers;
@@ -35,12 +36,17 @@ const CACHE: usize = 128;
 /// What the file of a network's namespace begins with, before its id.
 const NETWORK: &str = "net-";
 
-/// An open namespace, with a netlink socket in it once one was needed.
+/// The file of the encrypted tunnel's namespace.
+const TUNNEL: &str = "tunnel";
+
+/// An open namespace, with what was opened inside of it once it was needed.
 #[derive(Debug)]
 pub(crate) struct Place {
     fd: OwnedFd,
     identity: (u64, u64),
     socket: Mutex<Option<Socket>>,
+    /// Nothing where there is no IPv6.
+    ipv6_conf: OnceLock<Option<Ipv6Conf>>,
 }
 
 impl Place {
@@ -51,6 +57,7 @@ impl Place {
             fd,
             identity,
             socket,
+            ipv6_conf: OnceLock::new(),
         })
     }
 
@@ -134,6 +141,7 @@ impl Namespaces {
             Netns::Host => "host".to_owned(),
             Netns::Sandbox(sandbox) => sandbox.to_string(),
             Netns::Network(network) => format!("{NETWORK}{network}"),
+            Netns::Tunnel => TUNNEL.to_owned(),
         })
     }
 
@@ -166,7 +174,7 @@ impl Namespaces {
     pub(crate) fn open(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
         match netns {
             Netns::Host => Ok(Arc::clone(&self.host)),
-            Netns::Sandbox(_) | Netns::Network(_) => self.open_pinned(netns),
+            Netns::Sandbox(_) | Netns::Network(_) | Netns::Tunnel => self.open_pinned(netns),
         }
     }
 
@@ -185,7 +193,7 @@ impl Namespaces {
         let mut slot = lock(&place.socket);
         let socket = match &mut *slot {
             Some(socket) => socket,
-            empty => empty.insert(self.run(place, Socket::open)??),
+            empty => empty.insert(self.open_inside(place)?),
         };
         let result = f(socket);
         // What is outstanding after an error of the socket's own is not waited for.
@@ -193,6 +201,24 @@ impl Namespaces {
             *slot = None;
         }
         result
+    }
+
+    /// Opens in one visit what a namespace is worked on with from then on.
+    fn open_inside(&self, place: &Arc<Place>) -> io::Result<Socket> {
+        let (socket, conf) = self.run(place, || (Socket::open(), Ipv6Conf::open()))?;
+        // Another thread may have been first, with the same.
+        let _ = place.ipv6_conf.set(conf.ok());
+        socket
+    }
+
+    /// A namespace's parameters of IPv6 on its links; nothing where it has none.
+    pub(crate) fn ipv6_conf<'a>(&self, place: &'a Arc<Place>) -> io::Result<Option<&'a Ipv6Conf>> {
+        if place.ipv6_conf.get().is_none() {
+            let conf = self.run(place, Ipv6Conf::open)?;
+            // As above.
+            let _ = place.ipv6_conf.set(conf.ok());
+        }
+        Ok(place.ipv6_conf.get().and_then(Option::as_ref))
     }
 
     /// Runs `f` on a thread that is in the namespace.
@@ -272,16 +298,14 @@ impl Namespaces {
         if let Ok(place) = self.place(netns) {
             return self.check_pinned(&place, namespace);
         }
-        let (fd, socket) = match &namespace.source {
-            NamespaceSource::New => {
-                let (fd, socket) = make()
-                    .map_err(|source| call("create network namespace", short(netns), source))?;
-                (fd, Some(socket))
-            }
-            adopted => (source::of(adopted)?, None),
-        };
         let failed = |source| call("pin network namespace", short(netns), source);
-        let place = Arc::new(Place::new(fd, socket).map_err(failed)?);
+        let place = match &namespace.source {
+            NamespaceSource::New => {
+                make().map_err(|source| call("create network namespace", short(netns), source))?
+            }
+            adopted => Place::new(source::of(adopted)?, None).map_err(failed)?,
+        };
+        let place = Arc::new(place);
         if place.identity == self.host.identity {
             let own = "it is the daemon's own; give the process a namespace first (unshare -n)";
             return Err(call(
@@ -354,7 +378,7 @@ impl Namespaces {
         }
     }
 
-    /// The sandboxes and networks that have a file, be their namespaces there or not.
+    /// Those that have a file, be their namespaces there or not.
     pub(crate) fn pinned(&self) -> io::Result<Vec<Netns>> {
         let mut pinned = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -399,7 +423,7 @@ fn unmount(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a namespace with its loopback up, on a thread that ends with it.
-fn make() -> io::Result<(OwnedFd, Socket)> {
+fn make() -> io::Result<Place> {
     let inside = || {
         // SAFETY: leaves only the network namespace, which no code of this thread relies on.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET)? };
@@ -411,10 +435,13 @@ fn make() -> io::Result<(OwnedFd, Socket)> {
             ..link::Settings::default()
         };
         link::change(&mut batch, link::Which::Name("lo"), &up);
-        match socket.transact(&mut batch)?.pop() {
-            Some(refusal) => Err(refusal.into_error()),
-            None => Ok((fd, socket)),
+        if let Some(refusal) = socket.transact(&mut batch)?.pop() {
+            return Err(refusal.into_error());
         }
+        let place = Place::new(fd, Some(socket))?;
+        // It is ours alone so far.
+        let _ = place.ipv6_conf.set(Ipv6Conf::open().ok());
+        Ok(place)
     };
     let builder = std::thread::Builder::new().name("netns-make".into());
     builder
@@ -435,6 +462,7 @@ fn call(operation: &'static str, object: impl ToString, source: io::Error) -> Ke
 fn of_file(name: &str) -> Option<Netns> {
     match name.strip_prefix(NETWORK) {
         Some(id) => id.parse().ok().map(Netns::Network),
+        None if name == TUNNEL => Some(Netns::Tunnel),
         None => name.parse().ok().map(Netns::Sandbox),
     }
 }
@@ -445,6 +473,7 @@ pub(crate) fn short(netns: Netns) -> String {
         Netns::Host => "of the host".to_owned(),
         Netns::Sandbox(sandbox) => sandbox.short(),
         Netns::Network(network) => format!("{NETWORK}{}", network.short()),
+        Netns::Tunnel => "of the encrypted tunnel".to_owned(),
     }
 }
 

@@ -1,5 +1,4 @@
 use super::*;
-use std::os::unix::fs::FileExt;
 
 fn servers(files: &ResolverFiles, path: &Path) -> Vec<String> {
     let conf = files.read(path).unwrap_or_default();

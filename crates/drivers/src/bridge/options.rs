@@ -48,6 +48,8 @@ const OUR_PREFIX: &str = "vw";
 pub(crate) struct BridgeOptions {
     /// The bridge.
     pub(crate) bridge: IfName,
+    /// It is somebody else's (`--bridge`): it and its addresses are left as they are.
+    pub(crate) foreign: bool,
     /// Whether what leaves is masqueraded.
     pub(crate) masquerade: bool,
     /// Whether neighbours may talk.
@@ -90,8 +92,10 @@ impl BridgeOptions {
             ));
         }
         let binding = cx.host_binding.filter(|_| network.predefined);
+        let bridge = bridge_name(network)?;
         let read = Self {
-            bridge: bridge_name(network)?,
+            foreign: network.predefined && bridge.as_str() != DEFAULT_NAME,
+            bridge,
             masquerade: flag(MASQUERADE, of_daemon(cx.ip_masq))?,
             icc: flag(ICC, of_daemon(cx.icc))?,
             host_binding: option::value(options, BINDING, option::address)?.or(binding),

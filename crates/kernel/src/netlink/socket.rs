@@ -1,4 +1,4 @@
-//! One rtnetlink socket: batches with a single ACK, dumps, and interface indexes.
+//! One netlink socket, route or generic: batches with a single ACK, dumps, and interface indexes.
 //!
 //! A socket belongs to the namespace that its thread was in when it was opened, and keeps that
 //! namespace alive.
@@ -49,7 +49,7 @@ impl Refusal {
     }
 }
 
-/// An rtnetlink socket.
+/// A netlink socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -62,11 +62,20 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens one in the namespace of the calling thread.
     pub(crate) fn open() -> io::Result<Self> {
+        Self::of(None)
+    }
+
+    /// Opens one of generic netlink there.
+    pub(crate) fn open_generic() -> io::Result<Self> {
+        Self::of(Some(rustix::net::netlink::GENERIC))
+    }
+
+    fn of(protocol: Option<rustix::net::Protocol>) -> io::Result<Self> {
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
-            None,
+            protocol,
         )?;
         // Answers need not repeat the request, and say more than a number. Both only inform,
         // so a kernel that does not know them (before 4.12) is no reason to fail.

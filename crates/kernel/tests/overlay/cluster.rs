@@ -150,6 +150,7 @@ impl Member {
                     addr,
                     mtu: 1500,
                     port: None,
+                    inner: None,
                 }),
                 br_netfilter: Path::new("/proc/sys/net/bridge").is_dir(),
                 ..DriverContext::default()

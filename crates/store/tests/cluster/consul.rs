@@ -3,6 +3,7 @@
 use super::{
     conformance::{self, Subject, commit, get, put, value},
     faults::{self, making, open},
+    stopped,
 };
 use std::{cell::RefCell, time::Duration};
 use vw_store::cluster::ClusterError;
@@ -30,6 +31,7 @@ fn consul_is_a_store() {
         other: &*open(&url, &[]),
         least_ttl: LEAST_TTL,
     });
+    stopped::run(&*open(&url, &[]), &url, LEAST_TTL);
     // What lies below another prefix is another store.
     assert_eq!(get(&*open(&consul.url(), &[]), "once/a"), None);
     assert_eq!(consul.ctl(&["kv", "get", "some/where/once/a"]).ok(), "1");

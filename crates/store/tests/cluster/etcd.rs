@@ -4,6 +4,7 @@ use super::{
     conformance::{self, Subject, commit, get, put, value},
     faults::{self, making, open},
     replay::Replay,
+    stopped,
 };
 use std::{cell::RefCell, time::Duration};
 use vw_store::cluster::{ClusterError, ClusterUrl, Options, connect};
@@ -30,6 +31,7 @@ fn etcd_is_a_store() {
         other: &*open(&url, &[]),
         least_ttl: LEAST_TTL,
     });
+    stopped::run(&*open(&url, &[]), &url, LEAST_TTL);
     // What lies below another prefix is another store.
     assert_eq!(get(&*open(&etcd.url(), &[]), "once/a"), None);
     let raw = etcd.ctl(&["get", "some/where/once/a", "--print-value-only"]);

@@ -115,7 +115,7 @@ pub(crate) fn cut(server: &str, reads: u32, open: impl Fn(&str) -> Arc<dyn Clust
     let mut replay = Replay::follow(&*store, "cut");
     let known = made(&*store, "cut/a");
 
-    proxy.set(Mode::CutAnswers(reads));
+    proxy.set(Mode::CutAnswerOf(reads));
     let change = replacing("cut/a", known);
     let unsure = store.commit(&change);
     let uncertain = matches!(unsure, Err(ClusterError::Uncertain { .. }));

@@ -4,6 +4,7 @@ use super::{
     conformance::{self, Subject, commit, get, put, value},
     faults::{self, making, open},
     replay::{LONG, Replay},
+    stopped,
 };
 use std::{cell::RefCell, time::Duration};
 use vw_store::cluster::ClusterError;
@@ -41,6 +42,7 @@ fn zookeeper_is_a_store() {
         other: &*open(&url, &[]),
         least_ttl: LEAST_TTL,
     });
+    stopped::run(&*open(&url, &[]), &url, LEAST_TTL);
     // What lies below another prefix is another store.
     assert_eq!(get(&*open(&zookeeper.url(), &[]), "once/a"), None);
 }

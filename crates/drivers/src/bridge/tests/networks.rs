@@ -313,3 +313,23 @@ fn masquerade_is_an_option() {
     );
     assert!(!plan.contains("Masquerade"));
 }
+
+#[test]
+fn a_bridge_of_somebody_elses_is_left_as_it_is() {
+    let mut network = bridge(&[V4, V6], &[("com.docker.network.bridge.name", "lan")]);
+    network.predefined = true;
+    planned(
+        &network,
+        &cx(),
+        expect![[r#"
+        rule: ForwardTo [Interface("lan"), Family(V4)] [Jump(ToNat)]
+        rule: ForwardTo [Interface("lan"), Family(V6)] [Jump(ToNat)]
+        rule: SameBridge [Interface("lan"), Interface("lan")] []
+        rule: Neighbors [Interface("lan"), Interface("lan")] []
+        rule: Masquerade4 [Interface("lan")] []
+        rule: Masquerade6 [Interface("lan")] []
+        rule: Bridges [Interface("lan")] []
+        host: route local 100::7677:1/128 dev lan metric 1440077270
+    "#]],
+    );
+}

@@ -121,8 +121,10 @@ impl Server {
         let behind = usize::try_from(self.revision - revision).ok()?;
         let from = self.log.len().checked_sub(behind)?;
         let below = |key: &str| {
-            key.strip_prefix(prefix)
-                .is_some_and(|rest| rest.starts_with('/'))
+            prefix.is_empty()
+                || key
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.starts_with('/'))
         };
         let of_interest = |change: &&Change| match change {
             Change::Put(record) => below(&record.key),

@@ -35,6 +35,9 @@ pub struct DriverContext {
     pub bridge_netfilter: bool,
     /// Whether bridged IPv6 does (`bridge-nf-call-ip6tables`).
     pub bridge_netfilter6: bool,
+    /// Whether the kernel has `br_netfilter` at all: in a new namespace its switches are on, whatever
+    /// they are here.
+    pub br_netfilter: bool,
     /// Whether the kernel has IPv6 (`/proc/sys/net/ipv6` is there).
     pub ipv6: bool,
     /// The way to the other hosts; `None` outside a cluster.
@@ -53,6 +56,7 @@ impl Default for DriverContext {
             ip6tables: true,
             bridge_netfilter: false,
             bridge_netfilter6: false,
+            br_netfilter: false,
             ipv6: true,
             underlay: None,
         }

@@ -115,11 +115,8 @@ fn sysctls(netns: Netns, options: &OverlayOptions, cx: &DriverContext) -> Result
         let path = format!("net/ipv6/conf/{}/disable_ipv6", bridge_name()?);
         sysctls.push(set(path, "1"));
     }
-    let switches = [
-        (cx.bridge_netfilter, "iptables"),
-        (cx.bridge_netfilter6, "ip6tables"),
-    ];
-    for (_, name) in switches.into_iter().filter(|(on, _)| *on) {
+    let switches = ["iptables", "ip6tables", "arptables"];
+    for name in switches.into_iter().filter(|_| cx.br_netfilter) {
         sysctls.push(set(format!("net/bridge/bridge-nf-call-{name}"), "0"));
     }
     Ok(sysctls)

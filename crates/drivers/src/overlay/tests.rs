@@ -121,7 +121,7 @@ fn port_mtu_and_switches_are_those_of_the_network_and_the_host() {
         ],
     );
     let filtered = DriverContext {
-        bridge_netfilter: true,
+        br_netfilter: true,
         iptables: false,
         ..over4()
     };
@@ -129,11 +129,13 @@ fn port_mtu_and_switches_are_those_of_the_network_and_the_host() {
         &network,
         &filtered,
         expect![[r#"
-        network: namespace New
-        network: link br0 mtu 1200 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        network: link vxlan0 mtu 1200 vxlan 4097 port 8472 local 192.0.2.1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        network: net/bridge/bridge-nf-call-iptables = 0
-    "#]],
+            network: namespace New
+            network: link br0 mtu 1200 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            network: link vxlan0 mtu 1200 vxlan 4097 port 8472 local 192.0.2.1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            network: net/bridge/bridge-nf-call-arptables = 0
+            network: net/bridge/bridge-nf-call-ip6tables = 0
+            network: net/bridge/bridge-nf-call-iptables = 0
+        "#]],
     );
 }
 

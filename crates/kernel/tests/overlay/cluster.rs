@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, UNIX_EPOCH},
 };
@@ -152,6 +152,7 @@ impl Member {
                     port: None,
                     inner: None,
                 }),
+                br_netfilter: Path::new("/proc/sys/net/bridge").is_dir(),
                 ..DriverContext::default()
             },
         }
@@ -308,7 +309,8 @@ impl Cluster {
             };
             let plan = driver.plan_peer(&self.network, &peer, &member.cx);
             let mut fragment = plan.expect("it has a plan");
-            fragment.insert(Object::Element(vw_firewall::peer(peer.tunnel)));
+            let host = vw_drivers::plan_host(&peer, &member.cx);
+            fragment.extend(Vec::from(host));
             wants.push((Owner::Peer(peer.id), fragment));
         }
         member.want(wants);
@@ -340,11 +342,11 @@ impl Cluster {
             network: NETWORK,
             host: HostId::from_bytes([at as u8; 32]),
             tunnel: tunnel(at, self.underlay),
+            sandbox: station.sandbox(),
             mac: station.mac,
             addresses: station.addresses(),
             names: Vec::new(),
             ports: Vec::new(),
-            sandbox: vw_model::SandboxId::from_bytes([0; 32]),
         };
         let driver = vw_drivers::find("overlay").expect("it is one");
         for (other, member) in self.members.iter().enumerate() {

@@ -58,6 +58,7 @@ impl DaemonSettings {
                 ip6tables: self.ip6tables,
                 bridge_netfilter,
                 bridge_netfilter6,
+                br_netfilter: facts.bridge_netfilter.is_some(),
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
                 underlay,
             },

@@ -5,14 +5,11 @@ use crate::{
     attach::FAMILIES,
     controller::kernel_error,
     ports::{self, Claims, Wanted},
-    registry::{Attachment, Network, Sandbox, lock},
+    registry::{Attachment, Network, Sandbox},
     sandbox_plan,
 };
 use std::net::IpAddr;
-use vw_ipam::Holder;
-use vw_model::{
-    EndpointId, EndpointSettings, EndpointSpec, Family, IfName, IpNet, MacAddr, Result,
-};
+use vw_model::{EndpointId, EndpointSettings, EndpointSpec, Family, IfName, MacAddr, Result};
 
 impl Controller {
     /// Chooses the endpoint's identity and leases its addresses.
@@ -48,44 +45,6 @@ impl Controller {
             addresses,
             settings,
         })
-    }
-
-    fn lease(
-        &self,
-        network: &Network,
-        id: EndpointId,
-        settings: &EndpointSettings,
-    ) -> Result<Vec<IpNet>> {
-        let wants = [
-            (
-                Family::V4,
-                network.spec.enable_ipv4,
-                settings.ipv4.map(IpAddr::V4),
-            ),
-            (
-                Family::V6,
-                network.spec.enable_ipv6,
-                settings.ipv6.map(IpAddr::V6),
-            ),
-        ];
-        let holder = Holder::Endpoint(id);
-        let mut leased: Vec<IpNet> = Vec::with_capacity(2);
-        let mut ipam = lock(&self.ipam);
-        for (family, enabled, requested) in wants {
-            if !enabled && requested.is_none() {
-                continue;
-            }
-            match ipam.allocate(network.spec.id, family, requested, holder.clone()) {
-                Ok(net) => leased.push(net),
-                Err(refusal) => {
-                    for net in leased {
-                        ipam.release(network.spec.id, net.addr(), &holder);
-                    }
-                    return Err(refusal.for_network(network.spec.name.as_str()));
-                }
-            }
-        }
-        Ok(leased)
     }
 
     /// The lowest `ethN` that nobody uses inside.

@@ -34,6 +34,11 @@ impl Controller {
         for network in networks {
             wants.push((Owner::Network(network.spec.id), Fragment::default()));
         }
+        let hosts = self
+            .cluster()
+            .into_iter()
+            .flat_map(|cluster| cluster.hosts());
+        wants.extend(hosts.map(|host| (Owner::Peer(host.id), Fragment::default())));
         self.take_away(wants)?;
         let saved = self.data.scan(Table::Saved).unwrap_or_default();
         self.keep(saved.into_iter().fold(Batch::new(), |batch, (path, _)| {

@@ -163,7 +163,11 @@ impl Controller {
     }
 
     /// Does what changes a sandbox's endpoints, then brings its files up to date.
-    fn refreshing(&self, sandbox: &Sandbox, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn refreshing(
+        &self,
+        sandbox: &Sandbox,
+        change: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let (before, was) = {
             let state = sandbox.state();
             (etc_files::addresses(&state), self.resolver_kind(&state))

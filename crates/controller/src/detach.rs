@@ -11,7 +11,6 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_ipam::Holder;
 use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId};
 use vw_store::{Batch, Table};
 
@@ -24,12 +23,12 @@ pub(crate) enum Leaving {
 }
 
 impl Controller {
-    /// Takes an endpoint out of its sandbox; one that is not in it is out already.
+    /// Takes one endpoint out of its sandbox; one that is not in it is out already.
     ///
     /// # Errors
     /// When its leaving cannot be recorded, and nothing has changed; or when something of it
     /// stands still: it is out of service then, and the next call, change or start goes on.
-    pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+    pub(crate) fn detach_one(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
         let found = {
             let state = sandbox.state();
             let mut attachments = state.attachments.iter();
@@ -65,6 +64,7 @@ impl Controller {
         let mut staying = sandbox.state().attachments.clone();
         staying.retain(|a| a.endpoint.id != id);
         self.withdraw_names(&leaving);
+        self.unpublish(&leaving);
         let mut before = std::mem::take(&mut sandbox.state().claims);
         let (claims, wants) = self.what_stays(sandbox, &staying, &mut before)?;
         let gone = self.take_away(vec![
@@ -154,19 +154,16 @@ impl Controller {
         }
         crate::step::reached("detach.forgotten");
         self.free_leases(endpoint);
+        self.leave(&leaving.network);
     }
 
     /// The same without the sandbox, which may be in the midst of a change of another's.
     pub(crate) fn forget_endpoint(&self, endpoint: &EndpointSpec) {
         self.unnote(Table::Attachments, endpoint.id.to_string());
         self.free_leases(endpoint);
-    }
-
-    fn free_leases(&self, endpoint: &EndpointSpec) {
-        let holder = Holder::Endpoint(endpoint.id);
-        let mut ipam = lock(&self.ipam);
-        for net in &endpoint.addresses {
-            ipam.release(endpoint.network, net.addr(), &holder);
+        let network = self.registry().network_by_id(endpoint.network);
+        if let Some(network) = network {
+            self.leave(&network);
         }
     }
 

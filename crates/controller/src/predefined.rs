@@ -102,10 +102,22 @@ impl Controller {
             ipv6: asked.ipv6,
             gateway: true,
         };
+        self.build_predefined(spec, &request)
+    }
+
+    /// Makes a bridge network that the daemon has of its own accord, with subnets for it.
+    ///
+    /// # Errors
+    /// When there are none, or it cannot be made; nothing is left then.
+    pub(crate) fn build_predefined(
+        &self,
+        mut spec: NetworkSpec,
+        request: &NetworkRequest,
+    ) -> Result<()> {
         let foreign = self.foreign_prefixes()?;
-        let added = lock(&self.ipam).add_network(spec.id, &request, &foreign);
-        spec.ipam.pools = added.map_err(|refusal| refusal.for_network("bridge"))?;
         let id = spec.id;
+        let added = lock(&self.ipam).add_network(id, request, &foreign);
+        spec.ipam.pools = added.map_err(|refusal| refusal.for_network(spec.name.as_str()))?;
         self.build_network(spec)
             .inspect_err(|_| lock(&self.ipam).remove_network(id))
     }
@@ -137,7 +149,7 @@ fn asked_pool(asked: &BridgeConfig, family: Family) -> Option<PoolRequest> {
     })
 }
 
-fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<NetworkSpec> {
+pub(crate) fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<NetworkSpec> {
     Ok(NetworkSpec {
         id,
         name: name.parse()?,

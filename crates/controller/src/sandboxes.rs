@@ -36,6 +36,8 @@ impl Controller {
             None
         };
         let networks = self.resolve_networks(&request.sandbox.networks)?;
+        let on = networks.iter().map(|(network, _)| network.spec.id);
+        let warnings = self.warn_unpublished(&request.sandbox.ports, on);
         let kind = SandboxKind::Adopted {
             from: from.clone(),
             resolv_conf,
@@ -61,7 +63,7 @@ impl Controller {
         self.watch_adopted(&sandbox);
         Ok(Created {
             id: id.to_string(),
-            warnings: Vec::new(),
+            warnings,
         })
     }
 

@@ -5,12 +5,12 @@
 mod names;
 
 use crate::{
-    Config, Controller, Parts,
+    Config, Controller, Membership, Parts,
     controller::{Core, kernel_error},
     event::EventBus,
     ports::Claims,
     records::{self, AttachmentRecord, ContainerRecord, Owed, SandboxRecord},
-    registry::{Registry, Sandbox, SandboxState, lock},
+    registry::{Network, Registry, Sandbox, SandboxState, lock},
     watch::Watcher,
 };
 use std::{
@@ -23,7 +23,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
 use vw_ipam::Ipam;
-use vw_model::{ContainerName, EndpointSpec, Error, Id, NetworkId, NetworkSpec, Result, SandboxId};
+use vw_model::{ContainerName, EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
 
 /// Forwarding must be on for networks to reach anything.
@@ -60,6 +60,10 @@ impl Controller {
         let watcher = Watcher::start()
             .map_err(|e| Error::internal("watch-failed", "cannot watch processes").because(e))?;
         let host_id = host_id(&*parts.data, parts.random)?;
+        let join = |membership: Membership| {
+            membership.join(host_id, &parts.data, &parts.run, parts.random)
+        };
+        let member = parts.cluster.map(join).transpose()?;
         let controller = Self::from_core(Core {
             kernel: parts.kernel,
             data: parts.data,
@@ -86,9 +90,12 @@ impl Controller {
             resolver_files: Default::default(),
             execs: Mutex::new(BTreeMap::new()),
             host_id,
+            member,
+            expelled: Mutex::new(Vec::new()),
             config,
         });
         controller.load_networks()?;
+        controller.load_cluster();
         let left = controller.load_left()?;
         controller.load_sandboxes(&left)?;
         let taken = controller.take_up_attachments(left.attachments);
@@ -99,6 +106,7 @@ impl Controller {
         controller.ensure_predefined()?;
         controller.restore_ports(&left.sandboxes);
         controller.settle_sandboxes();
+        controller.follow_cluster();
         controller.follow_containers()?;
         tracing::info!(elapsed = ?began.elapsed(), "ready");
         Ok(controller)
@@ -206,10 +214,11 @@ impl Controller {
     fn restore_host(&self, undone: Vec<EndpointSpec>) -> Result<()> {
         let mut wants = vec![(Owner::Host, self.host_fragment()?)];
         let networks = self.registry().networks();
-        for network in networks {
-            let fragment = network
-                .driver
-                .plan_network(&network.spec, &self.config.drivers)?;
+        for network in &networks {
+            if !network.stands() {
+                continue;
+            }
+            let fragment = self.network_fragment(network, &lock(&network.reach))?;
             wants.push((Owner::Network(network.spec.id), fragment));
         }
         let sandboxes = self.registry().sandboxes();
@@ -228,6 +237,7 @@ impl Controller {
             }
         }
         lock(&self.host).change(wants).map_err(conflict)?;
+        self.restore_cluster();
         self.repair()?;
         let mut batch = Batch::new();
         for endpoint in &undone {
@@ -242,6 +252,7 @@ impl Controller {
         if self.config.drivers.iptables || self.config.drivers.ip6tables {
             let table = vw_firewall::HostTable {
                 accept_mark: self.config.accept_mark,
+                tunnels: self.config.drivers.underlay.is_some(),
             };
             fragment.insert(Object::Table(NftTable::Host(table)));
         }
@@ -302,6 +313,19 @@ impl Controller {
         }
     }
 
+    /// A daemon that died between two attachments left a sandbox without its way out, or with one
+    /// that it no longer needs.
+    fn settle_way_out(&self, sandbox: &Arc<Sandbox>) {
+        let _ops = lock(&sandbox.ops);
+        if !sandbox.state().live {
+            return;
+        }
+        if let Err(error) = self.settle_companion(sandbox) {
+            let name = sandbox.state().spec.name.clone();
+            self.warn(format!("{name}: {}", error.chain()));
+        }
+    }
+
     fn follow_containers(&self) -> Result<()> {
         let watcher = self.runtime.watch().map_err(Error::from)?;
         let refused =
@@ -319,6 +343,7 @@ impl Controller {
             } else {
                 self.settle_container(&sandbox);
             }
+            self.settle_way_out(&sandbox);
         }
     }
 }
@@ -326,9 +351,11 @@ impl Controller {
 impl SandboxState {
     /// Whether an endpoint of this network may stand: a container's configuration says so, which
     /// is changed before its endpoints are.
-    fn is_on(&self, network: NetworkId) -> bool {
-        let configured = || self.memberships.iter().any(|m| m.network == network);
-        self.live && (self.container.is_none() || configured())
+    fn is_on(&self, network: &Network) -> bool {
+        let id = network.spec.id;
+        let configured = || self.memberships.iter().any(|m| m.network == id);
+        // Nobody's configuration names the gateway bridge: the others that stand decide.
+        self.live && (self.container.is_none() || network.is_gateway_bridge() || configured())
     }
 }
 
@@ -363,7 +390,7 @@ fn host_id(data: &dyn vw_store::Store, random: fn() -> [u8; 32]) -> Result<Id> {
     Ok(id)
 }
 
-fn conflict(conflict: vw_hoststate::Conflict) -> Error {
+pub(crate) fn conflict(conflict: vw_hoststate::Conflict) -> Error {
     Error::internal(
         "object-conflict",
         "two records want different things of one kernel object",

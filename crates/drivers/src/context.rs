@@ -3,6 +3,17 @@
 use std::net::IpAddr;
 use vw_model::Family;
 
+/// How this host reaches the others of its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Underlay {
+    /// The address that tunnelled packets are sent from and taken at.
+    pub addr: IpAddr,
+    /// The MTU in bytes of the link that has it.
+    pub mtu: u32,
+    /// The UDP port of tunnels of networks that are made on this host and name none.
+    pub port: Option<u16>,
+}
+
 /// The daemon's settings and the host's state that plans depend on: plain data, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverContext {
@@ -24,6 +35,8 @@ pub struct DriverContext {
     pub bridge_netfilter6: bool,
     /// Whether the kernel has IPv6 (`/proc/sys/net/ipv6` is there).
     pub ipv6: bool,
+    /// The way to the other hosts; `None` outside a cluster.
+    pub underlay: Option<Underlay>,
 }
 
 impl Default for DriverContext {
@@ -39,6 +52,7 @@ impl Default for DriverContext {
             bridge_netfilter: false,
             bridge_netfilter6: false,
             ipv6: true,
+            underlay: None,
         }
     }
 }

@@ -4,16 +4,20 @@
 //! specifications into objects and must not touch the kernel, keep state or lease anything.
 
 mod bridge;
+mod bridged;
 mod capability;
+mod cluster;
 mod context;
 mod driver;
 mod host;
 mod none;
 mod option;
+mod overlay;
 mod registry;
 
 pub use capability::{Capabilities, Place, may_join, may_leave};
-pub use context::DriverContext;
+pub use cluster::plan_host;
+pub use context::{DriverContext, Underlay};
 pub use driver::{AttachmentPlan, Driver, Gateway};
 pub use registry::{find, names};
 

@@ -12,12 +12,14 @@ mod policy;
 mod render;
 pub mod spec;
 mod table;
+mod tunnel;
 
 pub use dns::{RESOLVER, SANDBOX_TABLE, sandbox_dns};
 pub use element::{Chain, DataType, Datum, Element, SetName};
 pub use policy::{FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, network, port};
 pub use spec::TableSpec;
-pub use table::{HostTable, USER_CHAIN};
+pub use table::{HostTable, STAND_IN, USER_CHAIN};
+pub use tunnel::{peer, tunnel_port};
 
 #[cfg(test)]
 mod tests;

@@ -65,6 +65,7 @@ impl Display for Base {
         };
         let hook = match self.hook {
             Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
             Hook::Forward => "forward",
             Hook::Output => "output",
             Hook::Postrouting => "postrouting",
@@ -101,6 +102,8 @@ fn concat(fields: &[Field]) -> String {
             Field::IifName => "iifname",
             Field::OifName => "oifname",
             Field::NfProto => "meta nfproto",
+            Field::Saddr(Family::V4) => "ip saddr",
+            Field::Saddr(Family::V6) => "ip6 saddr",
             Field::Daddr(Family::V4) => "ip daddr",
             Field::Daddr(Family::V6) => "ip6 daddr",
             Field::L4Proto => "meta l4proto",
@@ -177,6 +180,8 @@ impl Display for Statement {
             Self::Mark(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
             Self::SetSport(protocol, port) => set_port(f, protocol, "sport", port),
             Self::SetDport(protocol, port) => set_port(f, protocol, "dport", port),
+            Self::SetSource6(addr) => write!(f, "ip6 saddr set {addr}"),
+            Self::SetDestination6(addr) => write!(f, "ip6 daddr set {addr}"),
         }
     }
 }

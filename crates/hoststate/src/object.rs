@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, path::PathBuf};
 use vw_firewall::{Datum, Element, SetName};
-use vw_model::{IfName, IpNet, MacAddr, SandboxId};
+use vw_model::{IfName, IpNet, MacAddr, NetworkId, SandboxId};
 
 /// A network namespace that objects lie in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub enum Netns {
     Host,
     /// A sandbox's.
     Sandbox(SandboxId),
+    /// A network's own, where its bridge lies out of the host's sight.
+    Network(NetworkId),
 }
 
 /// Where a sandbox's namespace comes from.
@@ -30,11 +32,12 @@ pub enum NamespaceSource {
     File(PathBuf),
 }
 
-/// A namespace pinned under the executor's directory as `<id>`.
+/// A namespace pinned under the executor's directory: a sandbox's as `<id>`, a network's as
+/// `net-<id>`. With it goes what lies in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
-    /// The sandbox.
-    pub sandbox: SandboxId,
+    /// Whose it is; the host's own cannot be pinned.
+    pub netns: Netns,
     /// Where it comes from. Not observable: a pinned namespace matches any source.
     pub source: NamespaceSource,
 }
@@ -48,6 +51,25 @@ pub enum LinkKind {
     Veth(Peer),
     /// An interface without a wire.
     Dummy,
+    /// A tunnel to other hosts.
+    Vxlan(VxlanOptions),
+}
+
+impl LinkKind {
+    /// Whether a link of this kind can be changed to the other one where it stands; what lies on
+    /// it is lost otherwise.
+    #[must_use]
+    pub fn becomes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Veth(a), Self::Veth(b)) => a.netns == b.netns,
+            (Self::Vxlan(a), Self::Vxlan(b)) => {
+                let fixed =
+                    |tunnel: &VxlanOptions| (tunnel.vni, tunnel.port, tunnel.local.is_ipv4());
+                fixed(a) == fixed(b)
+            }
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
+    }
 }
 
 /// Attributes of a bridge that we set.
@@ -55,6 +77,22 @@ pub enum LinkKind {
 pub struct BridgeOptions {
     /// Multicast snooping; off costs less on bridges of many ports.
     pub mcast_snooping: bool,
+}
+
+/// A VXLAN device (RFC 7348) in a network's namespace, whose UDP socket lies in the host's.
+///
+/// It learns nothing and floods nothing: it knows what [`Forward`]s say, answers ARP and neighbour
+/// solicitations by itself from the [`Neighbor`]s that lie on it, and drops what it does not know.
+/// As a bridge's port it does not learn either, and gets no frame whose destination the bridge
+/// does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VxlanOptions {
+    /// The network's number on the wire, of 24 bits; unique on a host for one port.
+    pub vni: u32,
+    /// The UDP port, here and on the other hosts.
+    pub port: u16,
+    /// The address that it sends from; its family is the tunnel's.
+    pub local: IpAddr,
 }
 
 /// The sandbox's end of a pair, created where it belongs and never moved.
@@ -138,7 +176,7 @@ pub struct Route {
     pub metric: u32,
 }
 
-/// A static neighbour entry (or, on a bridge or tunnel, a forwarding entry when `addr` is absent).
+/// A static neighbour entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Neighbor {
     /// The namespace.
@@ -149,6 +187,22 @@ pub struct Neighbor {
     pub addr: IpAddr,
     /// The link-layer address.
     pub mac: MacAddr,
+}
+
+/// A static forwarding entry of a tunnel: frames to an address go to that host.
+///
+/// The zero address stands for every group and broadcast address that has no entry of its own; it
+/// may have several hosts, and so may a group's. Of a station's address the last entry counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The namespace.
+    pub netns: Netns,
+    /// The tunnel.
+    pub link: IfName,
+    /// The frames' destination.
+    pub mac: MacAddr,
+    /// The host's end of the tunnel.
+    pub dst: IpAddr,
 }
 
 /// A kernel parameter.
@@ -200,13 +254,15 @@ pub enum Object {
     Route(Route),
     /// A neighbour.
     Neighbor(Neighbor),
+    /// A forwarding entry.
+    Forward(Forward),
 }
 
 /// What names an object; two objects with one key cannot exist at once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// A pinned namespace.
-    Namespace(SandboxId),
+    Namespace(Netns),
     /// The table of a namespace.
     Table(Netns),
     /// An element that is policy of a network.
@@ -221,6 +277,8 @@ pub enum Key {
     Route(Netns, IpNet, u32, Option<IfName>),
     /// A neighbour.
     Neighbor(Netns, IfName, IpAddr),
+    /// A forwarding entry.
+    Forward(Netns, IfName, MacAddr, IpAddr),
     /// An element that is a published port.
     Port(SetName, Vec<Datum>),
 }
@@ -230,7 +288,7 @@ impl Object {
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
-            Self::Namespace(namespace) => Key::Namespace(namespace.sandbox),
+            Self::Namespace(namespace) => Key::Namespace(namespace.netns),
             Self::Table(Table::Host(_)) => Key::Table(Netns::Host),
             Self::Table(Table::SandboxDns { sandbox, .. }) => Key::Table(Netns::Sandbox(*sandbox)),
             Self::Element(element) if element.set.is_port() => {
@@ -248,13 +306,20 @@ impl Object {
             Self::Neighbor(neighbor) => {
                 Key::Neighbor(neighbor.netns, neighbor.link.clone(), neighbor.addr)
             }
+            Self::Forward(forward) => Key::Forward(
+                forward.netns,
+                forward.link.clone(),
+                forward.mac,
+                forward.dst,
+            ),
         }
     }
 
     /// When it is made, compared with others; things are removed in reverse.
     ///
     /// Policy stands before what it protects, a bridge before its ports, the route to a next hop
-    /// before the routes through it, and a published port opens last.
+    /// before the routes through it, the way to a host before the neighbours on it, and a published
+    /// port opens last.
     #[must_use]
     pub fn stage(&self) -> u8 {
         match self {
@@ -267,8 +332,9 @@ impl Object {
             Self::Address(_) => 6,
             Self::Route(route) if route.via.is_none() => 7,
             Self::Route(_) => 8,
-            Self::Neighbor(_) => 9,
-            Self::Element(_) => 10,
+            Self::Forward(_) => 9,
+            Self::Neighbor(_) => 10,
+            Self::Element(_) => 11,
         }
     }
 
@@ -284,7 +350,7 @@ impl Object {
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Namespace(a), Self::Namespace(b)) => a.sandbox == b.sandbox,
+            (Self::Namespace(a), Self::Namespace(b)) => a.netns == b.netns,
             (Self::Sysctl(a), Self::Sysctl(b)) => {
                 (a.netns, &a.path, &a.value) == (b.netns, &b.path, &b.value)
             }

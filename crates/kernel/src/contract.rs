@@ -7,7 +7,7 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
 };
-use vw_hoststate::{Key, Object, Plan};
+use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, IpNet, Protocol, SandboxId};
 
 /// A plan that failed: what took effect, and what did not.
@@ -60,7 +60,7 @@ pub enum KernelError {
 }
 
 impl KernelError {
-    /// Whether the cause is that a sandbox's namespace is gone.
+    /// Whether the cause is that a pinned namespace is gone.
     #[must_use]
     pub const fn is_namespace_gone(&self) -> bool {
         matches!(self, Self::NamespaceGone { .. })
@@ -72,8 +72,8 @@ impl KernelError {
 pub struct Observed {
     /// Objects of ours, by key, in the same normal form as plans have them.
     pub objects: BTreeMap<Key, Object>,
-    /// Sandboxes that were asked about whose pinned namespace is not there.
-    pub gone: Vec<SandboxId>,
+    /// Pinned namespaces that were asked about and are not there.
+    pub gone: Vec<Netns>,
 }
 
 /// A route of the host that address pools must keep clear of.
@@ -96,6 +96,8 @@ pub struct HostFacts {
     pub addresses: Vec<(String, IpNet)>,
     /// The MTU of the link that the default route uses; 1500 without one.
     pub default_mtu: u32,
+    /// The MTU in bytes of each link of this host that has an address or a route.
+    pub mtus: BTreeMap<String, u32>,
     /// The source address of the default routes, IPv4 and IPv6.
     pub default_source: Vec<IpAddr>,
     /// The ports that the kernel takes for itself: `net.ipv4.ip_local_port_range`.
@@ -133,15 +135,16 @@ pub enum SocketKind {
     TcpUnbound(SocketAddr),
 }
 
-/// A host port that is held as long as this lives; nobody else can bind it meanwhile.
+/// A host port that is held as long as this lives; nobody else can bind it meanwhile, and nobody
+/// could where the kernel does not know the protocol: then it is held against this process's own.
 #[derive(Debug)]
 pub struct PortClaim {
     /// The address and port held; the kernel's choice where port 0 was asked for.
     pub addr: SocketAddr,
     /// The protocol.
     pub protocol: Protocol,
-    /// What holds it: the bound socket; `None` where the kernel does not know the protocol.
-    pub socket: Option<OwnedFd>,
+    /// What holds it: the bound socket, or what stands for one.
+    pub socket: OwnedFd,
 }
 
 /// An executor. All calls block; any number of threads may call at once.
@@ -159,7 +162,7 @@ pub trait Kernel: Send + Sync {
     /// Reads what stands of `expected`, and whatever else is ours.
     ///
     /// # Errors
-    /// When the kernel cannot be read at all; a sandbox that is gone is told in the answer.
+    /// When the kernel cannot be read at all; a namespace that is gone is told in the answer.
     fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError>;
 
     /// Reads the facts of the host.

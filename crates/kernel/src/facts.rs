@@ -55,6 +55,10 @@ pub(crate) fn read() -> io::Result<HostFacts> {
             .filter_map(|seen| Some((named(seen.index)?, seen.addr)))
             .collect(),
         default_mtu,
+        mtus: links
+            .values()
+            .map(|seen| (seen.name.clone(), seen.mtu))
+            .collect(),
         default_source: ELSEWHERE
             .iter()
             .filter(has_default)

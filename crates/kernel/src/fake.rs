@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{IfName, Protocol, SandboxId};
+use vw_model::{IfName, NetworkId, Protocol, SandboxId};
 
 /// An executor in memory; clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +79,14 @@ impl FakeKernel {
 
     /// Makes the namespace of a sandbox vanish, with all that lies in it.
     pub fn vanish(&self, sandbox: SandboxId) {
-        self.state().remove(&Key::Namespace(sandbox));
+        self.state()
+            .remove(&Key::Namespace(Netns::Sandbox(sandbox)));
+    }
+
+    /// Makes the namespace of a network vanish, with all that lies in it.
+    pub fn vanish_network(&self, network: NetworkId) {
+        self.state()
+            .remove(&Key::Namespace(Netns::Network(network)));
     }
 
     /// Makes a source of namespaces (a process, a file) one that is gone.
@@ -132,14 +139,12 @@ impl Kernel for FakeKernel {
 
     fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
         let state = self.state();
-        let is_there = |sandbox| state.objects.contains_key(&Key::Namespace(sandbox));
-        let mut gone: Vec<SandboxId> = expected
+        let is_there =
+            |netns| netns == Netns::Host || state.objects.contains_key(&Key::Namespace(netns));
+        let mut gone: Vec<Netns> = expected
             .values()
             .flat_map(state::namespaces_of)
-            .filter_map(|netns| match netns {
-                Netns::Sandbox(sandbox) if !is_there(sandbox) => Some(sandbox),
-                _ => None,
-            })
+            .filter(|netns| !is_there(*netns))
             .collect();
         gone.sort_unstable();
         gone.dedup();

@@ -16,9 +16,9 @@ mod verify;
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
     announce::Announcer,
+    claims::Claims,
     conntrack::Conntrack,
     facts,
-    netlink::Socket,
     netns::{Namespaces, lock},
     observe,
     reaper::Reaper,
@@ -53,6 +53,7 @@ pub struct LinuxKernel {
     reaper: Reaper,
     nft: Mutex<Option<Nft>>,
     conntrack: Mutex<Option<Conntrack>>,
+    claims: Arc<Mutex<Claims>>,
     ipv6: bool,
 }
 
@@ -69,9 +70,10 @@ impl LinuxKernel {
         let namespaces = Arc::new(Namespaces::prepare(config.exec_root.join("netns"))?);
         Ok(Self {
             announcer: Announcer::start(Arc::clone(&namespaces)).map_err(started)?,
-            reaper: Socket::open().and_then(Reaper::start).map_err(started)?,
+            reaper: Reaper::start(Arc::clone(&namespaces)).map_err(started)?,
             nft: Mutex::default(),
             conntrack: Mutex::default(),
+            claims: Arc::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
             namespaces,
         })
@@ -186,7 +188,10 @@ impl Kernel for LinuxKernel {
         &self,
         wanted: &[(SandboxId, Vec<SocketKind>)],
     ) -> Vec<Result<Vec<OwnedFd>, KernelError>> {
-        let visits = wanted.to_vec();
+        let visits = wanted.iter().cloned();
+        let visits = visits
+            .map(|(sandbox, kinds)| (Netns::Sandbox(sandbox), kinds))
+            .collect();
         self.namespaces.visit_all(visits, |kinds: Vec<SocketKind>| {
             let open = |kind: SocketKind| {
                 let named = |source| names::call("open socket", sockets::describe(kind), source);
@@ -199,7 +204,8 @@ impl Kernel for LinuxKernel {
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         let object = || format!("{addr}/{protocol}");
-        let claim = move || sockets::claim_port(protocol, addr);
+        let unknown = Arc::clone(&self.claims);
+        let claim = move || sockets::claim_port(protocol, addr, &unknown);
         let (addr, socket) = self.run_in(Netns::Host, "reserve port", object, claim)?;
         Ok(PortClaim {
             addr,
@@ -209,7 +215,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
-        self.namespaces.path(sandbox)
+        self.namespaces.path(Netns::Sandbox(sandbox))
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

@@ -4,6 +4,7 @@
 //! it encodes requests and parses answers.
 
 pub(crate) mod addr;
+pub(crate) mod fdb;
 pub(crate) mod link;
 pub(crate) mod neigh;
 pub(crate) mod route;

@@ -1,6 +1,6 @@
 //! Pinned network namespaces: made, adopted, found again and let go.
 //!
-//! Owns the folder `<exec-root>/netns`, one file a sandbox, and every `setns` of the process. It
+//! Owns the folder `<exec-root>/netns`, one file a sandbox or network, and every `setns` of the process. It
 //! must not know what is done inside a namespace.
 
 mod loopback;
@@ -28,11 +28,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use vw_hoststate::{Namespace, NamespaceSource, Netns};
-use vw_model::SandboxId;
 use worker::Workers;
 
-/// How many sandboxes are kept open; each takes a namespace's and a socket's descriptor.
+/// How many of them are kept open; each takes a namespace's and a socket's descriptor.
 const CACHE: usize = 128;
+
+/// What the file of a network's namespace begins with, before its id.
+const NETWORK: &str = "net-";
 
 /// An open namespace, with what was opened inside of it once it was needed.
 #[derive(Debug)]
@@ -81,19 +83,19 @@ pub(crate) type Job<T> = (Arc<Place>, Box<dyn FnOnce() -> T + Send>);
 
 #[derive(Debug, Default)]
 struct Cache {
-    places: HashMap<SandboxId, (u64, Arc<Place>)>,
+    places: HashMap<Netns, (u64, Arc<Place>)>,
     clock: u64,
 }
 
 impl Cache {
-    fn get(&mut self, sandbox: SandboxId) -> Option<Arc<Place>> {
+    fn get(&mut self, netns: Netns) -> Option<Arc<Place>> {
         self.clock += 1;
-        let (used, place) = self.places.get_mut(&sandbox)?;
+        let (used, place) = self.places.get_mut(&netns)?;
         *used = self.clock;
         Some(Arc::clone(place))
     }
 
-    fn put(&mut self, sandbox: SandboxId, place: &Arc<Place>) {
+    fn put(&mut self, netns: Netns, place: &Arc<Place>) {
         if self.places.len() >= CACHE
             && let Some(oldest) = self.places.iter().min_by_key(|(_, (used, _))| *used)
         {
@@ -101,7 +103,7 @@ impl Cache {
             self.places.remove(&oldest);
         }
         self.clock += 1;
-        self.places.insert(sandbox, (self.clock, Arc::clone(place)));
+        self.places.insert(netns, (self.clock, Arc::clone(place)));
     }
 }
 
@@ -130,9 +132,13 @@ impl Namespaces {
         })
     }
 
-    /// The file that pins a sandbox's namespace.
-    pub(crate) fn path(&self, sandbox: SandboxId) -> PathBuf {
-        self.dir.join(sandbox.to_string())
+    /// The file that pins a namespace; the host's own has none, and its name is no file's.
+    pub(crate) fn path(&self, netns: Netns) -> PathBuf {
+        self.dir.join(match netns {
+            Netns::Host => "host".to_owned(),
+            Netns::Sandbox(sandbox) => sandbox.to_string(),
+            Netns::Network(network) => format!("{NETWORK}{network}"),
+        })
     }
 
     /// The daemon's own namespace.
@@ -142,22 +148,21 @@ impl Namespaces {
 
     /// The namespace, if it is pinned still.
     pub(crate) fn place(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
-        let sandbox = match netns {
-            Netns::Host => return Ok(Arc::clone(&self.host)),
-            Netns::Sandbox(sandbox) => sandbox,
-        };
-        let path = self.path(sandbox);
+        if netns == Netns::Host {
+            return Ok(Arc::clone(&self.host));
+        }
+        let path = self.path(netns);
         // The file is looked at each time, so that a descriptor that is kept open never makes
         // a namespace look alive that its owner took away.
         let found = rustix::fs::stat(&path);
-        let found = found.map_err(|error| unopened(sandbox, error.into()))?;
-        if let Some(place) = self.cached().get(sandbox)
+        let found = found.map_err(|error| unopened(netns, error.into()))?;
+        if let Some(place) = self.cached().get(netns)
             && place.identity == (found.st_dev, found.st_ino)
         {
             return Ok(place);
         }
-        let place = self.open_pinned(sandbox)?;
-        self.cached().put(sandbox, &place);
+        let place = self.open_pinned(netns)?;
+        self.cached().put(netns, &place);
         Ok(place)
     }
 
@@ -165,16 +170,14 @@ impl Namespaces {
     pub(crate) fn open(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
         match netns {
             Netns::Host => Ok(Arc::clone(&self.host)),
-            Netns::Sandbox(sandbox) => self.open_pinned(sandbox),
+            Netns::Sandbox(_) | Netns::Network(_) => self.open_pinned(netns),
         }
     }
 
-    fn open_pinned(&self, sandbox: SandboxId) -> Result<Arc<Place>, KernelError> {
-        let fd = source::open(&self.path(sandbox));
+    fn open_pinned(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
+        let fd = source::open(&self.path(netns));
         let place = fd.and_then(|fd| Place::new(fd, None));
-        place
-            .map(Arc::new)
-            .map_err(|error| unopened(sandbox, error))
+        place.map(Arc::new).map_err(|error| unopened(netns, error))
     }
 
     /// Runs `f` with the netlink socket of a namespace; others wait meanwhile.
@@ -235,22 +238,22 @@ impl Namespaces {
     /// visits push nothing out of the cache.
     pub(crate) fn visit_all<A, T>(
         &self,
-        visits: Vec<(SandboxId, A)>,
+        visits: Vec<(Netns, A)>,
         f: impl Fn(A) -> Result<T, KernelError> + Clone + Send + 'static,
     ) -> Vec<Result<T, KernelError>>
     where
         A: Send + 'static,
         T: Send + 'static,
     {
-        let asked: Vec<SandboxId> = visits.iter().map(|(sandbox, _)| *sandbox).collect();
+        let asked: Vec<Netns> = visits.iter().map(|(netns, _)| *netns).collect();
         let share = visits.len().div_ceil(worker::THREADS).max(1);
         let mut visits = visits.into_iter();
         let mut jobs: Vec<Job<Vec<Result<T, KernelError>>>> = Vec::new();
         loop {
-            let some: Vec<(PathBuf, SandboxId, A)> = visits
+            let some: Vec<(PathBuf, Netns, A)> = visits
                 .by_ref()
                 .take(share)
-                .map(|(sandbox, given)| (self.path(sandbox), sandbox, given))
+                .map(|(netns, given)| (self.path(netns), netns, given))
                 .collect();
             if some.is_empty() {
                 break;
@@ -258,10 +261,10 @@ impl Namespaces {
             let f = f.clone();
             // From one to the next; whoever runs the job goes back to the host's.
             let tour = move || {
-                let visit = |(path, sandbox, given): (PathBuf, SandboxId, A)| {
-                    let fd = source::open(&path).map_err(|error| unopened(sandbox, error))?;
+                let visit = |(path, netns, given): (PathBuf, Netns, A)| {
+                    let fd = source::open(&path).map_err(|error| unopened(netns, error))?;
                     let place = Place::new(fd, None).and_then(|place| place.enter());
-                    place.map_err(|error| unopened(sandbox, error))?;
+                    place.map_err(|error| unopened(netns, error))?;
                     f(given)
                 };
                 some.into_iter().map(visit).collect()
@@ -272,9 +275,9 @@ impl Namespaces {
         for (of, answered) in asked.chunks(share).zip(self.run_all(jobs)) {
             match answered {
                 Ok(some) => answers.extend(some),
-                Err(error) => answers.extend(of.iter().map(|sandbox| {
+                Err(error) => answers.extend(of.iter().map(|netns| {
                     let source = io::Error::new(error.kind(), error.to_string());
-                    Err(call("visit network namespace", sandbox.short(), source))
+                    Err(call("visit network namespace", short(*netns), source))
                 })),
             }
         }
@@ -283,14 +286,19 @@ impl Namespaces {
 
     /// Pins a namespace; one that is pinned already stays.
     pub(crate) fn pin(&self, namespace: &Namespace) -> Result<(), KernelError> {
-        let sandbox = namespace.sandbox;
-        if let Ok(place) = self.place(Netns::Sandbox(sandbox)) {
+        let netns = namespace.netns;
+        if netns == Netns::Host {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it needs no pin");
+            return Err(call("pin network namespace", short(netns), source));
+        }
+        if let Ok(place) = self.place(netns) {
             return self.check_pinned(&place, namespace);
         }
-        let failed = |source| call("pin network namespace", sandbox.short(), source);
+        let failed = |source| call("pin network namespace", short(netns), source);
         let place = match &namespace.source {
-            NamespaceSource::New => make()
-                .map_err(|source| call("create network namespace", sandbox.short(), source))?,
+            NamespaceSource::New => {
+                make().map_err(|source| call("create network namespace", short(netns), source))?
+            }
             adopted => Place::new(source::of(adopted)?, None).map_err(failed)?,
         };
         let place = Arc::new(place);
@@ -302,16 +310,16 @@ impl Namespaces {
                 io::Error::new(io::ErrorKind::InvalidInput, own),
             ));
         }
-        self.mount(&place, &self.path(sandbox)).map_err(failed)?;
-        self.cached().put(sandbox, &place);
+        self.mount(&place, &self.path(netns)).map_err(failed)?;
+        self.cached().put(netns, &place);
         if namespace.source == NamespaceSource::New {
             return Ok(());
         }
-        let raised = self.raise_loopback(&place, sandbox);
+        let raised = self.raise_loopback(&place, netns);
         raised.map_err(|source| {
             // The first error is the one to tell.
-            let _ = self.unpin(sandbox);
-            call("bring up the loopback of", sandbox.short(), source)
+            let _ = self.unpin(netns);
+            call("bring up the loopback of", short(netns), source)
         })
     }
 
@@ -324,7 +332,7 @@ impl Namespaces {
         match source::identity(fd.as_fd()) {
             Ok(identity) if identity != place.identity => Err(call(
                 "pin network namespace",
-                namespace.sandbox.short(),
+                short(namespace.netns),
                 io::Error::new(
                     io::ErrorKind::AlreadyExists,
                     "another namespace is pinned under this id",
@@ -347,12 +355,12 @@ impl Namespaces {
     }
 
     /// Lets a namespace go; one that is not pinned is no error.
-    pub(crate) fn unpin(&self, sandbox: SandboxId) -> Result<(), KernelError> {
-        self.lower_loopback(sandbox)
-            .map_err(|source| call("put down the loopback of", sandbox.short(), source))?;
-        self.cached().places.remove(&sandbox);
-        unmount(&self.path(sandbox))
-            .map_err(|source| call("release network namespace", sandbox.short(), source))
+    pub(crate) fn unpin(&self, netns: Netns) -> Result<(), KernelError> {
+        self.lower_loopback(netns)
+            .map_err(|source| call("put down the loopback of", short(netns), source))?;
+        self.cached().places.remove(&netns);
+        unmount(&self.path(netns))
+            .map_err(|source| call("release network namespace", short(netns), source))
     }
 
     /// Takes the folder's own mount away when nothing is pinned in it.
@@ -366,17 +374,13 @@ impl Namespaces {
         }
     }
 
-    /// The sandboxes that have a file, be their namespaces there or not.
-    pub(crate) fn pinned(&self) -> io::Result<Vec<SandboxId>> {
-        let mut sandboxes = Vec::new();
+    /// The sandboxes and networks that have a file, be their namespaces there or not.
+    pub(crate) fn pinned(&self) -> io::Result<Vec<Netns>> {
+        let mut pinned = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
-            let name = entry?.file_name();
-            sandboxes.extend(
-                name.to_str()
-                    .and_then(|name| name.parse::<SandboxId>().ok()),
-            );
+            pinned.extend(entry?.file_name().to_str().and_then(of_file));
         }
-        Ok(sandboxes)
+        Ok(pinned)
     }
 
     fn cached(&self) -> MutexGuard<'_, Cache> {
@@ -450,11 +454,28 @@ fn call(operation: &'static str, object: impl ToString, source: io::Error) -> Ke
     }
 }
 
+/// The namespace that a file of that name pins.
+fn of_file(name: &str) -> Option<Netns> {
+    match name.strip_prefix(NETWORK) {
+        Some(id) => id.parse().ok().map(Netns::Network),
+        None => name.parse().ok().map(Netns::Sandbox),
+    }
+}
+
+/// A namespace as errors name it.
+pub(crate) fn short(netns: Netns) -> String {
+    match netns {
+        Netns::Host => "of the host".to_owned(),
+        Netns::Sandbox(sandbox) => sandbox.short(),
+        Netns::Network(network) => format!("{NETWORK}{}", network.short()),
+    }
+}
+
 /// A file that is missing, or that nothing is mounted on any more, pins nothing.
-fn unopened(sandbox: SandboxId, source: io::Error) -> KernelError {
+fn unopened(netns: Netns, source: io::Error) -> KernelError {
     match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => gone(sandbox.short(), source),
-        _ => call("open network namespace", sandbox.short(), source),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => gone(short(netns), source),
+        _ => call("open network namespace", short(netns), source),
     }
 }
 

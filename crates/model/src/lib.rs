@@ -4,6 +4,7 @@
 //! driver, or know how any of it is stored, shown or put into the kernel.
 
 mod addr;
+mod cluster;
 mod container;
 mod endpoint;
 mod error;
@@ -14,12 +15,13 @@ mod port;
 mod sandbox;
 
 pub use addr::{Family, MacAddr, ParseMacError};
+pub use cluster::{RemoteEndpoint, RemoteHost};
 pub use container::{
     ContainerSpec, Healthcheck, Mount, MountKind, ResourceLimits, RestartPolicy, Ulimit,
 };
 pub use endpoint::{EndpointSettings, EndpointSpec};
 pub use error::{Error, Kind, Reason, Result};
-pub use id::{EndpointId, Id, NetworkId, ParseIdError, SandboxId};
+pub use id::{EndpointId, HostId, Id, NetworkId, ParseIdError, SandboxId};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use name::{ContainerName, IfName, NetworkName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};

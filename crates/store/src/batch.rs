@@ -22,11 +22,13 @@ pub enum Table {
     HostState = 8,
     /// Values of the host that are to be put back, by name.
     Saved = 9,
+    /// This host's copy of what its cluster agreed on, and what it holds of it.
+    Cluster = 10,
 }
 
 impl Table {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Meta,
         Self::Networks,
         Self::Containers,
@@ -36,6 +38,7 @@ impl Table {
         Self::Leases,
         Self::HostState,
         Self::Saved,
+        Self::Cluster,
     ];
 
     /// The stable name.
@@ -51,6 +54,7 @@ impl Table {
             Self::Leases => "leases",
             Self::HostState => "host-state",
             Self::Saved => "saved",
+            Self::Cluster => "cluster",
         }
     }
 

@@ -10,6 +10,7 @@
 //! | [`Memory`] | tests, and daemons that keep nothing | nothing | |
 
 mod batch;
+pub mod cluster;
 mod embedded;
 mod error;
 pub mod faults;

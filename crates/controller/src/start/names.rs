@@ -13,7 +13,6 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc};
 use vw_hoststate::Owner;
-use vw_ipam::Holder;
 use vw_model::{EndpointSpec, Result, SandboxId};
 
 /// What the attachment records came to.
@@ -35,19 +34,12 @@ impl Controller {
             match found.flatten() {
                 Some(sandbox) => taken.standing.push((sandbox, endpoint)),
                 None => {
-                    self.give_leases_back(&endpoint);
+                    self.free_leases(&endpoint);
                     taken.undone.push(endpoint);
                 }
             }
         }
         taken
-    }
-
-    fn give_leases_back(&self, endpoint: &EndpointSpec) {
-        let mut ipam = lock(&self.ipam);
-        for net in &endpoint.addresses {
-            ipam.release(endpoint.network, net.addr(), &Holder::Endpoint(endpoint.id));
-        }
     }
 
     /// Leases, lists and names an endpoint; nothing where its network or sandbox is not there.
@@ -56,20 +48,19 @@ impl Controller {
         let network = registry.network_by_id(endpoint.network)?;
         let sandbox = registry.sandbox_by_id(endpoint.sandbox)?;
         drop(registry);
-        if !sandbox.state().is_on(network.spec.id) {
+        if !sandbox.state().is_on(&network) {
             return None;
         }
         for net in &endpoint.addresses {
-            let holder = Holder::Endpoint(endpoint.id);
-            let held = lock(&self.ipam).reserve(network.spec.id, net.addr(), holder);
-            if let Err(error) = held {
+            if let Err(error) = self.hold(&network, net.addr(), endpoint.id) {
                 let (endpoint, name) = (endpoint.id.short(), &network.spec.name);
-                self.warn(format!("endpoint {endpoint} of network {name}: {error}"));
+                let why = error.chain();
+                self.warn(format!("endpoint {endpoint} of network {name}: {why}"));
                 return None;
             }
         }
         let mut state = sandbox.state();
-        if state.container.is_none() {
+        if state.container.is_none() && !network.is_gateway_bridge() {
             state.memberships.push(Membership {
                 network: network.spec.id,
                 name: network.spec.name.to_string(),
@@ -86,7 +77,9 @@ impl Controller {
             .sort_by(|a, b| a.endpoint.ifname.cmp(&b.endpoint.ifname));
         drop(state);
         lock(&network.members).insert(endpoint.id, sandbox.clone());
+        lock(&network.reach).users += 1;
         self.publish_names(&sandbox, &network, endpoint.id);
+        self.publish(&sandbox, &network, endpoint.id);
         Some(sandbox)
     }
 
@@ -182,8 +175,10 @@ impl Controller {
         }
         drop(state);
         lock(&attachment.network.members).remove(&endpoint.id);
+        lock(&attachment.network.reach).users -= 1;
         self.withdraw_names(&attachment);
+        self.unpublish(&attachment);
         self.dns.update(sandbox.id, self.view_of(sandbox));
-        self.give_leases_back(endpoint);
+        self.free_leases(endpoint);
     }
 }

@@ -1,8 +1,8 @@
 //! How errors name an object and what was done to it.
 
-use crate::KernelError;
+use crate::{KernelError, netns::short};
 use std::io;
-use vw_hoststate::{Address, Netns, Object, Step, Table};
+use vw_hoststate::{Address, LinkKind, Netns, Object, Step, Table};
 
 /// A failed call.
 pub(crate) fn call(
@@ -24,9 +24,10 @@ pub(super) fn failed(step: &Step, source: io::Error) -> KernelError {
         && source.kind() == io::ErrorKind::Unsupported
     {
         return match link.kind {
-            vw_hoststate::LinkKind::Bridge(_) => lacks("bridge", "load the module `bridge`"),
-            vw_hoststate::LinkKind::Veth(_) => lacks("veth", "load the module `veth`"),
-            vw_hoststate::LinkKind::Dummy => lacks("dummy", "load the module `dummy`"),
+            LinkKind::Bridge(_) => lacks("bridge", "load the module `bridge`"),
+            LinkKind::Veth(_) => lacks("veth", "load the module `veth`"),
+            LinkKind::Dummy => lacks("dummy", "load the module `dummy`"),
+            LinkKind::Vxlan(_) => lacks("vxlan", "load the module `vxlan`"),
         };
     }
     let operation = match step {
@@ -40,7 +41,7 @@ pub(super) fn failed(step: &Step, source: io::Error) -> KernelError {
 /// An object as people name it.
 fn object(object: &Object) -> String {
     match object {
-        Object::Namespace(namespace) => format!("network namespace {}", namespace.sandbox.short()),
+        Object::Namespace(namespace) => format!("network namespace {}", short(namespace.netns)),
         Object::Table(Table::Host(_)) => "nftables table inet vethwork".to_owned(),
         Object::Table(Table::SandboxDns { sandbox, .. }) => {
             format!("nftables table inet vethwork_dns of {}", sandbox.short())
@@ -60,6 +61,13 @@ fn object(object: &Object) -> String {
             neighbor.link,
             place(neighbor.netns)
         ),
+        Object::Forward(forward) => format!(
+            "forwarding of {} to {} on {}{}",
+            forward.mac,
+            forward.dst,
+            forward.link,
+            place(forward.netns)
+        ),
     }
 }
 
@@ -67,5 +75,6 @@ fn place(netns: Netns) -> String {
     match netns {
         Netns::Host => String::new(),
         Netns::Sandbox(sandbox) => format!(" in sandbox {}", sandbox.short()),
+        Netns::Network(network) => format!(" of network {}", network.short()),
     }
 }

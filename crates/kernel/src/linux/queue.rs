@@ -17,10 +17,12 @@ pub(super) enum Forgive {
     Exists,
     /// What is to be removed or taken out of service is gone.
     Gone,
+    /// The link is no port of a bridge.
+    NoPort,
 }
 
 impl Forgive {
-    /// Whether a refusal means that what is to be removed is not there.
+    /// Whether a refusal means that there is nothing to do.
     pub(super) fn covers(self, errno: i32) -> bool {
         let gone = [
             libc::ENODEV,
@@ -29,7 +31,11 @@ impl Forgive {
             libc::ESRCH,
             libc::EADDRNOTAVAIL,
         ];
-        self == Self::Gone && gone.contains(&errno)
+        match self {
+            Self::Gone => gone.contains(&errno),
+            Self::NoPort => errno == libc::EOPNOTSUPP,
+            Self::Nothing | Self::Exists => false,
+        }
     }
 }
 
@@ -69,6 +75,11 @@ impl Queue {
             touched: BTreeSet::new(),
             held: Vec::new(),
         }
+    }
+
+    /// Where the requests go.
+    pub(super) fn place(&self) -> Arc<Place> {
+        Arc::clone(&self.place)
     }
 
     /// Adds a request for a step.

@@ -13,8 +13,10 @@ use std::{
 };
 use vw_model::MacAddr;
 
-/// A send must fit into the socket's send buffer (`net.core.wmem_default`, 208 KiB).
-const CHUNK: usize = 64 << 10;
+/// A send must fit into the socket's send buffer (`net.core.wmem_default`, 208 KiB), and as many
+/// refusals into its receive buffer, of which each takes 768 octets or more (`netlink_ack`): what
+/// does not fit is lost, and with it what was told.
+const CHUNK: (usize, usize) = (128, 64 << 10);
 /// The kernel makes dump datagrams of at most 32 KiB (`netlink_dump`).
 const RECEIVE: usize = 64 << 10;
 /// A dump that saw a change under way is repeated; on a busy host the last one is taken as it is.

@@ -34,13 +34,19 @@ impl Batch {
         self.starts.len()
     }
 
-    /// The bytes of the requests from `first` that fit into `limit` bytes (at least one), numbered
-    /// from `seq`, the last asking for an ACK; and the request after them.
-    pub(crate) fn chunk(&mut self, first: usize, limit: usize, seq: u32) -> (&[u8], usize) {
+    /// The bytes of at most `most` requests from `first` that fit into `limit` bytes (at least
+    /// one), numbered from `seq`, the last asking for an ACK; and the request after them.
+    pub(crate) fn chunk(
+        &mut self,
+        first: usize,
+        (most, limit): (usize, usize),
+        seq: u32,
+    ) -> (&[u8], usize) {
         let start = self.starts[first];
         let end_of = |starts: &[usize], len, i: usize| starts.get(i + 1).copied().unwrap_or(len);
         let mut next = first + 1;
         while next < self.starts.len()
+            && next - first < most
             && end_of(&self.starts, self.buf.len(), next) - start <= limit
         {
             next += 1;

@@ -2,7 +2,7 @@
 
 use crate::{
     Nft,
-    netlink::{Socket, addr, link, neigh, route},
+    netlink::{Socket, addr, fdb, link, neigh, route},
     nft::Skeleton,
     sysctl,
 };
@@ -44,6 +44,8 @@ pub(super) struct Inside {
     pub(super) addresses: Vec<addr::Seen>,
     pub(super) routes: Vec<route::Seen>,
     pub(super) neighbors: Vec<neigh::Seen>,
+    /// Forwarding entries, where tunnels may be.
+    pub(super) forwards: Vec<fdb::Seen>,
     pub(super) sysctls: Vec<(String, String)>,
     /// Our table, where there is one: the expected one when it stands as it should.
     pub(super) table: Option<Table>,
@@ -61,13 +63,17 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
     let mut nft = Nft::open()?;
     let elements = match netns {
         Netns::Host => nft.elements().or_else(without_nftables)?,
-        Netns::Sandbox(_) => Vec::new(),
+        Netns::Sandbox(_) | Netns::Network(_) => Vec::new(),
     };
     Ok(Inside {
         links: link::dump(&mut socket)?,
         addresses: addr::dump(&mut socket)?,
         routes: route::dump(&mut socket)?,
         neighbors: neigh::dump(&mut socket)?,
+        forwards: match netns {
+            Netns::Network(_) => fdb::dump(&mut socket)?,
+            Netns::Host | Netns::Sandbox(_) => Vec::new(),
+        },
         sysctls,
         table: table(netns, &mut nft, question.table.as_ref())?,
         elements,
@@ -84,6 +90,7 @@ fn table(netns: Netns, nft: &mut Nft, expected: Option<&Table>) -> io::Result<Op
             udp: 0,
             tcp: 0,
         },
+        Netns::Network(_) => return Ok(None),
     };
     let wanted = expected.unwrap_or(&any);
     let stands = match nft.check(&spec_of(wanted)) {

@@ -4,6 +4,7 @@
 
 mod lab;
 mod objects;
+mod overlay;
 mod suite;
 
 /// Runs each function of the suite over both executors.
@@ -45,4 +46,14 @@ over_both!(
     a_bridge_takes_many_ports,
     held_ports_are_held,
     interfaces_are_listed,
+    a_station_that_moved_stays_where_it_is,
+    a_tunnel_changes_its_address_and_keeps_what_it_knows,
+    a_number_that_is_taken_is_refused,
+    a_number_is_free_once_its_network_is_gone,
+    a_network_that_goes_leaves_the_sandbox_its_names,
+    names_of_the_host_are_no_matter,
+    tunnels_work_over_ipv6_and_without_a_bridge,
+    a_lost_network_is_told_and_made_again,
+    ten_thousand_stations_are_told,
+    thousands_that_are_gone_are_removed_again,
 );

@@ -1,5 +1,6 @@
 //! What any executor promises.
 
+pub(crate) use crate::overlay::*;
 use crate::{
     lab::Lab,
     objects::{
@@ -241,10 +242,10 @@ pub(crate) fn every_failing_step_is_told_and_undone(lab: &Lab) {
 
 pub(crate) fn a_lost_namespace_is_told_and_removed(lab: &Lab) {
     lab.create(&world());
-    lab.lose_namespace(id(7));
+    lab.lose_namespace(inside(7));
     let expected = crate::lab::keyed(&world());
     let observed = lab.kernel().observe(&expected).expect("it can be read");
-    assert_eq!(observed.gone, [id(7)]);
+    assert_eq!(observed.gone, [inside(7)]);
     let late = lab.apply([Step::Create(address(inside(7), "eth0", "10.0.0.8/24"))]);
     let late = late.expect_err("it is gone");
     assert!(late.source.is_namespace_gone(), "{late:?}");
@@ -256,7 +257,7 @@ pub(crate) fn a_lost_namespace_is_told_and_removed(lab: &Lab) {
 pub(crate) fn an_attachment_leaves_a_lost_namespace(lab: &Lab) {
     lab.create(&network());
     lab.create(&attachment("vw0123456789", "eth0"));
-    lab.lose_namespace(id(7));
+    lab.lose_namespace(inside(7));
     lab.delete(&attachment("vw0123456789", "eth0"));
     lab.settle();
     assert_eq!(lab.missing(&network()[1..]), []);
@@ -275,7 +276,7 @@ pub(crate) fn a_dead_source_is_refused(lab: &Lab) {
         fake.lose_source(source.clone());
     }
     let adopted = Object::Namespace(Namespace {
-        sandbox: id(9),
+        netns: inside(9),
         source,
     });
     let failure = lab.apply([Step::Create(adopted)]).expect_err("it ended");
@@ -317,7 +318,7 @@ pub(crate) fn a_bridge_takes_many_ports(lab: &Lab) {
 
 pub(crate) fn held_ports_are_held(lab: &Lab) {
     let kernel = lab.kernel();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
         let any = |addr: &str| kernel.claim_port(protocol, addr.parse().expect("an address"));
         let v4 = any("0.0.0.0:8080").expect("it is free");
         let v6 = any("[::]:8080").expect("it is IPv6's alone");

@@ -145,7 +145,7 @@ fn bad_networks_are_refused_in_dockers_words() {
         POST /networks/create {"Name":"bridge"}
           403 {"message":"operation is not permitted on predefined bridge network"}
         POST /networks/create {"Name":"n","Driver":"nope"}
-          404 {"message":"plugin \"nope\" not found: the drivers are bridge, host, null"}
+          404 {"message":"plugin \"nope\" not found: the drivers are bridge, host, null, overlay"}
         POST /networks/create {"Name":"n","Scope":"galaxy"}
           400 {"message":"invalid network scope \"galaxy\": use local or global"}
         POST /networks/create {"Name":"n","Ingress":true,"ConfigFrom":{"Network":"x"}}

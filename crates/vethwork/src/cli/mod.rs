@@ -4,6 +4,7 @@
 //! the Engine API, and its answer rendered. Nothing here touches the kernel or the store.
 
 mod adopt;
+mod cluster;
 mod container;
 mod endpoint;
 mod failure;
@@ -114,6 +115,10 @@ enum Talk {
     Adopt(Box<adopt::Adopt>),
     /// Take adopted sandboxes off their networks and leave them as they were
     Release(adopt::Release),
+
+    /// Manage the cluster that this host is in
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
 
     /// Get real time events from the daemon
     Events(system::Events),
@@ -232,6 +237,7 @@ impl Talk {
             Self::Tag(args) => args.run(context).await,
             Self::Adopt(args) => args.run(context).await,
             Self::Release(args) => args.run(context).await,
+            Self::Cluster(command) => command.run(context).await,
             Self::Events(args) => args.run(context).await,
             Self::Info(args) => args.run(context).await,
             Self::Version(args) => args.run(context).await,

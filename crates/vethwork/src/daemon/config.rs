@@ -24,6 +24,11 @@ impl DaemonSettings {
         let owns_bridge_netfilter = facts.bridge_netfilter.is_some() && !facts.foreign_bridges;
         let theirs = facts.bridge_netfilter.filter(|_| !owns_bridge_netfilter);
         let (bridge_netfilter, bridge_netfilter6) = theirs.unwrap_or_default();
+        let underlay = self
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.underlay(&facts));
+        let underlay = underlay.transpose()?;
         let pools = DefaultPools::new(&self.pools, ula_prefix(&host_identity()));
         let pools = pools.map_err(|error| {
             Error::new(
@@ -48,6 +53,7 @@ impl DaemonSettings {
                 bridge_netfilter,
                 bridge_netfilter6,
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
+                underlay,
             },
             ip_forward: self.ip_forward,
             owns_bridge_netfilter,

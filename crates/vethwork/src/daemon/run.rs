@@ -49,7 +49,10 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     let _pid_file = write_pid(settings.pidfile.as_deref())?;
     let facts = kernel.facts().map_err(kernel_error)?;
     let config = settings.controller_config(&facts)?;
-    let parts = parts(settings, &kernel, &facts)?;
+    let mut parts = parts(settings, &kernel, &facts)?;
+    if let (Some(cluster), Some(underlay)) = (&settings.cluster, config.drivers.underlay) {
+        parts.cluster = Some(cluster.membership(underlay)?);
+    }
     let controller = Arc::new(Controller::open(config, parts)?);
     watch::firewall(&controller, &kernel, settings)?;
     watch::links(&controller)?;
@@ -105,6 +108,7 @@ fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>, facts: &HostFacts
         runtime: Arc::new(runtime.map_err(Error::from)?),
         dns: Arc::new(dns),
         random,
+        cluster: None,
     })
 }
 

@@ -18,19 +18,7 @@ const MTU: std::ops::RangeInclusive<i64> = 68..=65_535;
 
 /// Refuses what has no effect in this version.
 pub(super) fn refuse_unsupported(directives: &Directives) -> Result<(), String> {
-    let cluster = "clusters are not in this version";
     let refused = [
-        (directives.cluster_store.is_some(), "cluster-store", cluster),
-        (
-            directives.cluster_advertise.is_some(),
-            "cluster-advertise",
-            cluster,
-        ),
-        (
-            !directives.cluster_store_opt.is_empty(),
-            "cluster-store-opts",
-            cluster,
-        ),
         (
             directives.docker_plugin.is_some(),
             "docker-plugin",

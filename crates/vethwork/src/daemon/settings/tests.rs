@@ -266,17 +266,11 @@ fn what_has_no_effect_yet_is_refused_by_name() {
             "ERROR firewall-backend iptables is not supported: rules are made with nftables, beside those of iptables; use nftables or none"
         ],
     );
+    check("--cluster-advertise eth0", expect![""]);
+    check("--cluster-store-opt a=b", expect![""]);
     check(
-        "--cluster-store etcd://x",
-        expect!["ERROR cluster-store is not supported: clusters are not in this version"],
-    );
-    check(
-        "--cluster-advertise eth0",
-        expect!["ERROR cluster-advertise is not supported: clusters are not in this version"],
-    );
-    check(
-        "--cluster-store-opt a=b",
-        expect!["ERROR cluster-store-opts is not supported: clusters are not in this version"],
+        "--cluster-store etcd://x --cluster-advertise [::1",
+        expect![""],
     );
     check(
         "--docker-plugin",

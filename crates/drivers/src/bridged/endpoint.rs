@@ -1,4 +1,4 @@
-//! The options of an endpoint on a bridge network, typed.
+//! The options of an endpoint that is a bridge's port, typed.
 
 use crate::option;
 use vw_hoststate::{Netns, Sysctl};
@@ -29,13 +29,10 @@ impl EndpointOptions {
     /// Reads an endpoint's driver options.
     ///
     /// # Errors
-    /// As [`BridgeOptions::read`](super::options::BridgeOptions::read).
-    pub(crate) fn read(options: &Options) -> Result<Self> {
-        option::refuse_unknown(
-            options,
-            &[SYSCTLS, IFNAME],
-            "an endpoint of the driver bridge",
-        )?;
+    /// With Docker's sentence for a value that cannot be read; by name for an option that is not
+    /// known, `of` being the endpoint's kind.
+    pub(crate) fn read(options: &Options, of: &str) -> Result<Self> {
+        option::refuse_unknown(options, &[SYSCTLS, IFNAME], of)?;
         let texts = options.get(SYSCTLS).into_iter();
         let texts = texts.flat_map(|texts| texts.split(','));
         Ok(Self {

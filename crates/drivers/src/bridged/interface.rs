@@ -1,23 +1,38 @@
-//! What one endpoint on a bridge network needs: a pair of links, addresses, parameters.
+//! What one endpoint that is a bridge's port needs: a pair of links, addresses, parameters.
 
-use super::{endpoint::EndpointOptions, options::BridgeOptions};
-use crate::{AttachmentPlan, DriverContext, Gateway};
+use super::{EndpointOptions, fits_ipv6};
+use crate::DriverContext;
 use std::net::IpAddr;
 use vw_hoststate::{Address, Fragment, Link, LinkKind, Netns, Object, Peer, PortOptions, Sysctl};
-use vw_model::{EndpointSpec, Family, IpNet};
+use vw_model::{EndpointSpec, Family, IfName, IpNet};
 
-/// The objects of an endpoint, and the default routes that it offers.
-pub(super) fn plan(
-    options: &BridgeOptions,
+/// Where an endpoint is plugged in.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    /// The namespace of the bridge.
+    pub(crate) netns: Netns,
+    /// The bridge.
+    pub(crate) bridge: IfName,
+    /// The MTU in bytes.
+    pub(crate) mtu: u32,
+    /// Whether neighbours may not talk.
+    pub(crate) isolated: bool,
+    /// Whether a frame may leave by the port it came in.
+    pub(crate) hairpin: bool,
+}
+
+/// The objects of an endpoint.
+pub(crate) fn plan(
+    port: &Port,
     asked: &EndpointOptions,
     endpoint: &EndpointSpec,
     cx: &DriverContext,
-) -> AttachmentPlan {
+) -> Fragment {
     let mut fragment = Fragment::default();
-    fragment.insert(pair(options, endpoint, cx));
+    fragment.insert(pair(port, endpoint));
     let addresses = addresses(endpoint);
     let ipv6 = addresses.iter().any(|addr| matches!(addr, IpNet::V6(_)));
-    fragment.extend(sysctls(endpoint, ipv6, options, cx));
+    fragment.extend(sysctls(endpoint, ipv6, port.mtu, cx));
     // Later than ours: who asks for a parameter by name gets it.
     fragment.extend(asked.sysctls(endpoint).map(Object::Sysctl));
     fragment.extend(addresses.into_iter().map(|addr| {
@@ -27,21 +42,14 @@ pub(super) fn plan(
             addr,
         })
     }));
-    let gateway = |via: &IpAddr| Gateway {
-        via: *via,
-        link: endpoint.ifname.clone(),
-    };
-    AttachmentPlan {
-        fragment,
-        gateways: endpoint.gateways.iter().map(gateway).collect(),
-    }
+    fragment
 }
 
 /// The pair, its far end created where it belongs. The host end's own link-layer address is
 /// nobody's business: the kernel chooses it.
-fn pair(options: &BridgeOptions, endpoint: &EndpointSpec, cx: &DriverContext) -> Object {
+fn pair(port: &Port, endpoint: &EndpointSpec) -> Object {
     Object::Link(Link {
-        netns: Netns::Host,
+        netns: port.netns,
         name: endpoint.host_ifname.clone(),
         kind: LinkKind::Veth(Peer {
             netns: Netns::Sandbox(endpoint.sandbox),
@@ -49,13 +57,11 @@ fn pair(options: &BridgeOptions, endpoint: &EndpointSpec, cx: &DriverContext) ->
             mac: endpoint.mac,
         }),
         mac: None,
-        mtu: options.mtu,
+        mtu: port.mtu,
         port: Some(PortOptions {
-            bridge: options.bridge.clone(),
-            isolated: !options.icc,
-            // Where bridged packets are translated, a container that calls its own published
-            // port is answered by the port it sent from.
-            hairpin: cx.bridge_netfilter || cx.bridge_netfilter6,
+            bridge: port.bridge.clone(),
+            isolated: port.isolated,
+            hairpin: port.hairpin,
         }),
         alias: String::new(),
     })
@@ -81,12 +87,7 @@ fn addresses(endpoint: &EndpointSpec) -> Vec<IpNet> {
 /// With IPv6, neighbours are no routers, and a namespace made by others may have it switched off
 /// for new links; without, it is switched off, or a neighbour's router advertisement would give
 /// the container an address and a default route (CVE-2020-13401). Each costs 30 to 50 us.
-fn sysctls(
-    endpoint: &EndpointSpec,
-    ipv6: bool,
-    options: &BridgeOptions,
-    cx: &DriverContext,
-) -> Vec<Object> {
+fn sysctls(endpoint: &EndpointSpec, ipv6: bool, mtu: u32, cx: &DriverContext) -> Vec<Object> {
     let set = |name: &str, value: &str| {
         Object::Sysctl(Sysctl {
             netns: Netns::Sandbox(endpoint.sandbox),
@@ -95,7 +96,7 @@ fn sysctls(
             previous: None,
         })
     };
-    match (ipv6, cx.ipv6 && options.fits_ipv6()) {
+    match (ipv6, cx.ipv6 && fits_ipv6(mtu)) {
         (true, _) => vec![set("accept_ra", "0"), set("disable_ipv6", "0")],
         (false, true) => vec![set("disable_ipv6", "1")],
         (false, false) => Vec::new(),

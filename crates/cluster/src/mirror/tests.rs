@@ -1,0 +1,1 @@
+//! What changes of records mean to a follower.

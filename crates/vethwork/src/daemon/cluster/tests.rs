@@ -1,0 +1,78 @@
+//! What `--cluster-advertise` may say.
+
+use super::*;
+use expect_test::{Expect, expect};
+use std::collections::BTreeMap;
+
+#[track_caller]
+fn check(text: &str, expected: Expect) {
+    let found = match advertised(text) {
+        Ok((at, port)) => format!("{at:?} {port:?}"),
+        Err(refused) => format!("ERROR {refused}"),
+    };
+    expected.assert_eq(&found);
+}
+
+#[test]
+fn an_address_or_an_interface_may_have_a_port() {
+    check("192.0.2.1", expect![""]);
+    check("192.0.2.1:4790", expect![""]);
+    check("2001:db8::1", expect![""]);
+    check("[2001:db8::1]:4790", expect![""]);
+    check("eth0", expect![""]);
+    check("eth0:4790", expect![""]);
+}
+
+#[test]
+fn what_is_neither_is_refused() {
+    check("", expect![""]);
+    check(":4790", expect![""]);
+    check("eth0:0", expect![""]);
+    check("eth0:x", expect![""]);
+    check("[2001:db8::1]", expect![""]);
+    check("[192.0.2.1]:1", expect![""]);
+}
+
+fn host(addresses: &[(&str, &str)]) -> HostFacts {
+    HostFacts {
+        addresses: addresses
+            .iter()
+            .map(|(link, net)| ((*link).to_owned(), net.parse().unwrap()))
+            .collect(),
+        mtus: BTreeMap::from([("eth0".to_owned(), 9000)]),
+        default_mtu: 1500,
+        default_source: vec!["192.0.2.1".parse().unwrap()],
+        ..HostFacts::default()
+    }
+}
+
+#[track_caller]
+fn check_underlay(advertise: Option<&str>, addresses: &[(&str, &str)], expected: Expect) {
+    let directives = Directives {
+        cluster_store: Some("etcd://192.0.2.9".to_owned()),
+        cluster_advertise: advertise.map(str::to_owned),
+        ..Directives::default()
+    };
+    let settings = ClusterSettings::check(&directives).unwrap().unwrap();
+    let found = match settings.underlay(&host(addresses)) {
+        Ok(underlay) => format!("{} mtu {}", underlay.addr, underlay.mtu),
+        Err(refused) => format!("ERROR {}", refused.chain()),
+    };
+    expected.assert_eq(&found);
+}
+
+#[test]
+fn the_tunnel_ends_at_an_address_of_this_host() {
+    let eth0 = [
+        ("eth0", "fe80::1/64"),
+        ("eth0", "2001:db8::1/64"),
+        ("eth0", "192.0.2.1/24"),
+    ];
+    check_underlay(Some("eth0"), &eth0, expect![""]);
+    check_underlay(Some("2001:db8::1"), &eth0, expect![""]);
+    check_underlay(None, &eth0, expect![""]);
+    check_underlay(Some("eth1"), &eth0, expect![""]);
+    check_underlay(Some("192.0.2.2"), &eth0, expect![""]);
+    check_underlay(Some("127.0.0.1"), &[("lo", "127.0.0.1/8")], expect![""]);
+    check_underlay(None, &[("eth0", "198.51.100.1/24")], expect![""]);
+}

@@ -1,3 +1,5 @@
+//! A resolver file is read again when it changed, and only then.
+
 use super::*;
 
 fn servers(files: &ResolverFiles, path: &Path) -> Vec<String> {

@@ -1,3 +1,5 @@
+//! Tries become rare, and never too rare.
+
 use super::*;
 
 #[test]

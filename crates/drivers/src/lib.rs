@@ -9,11 +9,10 @@ mod capability;
 mod cluster;
 mod context;
 mod driver;
-mod host;
-mod none;
 mod option;
 mod overlay;
 mod registry;
+mod single;
 
 pub use capability::{Capabilities, Place, may_join, may_leave};
 pub use cluster::plan_host;

@@ -32,7 +32,9 @@ fn every_host_shows_the_same_cluster(kind: Kind) {
     assert_eq!(way("a"), (None, None), "there is no way to oneself");
     // A wire that lets less by than its ends believe.
     stage.narrow("b", 1400);
-    eventually("what really passes is told", SOON, || way("b").1 == Some(1350));
+    eventually("what really passes is told", SOON, || {
+        way("b").1 == Some(1350)
+    });
     stage.docker("a", "network create -d overlay shop");
     drop(stage.start("a", "web", "--network shop"));
     let count = || {

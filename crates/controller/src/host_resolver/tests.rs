@@ -1,4 +1,4 @@
-//! The file is read again only when it changed.
+//! A resolver file is read again when it changed, and only then.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! How long a refusal that lasts is left alone.
+//! Tries become rare, and never too rare.
 
 use super::*;
 

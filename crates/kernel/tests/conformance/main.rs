@@ -1,7 +1,10 @@
 //! One suite over the executor on the real kernel and the fake: what both promise.
 //!
-//! The real one works in namespaces that the test makes; the machine's network is never touched.
+//! What only the real kernel has (packets, the host's facts) is tested beside it, in the same
+//! laboratory. The real one works in namespaces that the test makes; the machine's network is never touched.
 
+mod announce;
+mod facts;
 mod lab;
 mod objects;
 mod overlay;
@@ -47,6 +50,7 @@ over_both!(
     a_bridge_takes_many_ports,
     held_ports_are_held,
     interfaces_are_listed,
+    sockets_of_several_sandboxes_are_made_together,
     a_station_that_moved_stays_where_it_is,
     a_tunnel_changes_its_address_and_keeps_what_it_knows,
     a_number_that_is_taken_is_refused,

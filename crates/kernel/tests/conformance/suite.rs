@@ -11,7 +11,7 @@ use crate::{
 };
 use std::io::ErrorKind;
 use vw_hoststate::{Link, LinkKind, Namespace, NamespaceSource, Object, Plan, Route, Step};
-use vw_kernel::{Failure, KernelError};
+use vw_kernel::{Failure, KernelError, SocketKind};
 use vw_model::{MacAddr, Protocol};
 
 pub(crate) fn what_was_applied_is_observed(lab: &Lab) {
@@ -339,8 +339,25 @@ pub(crate) fn interfaces_are_listed(lab: &Lab) {
     lab.create(&attachment("vw0123456789", "eth3"));
     let names = lab.kernel().interfaces(id(7)).expect("it is there");
     assert_eq!(names, [ifname("lo"), ifname("eth3")]);
+    for (name, there) in [("lo", true), ("eth3", true), ("eth0", false)] {
+        let found = lab.kernel().has_interface(id(7), &ifname(name));
+        assert_eq!(found.expect("it is there"), there, "{name}");
+    }
     let error = lab.kernel().interfaces(id(8)).expect_err("it is not");
     assert!(error.is_namespace_gone());
+}
+
+pub(crate) fn sockets_of_several_sandboxes_are_made_together(lab: &Lab) {
+    lab.create(&[namespace(7), namespace(8)]);
+    let any = "127.0.0.11:0".parse().expect("an address");
+    let both = vec![SocketKind::Udp(any), SocketKind::TcpListen(any)];
+    let one = vec![SocketKind::Udp(any)];
+    let wanted = [(id(7), both.clone()), (id(9), both), (id(8), one)];
+    let mut made = lab.kernel().sockets(&wanted).into_iter();
+    let mut next = || made.next().expect("each is answered");
+    assert_eq!(next().expect("it is there").len(), 2);
+    assert!(next().is_err_and(|error| error.is_namespace_gone()));
+    assert_eq!(next().expect("it is there").len(), 1);
 }
 
 pub(crate) fn a_missing_kind_of_link_is_told(lab: &Lab) {

@@ -1,16 +1,9 @@
 //! What neighbours hear of a new address, and what a listener hears of links.
 
-#[path = "conformance/lab.rs"]
-// check-allow(dead-code): one module serves two test programs, each with a part of it.
-#[allow(dead_code, reason = "the suite uses what this does not")]
-mod lab;
-#[path = "conformance/objects.rs"]
-// check-allow(dead-code): one module serves two test programs, each with a part of it.
-#[allow(dead_code, reason = "the suite uses what this does not")]
-mod objects;
-
-use lab::Lab;
-use objects::{HOST, address, bridge, inside, namespace, pair};
+use crate::{
+    lab::Lab,
+    objects::{HOST, address, bridge, inside, namespace, pair},
+};
 use rustix::{
     fd::OwnedFd,
     net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt},

@@ -1,16 +1,9 @@
 //! What the executor tells of the host, and that a namespace has one daemon.
 
-#[path = "conformance/lab.rs"]
-// check-allow(dead-code): one module serves two test programs, each with a part of it.
-#[allow(dead_code, reason = "the suite uses what this does not")]
-mod lab;
-#[path = "conformance/objects.rs"]
-// check-allow(dead-code): one module serves two test programs, each with a part of it.
-#[allow(dead_code, reason = "the suite uses what this does not")]
-mod objects;
-
-use lab::Lab;
-use objects::{HOST, address, bridge, route};
+use crate::{
+    lab::Lab,
+    objects::{HOST, address, bridge, id, namespace, route},
+};
 use vw_hoststate::{Link, Object};
 use vw_kernel::{HostRoute, SocketKind, SocketPlace};
 
@@ -83,17 +76,17 @@ fn a_namespace_has_one_daemon() {
 fn a_socket_is_made_where_it_belongs() {
     vw_testkit::require_root!();
     let lab = Lab::real();
-    lab.create(&[objects::namespace(7)]);
+    lab.create(&[namespace(7)]);
     let addr = "127.0.0.11:53".parse().expect("an address");
     for kind in [SocketKind::Udp(addr), SocketKind::TcpListen(addr)] {
-        let inside = SocketPlace::Sandbox(objects::id(7));
+        let inside = SocketPlace::Sandbox(id(7));
         let socket = lab
             .kernel()
             .socket(inside, kind)
             .expect("its loopback is up");
         lab.kernel().socket(inside, kind).expect_err("it is taken");
         drop(socket);
-        let gone = SocketPlace::Sandbox(objects::id(8));
+        let gone = SocketPlace::Sandbox(id(8));
         let error = lab.kernel().socket(gone, kind).expect_err("there is none");
         assert!(error.is_namespace_gone());
     }

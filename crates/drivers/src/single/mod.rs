@@ -1,15 +1,31 @@
-//! The driver `host`: endpoints share this host's own namespace, so there is nothing to make.
+//! The drivers `host` and `null`, whose one network is predefined and plans nothing: its endpoints
+//! share this host's own namespace, or have one with nothing but its loopback interface.
 
 use crate::{AttachmentPlan, Capabilities, Driver, DriverContext, Place, option};
 use vw_hoststate::Fragment;
 use vw_model::{EndpointSettings, EndpointSpec, Error, Kind, NetworkSpec, Result, Scope};
 
-/// The driver.
-pub(crate) struct Host;
+/// A driver with one network.
+#[derive(Debug)]
+pub(crate) struct Single {
+    name: &'static str,
+    place: Place,
+}
 
-impl Driver for Host {
+/// The network `host`.
+pub(crate) const HOST: Single = Single {
+    name: "host",
+    place: Place::Host,
+};
+/// The network `none`.
+pub(crate) const NULL: Single = Single {
+    name: "null",
+    place: Place::Alone,
+};
+
+impl Driver for Single {
     fn name(&self) -> &'static str {
-        "host"
+        self.name
     }
 
     fn scope(&self) -> Scope {
@@ -18,7 +34,7 @@ impl Driver for Host {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            place: Place::Host,
+            place: self.place,
             instances: false,
             addresses: false,
             names: false,
@@ -28,11 +44,17 @@ impl Driver for Host {
     }
 
     fn validate(&self, network: &NetworkSpec, _cx: &DriverContext) -> Result<()> {
-        only_predefined(self, network)
+        if !network.predefined {
+            let sentence = format!("only one instance of {:?} network is allowed", self.name);
+            return Err(Error::new(Kind::Forbidden, "network-single", sentence));
+        }
+        let of = format!("the driver {}", self.name);
+        option::refuse_unknown(&network.options, &[], &of)
     }
 
     fn validate_endpoint(&self, _network: &NetworkSpec, settings: &EndpointSettings) -> Result<()> {
-        option::refuse_unknown(&settings.driver_opts, &[], "an endpoint of the driver host")
+        let of = format!("an endpoint of the driver {}", self.name);
+        option::refuse_unknown(&settings.driver_opts, &[], &of)
     }
 
     fn plan_network(&self, _network: &NetworkSpec, _cx: &DriverContext) -> Result<Fragment> {
@@ -47,17 +69,6 @@ impl Driver for Host {
     ) -> Result<AttachmentPlan> {
         Ok(AttachmentPlan::default())
     }
-}
-
-/// Refuses networks of a driver that has a predefined one and no other.
-pub(crate) fn only_predefined(driver: &dyn Driver, network: &NetworkSpec) -> Result<()> {
-    if !network.predefined {
-        let name = driver.name();
-        let sentence = format!("only one instance of {name:?} network is allowed");
-        return Err(Error::new(Kind::Forbidden, "network-single", sentence));
-    }
-    let of = format!("the driver {}", driver.name());
-    option::refuse_unknown(&network.options, &[], &of)
 }
 
 #[cfg(test)]

@@ -25,10 +25,7 @@ impl DaemonSettings {
             facts.bridge_netfilter.is_some() && facts.foreign_bridges.is_empty();
         let theirs = facts.bridge_netfilter.filter(|_| !owns_bridge_netfilter);
         let (bridge_netfilter, bridge_netfilter6) = theirs.unwrap_or_default();
-        let underlay = self
-            .cluster
-            .as_ref()
-            .map(|cluster| cluster.underlay(&facts));
+        let underlay = self.cluster.as_ref().map(|cluster| cluster.underlay(facts));
         let underlay = underlay.transpose()?;
         let pools = DefaultPools::new(&self.pools, ula_prefix(&host_identity()));
         let pools = pools.map_err(|error| {

@@ -20,5 +20,14 @@ fn a_cluster_is_shown_as_two_tables() {
         ],
     });
     let view = View::deserialize(&status).unwrap();
-    expect![""].assert_eq(&shown(&view, false));
+    expect![[r#"
+        ID             HOST      ADDRESS     STATE       LATENCY   MTU       ENDPOINTS   BLOCKS    VERSION
+        0123456789ab   a         192.0.2.1   this host   -         -         3           1         0.1.0
+        fedcba987654   b         192.0.2.2   alive       1.23 ms   1450      12          2         0.1.0
+        aaaaaaaaaaaa   c         192.0.2.3   dead        -         -         0           0         0.1.0
+
+        STORE     SERVER            STATE                LATENCY   VERSION
+        etcd      192.0.2.10:2379   leader               0.43 ms   3.4.23
+        etcd      192.0.2.11:2379   connection refused   -         
+    "#]].assert_eq(&shown(&view, false));
 }

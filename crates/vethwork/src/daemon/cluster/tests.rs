@@ -15,22 +15,55 @@ fn check(text: &str, expected: Expect) {
 
 #[test]
 fn an_address_or_an_interface_may_have_a_port() {
-    check("192.0.2.1", expect![""]);
-    check("192.0.2.1:4790", expect![""]);
-    check("2001:db8::1", expect![""]);
-    check("[2001:db8::1]:4790", expect![""]);
-    check("eth0", expect![""]);
-    check("eth0:4790", expect![""]);
+    check("192.0.2.1", expect!["Address(192.0.2.1) None"]);
+    check("192.0.2.1:4790", expect!["Address(192.0.2.1) Some(4790)"]);
+    check("2001:db8::1", expect!["Address(2001:db8::1) None"]);
+    check(
+        "[2001:db8::1]:4790",
+        expect!["Address(2001:db8::1) Some(4790)"],
+    );
+    check("eth0", expect![[r#"Link("eth0") None"#]]);
+    check("eth0:4790", expect![[r#"Link("eth0") Some(4790)"#]]);
 }
 
 #[test]
 fn what_is_neither_is_refused() {
-    check("", expect![""]);
-    check(":4790", expect![""]);
-    check("eth0:0", expect![""]);
-    check("eth0:x", expect![""]);
-    check("[2001:db8::1]", expect![""]);
-    check("[192.0.2.1]:1", expect![""]);
+    check(
+        "",
+        expect![[
+            r#"ERROR invalid cluster-advertise "": use an address or an interface of this host, [:PORT] after it"#
+        ]],
+    );
+    check(
+        ":4790",
+        expect![[
+            r#"ERROR invalid cluster-advertise ":4790": use an address or an interface of this host, [:PORT] after it"#
+        ]],
+    );
+    check(
+        "eth0:0",
+        expect![[
+            r#"ERROR invalid cluster-advertise "eth0:0": use an address or an interface of this host, [:PORT] after it"#
+        ]],
+    );
+    check(
+        "eth0:x",
+        expect![[
+            r#"ERROR invalid cluster-advertise "eth0:x": use an address or an interface of this host, [:PORT] after it"#
+        ]],
+    );
+    check(
+        "[2001:db8::1]",
+        expect![[
+            r#"ERROR invalid cluster-advertise "[2001:db8::1]": use an address or an interface of this host, [:PORT] after it"#
+        ]],
+    );
+    check(
+        "[192.0.2.1]:1",
+        expect![[
+            r#"ERROR invalid cluster-advertise "[192.0.2.1]:1": use an address or an interface of this host, [:PORT] after it"#
+        ]],
+    );
 }
 
 fn host(addresses: &[(&str, &str)]) -> HostFacts {
@@ -68,11 +101,31 @@ fn the_tunnel_ends_at_an_address_of_this_host() {
         ("eth0", "2001:db8::1/64"),
         ("eth0", "192.0.2.1/24"),
     ];
-    check_underlay(Some("eth0"), &eth0, expect![""]);
-    check_underlay(Some("2001:db8::1"), &eth0, expect![""]);
-    check_underlay(None, &eth0, expect![""]);
-    check_underlay(Some("eth1"), &eth0, expect![""]);
-    check_underlay(Some("192.0.2.2"), &eth0, expect![""]);
-    check_underlay(Some("127.0.0.1"), &[("lo", "127.0.0.1/8")], expect![""]);
-    check_underlay(None, &[("eth0", "198.51.100.1/24")], expect![""]);
+    check_underlay(Some("eth0"), &eth0, expect!["192.0.2.1 mtu 9000"]);
+    check_underlay(Some("2001:db8::1"), &eth0, expect!["2001:db8::1 mtu 9000"]);
+    check_underlay(None, &eth0, expect!["192.0.2.1 mtu 9000"]);
+    check_underlay(
+        Some("eth1"),
+        &eth0,
+        expect![
+            "ERROR cluster-advertise eth1: this host has no such interface with an address that others can reach"
+        ],
+    );
+    check_underlay(
+        Some("192.0.2.2"),
+        &eth0,
+        expect!["ERROR cluster-advertise 192.0.2.2: this host has no such address"],
+    );
+    check_underlay(
+        Some("127.0.0.1"),
+        &[("lo", "127.0.0.1/8")],
+        expect!["ERROR cluster-advertise 127.0.0.1: other hosts cannot reach that"],
+    );
+    check_underlay(
+        None,
+        &[("eth0", "198.51.100.1/24")],
+        expect![
+            "ERROR cluster-advertise is missing, and no default route tells which address of this host the others reach: give it"
+        ],
+    );
 }

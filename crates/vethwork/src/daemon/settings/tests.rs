@@ -83,6 +83,7 @@ fn the_defaults_are_dockerds_but_for_names() {
                 options: [],
             },
             host_gateway: [],
+            cluster: None,
             notices: [],
         }
     "#]]
@@ -268,11 +269,23 @@ fn what_has_no_effect_yet_is_refused_by_name() {
             "ERROR firewall-backend iptables is not supported: rules are made with nftables, beside those of iptables; use nftables or none"
         ],
     );
-    check("--cluster-advertise eth0", expect![""]);
-    check("--cluster-store-opt a=b", expect![""]);
+    check(
+        "--cluster-advertise eth0",
+        expect![
+            "ERROR cluster-advertise needs cluster-store: give the URL of the store that the hosts share"
+        ],
+    );
+    check(
+        "--cluster-store-opt a=b",
+        expect![
+            "ERROR cluster-store-opts needs cluster-store: give the URL of the store that the hosts share"
+        ],
+    );
     check(
         "--cluster-store etcd://x --cluster-advertise [::1",
-        expect![""],
+        expect![[
+            r#"ERROR invalid cluster-advertise "[::1": use an address or an interface of this host, [:PORT] after it"#
+        ]],
     );
     check(
         "--docker-plugin",

@@ -23,13 +23,13 @@ use vw_testkit::{Host, Lab};
 pub(crate) const NAME: &str = "traffic";
 
 /// Many short ones: what else the machine does must not fall on one of those compared.
-const ROUNDS: usize = 100;
+pub(super) const ROUNDS: usize = 100;
 const LENGTH: Duration = Duration::from_millis(50);
 const NF_CALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 const PLAIN: &str = "plain bridge";
 
 /// Two ends that reach each other.
-struct Pair {
+pub(super) struct Pair {
     who: String,
     near: Host,
     far: Host,
@@ -40,7 +40,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(who: &str, near: Host, far: Host) -> Self {
+    pub(super) fn new(who: &str, near: Host, far: Host) -> Self {
         let [trips, rates, throughput] = [(); 3].map(|()| Samples::default());
         Self {
             who: who.to_owned(),
@@ -52,7 +52,8 @@ impl Pair {
         }
     }
 
-    fn round(&mut self) -> Result<()> {
+    /// Measures once.
+    pub(super) fn round(&mut self) -> Result<()> {
         let (trips, elapsed) = ping_pong(&self.near, &self.far)?;
         self.rates.push(trips.len() as f64 / elapsed.as_secs_f64());
         self.trips.push(trips.median());
@@ -135,7 +136,8 @@ fn set_nf_call(host: &Host, value: &str) -> io::Result<()> {
     host.enter(|| fs::write(NF_CALL, value))
 }
 
-fn show(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
+/// What vethwork did, and a peer.
+pub(super) fn show(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
     table.row(&format!("round trips{mode}"), OURS, "1/s", &mine.rates);
     table.row(&format!("round trip{mode}"), OURS, "us", &mine.trips);
     table.row(
@@ -147,7 +149,8 @@ fn show(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim
     show_peer(table, mode, mine, peer, aim);
 }
 
-fn show_peer(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
+/// What a peer did.
+pub(super) fn show_peer(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
     let who = &peer.who;
     let rates = (&peer.rates, &mine.rates);
     table.rounds(&format!("round trips{mode}"), who, "1/s", rates, aim);

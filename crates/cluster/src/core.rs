@@ -241,6 +241,15 @@ impl Core {
         self.store.get(key).map_err(unavailable)
     }
 
+    /// That a record stands as it is now.
+    pub(crate) fn as_it_is(&self, key: &str) -> Result<Condition> {
+        let found = self.get(key)?.map(|found| found.version);
+        Ok(found.map_or_else(
+            || Condition::Absent(key.to_owned()),
+            |version| Condition::Unchanged(key.to_owned(), version),
+        ))
+    }
+
     pub(crate) fn list(&self, prefix: &str) -> Result<Vec<Record>> {
         self.store.list(prefix).map_err(unavailable)
     }

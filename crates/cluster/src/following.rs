@@ -37,7 +37,11 @@ impl Core {
     }
 
     fn step(&self, following: &mut Following) -> Result<()> {
-        self.start_over()?;
+        if self.state().phase == Phase::Forgotten {
+            self.start_over()?;
+            // What the store still has of this host's former self is to be seen again.
+            following.watch = None;
+        }
         // Without a part in the cluster one may still look at it.
         let superseded = matches!(self.state().phase, Phase::Superseded(_));
         if !superseded {
@@ -81,8 +85,11 @@ impl Core {
         let seen = state.mirror.replace(records, &made, now);
         state.made = made;
         state.saw(seen, true);
-        state.synced = true;
+        let first = !std::mem::replace(&mut state.synced, true);
         drop(state);
+        if first {
+            self.warn_of_namesakes();
+        }
         self.judge(
             own.as_ref()
                 .map(|record| (record.version, &record.value[..])),

@@ -6,7 +6,7 @@
 use crate::{
     core::{Core, Done, contended},
     keys::{self, Shared},
-    record::{self, BlockRecord, GrantRecord, HostRecord, RequestRecord},
+    record::{self, BlockRecord, ForgottenRecord, GrantRecord, HostRecord, RequestRecord},
 };
 use vw_model::{Error, HostId, Kind, Result};
 use vw_store::cluster::{Condition, Record, Write};
@@ -30,8 +30,16 @@ impl Core {
             );
             return Err(Error::conflict("cluster-host-alive", message));
         }
-        let condition = Condition::Unchanged(found.key.clone(), found.version);
-        match self.commit(vec![condition], vec![Write::Delete(found.key.clone())])? {
+        let conditions = vec![
+            Condition::Unchanged(found.key.clone(), found.version),
+            self.as_it_is(keys::FORGOTTEN)?,
+        ];
+        let forgotten = record::encode(&ForgottenRecord { host: id });
+        let writes = vec![
+            Write::Delete(found.key.clone()),
+            Write::Put(keys::FORGOTTEN.to_owned(), forgotten),
+        ];
+        match self.commit(conditions, writes)? {
             Done::Applied => {}
             Done::Refused => return Err(contended()),
             Done::Uncertain => {

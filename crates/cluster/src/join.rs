@@ -9,6 +9,7 @@ use crate::{
     core::{Core, Phase, State, contended, unavailable},
     holdings::Holdings,
     keys::{self, Shared},
+    mirror::Known,
     record::{self, FormatRecord, HostRecord},
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -51,6 +52,8 @@ impl Core {
     fn try_to_join(&self) -> Result<Option<Version>> {
         let own = Shared::Host(self.settings.host).key();
         let mut identity = self.copy.identity()?;
+        // Before the record is found to be missing, lest it be forgotten in between.
+        let forgotten = self.as_it_is(keys::FORGOTTEN)?;
         let found = self.get(&own)?;
         let condition = match &found {
             None if identity.confirmed.is_some() => return Err(self.was_forgotten()),
@@ -86,9 +89,8 @@ impl Core {
         );
         identity.tried.push(instance.clone());
         self.copy.set_identity(&identity)?;
-        self.warn_of_namesakes()?;
         let transaction = Transaction {
-            conditions: vec![condition],
+            conditions: vec![condition, forgotten],
             writes: vec![Write::Put(own, record::encode(&self.host_record(instance)))],
         };
         match self.store.commit(&transaction) {
@@ -112,15 +114,13 @@ impl Core {
     }
 
     /// Another host with this one's address is most likely this one before its disk was emptied.
-    fn warn_of_namesakes(&self) -> Result<()> {
-        for record in self.list(keys::HOSTS)? {
-            let Some(Shared::Host(id)) = Shared::parse(&record.key) else {
+    pub(crate) fn warn_of_namesakes(&self) {
+        let state = self.state();
+        for (id, host) in &state.mirror.hosts {
+            let Some(Known { record: other, .. }) = &host.record else {
                 continue;
             };
-            let Ok(other) = record::decode::<HostRecord>(&record.value) else {
-                continue;
-            };
-            if id != self.settings.host && other.advertise == self.settings.advertise {
+            if *id != self.settings.host && other.advertise == self.settings.advertise {
                 tracing::warn!(
                     "host {} ({}) advertises this host's address {}: if it is this host before \
                      its data was lost, give it up by: vethwork cluster forget {}",
@@ -131,7 +131,6 @@ impl Core {
                 );
             }
         }
-        Ok(())
     }
 
     /// Refuses a cluster whose hosts must know more than this one does.
@@ -177,9 +176,6 @@ impl Core {
     /// Lets the follower take everything down after this host was forgotten, and forgets what it
     /// held, so that it can join again.
     pub(crate) fn start_over(&self) -> Result<()> {
-        if self.state().phase != Phase::Forgotten {
-            return Ok(());
-        }
         tracing::error!("this host was forgotten: its endpoints on global networks are taken down");
         self.follower.follow(vec![Delta::Forgotten]);
         let turn = self.turn()?;

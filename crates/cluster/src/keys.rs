@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `v1/format` | the least format that a host must know | the first host |
 //! | `v1/catalogue` | what orders the making and removal of networks | who makes or removes one |
+//! | `v1/forgotten` | replaced whenever a host is forgotten | who forgets one |
 //! | `v1/blocks/NET/FIRST-LEN` | the host that allocates from a part of a subnet | that host |
 //! | `v1/shared/hosts/HOST` | a host that belongs to the cluster | that host |
 //! | `v1/shared/alive/HOST` | there while its daemon lives | that host |
@@ -20,6 +21,7 @@ use vw_model::{EndpointId, HostId, IpNet, NetworkId};
 
 pub(crate) const FORMAT: &str = "v1/format";
 pub(crate) const CATALOGUE: &str = "v1/catalogue";
+pub(crate) const FORGOTTEN: &str = "v1/forgotten";
 pub(crate) const BLOCKS: &str = "v1/blocks";
 pub(crate) const SHARED: &str = "v1/shared";
 pub(crate) const HOSTS: &str = "v1/shared/hosts";

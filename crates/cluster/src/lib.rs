@@ -52,6 +52,9 @@ mod settings;
 mod status;
 mod time;
 
+#[cfg(test)]
+mod simulation;
+
 pub use cluster::Cluster;
 pub use copy::Local;
 pub use delta::{Delta, Follower, StoreState};

@@ -65,6 +65,13 @@ pub(crate) struct CatalogueRecord {
     pub(crate) next_vni: u32,
 }
 
+/// The host that was forgotten last. A host's record is made only while this one stands as it was
+/// read, so that an attempt to join that arrives late cannot bring back who was forgotten since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ForgottenRecord {
+    pub(crate) host: HostId,
+}
+
 /// A network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkRecord {

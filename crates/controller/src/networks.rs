@@ -328,6 +328,7 @@ impl Controller {
         *gate = Gate::Removed;
         self.registry_mut().remove_network(network);
         lock(&self.ipam).remove_network(id);
+        self.abandon(network);
         let gone = self.take_away(vec![(Owner::Network(id), Fragment::default())]);
         if let Err(error) = gone {
             self.warn(format!("network {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));

@@ -65,7 +65,7 @@ impl Controller {
         same(Family::V4)
             && (asked.ipv6 == standing.spec.enable_ipv6)
             && (!asked.ipv6 || same(Family::V6))
-            && standing.spec.options == bridge_options()
+            && standing.spec.options == bridge_options(asked)
     }
 
     fn drop_bridge(&self, standing: &Arc<Network>) -> Result<()> {
@@ -90,7 +90,7 @@ impl Controller {
         let mut spec = predefined(self.new_network_id(), "bridge", "bridge")?;
         spec.enable_ipv4 = true;
         spec.enable_ipv6 = asked.ipv6;
-        spec.options = bridge_options();
+        spec.options = bridge_options(&asked);
         let six = asked_pool(&asked, Family::V6).filter(|_| asked.ipv6);
         let pools: Vec<_> = asked_pool(&asked, Family::V4)
             .into_iter()
@@ -172,7 +172,8 @@ pub(crate) fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<Netw
 }
 
 /// `--default-network-opt` is for networks that users make; this one follows flags of its own.
-fn bridge_options() -> Options {
+fn bridge_options(asked: &BridgeConfig) -> Options {
     let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    Options::from([option(DEFAULT_BRIDGE, "true"), option(BRIDGE_NAME, BRIDGE)])
+    let name = asked.name.as_ref().map_or(BRIDGE, |name| name.as_str());
+    Options::from([option(DEFAULT_BRIDGE, "true"), option(BRIDGE_NAME, name)])
 }

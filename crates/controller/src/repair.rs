@@ -93,11 +93,11 @@ impl Core {
     }
 
     /// Stops wanting what lay in sandboxes' namespaces that are gone; the sandboxes are settled
-    /// after. A network's is made again with all that belongs there.
+    /// after. Any other is made again with all that belongs there.
     fn want_nothing_of(&self, gone: &[Netns]) -> Result<()> {
         let gone = gone.iter().filter_map(|netns| match netns {
             Netns::Sandbox(sandbox) => Some(*sandbox),
-            Netns::Host | Netns::Network(_) => None,
+            Netns::Host | Netns::Network(_) | Netns::Tunnel => None,
         });
         let gone: Vec<SandboxId> = gone.collect();
         let nothing = gone

@@ -260,15 +260,27 @@ impl Controller {
         let bridges = BRIDGE_NETFILTER
             .iter()
             .filter(|_| self.config.owns_bridge_netfilter);
-        for (path, wanted) in forwarding.chain(bridges) {
-            let Some(value) = self.facts().sysctls.get(*path).cloned() else {
+        // Of a bridge of our own it goes with the bridge.
+        let foreign = self
+            .config
+            .bridge
+            .as_ref()
+            .and_then(|asked| asked.name.as_ref());
+        let localhost = foreign
+            .filter(|_| self.config.drivers.iptables)
+            .map(|name| (format!("net/ipv4/conf/{name}/route_localnet"), "1"));
+        let fixed = forwarding.chain(bridges);
+        let fixed = fixed.map(|(path, wanted)| ((*path).to_owned(), *wanted));
+        for (path, wanted) in fixed.chain(localhost) {
+            let Some(value) = self.facts().sysctls.get(&path).cloned() else {
                 continue;
             };
+            let previous = Some(self.former_value(&path, value)?);
             fragment.insert(Object::Sysctl(Sysctl {
                 netns: Netns::Host,
-                path: (*path).to_owned(),
-                value: (*wanted).to_owned(),
-                previous: Some(self.former_value(path, value)?),
+                path,
+                value: wanted.to_owned(),
+                previous,
             }));
         }
         Ok(fragment)

@@ -1,6 +1,6 @@
 //! What drivers need to know besides specifications.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use vw_model::Family;
 
 /// How this host reaches the others of its cluster.
@@ -12,6 +12,8 @@ pub struct Underlay {
     pub mtu: u32,
     /// The UDP port of tunnels of networks that are made on this host and name none.
     pub port: Option<u16>,
+    /// This host's address inside the encrypted tunnel; `None` where it has none.
+    pub inner: Option<Ipv6Addr>,
 }
 
 /// The daemon's settings and the host's state that plans depend on: plain data, read once.
@@ -33,6 +35,9 @@ pub struct DriverContext {
     pub bridge_netfilter: bool,
     /// Whether bridged IPv6 does (`bridge-nf-call-ip6tables`).
     pub bridge_netfilter6: bool,
+    /// Whether the kernel has `br_netfilter` at all: in a new namespace its switches are on, whatever
+    /// they are here.
+    pub br_netfilter: bool,
     /// Whether the kernel has IPv6 (`/proc/sys/net/ipv6` is there).
     pub ipv6: bool,
     /// The way to the other hosts; `None` outside a cluster.
@@ -51,6 +56,7 @@ impl Default for DriverContext {
             ip6tables: true,
             bridge_netfilter: false,
             bridge_netfilter6: false,
+            br_netfilter: false,
             ipv6: true,
             underlay: None,
         }

@@ -102,6 +102,7 @@ fn place(netns: Netns) -> &'static str {
         Netns::Host => "host",
         Netns::Sandbox(_) => "sandbox",
         Netns::Network(_) => "network",
+        Netns::Tunnel => "tunnel",
     }
 }
 
@@ -156,6 +157,8 @@ fn link_line(text: &mut String, link: &Link) {
             write!(text, " veth to {netns} {name} mac {mac}").unwrap();
         }
         LinkKind::Dummy => write!(text, " dummy").unwrap(),
+        LinkKind::Tun => write!(text, " tun").unwrap(),
+        LinkKind::Wireguard => write!(text, " wireguard").unwrap(),
         LinkKind::Vxlan(options) => {
             let VxlanOptions { vni, port, local } = options;
             write!(text, " vxlan {vni} port {port} local {local}").unwrap();

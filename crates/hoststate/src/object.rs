@@ -1,9 +1,13 @@
 //! One thing in the kernel as plain data, and the key that names it.
 
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 use vw_firewall::{Datum, Element, SetName};
-use vw_model::{IfName, IpNet, MacAddr, NetworkId, SandboxId};
+use vw_model::{IfName, IpNet, MacAddr, NetworkId, PublicKey, SandboxId, is_inner};
 
 /// A network namespace that objects lie in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,6 +18,8 @@ pub enum Netns {
     Sandbox(SandboxId),
     /// A network's own, where its bridge lies out of the host's sight.
     Network(NetworkId),
+    /// The encrypted tunnel's, which no link but that leads out of.
+    Tunnel,
 }
 
 /// Where a sandbox's namespace comes from.
@@ -33,7 +39,7 @@ pub enum NamespaceSource {
 }
 
 /// A namespace pinned under the executor's directory: a sandbox's as `<id>`, a network's as
-/// `net-<id>`. With it goes what lies in it.
+/// `net-<id>`, the encrypted tunnel's as `tunnel`. With it goes what lies in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Whose it is; the host's own cannot be pinned.
@@ -53,6 +59,12 @@ pub enum LinkKind {
     Dummy,
     /// A tunnel to other hosts.
     Vxlan(VxlanOptions),
+    /// The encrypted tunnel in user space: packets as a process reads and writes them, each behind
+    /// a `struct virtio_net_hdr`. It stays when that process ends, and then takes every packet for
+    /// lost.
+    Tun,
+    /// The encrypted tunnel in the kernel, whose UDP socket lies in the host's namespace.
+    Wireguard,
 }
 
 impl LinkKind {
@@ -63,8 +75,10 @@ impl LinkKind {
         match (self, other) {
             (Self::Veth(a), Self::Veth(b)) => a.netns == b.netns,
             (Self::Vxlan(a), Self::Vxlan(b)) => {
-                let fixed =
-                    |tunnel: &VxlanOptions| (tunnel.vni, tunnel.port, tunnel.local.is_ipv4());
+                let fixed = |tunnel: &VxlanOptions| {
+                    let family = tunnel.local.is_ipv4();
+                    (tunnel.vni, tunnel.port, family, tunnel.socket_netns())
+                };
                 fixed(a) == fixed(b)
             }
             (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
@@ -79,7 +93,8 @@ pub struct BridgeOptions {
     pub mcast_snooping: bool,
 }
 
-/// A VXLAN device (RFC 7348) in a network's namespace, whose UDP socket lies in the host's.
+/// A VXLAN device (RFC 7348) in a network's namespace, whose UDP socket lies in the host's, or in
+/// the encrypted tunnel's.
 ///
 /// It learns nothing and floods nothing: it knows what [`Forward`]s say, answers ARP and neighbour
 /// solicitations by itself from the [`Neighbor`]s that lie on it, and drops what it does not know.
@@ -91,8 +106,20 @@ pub struct VxlanOptions {
     pub vni: u32,
     /// The UDP port, here and on the other hosts.
     pub port: u16,
-    /// The address that it sends from; its family is the tunnel's.
+    /// The address that it sends from; its family is the tunnel's. One from inside the encrypted
+    /// tunnel puts the socket there, where nothing passes in clear text.
     pub local: IpAddr,
+}
+
+impl VxlanOptions {
+    /// Where its socket lies.
+    #[must_use]
+    pub fn socket_netns(&self) -> Netns {
+        match is_inner(self.local) {
+            true => Netns::Tunnel,
+            false => Netns::Host,
+        }
+    }
 }
 
 /// The sandbox's end of a pair, created where it belongs and never moved.
@@ -205,6 +232,21 @@ pub struct Forward {
     pub dst: IpAddr,
 }
 
+/// Another host, as the kernel's WireGuard knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireguardPeer {
+    /// The namespace.
+    pub netns: Netns,
+    /// The tunnel.
+    pub link: IfName,
+    /// Its key.
+    pub public: PublicKey,
+    /// Where its datagrams go.
+    pub endpoint: SocketAddr,
+    /// The addresses that lie at it.
+    pub allowed: BTreeSet<IpNet>,
+}
+
 /// A kernel parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sysctl {
@@ -256,6 +298,8 @@ pub enum Object {
     Neighbor(Neighbor),
     /// A forwarding entry.
     Forward(Forward),
+    /// Another host at the encrypted tunnel.
+    WireguardPeer(WireguardPeer),
 }
 
 /// What names an object; two objects with one key cannot exist at once.
@@ -281,6 +325,8 @@ pub enum Key {
     Forward(Netns, IfName, MacAddr, IpAddr),
     /// An element that is a published port.
     Port(SetName, Vec<Datum>),
+    /// Another host at the encrypted tunnel.
+    WireguardPeer(Netns, IfName, PublicKey),
 }
 
 impl Object {
@@ -312,6 +358,9 @@ impl Object {
                 forward.mac,
                 forward.dst,
             ),
+            Self::WireguardPeer(peer) => {
+                Key::WireguardPeer(peer.netns, peer.link.clone(), peer.public)
+            }
         }
     }
 
@@ -332,7 +381,7 @@ impl Object {
             Self::Address(_) => 6,
             Self::Route(route) if route.via.is_none() => 7,
             Self::Route(_) => 8,
-            Self::Forward(_) => 9,
+            Self::Forward(_) | Self::WireguardPeer(_) => 9,
             Self::Neighbor(_) => 10,
             Self::Element(_) => 11,
         }

@@ -105,8 +105,8 @@ pub struct HostFacts {
     /// Whether bridged packets pass the IP hooks (`bridge-nf-call-iptables`, `-ip6tables`);
     /// `None` where br_netfilter is absent.
     pub bridge_netfilter: Option<(bool, bool)>,
-    /// Whether somebody else has a bridge here, who may rely on those switches.
-    pub foreign_bridges: bool,
+    /// Bridges that somebody else has here, who may rely on those switches.
+    pub foreign_bridges: Vec<String>,
     /// Current values of the parameters that we may have to switch, by path.
     pub sysctls: BTreeMap<String, String>,
     /// The boot id (`/proc/sys/kernel/random/boot_id`).
@@ -198,6 +198,27 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// `Call` with `AddrInUse` when somebody has it.
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError>;
+
+    /// Opens an encrypted tunnel of user space ([`LinkKind::Tun`](vw_hoststate::LinkKind)), for the
+    /// process that carries its packets.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`]; `Call` when there is no such link, or with `ResourceBusy`
+    /// when a process has it open.
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError>;
+
+    /// Gives an encrypted tunnel of the kernel
+    /// ([`LinkKind::Wireguard`](vw_hoststate::LinkKind)) its private key and its UDP port. The key
+    /// is no part of any object, which may be shown and stored.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], [`KernelError::Missing`], or the system's answer.
+    fn set_tunnel_key(
+        &self,
+        name: &IfName,
+        private: &[u8; 32],
+        port: u16,
+    ) -> Result<(), KernelError>;
 
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;

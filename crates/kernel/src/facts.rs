@@ -45,6 +45,15 @@ pub(crate) fn read() -> io::Result<HostFacts> {
         let mut routes = routes.iter().filter(|seen| is_default(seen));
         routes.any(|seen| seen.dst.addr().is_ipv6() == ip.is_ipv6())
     };
+    let foreign_bridges: Vec<String> = bridges
+        .iter()
+        .filter(|seen| !seen.is_ours())
+        .map(|seen| seen.name.clone())
+        .collect();
+    let local = foreign_bridges
+        .iter()
+        .map(|name| format!("net/ipv4/conf/{name}/route_localnet"));
+    let switches = SWITCHES.into_iter().map(str::to_owned).chain(local);
     Ok(HostFacts {
         routes: routes
             .iter()
@@ -66,14 +75,16 @@ pub(crate) fn read() -> io::Result<HostFacts> {
             .collect(),
         ephemeral_ports: ephemeral_ports()?,
         bridge_netfilter: bridge_netfilter()?,
-        foreign_bridges: bridges.iter().any(|seen| !seen.is_ours()),
-        sysctls: SWITCHES
-            .iter()
-            .filter_map(|path| Some(Ok((String::from(*path), sysctl::read(path).transpose()?))))
+        sysctls: switches
+            .filter_map(|path| {
+                let value = sysctl::read(&path).transpose()?;
+                Some(Ok((path, value)))
+            })
             .map(|entry: io::Result<(String, io::Result<String>)>| {
                 entry.and_then(|(path, value)| Ok((path, value?)))
             })
             .collect::<io::Result<_>>()?,
+        foreign_bridges,
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?
             .trim_end()
             .to_owned(),

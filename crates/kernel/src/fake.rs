@@ -11,6 +11,7 @@ use crate::{
     Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
     netns::lock,
 };
+use rustix::event::{EventfdFlags, eventfd};
 use state::State;
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
 };
-use vw_hoststate::{Key, Netns, Object, Plan};
+use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
 use vw_model::{IfName, NetworkId, Protocol, SandboxId};
 
 /// An executor in memory; clones share one state.
@@ -175,6 +176,22 @@ impl Kernel for FakeKernel {
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.state().claim(protocol, addr)
+    }
+
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
+        self.state().require_tunnel(name, &LinkKind::Tun)?;
+        // Nothing ever comes in by it.
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        fd.map_err(|error| refused("open", name.to_string(), error.kind()))
+    }
+
+    fn set_tunnel_key(
+        &self,
+        name: &IfName,
+        _private: &[u8; 32],
+        _port: u16,
+    ) -> Result<(), KernelError> {
+        self.state().require_tunnel(name, &LinkKind::Wireguard)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

@@ -11,6 +11,7 @@ mod parameters;
 mod policy;
 mod queue;
 mod steps;
+mod tunnel;
 mod verify;
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     claims::Claims,
     conntrack::Conntrack,
     facts,
+    netlink::wireguard,
     netns::{Namespaces, lock},
     observe,
     reaper::Reaper,
@@ -35,6 +37,7 @@ use std::{
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, Protocol, SandboxId};
+use zeroize::Zeroizing;
 
 /// What the executor must be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,6 +215,29 @@ impl Kernel for LinuxKernel {
             protocol,
             socket,
         })
+    }
+
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
+        let place = self.namespaces.place(Netns::Tunnel)?;
+        let opened = name.clone();
+        let opened = self
+            .namespaces
+            .run(&place, move || tunnel::open_existing(&opened));
+        let opened = opened.and_then(|opened| opened);
+        opened.map_err(|source| tunnel::failed("open", name, source))
+    }
+
+    fn set_tunnel_key(
+        &self,
+        name: &IfName,
+        private: &[u8; 32],
+        port: u16,
+    ) -> Result<(), KernelError> {
+        let place = self.namespaces.place(Netns::Tunnel)?;
+        let (link, private) = (name.clone(), Zeroizing::new(*private));
+        let set = move || wireguard::set_key(&link, &private, port);
+        let set = self.namespaces.run(&place, set).and_then(|set| set);
+        set.map_err(|source| tunnel::failed("set the key of", name, source))
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

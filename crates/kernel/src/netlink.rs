@@ -10,6 +10,7 @@ pub(crate) mod neigh;
 pub(crate) mod route;
 mod socket;
 mod wire;
+pub(crate) mod wireguard;
 
 pub(crate) use socket::{Refusal, Socket, answer_well, errno, receive};
 pub(crate) use wire::{Attrs, Batch, Body, get_u32, messages};

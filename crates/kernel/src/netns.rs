@@ -36,6 +36,9 @@ const CACHE: usize = 128;
 /// What the file of a network's namespace begins with, before its id.
 const NETWORK: &str = "net-";
 
+/// The file of the encrypted tunnel's namespace.
+const TUNNEL: &str = "tunnel";
+
 /// An open namespace, with what was opened inside of it once it was needed.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -138,6 +141,7 @@ impl Namespaces {
             Netns::Host => "host".to_owned(),
             Netns::Sandbox(sandbox) => sandbox.to_string(),
             Netns::Network(network) => format!("{NETWORK}{network}"),
+            Netns::Tunnel => TUNNEL.to_owned(),
         })
     }
 
@@ -170,7 +174,7 @@ impl Namespaces {
     pub(crate) fn open(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
         match netns {
             Netns::Host => Ok(Arc::clone(&self.host)),
-            Netns::Sandbox(_) | Netns::Network(_) => self.open_pinned(netns),
+            Netns::Sandbox(_) | Netns::Network(_) | Netns::Tunnel => self.open_pinned(netns),
         }
     }
 
@@ -374,7 +378,7 @@ impl Namespaces {
         }
     }
 
-    /// The sandboxes and networks that have a file, be their namespaces there or not.
+    /// Those that have a file, be their namespaces there or not.
     pub(crate) fn pinned(&self) -> io::Result<Vec<Netns>> {
         let mut pinned = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -458,6 +462,7 @@ fn call(operation: &'static str, object: impl ToString, source: io::Error) -> Ke
 fn of_file(name: &str) -> Option<Netns> {
     match name.strip_prefix(NETWORK) {
         Some(id) => id.parse().ok().map(Netns::Network),
+        None if name == TUNNEL => Some(Netns::Tunnel),
         None => name.parse().ok().map(Netns::Sandbox),
     }
 }
@@ -468,6 +473,7 @@ pub(crate) fn short(netns: Netns) -> String {
         Netns::Host => "of the host".to_owned(),
         Netns::Sandbox(sandbox) => sandbox.short(),
         Netns::Network(network) => format!("{NETWORK}{}", network.short()),
+        Netns::Tunnel => "of the encrypted tunnel".to_owned(),
     }
 }
 

@@ -76,7 +76,7 @@ fn pinned_object(
     let key = Key::Namespace(netns);
     let object = expected.get(&key).cloned().unwrap_or_else(|| {
         let source = match netns {
-            Netns::Network(_) => NamespaceSource::New,
+            Netns::Network(_) | Netns::Tunnel => NamespaceSource::New,
             // Where it came from cannot be seen; that it may be another's is the safe guess.
             _ => NamespaceSource::File(namespaces.path(netns)),
         };
@@ -99,7 +99,8 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Address(netns, ..)
             | Key::Route(netns, ..)
             | Key::Neighbor(netns, ..)
-            | Key::Forward(netns, ..) => vec![netns],
+            | Key::Forward(netns, ..)
+            | Key::WireguardPeer(netns, ..) => vec![netns],
             Key::Namespace(_) | Key::Policy(..) | Key::Link(..) | Key::Port(..) => Vec::new(),
         },
     }

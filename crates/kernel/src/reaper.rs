@@ -45,7 +45,7 @@ impl Reaper {
     /// Starts it on the links of the host and of networks, also those that a former process left.
     pub(crate) fn start(namespaces: Arc<Namespaces>) -> io::Result<Self> {
         let pinned = namespaces.pinned()?.into_iter();
-        let networks = pinned.filter(|netns| matches!(netns, Netns::Network(_)));
+        let networks = pinned.filter(|netns| !matches!(netns, Netns::Sandbox(_)));
         let everywhere: BTreeSet<Netns> = networks.chain([Netns::Host]).collect();
         let socket = namespaces.run(namespaces.host(), Socket::open)??;
         let shared = Arc::new(Shared {

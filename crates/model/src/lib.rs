@@ -13,6 +13,7 @@ mod name;
 mod network;
 mod port;
 mod sandbox;
+mod tunnel;
 
 pub use addr::{Family, MacAddr, ParseMacError};
 pub use cluster::{RemoteEndpoint, RemoteHost};
@@ -27,6 +28,7 @@ pub use name::{ContainerName, IfName, NetworkName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};
 pub use port::{PortKey, PortMapping, PortRange, PortRequest, Protocol};
 pub use sandbox::{AdoptedFrom, DnsSettings, HostEntry, SandboxKind, SandboxSpec};
+pub use tunnel::{ParsePublicKeyError, PublicKey, inner_address, is_inner};
 
 /// String options or labels, kept in a stable order so that they echo the same way each time.
 pub type Options = std::collections::BTreeMap<String, String>;

@@ -3,12 +3,13 @@
 //! Owns the servers' processes, run from the classes of Debian's package.
 
 use super::{Certificates, Place, server::Server};
-use crate::Lab;
+use crate::{Lab, Output};
 use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -140,6 +141,21 @@ impl ZooKeeper {
         Some(member.server.place.at(port).to_string())
     }
 
+    /// Runs ZooKeeper's command line against the first server: `ctl(&["ls", "/"])`.
+    #[track_caller]
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        let place = &self.members[0].server.place;
+        let mut command = Command::new("java");
+        command
+            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
+            .arg("-cp")
+            .arg(format!("{CLASSES}:{MORE_CLASSES}"))
+            .arg("org.apache.zookeeper.ZooKeeperMain")
+            .args(["-server", &self.addresses()[0]])
+            .args(arguments);
+        place.run(&mut command)
+    }
+
     /// The number of the server that leads.
     #[track_caller]
     #[must_use]
@@ -212,6 +228,8 @@ fn words(file: &Path) -> Vec<String> {
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        // Empty containers go within a second, not a minute.
+        "-Dznode.container.checkIntervalMs=1000",
         "-cp",
         &format!("{CLASSES}:{MORE_CLASSES}"),
         "org.apache.zookeeper.server.quorum.QuorumPeerMain",

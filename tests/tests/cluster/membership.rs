@@ -19,6 +19,20 @@ fn every_host_shows_the_same_cluster(kind: Kind) {
             assert!(status.contains(&stage.addr(other)), "{status}");
         }
     }
+    let way = |name: &str| {
+        let status = stage.api("a", "/vethwork/cluster");
+        let hosts = status["Hosts"].as_array().cloned().unwrap_or_default();
+        let other = hosts.into_iter().find(|host| host["Name"] == name);
+        let other = other.unwrap_or_default();
+        (other["LatencyMicroseconds"].as_u64(), other["MTU"].as_u64())
+    };
+    eventually("a has tried the way to b", SOON, || {
+        matches!(way("b"), (Some(1..), Some(1450)))
+    });
+    assert_eq!(way("a"), (None, None), "there is no way to oneself");
+    // A wire that lets less by than its ends believe.
+    stage.narrow("b", 1400);
+    eventually("what really passes is told", SOON, || way("b").1 == Some(1350));
     stage.docker("a", "network create -d overlay shop");
     drop(stage.start("a", "web", "--network shop"));
     let count = || {

@@ -300,6 +300,13 @@ impl Stage {
         self.store.as_ref().expect("there is one").resume();
     }
 
+    /// Has the switch's port of a host take packets up to so many bytes, which its ends do not see.
+    pub(crate) fn narrow(&self, host: &str, mtu: u32) {
+        let number = self.members.keys().position(|name| name == host);
+        let port = format!("port{}", number.expect("a member"));
+        self.switch.ip(&format!("link set {port} mtu {mtu}"));
+    }
+
     /// Pulls a host's wire.
     pub(crate) fn cut(&self, host: &str) {
         self.host(host).ip("link set wire down");

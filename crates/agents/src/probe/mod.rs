@@ -218,7 +218,11 @@ fn listen(socket: &UdpSocket, known: &Mutex<BTreeSet<IpAddr>>, tell: &mpsc::Send
 /// Packets are sent whole or not at all, whatever was learned of the path (ip(7), ipv6(7)).
 fn forbid_fragments(socket: &UdpSocket, addr: IpAddr) -> io::Result<()> {
     let (level, option, value) = match addr {
-        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+        IpAddr::V4(_) => (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_PROBE,
+        ),
         IpAddr::V6(_) => (
             libc::IPPROTO_IPV6,
             libc::IPV6_MTU_DISCOVER,

@@ -20,7 +20,12 @@ fn a_packet_is_read_as_it_was_written_and_nothing_else_is_one() {
         assert_eq!(Packet::parse(&packet.bytes(length)), Some(packet));
     }
     assert_eq!(packet.bytes(HEADER_AND_MORE).len(), HEADER_AND_MORE);
-    for strange in [&b""[..], b"vwprobe1", b"vwprobe1\x02\0\0\0\0\0\0\0\0", b"other"] {
+    for strange in [
+        &b""[..],
+        b"vwprobe1",
+        b"vwprobe1\x02\0\0\0\0\0\0\0\0",
+        b"other",
+    ] {
         assert_eq!(Packet::parse(strange), None);
     }
 }
@@ -30,16 +35,16 @@ const HEADER_AND_MORE: usize = 100;
 /// Two hosts with a router between them, whose second link takes `mtu` bytes.
 fn hosts(lab: &Lab, mtu: u32) -> (Host, Host) {
     let (a, router, b) = (lab.host("a"), lab.host("router"), lab.host("b"));
-    lab.link(&a, "wire", &router, "a");
-    lab.link(&b, "wire", &router, "b");
+    lab.link(&a, "wire", &router, "left");
+    lab.link(&b, "wire", &router, "right");
     a.ip("addr add 192.0.2.1/25 dev wire");
-    router.ip("addr add 192.0.2.2/25 dev a");
-    router.ip("addr add 192.0.2.129/25 dev b");
+    router.ip("addr add 192.0.2.2/25 dev left");
+    router.ip("addr add 192.0.2.129/25 dev right");
     b.ip("addr add 192.0.2.130/25 dev wire");
     a.ip("route add default via 192.0.2.2");
     b.ip("route add default via 192.0.2.129");
     router.sh("echo 1 >/proc/sys/net/ipv4/ip_forward").must();
-    router.ip(&format!("link set b mtu {mtu}"));
+    router.ip(&format!("link set right mtu {mtu}"));
     b.ip(&format!("link set wire mtu {mtu}"));
     (a, b)
 }
@@ -61,6 +66,9 @@ fn the_path_is_as_wide_as_its_narrowest_link() {
         assert_eq!(found[&to].mtu, passes, "over a link of {mtu}");
         assert!(found[&to].latency < PATIENCE);
         other.answer([]);
-        assert!(asker.ask(&[to], 1450).is_empty(), "a stranger gets no answer");
+        assert!(
+            asker.ask(&[to], 1450).is_empty(),
+            "a stranger gets no answer"
+        );
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     controller::Membership,
     naming::names_of as local_names,
     registry::{Attachment, Network, Sandbox, lock},
-    view::{ClusterView, HostView, ServerView},
+    view::{ClusterView, HostView, PathView, ServerView},
 };
 use ear::Ear;
 use std::{
@@ -23,6 +23,7 @@ use std::{
     net::IpAddr,
     sync::Arc,
 };
+use vw_agents::probe::{PORT, Prober};
 use vw_cluster::{Cluster, Delta, StoreState};
 use vw_hoststate::Owner;
 use vw_model::{
@@ -38,6 +39,8 @@ pub(crate) struct Member {
     name: String,
     /// Its end of every tunnel.
     tunnel: IpAddr,
+    /// Tries the way to the others; `None` where its port cannot be had.
+    prober: Option<Prober>,
 }
 
 impl Membership {
@@ -59,11 +62,17 @@ impl Membership {
         let (durable, fast) = (durable.clone(), fast.clone());
         let local = vw_cluster::Local { durable, fast };
         let cluster = Cluster::start(self.store, local, settings, ear.clone())?;
+        let prober = Prober::start(tunnel).inspect_err(|error| {
+            tracing::warn!(
+                "the way to other hosts cannot be tried: UDP port {PORT} of {tunnel}: {error}"
+            );
+        });
         Ok(Member {
             cluster,
             ear,
             name,
             tunnel,
+            prober: prober.ok(),
         })
     }
 }
@@ -101,6 +110,7 @@ impl Controller {
     pub(crate) fn follow_cluster(&self) {
         if let Some(member) = &self.member {
             member.cluster.settled();
+            self.answer_known();
             member.ear.open(self.downgrade());
         }
     }
@@ -156,8 +166,41 @@ impl Controller {
         }
     }
 
+    /// Has the hosts that are known get answers to what they ask of the way here.
+    fn answer_known(&self) {
+        if let Some(member) = &self.member
+            && let Some(prober) = &member.prober
+        {
+            let hosts = member.cluster.hosts().into_iter();
+            prober.answer(hosts.map(|host| host.tunnel));
+        }
+    }
+
+    /// The way to each of these hosts, tried now, and what a tunnel there lets by.
+    fn paths_to(&self, hosts: &[IpAddr]) -> BTreeMap<IpAddr, PathView> {
+        let prober = self
+            .member
+            .as_ref()
+            .and_then(|member| member.prober.as_ref());
+        let (Some(prober), Some(underlay)) = (prober, self.config.drivers.underlay) else {
+            return BTreeMap::new();
+        };
+        let paths = prober
+            .ask(hosts, vw_drivers::clear_mtu(&underlay))
+            .into_iter();
+        let view = |(host, path): (IpAddr, vw_agents::probe::Path)| {
+            let path = PathView {
+                latency: path.latency,
+                mtu: path.mtu,
+            };
+            (host, path)
+        };
+        paths.map(view).collect()
+    }
+
     /// Lets the tunnel of a host in, or keeps that of one that is gone out.
     fn peer_changed(&self, id: HostId, host: Option<&RemoteHost>) {
+        self.answer_known();
         let cx = &self.config.drivers;
         let fragment = host.map(|host| vw_drivers::plan_host(host, cx));
         let wants = vec![(Owner::Peer(id), fragment.unwrap_or_default())];
@@ -317,6 +360,9 @@ impl Controller {
             version: server.version,
         });
         let this = status.host;
+        let others = status.hosts.iter();
+        let others = others.filter(|host| host.id != this && host.alive);
+        let paths = self.paths_to(&others.map(|host| host.advertise).collect::<Vec<_>>());
         let hosts = status.hosts.into_iter().map(|host| HostView {
             this: host.id == this,
             id: host.id,
@@ -326,7 +372,10 @@ impl Controller {
             alive: host.alive,
             endpoints: host.endpoints,
             blocks: host.blocks.values().map(Vec::len).sum(),
-            path: None,
+            path: paths
+                .get(&host.advertise)
+                .filter(|_| host.id != this)
+                .cloned(),
         });
         Ok(ClusterView {
             store: status.kind.to_owned(),

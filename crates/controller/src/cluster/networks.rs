@@ -124,6 +124,7 @@ impl Controller {
         }
         *gate = Gate::Removed;
         self.registry_mut().remove_network(&network);
+        self.abandon(&network);
         drop(gate);
         self.tell(
             EventType::Network,

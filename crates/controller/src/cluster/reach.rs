@@ -38,10 +38,23 @@ impl Controller {
             return;
         }
         let mut reach = lock(&network.reach);
-        reach.users = reach.users.saturating_sub(1);
-        if reach.users > 0 {
-            return;
+        match reach.users {
+            0 => {}
+            1 => self.lower(network, &mut reach),
+            more => reach.users = more - 1,
         }
+    }
+
+    /// Has a network leave the kernel, whoever is on it: it is gone.
+    pub(crate) fn abandon(&self, network: &Network) {
+        let mut reach = lock(&network.reach);
+        if network.spec.scope == Scope::Global && reach.users > 0 {
+            self.lower(network, &mut reach);
+        }
+    }
+
+    fn lower(&self, network: &Network, reach: &mut Reach) {
+        reach.users = 0;
         reach.refused.clear();
         let remotes = reach.remotes.keys().map(|id| Owner::Remote(*id));
         let owners = remotes.chain([Owner::Network(network.spec.id)]);

@@ -1,4 +1,4 @@
-//! A resolver file is read again when it changed, and only then.
+//! The file is read again only when it changed.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Tries become rare, and never too rare.
+//! How long a refusal that lasts is left alone.
 
 use super::*;
 

@@ -162,6 +162,16 @@ impl Kernel for FaultyKernel {
         self.fake.claim_port(protocol, addr)
     }
 
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
+        self.effect("open tunnel")?;
+        self.fake.open_tun(name)
+    }
+
+    fn set_tunnel_key(&self, name: &IfName, key: &[u8; 32], port: u16) -> Result<(), KernelError> {
+        self.effect("set tunnel's key")?;
+        self.fake.set_tunnel_key(name, key, port)
+    }
+
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         self.fake.netns_path(sandbox)
     }

@@ -234,6 +234,7 @@ fn object(object: &Object) -> String {
         // Metrics are made of a network's id.
         Object::Route(route) => format!("route {} via {:?}", route.dst, route.via),
         Object::Neighbor(neighbor) => format!("neighbour {}", neighbor.addr),
+        Object::WireguardPeer(peer) => format!("tunnel peer {:?}", peer.allowed),
         Object::Forward(forward) => format!("forward {} to {}", forward.mac, forward.dst),
         Object::Sysctl(sysctl) => format!("sysctl {}", without_ids(&sysctl.path)),
         Object::Table(_) => match object.key() {

@@ -26,13 +26,15 @@ pub(super) fn plan(
     cx: &DriverContext,
 ) -> Result<Fragment> {
     let mut fragment = Fragment::default();
-    fragment.insert(bridge(network, options));
-    for (family, enabled) in families(network) {
-        if enabled {
-            fragment.extend(addresses(network, options, family)?);
+    if !options.foreign {
+        fragment.insert(bridge(network, options));
+        for (family, enabled) in families(network) {
+            if enabled {
+                fragment.extend(addresses(network, options, family)?);
+            }
         }
+        fragment.extend(sysctls(network, options, cx));
     }
-    fragment.extend(sysctls(network, options, cx));
     if publishes_on_localhost(network, options, cx, Family::V6) {
         fragment.insert(localhost_route(network, options));
     }

@@ -48,6 +48,8 @@ const OUR_PREFIX: &str = "vw";
 pub(crate) struct BridgeOptions {
     /// The bridge.
     pub(crate) bridge: IfName,
+    /// It is somebody else's (`--bridge`): it and its addresses are left as they are.
+    pub(crate) foreign: bool,
     /// Whether what leaves is masqueraded.
     pub(crate) masquerade: bool,
     /// Whether neighbours may talk.
@@ -83,15 +85,18 @@ impl BridgeOptions {
         };
         // As Docker's, these settings of the daemon are about the predefined network alone.
         let of_daemon = |setting: bool| !network.predefined || setting;
-        if flag(DEFAULT_BRIDGE, false)? && !network.predefined {
+        let default = flag(DEFAULT_BRIDGE, false)?;
+        if default && !network.predefined {
             return Err(Error::invalid(
                 "option-invalid",
                 format!("option {DEFAULT_BRIDGE} belongs to the predefined network bridge"),
             ));
         }
         let binding = cx.host_binding.filter(|_| network.predefined);
+        let bridge = bridge_name(network)?;
         let read = Self {
-            bridge: bridge_name(network)?,
+            foreign: default && bridge.as_str() != DEFAULT_NAME,
+            bridge,
             masquerade: flag(MASQUERADE, of_daemon(cx.ip_masq))?,
             icc: flag(ICC, of_daemon(cx.icc))?,
             host_binding: option::value(options, BINDING, option::address)?.or(binding),

@@ -20,6 +20,7 @@ fn a_hosts_tunnels_are_let_in_where_rules_keep_others_out() {
         addr: [192, 0, 2, 1].into(),
         mtu: 1500,
         port: None,
+        inner: None,
     });
     let wants = |addr: &str, cx: &DriverContext| {
         let fragment = plan_host(&host(addr), cx);

@@ -4,6 +4,7 @@
 //! bridge and a tunnel, and what the tunnel is told of other hosts. Who those are, the network's
 //! number and the way out of it are the cluster's and the gateway bridge's.
 
+mod encryption;
 mod network;
 mod options;
 mod remote;
@@ -12,7 +13,9 @@ use crate::{
     AttachmentPlan, Capabilities, Driver, DriverContext, Place, Underlay,
     bridged::{self, EndpointOptions, MAX_PORTS, Port},
 };
+pub use encryption::{plan_tunnel, tunnel_link, tunnel_mtu};
 use options::OverlayOptions;
+pub use options::clear_mtu;
 use vw_hoststate::{Fragment, Netns, Object, Route, RouteKind};
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, Kind, NetworkSpec, PoolSpec,
@@ -73,7 +76,7 @@ impl Driver for Overlay {
     fn plan_network(&self, network: &NetworkSpec, cx: &DriverContext) -> Result<Fragment> {
         let underlay = underlay(network, cx)?;
         let options = OverlayOptions::read(network, underlay)?;
-        network::plan(network, &options, underlay, cx)
+        network::plan(network, &options, cx)
     }
 
     fn plan_attachment(
@@ -105,7 +108,8 @@ impl Driver for Overlay {
         remote: &RemoteEndpoint,
         cx: &DriverContext,
     ) -> Result<Fragment> {
-        remote::endpoint(network, remote, underlay(network, cx)?)
+        let options = OverlayOptions::read(network, underlay(network, cx)?)?;
+        remote::endpoint(network, remote, &options.way)
     }
 
     fn plan_peer(
@@ -116,7 +120,7 @@ impl Driver for Overlay {
     ) -> Result<Fragment> {
         let underlay = underlay(network, cx)?;
         let options = OverlayOptions::read(network, underlay)?;
-        remote::host(network, &options, peer, underlay)
+        remote::host(network, &options, peer)
     }
 
     fn complete(&self, network: &mut NetworkSpec, cx: &DriverContext) {

@@ -2,7 +2,7 @@
 
 use super::options::OverlayOptions;
 use crate::{
-    DriverContext, Underlay,
+    DriverContext,
     bridged::{families, fits_ipv6, pool_missing},
 };
 use vw_hoststate::{
@@ -18,7 +18,6 @@ use vw_model::{Error, Family, IfName, MacAddr, NetworkSpec, Result};
 pub(super) fn plan(
     network: &NetworkSpec,
     options: &OverlayOptions,
-    underlay: &Underlay,
     cx: &DriverContext,
 ) -> Result<Fragment> {
     for (family, enabled) in families(network) {
@@ -33,9 +32,10 @@ pub(super) fn plan(
         source: NamespaceSource::New,
     }));
     fragment.insert(bridge(network, options)?);
-    fragment.insert(tunnel(network, options, underlay)?);
+    fragment.insert(tunnel(network, options)?);
     fragment.extend(sysctls(netns, options, cx)?);
-    if cx.filters(Family::of(underlay.addr)) {
+    // Inside the encrypted tunnel there are peers alone.
+    if !options.way.encrypted && cx.filters(Family::of(options.way.local)) {
         fragment.insert(Object::Element(vw_firewall::tunnel_port(options.port)));
     }
     Ok(fragment)
@@ -76,7 +76,7 @@ fn bridge(network: &NetworkSpec, options: &OverlayOptions) -> Result<Object> {
     }))
 }
 
-fn tunnel(network: &NetworkSpec, options: &OverlayOptions, underlay: &Underlay) -> Result<Object> {
+fn tunnel(network: &NetworkSpec, options: &OverlayOptions) -> Result<Object> {
     let vni = options.vni.ok_or_else(|| {
         Error::internal("vxlan-id-missing", "an overlay network has no VXLAN id yet")
     })?;
@@ -86,7 +86,7 @@ fn tunnel(network: &NetworkSpec, options: &OverlayOptions, underlay: &Underlay) 
         kind: LinkKind::Vxlan(VxlanOptions {
             vni,
             port: options.port,
-            local: underlay.addr,
+            local: options.way.local,
         }),
         mac: None,
         mtu: options.mtu,
@@ -115,11 +115,8 @@ fn sysctls(netns: Netns, options: &OverlayOptions, cx: &DriverContext) -> Result
         let path = format!("net/ipv6/conf/{}/disable_ipv6", bridge_name()?);
         sysctls.push(set(path, "1"));
     }
-    let switches = [
-        (cx.bridge_netfilter, "iptables"),
-        (cx.bridge_netfilter6, "ip6tables"),
-    ];
-    for (_, name) in switches.into_iter().filter(|(on, _)| *on) {
+    let switches = ["iptables", "ip6tables", "arptables"];
+    for name in switches.into_iter().filter(|_| cx.br_netfilter) {
         sysctls.push(set(format!("net/bridge/bridge-nf-call-{name}"), "0"));
     }
     Ok(sysctls)

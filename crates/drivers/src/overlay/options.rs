@@ -1,5 +1,6 @@
 //! The options of an overlay network, typed.
 
+use super::encryption::{self, Way};
 use crate::{
     Underlay,
     bridged::{MTU, read_mtu},
@@ -14,7 +15,7 @@ const MULTICAST: &str = "vethwork.overlay.multicast";
 const KNOWN: [&str; 4] = [VNI, MTU, PORT, MULTICAST];
 
 /// Docker's bare options, which mean something although they have no prefix.
-const ENCRYPTED: &str = "encrypted";
+pub(super) const ENCRYPTED: &str = "encrypted";
 const MODE: &str = "overlay.mode";
 
 /// The port that IANA gave VXLAN.
@@ -33,6 +34,8 @@ pub(super) struct OverlayOptions {
     pub(super) vni: Option<u32>,
     /// The UDP port.
     pub(super) port: u16,
+    /// The way that its tunnel takes.
+    pub(super) way: Way,
     /// Whether what is for groups and for all goes to every host of the network.
     pub(super) multicast: bool,
     /// The MTU in bytes.
@@ -44,7 +47,7 @@ impl OverlayOptions {
     ///
     /// # Errors
     /// With Docker's sentence for a value that cannot be read; by name for an option that is not
-    /// known or has no effect yet.
+    /// known or has no effect yet; and when it is to be encrypted and cannot be.
     pub(super) fn read(network: &NetworkSpec, underlay: &Underlay) -> Result<Self> {
         let options = &network.options;
         option::refuse_unknown(options, &KNOWN, "the driver overlay")?;
@@ -52,10 +55,10 @@ impl OverlayOptions {
             "" => Ok(true),
             text => option::boolean(text),
         })?;
-        if encrypted == Some(true) {
-            let why = "this version sends in clear text only: leave the option out, or wait for one that encrypts";
-            return Err(not_yet(ENCRYPTED, why));
-        }
+        let way = match encrypted {
+            Some(true) => encryption::way(network, underlay)?,
+            _ => Way::clear(underlay),
+        };
         if options.contains_key(MODE) {
             let why = "this version has VXLAN only: leave the option out";
             return Err(not_yet(MODE, why));
@@ -64,7 +67,8 @@ impl OverlayOptions {
             vni: option::value(options, VNI, vni)?,
             port: option::value(options, PORT, port)?.unwrap_or(DEFAULT_PORT),
             multicast: option::value(options, MULTICAST, option::boolean)?.unwrap_or_default(),
-            mtu: mtu(network, underlay)?,
+            mtu: mtu(network, &way)?,
+            way,
         })
     }
 }
@@ -98,17 +102,28 @@ fn port(text: &str) -> Result<u16, String> {
     number.ok_or_else(|| "use a port from 1 to 65535".to_owned())
 }
 
-/// Without an MTU of its own a network has what the way to the other hosts leaves of its.
-fn mtu(network: &NetworkSpec, underlay: &Underlay) -> Result<u32> {
-    let overhead = match underlay.addr {
+/// What a way leaves to what a tunnel carries.
+fn inner_mtu(way: &Way) -> u32 {
+    let overhead = match way.local {
         IpAddr::V4(_) => OVERHEAD.0,
         IpAddr::V6(_) => OVERHEAD.1,
     };
-    let mtu = read_mtu(network, underlay.mtu.saturating_sub(overhead))?;
+    way.mtu.saturating_sub(overhead)
+}
+
+/// The MTU in bytes that this underlay leaves to what a tunnel in clear text carries.
+#[must_use]
+pub fn clear_mtu(underlay: &Underlay) -> u32 {
+    inner_mtu(&Way::clear(underlay))
+}
+
+/// Without an MTU of its own a network has what the way to the other hosts leaves of its.
+fn mtu(network: &NetworkSpec, way: &Way) -> Result<u32> {
+    let mtu = read_mtu(network, inner_mtu(way))?;
     if network.enable_ipv6 && mtu < LEAST_IPV6_MTU {
         let sentence = format!(
             "network {} cannot have IPv6: the link of {} leaves it an MTU of {mtu}, and IPv6 needs {LEAST_IPV6_MTU}; raise the link's MTU, or set {MTU} and let packets be fragmented",
-            network.name, underlay.addr
+            network.name, way.local
         );
         return Err(Error::invalid("mtu-invalid", sentence));
     }

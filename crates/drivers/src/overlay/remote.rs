@@ -1,7 +1,7 @@
 //! What the tunnel is told of other hosts and of what lies there.
 
-use super::{network::tunnel_name, options::OverlayOptions};
-use crate::{Underlay, bridged::families};
+use super::{encryption::Way, network::tunnel_name, options::OverlayOptions};
+use crate::bridged::families;
 use std::net::IpAddr;
 use vw_hoststate::{Forward, Fragment, Neighbor, Netns, Object};
 use vw_model::{Error, Family, Kind, MacAddr, NetworkSpec, RemoteEndpoint, RemoteHost, Result};
@@ -17,7 +17,7 @@ const ANY: MacAddr = MacAddr([0; 6]);
 pub(super) fn endpoint(
     network: &NetworkSpec,
     remote: &RemoteEndpoint,
-    underlay: &Underlay,
+    way: &Way,
 ) -> Result<Fragment> {
     if !remote.mac.is_unicast() {
         let sentence = format!(
@@ -27,7 +27,12 @@ pub(super) fn endpoint(
         return Err(Error::invalid("mac-invalid", sentence));
     }
     let mut fragment = Fragment::default();
-    fragment.insert(forward(network, remote.mac, remote.tunnel, underlay)?);
+    fragment.insert(forward(
+        network,
+        remote.mac,
+        way.end(remote.host, remote.tunnel),
+        way,
+    )?);
     let link = tunnel_name()?;
     for addr in addresses(network, remote) {
         fragment.insert(Object::Neighbor(Neighbor {
@@ -59,25 +64,20 @@ pub(super) fn host(
     network: &NetworkSpec,
     options: &OverlayOptions,
     peer: &RemoteHost,
-    underlay: &Underlay,
 ) -> Result<Fragment> {
     if !options.multicast {
         return Ok(Fragment::default());
     }
-    let forward = forward(network, ANY, peer.tunnel, underlay)?;
+    let way = &options.way;
+    let forward = forward(network, ANY, way.end(peer.id, peer.tunnel), way)?;
     Ok(std::iter::once(forward).collect())
 }
 
-fn forward(
-    network: &NetworkSpec,
-    mac: MacAddr,
-    dst: IpAddr,
-    underlay: &Underlay,
-) -> Result<Object> {
-    if Family::of(dst) != Family::of(underlay.addr) {
+fn forward(network: &NetworkSpec, mac: MacAddr, dst: IpAddr, way: &Way) -> Result<Object> {
+    if Family::of(dst) != Family::of(way.local) {
         let sentence = format!(
             "host {dst} cannot be reached from {}: all hosts of a cluster must advertise addresses of one IP version",
-            underlay.addr
+            way.local
         );
         return Err(Error::new(
             Kind::Conflict,

@@ -5,8 +5,8 @@ use crate::sample::{endpoint, network, options, pool, shown, shown_attachment};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, net::IpAddr};
-use vw_hoststate::Key;
-use vw_model::{EndpointId, HostId, MacAddr, NetworkId, SandboxId};
+use vw_hoststate::{Key, LinkKind};
+use vw_model::{EndpointId, HostId, MacAddr, NetworkId, SandboxId, inner_address};
 
 const V4: &str = "10.0.0.0/24";
 const V6: &str = "fd00::/64";
@@ -20,6 +20,7 @@ fn cx(addr: &str, mtu: u32) -> DriverContext {
             addr,
             mtu,
             port: None,
+            inner: None,
         }),
         ..DriverContext::default()
     }
@@ -27,6 +28,14 @@ fn cx(addr: &str, mtu: u32) -> DriverContext {
 
 fn over4() -> DriverContext {
     cx("192.0.2.1", 1500)
+}
+
+/// A host that has an encrypted tunnel.
+fn sealed(addr: &str, mtu: u32) -> DriverContext {
+    let mut cx = cx(addr, mtu);
+    let inner = Some(inner_address(HostId::from_bytes([1; 32])));
+    cx.underlay = cx.underlay.map(|underlay| Underlay { inner, ..underlay });
+    cx
 }
 
 fn over6() -> DriverContext {
@@ -112,7 +121,7 @@ fn port_mtu_and_switches_are_those_of_the_network_and_the_host() {
         ],
     );
     let filtered = DriverContext {
-        bridge_netfilter: true,
+        br_netfilter: true,
         iptables: false,
         ..over4()
     };
@@ -120,11 +129,13 @@ fn port_mtu_and_switches_are_those_of_the_network_and_the_host() {
         &network,
         &filtered,
         expect![[r#"
-        network: namespace New
-        network: link br0 mtu 1200 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        network: link vxlan0 mtu 1200 vxlan 4097 port 8472 local 192.0.2.1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        network: net/bridge/bridge-nf-call-iptables = 0
-    "#]],
+            network: namespace New
+            network: link br0 mtu 1200 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            network: link vxlan0 mtu 1200 vxlan 4097 port 8472 local 192.0.2.1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            network: net/bridge/bridge-nf-call-arptables = 0
+            network: net/bridge/bridge-nf-call-ip6tables = 0
+            network: net/bridge/bridge-nf-call-iptables = 0
+        "#]],
     );
 }
 
@@ -271,8 +282,8 @@ fn options_that_cannot_be_are_refused() {
         InvalidArgument option-invalid: failed to parse vethwork.overlay.port value: 70000 (use a port from 1 to 65535)
         InvalidArgument option-invalid: failed to parse vethwork.overlay.multicast value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
         InvalidArgument mtu-invalid: invalid MTU number: 20: use 68 to 65535 on this network
-        Unsupported option-unsupported: option encrypted is not supported by the driver overlay: this version sends in clear text only: leave the option out, or wait for one that encrypts
-        Unsupported option-unsupported: option encrypted is not supported by the driver overlay: this version sends in clear text only: leave the option out, or wait for one that encrypts
+        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
+        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
         InvalidArgument option-invalid: failed to parse encrypted value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
         Unsupported option-unsupported: option overlay.mode is not supported by the driver overlay: this version has VXLAN only: leave the option out
         InvalidArgument option-unknown: unknown option vethwork.overlay.mode for the driver overlay: known are com.docker.network.driver.overlay.vxlanid_list, com.docker.network.driver.mtu, vethwork.overlay.port, vethwork.overlay.multicast
@@ -360,5 +371,107 @@ proptest! {
                 prop_assert!(seen.insert(key.clone()), "{:?}", key);
             }
         }
+    }
+}
+
+#[test]
+fn an_encrypted_network_has_inner_addresses_alone() {
+    for given in [[("encrypted", "")], [("encrypted", "true")]] {
+        planned(
+            &overlay(&[V4], &given),
+            &sealed("192.0.2.1", 1500),
+            expect![[r#"
+                network: namespace New
+                network: link br0 mtu 1370 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+                network: link vxlan0 mtu 1370 vxlan 4097 port 4789 local fd76:6574:6877:101:101:101:101:101 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
+                network: net/ipv6/conf/br0/disable_ipv6 = 1
+            "#]],
+        );
+    }
+    let network = overlay(&[V4], &[("encrypted", ""), (MULTICAST, "true")]);
+    let cx = sealed("192.0.2.1", 1500);
+    let there = remote("192.0.2.2", &["10.0.0.9/24"]);
+    let endpoint = shown(&Overlay.plan_remote(&network, &there, &cx).unwrap());
+    let host = shown(
+        &Overlay
+            .plan_peer(&network, &peer("192.0.2.2"), &cx)
+            .unwrap(),
+    );
+    expect![[r#"
+        network: forward 02:42:0a:00:00:09 dev vxlan0 to fd76:6574:6877:202:202:202:202:202
+        network: neighbour 10.0.0.9 dev vxlan0 mac 02:42:0a:00:00:09
+        network: forward 00:00:00:00:00:00 dev vxlan0 to fd76:6574:6877:202:202:202:202:202
+    "#]]
+    .assert_eq(&(endpoint + &host));
+}
+
+#[test]
+fn an_encrypted_network_has_what_encryption_leaves_it() {
+    for (addr, mtu, expected) in [
+        ("192.0.2.1", 1500, 1370),
+        ("2001:db8::1", 1500, 1350),
+        ("192.0.2.1", 9000, 8870),
+        ("192.0.2.1", 1410, 1280),
+    ] {
+        let cx = sealed(addr, mtu);
+        let network = overlay(&[V4, V6], &[("encrypted", "")]);
+        Overlay.validate(&network, &cx).unwrap();
+        let plan = shown(&Overlay.plan_network(&network, &cx).unwrap());
+        assert!(
+            plan.contains(&format!("link br0 mtu {expected} ")),
+            "{addr} {mtu}: {plan}"
+        );
+        assert_eq!(tunnel_mtu(&cx.underlay.unwrap()), expected + 70);
+    }
+}
+
+#[test]
+fn what_cannot_be_encrypted_is_refused() {
+    let network = overlay(&[V4], &[("encrypted", "")]);
+    refused(
+        &network,
+        &over4(),
+        expect![
+            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out"
+        ],
+    );
+    refused(
+        &network,
+        &sealed("192.0.2.1", 1339),
+        expect![
+            "InvalidArgument mtu-invalid: network web cannot be encrypted: the link of 192.0.2.1 leaves the encrypted tunnel an MTU of 1279, and it needs 1280; raise the link's MTU"
+        ],
+    );
+    Overlay
+        .validate(&network, &sealed("192.0.2.1", 1340))
+        .unwrap();
+    refused(
+        &network,
+        &sealed("2001:db8::1", 1359),
+        expect![
+            "InvalidArgument mtu-invalid: network web cannot be encrypted: the link of 2001:db8::1 leaves the encrypted tunnel an MTU of 1279, and it needs 1280; raise the link's MTU"
+        ],
+    );
+    Overlay
+        .validate(&network, &sealed("2001:db8::1", 1360))
+        .unwrap();
+    Overlay
+        .validate(&overlay(&[V4], &[("encrypted", "false")]), &over4())
+        .unwrap();
+}
+
+#[test]
+fn the_tunnel_itself_is_one_link_apart() {
+    let inner = inner_address(HostId::from_bytes([1; 32]));
+    for kind in [LinkKind::Tun, LinkKind::Wireguard] {
+        let plan = plan_tunnel(inner, 1440, kind.clone()).unwrap();
+        let word = format!(" {kind:?}\n").to_lowercase();
+        assert_eq!(
+            shown(&plan).replace(&word, " KIND\n"),
+            "\
+            tunnel: namespace New\n\
+            tunnel: link vw-wg mtu 1440 KIND\n\
+            tunnel: address fd76:6574:6877:101:101:101:101:101/48 dev vw-wg\n"
+        );
     }
 }

@@ -133,6 +133,7 @@ impl State {
             Object::Address(address) => there("add address to", address.netns, &address.link),
             Object::Neighbor(neighbor) => there("add neighbour to", neighbor.netns, &neighbor.link),
             Object::Forward(forward) => there("forward by", forward.netns, &forward.link),
+            Object::WireguardPeer(peer) => there("add peer to", peer.netns, &peer.link),
             Object::Route(route) => match &route.link {
                 Some(link) => there("add route by", route.netns, link),
                 None => Ok(()),
@@ -171,7 +172,10 @@ impl State {
     /// A tunnel's number must be free among those of its port, or its own.
     fn check_tunnel(&self, link: &Link) -> Result<(), KernelError> {
         let number = |kind: &LinkKind| match kind {
-            LinkKind::Vxlan(tunnel) => Some((tunnel.vni, tunnel.port, tunnel.local.is_ipv4())),
+            LinkKind::Vxlan(tunnel) => {
+                let family = tunnel.local.is_ipv4();
+                Some((tunnel.vni, tunnel.port, family, tunnel.socket_netns()))
+            }
             _ => None,
         };
         let wanted = number(&link.kind);
@@ -208,6 +212,18 @@ impl State {
         }
     }
 
+    pub(super) fn require_tunnel(&self, name: &IfName, kind: &LinkKind) -> Result<(), KernelError> {
+        self.require(Netns::Tunnel)?;
+        let is_it = |held: Held<'_>| {
+            let link = held.link;
+            (link.netns, &link.name, &link.kind) == (Netns::Tunnel, name, kind)
+        };
+        match self.links().any(is_it) {
+            true => Ok(()),
+            false => Err(refused("open", name.to_string(), ErrorKind::NotFound)),
+        }
+    }
+
     /// Removes an object with what cannot be without it.
     pub(super) fn remove(&mut self, key: &Key) {
         match (key, self.objects.remove(key)) {
@@ -232,6 +248,7 @@ impl State {
                     Key::Address(netns, name, _)
                     | Key::Neighbor(netns, name, _)
                     | Key::Forward(netns, name, ..)
+                    | Key::WireguardPeer(netns, name, _)
                     | Key::Route(netns, _, _, Some(name)) => !lies_on(netns, name),
                     // Such as `net/ipv6/conf/eth0/accept_ra`.
                     Key::Sysctl(netns, path) => !ends.iter().flatten().any(|(on, name)| {
@@ -324,7 +341,11 @@ fn key(link: &Link) -> Key {
 fn far_end(link: &Link) -> Option<(Netns, &IfName)> {
     match &link.kind {
         LinkKind::Veth(peer) => Some((peer.netns, &peer.name)),
-        LinkKind::Bridge(_) | LinkKind::Dummy | LinkKind::Vxlan(_) => None,
+        LinkKind::Bridge(_)
+        | LinkKind::Dummy
+        | LinkKind::Vxlan(_)
+        | LinkKind::Tun
+        | LinkKind::Wireguard => None,
     }
 }
 

@@ -135,6 +135,7 @@ impl<'a> Run<'a> {
             Object::Route(route) => route.netns,
             Object::Neighbor(neighbor) => neighbor.netns,
             Object::Forward(forward) => forward.netns,
+            Object::WireguardPeer(peer) => peer.netns,
             Object::Table(Table::SandboxDns { sandbox, .. }) => Netns::Sandbox(*sandbox),
             Object::Table(Table::Host(_)) | Object::Namespace(_) | Object::Element(_) => {
                 return false;
@@ -155,8 +156,8 @@ impl<'a> Run<'a> {
         self.vanishes(link.netns)
             && match &link.kind {
                 LinkKind::Veth(peer) => self.vanishes(peer.netns),
-                LinkKind::Bridge(_) | LinkKind::Dummy => true,
-                LinkKind::Vxlan(_) => false,
+                LinkKind::Bridge(_) | LinkKind::Dummy | LinkKind::Tun => true,
+                LinkKind::Vxlan(_) | LinkKind::Wireguard => false,
             }
     }
 

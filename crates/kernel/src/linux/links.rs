@@ -24,19 +24,15 @@ impl Run<'_> {
     pub(super) fn create_link(&mut self, at: usize, link: &Link) -> Result<(), Stop> {
         // A tunnel's socket lies where the request comes from; the tunnel is made where it belongs.
         let (from, across) = match &link.kind {
-            LinkKind::Vxlan(_) => {
+            LinkKind::Tun => return self.create_tun(at, link),
+            LinkKind::Vxlan(_) | LinkKind::Wireguard => {
                 let place = self.place(link.netns).map_err(|error| (at, error))?;
-                (Netns::Host, Some(place))
+                (socket_netns(&link.kind), Some(place))
             }
             _ => (link.netns, self.far(at, link)?),
         };
         let master = self.master(at, link)?;
-        let settings = Settings {
-            no_autoconf: self.kernel.ipv6 && link::has_ipv6(link.mtu),
-            alias: Some(link.alias.as_str()).filter(|alias| !alias.is_empty()),
-            port: port_of(link).filter(|port| *port != PortSettings::default()),
-            ..Settings::default()
-        };
+        let settings = self.settings_of(link);
         let queue = self.queue(at, from)?;
         queue.push(at, Forgive::Exists, |batch| {
             let fd = across.as_ref().map(|place| place.fd().as_raw_fd());
@@ -47,17 +43,7 @@ impl Run<'_> {
         let LinkKind::Veth(peer) = &link.kind else {
             // Without a pair's random name, what has the name may be another's: see first.
             self.flush()?;
-            let index = self.required_index(at, link.netns, &link.name)?;
-            return self.set_up(
-                at,
-                link.netns,
-                index,
-                Settings {
-                    mtu: Some(link.mtu),
-                    group: Some(GROUP_LIVE),
-                    ..settings
-                },
-            );
+            return self.set_up_new(at, link, settings);
         };
         if settings.no_autoconf || settings.alias.is_some() || settings.port.is_some() {
             queue.push(at, Forgive::Nothing, |batch| {
@@ -71,6 +57,32 @@ impl Run<'_> {
             mtu: link.mtu,
         });
         Ok(())
+    }
+
+    /// What a link still lacks that was made by itself.
+    pub(super) fn set_up_new(
+        &mut self,
+        at: usize,
+        link: &Link,
+        settings: Settings<'_>,
+    ) -> Result<(), Stop> {
+        let index = self.required_index(at, link.netns, &link.name)?;
+        let settings = Settings {
+            mtu: Some(link.mtu),
+            group: Some(GROUP_LIVE),
+            ..settings
+        };
+        self.set_up(at, link.netns, index, settings)
+    }
+
+    /// What the kernel does not take while it makes a link.
+    pub(super) fn settings_of<'a>(&self, link: &'a Link) -> Settings<'a> {
+        Settings {
+            no_autoconf: self.kernel.ipv6 && link::has_ipv6(link.mtu),
+            alias: Some(link.alias.as_str()).filter(|alias| !alias.is_empty()),
+            port: port_of(link).filter(|port| *port != PortSettings::default()),
+            ..Settings::default()
+        }
     }
 
     /// Where the other end of a pair is made, when that is elsewhere.
@@ -230,6 +242,14 @@ impl Run<'_> {
             self.reap.insert(link.netns);
         }
         Ok(())
+    }
+}
+
+/// Where the socket of a tunnel lies.
+fn socket_netns(kind: &LinkKind) -> Netns {
+    match kind {
+        LinkKind::Vxlan(options) => options.socket_netns(),
+        _ => Netns::Host,
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) fn failed(step: &Step, source: io::Error) -> KernelError {
             LinkKind::Veth(_) => lacks("veth", "load the module `veth`"),
             LinkKind::Dummy => lacks("dummy", "load the module `dummy`"),
             LinkKind::Vxlan(_) => lacks("vxlan", "load the module `vxlan`"),
+            LinkKind::Tun => lacks("tun", "load the module `tun`"),
+            LinkKind::Wireguard => lacks("WireGuard", "load the module `wireguard`"),
         };
     }
     let operation = match step {
@@ -68,6 +70,13 @@ fn object(object: &Object) -> String {
             forward.link,
             place(forward.netns)
         ),
+        Object::WireguardPeer(peer) => format!(
+            "peer {} at {} on {}{}",
+            peer.public,
+            peer.endpoint,
+            peer.link,
+            place(peer.netns)
+        ),
     }
 }
 
@@ -76,5 +85,6 @@ fn place(netns: Netns) -> String {
         Netns::Host => String::new(),
         Netns::Sandbox(sandbox) => format!(" in sandbox {}", sandbox.short()),
         Netns::Network(network) => format!(" of network {}", network.short()),
+        Netns::Tunnel => " of the encrypted tunnel".to_owned(),
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Queue {
     notes: Vec<Note>,
     /// Names of links whose index is unknown until the requests went out.
     touched: BTreeSet<IfName>,
+    /// The link that was last asked for: most requests in a row are about one.
+    last: Option<(IfName, u32)>,
     /// Namespaces whose descriptors the requests name.
     held: Vec<Arc<Place>>,
 }
@@ -73,6 +75,7 @@ impl Queue {
             batch: Batch::default(),
             notes: Vec::new(),
             touched: BTreeSet::new(),
+            last: None,
             held: Vec::new(),
         }
     }
@@ -104,13 +107,25 @@ impl Queue {
     }
 
     /// The index of a link, as things stand before the requests.
-    pub(super) fn index(&self, namespaces: &Namespaces, name: &IfName) -> io::Result<Option<u32>> {
+    pub(super) fn index(
+        &mut self,
+        namespaces: &Namespaces,
+        name: &IfName,
+    ) -> io::Result<Option<u32>> {
+        if let Some((last, index)) = &self.last
+            && last == name
+        {
+            return Ok(Some(*index));
+        }
         let found = namespaces.with_socket(&self.place, |socket| {
             // An unknown name is no fault of the socket's.
             Ok(socket.index_of(name.as_str()))
         })?;
         match found {
-            Ok(index) => Ok(Some(index)),
+            Ok(index) => {
+                self.last = Some((name.clone(), index));
+                Ok(Some(index))
+            }
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
         }

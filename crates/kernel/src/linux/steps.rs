@@ -39,6 +39,7 @@ impl Run<'_> {
             Object::Route(route) => self.create_route(at, route, false),
             Object::Neighbor(neighbor) => self.create_neighbor(at, neighbor),
             Object::Forward(forward) => self.create_forward(at, forward),
+            Object::WireguardPeer(peer) => self.peer(at, peer, true),
             Object::Element(_) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
@@ -72,6 +73,7 @@ impl Run<'_> {
                 })
             }
             Object::Forward(forward) => self.delete_forward(at, forward),
+            Object::WireguardPeer(peer) => self.peer(at, peer, false),
             Object::Element(_) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }

@@ -103,7 +103,8 @@ pub(crate) const fn has_ipv6(mtu: u32) -> bool {
 /// A pair's host end is up at once: it has no carrier until its peer is up too. Everything that
 /// the kernel does not look at while it creates a link is left to [`change`].
 ///
-/// `other` is the namespace of a pair's other end, and for a tunnel the one that it belongs to.
+/// `other` is the namespace of a pair's other end, and for a tunnel the one that it belongs to: its
+/// socket lies where the request comes from.
 pub(crate) fn create(batch: &mut Batch, link: &Link, master: Option<u32>, other: Option<RawFd>) {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     batch.push(libc::RTM_NEWLINK, flags, |body| {
@@ -139,6 +140,15 @@ pub(crate) fn create(batch: &mut Batch, link: &Link, master: Option<u32>, other:
                     info.nest(libc::IFLA_INFO_DATA, |data| {
                         data.nest(VETH_INFO_PEER, |end| far_end(end, peer, link.mtu, other));
                     });
+                });
+            }
+            // No request makes one (`tun_validate`): it is made through its device.
+            LinkKind::Tun => {}
+            LinkKind::Wireguard => {
+                body.attr_u32(libc::IFLA_MTU, link.mtu);
+                netns_fd(body, other);
+                body.nest(libc::IFLA_LINKINFO, |info| {
+                    info.attr(libc::IFLA_INFO_KIND, b"wireguard");
                 });
             }
             LinkKind::Vxlan(options) => {

@@ -1,4 +1,4 @@
-//! One rtnetlink socket: batches with a single ACK, dumps, and interface indexes.
+//! One netlink socket, route or generic: batches with a single ACK, dumps, and interface indexes.
 //!
 //! A socket belongs to the namespace that its thread was in when it was opened, and keeps that
 //! namespace alive.
@@ -59,7 +59,7 @@ impl<P> Refusal<P> {
     }
 }
 
-/// An rtnetlink socket.
+/// A netlink socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -72,11 +72,20 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens one in the namespace of the calling thread.
     pub(crate) fn open() -> io::Result<Self> {
+        Self::of(None)
+    }
+
+    /// Opens one of generic netlink there.
+    pub(crate) fn open_generic() -> io::Result<Self> {
+        Self::of(Some(rustix::net::netlink::GENERIC))
+    }
+
+    fn of(protocol: Option<rustix::net::Protocol>) -> io::Result<Self> {
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
-            None,
+            protocol,
         )?;
         answer_well(fd.as_fd());
         Ok(Self {

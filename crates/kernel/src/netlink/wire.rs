@@ -1,6 +1,7 @@
 //! Netlink messages and attributes as bytes in host order, padded to four.
 
 use std::ffi::CStr;
+use zeroize::Zeroize;
 
 const ALIGN: usize = 4;
 const HEADER: usize = 16;
@@ -27,6 +28,20 @@ impl Batch {
         body(&mut Body { buf: &mut self.buf });
         let len = (self.buf.len() - start) as u32;
         self.buf[start..start + 4].copy_from_slice(&len.to_ne_bytes());
+    }
+
+    /// One that has room for requests of so many bytes, so that they are in no other place.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self {
+            buf: Vec::with_capacity(bytes),
+            starts: Vec::new(),
+        }
+    }
+
+    /// Overwrites what it holds.
+    pub(crate) fn wipe(&mut self) {
+        self.buf.zeroize();
+        self.starts.clear();
     }
 
     /// How many requests it holds.

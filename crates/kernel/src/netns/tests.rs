@@ -222,7 +222,7 @@ fn a_parameter_of_ipv6_is_written_in_its_namespace_from_any_other() {
     vw_testkit::require_root!();
     let namespaces = namespaces("parameters");
     let sandboxes = [1, 2, 3].map(|number| made(&namespaces, number));
-    let places = sandboxes.map(|sandbox| namespaces.open(sandbox).unwrap());
+    let places = sandboxes.map(|netns| namespaces.open(netns).unwrap());
     // The folder of each is opened before any is written, and the same names are looked up.
     for (place, value) in places.iter().zip(["1", "0", "1"]) {
         let conf = namespaces.ipv6_conf(place).expect("it is there");

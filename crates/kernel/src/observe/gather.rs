@@ -9,7 +9,9 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
-use vw_hoststate::{Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Sysctl};
+use vw_hoststate::{
+    Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Sysctl, WireguardPeer,
+};
 use vw_model::{IfName, MacAddr};
 
 type Objects = BTreeMap<Key, Object>;
@@ -43,6 +45,7 @@ pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, foun
         scene.routes(found);
         scene.neighbors(found);
         scene.forwards(found);
+        scene.peers(found);
         scene.sysctls(found);
         let table = inside.table.iter().cloned().map(Object::Table);
         let elements = inside.elements.iter().cloned().map(Object::Element);
@@ -201,6 +204,17 @@ impl Scene<'_> {
         }
     }
 
+    /// The peers of encrypted tunnels of ours.
+    fn peers(&self, found: &mut Objects) {
+        for peer in &self.inside.peers {
+            let object = Object::WireguardPeer(WireguardPeer {
+                netns: self.netns,
+                ..peer.clone()
+            });
+            found.insert(object.key(), object);
+        }
+    }
+
     fn sysctls(&self, found: &mut Objects) {
         for (path, value) in &self.inside.sysctls {
             let key = Key::Sysctl(self.netns, path.clone());
@@ -237,7 +251,7 @@ fn far_end<'a>(
     let expected = candidates.iter().find(|(netns, _)| Some(*netns) == home);
     let guess = || match netns {
         Netns::Network(_) => None,
-        Netns::Host | Netns::Sandbox(_) => candidates.first(),
+        Netns::Host | Netns::Sandbox(_) | Netns::Tunnel => candidates.first(),
     };
     expected.or_else(guess).copied()
 }

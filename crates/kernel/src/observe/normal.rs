@@ -28,6 +28,8 @@ pub(crate) fn link(
             mcast_snooping: seen.mcast_snooping,
         }),
         "dummy" => LinkKind::Dummy,
+        "tun" => LinkKind::Tun,
+        "wireguard" => LinkKind::Wireguard,
         "vxlan" => {
             let (vni, port, local) = seen.tunnel;
             let local = local?;

@@ -81,10 +81,12 @@ impl Lab {
             (Self::Fake(_), Netns::Host) => {}
             (Self::Fake(fake), Netns::Sandbox(sandbox)) => fake.vanish(sandbox),
             (Self::Fake(fake), Netns::Network(network)) => fake.vanish_network(network),
+            (Self::Fake(fake), Netns::Tunnel) => fake.lose(|key| *key == Key::Namespace(netns)),
             (Self::Real { kernel, root }, _) => {
                 let path = match netns {
                     Netns::Network(network) => root.join(format!("netns/net-{network}")),
                     Netns::Sandbox(sandbox) => kernel.netns_path(sandbox),
+                    Netns::Tunnel => root.join("netns/tunnel"),
                     Netns::Host => return,
                 };
                 rustix::mount::unmount(&path, UnmountFlags::DETACH).expect("it is mounted");

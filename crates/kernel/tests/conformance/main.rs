@@ -9,6 +9,7 @@ mod lab;
 mod objects;
 mod overlay;
 mod suite;
+mod tunnel;
 
 /// Runs each function of the suite over both executors.
 macro_rules! over_both {
@@ -60,4 +61,11 @@ over_both!(
     a_lost_network_is_told_and_made_again,
     ten_thousand_stations_are_told,
     thousands_that_are_gone_are_removed_again,
+    an_encrypted_tunnel_is_made_and_found_again,
+    a_tunnel_that_is_open_stands,
+    a_tunnel_with_an_inner_address_has_its_socket_inside,
+    a_tunnel_moves_inside_and_out_again,
+    a_lost_tunnel_is_told_and_made_again,
+    a_name_that_another_has_is_no_tunnel,
+    a_tunnel_of_the_kernel_has_peers,
 );

@@ -93,6 +93,15 @@ pub(crate) fn tunnel(vni: u32, local: &str) -> Link {
     }
 }
 
+/// The link of the encrypted tunnel.
+pub(crate) fn encrypted(kind: LinkKind) -> Link {
+    Link {
+        netns: Netns::Tunnel,
+        mtu: 1420,
+        ..link("vw-wg", kind)
+    }
+}
+
 pub(crate) fn forward(mac: MacAddr, dst: &str) -> Object {
     Object::Forward(Forward {
         netns: NETWORK,

@@ -1,6 +1,7 @@
 //! What any executor promises.
 
 pub(crate) use crate::overlay::*;
+pub(crate) use crate::tunnel::*;
 use crate::{
     lab::Lab,
     objects::{

@@ -162,7 +162,8 @@ pub trait ClusterStore: Send + Sync + Debug {
     fn get(&self, key: &str) -> Result<Option<Record>, ClusterError>;
 
     /// All records whose key begins with `prefix` and a `/`, in the order of their keys; all that
-    /// there are for an empty prefix.
+    /// there are for an empty prefix. They are of one moment, but for ZooKeeper where they are more
+    /// than 1,000.
     ///
     /// # Errors
     /// As [`Self::get`].
@@ -183,6 +184,8 @@ pub trait ClusterStore: Send + Sync + Debug {
 
     /// Makes a record that is there as long as it is renewed; one that stands under the key is
     /// replaced, whoever made it.
+    ///
+    /// The record is not for [`Self::commit`] to change, only to rest on.
     ///
     /// `ttl` is at least 1 s; a store with a larger least one takes that. The record is gone at
     /// most `2 * ttl` after the last renewal.

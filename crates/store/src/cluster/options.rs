@@ -1,14 +1,10 @@
 //! How a cluster's store is reached, as `--cluster-store-opt KEY=VALUE` gives it.
 //!
-//! Owns which keys there are and which exclude one another. Files are read by [`Options::read`]
-//! alone; secrets are never shown.
+//! Owns which keys there are and which exclude one another. Files are read by the
+//! methods that say so; secrets are never shown.
 
 use super::ClusterError;
-use std::{
-    collections::BTreeMap,
-    fmt, fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt};
 
 /// All keys that any store knows.
 const KEYS: [&str; 8] = [
@@ -34,18 +30,8 @@ impl fmt::Debug for Options {
     }
 }
 
-/// What the options say, with the files' contents in their place.
-#[derive(Default)]
-pub(crate) struct Credentials {
-    /// Present when any `tls.` option was given.
-    pub(crate) tls: Option<Tls>,
-    /// The user and its password.
-    pub(crate) user: Option<(String, String)>,
-    /// A token of Consul's access control.
-    pub(crate) token: Option<String>,
-}
-
 /// The files of an encrypted connection, in PEM.
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
 pub(crate) struct Tls {
     /// The authorities that a server's certificate must come from.
     pub(crate) ca: Vec<u8>,
@@ -118,23 +104,32 @@ impl Options {
         }
     }
 
-    /// Reads the files.
-    pub(crate) fn read(&self) -> Result<Credentials, ClusterError> {
-        let tls = match self.file("tls.ca")? {
-            None => None,
-            Some(ca) => Some(Tls {
-                ca,
-                identity: self.file("tls.cert")?.zip(self.file("tls.key")?),
-            }),
+    /// What an encrypted connection needs, where one is wanted. Reads the files.
+    #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, ClusterError> {
+        let Some(ca) = self.file("tls.ca")? else {
+            return Ok(None);
         };
-        let user = self.given.get("user").cloned();
-        Ok(Credentials {
-            tls,
-            user: user.zip(self.secret("password", "password-file")?),
-            token: self.secret("token", "token-file")?,
-        })
+        Ok(Some(Tls {
+            ca,
+            identity: self.file("tls.cert")?.zip(self.file("tls.key")?),
+        }))
     }
 
+    /// The user and its password. Reads the file.
+    #[cfg(any(feature = "etcd", feature = "zookeeper"))]
+    pub(crate) fn user(&self) -> Result<Option<(String, String)>, ClusterError> {
+        let user = self.given.get("user").cloned();
+        Ok(user.zip(self.secret("password", "password-file")?))
+    }
+
+    /// The token of Consul's access control. Reads the file.
+    #[cfg(feature = "consul")]
+    pub(crate) fn token(&self) -> Result<Option<String>, ClusterError> {
+        self.secret("token", "token-file")
+    }
+
+    #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
     /// A secret by itself, or the first line of a file.
     fn secret(
         &self,
@@ -154,14 +149,14 @@ impl Options {
         }
     }
 
+    #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
     fn file(&self, key: &'static str) -> Result<Option<Vec<u8>>, ClusterError> {
         let Some(path) = self.given.get(key) else {
             return Ok(None);
         };
-        let path: PathBuf = Path::new(path).to_owned();
-        fs::read(&path)
+        std::fs::read(path)
             .map(Some)
-            .map_err(|error| setting(key, &format!("{}: {error}", path.display())))
+            .map_err(|error| setting(key, &format!("{path}: {error}")))
     }
 }
 

@@ -8,11 +8,11 @@ use super::consul::Consul;
 use super::etcd::Etcd;
 #[cfg(feature = "zookeeper")]
 use super::zookeeper::ZooKeeper;
-use super::{ClusterError, ClusterStore, ClusterUrl, Options, options::Credentials};
+use super::{ClusterError, ClusterStore, ClusterUrl, Options};
 use std::sync::Arc;
 
 /// Opens a store without asking any server.
-type Open = fn(&ClusterUrl, Credentials) -> Result<Arc<dyn ClusterStore>, ClusterError>;
+type Open = fn(&ClusterUrl, &Options) -> Result<Arc<dyn ClusterStore>, ClusterError>;
 
 /// One store.
 pub(crate) struct Row {
@@ -38,14 +38,14 @@ const ROWS: &[Row] = &[
             "password",
             "password-file",
         ],
-        open: |url, credentials| Ok(Arc::new(Etcd::new(url, credentials)?)),
+        open: |url, options| Ok(Arc::new(Etcd::new(url, options)?)),
     },
     #[cfg(feature = "consul")]
     Row {
         scheme: "consul",
         port: 8500,
         options: &["tls.ca", "tls.cert", "tls.key", "token", "token-file"],
-        open: |url, credentials| Ok(Arc::new(Consul::new(url, credentials)?)),
+        open: |url, options| Ok(Arc::new(Consul::new(url, options)?)),
     },
     #[cfg(feature = "zookeeper")]
     Row {
@@ -59,7 +59,7 @@ const ROWS: &[Row] = &[
             "password",
             "password-file",
         ],
-        open: |url, credentials| Ok(Arc::new(ZooKeeper::new(url, credentials)?)),
+        open: |url, options| Ok(Arc::new(ZooKeeper::new(url, options)?)),
     },
 ];
 
@@ -81,5 +81,5 @@ pub(crate) fn row(scheme: &str) -> Option<&'static Row> {
 pub fn connect(url: &ClusterUrl, options: &Options) -> Result<Arc<dyn ClusterStore>, ClusterError> {
     let row = row(url.scheme()).expect("only a scheme with a row is parsed");
     options.only(row.scheme, row.options)?;
-    (row.open)(url, options.read()?)
+    (row.open)(url, options)
 }

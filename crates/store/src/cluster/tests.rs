@@ -2,6 +2,7 @@
 
 use super::*;
 
+#[cfg(feature = "etcd")]
 fn url(text: &str) -> String {
     match text.parse::<ClusterUrl>() {
         Ok(url) => url.to_string(),

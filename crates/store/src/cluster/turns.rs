@@ -33,8 +33,6 @@ pub(crate) enum Refusal {
     Elsewhere(String),
     /// It may have been changed.
     Uncertain(String),
-    /// It is to be asked once more at once; what was wrong was mended.
-    Again(String),
     /// Nothing that another server or time would mend.
     Final(ClusterError),
 }
@@ -43,7 +41,7 @@ impl Refusal {
     /// In words.
     pub(crate) fn said(self) -> String {
         match self {
-            Self::Elsewhere(reason) | Self::Uncertain(reason) | Self::Again(reason) => reason,
+            Self::Elsewhere(reason) | Self::Uncertain(reason) => reason,
             Self::Final(error) => error.to_string(),
         }
     }
@@ -108,7 +106,6 @@ impl Turns {
         let end = Instant::now() + LIMIT;
         let patience = if repeatable { PATIENCE } else { LONG_PATIENCE };
         let mut complaints: Vec<String> = Vec::new();
-        let mut mended = false;
         let mut attempts = 0;
         loop {
             let server = self.preferred();
@@ -116,10 +113,6 @@ impl Turns {
             let reason = match ask(server, deadline) {
                 Ok(answer) => return Ok(answer),
                 Err(Refusal::Final(error)) => return Err(error),
-                Err(Refusal::Again(_)) if !mended => {
-                    mended = true;
-                    continue;
-                }
                 Err(Refusal::Uncertain(reason)) if !repeatable => {
                     self.avoid(server);
                     return Err(ClusterError::Uncertain {

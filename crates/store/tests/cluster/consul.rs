@@ -3,6 +3,7 @@
 use super::{
     conformance::{self, Subject, commit, get, put, value},
     faults::{self, making, open},
+    stopped,
 };
 use std::{cell::RefCell, time::Duration};
 use vw_store::cluster::ClusterError;
@@ -30,6 +31,7 @@ fn consul_is_a_store() {
         other: &*open(&url, &[]),
         least_ttl: LEAST_TTL,
     });
+    stopped::run(&*open(&url, &[]), &url, LEAST_TTL);
     // What lies below another prefix is another store.
     assert_eq!(get(&*open(&consul.url(), &[]), "once/a"), None);
     assert_eq!(consul.ctl(&["kv", "get", "some/where/once/a"]).ok(), "1");
@@ -87,6 +89,18 @@ fn consul_lets_in_whom_it_knows() {
         commit(&*store, [], [put("auth/a", "1")]);
         assert_eq!(value(&*store, "auth/a").as_deref(), Some(&b"1"[..]));
     }
+    // No more rights than docs/cluster-store.md wants.
+    let rules =
+        r#"key_prefix "vethwork/" { policy = "write" } session_prefix "" { policy = "write" }"#;
+    consul
+        .ctl(&["acl", "policy", "create", "-name=net", "-rules", rules])
+        .must();
+    let made = consul
+        .ctl(&["acl", "token", "create", "-policy-name=net"])
+        .ok();
+    let secret = made.lines().find_map(|line| line.strip_prefix("SecretID:"));
+    let option = format!("token={}", secret.expect("it is told").trim());
+    faults::everything(&*open(&consul.url(), &[&option]));
     let wrong = "token=2f9c2c7e-63d5-4a3b-9d35-b3b7a5c0f002";
     for options in [&[][..], &[wrong]] {
         let stranger = open(&consul.url(), options);

@@ -4,6 +4,7 @@ use super::{
     conformance::{self, Subject, commit, get, put, value},
     faults::{self, making, open},
     replay::Replay,
+    stopped,
 };
 use std::{cell::RefCell, time::Duration};
 use vw_store::cluster::{ClusterError, ClusterUrl, Options, connect};
@@ -30,6 +31,7 @@ fn etcd_is_a_store() {
         other: &*open(&url, &[]),
         least_ttl: LEAST_TTL,
     });
+    stopped::run(&*open(&url, &[]), &url, LEAST_TTL);
     // What lies below another prefix is another store.
     assert_eq!(get(&*open(&etcd.url(), &[]), "once/a"), None);
     let raw = etcd.ctl(&["get", "some/where/once/a", "--print-value-only"]);
@@ -155,11 +157,22 @@ fn a_watch_of_a_history_that_was_lost_says_so() {
 fn etcd_lets_in_whom_it_knows() {
     require_programs!("etcd", "etcdctl");
     let lab = Lab::new();
-    let etcd = Etcd::start(&lab, &places(1));
+    let mut etcd = Etcd::start(&lab, &places(1));
     for arguments in [
         &["user", "add", "root:hush"][..],
         &["user", "grant-role", "root", "root"],
         &["user", "add", "other:hush"],
+        &["role", "add", "net"],
+        &[
+            "role",
+            "grant-permission",
+            "--prefix=true",
+            "net",
+            "readwrite",
+            "vethwork/",
+        ],
+        &["user", "add", "net:hush"],
+        &["user", "grant-role", "net", "net"],
         &["auth", "enable"],
     ] {
         etcd.ctl(arguments).must();
@@ -171,10 +184,16 @@ fn etcd_lets_in_whom_it_knows() {
     let mut replay = Replay::follow(&*store, "auth");
     commit(&*store, [], [put("auth/a", "1")]);
     replay.reaches(store.list("auth").expect("it lets us in"));
-    // A token that etcd has forgotten is had anew.
+    // No more rights than docs/cluster-store.md wants.
+    faults::everything(&*open(&etcd.url(), &["user=net", "password=hush"]));
+    // A change to the users makes old tokens void, and a restart forgets them.
     etcd.ctl(&["--user=root:hush", "user", "add", "third:hush"])
         .must();
     assert_eq!(value(&*store, "auth/a").as_deref(), Some(&b"1"[..]));
+    etcd.kill(0);
+    etcd.restart(0);
+    faults::make(&*store, "auth/later");
+    replay.reaches(store.list("auth").expect("it lets us in"));
     for options in [
         &[][..],
         &["user=root", "password=wrong"],

@@ -115,7 +115,7 @@ pub(crate) fn cut(server: &str, reads: u32, open: impl Fn(&str) -> Arc<dyn Clust
     let mut replay = Replay::follow(&*store, "cut");
     let known = made(&*store, "cut/a");
 
-    proxy.set(Mode::CutAnswers(reads));
+    proxy.set(Mode::CutAnswerOf(reads));
     let change = replacing("cut/a", known);
     let unsure = store.commit(&change);
     let uncertain = matches!(unsure, Err(ClusterError::Uncertain { .. }));
@@ -196,5 +196,23 @@ pub(crate) fn overtaken(server: &str, reads: u32, open: impl Fn(&str) -> Arc<dyn
     assert_eq!(
         value(&*direct, "overtaken/c").as_deref(),
         Some(&b"first"[..])
+    );
+}
+
+/// All that a host does, by rights for no more than it: to read, write, follow and be present.
+pub(crate) fn everything(store: &dyn ClusterStore) {
+    let mut replay = Replay::follow(store, "rights");
+    make(store, "rights/a");
+    commit(store, [], [put("rights/a", "2"), delete("rights/b")]);
+    let ttl = Duration::from_secs(10);
+    let mut presence = store.announce("rights/c", b"me", ttl).expect("it may");
+    assert_eq!(presence.renew(), Ok(()));
+    replay.reaches(store.list("rights").expect("it may"));
+    assert_eq!(presence.close(), Ok(()));
+    replay.reaches(store.list("rights").expect("it may"));
+    let members = store.members();
+    assert!(
+        members.iter().all(|member| member.answer.is_ok()),
+        "{members:?}"
     );
 }

@@ -1,6 +1,5 @@
-//! A member that its peers cannot reach any more, while the hosts of the cluster can.
-//!
-//! The members are hosts of a laboratory, joined by a switch; the store is asked from another.
+//! Stores on hosts of a laboratory: a member that its peers cannot reach any more, while the
+//! hosts of the cluster can; and addresses of IPv6.
 
 use super::faults;
 use std::sync::Arc;
@@ -88,4 +87,29 @@ fn zookeeper_goes_on_without_a_server_that_is_cut_off() {
     let scene = Scene::new(&lab);
     let zookeeper = ZooKeeper::start(&lab, &scene.places);
     scene.goes_on(|| faults::open(&zookeeper.url(), &[]));
+}
+
+#[cfg(all(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+#[test]
+fn every_store_is_reached_over_ipv6() {
+    use vw_testkit::cluster_stores::{Consul, Etcd, ZooKeeper};
+    require_root!();
+    require_programs!("etcd", "etcdctl", "consul", "java");
+    vw_testkit::require!(
+        ZooKeeper::is_installed(),
+        "needs the classes of zookeeper: run `scripts/install-deps`"
+    );
+    let lab = Lab::new();
+    let host = lab.host("a");
+    host.ip("addr add 2001:db8::1/64 dev lo nodad");
+    let places = [Place::host(&host, "2001:db8::1")];
+    let (etcd, consul, zookeeper) = (
+        Etcd::start(&lab, &places),
+        Consul::start(&lab, &places),
+        ZooKeeper::start(&lab, &places),
+    );
+    for url in [etcd.url(), consul.url(), zookeeper.url()] {
+        assert!(url.contains("://[2001:db8::1]:"), "{url}");
+        host.enter(|| faults::make(&*faults::open(&url, &[]), "ipv6/a"));
+    }
 }

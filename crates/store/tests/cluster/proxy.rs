@@ -14,8 +14,10 @@ pub(crate) enum Mode {
     Pass,
     /// Connections are closed before anything goes on.
     Refuse,
-    /// So many answers go on; then the next is thrown away and its connection closed.
-    CutAnswers(u32),
+    /// So many requests and their answers go on; the next request does, but not its answer.
+    CutAnswerOf(u32),
+    /// Whatever a server says closes its connection.
+    CutAnswers,
     /// So many requests go on; then the next waits for another mode.
     HoldRequests(u32),
     /// A request waits.
@@ -83,8 +85,9 @@ impl State {
         let mut mode = self.mode.lock().expect("no thread fails");
         match &mut *mode {
             Mode::Refuse => return false,
-            Mode::CutAnswers(0) if is_answer => return false,
-            Mode::CutAnswers(left) if is_answer => *left -= 1,
+            Mode::CutAnswers if is_answer => return false,
+            Mode::CutAnswerOf(0) if !is_answer => *mode = Mode::CutAnswers,
+            Mode::CutAnswerOf(left) if !is_answer => *left -= 1,
             Mode::HoldRequests(0) if !is_answer => {
                 *mode = Mode::Held;
                 self.changed.notify_all();

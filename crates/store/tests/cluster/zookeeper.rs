@@ -1,16 +1,17 @@
 //! A real ZooKeeper: the suite, and what is ZooKeeper's own.
 
 use super::{
-    conformance::{self, Subject, commit, get, put, value},
+    conformance::{self, Subject, commit, delete, get, put, value},
     faults::{self, making, open},
     replay::{LONG, Replay},
+    stopped,
 };
 use std::{cell::RefCell, time::Duration};
 use vw_store::cluster::ClusterError;
 use vw_testkit::{
     Lab,
     cluster_stores::{Certificates, Place, ZooKeeper, ZooKeeperSettings},
-    require, require_programs,
+    eventually, require, require_programs,
 };
 
 /// Two ticks.
@@ -41,6 +42,7 @@ fn zookeeper_is_a_store() {
         other: &*open(&url, &[]),
         least_ttl: LEAST_TTL,
     });
+    stopped::run(&*open(&url, &[]), &url, LEAST_TTL);
     // What lies below another prefix is another store.
     assert_eq!(get(&*open(&zookeeper.url(), &[]), "once/a"), None);
 }
@@ -128,6 +130,23 @@ fn a_watch_of_a_zookeeper_that_lost_its_history_says_so() {
 }
 
 #[test]
+fn nothing_is_left_of_what_is_deleted() {
+    require_zookeeper!();
+    let lab = Lab::new();
+    let zookeeper = ZooKeeper::start(&lab, &places(1));
+    let store = open(&zookeeper.url(), &[]);
+    commit(&*store, [], [put("stays/a", "1"), put("goes/a/b", "1")]);
+    let folders = || zookeeper.ctl(&["ls", "/vethwork/records"]).ok();
+    assert!(folders().contains("[goes, stays]"), "{}", folders());
+    commit(&*store, [], [delete("goes/a/b")]);
+    eventually("the empty folder goes", LONG, || {
+        folders().contains("[stays]")
+    });
+    commit(&*store, [], [put("goes/a/b", "2")]);
+    assert_eq!(value(&*store, "goes/a/b").as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
 fn zookeeper_lets_in_whom_it_knows() {
     require_zookeeper!();
     let lab = Lab::new();
@@ -135,6 +154,7 @@ fn zookeeper_lets_in_whom_it_knows() {
     let store = open(&zookeeper.url(), &["user=me", "password=hush"]);
     commit(&*store, [], [put("auth/a", "1")]);
     assert_eq!(value(&*store, "auth/a").as_deref(), Some(&b"1"[..]));
+    faults::everything(&*store);
     for options in [&[][..], &["user=me", "password=wrong"]] {
         let stranger = open(&zookeeper.url(), options);
         let ttl = Duration::from_secs(10);

@@ -25,6 +25,7 @@ use container::{attach, exec, lifecycle, list, logs, port, run, start};
 use failure::{Done, Failure, UNUSABLE};
 pub(crate) use grammar::{full_pair, truth};
 use std::{ffi::OsString, process::ExitCode};
+use vw_agents::wireguard::agent;
 
 /// Container networking as an engine of its own: networks, names and published ports for any
 /// runtime, process or namespace.
@@ -57,6 +58,9 @@ enum Command {
     /// Write manual pages
     #[command(hide = true)]
     Man(system::Man),
+    /// Carry the packets of encrypted networks, on the socket that is standard input
+    #[command(name = agent::COMMAND, hide = true)]
+    TunnelAgent,
 }
 
 /// Commands that talk to the daemon.
@@ -155,6 +159,13 @@ pub(crate) fn main(line: &[OsString]) -> ExitCode {
         Command::Daemon(flags) => daemon::main(*flags),
         Command::Completion(args) => report(args.run(), None),
         Command::Man(args) => report(args.run(), None),
+        Command::TunnelAgent => {
+            let done = agent::run().map_err(|source| Failure::Io {
+                what: "cannot carry the packets of encrypted networks".to_owned(),
+                source,
+            });
+            report(done, None)
+        }
         Command::Talk(command) => {
             let runs = command.runs();
             report(talk(cli.host.as_deref(), command), runs)

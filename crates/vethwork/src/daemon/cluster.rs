@@ -124,6 +124,7 @@ impl ClusterSettings {
             addr: net.addr(),
             mtu: facts.mtus.get(link).copied().unwrap_or(facts.default_mtu),
             port: self.port,
+            inner: None,
         })
     }
 

@@ -21,7 +21,8 @@ impl DaemonSettings {
     /// # Errors
     /// `InvalidArgument` when the default pools do not fit one another.
     pub(super) fn controller_config(&self, facts: &HostFacts) -> Result<Config> {
-        let owns_bridge_netfilter = facts.bridge_netfilter.is_some() && !facts.foreign_bridges;
+        let owns_bridge_netfilter =
+            facts.bridge_netfilter.is_some() && facts.foreign_bridges.is_empty();
         let theirs = facts.bridge_netfilter.filter(|_| !owns_bridge_netfilter);
         let (bridge_netfilter, bridge_netfilter6) = theirs.unwrap_or_default();
         let underlay = self
@@ -37,11 +38,16 @@ impl DaemonSettings {
                 error.to_string(),
             )
         })?;
+        let bridge = self.bridge.as_ref();
+        let bridge = bridge.map(|asked| super::values::stand_on(asked, facts));
+        let bridge = bridge
+            .transpose()
+            .map_err(|sentence| Error::new(Kind::InvalidArgument, "bridge-invalid", sentence))?;
         Ok(Config {
             data_root: self.data_root.clone(),
             exec_root: self.exec_root.clone(),
             pools,
-            bridge: self.bridge.clone(),
+            bridge,
             network_options: self.network_options.clone(),
             drivers: DriverContext {
                 mtu: self.mtu.unwrap_or(facts.default_mtu),
@@ -52,6 +58,7 @@ impl DaemonSettings {
                 ip6tables: self.ip6tables,
                 bridge_netfilter,
                 bridge_netfilter6,
+                br_netfilter: facts.bridge_netfilter.is_some(),
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
                 underlay,
             },

@@ -313,3 +313,30 @@ fn masquerade_is_an_option() {
     );
     assert!(!plan.contains("Masquerade"));
 }
+
+#[test]
+fn a_bridge_of_somebody_elses_is_left_as_it_is() {
+    let name = ("com.docker.network.bridge.name", "lan");
+    let default = ("com.docker.network.bridge.default_bridge", "true");
+    let mut network = bridge(&[V4, V6], &[name, default]);
+    network.predefined = true;
+    planned(
+        &network,
+        &cx(),
+        expect![[r#"
+        rule: ForwardTo [Interface("lan"), Family(V4)] [Jump(ToNat)]
+        rule: ForwardTo [Interface("lan"), Family(V6)] [Jump(ToNat)]
+        rule: SameBridge [Interface("lan"), Interface("lan")] []
+        rule: Neighbors [Interface("lan"), Interface("lan")] []
+        rule: Masquerade4 [Interface("lan")] []
+        rule: Masquerade6 [Interface("lan")] []
+        rule: Bridges [Interface("lan")] []
+        host: route local 100::7677:1/128 dev lan metric 1440077270
+    "#]],
+    );
+    // Another predefined one, such as a gateway bridge, is our own.
+    let mut network = bridge(&[V4], &[name]);
+    network.predefined = true;
+    let plan = shown(&Bridge.plan_network(&network, &cx()).unwrap());
+    assert!(plan.contains("host: link lan"), "{plan}");
+}

@@ -101,6 +101,11 @@ impl Asker {
         let request = self.request("PUT", "/v1/txn?consistent", body.as_bytes());
         self.client.turns().ask(repeatable, |server, deadline| {
             let response = self.client.call(server, &request, deadline)?;
+            if response.status == 404 {
+                return Err(Refusal::Final(protocol(
+                    "it has no transactions at /v1/txn",
+                )));
+            }
             if response.status != 409 {
                 return parse(&response).map(|_| Outcome::Applied);
             }

@@ -10,9 +10,8 @@ mod watch;
 
 use self::{ask::Asker, codec::Keys, session::Session, watch::Follower};
 use super::{
-    ClusterError, ClusterStore, ClusterUrl, Condition, Member, Outcome, Presence, Record,
-    Transaction, Watch, Write, http::Client, limits, net::Dialer, options::Credentials,
-    turns::Turns,
+    ClusterError, ClusterStore, ClusterUrl, Condition, Member, Options, Outcome, Presence, Record,
+    Transaction, Watch, Write, http::Client, limits, net::Dialer, turns::Turns,
 };
 use serde_json::{Value, json};
 use std::{
@@ -44,14 +43,14 @@ impl fmt::Debug for Consul {
 }
 
 impl Consul {
-    pub(crate) fn new(url: &ClusterUrl, credentials: Credentials) -> Result<Self, ClusterError> {
-        let dialer = Dialer::new(credentials.tls.as_ref())?;
+    pub(crate) fn new(url: &ClusterUrl, options: &Options) -> Result<Self, ClusterError> {
+        let dialer = Dialer::new(options.tls()?.as_ref())?;
         let client = Client::new(dialer, Turns::new(STORE, url.servers()));
         // Another process must not begin with the flags of this one.
         let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
         let nanoseconds = since.map_or(0, |since| since.as_nanos());
         Ok(Self {
-            asker: Arc::new(Asker::new(client, credentials.token)),
+            asker: Arc::new(Asker::new(client, options.token()?)),
             keys: Keys::new(url.prefix()),
             flags: AtomicU64::new(u64::try_from(nanoseconds).unwrap_or(0)),
         })

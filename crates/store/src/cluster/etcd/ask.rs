@@ -77,7 +77,7 @@ impl Asker {
         let headers: Vec<_> = self.token(server, deadline)?.into_iter().collect();
         let response = self.send(server, target, &headers, body, deadline)?;
         let answer = parse(&response);
-        if let Err(Refusal::Again(_)) = answer {
+        if matches!(&answer, Err(Refusal::Elsewhere(reason)) if is_old_token(reason)) {
             self.forget_token();
         }
         answer
@@ -187,6 +187,9 @@ fn parse(response: &Response) -> Result<Value, Refusal> {
             let said = body["error"].as_str().or(body["message"].as_str());
             Err(classify(said.unwrap_or(&format!("HTTP status {status}"))))
         }
+        (404, Err(_)) => Err(Refusal::Final(protocol(
+            "it has no JSON gateway at /v3, as etcd has since 3.4".to_owned(),
+        ))),
         // Something between that is no etcd.
         (status, Err(_)) => Err(Refusal::Uncertain(format!("HTTP status {status}"))),
     }
@@ -196,8 +199,8 @@ fn parse(response: &Response) -> Result<Value, Refusal> {
 fn classify(said: &str) -> Refusal {
     let has = |words: &[&str]| words.iter().any(|&word| said.contains(word));
     let reason = said.to_owned();
-    if has(&["invalid auth token", "revision in header is old"]) {
-        Refusal::Again(reason)
+    if is_old_token(said) {
+        Refusal::Elsewhere(reason)
     } else if has(&[
         "permission denied",
         "user name is empty",
@@ -227,4 +230,9 @@ fn classify(said: &str) -> Refusal {
         // Timeouts, a leader that changed, a server that stops, and what is not known here.
         Refusal::Uncertain(reason)
     }
+}
+
+/// Whether a new token would do.
+fn is_old_token(said: &str) -> bool {
+    said.contains("invalid auth token") || said.contains("revision in header is old")
 }

@@ -10,9 +10,8 @@ mod watch;
 
 use self::{ask::Asker, codec::Keys, lease::Lease, watch::Follower};
 use super::{
-    ClusterError, ClusterStore, ClusterUrl, Condition, Member, Outcome, Presence, Record,
-    Transaction, Watch, Write, http::Client, limits, net::Dialer, options::Credentials,
-    turns::Turns,
+    ClusterError, ClusterStore, ClusterUrl, Condition, Member, Options, Outcome, Presence, Record,
+    Transaction, Watch, Write, http::Client, limits, net::Dialer, turns::Turns,
 };
 use serde_json::{Value, json};
 use std::{fmt, sync::Arc, time::Duration};
@@ -34,11 +33,11 @@ impl fmt::Debug for Etcd {
 }
 
 impl Etcd {
-    pub(crate) fn new(url: &ClusterUrl, credentials: Credentials) -> Result<Self, ClusterError> {
-        let dialer = Dialer::new(credentials.tls.as_ref())?;
+    pub(crate) fn new(url: &ClusterUrl, options: &Options) -> Result<Self, ClusterError> {
+        let dialer = Dialer::new(options.tls()?.as_ref())?;
         let client = Client::new(dialer, Turns::new(STORE, url.servers()));
         Ok(Self {
-            asker: Arc::new(Asker::new(client, credentials.user)),
+            asker: Arc::new(Asker::new(client, options.user()?)),
             keys: Keys::new(url.prefix()),
         })
     }

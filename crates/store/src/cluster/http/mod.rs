@@ -5,6 +5,9 @@
 
 mod connection;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use connection::{Connection, Request, Response};
 
 use super::{

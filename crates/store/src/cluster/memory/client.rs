@@ -1,11 +1,12 @@
 //! One client of a store in memory, with its own way to it.
 
 use super::{
-    Call, Fate, Hub, fit, locked,
+    Call, Fate, Hub, locked,
     watch::{MemoryPresence, MemoryWatch},
 };
 use crate::cluster::{
     ClusterError, ClusterStore, Member, Outcome, Presence, Record, Transaction, Watch, Write,
+    limits,
 };
 use std::{
     sync::{
@@ -129,7 +130,6 @@ impl Link {
     }
 
     pub(super) fn ask(&self, key: &str) -> Result<(), ClusterError> {
-        fit::key(key)?;
         self.sends(0, key.len());
         self.reach(Call::Other).map(|_| ())
     }
@@ -141,6 +141,7 @@ impl ClusterStore for Client {
     }
 
     fn get(&self, key: &str) -> Result<Option<Record>, ClusterError> {
+        limits::key(key)?;
         self.link.ask(key)?;
         let found = self.link.hub.server().get(key);
         self.link.receives(found.iter().map(size));
@@ -148,6 +149,7 @@ impl ClusterStore for Client {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Record>, ClusterError> {
+        limits::prefix(prefix)?;
         self.link.ask(prefix)?;
         let found = self.link.hub.server().list(prefix);
         self.link.receives(found.iter().map(size));
@@ -155,7 +157,7 @@ impl ClusterStore for Client {
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<Outcome, ClusterError> {
-        fit::transaction(transaction)?;
+        limits::transaction(transaction)?;
         let bytes = transaction.writes.iter().map(|write| match write {
             Write::Put(key, value) => key.len() + value.len(),
             Write::Delete(key) => key.len(),
@@ -177,6 +179,7 @@ impl ClusterStore for Client {
     }
 
     fn follow(&self, prefix: &str) -> Result<(Vec<Record>, Box<dyn Watch>), ClusterError> {
+        limits::prefix(prefix)?;
         self.link.ask(prefix)?;
         let server = self.link.hub.server();
         let found = server.list(prefix);
@@ -192,7 +195,8 @@ impl ClusterStore for Client {
         value: &[u8],
         ttl: Duration,
     ) -> Result<Box<dyn Presence>, ClusterError> {
-        fit::value(key, value)?;
+        limits::key(key)?;
+        limits::value(key, value)?;
         self.link.ask(key)?;
         let link = self.link.clone();
         let now = link.hub.clock.now();
@@ -210,7 +214,7 @@ impl ClusterStore for Client {
                 .map(|_| Duration::ZERO)
                 .map_err(|error| error.to_string()),
             leader: Some(true),
-            version: None,
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         }]
     }
 }

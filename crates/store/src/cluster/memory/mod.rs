@@ -10,7 +10,6 @@
 
 mod client;
 mod clock;
-mod fit;
 mod server;
 mod watch;
 

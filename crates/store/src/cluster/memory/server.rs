@@ -19,6 +19,8 @@ pub(crate) struct Server {
     /// The latest changes, the last of which is number `revision`.
     log: VecDeque<Change>,
     sessions: BTreeMap<u64, Session>,
+    /// No session ends before.
+    soonest: Duration,
     /// Transactions that are still under way, oldest first.
     pub(crate) late: VecDeque<Transaction>,
 }
@@ -121,8 +123,10 @@ impl Server {
         let behind = usize::try_from(self.revision - revision).ok()?;
         let from = self.log.len().checked_sub(behind)?;
         let below = |key: &str| {
-            key.strip_prefix(prefix)
-                .is_some_and(|rest| rest.starts_with('/'))
+            prefix.is_empty()
+                || key
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.starts_with('/'))
         };
         let of_interest = |change: &&Change| match change {
             Change::Put(record) => below(&record.key),
@@ -157,6 +161,7 @@ impl Server {
             ttl,
             ends: now + ttl,
         };
+        self.soonest = self.soonest.min(now + ttl);
         self.sessions.insert(session, session_of);
         session
     }
@@ -183,7 +188,10 @@ impl Server {
 
     /// Ends what was not renewed in time.
     pub(crate) fn expire(&mut self, now: Duration) {
-        self.end_where(|session| session.ends <= now);
+        if now >= self.soonest {
+            self.end_where(|session| session.ends <= now);
+            self.soonest = self.next_end().unwrap_or(Duration::MAX);
+        }
     }
 
     pub(crate) fn expire_of(&mut self, owner: &str) {

@@ -22,8 +22,8 @@ use self::{
     layout::Layout, pool::Pool, presence::Ephemeral, read::Place, watch::Follower, wire::Op,
 };
 use super::{
-    ClusterError, ClusterStore, ClusterUrl, Member, Outcome, Presence, Record, Transaction, Watch,
-    limits, net::Dialer, options::Credentials, turns::Turns,
+    ClusterError, ClusterStore, ClusterUrl, Member, Options, Outcome, Presence, Record,
+    Transaction, Watch, limits, net::Dialer, turns::Turns,
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -44,11 +44,11 @@ impl fmt::Debug for ZooKeeper {
 }
 
 impl ZooKeeper {
-    pub(crate) fn new(url: &ClusterUrl, credentials: Credentials) -> Result<Self, ClusterError> {
-        let dialer = Dialer::new(credentials.tls.as_ref())?;
+    pub(crate) fn new(url: &ClusterUrl, options: &Options) -> Result<Self, ClusterError> {
+        let dialer = Dialer::new(options.tls()?.as_ref())?;
         let turns = Turns::new(STORE, url.servers());
         Ok(Self {
-            pool: Arc::new(Pool::new(dialer, turns, credentials.user)),
+            pool: Arc::new(Pool::new(dialer, turns, options.user()?)),
             layout: Layout::new(url.prefix()),
         })
     }

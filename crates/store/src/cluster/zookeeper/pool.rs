@@ -129,11 +129,13 @@ impl Pool {
                 version: field("Zookeeper version:")
                     .and_then(|version| version.split(['-', ',']).next())
                     .map(str::to_owned),
-                answer: match (&answer, mode) {
-                    (Err(error), _) => Err(error.to_string()),
-                    (Ok(_), Some(_)) => Ok(took),
-                    // It says so when it does not serve, or was told not to tell.
-                    (Ok(said), None) => Err(said.trim().to_owned()),
+                answer: match &answer {
+                    Err(error) => Err(error.to_string()),
+                    Ok(said) if said.contains("not currently serving") => {
+                        Err("it does not serve: too few servers are there".to_owned())
+                    }
+                    // It may have been told not to tell more.
+                    Ok(_) => Ok(took),
                 },
             }
         })
@@ -161,8 +163,7 @@ impl Pool {
 pub(super) fn unsent(broken: Broken) -> Refusal {
     match broken {
         Broken::Final(error) => Refusal::Final(error),
-        // A new session will do; this one may have slept too long.
-        Broken::Expired => Refusal::Again(broken.said()),
-        Broken::Connection(_) => Refusal::Elsewhere(broken.said()),
+        // The next is asked in a new session.
+        Broken::Expired | Broken::Connection(_) => Refusal::Elsewhere(broken.said()),
     }
 }

@@ -9,6 +9,7 @@ pub(super) const CASES: &[Case] = &[
     ("a watch tells what changes", tells),
     ("a watch waits", waits),
     ("a watch keeps to its prefix", keeps_to_its_prefix),
+    ("a watch of everything tells everything", everything),
     ("a watch has no gap under many writers", no_gap),
     (
         "a watch that nobody asked for a while has no gap",
@@ -61,6 +62,19 @@ fn keeps_to_its_prefix(subject: &Subject<'_>) {
         "{:?}",
         replay.told
     );
+}
+
+fn everything(subject: &Subject<'_>) {
+    let store = subject.store;
+    let mut replay = Replay::follow(store, "");
+    for key in ["everything", "everything/a", "everything/a/b"] {
+        commit(subject.other, [], [put(key, "1")]);
+        replay.reaches(store.list("").expect("the store is there"));
+        assert_eq!(replay.value(key), Some(&b"1"[..]));
+    }
+    commit(subject.other, [], [delete("everything")]);
+    replay.reaches(store.list("").expect("the store is there"));
+    assert_eq!(replay.value("everything"), None);
 }
 
 fn no_gap(subject: &Subject<'_>) {

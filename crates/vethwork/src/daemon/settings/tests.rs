@@ -56,6 +56,7 @@ fn the_defaults_are_dockerds_but_for_names() {
             labels: {},
             bridge: Some(
                 BridgeConfig {
+                    name: None,
                     bip: None,
                     bip6: None,
                     fixed_cidr: None,
@@ -93,6 +94,7 @@ fn directives_become_settings() {
     check("-D", expect!["debug: true, Debug,"]);
     check("--log-level error", expect!["Error,"]);
     check("--bridge none", expect!["bridge: None,"]);
+    check("--bridge lan", expect![[r#"name: Some( "lan", ),"#]]);
     check(
         "--bip 10.1.0.1/24 --fixed-cidr 10.1.0.128/25 --default-gateway 10.1.0.9",
         expect![

@@ -86,7 +86,8 @@ impl Core {
         }
     }
 
-    /// Deletes what a forgotten host left, as far as it still is as it was read.
+    /// Deletes what a forgotten host left, as far as it still is as it was read and the host has
+    /// not joined again: then it is the host's, and in use.
     fn clear_host(&self, id: HostId) -> Result<()> {
         let mut left = Vec::new();
         for prefix in [keys::ENDPOINTS, keys::BLOCKS, keys::GRANTS, keys::REQUESTS] {
@@ -94,21 +95,22 @@ impl Core {
             left.extend(records.into_iter().filter(|found| is_of(found, id)));
         }
         for batch in left.chunks(BATCH) {
-            if self.delete_unchanged(batch)? != Done::Applied {
+            if self.delete_unchanged(id, batch)? != Done::Applied {
                 for single in batch.chunks(1) {
-                    self.delete_unchanged(single)?;
+                    self.delete_unchanged(id, single)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn delete_unchanged(&self, records: &[Record]) -> Result<Done> {
+    fn delete_unchanged(&self, id: HostId, records: &[Record]) -> Result<Done> {
         let keyed = records.iter().map(|found| {
             let condition = Condition::Unchanged(found.key.clone(), found.version);
             (condition, Write::Delete(found.key.clone()))
         });
-        let (conditions, writes) = keyed.unzip();
+        let (mut conditions, writes): (Vec<_>, Vec<_>) = keyed.unzip();
+        conditions.push(Condition::Absent(Shared::Host(id).key()));
         self.commit(conditions, writes)
     }
 }

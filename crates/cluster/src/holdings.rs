@@ -237,3 +237,6 @@ impl Held {
         self.given.retain(|addr, _| !range.contains(addr));
     }
 }
+
+#[cfg(test)]
+mod tests;

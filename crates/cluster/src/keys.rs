@@ -112,3 +112,6 @@ pub(crate) fn parse_address(text: &str) -> Option<IpAddr> {
         .flatten()
         .map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
 }
+
+#[cfg(test)]
+mod tests;

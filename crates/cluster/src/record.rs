@@ -158,3 +158,6 @@ pub(crate) struct GrantRecord {
     pub(crate) host: HostId,
     pub(crate) holder: EndpointId,
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,6 +285,13 @@ impl Host {
         history.leased(network, addr.addr(), host, id);
         drop(history);
         self.machine().endpoints.insert(id, endpoint.clone());
+        // Plans are made and carried out before an endpoint is published.
+        if chance::per_mille(300) {
+            world.act(6);
+        }
+        if !self.machine().endpoints.contains_key(&id) {
+            return Ok(());
+        }
         daemon.core.state().outbox.publish(endpoint);
         daemon.core.wake();
         Ok(())

@@ -51,7 +51,7 @@ fn seeds(seeds: std::ops::Range<u64>, hosts: usize, steps: usize) {
 
 #[test]
 fn whatever_goes_wrong_a_few_hosts_agree() {
-    seeds(1..31, 5, 3000);
+    seeds(1..41, 5, 3000);
 }
 
 #[test]

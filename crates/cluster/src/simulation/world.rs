@@ -130,7 +130,7 @@ impl World {
     }
 
     /// Some steps of anybody.
-    fn act(&self, steps: usize) {
+    pub(super) fn act(&self, steps: usize) {
         if self.depth.load(Ordering::SeqCst) >= DEPTH {
             return;
         }

@@ -89,6 +89,8 @@ fn endpoint_record(on: u8, of: u8, n: u8) -> Record {
         mac: MacAddr([2, 0, 0, 0, 0, n]),
         addresses: Vec::new(),
         names: vec![format!("e{n}")],
+        sandbox: vw_model::SandboxId::from_bytes([n; 32]),
+        ports: Vec::new(),
     };
     record(
         Shared::Endpoint(network(on), host(of), endpoint(n)),
@@ -105,7 +107,7 @@ fn short(deltas: &[Delta]) -> Vec<String> {
         Delta::EndpointGone(_, id) => format!("-e{}", id.0.as_bytes()[0]),
         Delta::Host(host) => format!("+{}@{}", host.name, host.tunnel),
         Delta::HostGone(id) => format!("-h{}", id.0.as_bytes()[0]),
-        Delta::Store(_) | Delta::Forgotten => unreachable!("not the mirror's"),
+        Delta::Store(_) | Delta::Forgotten | Delta::Joined => unreachable!("not the mirror's"),
     };
     deltas.iter().map(word).collect()
 }

@@ -124,8 +124,8 @@ impl Driver for Overlay {
     }
 
     fn complete(&self, network: &mut NetworkSpec, cx: &DriverContext) {
-        if let Some(port) = cx.underlay.and_then(|underlay| underlay.port) {
-            options::complete(network, port);
+        if let Some(underlay) = &cx.underlay {
+            options::complete(network, underlay);
         }
     }
 

@@ -73,10 +73,17 @@ impl OverlayOptions {
     }
 }
 
-/// Names the port of a network that names none.
-pub(super) fn complete(network: &mut NetworkSpec, port: u16) {
-    let named = network.options.entry(PORT.to_owned());
-    named.or_insert_with(|| port.to_string());
+/// Names what a network leaves open and all hosts must do alike: the port, and an MTU that this
+/// host's link takes, whatever those of others do. What cannot be read is refused elsewhere.
+pub(super) fn complete(network: &mut NetworkSpec, underlay: &Underlay) {
+    if let Some(port) = underlay.port {
+        let named = network.options.entry(PORT.to_owned());
+        named.or_insert_with(|| port.to_string());
+    }
+    if let Ok(read) = OverlayOptions::read(network, underlay) {
+        let named = network.options.entry(MTU.to_owned());
+        named.or_insert_with(|| read.mtu.to_string());
+    }
 }
 
 fn not_yet(key: &str, why: &str) -> Error {

@@ -475,3 +475,28 @@ fn the_tunnel_itself_is_one_link_apart() {
         );
     }
 }
+
+#[test]
+fn what_a_network_leaves_open_is_named_for_all_hosts() {
+    let completed = |mut network: NetworkSpec, port| {
+        let mut cx = cx("192.0.2.1", 9000);
+        cx.underlay = cx.underlay.map(|underlay| Underlay { port, ..underlay });
+        Overlay.complete(&mut network, &cx);
+        network.options
+    };
+    let plain = completed(network("overlay", &[V4], &[]), None);
+    assert_eq!(plain["com.docker.network.driver.mtu"], "8950");
+    assert!(!plain.contains_key("vethwork.overlay.port"));
+    let ported = completed(network("overlay", &[V4], &[]), Some(4790));
+    assert_eq!(ported["vethwork.overlay.port"], "4790");
+    let mut named = network("overlay", &[V4], &[]);
+    let options = [
+        ("com.docker.network.driver.mtu", "1400"),
+        ("vethwork.overlay.port", "4000"),
+    ];
+    named
+        .options
+        .extend(options.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let kept = completed(named.clone(), Some(4790));
+    assert_eq!(kept, named.options);
+}

@@ -54,7 +54,7 @@ impl Core {
         self.clear_host(id)
     }
 
-    /// A host by its name, its id or the beginning of it.
+    /// A host by its name, else by its id or the beginning of it.
     fn find_host(&self, text: &str) -> Result<(HostId, Record, HostRecord)> {
         let mut matches = Vec::new();
         for found in self.list(keys::HOSTS)? {
@@ -68,6 +68,10 @@ impl Core {
             if known.name == text || by_id {
                 matches.push((id, found, known));
             }
+        }
+        // A short name may be how another one's id begins.
+        if matches.iter().any(|(_, _, known)| known.name == text) {
+            matches.retain(|(_, _, known)| known.name == text);
         }
         match matches.len() {
             0 => {
@@ -135,3 +139,6 @@ fn is_of(found: &Record, id: HostId) -> bool {
     };
     host == Some(id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use std::{
 use vw_ipam::NetworkRequest;
 use vw_model::{
     EndpointId, Error, Family, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, Result,
+    TunnelKeys,
 };
 use vw_store::cluster::ClusterStore;
 
@@ -160,6 +161,12 @@ impl Cluster {
         self.core.wake();
     }
 
+    /// Wants this host's keys of encrypted networks to be known to the others; never waits.
+    pub fn set_tunnel_keys(&self, keys: TunnelKeys) {
+        self.core.state().keys.want(keys);
+        self.core.wake();
+    }
+
     /// The endpoints of a network on other hosts that live.
     #[must_use]
     pub fn remote_endpoints(&self, network: NetworkId) -> Vec<RemoteEndpoint> {
@@ -239,8 +246,10 @@ impl Core {
         if !ready {
             return;
         }
-        let steps: [fn(&Self) -> Result<()>; 4] = [
+        let steps: [fn(&Self) -> Result<()>; 5] = [
             Self::answer_removals,
+            // Who hears of an endpoint knows its host's keys.
+            Self::send_keys,
             Self::send_outbox,
             Self::answer_requests,
             Self::return_blocks,

@@ -13,6 +13,7 @@ use crate::{
     outbox::Outbox,
     record::{self, HostRecord, NetworkRecord},
     time::Time,
+    tunnel::Keys,
 };
 use std::{
     collections::BTreeSet,
@@ -60,6 +61,7 @@ pub(crate) struct State {
     pub(crate) mirror: Mirror,
     pub(crate) holdings: Holdings,
     pub(crate) outbox: Outbox,
+    pub(crate) keys: Keys,
     /// Whether a thread is changing blocks or grants in the store.
     pub(crate) turn: bool,
     /// Whether the worker wanted the turn meanwhile.
@@ -107,6 +109,7 @@ impl Core {
                 mirror,
                 holdings: Holdings::default(),
                 outbox: Outbox::default(),
+                keys: Keys::default(),
                 turn: false,
                 turn_missed: false,
                 idle_check: Duration::ZERO,
@@ -334,6 +337,7 @@ impl State {
             }
         }
         self.outbox.saw(seen.own, whole);
+        self.keys.saw(seen.own_keys, whole);
         self.deltas.extend(seen.deltas);
         self.work += 1;
     }

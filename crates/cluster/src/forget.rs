@@ -94,7 +94,13 @@ impl Core {
     /// not joined again: then it is the host's, and in use.
     fn clear_host(&self, id: HostId) -> Result<()> {
         let mut left = Vec::new();
-        for prefix in [keys::ENDPOINTS, keys::BLOCKS, keys::GRANTS, keys::REQUESTS] {
+        for prefix in [
+            keys::TUNNELS,
+            keys::ENDPOINTS,
+            keys::BLOCKS,
+            keys::GRANTS,
+            keys::REQUESTS,
+        ] {
             let records = self.list(prefix)?;
             left.extend(records.into_iter().filter(|found| is_of(found, id)));
         }
@@ -122,7 +128,7 @@ impl Core {
 /// Whether a record is a host's own.
 fn is_of(found: &Record, id: HostId) -> bool {
     let host = match Shared::parse(&found.key) {
-        Some(Shared::Endpoint(_, host, _)) => Some(host),
+        Some(Shared::Endpoint(_, host, _) | Shared::Tunnel(host)) => Some(host),
         Some(Shared::Grant(..)) => {
             let grant = record::decode::<GrantRecord>(&found.value);
             grant.ok().map(|grant| grant.host)

@@ -183,6 +183,7 @@ impl Core {
             let mut state = self.state();
             state.holdings = Holdings::default();
             state.outbox.forget_all();
+            state.keys.forget();
         }
         self.copy.wipe()?;
         drop(turn);

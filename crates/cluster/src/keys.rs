@@ -8,6 +8,7 @@
 //! | `v1/blocks/NET/FIRST-LEN` | the host that allocates from a part of a subnet | that host |
 //! | `v1/shared/hosts/HOST` | a host that belongs to the cluster | that host |
 //! | `v1/shared/alive/HOST` | there while its daemon lives | that host |
+//! | `v1/shared/tunnels/HOST` | its keys of encrypted networks | that host |
 //! | `v1/shared/networks/NET` | a network | who makes or removes it, or objects to that |
 //! | `v1/shared/endpoints/NET/HOST/ENDPOINT` | an endpoint | its host |
 //! | `v1/shared/requests/NET/ADDRESS` | a wish for an address in another's block | who wants it; the block's host |
@@ -26,6 +27,7 @@ pub(crate) const BLOCKS: &str = "v1/blocks";
 pub(crate) const SHARED: &str = "v1/shared";
 pub(crate) const HOSTS: &str = "v1/shared/hosts";
 pub(crate) const ALIVE: &str = "v1/shared/alive";
+pub(crate) const TUNNELS: &str = "v1/shared/tunnels";
 pub(crate) const NETWORKS: &str = "v1/shared/networks";
 pub(crate) const ENDPOINTS: &str = "v1/shared/endpoints";
 pub(crate) const REQUESTS: &str = "v1/shared/requests";
@@ -36,6 +38,7 @@ pub(crate) const GRANTS: &str = "v1/shared/grants";
 pub(crate) enum Shared {
     Host(HostId),
     Alive(HostId),
+    Tunnel(HostId),
     Network(NetworkId),
     Endpoint(NetworkId, HostId, EndpointId),
     Request(NetworkId, IpAddr),
@@ -50,6 +53,7 @@ impl Shared {
         match parts[..] {
             ["hosts", host] => Some(Self::Host(host.parse().ok()?)),
             ["alive", host] => Some(Self::Alive(host.parse().ok()?)),
+            ["tunnels", host] => Some(Self::Tunnel(host.parse().ok()?)),
             ["networks", network] => Some(Self::Network(network.parse().ok()?)),
             ["endpoints", network, host, endpoint] => Some(Self::Endpoint(
                 network.parse().ok()?,
@@ -70,6 +74,7 @@ impl Shared {
         match self {
             Self::Host(host) => format!("{HOSTS}/{host}"),
             Self::Alive(host) => format!("{ALIVE}/{host}"),
+            Self::Tunnel(host) => format!("{TUNNELS}/{host}"),
             Self::Network(network) => format!("{NETWORKS}/{network}"),
             Self::Endpoint(network, host, endpoint) => {
                 format!("{ENDPOINTS}/{network}/{host}/{endpoint}")

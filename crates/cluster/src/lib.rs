@@ -51,6 +51,7 @@ mod removal;
 mod settings;
 mod status;
 mod time;
+mod tunnel;
 
 #[cfg(test)]
 mod simulation;

@@ -14,7 +14,7 @@ use std::{
     net::IpAddr,
     time::Duration,
 };
-use vw_model::{EndpointId, HostId, NetworkId, RemoteEndpoint, RemoteHost};
+use vw_model::{EndpointId, HostId, NetworkId, RemoteEndpoint, RemoteHost, TunnelKeys};
 use vw_store::cluster::{Change, Record, Version};
 
 /// A record with its state in the store.
@@ -42,6 +42,7 @@ pub(crate) enum Life {
 pub(crate) struct Host {
     pub(crate) record: Option<Known<HostRecord>>,
     pub(crate) life: Life,
+    keys: Option<TunnelKeys>,
     shown: bool,
     endpoints: BTreeSet<(NetworkId, EndpointId)>,
 }
@@ -77,6 +78,8 @@ pub(crate) struct Seen {
     pub(crate) deltas: Vec<Delta>,
     /// What became of this host's own endpoint records.
     pub(crate) own: Vec<(NetworkId, EndpointId, Option<EndpointRecord>)>,
+    /// What became of its keys' record.
+    pub(crate) own_keys: Option<Option<TunnelKeys>>,
 }
 
 impl Mirror {
@@ -153,7 +156,7 @@ impl Mirror {
     pub(crate) fn restore(
         &mut self,
         networks: Vec<NetworkRecord>,
-        hosts: Vec<(HostId, HostRecord)>,
+        hosts: Vec<(HostId, HostRecord, Option<TunnelKeys>)>,
         endpoints: Vec<(NetworkId, HostId, EndpointId, EndpointRecord)>,
     ) {
         let mut seen = Seen::default();
@@ -161,7 +164,8 @@ impl Mirror {
         for record in networks {
             self.put_network(record.spec.id, Known { record, version }, &mut seen);
         }
-        for (id, record) in hosts {
+        for (id, record, keys) in hosts {
+            self.host(id).keys = keys;
             self.put_host(id, Known { record, version }, &mut seen);
             self.host(id).life = Life::Alive;
             self.refresh_host(id, false, &mut seen);
@@ -211,6 +215,9 @@ impl Mirror {
                 self.refresh_host(id, false, seen);
                 Ok(())
             }
+            Shared::Tunnel(id) => {
+                record::decode(&record.value).map(|keys| self.change_keys(id, Some(keys), seen))
+            }
             Shared::Host(id) => record::decode(&record.value)
                 .map(|record| self.put_host(id, Known { record, version }, seen)),
             Shared::Network(id) => record::decode(&record.value)
@@ -241,6 +248,22 @@ impl Mirror {
             })
         });
         self.refresh_host(id, changed, seen);
+    }
+
+    fn change_keys(&mut self, id: HostId, keys: Option<TunnelKeys>, seen: &mut Seen) {
+        if id == self.me {
+            seen.own_keys = Some(keys);
+            return;
+        }
+        let host = self.host(id);
+        if host.keys == keys {
+            return;
+        }
+        host.keys = keys;
+        if host.shown {
+            seen.deltas.extend(self.shown_host(id).map(Delta::Host));
+        }
+        self.drop_if_empty(id);
     }
 
     fn put_network(&mut self, id: NetworkId, known: Known<NetworkRecord>, seen: &mut Seen) {
@@ -292,6 +315,7 @@ impl Mirror {
         match key {
             // Only time decides: see `doubt`.
             Shared::Alive(_) => {}
+            Shared::Tunnel(id) => self.change_keys(id, None, seen),
             Shared::Host(id) => {
                 self.host(id).record = None;
                 self.refresh_host(id, false, seen);
@@ -341,7 +365,8 @@ impl Mirror {
 
     fn drop_if_empty(&mut self, id: HostId) {
         let host = self.host(id);
-        if host.record.is_none() && host.life == Life::Dead && host.endpoints.is_empty() {
+        let silent = host.record.is_none() && host.keys.is_none() && host.endpoints.is_empty();
+        if silent && host.life == Life::Dead {
             self.hosts.remove(&id);
         }
     }
@@ -354,6 +379,7 @@ impl Mirror {
             id,
             name: record.name.clone(),
             tunnel: record.advertise,
+            keys: host.keys.clone(),
         })
     }
 
@@ -417,7 +443,8 @@ impl Mirror {
     fn known(&self) -> impl Iterator<Item = Shared> {
         let hosts = self.hosts.iter();
         let records = hosts.clone().filter(|(_, host)| host.record.is_some());
-        let alive = hosts.filter(|(_, host)| host.life == Life::Alive);
+        let alive = hosts.clone().filter(|(_, host)| host.life == Life::Alive);
+        let tunnels = hosts.filter(|(_, host)| host.keys.is_some());
         let endpoints = self.endpoints.iter().flat_map(|(network, of_network)| {
             let keys = of_network.keys();
             keys.map(|(host, id)| Shared::Endpoint(*network, *host, *id))
@@ -429,6 +456,7 @@ impl Mirror {
             .chain(grants.map(|(network, addr)| Shared::Grant(*network, *addr)))
             .chain(self.networks.keys().map(|id| Shared::Network(*id)))
             .chain(alive.map(|(id, _)| Shared::Alive(*id)))
+            .chain(tunnels.map(|(id, _)| Shared::Tunnel(*id)))
             .chain(records.map(|(id, _)| Shared::Host(*id)))
     }
 

@@ -10,7 +10,7 @@ use crate::{
     time::Time,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use vw_model::{Error, HostId, NetworkSpec, RemoteEndpoint, RemoteHost, Result};
+use vw_model::{Error, HostId, NetworkSpec, RemoteEndpoint, RemoteHost, Result, TunnelKeys};
 use vw_store::cluster::ClusterStore;
 
 /// A host's part with what its local copy knows, told to the follower; nothing runs yet.
@@ -85,7 +85,7 @@ fn network_record(spec: NetworkSpec) -> NetworkRecord {
     }
 }
 
-fn host_record(host: RemoteHost) -> (HostId, HostRecord) {
+fn host_record(host: RemoteHost) -> (HostId, HostRecord, Option<TunnelKeys>) {
     let record = HostRecord {
         name: host.name,
         advertise: host.tunnel,
@@ -93,7 +93,7 @@ fn host_record(host: RemoteHost) -> (HostId, HostRecord) {
         instance: String::new(),
         since: 0,
     };
-    (host.id, record)
+    (host.id, record, host.keys)
 }
 
 fn restore_holdings(state: &mut State, kept: Kept, now: Duration) -> Result<()> {

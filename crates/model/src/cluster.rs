@@ -1,9 +1,9 @@
 //! What one host of a cluster knows of the others.
 
-use crate::{EndpointId, HostId, MacAddr, NetworkId, PortKey, SandboxId};
+use crate::{EndpointId, HostId, MacAddr, NetworkId, PortKey, PublicKey, SandboxId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// Another host of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,23 @@ pub struct RemoteHost {
     pub name: String,
     /// The address that it sends tunnelled packets from and takes them at.
     pub tunnel: IpAddr,
+    /// Its keys of encrypted networks; `None` while it has told none.
+    #[serde(default)]
+    pub keys: Option<TunnelKeys>,
+}
+
+/// What a host tells of its end of encrypted networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelKeys {
+    /// The key that it uses.
+    pub public: PublicKey,
+    /// The key that it will use next, which the others must accept before it does.
+    pub next: Option<PublicKey>,
+    /// The UDP port at its address that encrypted packets go to.
+    pub port: u16,
+    /// The next keys of other hosts that it accepts.
+    #[serde(default)]
+    pub taken: BTreeSet<PublicKey>,
 }
 
 /// An endpoint of a global network that lies on another host.

@@ -16,7 +16,7 @@ mod sandbox;
 mod tunnel;
 
 pub use addr::{Family, MacAddr, ParseMacError};
-pub use cluster::{RemoteEndpoint, RemoteHost};
+pub use cluster::{RemoteEndpoint, RemoteHost, TunnelKeys};
 pub use container::{
     ContainerSpec, Healthcheck, Mount, MountKind, ResourceLimits, RestartPolicy, Ulimit,
 };

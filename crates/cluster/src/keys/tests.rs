@@ -12,6 +12,7 @@ fn a_key_is_read_back_and_fits_every_store() {
     let all = [
         Shared::Host(host),
         Shared::Alive(host),
+        Shared::Tunnel(host),
         Shared::Network(network),
         Shared::Endpoint(network, host, EndpointId::from_bytes([3; 32])),
         Shared::Request(network, v4),

@@ -119,6 +119,7 @@ impl Controller {
                 id: *id,
                 name: String::new(),
                 tunnel: *tunnel,
+                keys: None,
             };
             let added = network.driver.plan_peer(spec, &peer, cx)?;
             if added.is_empty() {

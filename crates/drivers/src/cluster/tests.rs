@@ -9,6 +9,7 @@ fn host(addr: &str) -> RemoteHost {
         id: HostId::from_bytes([1; 32]),
         name: "b".to_owned(),
         tunnel: addr.parse().unwrap(),
+        keys: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn peer(tunnel: &str) -> RemoteHost {
         id: HostId::from_bytes([2; 32]),
         name: "second".to_owned(),
         tunnel: tunnel.parse().unwrap(),
+        keys: None,
     }
 }
 

@@ -306,6 +306,7 @@ impl Cluster {
                 id: HostId::from_bytes([other as u8; 32]),
                 name: format!("h{other}"),
                 tunnel: tunnel(other, self.underlay),
+                keys: None,
             };
             let plan = driver.plan_peer(&self.network, &peer, &member.cx);
             let mut fragment = plan.expect("it has a plan");

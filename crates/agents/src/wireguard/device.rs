@@ -149,6 +149,12 @@ impl Device {
         self.wires.engine.stats()
     }
 
+    /// Whether its link or a socket was deleted under it: it carries nothing any more.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.wires.engine.counters.lost.get() > 0
+    }
+
     fn spawn(&mut self, name: &str, work: impl FnOnce(&Wires) + Send + 'static) -> io::Result<()> {
         let wires = Arc::clone(&self.wires);
         let thread = thread::Builder::new().name(name.to_owned());

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     io::{self, IoSlice, IoSliceMut, Read, Write},
     mem::MaybeUninit,
+    net::SocketAddr,
     os::{
         fd::{BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -86,6 +87,10 @@ pub struct Greeting {
     pub pid: u32,
     /// The key that it uses; none before it was started.
     pub public: Option<PublicKey>,
+    /// Where its datagrams come from and go to; none before it was started.
+    pub endpoints: Vec<SocketAddr>,
+    /// Its link or a socket was deleted under it: another process is needed.
+    pub lost: bool,
 }
 
 /// One message as it came.

@@ -10,7 +10,7 @@ use rustix::{
 };
 use std::{
     io,
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     os::{
         fd::AsFd,
         unix::net::{UnixListener, UnixStream},
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Served {
     device: Option<Device>,
     public: Option<PublicKey>,
+    endpoints: Vec<SocketAddr>,
     /// It was told to end.
     ends: bool,
 }
@@ -71,6 +72,8 @@ impl Served {
                 version: VERSION,
                 pid: std::process::id(),
                 public: self.public,
+                endpoints: self.endpoints.clone(),
+                lost: self.device.as_ref().is_some_and(Device::is_lost),
             }),
             Some(Ask::Start) => self.start(message).map(|()| Vec::new()),
             Some(Ask::Peers) => {
@@ -111,6 +114,8 @@ impl Served {
         for socket in &sockets {
             socket::prepare(socket).map_err(|error| error.to_string())?;
         }
+        let endpoints: io::Result<_> = sockets.iter().map(UdpSocket::local_addr).collect();
+        self.endpoints = endpoints.map_err(|error| error.to_string())?;
         // What it holds is enough from here on; the device's threads have no more than this one.
         let none = CapabilitySets {
             effective: CapabilitySet::empty(),

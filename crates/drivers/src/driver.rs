@@ -145,6 +145,15 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// What networks of the driver have in common on a host, for as long as this one stands on it:
+    /// the same for each of them, or nothing.
+    ///
+    /// # Errors
+    /// As [`Self::plan_network`].
+    fn plan_shared(&self, _network: &NetworkSpec, _cx: &DriverContext) -> Result<Fragment> {
+        Ok(Fragment::default())
+    }
+
     /// What published ports of an endpoint need.
     ///
     /// # Errors

@@ -107,7 +107,7 @@ pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, kind: LinkKind) -> Result<Fragment
 pub(super) fn way(network: &NetworkSpec, underlay: &Underlay) -> Result<Way> {
     let Some(inner) = underlay.inner else {
         let sentence = format!(
-            "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
+            "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
             network.name
         );
         return Err(Error::new(

@@ -16,7 +16,7 @@ use crate::{
 pub use encryption::{plan_tunnel, tunnel_link, tunnel_mtu};
 use options::OverlayOptions;
 pub use options::clear_mtu;
-use vw_hoststate::{Fragment, Netns, Object, Route, RouteKind};
+use vw_hoststate::{Fragment, LinkKind, Netns, Object, Route, RouteKind};
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, Kind, NetworkSpec, PoolSpec,
     RemoteEndpoint, RemoteHost, Result, Scope,
@@ -121,6 +121,15 @@ impl Driver for Overlay {
         let underlay = underlay(network, cx)?;
         let options = OverlayOptions::read(network, underlay)?;
         remote::host(network, &options, peer)
+    }
+
+    fn plan_shared(&self, network: &NetworkSpec, cx: &DriverContext) -> Result<Fragment> {
+        let underlay = underlay(network, cx)?;
+        let way = OverlayOptions::read(network, underlay)?.way;
+        match (way.encrypted, underlay.inner) {
+            (true, Some(inner)) => plan_tunnel(inner, way.mtu, LinkKind::Tun),
+            _ => Ok(Fragment::default()),
+        }
     }
 
     fn complete(&self, network: &mut NetworkSpec, cx: &DriverContext) {

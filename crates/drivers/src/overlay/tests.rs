@@ -283,8 +283,8 @@ fn options_that_cannot_be_are_refused() {
         InvalidArgument option-invalid: failed to parse vethwork.overlay.port value: 70000 (use a port from 1 to 65535)
         InvalidArgument option-invalid: failed to parse vethwork.overlay.multicast value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
         InvalidArgument mtu-invalid: invalid MTU number: 20: use 68 to 65535 on this network
-        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
-        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
+        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out
+        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out
         InvalidArgument option-invalid: failed to parse encrypted value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
         Unsupported option-unsupported: option overlay.mode is not supported by the driver overlay: this version has VXLAN only: leave the option out
         InvalidArgument option-unknown: unknown option vethwork.overlay.mode for the driver overlay: known are com.docker.network.driver.overlay.vxlanid_list, com.docker.network.driver.mtu, vethwork.overlay.port, vethwork.overlay.multicast
@@ -404,6 +404,15 @@ fn an_encrypted_network_has_inner_addresses_alone() {
         network: forward 00:00:00:00:00:00 dev vxlan0 to fd76:6574:6877:202:202:202:202:202
     "#]]
     .assert_eq(&(endpoint + &host));
+    // As long as one stands: what all of them rest on.
+    let shared = |network| shown(&Overlay.plan_shared(&network, &cx).unwrap());
+    expect![[r#"
+        tunnel: namespace New
+        tunnel: link vw-wg mtu 1440 tun
+        tunnel: address fd76:6574:6877:101:101:101:101:101/48 dev vw-wg
+    "#]]
+    .assert_eq(&shared(network));
+    assert_eq!(shared(overlay(&[V4], &[])), "");
 }
 
 #[test]
@@ -433,7 +442,7 @@ fn what_cannot_be_encrypted_is_refused() {
         &network,
         &over4(),
         expect![
-            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out"
+            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out"
         ],
     );
     refused(

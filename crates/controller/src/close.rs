@@ -39,6 +39,7 @@ impl Controller {
             .into_iter()
             .flat_map(|cluster| cluster.hosts());
         wants.extend(hosts.map(|host| (Owner::Peer(host.id), Fragment::default())));
+        wants.extend(self.end_encryption());
         self.take_away(wants)?;
         let saved = self.data.scan(Table::Saved).unwrap_or_default();
         self.keep(saved.into_iter().fold(Batch::new(), |batch, (path, _)| {

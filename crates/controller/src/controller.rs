@@ -2,7 +2,7 @@
 
 use crate::{
     Command, Config,
-    cluster::Member,
+    cluster::{Member, Tunnel},
     detach::Leaving,
     event::{Event, EventBus, EventType},
     records::Owed,
@@ -59,6 +59,8 @@ pub struct Membership {
     pub advertise: IpAddr,
     /// Its version, for them to see.
     pub version: String,
+    /// What carries packets of encrypted networks; `None` where nothing can.
+    pub tunnel: Option<Arc<dyn Tunnel>>,
 }
 
 /// The only orchestrator; a cheap handle that threads clone.

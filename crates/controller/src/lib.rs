@@ -45,6 +45,7 @@ mod streams;
 pub mod view;
 mod watch;
 
+pub use cluster::Tunnel;
 pub use command::Command;
 pub use config::{BridgeConfig, Config};
 pub use controller::{Controller, Membership, Parts, kernel_error};

@@ -53,7 +53,7 @@ impl Controller {
     /// # Errors
     /// When a store or the kernel cannot be read, a record cannot be understood, or the
     /// predefined networks cannot be made.
-    pub fn open(config: Config, parts: Parts) -> Result<Self> {
+    pub fn open(mut config: Config, parts: Parts) -> Result<Self> {
         let began = Instant::now();
         let facts = parts.kernel.facts().map_err(kernel_error)?;
         let ipam = Ipam::new(config.pools.clone());
@@ -64,6 +64,9 @@ impl Controller {
             membership.join(host_id, &parts.data, &parts.run, parts.random)
         };
         let member = parts.cluster.map(join).transpose()?;
+        if let (Some(underlay), Some(member)) = (&mut config.drivers.underlay, &member) {
+            underlay.inner = member.inner(host_id);
+        }
         let controller = Self::from_core(Core {
             kernel: parts.kernel,
             data: parts.data,
@@ -220,6 +223,7 @@ impl Controller {
             }
             let fragment = self.network_fragment(network, &lock(&network.reach))?;
             wants.push((Owner::Network(network.spec.id), fragment));
+            wants.extend(self.restore_shared(network)?);
         }
         let sandboxes = self.registry().sandboxes();
         for sandbox in sandboxes {

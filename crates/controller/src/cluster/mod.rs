@@ -5,6 +5,7 @@
 //! It must not know which store they share, nor how they agree.
 
 mod ear;
+mod encryption;
 mod networks;
 mod reach;
 
@@ -18,9 +19,11 @@ use crate::{
     view::{ClusterView, HostView, PathView, ServerView},
 };
 use ear::Ear;
+use encryption::Encryption;
+pub use encryption::Tunnel;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 use vw_agents::probe::{PORT, Prober};
@@ -28,6 +31,7 @@ use vw_cluster::{Cluster, Delta, StoreState};
 use vw_hoststate::Owner;
 use vw_model::{
     EndpointId, Error, HostId, Id, Kind, NetworkId, RemoteEndpoint, RemoteHost, Result, Scope,
+    inner_address,
 };
 use vw_store::Store;
 
@@ -39,8 +43,26 @@ pub(crate) struct Member {
     name: String,
     /// Its end of every tunnel.
     tunnel: IpAddr,
+    /// Its end of the encrypted one, where it can have one.
+    encryption: Option<Arc<Encryption>>,
     /// Tries the way to the others; `None` where its port cannot be had.
     prober: Option<Prober>,
+}
+
+impl Member {
+    /// Its address inside the encrypted tunnel.
+    pub(crate) fn inner(&self, host: Id) -> Option<Ipv6Addr> {
+        let encryption = self.encryption.as_ref();
+        encryption.map(|_| inner_address(HostId(host)))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(encryption) = &self.encryption {
+            encryption.close();
+        }
+    }
 }
 
 impl Membership {
@@ -62,12 +84,14 @@ impl Membership {
         let (durable, fast) = (durable.clone(), fast.clone());
         let local = vw_cluster::Local { durable, fast };
         let cluster = Cluster::start(self.store, local, settings, ear.clone())?;
+        let encryption = self.tunnel.map(|tunnel| Encryption::new(tunnel, &cluster));
         let prober = Prober::start(tunnel).inspect_err(|error| {
             tracing::warn!(
                 "the way to other hosts cannot be tried: UDP port {PORT} of {tunnel}: {error}"
             );
         });
         Ok(Member {
+            encryption,
             cluster,
             ear,
             name,
@@ -112,6 +136,7 @@ impl Controller {
             member.cluster.settled();
             self.answer_known();
             member.ear.open(self.downgrade());
+            self.begin_encryption();
         }
     }
 
@@ -200,6 +225,9 @@ impl Controller {
 
     /// Lets the tunnel of a host in, or keeps that of one that is gone out.
     fn peer_changed(&self, id: HostId, host: Option<&RemoteHost>) {
+        if let Some(encryption) = self.encryption() {
+            encryption.look();
+        }
         self.answer_known();
         let cx = &self.config.drivers;
         let fragment = host.map(|host| vw_drivers::plan_host(host, cx));

@@ -24,7 +24,10 @@ impl Controller {
         let mut reach = lock(&network.reach);
         if reach.users == 0 {
             let fragment = self.network_fragment(network, &reach)?;
-            self.bring(vec![(Owner::Network(network.spec.id), fragment)])?;
+            if let Err(error) = self.raise(network, fragment) {
+                self.lower(network, &mut reach);
+                return Err(error);
+            }
             let all: Vec<EndpointId> = reach.remotes.keys().copied().collect();
             self.bring_remotes(network, &mut reach, &all);
         }
@@ -59,7 +62,10 @@ impl Controller {
         let remotes = reach.remotes.keys().map(|id| Owner::Remote(*id));
         let owners = remotes.chain([Owner::Network(network.spec.id)]);
         let wants = owners.map(|owner| (owner, Fragment::default())).collect();
-        if let Err(error) = self.take_away(wants) {
+        let taken = self
+            .take_away(wants)
+            .and_then(|()| self.lower_shared(network));
+        if let Err(error) = taken {
             self.warn(format!(
                 "network {} stands though nothing here is on it: {}",
                 network.spec.name,

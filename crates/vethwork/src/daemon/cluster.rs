@@ -5,7 +5,7 @@
 
 use super::flags::Directives;
 use std::{fmt, net::IpAddr, sync::Arc};
-use vw_controller::Membership;
+use vw_controller::{Membership, Tunnel};
 use vw_drivers::Underlay;
 use vw_kernel::HostFacts;
 use vw_model::{Error, Result};
@@ -124,6 +124,7 @@ impl ClusterSettings {
             addr: net.addr(),
             mtu: facts.mtus.get(link).copied().unwrap_or(facts.default_mtu),
             port: self.port,
+            // From this host's id, which the controller knows.
             inner: None,
         })
     }
@@ -132,7 +133,11 @@ impl ClusterSettings {
     ///
     /// # Errors
     /// When files that the options name cannot be read.
-    pub(super) fn membership(&self, underlay: Underlay) -> Result<Membership> {
+    pub(super) fn membership(
+        &self,
+        underlay: Underlay,
+        tunnel: Option<Arc<dyn Tunnel>>,
+    ) -> Result<Membership> {
         let store = connect(&self.url, &self.options);
         let store = store.map_err(|e| {
             Error::invalid("cluster-store-invalid", "cannot use the cluster's store").because(e)
@@ -144,6 +149,7 @@ impl ClusterSettings {
             name: self.name.clone().unwrap_or(name),
             advertise: underlay.addr,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            tunnel,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod encryption;
 mod file;
 mod flags;
 mod listen;

@@ -1,14 +1,21 @@
 //! The daemon's parts put together, from checked settings to a clean end.
 
-use super::{listen, notify, settings::DaemonSettings, sockets::KernelSockets, watch};
+use super::{
+    encryption::{self, UserSpace},
+    listen, notify,
+    settings::DaemonSettings,
+    sockets::KernelSockets,
+    watch,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use vw_controller::{Controller, Parts, kernel_error};
+use vw_controller::{Controller, Parts, Tunnel, kernel_error};
 use vw_dns_server::DnsServer;
 use vw_engine_api::{ApiConfig, serve};
 use vw_kernel::{HostFacts, Kernel, LinuxKernel};
@@ -51,7 +58,8 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     let config = settings.controller_config(&facts)?;
     let mut parts = parts(settings, &kernel, &facts)?;
     if let (Some(cluster), Some(underlay)) = (&settings.cluster, config.drivers.underlay) {
-        parts.cluster = Some(cluster.membership(underlay)?);
+        let tunnel = tunnel(settings, &kernel, &facts, underlay.addr)?;
+        parts.cluster = Some(cluster.membership(underlay, tunnel)?);
     }
     let controller = Arc::new(Controller::open(config, parts)?);
     watch::firewall(&controller, &kernel, settings)?;
@@ -81,6 +89,21 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         kernel.withdraw().map_err(kernel_error)?;
     }
     kernel.flush_reaper().map_err(kernel_error)
+}
+
+/// What carries packets of encrypted networks, where that can be.
+fn tunnel(
+    settings: &DaemonSettings,
+    kernel: &Arc<LinuxKernel>,
+    facts: &HostFacts,
+    addr: IpAddr,
+) -> Result<Option<Arc<dyn Tunnel>>> {
+    if !encryption::is_possible(facts) {
+        return Ok(None);
+    }
+    let (data_root, exec_root) = (&settings.data_root, &settings.exec_root);
+    let tunnel = UserSpace::open(kernel.clone(), addr, data_root, exec_root)?;
+    Ok(Some(Arc::new(tunnel)))
 }
 
 fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>, facts: &HostFacts) -> Result<Parts> {

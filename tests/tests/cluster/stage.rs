@@ -1,7 +1,7 @@
 //! The stage of a cluster: hosts on one switch, a store on another host there, a daemon each.
 
 pub(crate) use crate::store::Kind;
-use crate::store::Servers;
+use crate::{store::Servers, wire::Wire};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use vw_testkit::{Daemon, Host, Lab, poll};
@@ -265,6 +265,12 @@ impl Stage {
         stranger
     }
 
+    /// Watches what passes between the hosts.
+    #[track_caller]
+    pub(crate) fn watch(&self) -> Wire {
+        Wire::watch(&self.lab, &self.switch)
+    }
+
     /// How many tunnelled packets have come to a host.
     #[track_caller]
     pub(crate) fn tunnelled(&self, host: &str) -> u64 {
@@ -315,6 +321,19 @@ impl Stage {
     /// Puts it back.
     pub(crate) fn mend(&self, host: &str) {
         self.host(host).ip("link set wire up");
+    }
+
+    /// Kills a daemon.
+    pub(crate) fn kill(&mut self, host: &str) {
+        self.members.get_mut(host).expect("a member").daemon.kill9();
+    }
+
+    /// Starts a daemon again with a variable set.
+    #[track_caller]
+    pub(crate) fn set_env(&mut self, host: &str, name: &str, value: &str) {
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        daemon.set_env(name, Some(value));
+        daemon.restart();
     }
 
     /// Kills a daemon, starts it again, and fails the test when there was anything to repair.
@@ -397,6 +416,8 @@ impl Stage {
                 let links = member.host.ip("-br link");
                 let ours = links.lines().filter(|line| line.starts_with("vw"));
                 let mut left: Vec<String> = ours.map(str::to_owned).collect();
+                let socket = member.daemon.exec_root().join("wireguard.sock");
+                left.extend(socket.exists().then(|| socket.display().to_string()));
                 let pins = std::fs::read_dir(member.daemon.exec_root().join("netns"));
                 left.extend(
                     pins.into_iter()

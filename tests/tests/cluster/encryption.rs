@@ -1,0 +1,261 @@
+//! Encrypted networks: what containers say passes no wire in clear text, whatever dies.
+
+use crate::stage::{Kind, LEASE, SOON, Stage};
+use std::{
+    fs,
+    net::UdpSocket,
+    os::unix::fs::MetadataExt,
+    time::{Duration, Instant},
+};
+use vw_testkit::{Host, eventually, require_programs, stays, traffic};
+
+/// What must not be seen.
+const MARK: &str = "clear-text-of-an-encrypted-network";
+/// VXLAN's port, and WireGuard's.
+const VXLAN: u16 = 4789;
+const WIREGUARD: u16 = 51_820;
+const WHILE: Duration = Duration::from_millis(700);
+
+/// The process that carries a host's encrypted packets.
+fn process(host: &Host) -> Option<i32> {
+    let namespace = fs::metadata(host.netns()).unwrap().ino();
+    let of = |pid: &i32| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let place = fs::metadata(format!("/proc/{pid}/ns/net"));
+        command.ends_with(b"\0wireguard-agent\0")
+            && place.is_ok_and(|place| place.ino() == namespace)
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(of)
+}
+
+fn kill(host: &Host) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = process(host).expect("somebody carries packets");
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+fn create(stage: &Stage, options: &str) {
+    stage.docker("a", &format!("network create -d overlay {options} safe"));
+    eventually("the network is there", SOON, || stage.knows("b", "safe"));
+}
+
+/// Two containers on the network, and a server's address in one.
+fn pair(stage: &Stage) -> (Host, Host, String) {
+    let web = stage.start("a", "web", "--network safe");
+    let client = stage.start("b", "client", "--network safe");
+    let to = stage.address("a", "web", "safe");
+    eventually("they reach each other", SOON, || {
+        traffic::ping(&client, &to)
+    });
+    (web, client, to)
+}
+
+#[test]
+fn no_wire_shows_what_containers_say() {
+    crate::require_cluster!(Kind::Etcd);
+    require_programs!("tcpdump");
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    for (option, mtu) in [("-o encrypted", "1370"), ("", "1450")] {
+        let encrypted = mtu == "1370";
+        assert_eq!(process(stage.host("a")), None, "nobody needs it");
+        create(&stage, &format!("--ipv6 {option}"));
+        let web = stage.start("a", "web", "--network safe");
+        let client = stage.start("b", "client", "--network safe");
+        let _server = traffic::Server::tcp(&web, "web", "[::]:80");
+        assert_eq!(process(stage.host("b")).is_some(), encrypted);
+        let link = client.ip("-o link show eth0");
+        assert!(link.contains(&format!("mtu {mtu} ")), "{link}");
+        let wire = stage.watch();
+        for family in ["A", "AAAA"] {
+            let mut address = String::new();
+            eventually("the name is known", SOON, || {
+                address = stage.resolve(&client, "web", family);
+                !address.is_empty()
+            });
+            let to = match family {
+                "A" => format!("{address}:80"),
+                _ => format!("[{address}]:80"),
+            };
+            let mut said = false;
+            eventually("it is said", SOON, || {
+                let opened = traffic::Conversation::open(&client, &to);
+                said = opened.is_ok_and(|mut talk| talk.say(MARK).is_ok());
+                said
+            });
+        }
+        let seen = wire.seen(stage.host("a"), &stage.addr("b"));
+        assert_eq!(seen.holds(MARK), !encrypted);
+        assert_eq!(seen.packets_to(VXLAN) > 0, !encrypted);
+        assert_eq!(seen.packets_to(WIREGUARD) > 0, encrypted);
+        for (host, name) in [("a", "web"), ("b", "client")] {
+            stage.docker(host, &format!("rm -f {name}"));
+        }
+        eventually("the network goes", SOON, || {
+            stage
+                .daemon("a")
+                .docker(["network", "rm", "safe"])
+                .success()
+        });
+        for host in ["a", "b"] {
+            eventually("gone", SOON, || !stage.knows(host, "safe"));
+            assert_eq!(process(stage.host(host)), None, "nobody needs it more");
+        }
+    }
+    stage.end();
+}
+
+#[test]
+fn whatever_dies_nothing_is_said_in_clear_text() {
+    crate::require_cluster!(Kind::Etcd);
+    require_programs!("tcpdump");
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    create(&stage, "-o encrypted");
+    let (web, client, to) = pair(&stage);
+    let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
+    let wire = stage.watch();
+    talk.say(MARK).unwrap();
+    // The daemon: packets go on.
+    let carrier = process(stage.host("b"));
+    stage.kill("b");
+    talk.say(MARK).unwrap();
+    assert!(traffic::ping(&client, &to));
+    stage.forget("b");
+    talk.say(MARK).unwrap();
+    assert_eq!(process(stage.host("b")), carrier, "it was found");
+    // The process: they wait for another one.
+    kill(stage.host("b"));
+    eventually("packets pass again", SOON, || traffic::ping(&client, &to));
+    talk.say(MARK).unwrap();
+    assert_ne!(process(stage.host("b")), carrier);
+    // Both: there is nobody to start one.
+    stage.kill("b");
+    kill(stage.host("b"));
+    stays("nothing passes", WHILE, || !traffic::ping(&client, &to));
+    stage.forget("b");
+    eventually("packets pass again", SOON, || traffic::ping(&client, &to));
+    let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
+    talk.say(MARK).unwrap();
+    let seen = wire.seen(stage.host("a"), &stage.addr("b"));
+    assert!(!seen.holds(MARK));
+    assert_eq!(seen.packets_to(VXLAN), 0);
+    assert!(seen.packets_to(WIREGUARD) > 0);
+    stage.end();
+}
+
+#[test]
+fn keys_change_and_no_connection_breaks() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    for host in ["a", "b"] {
+        stage.set_env(host, "VETHWORK_TUNNEL_KEY_PERIOD", "2");
+    }
+    create(&stage, "-o encrypted");
+    let (web, client, to) = pair(&stage);
+    let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
+    let keys = |stage: &Stage| {
+        ["a", "b"].map(|host| {
+            let file = stage.daemon(host).data_root().join("tunnel.key");
+            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+            // The key in use stands behind its kind, its time and which others there are.
+            fs::read(file).unwrap()[17..49].to_vec()
+        })
+    };
+    let mut known = [Vec::new(), Vec::new()];
+    let mut changed = [0, 0];
+    let mut longest = Duration::ZERO;
+    eventually("keys change", LEASE, || {
+        let before = Instant::now();
+        talk.say(MARK).unwrap();
+        longest = longest.max(before.elapsed());
+        for (at, key) in keys(&stage).into_iter().enumerate() {
+            if known[at] != key {
+                known[at] = key;
+                changed[at] += 1;
+            }
+        }
+        changed.iter().all(|count| *count > 4)
+    });
+    assert!(
+        longest < Duration::from_secs(1),
+        "a packet waited {longest:?}"
+    );
+    stage.end();
+}
+
+#[test]
+fn a_host_alone_sends_nothing_and_its_containers_speak() {
+    crate::require_cluster!(Kind::Etcd);
+    require_programs!("tcpdump");
+    let stage = Stage::new(Kind::Etcd, &["a"]);
+    stage.docker("a", "network create -d overlay -o encrypted safe");
+    let web = stage.start("a", "web", "--network safe");
+    let client = stage.start("a", "client", "--network safe");
+    let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let wire = stage.watch();
+    let to = stage.resolve(&client, "web", "A");
+    let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
+    talk.say(MARK).unwrap();
+    let seen = wire.seen(stage.host("a"), "192.0.2.99");
+    assert!(!seen.holds(MARK));
+    assert_eq!(seen.packets_to(VXLAN) + seen.packets_to(WIREGUARD), 0);
+    stage.end();
+}
+
+#[test]
+fn a_port_that_somebody_has_is_left_to_them() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let taken = (stage.addr("b"), WIREGUARD);
+    let taken = stage
+        .host("b")
+        .enter(|| UdpSocket::bind(taken.clone()))
+        .unwrap();
+    create(&stage, "-o encrypted");
+    let (_web, client, to) = pair(&stage);
+    // A daemon that starts finds the port, and tells it as before.
+    stage.forget("b");
+    assert!(traffic::ping(&client, &to));
+    drop(taken);
+    stage.end();
+}
+
+#[test]
+fn hosts_that_speak_ipv6_alone_encrypt_too() {
+    crate::require_cluster!(Kind::Etcd);
+    require_programs!("tcpdump");
+    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+    create(&stage, "-o encrypted");
+    let wire = stage.watch();
+    let (_web, client, _) = pair(&stage);
+    let link = client.ip("-o link show eth0");
+    assert!(link.contains("mtu 1350 "), "{link}");
+    let seen = wire.seen(stage.host("a"), &stage.addr("b"));
+    assert_eq!(seen.packets_to(VXLAN), 0);
+    assert!(seen.packets_to(WIREGUARD) > 0);
+    stage.end();
+}
+
+#[test]
+fn an_endpoint_whose_packets_nobody_would_carry_is_refused() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    create(&stage, "-o encrypted");
+    let run = stage.daemon("a").exec_root();
+    let socket = run.join("wireguard.sock");
+    fs::create_dir(&socket).unwrap();
+    let refused = stage.refused("a", "run -d --name web --network safe host sleep 9");
+    assert!(
+        refused.contains("encrypted packets cannot be carried"),
+        "{refused}"
+    );
+    assert!(!run.join("netns/tunnel").exists(), "nothing is left of it");
+    fs::remove_dir(&socket).unwrap();
+    stage.docker("a", "rm -f web");
+    let (_web, client, to) = pair(&stage);
+    assert!(traffic::ping(&client, &to));
+    stage.end();
+}

@@ -36,6 +36,14 @@ fn kill(host: &Host) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
+/// The key that a host uses.
+fn key(stage: &Stage, host: &str) -> Vec<u8> {
+    let file = stage.daemon(host).data_root().join("tunnel.key");
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    // It stands behind its kind, its time and which others there are.
+    fs::read(file).unwrap()[17..49].to_vec()
+}
+
 fn create(stage: &Stage, options: &str) {
     stage.docker("a", &format!("network create -d overlay {options} safe"));
     eventually("the network is there", SOON, || stage.knows("b", "safe"));
@@ -156,14 +164,6 @@ fn keys_change_and_no_connection_breaks() {
     let (web, client, to) = pair(&stage);
     let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
     let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
-    let keys = |stage: &Stage| {
-        ["a", "b"].map(|host| {
-            let file = stage.daemon(host).data_root().join("tunnel.key");
-            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-            // The key in use stands behind its kind, its time and which others there are.
-            fs::read(file).unwrap()[17..49].to_vec()
-        })
-    };
     let mut known = [Vec::new(), Vec::new()];
     let mut changed = [0, 0];
     let mut longest = Duration::ZERO;
@@ -171,7 +171,7 @@ fn keys_change_and_no_connection_breaks() {
         let before = Instant::now();
         talk.say(MARK).unwrap();
         longest = longest.max(before.elapsed());
-        for (at, key) in keys(&stage).into_iter().enumerate() {
+        for (at, key) in [key(&stage, "a"), key(&stage, "b")].into_iter().enumerate() {
             if known[at] != key {
                 known[at] = key;
                 changed[at] += 1;
@@ -183,6 +183,31 @@ fn keys_change_and_no_connection_breaks() {
         longest < Duration::from_secs(1),
         "a packet waited {longest:?}"
     );
+    stage.end();
+}
+
+#[test]
+fn a_key_is_kept_until_every_host_takes_in_the_next() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.set_env("a", "VETHWORK_TUNNEL_KEY_PERIOD", "1");
+    let first = key(&stage, "a");
+    eventually("b takes it in", SOON, || key(&stage, "a") != first);
+    // One that was stopped counts as alive for a minute.
+    stage.stop("b");
+    let (mut kept, mut since) = (key(&stage, "a"), Instant::now());
+    eventually("what b took in before is used", SOON, || {
+        let now = key(&stage, "a");
+        if now != kept {
+            (kept, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_secs(2)
+    });
+    stays("it is kept", Duration::from_secs(3), || {
+        key(&stage, "a") == kept
+    });
+    stage.set_env("b", "VETHWORK_TUNNEL_KEY_PERIOD", "1");
+    eventually("b takes in the next", SOON, || key(&stage, "a") != kept);
     stage.end();
 }
 

@@ -328,6 +328,12 @@ impl Stage {
         self.members.get_mut(host).expect("a member").daemon.kill9();
     }
 
+    /// Ends a daemon in order.
+    #[track_caller]
+    pub(crate) fn stop(&mut self, host: &str) {
+        self.members.get_mut(host).expect("a member").daemon.stop();
+    }
+
     /// Starts a daemon again with a variable set.
     #[track_caller]
     pub(crate) fn set_env(&mut self, host: &str, name: &str, value: &str) {

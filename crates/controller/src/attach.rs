@@ -106,7 +106,6 @@ impl Controller {
         crate::step::reached("attach.recorded");
         self.build(sandbox, network, endpoint)?;
         self.publish_names(sandbox, network, endpoint.id);
-        self.publish(sandbox, network, endpoint.id);
         self.tell_network("connect", network, sandbox);
         Ok(())
     }

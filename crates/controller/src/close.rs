@@ -10,11 +10,20 @@ impl Controller {
     /// next start makes them again. While anything runs nothing is touched, so that it goes on
     /// without the daemon, and the answer is `false`.
     ///
-    /// The firewall table stays, empty and without effect: its chain `user` is not ours.
+    /// The firewall table stays, empty and without effect: its chain `user` is not ours. Other
+    /// hosts of the cluster are told that the daemon ends, and wait for another one.
     ///
     /// # Errors
     /// What could not be taken back; the next start or end does it.
     pub fn close(&self) -> Result<bool> {
+        // First: what it would tell meanwhile would be made again.
+        if let Ok(cluster) = self.cluster() {
+            cluster.close();
+        }
+        self.take_back()
+    }
+
+    fn take_back(&self) -> Result<bool> {
         let sandboxes = self.registry().sandboxes();
         if sandboxes.iter().any(|sandbox| sandbox.state().live) {
             return Ok(false);

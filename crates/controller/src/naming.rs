@@ -14,7 +14,7 @@ use vw_names::{
 };
 
 impl Controller {
-    /// Puts an endpoint's names into its network's zone.
+    /// Puts an endpoint's names into its network's zone, and tells the other hosts of a global one.
     pub(crate) fn publish_names(&self, sandbox: &Sandbox, network: &Network, id: EndpointId) {
         let state = sandbox.state();
         let Some(attachment) = state.attachments.iter().find(|a| a.endpoint.id == id) else {
@@ -38,6 +38,7 @@ impl Controller {
         };
         drop(state);
         network.zone.update(|zone| zone.with(&called));
+        self.publish(sandbox, network, id);
     }
 
     /// Takes an endpoint's names away.

@@ -92,9 +92,14 @@ fn containers_find_and_reach_each_other_by_name(kind: Kind) {
         stage.address("b", "near", "shop")
     );
     assert!(traffic::tcp(&far, &format!("[{v6}]:80")).is_ok());
-    stage.docker("a", "rm -f web");
+    stage.docker("a", "rename web shopfront");
+    eventually("a new name is known", SOON, || {
+        stage.resolve(&near, "shopfront", "A") == v4 && stage.resolve(&near, "web", "A").is_empty()
+    });
+    stage.docker("a", "rm -f shopfront");
     eventually("a name goes with its container", SOON, || {
-        stage.resolve(&near, "web", "A").is_empty() && stage.resolve(&far, "www", "A").is_empty()
+        stage.resolve(&near, "shopfront", "A").is_empty()
+            && stage.resolve(&far, "www", "A").is_empty()
     });
     stage.end();
 }

@@ -83,7 +83,7 @@ fn no_program_does_the_kernels_work() {
         "crates/controller/src/oci.rs",
         "//! Containers.\nuse std::process::{Child, Command};\n",
         &expect![[r#"
-            crates/controller/src/oci.rs:2: programs-only-in-runtime: only runtime (the OCI runtime, conmon) and kernel (iptables-restore) start programs
+            crates/controller/src/oci.rs:2: programs-only-in-runtime: only runtime (the OCI runtime, conmon), kernel (iptables-restore) and agents (this binary itself) start programs
         "#]],
     );
     source(

@@ -79,7 +79,6 @@ impl Controller {
         lock(&network.members).insert(endpoint.id, sandbox.clone());
         lock(&network.reach).users += 1;
         self.publish_names(&sandbox, &network, endpoint.id);
-        self.publish(&sandbox, &network, endpoint.id);
         Some(sandbox)
     }
 

@@ -1,5 +1,6 @@
 //! Elements of the named sets and maps of `inet vethwork`.
 
+use crate::ServiceSet;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -7,7 +8,7 @@ use std::{
 };
 use vw_model::{Family, IfName, Protocol};
 
-/// A named set or map of the host's table.
+/// A named set or map of the host's table, or of the services'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SetName {
     /// `ifname . nf_proto : verdict`: what may leave through this bridge, by its network's kind.
@@ -40,6 +41,8 @@ pub enum SetName {
     Open4,
     /// As `Open4` for IPv6.
     Open6,
+    /// One of the services' table.
+    Service(ServiceSet),
 }
 
 /// A chain that a verdict may send a packet to.
@@ -70,6 +73,8 @@ pub enum DataType {
     InetProto,
     /// A transport port.
     InetService,
+    /// The number of a slot.
+    Slot,
     /// What happens to the packet.
     Verdict,
 }
@@ -89,6 +94,8 @@ pub enum Datum {
     Protocol(Protocol),
     /// A transport port.
     Port(u16),
+    /// The number of a slot.
+    Slot(u32),
     /// `jump` to that chain, which drops or returns.
     Jump(Chain),
 }
@@ -105,7 +112,7 @@ pub struct Element {
 }
 
 impl SetName {
-    /// All of them, in the order in which they are made.
+    /// All of the host's table, in the order in which they are made.
     pub const ALL: [Self; 15] = [
         Self::ForwardTo,
         Self::ForwardFrom,
@@ -124,7 +131,7 @@ impl SetName {
         Self::Open6,
     ];
 
-    /// Whether its elements are published ports, not a network's policy.
+    /// Whether its elements are published ports or services, not a network's policy.
     #[must_use]
     pub const fn is_port(self) -> bool {
         matches!(
@@ -135,6 +142,7 @@ impl SetName {
                 | Self::PortsAny6
                 | Self::Open4
                 | Self::Open6
+                | Self::Service(_)
         )
     }
 
@@ -157,10 +165,20 @@ impl SetName {
             Self::PortsAny6 => "ports_any6",
             Self::Open4 => "open4",
             Self::Open6 => "open6",
+            Self::Service(set) => set.name(),
         }
     }
 
-    /// The set of that name in the kernel.
+    /// The name of its table.
+    #[must_use]
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::Service(_) => crate::SERVICE_TABLE,
+            _ => crate::HostTable::NAME,
+        }
+    }
+
+    /// The set of the host's table of that name in the kernel.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|set| set.name() == name)
@@ -182,6 +200,7 @@ impl SetName {
             Self::Ports4 | Self::Open4 => &[Ipv4Addr, InetProto, InetService],
             Self::Ports6 | Self::Open6 => &[Ipv6Addr, InetProto, InetService],
             Self::PortsAny4 | Self::PortsAny6 => &[InetProto, InetService],
+            Self::Service(set) => set.key(),
         }
     }
 
@@ -202,6 +221,7 @@ impl SetName {
             | Self::Bridges
             | Self::Open4
             | Self::Open6 => &[],
+            Self::Service(set) => set.value(),
         }
     }
 }
@@ -239,6 +259,7 @@ impl DataType {
             Self::Ipv6Addr => "ipv6_addr",
             Self::InetProto => "inet_proto",
             Self::InetService => "inet_service",
+            Self::Slot => "integer",
             Self::Verdict => "verdict",
         }
     }
@@ -255,6 +276,7 @@ impl Datum {
             Self::V6(_) => DataType::Ipv6Addr,
             Self::Protocol(_) => DataType::InetProto,
             Self::Port(_) => DataType::InetService,
+            Self::Slot(_) => DataType::Slot,
             Self::Jump(_) => DataType::Verdict,
         }
     }
@@ -270,6 +292,7 @@ impl fmt::Display for Datum {
             Self::V6(addr) => addr.fmt(f),
             Self::Protocol(protocol) => protocol.fmt(f),
             Self::Port(port) => port.fmt(f),
+            Self::Slot(number) => number.fmt(f),
             Self::Jump(chain) => write!(f, "jump {}", chain.name()),
         }
     }

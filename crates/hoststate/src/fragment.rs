@@ -3,7 +3,7 @@
 use crate::{Key, Object};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vw_model::{EndpointId, NetworkId, SandboxId};
+use vw_model::{EndpointId, NetworkId, SandboxId, ServiceId};
 
 /// Who wants an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub enum Owner {
     Sandbox(SandboxId),
     /// An attachment.
     Attachment(EndpointId),
+    /// A service: its addresses and ports, and the slots of all its endpoints, which are numbered
+    /// together.
+    Service(ServiceId),
 }
 
 /// A keyed set of objects.

@@ -170,6 +170,8 @@ pub struct Sysctl {
 pub enum Table {
     /// The host's `inet vethwork`: the skeleton, without elements.
     Host(vw_firewall::HostTable),
+    /// The host's `inet vethwork_services`, without elements.
+    Services,
     /// A sandbox's `inet vethwork_dns`: 127.0.0.11 port 53 to the resolver's real ports.
     SandboxDns {
         /// The sandbox.
@@ -188,7 +190,7 @@ pub enum Object {
     Namespace(Namespace),
     /// An nftables table.
     Table(Table),
-    /// An element of the host's table.
+    /// An element of the host's table, or of the services'.
     Element(Element),
     /// A link.
     Link(Link),
@@ -209,6 +211,8 @@ pub enum Key {
     Namespace(SandboxId),
     /// The table of a namespace.
     Table(Netns),
+    /// The services' table of the host.
+    ServiceTable,
     /// An element that is policy of a network.
     Policy(SetName, Vec<Datum>),
     /// A link.
@@ -221,7 +225,7 @@ pub enum Key {
     Route(Netns, IpNet, u32, Option<IfName>),
     /// A neighbour.
     Neighbor(Netns, IfName, IpAddr),
-    /// An element that is a published port.
+    /// An element that is a published port, or of a service.
     Port(SetName, Vec<Datum>),
 }
 
@@ -232,6 +236,7 @@ impl Object {
         match self {
             Self::Namespace(namespace) => Key::Namespace(namespace.sandbox),
             Self::Table(Table::Host(_)) => Key::Table(Netns::Host),
+            Self::Table(Table::Services) => Key::ServiceTable,
             Self::Table(Table::SandboxDns { sandbox, .. }) => Key::Table(Netns::Sandbox(*sandbox)),
             Self::Element(element) if element.set.is_port() => {
                 Key::Port(element.set, element.key.clone())

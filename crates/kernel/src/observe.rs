@@ -106,7 +106,11 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Address(netns, ..)
             | Key::Route(netns, ..)
             | Key::Neighbor(netns, ..) => vec![netns],
-            Key::Namespace(_) | Key::Policy(..) | Key::Link(..) | Key::Port(..) => Vec::new(),
+            Key::Namespace(_)
+            | Key::ServiceTable
+            | Key::Policy(..)
+            | Key::Link(..)
+            | Key::Port(..) => Vec::new(),
         },
     }
 }

@@ -132,5 +132,10 @@ typed_id!(
     SandboxId
 );
 
+typed_id!(
+    /// Names a service.
+    ServiceId
+);
+
 #[cfg(test)]
 mod tests;

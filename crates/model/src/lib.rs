@@ -19,7 +19,7 @@ pub use container::{
 };
 pub use endpoint::{EndpointSettings, EndpointSpec};
 pub use error::{Error, Kind, Reason, Result};
-pub use id::{EndpointId, Id, NetworkId, ParseIdError, SandboxId};
+pub use id::{EndpointId, Id, NetworkId, ParseIdError, SandboxId, ServiceId};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use name::{ContainerName, IfName, NetworkName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};

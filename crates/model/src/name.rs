@@ -112,6 +112,14 @@ impl FromStr for ContainerName {
     }
 }
 
+impl IfName {
+    /// The loopback interface, which every namespace has.
+    #[must_use]
+    pub fn loopback() -> Self {
+        Self("lo".to_owned())
+    }
+}
+
 impl FromStr for IfName {
     type Err = Error;
 

@@ -131,7 +131,9 @@ impl<'a> Run<'a> {
             Object::Route(route) => route.netns,
             Object::Neighbor(neighbor) => neighbor.netns,
             Object::Table(Table::SandboxDns { sandbox, .. }) => Netns::Sandbox(*sandbox),
-            Object::Table(Table::Host(_)) | Object::Namespace(_) | Object::Element(_) => {
+            Object::Table(Table::Host(_) | Table::Services)
+            | Object::Namespace(_)
+            | Object::Element(_) => {
                 return false;
             }
         };

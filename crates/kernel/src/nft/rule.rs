@@ -9,6 +9,7 @@ use super::expr::{
     TRANSPORT, VERDICT, bitwise, compare, connection, constant, immediate, key, lookup, meta, nat,
     payload, route_type, set_mark, write_transport,
 };
+use super::expr::{hash, random, reject};
 use super::wire::{expression, nfproto, width};
 use crate::netlink::Body;
 use std::net::IpAddr;
@@ -75,6 +76,7 @@ fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
     match statement {
         Statement::Accept => immediate(list, code::ACCEPT, None),
         Statement::Drop => immediate(list, code::DROP, None),
+        Statement::Reject(family) => reject(list, *family),
         Statement::Return => immediate(list, code::RETURN, None),
         Statement::Jump(chain) => immediate(list, code::JUMP, Some(chain)),
         Statement::Goto(chain) => immediate(list, code::GOTO, Some(chain)),
@@ -85,7 +87,7 @@ fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
         Statement::Dnat(family, fields, set) => {
             load(list, fields);
             lookup(list, *set, Some(FIRST));
-            let with_port = true;
+            let with_port = set.value().contains(&DataType::InetService);
             nat(list, DNAT, *family, with_port);
         }
         Statement::Snat(family, fields, set) => {
@@ -167,10 +169,12 @@ fn has_port(list: &mut Body<'_>, protocol: Protocol, side: Side, port: u16) {
 
 /// Loads fields side by side.
 fn load(list: &mut Body<'_>, fields: &[Field]) {
-    for field in fields {
-        if let Field::Daddr(family) = field {
-            is_family(list, *family);
-        }
+    let family = fields.iter().find_map(|field| match field {
+        Field::Daddr(family) | Field::SourceHash { family, .. } => Some(*family),
+        _ => None,
+    });
+    if let Some(family) = family {
+        is_family(list, family);
     }
     let mut register = FIRST;
     for field in fields {
@@ -195,18 +199,33 @@ fn load(list: &mut Body<'_>, fields: &[Field]) {
                 payload(list, TRANSPORT, Side::Destination.port(), 2, register);
                 DataType::InetService
             }
-            Field::Daddr(family) => {
-                let (ty, len) = match family {
-                    Family::V4 => (DataType::Ipv4Addr, 4),
-                    Family::V6 => (DataType::Ipv6Addr, 16),
-                };
-                let offset = Side::Destination.address(*family);
-                payload(list, NETWORK, offset, len, register);
-                ty
+            Field::Daddr(family) => load_address(list, Side::Destination, *family, register),
+            Field::Random(modulus) => {
+                random(list, *modulus, register);
+                DataType::Slot
+            }
+            Field::SourceHash {
+                family,
+                modulus,
+                seed,
+            } => {
+                let ty = load_address(list, Side::Source, *family, register);
+                hash(list, register, width(ty) as u32, *modulus, *seed);
+                DataType::Slot
             }
         };
         register += width(ty) as u32 / 4;
     }
+}
+
+fn load_address(list: &mut Body<'_>, side: Side, family: Family, register: u32) -> DataType {
+    let ty = match family {
+        Family::V4 => DataType::Ipv4Addr,
+        Family::V6 => DataType::Ipv6Addr,
+    };
+    let (offset, len) = (side.address(family), width(ty) as u32);
+    payload(list, NETWORK, offset, len, register);
+    ty
 }
 
 /// Compares the kind of route that leads to an address.

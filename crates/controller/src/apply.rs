@@ -106,6 +106,7 @@ impl Controller {
                     self.forget_attachment(sandbox, attachment);
                 }
                 Leaving::Sandbox(id) => self.unnote(Table::Sandboxes, id.to_string()),
+                Leaving::Service(spec) => self.forget_service(spec),
             }
         }
         Ok(())

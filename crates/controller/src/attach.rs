@@ -9,6 +9,7 @@ use crate::{
     records::{self, AttachmentRecord, Phase},
     registry::{Attachment, Gate, Network, NewResolver, Resolver, Sandbox, SandboxState, lock},
     sandbox_plan::{self, Inputs},
+    services::Change,
 };
 use std::sync::{Arc, PoisonError};
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Owner};
@@ -143,7 +144,11 @@ impl Controller {
             resolver,
             claims: &settled,
         };
-        if let Err(error) = self.bring_in(&placing, planned.fragment) {
+        let own = &attachments[attachments.len() - 1];
+        let placed = self.joining(sandbox, own, |service| {
+            self.bring_in(&placing, planned.fragment, service)
+        });
+        if let Err(error) = placed {
             let mut state = sandbox.state();
             state.claims = settled.back_to(before, &state.published);
             return Err(error);
@@ -166,7 +171,7 @@ impl Controller {
     }
 
     /// Brings the kernel to the attachment and records that it stands, or changes nothing.
-    fn bring_in(&self, placing: &Placing<'_>, fragment: Fragment) -> Result<()> {
+    fn bring_in(&self, placing: &Placing<'_>, fragment: Fragment, service: &Change) -> Result<()> {
         let Placing {
             sandbox,
             endpoint,
@@ -179,20 +184,20 @@ impl Controller {
             .fragment(Owner::Sandbox(sandbox.id))
             .cloned()
             .unwrap_or_default();
-        self.bring(vec![
-            (Owner::Attachment(endpoint.id), fragment),
-            (Owner::Sandbox(sandbox.id), wants),
-        ])?;
+        let mut all = service.wants.clone();
+        all.push((Owner::Attachment(endpoint.id), fragment));
+        all.push((Owner::Sandbox(sandbox.id), wants));
+        self.bring(all)?;
         crate::step::reached("attach.applied");
-        self.note_ready(placing).inspect_err(|_| {
-            let back = vec![
-                (Owner::Attachment(endpoint.id), Fragment::default()),
-                (Owner::Sandbox(sandbox.id), former),
-            ];
-            if let Err(error) = self.take_away(back) {
-                tracing::error!("undoing an unrecorded attachment failed: {}", error.chain());
-            }
-        })
+        self.note_ready(placing, service.batch.clone())
+            .inspect_err(|_| {
+                let mut back = service.former.clone();
+                back.push((Owner::Attachment(endpoint.id), Fragment::default()));
+                back.push((Owner::Sandbox(sandbox.id), former));
+                if let Err(error) = self.take_away(back) {
+                    tracing::error!("undoing an unrecorded attachment failed: {}", error.chain());
+                }
+            })
     }
 
     /// What the sandbox itself wants with these attachments.
@@ -232,7 +237,7 @@ impl Controller {
         )
     }
 
-    fn note_ready(&self, placing: &Placing<'_>) -> Result<()> {
+    fn note_ready(&self, placing: &Placing<'_>, service: Batch) -> Result<()> {
         let Placing {
             sandbox,
             endpoint,
@@ -248,6 +253,7 @@ impl Controller {
             batch = records::put(batch, Table::Sandboxes, &sandbox.id.to_string(), &record)?;
         }
         drop(state);
+        batch.append(service);
         self.note(batch)
     }
 

@@ -34,6 +34,7 @@ impl Controller {
         for network in networks {
             wants.push((Owner::Network(network.spec.id), Fragment::default()));
         }
+        wants.extend(self.services_out());
         self.take_away(wants)?;
         let saved = self.data.scan(Table::Saved).unwrap_or_default();
         self.keep(saved.into_iter().fold(Batch::new(), |batch, (path, _)| {

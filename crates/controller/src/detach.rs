@@ -12,7 +12,7 @@ use crate::{
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
 use vw_ipam::Holder;
-use vw_model::{EndpointId, NetworkId, Result, SandboxId};
+use vw_model::{EndpointId, NetworkId, Result, SandboxId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// What nobody wants any more, and something of which may stand.
@@ -21,6 +21,8 @@ pub(crate) enum Leaving {
     Endpoint(Arc<Sandbox>, Box<Attachment>),
     /// A sandbox that could not be adopted.
     Sandbox(SandboxId),
+    /// A service that was removed.
+    Service(Box<ServiceSpec>),
 }
 
 impl Controller {
@@ -39,6 +41,7 @@ impl Controller {
             return self.mend();
         };
         self.note_attachment(&leaving.endpoint, Phase::Removing)?;
+        self.drain(sandbox, Some(id));
         self.take_out(sandbox, leaving)
     }
 
@@ -64,6 +67,7 @@ impl Controller {
         let id = leaving.endpoint.id;
         let mut staying = sandbox.state().attachments.clone();
         staying.retain(|a| a.endpoint.id != id);
+        let left = self.leave_service(id);
         self.withdraw_names(&leaving);
         let mut before = std::mem::take(&mut sandbox.state().claims);
         let (claims, wants) = self.what_stays(sandbox, &staying, &mut before)?;
@@ -71,6 +75,7 @@ impl Controller {
             (Owner::Attachment(id), Fragment::default()),
             (Owner::Sandbox(sandbox.id), wants),
         ]);
+        let gone = left.and(gone);
         drop(before);
         crate::step::reached("detach.applied");
         let mut state = sandbox.state();
@@ -122,7 +127,7 @@ impl Controller {
             Leaving::Endpoint(theirs, attachment) => {
                 theirs.id == sandbox.id && attachment.network.spec.id == network
             }
-            Leaving::Sandbox(_) => false,
+            Leaving::Sandbox(_) | Leaving::Service(_) => false,
         })
     }
 

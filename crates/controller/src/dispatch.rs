@@ -3,7 +3,10 @@
 use crate::{
     Command, Controller,
     command::*,
-    view::{ContainerView, Created, ExecView, ImageView, InfoView, NetworkView, Pruned, WaitView},
+    view::{
+        ContainerView, Created, ExecView, ImageView, InfoView, NetworkView, Pruned, ServiceView,
+        WaitView,
+    },
 };
 use std::sync::mpsc::Receiver;
 use vw_model::{Result, SandboxId};
@@ -55,4 +58,10 @@ commands! {
     ImageRemove => "rmi", image_remove -> Vec<String>;
     ImageTag => "tag", image_tag -> ();
     Info => "info", info -> InfoView;
+    ServiceCreate => "service create", service_create -> Created;
+    ServiceList => "service ls", service_list -> Vec<ServiceView>;
+    ServiceInspect => "service inspect", service_inspect -> ServiceView;
+    ServiceUpdate => "service update", service_update -> ();
+    ServiceRemove => "service rm", service_remove -> ();
+    ServiceReport => "service report", service_report -> ();
 }

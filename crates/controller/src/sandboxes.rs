@@ -36,6 +36,7 @@ impl Controller {
             None
         };
         let networks = self.resolve_networks(&request.sandbox.networks)?;
+        self.check_labels(&request.sandbox.labels)?;
         let kind = SandboxKind::Adopted {
             from: from.clone(),
             resolv_conf,
@@ -174,6 +175,7 @@ impl Controller {
                 return Err(Error::invalid("network-twice", message));
             }
             crate::checks::settings(&network, settings)?;
+            self.check_member(&network, settings)?;
             resolved.push((network, settings.clone()));
         }
         Ok(resolved)
@@ -232,6 +234,7 @@ impl Controller {
         }
         self.enter_phase(&sandbox, Phase::Removing)?;
         crate::step::reached("release.recorded");
+        self.drain(&sandbox, None);
         self.dissolve(&sandbox)?;
         self.unlist(&sandbox);
         self.tell_container("release", &sandbox);

@@ -9,6 +9,7 @@ use crate::{
     ports::Claims,
     records::{self, AttachmentRecord, ContainerRecord, Owed, Phase, SandboxRecord},
     registry::{Attachment, Registry, Resolver, Sandbox, SandboxState, lock},
+    services::Checker,
     watch::Watcher,
 };
 use std::{
@@ -57,6 +58,8 @@ impl Controller {
         let ipam = Ipam::new(config.pools.clone());
         let watcher = Watcher::start()
             .map_err(|e| Error::internal("watch-failed", "cannot watch processes").because(e))?;
+        let checker = Checker::new()
+            .map_err(|e| Error::internal("watch-failed", "cannot check services").because(e))?;
         let host_id = host_id(&*parts.data, parts.random)?;
         let controller = Self::from_core(Core {
             kernel: parts.kernel,
@@ -69,6 +72,8 @@ impl Controller {
             registry: RwLock::new(Registry::default()),
             ipam: Mutex::new(ipam),
             host: Mutex::new(HostState::default()),
+            services: Mutex::default(),
+            checker,
             applying: RwLock::new(()),
             astray: AtomicBool::new(false),
             leaving: Mutex::new(Vec::new()),
@@ -85,6 +90,7 @@ impl Controller {
             config,
         });
         controller.load_networks()?;
+        controller.load_services()?;
         let left = controller.load_left()?;
         controller.load_sandboxes(&left)?;
         let undone = controller.restore_attachments(left.attachments)?;
@@ -93,6 +99,7 @@ impl Controller {
         controller.restore_host(undone)?;
         controller.ensure_predefined()?;
         controller.restore_ports(&left.sandboxes);
+        controller.restore_service_ports();
         controller.settle_sandboxes();
         controller.follow_containers()?;
         tracing::info!(elapsed = ?began.elapsed(), "ready");
@@ -227,6 +234,7 @@ impl Controller {
         };
         let wants = vec![(Owner::Attachment(endpoint.id), planned.fragment)];
         lock(&self.host).change(wants).map_err(conflict)?;
+        self.take_up_member(&sandbox, &attachment);
         let mut state = sandbox.state();
         if state.container.is_none() {
             state.memberships.push(records::Membership {
@@ -317,6 +325,7 @@ impl Controller {
                 wants.push((Owner::Sandbox(sandbox.id), fragment));
             }
         }
+        wants.extend(self.settle_services());
         lock(&self.host).change(wants).map_err(conflict)?;
         self.repair()?;
         let mut batch = Batch::new();
@@ -396,7 +405,8 @@ impl Controller {
         let watcher = self.runtime.watch().map_err(Error::from)?;
         let refused =
             |e| Error::internal("thread-refused", "no thread to follow containers").because(e);
-        self.follow_ends(watcher).map_err(refused)
+        self.follow_ends(watcher).map_err(refused)?;
+        self.check_members().map_err(refused)
     }
 
     /// What ended while nobody looked, and what should run and does not.

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     path::PathBuf,
+    time::Duration,
 };
 use vw_hoststate::{Key, Object, Plan};
 use vw_model::{IfName, IpNet, Protocol, SandboxId};
@@ -182,6 +183,13 @@ pub trait Kernel: Send + Sync {
 
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;
+
+    /// Waits until no connection that was led to one of these addresses by translation is open, at
+    /// most so long; what has no connections (UDP) is not waited for.
+    ///
+    /// # Errors
+    /// The system's answer.
+    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError>;
 
     /// Names of the interfaces that a sandbox has, ours or not.
     ///

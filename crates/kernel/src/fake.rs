@@ -15,10 +15,11 @@ use state::State;
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, Protocol, SandboxId};
@@ -174,6 +175,10 @@ impl Kernel for FakeKernel {
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         PathBuf::from("/run/vethwork/netns").join(sandbox.to_string())
+    }
+
+    fn await_quiet(&self, _addrs: &[IpAddr], _longest: Duration) -> Result<(), KernelError> {
+        Ok(())
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

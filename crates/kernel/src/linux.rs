@@ -32,6 +32,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, Protocol, SandboxId};
@@ -195,6 +196,13 @@ impl Kernel for LinuxKernel {
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         self.namespaces.path(sandbox)
+    }
+
+    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
+        let object = || "connections".to_owned();
+        let mut conntrack = self.run_in(Netns::Host, "list", object, Conntrack::open)?;
+        let waited = conntrack.await_quiet(addrs, longest);
+        waited.map_err(|source| names::call("list", object(), source))
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

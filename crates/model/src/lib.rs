@@ -12,6 +12,7 @@ mod name;
 mod network;
 mod port;
 mod sandbox;
+mod service;
 
 pub use addr::{Family, MacAddr, ParseMacError};
 pub use container::{
@@ -21,10 +22,14 @@ pub use endpoint::{EndpointSettings, EndpointSpec};
 pub use error::{Error, Kind, Reason, Result};
 pub use id::{EndpointId, Id, NetworkId, ParseIdError, SandboxId, ServiceId};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-pub use name::{ContainerName, IfName, NetworkName};
+pub use name::{ContainerName, IfName, NetworkName, ServiceName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};
 pub use port::{PortKey, PortMapping, PortRange, PortRequest, Protocol};
 pub use sandbox::{AdoptedFrom, DnsSettings, HostEntry, SandboxKind, SandboxSpec};
+pub use service::{
+    Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Probe, PublishedPort, SERVICE_KEY, ServiceSpec,
+    WEIGHT_KEY,
+};
 
 /// String options or labels, kept in a stable order so that they echo the same way each time.
 pub type Options = std::collections::BTreeMap<String, String>;

@@ -22,11 +22,15 @@ pub enum Table {
     HostState = 8,
     /// Values of the host that are to be put back, by name.
     Saved = 9,
+    /// Services, by id.
+    Services = 10,
+    /// The endpoints of services in the order of their slots, by the service's id.
+    Slots = 11,
 }
 
 impl Table {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Networks,
         Self::Containers,
@@ -36,6 +40,8 @@ impl Table {
         Self::Leases,
         Self::HostState,
         Self::Saved,
+        Self::Services,
+        Self::Slots,
     ];
 
     /// The stable name.
@@ -51,6 +57,8 @@ impl Table {
             Self::Leases => "leases",
             Self::HostState => "host-state",
             Self::Saved => "saved",
+            Self::Services => "services",
+            Self::Slots => "slots",
         }
     }
 

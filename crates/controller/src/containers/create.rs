@@ -108,6 +108,7 @@ impl Controller {
             }
             return Ok(Vec::new());
         }
+        self.check_labels(&request.sandbox.labels)?;
         let mut wanted = request.sandbox.networks.clone();
         if wanted.is_empty() {
             wanted.push(("bridge".to_owned(), EndpointSettings::default()));

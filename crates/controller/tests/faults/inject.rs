@@ -4,13 +4,14 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use vw_hoststate::{Key, Object, Plan};
 use vw_kernel::{
@@ -130,6 +131,10 @@ impl Kernel for FaultyKernel {
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         self.fake.netns_path(sandbox)
+    }
+
+    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
+        self.fake.await_quiet(addrs, longest)
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

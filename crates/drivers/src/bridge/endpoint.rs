@@ -2,7 +2,7 @@
 
 use crate::option;
 use vw_hoststate::{Netns, Sysctl};
-use vw_model::{EndpointSpec, Error, IfName, Options, Result};
+use vw_model::{EndpointSpec, Error, IfName, Options, Result, SERVICE_KEY, WEIGHT_KEY};
 
 const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 const IFNAME: &str = "com.docker.network.endpoint.ifname";
@@ -33,7 +33,7 @@ impl EndpointOptions {
     pub(crate) fn read(options: &Options) -> Result<Self> {
         option::refuse_unknown(
             options,
-            &[SYSCTLS, IFNAME],
+            &[SYSCTLS, IFNAME, SERVICE_KEY, WEIGHT_KEY],
             "an endpoint of the driver bridge",
         )?;
         let texts = options.get(SYSCTLS).into_iter();

@@ -184,12 +184,13 @@ impl Controller {
             .fragment(Owner::Sandbox(sandbox.id))
             .cloned()
             .unwrap_or_default();
-        let mut all = service.wants.clone();
-        all.push((Owner::Attachment(endpoint.id), fragment));
-        all.push((Owner::Sandbox(sandbox.id), wants));
-        self.bring(all)?;
+        self.bring(vec![
+            (Owner::Attachment(endpoint.id), fragment),
+            (Owner::Sandbox(sandbox.id), wants),
+        ])?;
         crate::step::reached("attach.applied");
-        self.note_ready(placing, service.batch.clone())
+        self.begin_to_serve(endpoint, service)
+            .and_then(|()| self.note_ready(placing, service.batch.clone()))
             .inspect_err(|_| {
                 let mut back = service.former.clone();
                 back.push((Owner::Attachment(endpoint.id), Fragment::default()));

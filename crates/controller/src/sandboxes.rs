@@ -36,7 +36,7 @@ impl Controller {
             None
         };
         let networks = self.resolve_networks(&request.sandbox.networks)?;
-        self.check_labels(&request.sandbox.labels)?;
+        self.check_labels(&request.sandbox.labels, &networks)?;
         let kind = SandboxKind::Adopted {
             from: from.clone(),
             resolv_conf,

@@ -177,6 +177,10 @@ impl Kernel for FakeKernel {
         PathBuf::from("/run/vethwork/netns").join(sandbox.to_string())
     }
 
+    fn await_forwarding(&self, _link: &IfName) -> Result<(), KernelError> {
+        Ok(())
+    }
+
     fn await_quiet(&self, _addrs: &[IpAddr], _longest: Duration) -> Result<(), KernelError> {
         Ok(())
     }

@@ -32,10 +32,13 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, Protocol, SandboxId};
+
+/// A port forwards within a millisecond, on a busy machine some more.
+const FORWARDING_SOON: Duration = Duration::from_secs(2);
 
 /// What the executor must be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +199,26 @@ impl Kernel for LinuxKernel {
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         self.namespaces.path(sandbox)
+    }
+
+    fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError> {
+        let failed = |source| names::call("await", format!("link {link}"), source);
+        let place = self.namespaces.place(Netns::Host)?;
+        let until = Instant::now() + FORWARDING_SOON;
+        let mut pause = Duration::from_micros(100);
+        loop {
+            let name = link.as_str();
+            let get = |socket: &mut _| crate::netlink::link::get(socket, name);
+            let seen = self.namespaces.with_socket(&place, get).map_err(failed)?;
+            if !seen.is_some_and(|seen| seen.held) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(failed(io::ErrorKind::TimedOut.into()));
+            }
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
     }
 
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {

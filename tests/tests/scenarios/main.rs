@@ -17,4 +17,6 @@ mod ports;
 mod refusals;
 mod restart;
 mod scene;
+mod service_changes;
+mod services;
 mod several;

@@ -108,12 +108,12 @@ impl Controller {
             }
             return Ok(Vec::new());
         }
-        self.check_labels(&request.sandbox.labels)?;
         let mut wanted = request.sandbox.networks.clone();
         if wanted.is_empty() {
             wanted.push(("bridge".to_owned(), EndpointSettings::default()));
         }
         let networks = self.resolve_networks(&wanted).map_err(missing_network)?;
+        self.check_labels(&request.sandbox.labels, &networks)?;
         let membership =
             |(network, settings): (Arc<crate::registry::Network>, EndpointSettings)| Membership {
                 network: network.spec.id,

@@ -7,10 +7,10 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, IpNet, Result};
+use vw_model::{EndpointId, EndpointSpec, IpNet, Result};
 use vw_store::{Batch, Table};
 
-/// What goes along with an endpoint that is placed, in the same plan and the same record.
+/// What goes along with an endpoint that is placed, in the same record.
 #[derive(Default)]
 pub(crate) struct Change {
     pub(crate) wants: Vec<(Owner, Fragment)>,
@@ -54,6 +54,22 @@ impl Controller {
             self.checker.wake();
         }
         Ok(())
+    }
+
+    /// Has connections led to an endpoint that stands, once frames reach it: what is lost before
+    /// would be sent again after a second alone. In a plan of its own, because the slots of a
+    /// service change whole or not at all, and a plan removes first what it makes last.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the endpoint is no member then.
+    pub(crate) fn begin_to_serve(&self, endpoint: &EndpointSpec, change: &Change) -> Result<()> {
+        if change.wants.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.kernel.await_forwarding(&endpoint.host_ifname) {
+            tracing::warn!("an endpoint serves before frames reach it: {error}");
+        }
+        self.bring(change.wants.clone())
     }
 
     /// What it takes to have these members in a service.

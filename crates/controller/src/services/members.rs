@@ -4,6 +4,7 @@ use crate::{
     Controller,
     registry::{Network, Sandbox, lock},
 };
+use std::sync::Arc;
 use vw_model::{
     EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, Options, PortKey, Result,
     SERVICE_KEY, WEIGHT_KEY,
@@ -63,18 +64,33 @@ impl Controller {
         Err(Error::invalid("service-elsewhere", sentence))
     }
 
-    /// Checks what the labels of a sandbox say of a service.
+    /// Checks what the labels of a sandbox on these networks say of a service.
     ///
     /// # Errors
-    /// As [`Self::check_member`]; which network it is on is not asked, as more can be joined later.
-    pub(crate) fn check_labels(&self, labels: &Options) -> Result<()> {
+    /// As [`Self::check_member`].
+    pub(crate) fn check_labels<T>(
+        &self,
+        labels: &Options,
+        networks: &[(Arc<Network>, T)],
+    ) -> Result<()> {
         weight(labels)?;
-        match labels.get(SERVICE_KEY) {
-            Some(name) if lock(&self.services).named(name).is_none() => {
-                Err(super::no_service(name))
-            }
-            _ => Ok(()),
+        let Some(name) = labels.get(SERVICE_KEY) else {
+            return Ok(());
+        };
+        let service = lock(&self.services).named(name);
+        let service = service.ok_or_else(|| super::no_service(name))?;
+        let wanted = service.network.spec.id;
+        if networks
+            .iter()
+            .any(|(network, _)| network.spec.id == wanted)
+        {
+            return Ok(());
         }
+        let sentence = format!(
+            "service {name} is on network {}: join that network too",
+            service.network.spec.name
+        );
+        Err(Error::invalid("service-elsewhere", sentence))
     }
 
     /// The further names and ports of an endpoint that its service leads to.

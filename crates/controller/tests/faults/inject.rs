@@ -133,6 +133,10 @@ impl Kernel for FaultyKernel {
         self.fake.netns_path(sandbox)
     }
 
+    fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError> {
+        self.fake.await_forwarding(link)
+    }
+
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
         self.fake.await_quiet(addrs, longest)
     }

@@ -15,6 +15,9 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_MODE: u16 = 4;
+/// `IFLA_BRPORT_STATE`; `BR_STATE_FORWARDING`.
+const IFLA_BRPORT_STATE: u16 = 1;
+const FORWARDING: u8 = 3;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFINFOMSG: usize = 16;
 const UP: u32 = libc::IFF_UP as u32;
@@ -227,6 +230,8 @@ pub(crate) struct Seen {
     pub(crate) mcast_snooping: bool,
     /// As a bridge's port: (isolated, hairpin).
     pub(crate) port: (bool, bool),
+    /// As a bridge's port: it does not forward, or not yet.
+    pub(crate) held: bool,
     /// Whether it gives itself IPv6 addresses; not so without IPv6 state.
     pub(crate) autoconf: bool,
 }
@@ -268,6 +273,7 @@ impl Seen {
                 libc::IFLA_INFO_SLAVE_DATA => {
                     for (kind, value) in Attrs::of(value) {
                         match kind {
+                            IFLA_BRPORT_STATE => self.held = value.first() != Some(&FORWARDING),
                             IFLA_BRPORT_ISOLATED => self.port.0 = truth(value),
                             IFLA_BRPORT_MODE => self.port.1 = truth(value),
                             _ => {}

@@ -1,5 +1,7 @@
 //! `/vethwork`: what Docker's API has no place for, described by the document it serves.
 
+mod services;
+
 use crate::{
     body::{Body, json_response, typed_response},
     call::{Answer, Call},
@@ -119,6 +121,10 @@ pub(crate) async fn route(call: Call, path: &[&str]) -> Answer {
                 warnings: created.warnings,
             };
             Ok(json_response(StatusCode::CREATED, &created))
+        }
+        (_, ["services", path @ ..]) => {
+            let path = path.to_vec();
+            services::route(call, &path).await
         }
         (&Method::POST, ["release", name]) => {
             let id = call

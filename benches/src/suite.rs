@@ -7,6 +7,7 @@ mod names;
 mod publish;
 mod restart;
 mod scale;
+mod services;
 mod traffic;
 
 use crate::{Result, report::Table};
@@ -20,7 +21,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 8] = [
+pub(crate) const ALL: [Bench; 9] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -29,6 +30,7 @@ pub(crate) const ALL: [Bench; 8] = [
     bench(concurrent::NAME, concurrent::run),
     bench(restart::NAME, restart::run),
     bench(scale::NAME, scale::run),
+    bench(services::NAME, services::run),
 ];
 
 const fn bench(name: &'static str, run: fn() -> Result<Table>) -> Bench {

@@ -9,7 +9,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -32,10 +32,10 @@ impl Controller {
         let boot = self.facts().boot_id.clone();
         let specs: Vec<ServiceSpec> = records::scan(&*self.data, Table::Services)?;
         let records: Vec<SlotRecord> = records::scan(&*self.run, Table::Slots)?;
-        let known = |id| specs.iter().any(|spec| spec.id == id);
+        let known: HashSet<ServiceId> = specs.iter().map(|spec| spec.id).collect();
         let (kept, void): (Vec<_>, Vec<_>) = records
             .into_iter()
-            .partition(|record| record.boot == boot && known(record.service));
+            .partition(|record| record.boot == boot && known.contains(&record.service));
         let mut left: HashMap<ServiceId, SlotRecord> = kept
             .into_iter()
             .map(|record| (record.service, record))

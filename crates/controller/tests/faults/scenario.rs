@@ -22,7 +22,22 @@ pub(crate) struct Step {
 
 /// All of them: each kind of change at least once, on one network and on several.
 pub(crate) fn steps() -> Vec<Step> {
-    let step = |name, run| Step { name, run };
+    [
+        networks_and_sandboxes(),
+        containers_and_members(),
+        removals(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+const fn step(name: &'static str, run: fn(&Controller, &World) -> Result<()>) -> Step {
+    Step { name, run }
+}
+
+/// Networks, services, and sandboxes that are adopted, join and leave.
+fn networks_and_sandboxes() -> Vec<Step> {
     vec![
         step("network create blue", |c, _| {
             create(c, "blue", "10.7.0.0/24")
@@ -54,6 +69,12 @@ pub(crate) fn steps() -> Vec<Step> {
         step("adopt three, on both", |c, w| {
             adopt(c, w, "three", &["blue", "green"], &["8443:443"])
         }),
+    ]
+}
+
+/// A container, and endpoints that come into a service and leave it.
+fn containers_and_members() -> Vec<Step> {
+    vec![
         step("create a container", |c, _| create_container(c)),
         step("connect the container", |c, _| connect(c, "green", "box")),
         step("disconnect the container", |c, _| {
@@ -94,6 +115,12 @@ pub(crate) fn steps() -> Vec<Step> {
         step("connect two to blue, in the service, again", |c, _| {
             join(c, "blue", "two", "web", 2)
         }),
+    ]
+}
+
+/// All of it goes again.
+fn removals() -> Vec<Step> {
+    vec![
         step("release one, with its ports", |c, _| release(c, "one")),
         step("release two", |c, _| release(c, "two")),
         step("release three", |c, _| release(c, "three")),

@@ -106,7 +106,8 @@ pub struct Address {
     /// The link.
     pub link: IfName,
     /// The address and its prefix length. Added without duplicate address detection;
-    /// one that appears in a sandbox is announced (gratuitous ARP, unsolicited NA).
+    /// one that appears in a sandbox, or is of full length, is announced (gratuitous ARP,
+    /// unsolicited NA). An IPv6 address of full length is never a source of the host's.
     pub addr: IpNet,
 }
 

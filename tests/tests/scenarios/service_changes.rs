@@ -115,6 +115,36 @@ fn a_killed_daemon_leaves_services_as_they_are() {
 }
 
 #[test]
+fn an_address_that_a_neighbour_remembers_becomes_a_services() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --subnet 10.9.0.0/24 blue");
+    let old = scene.start("old", "--network blue");
+    let near = scene.start("near", "--network blue");
+    let server = traffic::Server::tcp(&old, "old", "0.0.0.0:80");
+    assert_eq!(scene.address("old", "blue"), "10.9.0.2");
+    let to = "10.9.0.2:80";
+    assert!(answers(&near, to, 1).contains_key("old"));
+    drop(server);
+    scene.docker("rm -f old");
+    scene.cli("service create --name web --network blue");
+    assert_eq!(addresses(&scene, "web"), ["10.9.0.2"]);
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    assert!(answers(&near, to, 1).contains_key("one"));
+    // What another program removes comes back.
+    scene
+        .host
+        .sh("nft delete table inet vethwork_services")
+        .must();
+    vw_testkit::eventually("the rules are back", Duration::from_secs(10), || {
+        traffic::tcp(&near, to).is_ok_and(|answer| answer.name == "one")
+    });
+    drop(server);
+    scene.end();
+}
+
+#[test]
 fn endpoints_come_and_go_under_load_without_a_failed_request() {
     const CHANGES: usize = 200;
     require_stage!();

@@ -74,7 +74,7 @@ pub(super) struct Run<'a> {
     vanishing: BTreeSet<SandboxId>,
     /// The sandbox's namespace that was last worked in.
     pub(super) recent: Option<(Netns, Arc<Place>)>,
-    pub(super) appeared: BTreeMap<(SandboxId, IfName), Vec<IpAddr>>,
+    pub(super) appeared: BTreeMap<(Netns, IfName), Vec<IpAddr>>,
 }
 
 impl<'a> Run<'a> {
@@ -270,12 +270,10 @@ impl<'a> Run<'a> {
     }
 
     fn announce(&mut self) {
-        for ((sandbox, link), addrs) in std::mem::take(&mut self.appeared) {
-            self.kernel.announcer.announce(Appeared {
-                sandbox,
-                link,
-                addrs,
-            });
+        for ((netns, link), addrs) in std::mem::take(&mut self.appeared) {
+            self.kernel
+                .announcer
+                .announce(Appeared { netns, link, addrs });
         }
     }
 }

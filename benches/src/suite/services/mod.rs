@@ -271,9 +271,10 @@ fn joining(end: &Host) -> Value {
     })
 }
 
-/// With more and more services: a connection, and an endpoint that joins.
+/// With more and more services: a connection, beside a direct one by turns, and an endpoint that
+/// joins.
 fn numbers(stage: &mut Stage, table: &mut Table) -> Result<()> {
-    let mut base: Option<(Samples, Samples)> = None;
+    let mut first: Option<Samples> = None;
     let mut services = 1;
     for wanted in [10, 100, 1000, 10_000] {
         while services < wanted {
@@ -284,33 +285,16 @@ fn numbers(stage: &mut Stage, table: &mut Table) -> Result<()> {
                 .post("/vethwork/services/create", &body)?;
             services += 1;
         }
-        let (mut connections, mut joins) = (Samples::default(), Samples::default());
-        for _ in 0..ROUNDS {
-            connections.extend(&ask_many(&stage.near, stage.by_vip(), CONNECTIONS)?);
-            let end = &stage.ends[ENDPOINTS - 1];
-            let client = &mut stage.scene.client;
-            let full = scene::links(&stage.scene.host);
-            client.disconnect("blue", end.name())?;
-            scene::settle(&stage.scene.host, full - 1)?;
-            let began = Instant::now();
-            client.post("/v1.41/networks/blue/connect", &joining(end))?;
-            joins.push_millis(began.elapsed());
+        let [connections, direct, joins] = with_so_many(stage)?;
+        let what = format!("a connection, {wanted} services");
+        table.row(&what, OURS, "us", &connections);
+        table.peer(&what, "direct", "us", (&direct, &connections), None);
+        let what = format!("an endpoint joins, {wanted} services");
+        match &first {
+            None => table.row(&what, OURS, "ms", &joins),
+            Some(first) => table.grown(&what, "ms", (&joins, first), Aim::AtMost(1.1)),
         }
-        let (connection, join) = (
-            format!("a connection, {wanted} services"),
-            format!("an endpoint joins, {wanted} services"),
-        );
-        match &base {
-            None => {
-                table.row(&connection, OURS, "us", &connections);
-                table.row(&join, OURS, "ms", &joins);
-                base = Some((connections, joins));
-            }
-            Some((first, first_joins)) => {
-                table.grown(&connection, "us", (&connections, first), Aim::AtMost(1.1));
-                table.grown(&join, "ms", (&joins, first_joins), Aim::AtMost(1.1));
-            }
-        }
+        first.get_or_insert(joins);
         if wanted >= 1000 {
             let starts = starts(&mut stage.scene)?;
             table.row(
@@ -321,7 +305,25 @@ fn numbers(stage: &mut Stage, table: &mut Table) -> Result<()> {
             );
         }
     }
+    table.note("connections with many services: the ratio to direct ones must not grow by a tenth");
     Ok(())
+}
+
+fn with_so_many(stage: &mut Stage) -> Result<[Samples; 3]> {
+    let [mut connections, mut direct, mut joins] = [(); 3].map(|()| Samples::default());
+    let straight = SocketAddr::new(stage.addresses[0], 80);
+    let by_vip = stage.by_vip();
+    for _ in 0..ROUNDS {
+        connections.extend(&ask_many(&stage.near, by_vip, CONNECTIONS)?);
+        direct.extend(&ask_many(&stage.near, straight, CONNECTIONS)?);
+        let end = &stage.ends[ENDPOINTS - 1];
+        let client = &mut stage.scene.client;
+        let full = scene::links(&stage.scene.host);
+        client.disconnect("blue", end.name())?;
+        scene::settle(&stage.scene.host, full - 1)?;
+        joins.push_millis(client.timed("/v1.41/networks/blue/connect", &joining(end))?);
+    }
+    Ok([connections, direct, joins])
 }
 
 /// From the start of a daemon that was killed until its API answers.

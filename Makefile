@@ -15,10 +15,10 @@ SHARE := target/release/share
 UNITS := vethwork.service vethwork.socket
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-unit test-root lint bench demo install uninstall deb test-deb clean FORCE
+.PHONY: help build test test-unit test-root lint bench demo demo-cluster install uninstall deb test-deb clean FORCE
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\ninstall goes below PREFIX (%s), staged in DESTDIR where that is set\n' '$(PREFIX)'
 
 build: $(BINARY) ## build target/release/vethwork
@@ -47,6 +47,9 @@ bench: build ## measure against the peers on this machine, as root
 
 demo: ## show it all in a namespace of its own, as root; leaves nothing behind
 	scripts/demo
+
+demo-cluster: ## show one network over three hosts and a real etcd, as root; leaves nothing behind
+	scripts/demo-cluster
 
 # Completions and manual pages are what the binary says of itself.
 $(SHARE): $(BINARY) packaging/generate

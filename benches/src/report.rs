@@ -29,6 +29,9 @@ struct Row {
     /// Vethwork's median divided by this one's, or what else the benchmark says.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio: Option<f64>,
+    /// Between which two ratios the middle half of all rounds lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spread: Option<(f64, f64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     aim: Option<Aim>,
 }
@@ -73,6 +76,23 @@ impl Table {
         self.push(what, who, unit, theirs, Some(ratio), aim.into());
     }
 
+    /// What a peer did, one value a round, by turns with ours: the ratio is the median of the
+    /// rounds' own ratios.
+    pub(crate) fn rounds(
+        &mut self,
+        what: &str,
+        who: &str,
+        unit: &'static str,
+        (theirs, ours): (&Samples, &Samples),
+        aim: impl Into<Option<Aim>>,
+    ) {
+        let ratios = ours.by_rounds(theirs);
+        self.push(what, who, unit, theirs, Some(ratios.median()), aim.into());
+        if let Some(row) = self.rows.last_mut() {
+            row.spread = Some((ratios.quantile(0.25), ratios.quantile(0.75)));
+        }
+    }
+
     /// What vethwork did; the ratio is to its own `base`.
     pub(crate) fn grown(
         &mut self,
@@ -102,6 +122,7 @@ impl Table {
             median: samples.median(),
             p99: (samples.len() > 1).then(|| samples.quantile(0.99)),
             ratio,
+            spread: None,
             aim,
         });
     }
@@ -127,7 +148,9 @@ impl fmt::Display for Aim {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n  {}", self.title, self.command)?;
-        let heads = ["what", "who", "median", "p99", "", "n", "ratio", "aim"];
+        let heads = [
+            "what", "who", "median", "p99", "", "n", "ratio", "half", "aim",
+        ];
         let mut lines = vec![heads.map(str::to_owned)];
         lines.extend(self.rows.iter().map(Row::cells));
         let widths: Vec<usize> = (0..heads.len())
@@ -139,7 +162,7 @@ impl fmt::Display for Table {
                 let width = widths[at];
                 // Words to the left, numbers to the right.
                 text += &match at {
-                    0 | 1 | 4 | 7 => format!(" {cell:<width$} "),
+                    0 | 1 | 4 | 8 => format!(" {cell:<width$} "),
                     _ => format!(" {cell:>width$} "),
                 };
             }
@@ -152,7 +175,7 @@ impl fmt::Display for Table {
 }
 
 impl Row {
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 9] {
         [
             self.what.clone(),
             self.who.clone(),
@@ -161,6 +184,9 @@ impl Row {
             self.unit.to_owned(),
             self.measured.to_string(),
             self.ratio.map(number).unwrap_or_default(),
+            self.spread
+                .map(|(low, high)| format!("{}-{}", number(low), number(high)))
+                .unwrap_or_default(),
             self.aim.map(|aim| aim.to_string()).unwrap_or_default(),
         ]
     }

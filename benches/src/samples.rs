@@ -22,6 +22,13 @@ impl Samples {
         self.0.extend_from_slice(&other.0);
     }
 
+    /// Each divided by the other's of the same round, as many as both have: what else a machine does
+    /// in a round falls on both, and not on what is said of all rounds.
+    pub(crate) fn by_rounds(&self, other: &Self) -> Self {
+        let pairs = self.0.iter().zip(&other.0);
+        pairs.map(|(own, theirs)| own / theirs).collect()
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -19,8 +19,12 @@ pub(crate) struct Scene {
 impl Scene {
     /// Starts one in a host of this name.
     pub(crate) fn start(lab: &Lab, name: &str) -> Result<Self> {
-        let host = lab.host(name);
-        let daemon = Daemon::start(lab, &host);
+        Self::start_in(lab, lab.host(name), &[])
+    }
+
+    /// Starts one in a host that is there, with flags of its own.
+    pub(crate) fn start_in(lab: &Lab, host: Host, flags: &[&str]) -> Result<Self> {
+        let daemon = Daemon::start_with(lab, &host, flags);
         let client = Client::open(&daemon.socket())?;
         Ok(Self {
             host,

@@ -4,6 +4,7 @@ mod attach;
 mod concurrent;
 mod memory;
 mod names;
+mod overlay;
 mod publish;
 mod restart;
 mod scale;
@@ -21,12 +22,13 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 9] = [
+pub(crate) const ALL: [Bench; 10] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
     bench(memory::NAME, memory::run),
     bench(traffic::NAME, traffic::run),
+    bench(overlay::NAME, overlay::run),
     bench(concurrent::NAME, concurrent::run),
     bench(restart::NAME, restart::run),
     bench(scale::NAME, scale::run),

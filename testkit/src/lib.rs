@@ -22,6 +22,7 @@
 //! ```
 
 mod cgroups;
+pub mod cluster_stores;
 mod daemon;
 mod eventually;
 mod host;

@@ -169,7 +169,8 @@ pub(crate) fn kill(id: u32) {
     signal(id, Signal::KILL);
 }
 
-fn signal(id: u32, signal: Signal) {
+/// Sends a signal to a process; nothing when it is gone.
+pub(crate) fn signal(id: u32, signal: Signal) {
     let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
         // ESRCH: it has ended by itself.

@@ -86,14 +86,24 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     let (docked, adopted) = (inside(&theirs), inside(&bare));
     let _docked = traffic::Server::tcp(&docked, "docked", "0.0.0.0:80");
     let _closed = traffic::Server::tcp(&docked, "closed", "0.0.0.0:81");
-    let _adopted = traffic::Server::tcp(&adopted, "adopted", "0.0.0.0:80");
+    let _adopted = traffic::Server::tcp(&adopted, "adopted", "[::]:80");
     let _outside = traffic::Server::tcp(&outside, "outside", "0.0.0.0:80");
     reaches(&outside, "192.0.2.1:8081", "docked");
 
     let mut daemon = Daemon::start(&lab, &host);
     daemon
-        .docker(["network", "create", "--subnet", "10.9.0.0/24", "blue"])
+        .docker([
+            "network",
+            "create",
+            "--ipv6",
+            "--subnet",
+            "10.9.0.0/24",
+            "blue",
+        ])
         .must();
+    // Bridged packets pass Docker's rules as before.
+    let switch = host.sh("cat /proc/sys/net/bridge/bridge-nf-call-ip6tables");
+    assert_eq!(switch.ok(), "1");
     let adopt = format!(
         "adopt --pid {} --name web --network blue -p 8080:80",
         pid(&bare)
@@ -105,6 +115,7 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     let holds = || {
         reaches(&outside, "192.0.2.1:8080", "adopted");
         reaches(&host, "127.0.0.1:8080", "adopted");
+        reaches(&host, "[::1]:8080", "adopted");
         reaches(&adopted, "192.0.2.2:80", "outside");
         reaches(&adopted, "192.0.2.1:8080", "adopted");
         reaches(&outside, "192.0.2.1:8081", "docked");

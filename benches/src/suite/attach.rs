@@ -91,7 +91,7 @@ fn show(table: &mut Table, mine: &Taken, floor: &Taken, docker: Option<(&str, &T
     ];
     for (what, of, aim) in parts {
         table.row(what, OURS, "ms", of(mine));
-        table.peer(what, "bare netlink", "ms", (of(floor), of(mine)), aim);
+        table.rounds(what, "bare netlink", "ms", (of(floor), of(mine)), aim);
         if let Some((name, taken)) = docker {
             table.peer(what, name, "ms", (of(taken), of(mine)), Aim::AtMost(0.1));
         }

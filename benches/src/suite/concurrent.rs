@@ -6,7 +6,7 @@
 use crate::{
     Result,
     api::Client,
-    report::{OURS, Table},
+    report::{Aim, OURS, Table},
     samples::Samples,
     scene::Scene,
 };
@@ -19,7 +19,8 @@ use vw_testkit::Lab;
 
 pub(crate) const NAME: &str = "concurrent";
 
-const LENGTH: Duration = Duration::from_secs(5);
+const ROUNDS: usize = 20;
+const LENGTH: Duration = Duration::from_millis(500);
 const CLIENTS: usize = 8;
 
 pub(crate) fn run() -> Result<Table> {
@@ -34,22 +35,53 @@ pub(crate) fn run() -> Result<Table> {
         "Attach and detach without pause, by 1 and by 8 clients",
     );
     let socket = ours.daemon.socket();
-    let mut alone: Option<Samples> = None;
-    for clients in [1, CLIENTS] {
-        let start = Instant::now();
-        let attaches = clients_at_once(&socket, clients)?;
-        let elapsed = start.elapsed().as_secs_f64();
-        let rate: Samples = [attaches.len() as f64 / elapsed].into_iter().collect();
-        table.row(&format!("attach, {clients} clients"), OURS, "ms", &attaches);
-        let what = format!("pairs a second, {clients} clients");
-        match &alone {
-            None => table.row(&what, OURS, "1/s", &rate),
-            Some(alone) => table.grown(&what, "1/s", (&rate, alone), None),
-        }
-        alone.get_or_insert(rate);
+    let [mut one, mut many] = [(); 2].map(|()| Taken::default());
+    for _ in 0..ROUNDS {
+        one.round(&socket, 1)?;
+        many.round(&socket, CLIENTS)?;
     }
+    table.row("attach, 1 client", OURS, "ms", &one.attaches);
+    table.row(
+        &format!("attach, {CLIENTS} clients"),
+        OURS,
+        "ms",
+        &many.attaches,
+    );
+    table.row(
+        &format!("pairs a second, {CLIENTS} clients"),
+        OURS,
+        "1/s",
+        &many.rates,
+    );
+    let rates = (&one.rates, &many.rates);
+    table.rounds(
+        "pairs a second, 1 client",
+        OURS,
+        "1/s",
+        rates,
+        Aim::AtLeast(1.0),
+    );
     table.note("deletion of the links that were left goes on meanwhile and is part of this");
     Ok(table)
+}
+
+/// What so many clients did, by turns with others.
+#[derive(Default)]
+struct Taken {
+    attaches: Samples,
+    /// Pairs of attach and detach a second, of all clients together, one value a round.
+    rates: Samples,
+}
+
+impl Taken {
+    fn round(&mut self, socket: &Path, clients: usize) -> Result<()> {
+        let start = Instant::now();
+        let attaches = clients_at_once(socket, clients)?;
+        self.rates
+            .push(attaches.len() as f64 / start.elapsed().as_secs_f64());
+        self.attaches.extend(&attaches);
+        Ok(())
+    }
 }
 
 fn clients_at_once(socket: &Path, clients: usize) -> Result<Samples> {

@@ -23,23 +23,24 @@ use vw_testkit::{Host, Lab};
 pub(crate) const NAME: &str = "traffic";
 
 /// Many short ones: what else the machine does must not fall on one of those compared.
-const ROUNDS: usize = 40;
-const LENGTH: Duration = Duration::from_millis(100);
+pub(super) const ROUNDS: usize = 100;
+const LENGTH: Duration = Duration::from_millis(50);
 const NF_CALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 const PLAIN: &str = "plain bridge";
 
 /// Two ends that reach each other.
-struct Pair {
+pub(super) struct Pair {
     who: String,
     near: Host,
     far: Host,
+    /// The median of each round.
     trips: Samples,
     rates: Samples,
     throughput: Samples,
 }
 
 impl Pair {
-    fn new(who: &str, near: Host, far: Host) -> Self {
+    pub(super) fn new(who: &str, near: Host, far: Host) -> Self {
         let [trips, rates, throughput] = [(); 3].map(|()| Samples::default());
         Self {
             who: who.to_owned(),
@@ -51,10 +52,11 @@ impl Pair {
         }
     }
 
-    fn round(&mut self) -> Result<()> {
+    /// Measures once.
+    pub(super) fn round(&mut self) -> Result<()> {
         let (trips, elapsed) = ping_pong(&self.near, &self.far)?;
         self.rates.push(trips.len() as f64 / elapsed.as_secs_f64());
-        self.trips.extend(&trips);
+        self.trips.push(trips.median());
         self.throughput.push(flood(&self.near, &self.far)?);
         Ok(())
     }
@@ -96,9 +98,15 @@ pub(crate) fn run() -> Result<Table> {
         }
         let mut mine = Pair::new(OURS, a.clone(), b.clone());
         let mut plain = Pair::new(PLAIN, c.clone(), d.clone());
-        for _ in 0..ROUNDS {
-            mine.round()?;
-            plain.round()?;
+        for round in 0..ROUNDS {
+            // Who comes first changes, so that neither always runs behind the other.
+            if round % 2 == 0 {
+                mine.round()?;
+                plain.round()?;
+            } else {
+                plain.round()?;
+                mine.round()?;
+            }
             if let (Some(pair), "1") = (&mut dockers, value) {
                 pair.round()?;
             }
@@ -128,7 +136,8 @@ fn set_nf_call(host: &Host, value: &str) -> io::Result<()> {
     host.enter(|| fs::write(NF_CALL, value))
 }
 
-fn show(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
+/// What vethwork did, and a peer.
+pub(super) fn show(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
     table.row(&format!("round trips{mode}"), OURS, "1/s", &mine.rates);
     table.row(&format!("round trip{mode}"), OURS, "us", &mine.trips);
     table.row(
@@ -140,14 +149,15 @@ fn show(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim
     show_peer(table, mode, mine, peer, aim);
 }
 
-fn show_peer(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
+/// What a peer did.
+pub(super) fn show_peer(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim: Option<Aim>) {
     let who = &peer.who;
     let rates = (&peer.rates, &mine.rates);
-    table.peer(&format!("round trips{mode}"), who, "1/s", rates, aim);
+    table.rounds(&format!("round trips{mode}"), who, "1/s", rates, aim);
     let trips = (&peer.trips, &mine.trips);
-    table.peer(&format!("round trip{mode}"), who, "us", trips, None);
+    table.rounds(&format!("round trip{mode}"), who, "us", trips, None);
     let throughput = (&peer.throughput, &mine.throughput);
-    table.peer(&format!("throughput{mode}"), who, "Gbit/s", throughput, aim);
+    table.rounds(&format!("throughput{mode}"), who, "Gbit/s", throughput, aim);
 }
 
 /// A connection between the hosts: (of `near`, of `far`).

@@ -1,7 +1,12 @@
 //! Changes on their way to the kernel: recorded, applied, undone, and mended where that failed.
 
-use crate::{Controller, controller::kernel_error, detach::Leaving, registry::lock, step};
-use std::sync::{PoisonError, atomic::Ordering};
+use crate::{
+    Controller, controller::kernel_error, detach::Leaving, patience::Patience, registry::lock, step,
+};
+use std::{
+    sync::{PoisonError, atomic::Ordering},
+    time::Instant,
+};
 use vw_hoststate::{Change, Fragment, Owner, Plan};
 use vw_kernel::Failure;
 use vw_model::{Error, Result};
@@ -24,7 +29,7 @@ impl Controller {
             self.carry_out(change)
         };
         if brought.is_err()
-            && let Err(error) = self.mend()
+            && let Err(error) = self.mend_now()
         {
             tracing::error!("undoing a failed change failed too: {}", error.chain());
         }
@@ -60,7 +65,7 @@ impl Controller {
     /// away by that, so that one refusal does not keep the rest in place.
     ///
     /// # Errors
-    /// When something still stands. Nobody wants it any more: the next call, the next comparison
+    /// When something of it may stand. Nobody wants it any more: the next call, a later comparison
     /// or the next start takes it away.
     pub(crate) fn take_away(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
         let taken = {
@@ -69,16 +74,45 @@ impl Controller {
                 Error::internal("object-conflict", "another owner holds the same thing").because(e)
             })?;
             if change.plan.is_empty() {
-                Ok(())
+                // Somebody asks again for what a former call took away, or not quite.
+                None
             } else {
-                self.apply(&change.plan)
+                Some(self.apply(&change.plan))
             }
         };
-        if let Err(failure) = taken {
-            tracing::warn!("comparing all after a failed removal: {}", failure.source);
-            self.astray.store(true, Ordering::SeqCst);
+        match taken {
+            Some(Ok(())) => {
+                // Something else may stand, which is not for this caller to hear.
+                let _ = self.mend();
+                Ok(())
+            }
+            None => self.mend_now(),
+            Some(Err(failure)) => {
+                tracing::warn!("comparing all after a failed removal: {}", failure.source);
+                self.astray.store(true, Ordering::SeqCst);
+                self.mend_now()
+            }
         }
-        self.mend()
+    }
+
+    /// As [`Self::mend_now`] where that is due: while the kernel goes on refusing something, changes
+    /// that have nothing to do with it compare all ever more rarely.
+    ///
+    /// # Errors
+    /// When something may stand still that nobody wants.
+    pub(crate) fn mend(&self) -> Result<()> {
+        if !self.is_astray() {
+            return Ok(());
+        }
+        if !lock(&self.patience).is_over(Instant::now()) {
+            let message = "something that nobody wants stands still, and is tried again later";
+            return Err(Error::internal("kernel-astray", message));
+        }
+        let mended = self.mend_now();
+        if mended.is_err() {
+            lock(&self.patience).grow(Instant::now());
+        }
+        mended
     }
 
     /// Compares all where a former failure left the kernel different from what is wanted, and
@@ -86,8 +120,8 @@ impl Controller {
     ///
     /// # Errors
     /// When something stands still that nobody wants.
-    pub(crate) fn mend(&self) -> Result<()> {
-        if !self.astray.load(Ordering::SeqCst) && lock(&self.leaving).is_empty() {
+    pub(crate) fn mend_now(&self) -> Result<()> {
+        if !self.is_astray() {
             return Ok(());
         }
         // Taken before: of what comes meanwhile, a comparison may have seen the former state.
@@ -100,15 +134,18 @@ impl Controller {
             lock(&self.leaving).append(&mut gone);
             return Err(error);
         }
+        *lock(&self.patience) = Patience::default();
         for left in &gone {
             match left {
-                Leaving::Endpoint(sandbox, attachment) => {
-                    self.forget_attachment(sandbox, attachment);
-                }
+                Leaving::Endpoint(endpoint) => self.forget_endpoint(endpoint),
                 Leaving::Sandbox(id) => self.unnote(Table::Sandboxes, id.to_string()),
                 Leaving::Service(spec) => self.forget_service(spec),
             }
         }
         Ok(())
+    }
+
+    fn is_astray(&self) -> bool {
+        self.astray.load(Ordering::SeqCst) || !lock(&self.leaving).is_empty()
     }
 }

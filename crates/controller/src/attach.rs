@@ -12,21 +12,23 @@ use crate::{
     services::Change,
 };
 use std::sync::{Arc, PoisonError};
-use vw_hoststate::{Fragment, Namespace, NamespaceSource, Owner};
-use vw_model::{AdoptedFrom, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind};
+use vw_hoststate::{Fragment, Namespace, NamespaceSource, Netns, Owner};
+use vw_model::{
+    AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind,
+};
 use vw_store::{Batch, Table};
 
 impl Controller {
-    /// Places a new endpoint of `network` in `sandbox`, whose namespace stands.
+    /// Places one new endpoint of `network` in `sandbox`, whose namespace stands, and tells its id.
     ///
     /// # Errors
     /// As the checks, the address manager, the driver or the executor say; nothing is left then.
-    pub(crate) fn attach(
+    pub(crate) fn attach_one(
         &self,
         sandbox: &Arc<Sandbox>,
         network: &Arc<Network>,
         settings: EndpointSettings,
-    ) -> Result<()> {
+    ) -> Result<EndpointId> {
         // What is left of endpoints that were taken out may be in the way; if it is, that is told.
         let _ = self.mend();
         let gate = network.gate.read().unwrap_or_else(PoisonError::into_inner);
@@ -37,7 +39,11 @@ impl Controller {
             ));
         }
         self.check_attach(sandbox, network)?;
-        let endpoint = self.claim_endpoint(sandbox, network, settings)?;
+        self.check_overlap(sandbox, network)?;
+        self.enter(network)?;
+        let claimed = self.claim_endpoint(sandbox, network, settings);
+        let endpoint = claimed.inspect_err(|_| self.leave(network))?;
+        let id = endpoint.id;
         let placed = self.place(sandbox, network, &endpoint);
         if placed.is_err() {
             let attachment = Attachment {
@@ -47,7 +53,7 @@ impl Controller {
             };
             self.give_up(sandbox, attachment);
         }
-        placed
+        placed.map(|()| id)
     }
 
     fn check_attach(&self, sandbox: &Sandbox, network: &Network) -> Result<()> {
@@ -101,6 +107,7 @@ impl Controller {
         crate::step::reached("attach.recorded");
         self.build(sandbox, network, endpoint)?;
         self.publish_names(sandbox, network, endpoint.id);
+        self.publish(sandbox, network, endpoint.id);
         self.tell_network("connect", network, sandbox);
         Ok(())
     }
@@ -303,7 +310,7 @@ pub(crate) fn namespace_of(state: &SandboxState) -> Option<Namespace> {
         } => NamespaceSource::File(path.clone()),
     };
     Some(Namespace {
-        sandbox: state.spec.id,
+        netns: Netns::Sandbox(state.spec.id),
         source,
     })
 }

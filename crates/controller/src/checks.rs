@@ -2,7 +2,7 @@
 
 use crate::registry::Network;
 use std::net::IpAddr;
-use vw_model::{EndpointSettings, Error, Family, Result};
+use vw_model::{EndpointSettings, Error, Family, Kind, Result};
 
 /// Whether what is asked for an endpoint can be had on this network.
 ///
@@ -16,6 +16,12 @@ pub(crate) fn settings(network: &Network, settings: &EndpointSettings) -> Result
             format!("invalid config for network {name}: invalid endpoint settings:\n{why}"),
         )
     };
+    if network.is_gateway_bridge() {
+        let message = format!(
+            "network {name} is joined by itself: by what is on networks that lead nowhere else"
+        );
+        return Err(Error::new(Kind::Forbidden, "gateway-bridge", message));
+    }
     let requested = [settings.ipv4.map(IpAddr::V4), settings.ipv6.map(IpAddr::V6)];
     for addr in requested.into_iter().flatten() {
         let mut pools = network

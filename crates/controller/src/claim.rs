@@ -5,14 +5,11 @@ use crate::{
     attach::FAMILIES,
     controller::kernel_error,
     ports::{self, Claims, Wanted},
-    registry::{Attachment, Network, Sandbox, lock},
+    registry::{Attachment, Network, Sandbox},
     sandbox_plan,
 };
 use std::net::IpAddr;
-use vw_ipam::Holder;
-use vw_model::{
-    EndpointId, EndpointSettings, EndpointSpec, Family, IfName, IpNet, MacAddr, Result,
-};
+use vw_model::{EndpointId, EndpointSettings, EndpointSpec, Family, IfName, MacAddr, Result};
 
 impl Controller {
     /// Chooses the endpoint's identity and leases its addresses.
@@ -50,62 +47,32 @@ impl Controller {
         })
     }
 
-    fn lease(
-        &self,
-        network: &Network,
-        id: EndpointId,
-        settings: &EndpointSettings,
-    ) -> Result<Vec<IpNet>> {
-        let wants = [
-            (
-                Family::V4,
-                network.spec.enable_ipv4,
-                settings.ipv4.map(IpAddr::V4),
-            ),
-            (
-                Family::V6,
-                network.spec.enable_ipv6,
-                settings.ipv6.map(IpAddr::V6),
-            ),
-        ];
-        let holder = Holder::Endpoint(id);
-        let mut leased: Vec<IpNet> = Vec::with_capacity(2);
-        let mut ipam = lock(&self.ipam);
-        for (family, enabled, requested) in wants {
-            if !enabled && requested.is_none() {
-                continue;
-            }
-            match ipam.allocate(network.spec.id, family, requested, holder.clone()) {
-                Ok(net) => leased.push(net),
-                Err(refusal) => {
-                    for net in leased {
-                        ipam.release(network.spec.id, net.addr(), &holder);
-                    }
-                    return Err(refusal.for_network(network.spec.name.as_str()));
-                }
-            }
-        }
-        Ok(leased)
-    }
-
     /// The lowest `ethN` that nobody uses inside.
     fn free_ifname(&self, sandbox: &Sandbox, network: &Network) -> Result<IfName> {
         let prefix = network.driver.interface_prefix(&network.spec);
         let state = sandbox.state();
-        let mut used: Vec<IfName> = state
+        let used: Vec<IfName> = state
             .attachments
             .iter()
             .map(|a| a.endpoint.ifname.clone())
             .collect();
         let adopted = state.container.is_none();
         drop(state);
-        if adopted {
-            used.extend(self.kernel.interfaces(sandbox.id).map_err(kernel_error)?);
+        let mut number = 0;
+        loop {
+            let name: IfName = format!("{prefix}{number}").parse()?;
+            // What was adopted may have interfaces of its own.
+            let taken = used.contains(&name)
+                || (adopted
+                    && self
+                        .kernel
+                        .has_interface(sandbox.id, &name)
+                        .map_err(kernel_error)?);
+            if !taken {
+                return Ok(name);
+            }
+            number += 1;
         }
-        let mut names = (0..=used.len()).map(|n| format!("{prefix}{n}"));
-        let free = names.find(|name| !used.iter().any(|u| u.as_str() == name));
-        free.unwrap_or_else(|| format!("{prefix}{}", used.len()))
-            .parse()
     }
 
     /// Host ports for what is to be published once these are all the attachments.

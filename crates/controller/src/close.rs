@@ -35,6 +35,11 @@ impl Controller {
             wants.push((Owner::Network(network.spec.id), Fragment::default()));
         }
         wants.extend(self.services_out());
+        let hosts = self
+            .cluster()
+            .into_iter()
+            .flat_map(|cluster| cluster.hosts());
+        wants.extend(hosts.map(|host| (Owner::Peer(host.id), Fragment::default())));
         self.take_away(wants)?;
         let saved = self.data.scan(Table::Saved).unwrap_or_default();
         self.keep(saved.into_iter().fold(Batch::new(), |batch, (path, _)| {

@@ -94,6 +94,17 @@ pub struct NetworkPrune {
     pub not_labels: Vec<(String, Option<String>)>,
 }
 
+/// `cluster status`.
+#[derive(Debug, Clone)]
+pub struct ClusterStatus;
+
+/// `cluster forget`: gives a host up that will not return.
+#[derive(Debug, Clone)]
+pub struct ClusterForget {
+    /// The host, by id, name or unambiguous prefix of an id.
+    pub host: String,
+}
+
 /// `network connect`.
 #[derive(Debug, Clone)]
 pub struct Connect {

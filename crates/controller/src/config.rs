@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 use vw_ipam::DefaultPools;
-use vw_model::{IpNet, Options};
+use vw_model::{IfName, IpNet, Options};
 
 /// The daemon's settings, checked by whoever read them.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Config {
 /// The predefined `bridge` network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BridgeConfig {
+    /// `--bridge`: a bridge of somebody else's to stand on, whose addresses are the next two.
+    pub name: Option<IfName>,
     /// `--bip`: the bridge's address and subnet.
     pub bip: Option<IpNet>,
     /// `--bip6`.

@@ -119,7 +119,7 @@ impl Controller {
         };
         let is_member = sandbox.state().memberships.iter().any(|m| m.network == id);
         if !is_member && endpoint.is_none() && self.is_leaving(&sandbox, id) {
-            return self.mend();
+            return self.mend_now();
         }
         if !is_member && endpoint.is_none() {
             let message = format!(
@@ -164,7 +164,11 @@ impl Controller {
     }
 
     /// Does what changes a sandbox's endpoints, then brings its files up to date.
-    fn refreshing(&self, sandbox: &Sandbox, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn refreshing(
+        &self,
+        sandbox: &Sandbox,
+        change: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let (before, was) = {
             let state = sandbox.state();
             (etc_files::addresses(&state), self.resolver_kind(&state))

@@ -2,14 +2,16 @@
 
 use crate::{
     Command, Config,
+    cluster::Member,
     detach::Leaving,
     event::{Event, EventBus, EventType},
     records::Owed,
-    registry::{Network, Registry, Sandbox, lock},
+    registry::{Attachment, Network, Registry, Sandbox, lock},
 };
 use std::{
     collections::BTreeMap,
     io,
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
@@ -24,7 +26,7 @@ use vw_ipam::Ipam;
 use vw_kernel::{HostFacts, Kernel};
 use vw_model::{Error, Id, Kind, NetworkId, Result, SandboxId};
 use vw_runtime::Runtime;
-use vw_store::{Batch, Store, Table};
+use vw_store::{Batch, Store, Table, cluster::ClusterStore};
 
 /// How many different warnings are kept to be shown; the oldest goes first.
 const WARNINGS: usize = 64;
@@ -43,6 +45,20 @@ pub struct Parts {
     pub dns: Arc<DnsServer>,
     /// Random bits for ids.
     pub random: fn() -> [u8; 32],
+    /// The cluster to be a member of.
+    pub cluster: Option<Membership>,
+}
+
+/// What a host needs to be a member of a cluster.
+pub struct Membership {
+    /// The store that the hosts share.
+    pub store: Arc<dyn ClusterStore>,
+    /// This host's name, for people.
+    pub name: String,
+    /// Its address for the others.
+    pub advertise: IpAddr,
+    /// Its version, for them to see.
+    pub version: String,
 }
 
 /// The only orchestrator; a cheap handle that threads clone.
@@ -92,6 +108,8 @@ pub struct Core {
     /// A change failed and could not be undone, or a removal failed: the kernel differs from
     /// `host` until a comparison succeeds.
     pub(crate) astray: AtomicBool,
+    /// When a change that has nothing to do with that compares all again.
+    pub(crate) patience: Mutex<crate::patience::Patience>,
     /// What was taken out of service, and of which something may stand while the kernel is astray:
     /// it keeps its leases and its records.
     pub(crate) leaving: Mutex<Vec<Leaving>>,
@@ -106,9 +124,14 @@ pub struct Core {
     pub(crate) watcher: crate::watch::Watcher,
     /// Ends the thread that waits for containers to end.
     pub(crate) ends: Mutex<Option<vw_runtime::WatchEnd>>,
+    pub(crate) resolver_files: crate::host_resolver::ResolverFiles,
     pub(crate) execs: Mutex<BTreeMap<String, crate::execs::Exec>>,
     /// This installation, made once.
     pub(crate) host_id: Id,
+    /// The other hosts, where there are any.
+    pub(crate) member: Option<Member>,
+    /// What was taken off global networks when this host was given up, to come back.
+    pub(crate) expelled: Mutex<Vec<(Arc<Sandbox>, Attachment)>>,
 }
 
 impl Deref for Controller {

@@ -11,14 +11,13 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_ipam::Holder;
-use vw_model::{EndpointId, NetworkId, Result, SandboxId, ServiceSpec};
+use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// What nobody wants any more, and something of which may stand.
 pub(crate) enum Leaving {
     /// An endpoint that was taken out of its sandbox.
-    Endpoint(Arc<Sandbox>, Box<Attachment>),
+    Endpoint(Box<EndpointSpec>),
     /// A sandbox that could not be adopted.
     Sandbox(SandboxId),
     /// A service that was removed.
@@ -26,19 +25,19 @@ pub(crate) enum Leaving {
 }
 
 impl Controller {
-    /// Takes an endpoint out of its sandbox; one that is not in it is out already.
+    /// Takes one endpoint out of its sandbox; one that is not in it is out already.
     ///
     /// # Errors
     /// When its leaving cannot be recorded, and nothing has changed; or when something of it
     /// stands still: it is out of service then, and the next call, change or start goes on.
-    pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+    pub(crate) fn detach_one(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
         let found = {
             let state = sandbox.state();
             let mut attachments = state.attachments.iter();
             attachments.find(|a| a.endpoint.id == id).cloned()
         };
         let Some(leaving) = found else {
-            return self.mend();
+            return self.mend_now();
         };
         self.note_attachment(&leaving.endpoint, Phase::Removing)?;
         self.drain(sandbox, Some(id));
@@ -69,6 +68,7 @@ impl Controller {
         staying.retain(|a| a.endpoint.id != id);
         let left = self.leave_service(id);
         self.withdraw_names(&leaving);
+        self.unpublish(&leaving);
         let mut before = std::mem::take(&mut sandbox.state().claims);
         let (claims, wants) = self.what_stays(sandbox, &staying, &mut before)?;
         let gone = self.take_away(vec![
@@ -88,9 +88,15 @@ impl Controller {
         self.dns.update(sandbox.id, self.view_of(sandbox));
         if gone.is_ok() {
             self.forget_attachment(sandbox, &leaving);
-        } else {
-            lock(&self.leaving).push(Leaving::Endpoint(sandbox.clone(), Box::new(leaving)));
+            return gone;
         }
+        // Here, where nobody else changes the sandbox: who finds the rest gone has no part in it.
+        if sandbox.state().live
+            && let Err(error) = self.note_sandbox(sandbox)
+        {
+            tracing::error!("{}", error.chain());
+        }
+        lock(&self.leaving).push(Leaving::Endpoint(Box::new(leaving.endpoint)));
         gone
     }
 
@@ -124,26 +130,25 @@ impl Controller {
     /// Whether something of an endpoint may stand that was taken out.
     pub(crate) fn is_leaving(&self, sandbox: &Sandbox, network: NetworkId) -> bool {
         lock(&self.leaving).iter().any(|left| match left {
-            Leaving::Endpoint(theirs, attachment) => {
-                theirs.id == sandbox.id && attachment.network.spec.id == network
-            }
+            Leaving::Endpoint(left) => left.sandbox == sandbox.id && left.network == network,
             Leaving::Sandbox(_) | Leaving::Service(_) => false,
         })
     }
 
     /// Takes back an endpoint that could not be placed.
     pub(crate) fn give_up(&self, sandbox: &Arc<Sandbox>, attachment: Attachment) {
-        if self.mend().is_ok() {
+        if self.mend_now().is_ok() {
             return self.forget_attachment(sandbox, &attachment);
         }
         if let Err(error) = self.note_attachment(&attachment.endpoint, Phase::Removing) {
             tracing::error!("{}", error.chain());
         }
-        lock(&self.leaving).push(Leaving::Endpoint(sandbox.clone(), Box::new(attachment)));
+        lock(&self.leaving).push(Leaving::Endpoint(Box::new(attachment.endpoint)));
     }
 
-    /// Forgets an endpoint of which nothing stands, and frees its leases.
-    pub(crate) fn forget_attachment(&self, sandbox: &Sandbox, leaving: &Attachment) {
+    /// Forgets an endpoint of which nothing stands, and frees its leases; whoever calls holds its
+    /// sandbox's `ops` lock.
+    fn forget_attachment(&self, sandbox: &Sandbox, leaving: &Attachment) {
         let endpoint = &leaving.endpoint;
         let (table, key) = (Table::Attachments, endpoint.id.to_string());
         let noted = self
@@ -153,10 +158,17 @@ impl Controller {
             self.unnote(table, key);
         }
         crate::step::reached("detach.forgotten");
-        let holder = Holder::Endpoint(endpoint.id);
-        let mut ipam = lock(&self.ipam);
-        for net in &endpoint.addresses {
-            ipam.release(endpoint.network, net.addr(), &holder);
+        self.free_leases(endpoint);
+        self.leave(&leaving.network);
+    }
+
+    /// The same without the sandbox, which may be in the midst of a change of another's.
+    pub(crate) fn forget_endpoint(&self, endpoint: &EndpointSpec) {
+        self.unnote(Table::Attachments, endpoint.id.to_string());
+        self.free_leases(endpoint);
+        let network = self.registry().network_by_id(endpoint.network);
+        if let Some(network) = network {
+            self.leave(&network);
         }
     }
 

@@ -4,8 +4,8 @@ use crate::{
     Command, Controller,
     command::*,
     view::{
-        ContainerView, Created, ExecView, ImageView, InfoView, NetworkView, Pruned, ServiceView,
-        WaitView,
+        ClusterView, ContainerView, Created, ExecView, ImageView, InfoView, NetworkView, Pruned,
+        ServiceView, WaitView,
     },
 };
 use std::sync::mpsc::Receiver;
@@ -30,6 +30,8 @@ commands! {
     NetworkList => "network ls", network_list -> Vec<NetworkView>;
     NetworkRemove => "network rm", network_remove -> ();
     NetworkPrune => "network prune", network_prune -> Pruned;
+    ClusterStatus => "cluster status", cluster_status -> ClusterView;
+    ClusterForget => "cluster forget", cluster_forget -> ();
     Connect => "network connect", connect -> ();
     Disconnect => "network disconnect", disconnect -> ();
     Adopt => "adopt", adopt -> Created;

@@ -37,7 +37,7 @@ impl Controller {
             info.sysctls
                 .push((path, String::from_utf8_lossy(&former).into_owned(), now));
         }
-        let upstreams = self.host_resolv_conf().1.nameservers;
+        let upstreams = self.host_resolv_conf().1.nameservers.clone();
         info.upstreams = upstreams.into_iter().map(|server| server.addr).collect();
         info.labels = self.config.labels.clone();
         info.forwarding = self.kernel.facts().is_ok_and(|facts| {

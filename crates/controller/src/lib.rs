@@ -5,11 +5,13 @@
 //! and reconciliation. It must not know a surface's words, a driver's rules or how the kernel is
 //! talked to. Synchronous: surfaces call it from threads that may block.
 
+mod addresses;
 mod apply;
 mod attach;
 mod checks;
 mod claim;
 mod close;
+mod cluster;
 pub mod command;
 mod config;
 mod connect;
@@ -20,10 +22,13 @@ mod dispatch;
 mod etc_files;
 pub mod event;
 mod execs;
+mod gateway_bridge;
+mod host_resolver;
 mod images;
 mod info;
 mod naming;
 mod networks;
+mod patience;
 mod ports;
 mod predefined;
 mod records;
@@ -44,4 +49,4 @@ mod watch;
 
 pub use command::Command;
 pub use config::{BridgeConfig, Config};
-pub use controller::{Controller, Parts, kernel_error};
+pub use controller::{Controller, Membership, Parts, kernel_error};

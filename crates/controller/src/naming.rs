@@ -5,10 +5,10 @@ use crate::{
     controller::kernel_error,
     registry::{Attachment, Network, NewResolver, Resolver, Sandbox, SandboxState},
 };
-use std::{fs, net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, os::fd::OwnedFd, path::Path, sync::Arc};
 use vw_dns_server::SandboxSockets;
-use vw_kernel::{SocketKind, SocketPlace};
-use vw_model::{DnsSettings, EndpointId, IpNet, Result};
+use vw_kernel::SocketKind;
+use vw_model::{DnsSettings, EndpointId, Error, IpNet, Result};
 use vw_names::{
     EndpointNames, Link, Policy, RESOLVER_ADDR, ResolvConf, ResolverFile, SYSTEMD_RESOLV_CONF, View,
 };
@@ -107,16 +107,11 @@ impl Controller {
     }
 
     /// The host's resolver file; where it names nothing but a local stub, the file behind it.
-    pub(crate) fn host_resolv_conf(&self) -> (String, ResolvConf) {
-        let read = |path: &Path| {
-            fs::read_to_string(path)
-                .map(|text| ResolvConf::parse(&text))
-                .ok()
-        };
+    pub(crate) fn host_resolv_conf(&self) -> (String, Arc<ResolvConf>) {
         let path = &self.config.resolv_conf;
-        let host = read(path).unwrap_or_default();
+        let host = self.resolver_files.read(path).unwrap_or_default();
         if host.is_systemd_stub()
-            && let Some(behind) = read(Path::new(SYSTEMD_RESOLV_CONF))
+            && let Some(behind) = self.resolver_files.read(Path::new(SYSTEMD_RESOLV_CONF))
         {
             return (SYSTEMD_RESOLV_CONF.to_owned(), behind);
         }
@@ -156,32 +151,44 @@ impl Controller {
         sandbox: &Sandbox,
         ports: Resolver,
     ) -> Result<NewResolver> {
-        let place = SocketPlace::Sandbox(sandbox.id);
-        let addr = |port| SocketAddr::from((RESOLVER_ADDR, port));
-        let udp = self
-            .kernel
-            .socket(place, SocketKind::Udp(addr(ports.udp)))
-            .map_err(kernel_error)?;
-        let tcp = self
-            .kernel
-            .socket(place, SocketKind::TcpListen(addr(ports.tcp)))
-            .map_err(kernel_error)?;
-        let sockets = SandboxSockets {
-            udp: udp.into(),
-            tcp: tcp.into(),
-        };
-        let port = |addr: std::io::Result<SocketAddr>| {
-            addr.map(|addr| addr.port()).map_err(|e| {
-                vw_model::Error::internal("resolver-socket", "cannot read a socket's own address")
-                    .because(e)
-            })
-        };
-        let ports = Resolver {
-            udp: port(sockets.udp.local_addr())?,
-            tcp: port(sockets.tcp.local_addr())?,
-        };
-        Ok(NewResolver { ports, sockets })
+        let wanted = [(sandbox.id, ports.sockets())];
+        let mut made = self.kernel.sockets(&wanted);
+        let made = made.pop().unwrap_or_else(|| Ok(Vec::new()));
+        resolver_of(made.map_err(kernel_error)?)
     }
+}
+
+impl Resolver {
+    /// What is bound on these ports: the datagrams' socket, then the streams'.
+    pub(crate) fn sockets(self) -> Vec<SocketKind> {
+        let addr = |port| SocketAddr::from((RESOLVER_ADDR, port));
+        vec![
+            SocketKind::Udp(addr(self.udp)),
+            SocketKind::TcpListen(addr(self.tcp)),
+        ]
+    }
+}
+
+/// A resolver from its sockets, in the order of [`Resolver::sockets`].
+///
+/// # Errors
+/// When a socket does not tell its own address.
+pub(crate) fn resolver_of(made: Vec<OwnedFd>) -> Result<NewResolver> {
+    let unusable = || Error::internal("resolver-socket", "cannot read a socket's own address");
+    let [udp, tcp] = <[OwnedFd; 2]>::try_from(made).map_err(|_| unusable())?;
+    let sockets = SandboxSockets {
+        udp: udp.into(),
+        tcp: tcp.into(),
+    };
+    let port = |addr: std::io::Result<SocketAddr>| {
+        addr.map(|addr| addr.port())
+            .map_err(|e| unusable().because(e))
+    };
+    let ports = Resolver {
+        udp: port(sockets.udp.local_addr())?,
+        tcp: port(sockets.tcp.local_addr())?,
+    };
+    Ok(NewResolver { ports, sockets })
 }
 
 impl Network {

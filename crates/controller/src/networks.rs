@@ -4,7 +4,7 @@ use crate::{
     Controller,
     command::{NetworkCreate, NetworkInspect, NetworkList, NetworkPrune, NetworkRemove},
     event::EventType,
-    records,
+    gateway_bridge, records,
     registry::{Gate, Network, Sandbox, lock},
     view::{Created, MemberView, NetworkView, Pruned},
 };
@@ -15,9 +15,10 @@ use std::{
 };
 use vw_drivers::Driver;
 use vw_hoststate::{Fragment, Owner};
-use vw_ipam::{NetworkRequest, parse_configs};
+use vw_ipam::{NetworkRequest, PoolRequest, parse_configs};
 use vw_model::{
     EndpointId, Error, Family, IpNet, IpamSpec, Kind, NetworkId, NetworkSpec, Options, Result,
+    Scope,
 };
 use vw_names::{SharedZone, Zone};
 use vw_store::{Batch, Table};
@@ -28,16 +29,21 @@ impl Controller {
         self.check_create(&request)?;
         let id = self.new_network_id();
         let spec = self.new_spec(id, request)?;
-        let name = spec.name.to_string();
-        self.build_network(spec)
-            .inspect_err(|_| lock(&self.ipam).remove_network(id))?;
-        let network = self.network(&name)?;
-        self.tell(
-            EventType::Network,
-            "create",
-            &id.to_string(),
-            [("name", name), ("type", network.spec.driver.clone())],
-        );
+        let about = [
+            ("name", spec.name.to_string()),
+            ("type", spec.driver.clone()),
+        ];
+        match spec.scope {
+            // It stands where something is on it.
+            Scope::Global => {
+                let driver = vw_drivers::find(&spec.driver)?;
+                self.list_network(spec, driver);
+            }
+            Scope::Local => self
+                .build_network(spec)
+                .inspect_err(|_| lock(&self.ipam).remove_network(id))?,
+        }
+        self.tell(EventType::Network, "create", &id.to_string(), about);
         Ok(Created {
             id: id.to_string(),
             warnings: Vec::new(),
@@ -54,9 +60,9 @@ impl Controller {
             ));
         }
         let name = request.name.as_str();
-        if matches!(name, "bridge" | "host" | "none" | "default")
+        if matches!(name, "bridge" | "host" | "none")
             && self.registry().network_by_name(name).is_some()
-            || name == "default"
+            || matches!(name, "default" | gateway_bridge::NAME)
         {
             let message = format!("operation is not permitted on predefined {name} network");
             return Err(Error::new(Kind::Forbidden, "network-predefined", message));
@@ -109,17 +115,22 @@ impl Controller {
                 "IPv4 or IPv6 must be enabled",
             ));
         }
+        let addressed = spec.ipam.driver == "default" && driver.capabilities().addresses;
+        let mut pools = Vec::new();
+        if addressed {
+            let enabled = |family| match family {
+                Family::V4 => spec.enable_ipv4,
+                Family::V6 => spec.enable_ipv6,
+            };
+            pools = parse_configs(&request.pools, enabled).map_err(Error::from)?;
+            spec.ipam.pools = pools.iter().map(PoolRequest::spec).collect();
+        }
         driver.validate(&spec, &self.config.drivers)?;
         self.check_instance(driver, &spec)?;
-        if spec.ipam.driver == "default" && driver.capabilities().addresses {
-            let enabled = |family| {
-                if family == Family::V4 {
-                    spec.enable_ipv4
-                } else {
-                    spec.enable_ipv6
-                }
-            };
-            let pools = parse_configs(&request.pools, enabled).map_err(Error::from)?;
+        if addressed && spec.scope == Scope::Global {
+            return self.create_global(spec, pools);
+        }
+        if addressed {
             spec.ipam.pools = self.take_subnets(&spec, pools)?;
         } else {
             (spec.enable_ipv4, spec.enable_ipv6) = (false, false);
@@ -163,7 +174,7 @@ impl Controller {
     fn take_subnets(
         &self,
         spec: &NetworkSpec,
-        pools: Vec<vw_ipam::PoolRequest>,
+        pools: Vec<PoolRequest>,
     ) -> Result<Vec<vw_model::PoolSpec>> {
         let foreign = self.foreign_prefixes()?;
         let driver = vw_drivers::find(&spec.driver)?;
@@ -192,7 +203,7 @@ impl Controller {
             .filter(|r| !r.ours)
             .map(|r| r.dst)
             .collect();
-        let resolvers = self.host_resolv_conf().1.nameservers;
+        let resolvers = self.host_resolv_conf().1.nameservers.clone();
         foreign.extend(resolvers.iter().map(|server| IpNet::from(server.addr)));
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
         Ok(foreign)
@@ -225,6 +236,7 @@ impl Controller {
             gate: RwLock::new(Gate::Open),
             zone,
             members: Mutex::new(BTreeMap::new()),
+            reach: Mutex::default(),
         };
         self.registry_mut().add_network(Arc::new(network));
     }
@@ -273,10 +285,13 @@ impl Controller {
                 ipv6: v6_of(&endpoint.addresses),
             })
         };
-        let members: Vec<MemberView> = members.into_iter().filter_map(view).collect();
+        let mut members: Vec<MemberView> = members.into_iter().filter_map(view).collect();
+        members.extend(Self::remote_members(network));
+        members.sort_by_key(|member| member.endpoint);
         let in_use = !members.is_empty() || used.contains(&network.spec.id);
         NetworkView {
             spec: network.spec.clone(),
+            peers: self.peers_of(network),
             members,
             in_use,
         }
@@ -303,12 +318,17 @@ impl Controller {
         }
         self.check_empty(network)?;
         let id = network.spec.id;
-        let batch = Batch::new().delete(Table::Networks, id.to_string());
-        self.keep(batch)?;
+        match network.spec.scope {
+            Scope::Global => self.remove_global(network)?,
+            Scope::Local => {
+                self.keep(Batch::new().delete(Table::Networks, id.to_string()))?;
+            }
+        }
         crate::step::reached("network.removed");
         *gate = Gate::Removed;
         self.registry_mut().remove_network(network);
         lock(&self.ipam).remove_network(id);
+        self.abandon(network);
         let gone = self.take_away(vec![(Owner::Network(id), Fragment::default())]);
         if let Err(error) = gone {
             self.warn(format!("network {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));

@@ -1,5 +1,6 @@
 //! Host ports: which ones a sandbox's requests get, held as long as they are published.
 
+use crate::Controller;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -7,7 +8,9 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 use vw_kernel::{Kernel, KernelError, PortClaim};
-use vw_model::{Error, Family, Kind, PortKey, PortMapping, PortRange, PortRequest, Result};
+use vw_model::{
+    Error, Family, Kind, NetworkId, PortKey, PortMapping, PortRange, PortRequest, Result,
+};
 
 /// Ports held for one sandbox, by what they are held for.
 #[derive(Debug, Default)]
@@ -99,6 +102,51 @@ pub(crate) fn settle(
         }
     }
     Ok(settled)
+}
+
+impl Controller {
+    /// What is asked for in vain of a sandbox on these networks.
+    pub(crate) fn warn_unpublished(
+        &self,
+        requests: &[PortRequest],
+        networks: impl Iterator<Item = NetworkId>,
+    ) -> Vec<String> {
+        let registry = self.registry();
+        let networks: Vec<_> = networks
+            .filter_map(|id| registry.network_by_id(id))
+            .collect();
+        drop(registry);
+        let publishes = |family: &Family| {
+            let mut networks = networks.iter();
+            networks.any(|n| n.driver.publishes(&n.spec, *family, &self.config.drivers))
+        };
+        let mut families = vec![Family::V4, Family::V6];
+        families.retain(publishes);
+        unpublished(requests, &families)
+    }
+}
+
+/// Tells what is asked for in vain: at a host address of a family over which none of the sandbox's
+/// networks publishes, so that nobody takes silence for success.
+fn unpublished(requests: &[PortRequest], families: &[Family]) -> Vec<String> {
+    let in_vain = requests.iter().filter_map(|request| {
+        let family = Family::of(request.host_ip?);
+        (!families.contains(&family)).then_some((request, family))
+    });
+    let sentence = |(request, family): (&PortRequest, Family)| {
+        let (addr, name) = match (request.host_ip, family) {
+            (Some(addr), Family::V6) => (format!("[{addr}]"), "IPv6"),
+            (addr, _) => (
+                addr.map(|addr| addr.to_string()).unwrap_or_default(),
+                "IPv4",
+            ),
+        };
+        format!(
+            "{} is not published on {addr}: none of the container's networks publishes ports over {name}, and no proxy translates",
+            request.container
+        )
+    };
+    in_vain.map(sentence).collect()
 }
 
 fn hosts_of(request: &PortRequest, wanted: &Wanted<'_>) -> Vec<IpAddr> {

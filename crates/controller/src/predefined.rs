@@ -65,7 +65,7 @@ impl Controller {
         same(Family::V4)
             && (asked.ipv6 == standing.spec.enable_ipv6)
             && (!asked.ipv6 || same(Family::V6))
-            && standing.spec.options == bridge_options()
+            && standing.spec.options == bridge_options(asked)
     }
 
     fn drop_bridge(&self, standing: &Arc<Network>) -> Result<()> {
@@ -90,7 +90,7 @@ impl Controller {
         let mut spec = predefined(self.new_network_id(), "bridge", "bridge")?;
         spec.enable_ipv4 = true;
         spec.enable_ipv6 = asked.ipv6;
-        spec.options = bridge_options();
+        spec.options = bridge_options(&asked);
         let six = asked_pool(&asked, Family::V6).filter(|_| asked.ipv6);
         let pools: Vec<_> = asked_pool(&asked, Family::V4)
             .into_iter()
@@ -102,10 +102,22 @@ impl Controller {
             ipv6: asked.ipv6,
             gateway: true,
         };
+        self.build_predefined(spec, &request)
+    }
+
+    /// Makes a bridge network that the daemon has of its own accord, with subnets for it.
+    ///
+    /// # Errors
+    /// When there are none, or it cannot be made; nothing is left then.
+    pub(crate) fn build_predefined(
+        &self,
+        mut spec: NetworkSpec,
+        request: &NetworkRequest,
+    ) -> Result<()> {
         let foreign = self.foreign_prefixes()?;
-        let added = lock(&self.ipam).add_network(spec.id, &request, &foreign);
-        spec.ipam.pools = added.map_err(|refusal| refusal.for_network("bridge"))?;
         let id = spec.id;
+        let added = lock(&self.ipam).add_network(id, request, &foreign);
+        spec.ipam.pools = added.map_err(|refusal| refusal.for_network(spec.name.as_str()))?;
         self.build_network(spec)
             .inspect_err(|_| lock(&self.ipam).remove_network(id))
     }
@@ -137,7 +149,7 @@ fn asked_pool(asked: &BridgeConfig, family: Family) -> Option<PoolRequest> {
     })
 }
 
-fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<NetworkSpec> {
+pub(crate) fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<NetworkSpec> {
     Ok(NetworkSpec {
         id,
         name: name.parse()?,
@@ -160,7 +172,8 @@ fn predefined(id: NetworkId, name: &str, driver: &str) -> Result<NetworkSpec> {
 }
 
 /// `--default-network-opt` is for networks that users make; this one follows flags of its own.
-fn bridge_options() -> Options {
+fn bridge_options(asked: &BridgeConfig) -> Options {
     let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    Options::from([option(DEFAULT_BRIDGE, "true"), option(BRIDGE_NAME, BRIDGE)])
+    let name = asked.name.as_ref().map_or(BRIDGE, |name| name.as_str());
+    Options::from([option(DEFAULT_BRIDGE, "true"), option(BRIDGE_NAME, name)])
 }

@@ -11,14 +11,15 @@ use crate::{
     records::{ContainerRecord, FormerFile, Membership, Mode, Phase},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
 };
 use vw_dns_server::SandboxSockets;
 use vw_drivers::{Driver, Gateway};
 use vw_model::{
-    EndpointId, EndpointSpec, Error, NetworkId, NetworkSpec, PortMapping, Result, SandboxId,
-    SandboxSpec,
+    EndpointId, EndpointSpec, Error, HostId, NetworkId, NetworkSpec, PortMapping, RemoteEndpoint,
+    Result, SandboxId, SandboxSpec, Scope,
 };
 use vw_names::SharedZone;
 use vw_runtime::WindowSize;
@@ -45,6 +46,22 @@ pub(crate) struct Network {
     pub(crate) zone: SharedZone,
     /// Who is on it, by endpoint.
     pub(crate) members: Mutex<BTreeMap<EndpointId, Arc<Sandbox>>>,
+    /// What there is of it on other hosts, and whether it stands on this one. Held while that
+    /// changes in the kernel.
+    pub(crate) reach: Mutex<Reach>,
+}
+
+/// A global network as this host has it. Only those that something here is on stand in the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Reach {
+    /// How many endpoints of this host are on it, or about to be.
+    pub(crate) users: usize,
+    /// Its endpoints on other hosts.
+    pub(crate) remotes: BTreeMap<EndpointId, RemoteEndpoint>,
+    /// The hosts of those: the end of the tunnel, and how many they are.
+    pub(crate) hosts: BTreeMap<HostId, (IpAddr, usize)>,
+    /// Those of them that the kernel or another endpoint's claims did not let in.
+    pub(crate) refused: BTreeSet<EndpointId>,
 }
 
 /// A container or an adopted sandbox.
@@ -214,15 +231,31 @@ impl Registry {
         self.sandboxes.values().cloned().collect()
     }
 
+    /// Lists a network. Of a local and a global network of one name, which another host may make at
+    /// any time, the name is the local one's here: what this host already has keeps its meaning.
     pub(crate) fn add_network(&mut self, network: Arc<Network>) {
-        self.network_names
-            .insert(network.spec.name.to_string(), network.spec.id);
-        self.networks.insert(network.spec.id, network);
+        let (name, id) = (network.spec.name.to_string(), network.spec.id);
+        let local = network.spec.scope == Scope::Local;
+        self.networks.insert(id, network);
+        let holder = self.network_names.entry(name).or_insert(id);
+        if local {
+            *holder = id;
+        }
     }
 
+    /// Takes a network off the list; another one of its name is found by it then.
     pub(crate) fn remove_network(&mut self, network: &Network) {
-        self.network_names.remove(network.spec.name.as_str());
-        self.networks.remove(&network.spec.id);
+        let (name, id) = (&network.spec.name, network.spec.id);
+        self.networks.remove(&id);
+        if self.network_names.get(name.as_str()) != Some(&id) {
+            return;
+        }
+        self.network_names.remove(name.as_str());
+        let mut others = self.networks.values();
+        if let Some(other) = others.find(|other| other.spec.name == *name) {
+            let id = other.spec.id;
+            self.network_names.insert(name.to_string(), id);
+        }
     }
 
     /// Adds a sandbox under its name.

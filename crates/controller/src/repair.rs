@@ -7,7 +7,7 @@ use crate::{
     registry::lock,
 };
 use std::sync::{PoisonError, atomic::Ordering};
-use vw_hoststate::{Fragment, Key, Owner, Plan, Step};
+use vw_hoststate::{Fragment, Key, Netns, Owner, Plan, Step};
 use vw_kernel::KernelError;
 use vw_model::{Error, Result, SandboxId};
 
@@ -92,13 +92,19 @@ impl Core {
         self.warn(format!("cannot repair {key:?}: {source}"));
     }
 
-    /// Stops wanting what lay in namespaces that are gone; their sandboxes are settled after.
-    fn want_nothing_of(&self, gone: &[SandboxId]) -> Result<()> {
-        let mut wants = Vec::new();
-        for id in gone {
-            wants.push((Owner::Sandbox(*id), Fragment::default()));
-        }
-        wants.extend(self.attachments_of(gone));
+    /// Stops wanting what lay in sandboxes' namespaces that are gone; the sandboxes are settled
+    /// after. Any other is made again with all that belongs there.
+    fn want_nothing_of(&self, gone: &[Netns]) -> Result<()> {
+        let gone = gone.iter().filter_map(|netns| match netns {
+            Netns::Sandbox(sandbox) => Some(*sandbox),
+            Netns::Host | Netns::Network(_) | Netns::Tunnel => None,
+        });
+        let gone: Vec<SandboxId> = gone.collect();
+        let nothing = gone
+            .iter()
+            .map(|id| (Owner::Sandbox(*id), Fragment::default()));
+        let mut wants: Vec<_> = nothing.collect();
+        wants.extend(self.attachments_of(&gone));
         lock(&self.host).change(wants).map_err(|conflict| {
             Error::internal(
                 "object-conflict",

@@ -60,6 +60,7 @@ pub(crate) fn standing(spec: NetworkSpec) -> Arc<Network> {
         gate: RwLock::new(Gate::Open),
         zone,
         members: Mutex::new(BTreeMap::new()),
+        reach: Mutex::default(),
     })
 }
 

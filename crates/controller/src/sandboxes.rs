@@ -37,6 +37,8 @@ impl Controller {
         };
         let networks = self.resolve_networks(&request.sandbox.networks)?;
         self.check_labels(&request.sandbox.labels, &networks)?;
+        let on = networks.iter().map(|(network, _)| network.spec.id);
+        let warnings = self.warn_unpublished(&request.sandbox.ports, on);
         let kind = SandboxKind::Adopted {
             from: from.clone(),
             resolv_conf,
@@ -62,7 +64,7 @@ impl Controller {
         self.watch_adopted(&sandbox);
         Ok(Created {
             id: id.to_string(),
-            warnings: Vec::new(),
+            warnings,
         })
     }
 

@@ -2,31 +2,30 @@
 //!
 //! Names answer first, then the kernel is compared with what is wanted, as one diff.
 
+mod names;
+
 use crate::{
-    Config, Controller, Parts,
+    Config, Controller, Membership, Parts,
     controller::{Core, kernel_error},
     event::EventBus,
     ports::Claims,
-    records::{self, AttachmentRecord, ContainerRecord, Owed, Phase, SandboxRecord},
-    registry::{Attachment, Registry, Resolver, Sandbox, SandboxState, lock},
+    records::{self, AttachmentRecord, ContainerRecord, Owed, SandboxRecord},
+    registry::{Network, Registry, Sandbox, SandboxState, lock},
     services::Checker,
     watch::Watcher,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, RwLock,
         atomic::{AtomicBool, AtomicU16},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
-use vw_ipam::{Holder, Ipam};
-use vw_model::{EndpointSpec, Error, Id, NetworkId, NetworkSpec, Result, SandboxId};
+use vw_ipam::Ipam;
+use vw_model::{ContainerName, EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
-
-/// As many as the executor has threads for visits to namespaces.
-const RESOLVERS_AT_ONCE: usize = 4;
 
 /// Forwarding must be on for networks to reach anything.
 const FORWARDING: [(&str, &str); 2] = [
@@ -38,6 +37,9 @@ const BRIDGE_NETFILTER: [(&str, &str); 2] = [
     ("net/bridge/bridge-nf-call-iptables", "0"),
     ("net/bridge/bridge-nf-call-ip6tables", "0"),
 ];
+
+/// What of a name leaves room for an id behind it.
+const LONGEST_START: usize = 240;
 
 /// What the run store said.
 struct Left {
@@ -56,11 +58,14 @@ impl Controller {
         let began = Instant::now();
         let facts = parts.kernel.facts().map_err(kernel_error)?;
         let ipam = Ipam::new(config.pools.clone());
-        let watcher = Watcher::start()
-            .map_err(|e| Error::internal("watch-failed", "cannot watch processes").because(e))?;
-        let checker = Checker::new()
-            .map_err(|e| Error::internal("watch-failed", "cannot check services").because(e))?;
+        let cannot =
+            |what: &'static str| move |error| Error::internal("watch-failed", what).because(error);
+        let watcher = Watcher::start().map_err(cannot("cannot watch processes"))?;
+        let checker = Checker::new().map_err(cannot("cannot check services"))?;
         let host_id = host_id(&*parts.data, parts.random)?;
+        let (data, run) = (&parts.data, &parts.run);
+        let join = |membership: Membership| membership.join(host_id, data, run, parts.random);
+        let member = parts.cluster.map(join).transpose()?;
         let controller = Self::from_core(Core {
             kernel: parts.kernel,
             data: parts.data,
@@ -76,6 +81,7 @@ impl Controller {
             checker,
             applying: RwLock::new(()),
             astray: AtomicBool::new(false),
+            patience: Default::default(),
             leaving: Mutex::new(Vec::new()),
             owed_data: Owed::default(),
             owed_run: Owed::default(),
@@ -85,25 +91,37 @@ impl Controller {
             warnings: Mutex::new(Vec::new()),
             watcher,
             ends: Mutex::new(None),
+            resolver_files: Default::default(),
             execs: Mutex::new(BTreeMap::new()),
             host_id,
+            member,
+            expelled: Mutex::new(Vec::new()),
             config,
         });
-        controller.load_networks()?;
-        controller.load_services()?;
-        let left = controller.load_left()?;
-        controller.load_sandboxes(&left)?;
-        let undone = controller.restore_attachments(left.attachments)?;
-        controller.restore_resolvers(&left.sandboxes);
-        tracing::info!(elapsed = ?began.elapsed(), "names answer");
-        controller.restore_host(undone)?;
-        controller.ensure_predefined()?;
-        controller.restore_ports(&left.sandboxes);
-        controller.restore_service_ports();
-        controller.settle_sandboxes();
-        controller.follow_containers()?;
-        tracing::info!(elapsed = ?began.elapsed(), "ready");
+        controller.take_up_all(began)?;
         Ok(controller)
+    }
+
+    /// Takes up what the records tell of, names first, and brings the kernel to it.
+    fn take_up_all(&self, began: Instant) -> Result<()> {
+        self.load_networks()?;
+        self.load_cluster();
+        self.load_services()?;
+        let left = self.load_left()?;
+        self.load_sandboxes(&left)?;
+        let taken = self.take_up_attachments(left.attachments);
+        self.restore_resolvers(&left.sandboxes);
+        tracing::info!(elapsed = ?began.elapsed(), "names answer");
+        let undone = self.plan_attachments(taken);
+        self.restore_host(undone)?;
+        self.ensure_predefined()?;
+        self.restore_ports(&left.sandboxes);
+        self.restore_service_ports();
+        self.settle_sandboxes();
+        self.follow_cluster();
+        self.follow_containers()?;
+        tracing::info!(elapsed = ?began.elapsed(), "ready");
+        Ok(())
     }
 
     fn load_networks(&self) -> Result<()> {
@@ -143,160 +161,64 @@ impl Controller {
 
     fn load_sandboxes(&self, left: &Left) -> Result<()> {
         let containers: Vec<ContainerRecord> = records::scan(&*self.data, Table::Containers)?;
-        let mut registry = self.registry_mut();
+        let mut found: Vec<(SystemTime, Arc<Sandbox>)> = Vec::new();
         for record in containers {
             let memberships = record.memberships.clone();
-            let name = record.sandbox.name.clone();
-            let sandbox = Sandbox::new(record.sandbox.clone(), Some(record), memberships);
+            let spec = record.sandbox.clone();
+            let created = spec.created;
+            let sandbox = Sandbox::new(spec, Some(record), memberships);
             sandbox.take_up(left.sandboxes.get(&sandbox.id));
-            registry.add_sandbox(name.as_str(), Arc::new(sandbox))?;
+            found.push((created, Arc::new(sandbox)));
         }
+        let containers: HashSet<SandboxId> = found.iter().map(|(_, s)| s.id).collect();
         let mut orphans = Batch::new();
         for record in left.sandboxes.values() {
-            if record.adopted.is_none() && registry.sandbox_by_id(record.id).is_none() {
-                orphans = orphans.delete(Table::Sandboxes, record.id.to_string());
-            }
             if let Some(spec) = &record.adopted {
                 let sandbox = Sandbox::new(spec.clone(), None, Vec::new());
                 sandbox.take_up(Some(record));
-                registry.add_sandbox(spec.name.as_str(), Arc::new(sandbox))?;
+                found.push((spec.created, Arc::new(sandbox)));
+            } else if !containers.contains(&record.id) {
+                orphans = orphans.delete(Table::Sandboxes, record.id.to_string());
             }
         }
-        drop(registry);
+        found.sort_by_key(|(created, sandbox)| (*created, sandbox.id));
+        for (_, sandbox) in found {
+            self.list_again(&sandbox);
+        }
         self.note(orphans)
     }
 
-    /// Takes up attachments that were complete; gives back those that were not.
-    fn restore_attachments(&self, records: Vec<AttachmentRecord>) -> Result<Vec<EndpointSpec>> {
-        let mut undone = Vec::new();
-        for record in records {
-            let endpoint = record.endpoint;
-            let ready = record.phase == Phase::Ready;
-            let restored = ready.then(|| self.restore_attachment(&endpoint));
-            if let Some(Err(error)) = &restored {
-                // One endpoint that cannot be does not keep the others from being.
-                self.warn(format!(
-                    "endpoint {} is taken down: {}",
-                    endpoint.id.short(),
-                    error.chain()
-                ));
-            }
-            if !matches!(restored, Some(Ok(true))) {
-                self.give_leases_back(&endpoint);
-                undone.push(endpoint);
-            }
+    /// Lists a sandbox under its name. Where an older one has that, as no daemon of ours leaves it,
+    /// under another: neither is lost, and everything of both goes on.
+    fn list_again(&self, sandbox: &Arc<Sandbox>) {
+        let name = sandbox.state().spec.name.clone();
+        let listed = self
+            .registry_mut()
+            .add_sandbox(name.as_str(), sandbox.clone());
+        if listed.is_ok() {
+            return;
         }
-        Ok(undone)
-    }
-
-    fn give_leases_back(&self, endpoint: &EndpointSpec) {
-        let mut ipam = lock(&self.ipam);
-        for net in &endpoint.addresses {
-            ipam.release(endpoint.network, net.addr(), &Holder::Endpoint(endpoint.id));
-        }
-    }
-
-    fn restore_attachment(&self, endpoint: &EndpointSpec) -> Result<bool> {
-        let registry = self.registry();
-        let (Some(network), Some(sandbox)) = (
-            registry.network_by_id(endpoint.network),
-            registry.sandbox_by_id(endpoint.sandbox),
-        ) else {
-            return Ok(false);
-        };
-        drop(registry);
-        if !sandbox.state().is_on(network.spec.id) {
-            return Ok(false);
-        }
-        for net in &endpoint.addresses {
-            let held = lock(&self.ipam).reserve(
-                network.spec.id,
-                net.addr(),
-                Holder::Endpoint(endpoint.id),
-            );
-            if let Err(error) = held {
-                self.warn(format!(
-                    "endpoint {} of network {}: {error}",
-                    endpoint.id.short(),
-                    network.spec.name
-                ));
-                return Ok(false);
-            }
-        }
-        let planned =
-            network
-                .driver
-                .plan_attachment(&network.spec, endpoint, &self.config.drivers)?;
-        let attachment = Attachment {
-            network: network.clone(),
-            endpoint: endpoint.clone(),
-            gateways: planned.gateways,
-        };
-        let wants = vec![(Owner::Attachment(endpoint.id), planned.fragment)];
-        lock(&self.host).change(wants).map_err(conflict)?;
-        self.take_up_member(&sandbox, &attachment);
-        let mut state = sandbox.state();
-        if state.container.is_none() {
-            state.memberships.push(records::Membership {
-                network: network.spec.id,
-                name: network.spec.name.to_string(),
-                settings: endpoint.settings.clone(),
-            });
-        }
-        state.attachments.push(attachment);
-        state
-            .attachments
-            .sort_by(|a, b| a.endpoint.ifname.cmp(&b.endpoint.ifname));
-        drop(state);
-        lock(&network.members).insert(endpoint.id, sandbox.clone());
-        self.publish_names(&sandbox, &network, endpoint.id);
-        Ok(true)
-    }
-
-    /// Has the resolvers answer again, several at a time: each waits twice for a thread that visits
-    /// its namespace, and a host of a thousand sandboxes must not take the sum of that.
-    fn restore_resolvers(&self, left: &HashMap<SandboxId, SandboxRecord>) {
-        let records: Vec<&SandboxRecord> = left.values().collect();
-        let share = records.len().div_ceil(RESOLVERS_AT_ONCE).max(1);
-        std::thread::scope(|scope| {
-            for some in records.chunks(share) {
-                let restore = || some.iter().for_each(|record| self.restore_resolver(record));
-                let thread = std::thread::Builder::new().name("resolvers".to_owned());
-                if thread.spawn_scoped(scope, restore).is_err() {
-                    restore();
-                }
-            }
-        });
-    }
-
-    /// Binds a resolver's sockets where they were; the rules that lead to them still stand.
-    fn restore_resolver(&self, record: &SandboxRecord) {
-        let (Some((udp, tcp)), Some(sandbox)) =
-            (record.resolver, self.registry().sandbox_by_id(record.id))
-        else {
+        // With an id behind it nobody else's, and short enough to be one.
+        let start: String = name.as_str().chars().take(LONGEST_START).collect();
+        let other = format!("{start}-{}", sandbox.id.short());
+        let Ok(other) = other.parse::<ContainerName>() else {
             return;
         };
-        let former = Resolver { udp, tcp };
-        let anew = |_| self.resolver_sockets(&sandbox, Resolver { udp: 0, tcp: 0 });
-        // A program inside may have bound a port meanwhile: the rules follow to new ones.
-        match self.resolver_sockets(&sandbox, former).or_else(anew) {
-            Ok(new) => {
-                sandbox.state().resolver = Some(new.ports);
-                let noted = if new.ports == former {
-                    Ok(())
-                } else {
-                    self.note_sandbox(&sandbox)
-                };
-                self.serve_names(&sandbox, new.sockets);
-                if let Err(error) = noted {
-                    tracing::error!("{}", error.chain());
-                }
-            }
-            Err(error) if error.reason == "namespace-gone" => {}
-            Err(error) => {
-                let name = sandbox.state().spec.name.clone();
-                self.warn(format!("names do not answer in {name}: {}", error.chain()));
-            }
+        sandbox.state().spec.name = other.clone();
+        self.warn(format!(
+            "two records have the name {name}: the younger one, {}, is {other} from now on",
+            sandbox.id.short()
+        ));
+        let listed = self
+            .registry_mut()
+            .add_sandbox(other.as_str(), sandbox.clone());
+        let is_container = sandbox.state().container.is_some();
+        let kept = match is_container {
+            true => self.keep_container(sandbox),
+            false => self.note_sandbox(sandbox),
+        };
+        if let Err(error) = listed.and(kept) {
+            self.warn(error.chain());
         }
     }
 
@@ -304,10 +226,11 @@ impl Controller {
     fn restore_host(&self, undone: Vec<EndpointSpec>) -> Result<()> {
         let mut wants = vec![(Owner::Host, self.host_fragment()?)];
         let networks = self.registry().networks();
-        for network in networks {
-            let fragment = network
-                .driver
-                .plan_network(&network.spec, &self.config.drivers)?;
+        for network in &networks {
+            if !network.stands() {
+                continue;
+            }
+            let fragment = self.network_fragment(network, &lock(&network.reach))?;
             wants.push((Owner::Network(network.spec.id), fragment));
         }
         let sandboxes = self.registry().sandboxes();
@@ -327,6 +250,7 @@ impl Controller {
         }
         wants.extend(self.settle_services());
         lock(&self.host).change(wants).map_err(conflict)?;
+        self.restore_cluster();
         self.repair()?;
         let mut batch = Batch::new();
         for endpoint in &undone {
@@ -341,6 +265,7 @@ impl Controller {
         if self.config.drivers.iptables || self.config.drivers.ip6tables {
             let table = vw_firewall::HostTable {
                 accept_mark: self.config.accept_mark,
+                tunnels: self.config.drivers.underlay.is_some(),
             };
             fragment.insert(Object::Table(NftTable::Host(table)));
         }
@@ -348,15 +273,27 @@ impl Controller {
         let bridges = BRIDGE_NETFILTER
             .iter()
             .filter(|_| self.config.owns_bridge_netfilter);
-        for (path, wanted) in forwarding.chain(bridges) {
-            let Some(value) = self.facts().sysctls.get(*path).cloned() else {
+        // Of a bridge of our own it goes with the bridge.
+        let foreign = self
+            .config
+            .bridge
+            .as_ref()
+            .and_then(|asked| asked.name.as_ref());
+        let localhost = foreign
+            .filter(|_| self.config.drivers.iptables)
+            .map(|name| (format!("net/ipv4/conf/{name}/route_localnet"), "1"));
+        let fixed = forwarding.chain(bridges);
+        let fixed = fixed.map(|(path, wanted)| ((*path).to_owned(), *wanted));
+        for (path, wanted) in fixed.chain(localhost) {
+            let Some(value) = self.facts().sysctls.get(&path).cloned() else {
                 continue;
             };
+            let previous = Some(self.former_value(&path, value)?);
             fragment.insert(Object::Sysctl(Sysctl {
                 netns: Netns::Host,
-                path: (*path).to_owned(),
-                value: (*wanted).to_owned(),
-                previous: Some(self.former_value(path, value)?),
+                path,
+                value: wanted.to_owned(),
+                previous,
             }));
         }
         Ok(fragment)
@@ -401,6 +338,19 @@ impl Controller {
         }
     }
 
+    /// A daemon that died between two attachments left a sandbox without its way out, or with one
+    /// that it no longer needs.
+    fn settle_way_out(&self, sandbox: &Arc<Sandbox>) {
+        let _ops = lock(&sandbox.ops);
+        if !sandbox.state().live {
+            return;
+        }
+        if let Err(error) = self.settle_companion(sandbox) {
+            let name = sandbox.state().spec.name.clone();
+            self.warn(format!("{name}: {}", error.chain()));
+        }
+    }
+
     fn follow_containers(&self) -> Result<()> {
         let watcher = self.runtime.watch().map_err(Error::from)?;
         let refused =
@@ -419,6 +369,7 @@ impl Controller {
             } else {
                 self.settle_container(&sandbox);
             }
+            self.settle_way_out(&sandbox);
         }
     }
 }
@@ -426,9 +377,11 @@ impl Controller {
 impl SandboxState {
     /// Whether an endpoint of this network may stand: a container's configuration says so, which
     /// is changed before its endpoints are.
-    fn is_on(&self, network: NetworkId) -> bool {
-        let configured = || self.memberships.iter().any(|m| m.network == network);
-        self.live && (self.container.is_none() || configured())
+    fn is_on(&self, network: &Network) -> bool {
+        let id = network.spec.id;
+        let configured = || self.memberships.iter().any(|m| m.network == id);
+        // Nobody's configuration names the gateway bridge: the others that stand decide.
+        self.live && (self.container.is_none() || network.is_gateway_bridge() || configured())
     }
 }
 
@@ -463,7 +416,7 @@ fn host_id(data: &dyn vw_store::Store, random: fn() -> [u8; 32]) -> Result<Id> {
     Ok(id)
 }
 
-fn conflict(conflict: vw_hoststate::Conflict) -> Error {
+pub(crate) fn conflict(conflict: vw_hoststate::Conflict) -> Error {
     Error::internal(
         "object-conflict",
         "two records want different things of one kernel object",

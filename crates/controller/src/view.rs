@@ -5,11 +5,11 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use vw_model::{
-    ContainerSpec, EndpointId, EndpointSettings, Ipv4Net, Ipv6Net, MacAddr, NetworkId, NetworkSpec,
-    Options, PortKey, PortMapping, SandboxId, SandboxSpec, ServiceSpec,
+    ContainerSpec, EndpointId, EndpointSettings, HostId, Ipv4Net, Ipv6Net, MacAddr, NetworkId,
+    NetworkSpec, Options, PortKey, PortMapping, SandboxId, SandboxSpec, ServiceSpec,
 };
 
 /// Something new.
@@ -45,13 +45,80 @@ pub struct MemberView {
     pub ipv6: Option<Ipv6Net>,
 }
 
+/// A host of the cluster that has endpoints on a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerView {
+    /// Its name.
+    pub name: String,
+    /// Its address for the others.
+    pub addr: IpAddr,
+}
+
+/// The cluster as this host sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The kind of its store.
+    pub store: String,
+    /// The store's servers.
+    pub servers: Vec<ServerView>,
+    /// The hosts, in the order of their names.
+    pub hosts: Vec<HostView>,
+}
+
+/// One server of the cluster's store, asked now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerView {
+    /// Where it was asked.
+    pub address: String,
+    /// How long its answer took, or why there was none.
+    pub answer: Result<Duration, String>,
+    /// Whether it leads, where it tells.
+    pub leader: Option<bool>,
+    /// Its version, where it tells.
+    pub version: Option<String>,
+}
+
+/// One host of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostView {
+    /// Its id.
+    pub id: HostId,
+    /// Its name.
+    pub name: String,
+    /// Its address for the others.
+    pub addr: IpAddr,
+    /// Its version.
+    pub version: String,
+    /// It is this one.
+    pub this: bool,
+    /// It was heard of within its lease.
+    pub alive: bool,
+    /// How many endpoints of global networks lie on it.
+    pub endpoints: usize,
+    /// How many blocks of addresses it has.
+    pub blocks: usize,
+    /// The way there, as it was last tried; `None` for this host and for one that did not answer.
+    pub path: Option<PathView>,
+}
+
+/// The way to another host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathView {
+    /// How long a packet and its answer took.
+    pub latency: Duration,
+    /// The largest packet in bytes, inside the tunnel, that got through.
+    pub mtu: u32,
+}
+
 /// A network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkView {
     /// As it stands.
     pub spec: NetworkSpec,
-    /// Who is on it now.
+    /// Who is on it now, of a global network on every host.
     pub members: Vec<MemberView>,
+    /// The hosts that have endpoints on a global network.
+    pub peers: Vec<PeerView>,
     /// Whether a container, running or not, is configured to be on it.
     pub in_use: bool,
 }

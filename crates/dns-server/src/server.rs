@@ -14,6 +14,7 @@ use rustix::{net::sockopt, rand};
 use std::{
     collections::HashMap,
     io,
+    net::TcpListener,
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
@@ -95,15 +96,53 @@ impl DnsServer {
         sockets: SandboxSockets,
         view: Arc<View>,
     ) -> Result<(), Error> {
+        let mut refused = self.add_all(vec![(id, sockets, view)]);
+        refused.pop().map_or(Ok(()), Err)
+    }
+
+    /// As [`DnsServer::add`] for many, which wakes the server's threads once; tells who is not
+    /// served then.
+    pub fn add_all(&self, news: Vec<(SandboxId, SandboxSockets, Arc<View>)>) -> Vec<Error> {
+        let mut refused = Vec::new();
+        let mut listeners = Vec::with_capacity(news.len());
+        let mut served = Vec::with_capacity(news.len());
         let mut sandboxes = self.sandboxes();
-        self.take(&mut sandboxes, id);
-        let socket_error = |source| Error::Socket {
-            sandbox: id,
-            source,
-        };
+        for (id, sockets, view) in news {
+            self.take(&mut sandboxes, id);
+            match self.serve_datagrams(id, sockets, view) {
+                Ok((token, client, tcp)) => {
+                    listeners.push((Arc::downgrade(&client), tcp));
+                    served.push(id);
+                    sandboxes.insert(id, (token, client));
+                }
+                Err(source) => refused.push(Error::Socket {
+                    sandbox: id,
+                    source,
+                }),
+            }
+        }
+        let sent = self
+            .slow
+            .as_ref()
+            .is_some_and(|slow| slow.send(Command::Serve(listeners)).is_ok());
+        if !sent {
+            for id in served {
+                self.take(&mut sandboxes, id);
+                refused.push(Error::Stopped(id));
+            }
+        }
+        refused
+    }
+
+    fn serve_datagrams(
+        &self,
+        id: SandboxId,
+        sockets: SandboxSockets,
+        view: Arc<View>,
+    ) -> io::Result<(u64, Arc<Client>, TcpListener)> {
         let SandboxSockets { udp, tcp } = sockets;
-        udp.set_nonblocking(true).map_err(socket_error)?;
-        tcp.set_nonblocking(true).map_err(socket_error)?;
+        udp.set_nonblocking(true)?;
+        tcp.set_nonblocking(true)?;
         // Beyond the system's bound where we may; a smaller buffer is no failure.
         let _ = sockopt::set_socket_recv_buffer_size_force(&udp, self.config.receive_buffer)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&udp, self.config.receive_buffer));
@@ -113,18 +152,8 @@ impl DnsServer {
             view: ArcSwap::new(view),
             gate: Gate::new(self.config.pending_per_sandbox),
         });
-        let token = self.queue.add(Arc::clone(&client)).map_err(socket_error)?;
-        let serve = Command::Serve(Arc::downgrade(&client), tcp);
-        if self
-            .slow
-            .as_ref()
-            .is_none_or(|slow| slow.send(serve).is_err())
-        {
-            self.queue.remove(token);
-            return Err(Error::Stopped(id));
-        }
-        sandboxes.insert(id, (token, client));
-        Ok(())
+        let token = self.queue.add(Arc::clone(&client))?;
+        Ok((token, client, tcp))
     }
 
     /// Shows a sandbox another view from its next query on; false when it is not served.
@@ -207,17 +236,19 @@ async fn slow_lane(
     let mut listening = HashMap::<SandboxId, AbortHandle>::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Serve(client, listener) => {
-                let Some(id) = client.upgrade().map(|client| client.id) else {
-                    continue;
-                };
-                let listen = service.clone().listen(client, listener);
-                let task = spawn_local(async move {
-                    if let Err(error) = listen.await {
-                        tracing::warn!(sandbox = %id.short(), %error, "names are not served over TCP");
-                    }
-                });
-                listening.insert(id, task.abort_handle());
+            Command::Serve(news) => {
+                for (client, listener) in news {
+                    let Some(id) = client.upgrade().map(|client| client.id) else {
+                        continue;
+                    };
+                    let listen = service.clone().listen(client, listener);
+                    let task = spawn_local(async move {
+                        if let Err(error) = listen.await {
+                            tracing::warn!(sandbox = %id.short(), %error, "names are not served over TCP");
+                        }
+                    });
+                    listening.insert(id, task.abort_handle());
+                }
             }
             Command::Forget(id) => {
                 if let Some(task) = listening.remove(&id) {

@@ -1,7 +1,20 @@
 //! What drivers need to know besides specifications.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use vw_model::Family;
+
+/// How this host reaches the others of its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Underlay {
+    /// The address that tunnelled packets are sent from and taken at.
+    pub addr: IpAddr,
+    /// The MTU in bytes of the link that has it.
+    pub mtu: u32,
+    /// The UDP port of tunnels of networks that are made on this host and name none.
+    pub port: Option<u16>,
+    /// This host's address inside the encrypted tunnel; `None` where it has none.
+    pub inner: Option<Ipv6Addr>,
+}
 
 /// The daemon's settings and the host's state that plans depend on: plain data, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +35,13 @@ pub struct DriverContext {
     pub bridge_netfilter: bool,
     /// Whether bridged IPv6 does (`bridge-nf-call-ip6tables`).
     pub bridge_netfilter6: bool,
+    /// Whether the kernel has `br_netfilter` at all: in a new namespace its switches are on, whatever
+    /// they are here.
+    pub br_netfilter: bool,
     /// Whether the kernel has IPv6 (`/proc/sys/net/ipv6` is there).
     pub ipv6: bool,
+    /// The way to the other hosts; `None` outside a cluster.
+    pub underlay: Option<Underlay>,
 }
 
 impl Default for DriverContext {
@@ -38,7 +56,9 @@ impl Default for DriverContext {
             ip6tables: true,
             bridge_netfilter: false,
             bridge_netfilter6: false,
+            br_netfilter: false,
             ipv6: true,
+            underlay: None,
         }
     }
 }

@@ -4,7 +4,8 @@ use crate::{Capabilities, DriverContext};
 use std::net::IpAddr;
 use vw_hoststate::Fragment;
 use vw_model::{
-    EndpointSettings, EndpointSpec, Error, Family, IfName, NetworkSpec, PortMapping, Result, Scope,
+    EndpointSettings, EndpointSpec, Error, Family, IfName, NetworkSpec, PortMapping,
+    RemoteEndpoint, RemoteHost, Result, Scope,
 };
 
 /// A default route that a sandbox may use: the controller chooses one a family.
@@ -108,6 +109,41 @@ pub trait Driver: Send + Sync {
         endpoint: &EndpointSpec,
         cx: &DriverContext,
     ) -> Result<AttachmentPlan>;
+
+    /// Puts into a new network what the daemon's settings say of it and other hosts must know.
+    fn complete(&self, _network: &mut NetworkSpec, _cx: &DriverContext) {}
+
+    /// What an endpoint of the network on another host needs here.
+    ///
+    /// # Errors
+    /// As [`Self::plan_network`].
+    fn plan_remote(
+        &self,
+        _network: &NetworkSpec,
+        _remote: &RemoteEndpoint,
+        _cx: &DriverContext,
+    ) -> Result<Fragment> {
+        Ok(Fragment::default())
+    }
+
+    /// What another host that takes part in the network needs here, whatever endpoints it has.
+    ///
+    /// # Errors
+    /// As [`Self::plan_network`].
+    fn plan_peer(
+        &self,
+        _network: &NetworkSpec,
+        _peer: &RemoteHost,
+        _cx: &DriverContext,
+    ) -> Result<Fragment> {
+        Ok(Fragment::default())
+    }
+
+    /// Whether a sandbox on the network needs an endpoint on the gateway bridge too, for the
+    /// outside world and for published ports.
+    fn companion(&self, _network: &NetworkSpec) -> bool {
+        false
+    }
 
     /// What published ports of an endpoint need.
     ///

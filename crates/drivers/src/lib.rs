@@ -4,17 +4,21 @@
 //! specifications into objects and must not touch the kernel, keep state or lease anything.
 
 mod bridge;
+mod bridged;
 mod capability;
+mod cluster;
 mod context;
 mod driver;
-mod host;
-mod none;
 mod option;
+mod overlay;
 mod registry;
+mod single;
 
 pub use capability::{Capabilities, Place, may_join, may_leave};
-pub use context::DriverContext;
+pub use cluster::plan_host;
+pub use context::{DriverContext, Underlay};
 pub use driver::{AttachmentPlan, Driver, Gateway};
+pub use overlay::{clear_mtu, plan_tunnel, tunnel_link, tunnel_mtu};
 pub use registry::{find, names};
 
 #[cfg(test)]

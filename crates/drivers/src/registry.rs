@@ -1,9 +1,14 @@
 //! Which drivers there are: one row each.
 
-use crate::{Driver, bridge, host, none};
+use crate::{Driver, bridge, overlay, single};
 use vw_model::{Error, Result};
 
-static DRIVERS: &[&dyn Driver] = &[&bridge::Bridge, &host::Host, &none::Null];
+static DRIVERS: &[&dyn Driver] = &[
+    &bridge::Bridge,
+    &single::HOST,
+    &single::NULL,
+    &overlay::Overlay,
+];
 
 /// The driver of that name.
 ///

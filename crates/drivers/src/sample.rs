@@ -4,6 +4,7 @@ use crate::AttachmentPlan;
 use std::{collections::BTreeMap, fmt::Write, time::UNIX_EPOCH};
 use vw_hoststate::{
     Fragment, Link, LinkKind, Netns, Object, Plan, PortOptions, Route, RouteKind, Step,
+    VxlanOptions,
 };
 use vw_model::{
     EndpointId, EndpointSettings, EndpointSpec, IpNet, IpamSpec, MacAddr, NetworkId, NetworkSpec,
@@ -100,6 +101,8 @@ fn place(netns: Netns) -> &'static str {
     match netns {
         Netns::Host => "host",
         Netns::Sandbox(_) => "sandbox",
+        Netns::Network(_) => "network",
+        Netns::Tunnel => "tunnel",
     }
 }
 
@@ -118,6 +121,20 @@ fn line(text: &mut String, object: &Object) {
         Object::Element(element) => {
             let (key, value) = (&element.key, &element.value);
             writeln!(text, "rule: {:?} {key:?} {value:?}", element.set).unwrap();
+        }
+        Object::Namespace(namespace) => {
+            let (place, source) = (place(namespace.netns), &namespace.source);
+            writeln!(text, "{place}: namespace {source:?}").unwrap();
+        }
+        Object::Forward(forward) => {
+            let (place, link) = (place(forward.netns), &forward.link);
+            let (mac, dst) = (forward.mac, forward.dst);
+            writeln!(text, "{place}: forward {mac} dev {link} to {dst}").unwrap();
+        }
+        Object::Neighbor(neighbor) => {
+            let (place, link) = (place(neighbor.netns), &neighbor.link);
+            let (addr, mac) = (neighbor.addr, neighbor.mac);
+            writeln!(text, "{place}: neighbour {addr} dev {link} mac {mac}").unwrap();
         }
         other => writeln!(text, "{other:?}").unwrap(),
     }
@@ -140,6 +157,12 @@ fn link_line(text: &mut String, link: &Link) {
             write!(text, " veth to {netns} {name} mac {mac}").unwrap();
         }
         LinkKind::Dummy => write!(text, " dummy").unwrap(),
+        LinkKind::Tun => write!(text, " tun").unwrap(),
+        LinkKind::Wireguard => write!(text, " wireguard").unwrap(),
+        LinkKind::Vxlan(options) => {
+            let VxlanOptions { vni, port, local } = options;
+            write!(text, " vxlan {vni} port {port} local {local}").unwrap();
+        }
     }
     if let Some(port) = &link.port {
         let PortOptions {

@@ -41,6 +41,12 @@ pub enum SetName {
     Open4,
     /// As `Open4` for IPv6.
     Open6,
+    /// `inet_proto . inet_service`: ports of this host that tunnels of ours end at.
+    TunnelPorts,
+    /// `ipv4_addr`: the hosts of the cluster, which alone may send to those ports.
+    Peers4,
+    /// As `Peers4` for IPv6.
+    Peers6,
     /// One of the services' table.
     Service(ServiceSet),
 }
@@ -113,7 +119,7 @@ pub struct Element {
 
 impl SetName {
     /// All of the host's table, in the order in which they are made.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::ForwardTo,
         Self::ForwardFrom,
         Self::SameBridge,
@@ -129,6 +135,9 @@ impl SetName {
         Self::PortsAny6,
         Self::Open4,
         Self::Open6,
+        Self::TunnelPorts,
+        Self::Peers4,
+        Self::Peers6,
     ];
 
     /// Whether its elements are published ports or services, not a network's policy.
@@ -165,6 +174,9 @@ impl SetName {
             Self::PortsAny6 => "ports_any6",
             Self::Open4 => "open4",
             Self::Open6 => "open6",
+            Self::TunnelPorts => "tunnel_ports",
+            Self::Peers4 => "peers4",
+            Self::Peers6 => "peers6",
             Self::Service(set) => set.name(),
         }
     }
@@ -199,7 +211,9 @@ impl SetName {
             | Self::Bridges => &[IfName],
             Self::Ports4 | Self::Open4 => &[Ipv4Addr, InetProto, InetService],
             Self::Ports6 | Self::Open6 => &[Ipv6Addr, InetProto, InetService],
-            Self::PortsAny4 | Self::PortsAny6 => &[InetProto, InetService],
+            Self::PortsAny4 | Self::PortsAny6 | Self::TunnelPorts => &[InetProto, InetService],
+            Self::Peers4 => &[Ipv4Addr],
+            Self::Peers6 => &[Ipv6Addr],
             Self::Service(set) => set.key(),
         }
     }
@@ -220,7 +234,10 @@ impl SetName {
             | Self::Masquerade6
             | Self::Bridges
             | Self::Open4
-            | Self::Open6 => &[],
+            | Self::Open6
+            | Self::TunnelPorts
+            | Self::Peers4
+            | Self::Peers6 => &[],
             Self::Service(set) => set.value(),
         }
     }

@@ -13,6 +13,7 @@ mod render;
 mod service;
 pub mod spec;
 mod table;
+mod tunnel;
 
 pub use dns::{RESOLVER, SANDBOX_TABLE, sandbox_dns};
 pub use element::{Chain, DataType, Datum, Element, SetName};
@@ -22,7 +23,8 @@ pub use service::{
     service_table,
 };
 pub use spec::TableSpec;
-pub use table::{HostTable, USER_CHAIN};
+pub use table::{HostTable, STAND_IN, USER_CHAIN};
+pub use tunnel::{peer, tunnel_port};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What networks and published ports ask of the table, as elements.
 
-use crate::{Chain, Datum, Element, SetName};
+use crate::{Chain, Datum, Element, STAND_IN, SetName};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use vw_model::{Error, Family, IfName, Kind, PortMapping};
@@ -143,7 +143,8 @@ fn receiving(internal: bool, mode: GatewayMode) -> Chain {
     }
 }
 
-/// The elements of a published port: one, or none where nothing can come in.
+/// The elements of a published port: one, or none where nothing can come in; two for a port of
+/// `::1` alone, which is also one of what stands for it on the way.
 ///
 /// A host side of `0.0.0.0` or `[::]` is every address of that family; in mode `routed` the host
 /// side does not count, as the container's port itself is opened.
@@ -181,7 +182,18 @@ pub fn port(policy: &PortPolicy) -> Result<Vec<Element>, Error> {
             Element { set, key, value }
         }
     };
-    Ok(vec![element])
+    let mut elements = vec![element];
+    if let [Datum::V6(Ipv6Addr::LOCALHOST), rest @ ..] = &elements[0].key[..]
+        && elements[0].set == SetName::Ports6
+    {
+        let mut key = vec![Datum::V6(STAND_IN)];
+        key.extend_from_slice(rest);
+        elements.push(Element {
+            key,
+            ..elements[0].clone()
+        });
+    }
+    Ok(elements)
 }
 
 fn address(addr: IpAddr) -> Datum {

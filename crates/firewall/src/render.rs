@@ -86,6 +86,7 @@ impl Display for Base {
         };
         let hook = match self.hook {
             Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
             Hook::Forward => "forward",
             Hook::Output => "output",
             Hook::Postrouting => "postrouting",
@@ -123,6 +124,7 @@ fn concat(fields: &[Field]) -> String {
             Field::IifName => "iifname".to_owned(),
             Field::OifName => "oifname".to_owned(),
             Field::NfProto => "meta nfproto".to_owned(),
+            Field::Saddr(family) => format!("{} saddr", ip(*family)),
             Field::Daddr(family) => format!("{} daddr", ip(*family)),
             Field::L4Proto => "meta l4proto".to_owned(),
             Field::Dport => "th dport".to_owned(),
@@ -205,6 +207,8 @@ impl Display for Statement {
             Self::Mark(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
             Self::SetSport(protocol, port) => set_port(f, protocol, "sport", port),
             Self::SetDport(protocol, port) => set_port(f, protocol, "dport", port),
+            Self::SetSource6(addr) => write!(f, "ip6 saddr set {addr}"),
+            Self::SetDestination6(addr) => write!(f, "ip6 daddr set {addr}"),
         }
     }
 }

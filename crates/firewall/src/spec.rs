@@ -4,6 +4,7 @@
 //! encoding. It must not know which rules there are.
 
 use crate::SetName;
+use std::net::Ipv6Addr;
 use vw_model::{Family, IpNet, Protocol};
 
 /// A table of the `inet` family.
@@ -65,6 +66,8 @@ pub enum ChainKind {
 pub enum Hook {
     /// Came in, before routing.
     Prerouting,
+    /// Is for this host.
+    Input,
     /// Passes through.
     Forward,
     /// Made here.
@@ -93,6 +96,8 @@ pub enum Field {
     OifName,
     /// IPv4 or IPv6.
     NfProto,
+    /// The source address; says that the packet is of that family.
+    Saddr(Family),
     /// The destination address; says that the packet is of that family.
     Daddr(Family),
     /// The transport protocol.
@@ -178,6 +183,10 @@ pub enum Statement {
     SetSport(Protocol, u16),
     /// Rewrites the destination port, stateless.
     SetDport(Protocol, u16),
+    /// Rewrites the source address, stateless; behind a match that says the packet is of IPv6.
+    SetSource6(Ipv6Addr),
+    /// Rewrites the destination address, stateless; behind such a match too.
+    SetDestination6(Ipv6Addr),
 }
 
 impl TableSpec {

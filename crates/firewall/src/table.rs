@@ -8,8 +8,12 @@ use crate::spec::{
     Base, ChainKind, ChainSpec, Contents, Field, Hook, Match, Rule, Statement, TableSpec,
 };
 use crate::{Chain, SetName};
-use Statement::{Accept, Dnat, Drop, Goto, Jump, Mark, Masquerade, Return, Snat, Verdict};
+use Statement::{
+    Accept, Dnat, Drop, Goto, Jump, Mark, Masquerade, Return, SetDestination6, SetSource6, Snat,
+    Verdict,
+};
 use serde::{Deserialize, Serialize};
+use std::net::Ipv6Addr;
 use vw_model::{
     Family::{self, V4, V6},
     IpNet, Ipv4Net, Ipv6Net,
@@ -18,8 +22,11 @@ use vw_model::{
 /// The chain that belongs to the administrator.
 pub const USER_CHAIN: &str = "user";
 
+/// What lets pass at once.
+const LET_PASS: &str = "let_pass";
+
 /// `raw`: before connection tracking and every translation.
-const RAW: i32 = -300;
+pub(crate) const RAW: i32 = -300;
 /// `dstnat`, where everybody translates destinations.
 const DSTNAT: i32 = -100;
 /// Just before `filter` (0), where other firewalls decide: they can match our mark; yet after
@@ -27,6 +34,13 @@ const DSTNAT: i32 = -100;
 pub(crate) const FORWARD: i32 = -1;
 /// `srcnat`, where everybody translates sources.
 const SRCNAT: i32 = 100;
+
+/// What stands for `::1` while a packet of localhost is on its way to a container: an address
+/// that nobody has (RFC 6666), and that is local to the host on every bridge that publishes.
+///
+/// `::1` itself may not come in by a bridge (`ipv6_rcv`): with br_netfilter the reply is
+/// translated back before that is looked at.
+pub const STAND_IN: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x7677, 1);
 
 // What sets are asked for.
 const SOCKET4: &[Field] = &[Field::Daddr(V4), Field::L4Proto, Field::Dport];
@@ -45,6 +59,9 @@ pub struct HostTable {
     /// Bits set in the packet mark of what our forward chain lets pass, for other firewalls'
     /// rules to match; 0 sets none.
     pub accept_mark: u32,
+    /// Whether this host is in a cluster: what is sent to the ends of tunnels is looked at. Without,
+    /// there is no chain for it, and nothing that comes in costs more.
+    pub tunnels: bool,
 }
 
 impl HostTable {
@@ -63,12 +80,19 @@ impl HostTable {
             publish(),
             translate("prerouting", Hook::Prerouting),
             translate("output", Hook::Output),
+            stand_in(),
+            from_localhost(),
+            to_localhost(),
             to_nat(),
             to_routed(),
             to_open(),
             internal(),
         ];
+        if self.tunnels {
+            chains.extend([tunnel(), input()]);
+        }
         if self.accept_mark != 0 {
+            chains.push(let_pass(self.accept_mark));
             chains.push(mark_leaving(self.accept_mark));
         }
         chains.push(forward(self.accept_mark));
@@ -101,6 +125,10 @@ fn net4(a: u8, b: u8, c: u8, d: u8, length: u8) -> IpNet {
     Ipv4Net::new_assert([a, b, c, d].into(), length).into()
 }
 
+pub(crate) fn alone(addr: Ipv6Addr) -> IpNet {
+    Ipv6Net::from(addr).into()
+}
+
 fn net6(first: u16, last: u16, length: u8) -> IpNet {
     Ipv6Net::new_assert([first, 0, 0, 0, 0, 0, 0, last].into(), length).into()
 }
@@ -109,6 +137,7 @@ fn net6(first: u16, last: u16, length: u8) -> IpNet {
 /// martians: without this chain, neighbours reached what listens on 127.0.0.1.
 fn guard() -> ChainSpec {
     let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), net6(0, 1, 128));
+    let stand_in = alone(STAND_IN);
     let why = "localhost never comes by a wire";
     ChainSpec::ours(
         "guard",
@@ -119,7 +148,90 @@ fn guard() -> ChainSpec {
             rule(why, [Match::Source(loopback4)], Drop),
             rule(why, [Match::Destination(loopback6)], Drop),
             rule(why, [Match::Source(loopback6)], Drop),
+            rule(why, [Match::Destination(stand_in)], Drop),
+            rule(why, [Match::Source(stand_in)], Drop),
         ],
+    )
+}
+
+/// Puts what stands for `::1` in its place; other tables have this chain too.
+pub(crate) fn stand_in() -> ChainSpec {
+    let localhost = alone(Ipv6Addr::LOCALHOST);
+    ChainSpec::ours(
+        "stand_in",
+        None,
+        vec![
+            rule("", [Match::Source(localhost)], SetSource6(STAND_IN)),
+            rule(
+                "",
+                [Match::Destination(localhost)],
+                SetDestination6(STAND_IN),
+            ),
+        ],
+    )
+}
+
+/// Before connection tracking, which must never know of `::1`.
+fn from_localhost() -> ChainSpec {
+    let published = |fields, set| {
+        let localhost = Match::Source(alone(Ipv6Addr::LOCALHOST));
+        let when = [localhost, Match::ToLocal, Match::In(fields, set)];
+        rule("to a published port", when, Goto("stand_in"))
+    };
+    ChainSpec::ours(
+        "from_localhost",
+        base(ChainKind::Filter, Hook::Output, RAW),
+        vec![
+            published(PORT, SetName::PortsAny6),
+            published(SOCKET6, SetName::Ports6),
+        ],
+    )
+}
+
+/// After the reply's source was translated back, which on this hook is done at `srcnat`.
+fn to_localhost() -> ChainSpec {
+    let (localhost, stand_in) = (Ipv6Addr::LOCALHOST, alone(STAND_IN));
+    let why = "from a published port";
+    ChainSpec::ours(
+        "to_localhost",
+        base(ChainKind::Filter, Hook::Input, SRCNAT + 1),
+        vec![
+            rule(why, [Match::Source(stand_in)], SetSource6(localhost)),
+            rule(
+                why,
+                [Match::Destination(stand_in)],
+                SetDestination6(localhost),
+            ),
+        ],
+    )
+}
+
+/// What a tunnel takes goes straight into a network, so only other hosts of the cluster may send
+/// to it: no stranger, no process of this host, and no container that pretends to be a host.
+fn tunnel() -> ChainSpec {
+    const FROM4: &[Field] = &[Field::Saddr(V4)];
+    const FROM6: &[Field] = &[Field::Saddr(V6)];
+    let own = "a container of this host";
+    let peer = |fields, set| rule("another host", [Match::In(fields, set)], Return);
+    ChainSpec::ours(
+        "tunnel",
+        None,
+        vec![
+            rule("this host itself", [Match::Loopback], Drop),
+            rule(own, [Match::In(IIF, SetName::Bridges)], Drop),
+            peer(FROM4, SetName::Peers4),
+            peer(FROM6, SetName::Peers6),
+            rule("a stranger", [], Drop),
+        ],
+    )
+}
+
+fn input() -> ChainSpec {
+    let when = [Match::In(PORT, SetName::TunnelPorts)];
+    ChainSpec::ours(
+        "input",
+        base(ChainKind::Filter, Hook::Input, RAW),
+        vec![rule("ends of tunnels", when, Jump("tunnel"))],
     )
 }
 
@@ -154,13 +266,7 @@ fn always() -> Vec<Rule> {
     vec![
         rule("replies", [Match::Established], Return),
         rule("published ports", [Match::Translated], Return),
-        neighbors(),
     ]
-}
-
-fn neighbors() -> Rule {
-    let when = [Match::In(BOTH, SetName::Neighbors)];
-    rule("neighbours", when, Return)
 }
 
 fn to_nat() -> ChainSpec {
@@ -194,14 +300,19 @@ fn to_open() -> ChainSpec {
 }
 
 fn internal() -> ChainSpec {
-    let rules = vec![neighbors(), rule("nobody else", [], Drop)];
+    let rules = vec![rule("nobody but neighbours", [], Drop)];
     ChainSpec::ours(Chain::Internal.name(), None, rules)
 }
 
+/// Neighbours come first: with br_netfilter all that is bridged passes here, and every rule that it
+/// does not meet is time saved for each of its packets.
 fn forward(mark: u32) -> ChainSpec {
     const TO: &[Field] = &[Field::OifName, Field::NfProto];
+    let pass = if mark == 0 { Accept } else { Goto(LET_PASS) };
+    let beside = [Match::In(BOTH, SetName::Neighbors)];
     let mut rules = vec![
         rule("the administrator's word first", [], Jump(USER_CHAIN)),
+        rule("neighbours", beside, pass),
         rule("receiving network", [], Verdict(TO, SetName::ForwardTo)),
         rule("sending network", [], Verdict(IIF, SetName::ForwardFrom)),
     ];
@@ -213,6 +324,10 @@ fn forward(mark: u32) -> ChainSpec {
     }
     let place = base(ChainKind::Filter, Hook::Forward, FORWARD);
     ChainSpec::ours("forward", place, rules)
+}
+
+fn let_pass(mark: u32) -> ChainSpec {
+    ChainSpec::ours(LET_PASS, None, vec![rule("let pass", [], Mark(mark))])
 }
 
 fn mark_leaving(mark: u32) -> ChainSpec {
@@ -244,7 +359,7 @@ fn postrouting() -> ChainSpec {
         let when = [Match::Family(family)];
         rule("leaves its network", when, Snat(family, IIF, set))
     };
-    let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), net6(0, 1, 128));
+    let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), alone(STAND_IN));
     let (groups4, groups6) = (net4(224, 0, 0, 0, 4), net6(0xff00, 0, 8));
     ChainSpec::ours(
         "postrouting",

@@ -3,7 +3,7 @@
 use crate::{Key, Object};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vw_model::{EndpointId, NetworkId, SandboxId, ServiceId};
+use vw_model::{EndpointId, HostId, NetworkId, SandboxId, ServiceId};
 
 /// Who wants an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +16,12 @@ pub enum Owner {
     Sandbox(SandboxId),
     /// An attachment.
     Attachment(EndpointId),
+    /// An endpoint on another host.
+    Remote(EndpointId),
+    /// Another host, as a member of this host's cluster.
+    Peer(HostId),
+    /// The cluster as such: what tunnels of every network rest on.
+    Cluster,
     /// A service: its addresses and ports, and the slots of all its endpoints, which are numbered
     /// together.
     Service(ServiceId),

@@ -13,8 +13,8 @@ mod state;
 pub use diff::diff;
 pub use fragment::{Fragment, Owner};
 pub use object::{
-    Address, BridgeOptions, Key, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns,
-    Object, Peer, PortOptions, Route, RouteKind, Sysctl, Table,
+    Address, BridgeOptions, Forward, Key, Link, LinkKind, Namespace, NamespaceSource, Neighbor,
+    Netns, Object, Peer, PortOptions, Route, RouteKind, Sysctl, Table, VxlanOptions, WireguardPeer,
 };
 pub use plan::{Plan, Step};
 pub use state::{Change, Conflict, HostState};

@@ -1,9 +1,13 @@
 //! One thing in the kernel as plain data, and the key that names it.
 
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 use vw_firewall::{Datum, Element, SetName};
-use vw_model::{IfName, IpNet, MacAddr, SandboxId};
+use vw_model::{IfName, IpNet, MacAddr, NetworkId, PublicKey, SandboxId, is_inner};
 
 /// A network namespace that objects lie in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -12,6 +16,10 @@ pub enum Netns {
     Host,
     /// A sandbox's.
     Sandbox(SandboxId),
+    /// A network's own, where its bridge lies out of the host's sight.
+    Network(NetworkId),
+    /// The encrypted tunnel's, which no link but that leads out of.
+    Tunnel,
 }
 
 /// Where a sandbox's namespace comes from.
@@ -30,11 +38,12 @@ pub enum NamespaceSource {
     File(PathBuf),
 }
 
-/// A namespace pinned under the executor's directory as `<id>`.
+/// A namespace pinned under the executor's directory: a sandbox's as `<id>`, a network's as
+/// `net-<id>`, the encrypted tunnel's as `tunnel`. With it goes what lies in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
-    /// The sandbox.
-    pub sandbox: SandboxId,
+    /// Whose it is; the host's own cannot be pinned.
+    pub netns: Netns,
     /// Where it comes from. Not observable: a pinned namespace matches any source.
     pub source: NamespaceSource,
 }
@@ -48,6 +57,33 @@ pub enum LinkKind {
     Veth(Peer),
     /// An interface without a wire.
     Dummy,
+    /// A tunnel to other hosts.
+    Vxlan(VxlanOptions),
+    /// The encrypted tunnel in user space: packets as a process reads and writes them, each behind
+    /// a `struct virtio_net_hdr`. It stays when that process ends, and then takes every packet for
+    /// lost.
+    Tun,
+    /// The encrypted tunnel in the kernel, whose UDP socket lies in the host's namespace.
+    Wireguard,
+}
+
+impl LinkKind {
+    /// Whether a link of this kind can be changed to the other one where it stands; what lies on
+    /// it is lost otherwise.
+    #[must_use]
+    pub fn becomes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Veth(a), Self::Veth(b)) => a.netns == b.netns,
+            (Self::Vxlan(a), Self::Vxlan(b)) => {
+                let fixed = |tunnel: &VxlanOptions| {
+                    let family = tunnel.local.is_ipv4();
+                    (tunnel.vni, tunnel.port, family, tunnel.socket_netns())
+                };
+                fixed(a) == fixed(b)
+            }
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
+    }
 }
 
 /// Attributes of a bridge that we set.
@@ -55,6 +91,35 @@ pub enum LinkKind {
 pub struct BridgeOptions {
     /// Multicast snooping; off costs less on bridges of many ports.
     pub mcast_snooping: bool,
+}
+
+/// A VXLAN device (RFC 7348) in a network's namespace, whose UDP socket lies in the host's, or in
+/// the encrypted tunnel's.
+///
+/// It learns nothing and floods nothing: it knows what [`Forward`]s say, answers ARP and neighbour
+/// solicitations by itself from the [`Neighbor`]s that lie on it, and drops what it does not know.
+/// As a bridge's port it does not learn either, and gets no frame whose destination the bridge
+/// does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VxlanOptions {
+    /// The network's number on the wire, of 24 bits; unique on a host for one port.
+    pub vni: u32,
+    /// The UDP port, here and on the other hosts.
+    pub port: u16,
+    /// The address that it sends from; its family is the tunnel's. One from inside the encrypted
+    /// tunnel puts the socket there, where nothing passes in clear text.
+    pub local: IpAddr,
+}
+
+impl VxlanOptions {
+    /// Where its socket lies.
+    #[must_use]
+    pub fn socket_netns(&self) -> Netns {
+        match is_inner(self.local) {
+            true => Netns::Tunnel,
+            false => Netns::Host,
+        }
+    }
 }
 
 /// The sandbox's end of a pair, created where it belongs and never moved.
@@ -139,7 +204,7 @@ pub struct Route {
     pub metric: u32,
 }
 
-/// A static neighbour entry (or, on a bridge or tunnel, a forwarding entry when `addr` is absent).
+/// A static neighbour entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Neighbor {
     /// The namespace.
@@ -150,6 +215,37 @@ pub struct Neighbor {
     pub addr: IpAddr,
     /// The link-layer address.
     pub mac: MacAddr,
+}
+
+/// A static forwarding entry of a tunnel: frames to an address go to that host.
+///
+/// The zero address stands for every group and broadcast address that has no entry of its own; it
+/// may have several hosts, and so may a group's. Of a station's address the last entry counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The namespace.
+    pub netns: Netns,
+    /// The tunnel.
+    pub link: IfName,
+    /// The frames' destination.
+    pub mac: MacAddr,
+    /// The host's end of the tunnel.
+    pub dst: IpAddr,
+}
+
+/// Another host, as the kernel's WireGuard knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireguardPeer {
+    /// The namespace.
+    pub netns: Netns,
+    /// The tunnel.
+    pub link: IfName,
+    /// Its key.
+    pub public: PublicKey,
+    /// Where its datagrams go.
+    pub endpoint: SocketAddr,
+    /// The addresses that lie at it.
+    pub allowed: BTreeSet<IpNet>,
 }
 
 /// A kernel parameter.
@@ -203,13 +299,17 @@ pub enum Object {
     Route(Route),
     /// A neighbour.
     Neighbor(Neighbor),
+    /// A forwarding entry.
+    Forward(Forward),
+    /// Another host at the encrypted tunnel.
+    WireguardPeer(WireguardPeer),
 }
 
 /// What names an object; two objects with one key cannot exist at once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// A pinned namespace.
-    Namespace(SandboxId),
+    Namespace(Netns),
     /// The table of a namespace.
     Table(Netns),
     /// The services' table of the host.
@@ -226,8 +326,12 @@ pub enum Key {
     Route(Netns, IpNet, u32, Option<IfName>),
     /// A neighbour.
     Neighbor(Netns, IfName, IpAddr),
+    /// A forwarding entry.
+    Forward(Netns, IfName, MacAddr, IpAddr),
     /// An element that is a published port, or of a service.
     Port(SetName, Vec<Datum>),
+    /// Another host at the encrypted tunnel.
+    WireguardPeer(Netns, IfName, PublicKey),
 }
 
 impl Object {
@@ -235,7 +339,7 @@ impl Object {
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
-            Self::Namespace(namespace) => Key::Namespace(namespace.sandbox),
+            Self::Namespace(namespace) => Key::Namespace(namespace.netns),
             Self::Table(Table::Host(_)) => Key::Table(Netns::Host),
             Self::Table(Table::Services) => Key::ServiceTable,
             Self::Table(Table::SandboxDns { sandbox, .. }) => Key::Table(Netns::Sandbox(*sandbox)),
@@ -254,13 +358,23 @@ impl Object {
             Self::Neighbor(neighbor) => {
                 Key::Neighbor(neighbor.netns, neighbor.link.clone(), neighbor.addr)
             }
+            Self::Forward(forward) => Key::Forward(
+                forward.netns,
+                forward.link.clone(),
+                forward.mac,
+                forward.dst,
+            ),
+            Self::WireguardPeer(peer) => {
+                Key::WireguardPeer(peer.netns, peer.link.clone(), peer.public)
+            }
         }
     }
 
     /// When it is made, compared with others; things are removed in reverse.
     ///
     /// Policy stands before what it protects, a bridge before its ports, the route to a next hop
-    /// before the routes through it, and a published port opens last.
+    /// before the routes through it, the way to a host before the neighbours on it, and a published
+    /// port opens last.
     #[must_use]
     pub fn stage(&self) -> u8 {
         match self {
@@ -273,8 +387,9 @@ impl Object {
             Self::Address(_) => 6,
             Self::Route(route) if route.via.is_none() => 7,
             Self::Route(_) => 8,
-            Self::Neighbor(_) => 9,
-            Self::Element(_) => 10,
+            Self::Forward(_) | Self::WireguardPeer(_) => 9,
+            Self::Neighbor(_) => 10,
+            Self::Element(_) => 11,
         }
     }
 
@@ -290,7 +405,7 @@ impl Object {
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Namespace(a), Self::Namespace(b)) => a.sandbox == b.sandbox,
+            (Self::Namespace(a), Self::Namespace(b)) => a.netns == b.netns,
             (Self::Sysctl(a), Self::Sysctl(b)) => {
                 (a.netns, &a.path, &a.value) == (b.netns, &b.path, &b.value)
             }

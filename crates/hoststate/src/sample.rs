@@ -1,8 +1,8 @@
 //! Objects for tests: a small world in which keys meet often, and a kernel that is a map.
 
 use crate::{
-    Address, BridgeOptions, Fragment, Key, Link, LinkKind, Namespace, NamespaceSource, Neighbor,
-    Netns, Object, Owner, Peer, Plan, PortOptions, Route, RouteKind, Step, Sysctl, Table,
+    Address, BridgeOptions, Forward, Fragment, Key, Link, LinkKind, Namespace, NamespaceSource,
+    Neighbor, Netns, Object, Owner, Peer, Plan, PortOptions, Route, RouteKind, Step, Sysctl, Table,
 };
 use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeMap;
@@ -91,15 +91,27 @@ pub(crate) fn neighbor(mac: u8) -> Object {
     })
 }
 
+pub(crate) fn forward(mac: u8, dst: u8) -> Object {
+    Object::Forward(Forward {
+        netns: Netns::Network(NetworkId::from_bytes([1; 32])),
+        link: name("vxlan0"),
+        mac: MacAddr([2, 0, 0, 0, 0, mac]),
+        dst: [192, 0, 2, dst].into(),
+    })
+}
+
 pub(crate) fn namespace(n: u8, source: NamespaceSource) -> Object {
     Object::Namespace(Namespace {
-        sandbox: sandbox(n),
+        netns: Netns::Sandbox(sandbox(n)),
         source,
     })
 }
 
 pub(crate) fn table(accept_mark: u32) -> Object {
-    Object::Table(Table::Host(HostTable { accept_mark }))
+    Object::Table(Table::Host(HostTable {
+        accept_mark,
+        tunnels: false,
+    }))
 }
 
 pub(crate) fn policy(bridge: &str, chain: Chain) -> Object {
@@ -142,6 +154,7 @@ pub(crate) fn object() -> impl Strategy<Value = Object> {
         (prop::sample::select(vec!["0.0.0.0/0", "10.1.0.0/16"]), via)
             .prop_map(|(dst, via)| route(dst, via)),
         (0_u8..2).prop_map(neighbor),
+        (0_u8..2, 0_u8..2).prop_map(|(mac, dst)| forward(mac, dst)),
         (1_u16..4, 80_u16..82).prop_map(|(host, container)| port(host, container)),
     ]
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 #[error("{key:?} is wanted by {holder:?} already, with other attributes")]
 pub struct Conflict {
     /// The key.
-    pub key: Key,
+    pub key: Box<Key>,
     /// Who holds it.
     pub holder: Owner,
 }
@@ -115,7 +115,7 @@ impl HostState {
                 for (theirs, holder) in other.into_iter().chain(earlier) {
                     if !object.agrees(theirs) {
                         return Err(Conflict {
-                            key: key.clone(),
+                            key: Box::new(key.clone()),
                             holder,
                         });
                     }

@@ -5,6 +5,7 @@
 //! [`Ipam`] for the length of a call, stores what a call returned, and plays it back at start
 //! with [`Ipam::restore_network`] and [`Ipam::reserve`].
 
+mod block;
 mod config;
 mod defaults;
 mod error;
@@ -13,6 +14,7 @@ mod ipam;
 mod pool;
 mod span;
 
+pub use block::{Block, Division};
 pub use config::{PoolConfig, PoolRequest, parse_configs};
 pub use defaults::{DefaultPool, DefaultPools, ula_prefix};
 pub use error::Error;

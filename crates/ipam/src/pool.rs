@@ -70,6 +70,26 @@ impl Pool {
         }
     }
 
+    /// A pool that gives addresses by itself only where they lie in `part` as well as in the
+    /// range of `spec`.
+    pub(crate) fn part(spec: PoolSpec, part: IpNet) -> Self {
+        let part = Span::of(part);
+        let mut pool = Self::new(spec);
+        pool.auto = pool
+            .auto
+            .map(|auto| Span {
+                first: auto.first.max(part.first),
+                last: auto.last.min(part.last),
+            })
+            .filter(|auto| auto.first <= auto.last);
+        pool
+    }
+
+    /// How many addresses are held.
+    pub(crate) fn held(&self) -> usize {
+        self.leases.len()
+    }
+
     /// The lowest free address of the range, or nothing when it is full.
     pub(crate) fn take_first(&mut self, holder: Holder) -> Option<IpNet> {
         let auto = self.auto?;

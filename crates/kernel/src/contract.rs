@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use vw_hoststate::{Key, Object, Plan};
+use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, IpNet, Protocol, SandboxId};
 
 /// A plan that failed: what took effect, and what did not.
@@ -61,7 +61,7 @@ pub enum KernelError {
 }
 
 impl KernelError {
-    /// Whether the cause is that a sandbox's namespace is gone.
+    /// Whether the cause is that a pinned namespace is gone.
     #[must_use]
     pub const fn is_namespace_gone(&self) -> bool {
         matches!(self, Self::NamespaceGone { .. })
@@ -73,8 +73,8 @@ impl KernelError {
 pub struct Observed {
     /// Objects of ours, by key, in the same normal form as plans have them.
     pub objects: BTreeMap<Key, Object>,
-    /// Sandboxes that were asked about whose pinned namespace is not there.
-    pub gone: Vec<SandboxId>,
+    /// Pinned namespaces that were asked about and are not there.
+    pub gone: Vec<Netns>,
 }
 
 /// A route of the host that address pools must keep clear of.
@@ -97,6 +97,8 @@ pub struct HostFacts {
     pub addresses: Vec<(String, IpNet)>,
     /// The MTU of the link that the default route uses; 1500 without one.
     pub default_mtu: u32,
+    /// The MTU in bytes of each link of this host that has an address or a route.
+    pub mtus: BTreeMap<String, u32>,
     /// The source address of the default routes, IPv4 and IPv6.
     pub default_source: Vec<IpAddr>,
     /// The ports that the kernel takes for itself: `net.ipv4.ip_local_port_range`.
@@ -104,8 +106,8 @@ pub struct HostFacts {
     /// Whether bridged packets pass the IP hooks (`bridge-nf-call-iptables`, `-ip6tables`);
     /// `None` where br_netfilter is absent.
     pub bridge_netfilter: Option<(bool, bool)>,
-    /// Whether somebody else has a bridge here, who may rely on those switches.
-    pub foreign_bridges: bool,
+    /// Bridges that somebody else has here, who may rely on those switches.
+    pub foreign_bridges: Vec<String>,
     /// Current values of the parameters that we may have to switch, by path.
     pub sysctls: BTreeMap<String, String>,
     /// The boot id (`/proc/sys/kernel/random/boot_id`).
@@ -134,15 +136,16 @@ pub enum SocketKind {
     TcpUnbound(SocketAddr),
 }
 
-/// A host port that is held as long as this lives; nobody else can bind it meanwhile.
+/// A host port that is held as long as this lives; nobody else can bind it meanwhile, and nobody
+/// could where the kernel does not know the protocol: then it is held against this process's own.
 #[derive(Debug)]
 pub struct PortClaim {
     /// The address and port held; the kernel's choice where port 0 was asked for.
     pub addr: SocketAddr,
     /// The protocol.
     pub protocol: Protocol,
-    /// What holds it: the bound socket; `None` where the kernel does not know the protocol.
-    pub socket: Option<OwnedFd>,
+    /// What holds it: the bound socket, or what stands for one.
+    pub socket: OwnedFd,
 }
 
 /// An executor. All calls block; any number of threads may call at once.
@@ -160,7 +163,7 @@ pub trait Kernel: Send + Sync {
     /// Reads what stands of `expected`, and whatever else is ours.
     ///
     /// # Errors
-    /// When the kernel cannot be read at all; a sandbox that is gone is told in the answer.
+    /// When the kernel cannot be read at all; a namespace that is gone is told in the answer.
     fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError>;
 
     /// Reads the facts of the host.
@@ -175,11 +178,48 @@ pub trait Kernel: Send + Sync {
     /// [`KernelError::NamespaceGone`], or the system's answer (address in use, …).
     fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError>;
 
+    /// Makes sockets in several sandboxes, of each sandbox in one visit; the answers are in their
+    /// order, all of a sandbox's sockets or none.
+    ///
+    /// # Errors
+    /// As [`Kernel::socket`], for each sandbox by itself.
+    fn sockets(
+        &self,
+        wanted: &[(SandboxId, Vec<SocketKind>)],
+    ) -> Vec<Result<Vec<OwnedFd>, KernelError>> {
+        let of_one = |(sandbox, kinds): &(SandboxId, Vec<SocketKind>)| {
+            let place = SocketPlace::Sandbox(*sandbox);
+            kinds.iter().map(|kind| self.socket(place, *kind)).collect()
+        };
+        wanted.iter().map(of_one).collect()
+    }
+
     /// Holds a host port. An unspecified IPv6 address holds IPv6 only.
     ///
     /// # Errors
     /// `Call` with `AddrInUse` when somebody has it.
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError>;
+
+    /// Opens an encrypted tunnel of user space ([`LinkKind::Tun`](vw_hoststate::LinkKind)), for the
+    /// process that carries its packets.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`]; `Call` when there is no such link, or with `ResourceBusy`
+    /// when a process has it open.
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError>;
+
+    /// Gives an encrypted tunnel of the kernel
+    /// ([`LinkKind::Wireguard`](vw_hoststate::LinkKind)) its private key and its UDP port. The key
+    /// is no part of any object, which may be shown and stored.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], [`KernelError::Missing`], or the system's answer.
+    fn set_tunnel_key(
+        &self,
+        name: &IfName,
+        private: &[u8; 32],
+        port: u16,
+    ) -> Result<(), KernelError>;
 
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;
@@ -203,4 +243,12 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// [`KernelError::NamespaceGone`], or the system's answer.
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError>;
+
+    /// Whether a sandbox has an interface of this name, ours or not.
+    ///
+    /// # Errors
+    /// As [`Kernel::interfaces`].
+    fn has_interface(&self, sandbox: SandboxId, name: &IfName) -> Result<bool, KernelError> {
+        Ok(self.interfaces(sandbox)?.contains(name))
+    }
 }

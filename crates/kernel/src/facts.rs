@@ -7,7 +7,7 @@ use crate::{
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
@@ -31,13 +31,11 @@ const ELSEWHERE: [IpAddr; 2] = [
 /// Reads all but the namespace's identity.
 pub(crate) fn read() -> io::Result<HostFacts> {
     let mut socket = Socket::open()?;
-    let links: HashMap<u32, link::Seen> = link::dump(&mut socket)?
-        .into_iter()
-        .map(|seen| (seen.index, seen))
-        .collect();
     let routes = route::dump(&mut socket)?;
-    let named = |index| links.get(&index).map(|seen| seen.name.clone());
     let addresses = addr::dump(&mut socket)?;
+    let links = links_of(&mut socket, &routes, &addresses)?;
+    let bridges = link::dump_bridges(&mut socket)?;
+    let named = |index| links.get(&index).map(|seen| seen.name.clone());
     let default = routes.iter().filter(|seen| is_default(seen));
     let default_mtu = default
         .min_by_key(|seen| (seen.dst.addr().is_ipv6(), seen.metric))
@@ -47,6 +45,15 @@ pub(crate) fn read() -> io::Result<HostFacts> {
         let mut routes = routes.iter().filter(|seen| is_default(seen));
         routes.any(|seen| seen.dst.addr().is_ipv6() == ip.is_ipv6())
     };
+    let foreign_bridges: Vec<String> = bridges
+        .iter()
+        .filter(|seen| !seen.is_ours())
+        .map(|seen| seen.name.clone())
+        .collect();
+    let local = foreign_bridges
+        .iter()
+        .map(|name| format!("net/ipv4/conf/{name}/route_localnet"));
+    let switches = SWITCHES.into_iter().map(str::to_owned).chain(local);
     Ok(HostFacts {
         routes: routes
             .iter()
@@ -57,6 +64,10 @@ pub(crate) fn read() -> io::Result<HostFacts> {
             .filter_map(|seen| Some((named(seen.index)?, seen.addr)))
             .collect(),
         default_mtu,
+        mtus: links
+            .values()
+            .map(|seen| (seen.name.clone(), seen.mtu))
+            .collect(),
         default_source: ELSEWHERE
             .iter()
             .filter(has_default)
@@ -64,21 +75,42 @@ pub(crate) fn read() -> io::Result<HostFacts> {
             .collect(),
         ephemeral_ports: ephemeral_ports()?,
         bridge_netfilter: bridge_netfilter()?,
-        foreign_bridges: links
-            .values()
-            .any(|seen| seen.kind == "bridge" && !seen.is_ours()),
-        sysctls: SWITCHES
-            .iter()
-            .filter_map(|path| Some(Ok((String::from(*path), sysctl::read(path).transpose()?))))
+        sysctls: switches
+            .filter_map(|path| {
+                let value = sysctl::read(&path).transpose()?;
+                Some(Ok((path, value)))
+            })
             .map(|entry: io::Result<(String, io::Result<String>)>| {
                 entry.and_then(|(path, value)| Ok((path, value?)))
             })
             .collect::<io::Result<_>>()?,
+        foreign_bridges,
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?
             .trim_end()
             .to_owned(),
         netns: (0, 0),
     })
+}
+
+/// The links that routes and addresses name: few, while sandboxes' links are many, and showing one
+/// takes the kernel 20 to 40 us.
+fn links_of(
+    socket: &mut Socket,
+    routes: &[route::Seen],
+    addresses: &[addr::Seen],
+) -> io::Result<HashMap<u32, link::Seen>> {
+    let outside = routes.iter().filter(|seen| !is_aside(seen));
+    let named = outside.filter_map(|seen| seen.link);
+    let named: BTreeSet<u32> = named
+        .chain(addresses.iter().map(|seen| seen.index))
+        .collect();
+    let mut links = HashMap::new();
+    for index in named {
+        if let Some(seen) = link::by_index(socket, index)? {
+            links.insert(index, seen);
+        }
+    }
+    Ok(links)
 }
 
 fn is_default(seen: &route::Seen) -> bool {
@@ -88,6 +120,19 @@ fn is_default(seen: &route::Seen) -> bool {
 /// A route that address pools must keep clear of: neither a default route, nor the host's own
 /// addresses, broadcast and multicast, nor what every link has.
 fn specific(seen: &route::Seen, links: &HashMap<u32, link::Seen>) -> Option<HostRoute> {
+    if is_aside(seen) || seen.dst.prefix_len() == 0 {
+        return None;
+    }
+    let link = seen.link.and_then(|index| links.get(&index));
+    Some(HostRoute {
+        dst: seen.dst,
+        link: link.map(|link| link.name.clone()),
+        ours: seen.ours || link.is_some_and(link::Seen::is_ours),
+    })
+}
+
+/// Whether a route is of the kind that every host and every link has.
+fn is_aside(seen: &route::Seen) -> bool {
     let local = seen.table == u32::from(libc::RT_TABLE_LOCAL);
     let aside = [
         libc::RTN_BROADCAST,
@@ -99,15 +144,7 @@ fn specific(seen: &route::Seen, links: &HashMap<u32, link::Seen>) -> Option<Host
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_loopback(),
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_loopback() || v6.is_multicast(),
     };
-    if local || seen.dst.prefix_len() == 0 || aside.contains(&seen.kind) || everywhere {
-        return None;
-    }
-    let link = seen.link.and_then(|index| links.get(&index));
-    Some(HostRoute {
-        dst: seen.dst,
-        link: link.map(|link| link.name.clone()),
-        ours: seen.ours || link.is_some_and(link::Seen::is_ours),
-    })
+    local || aside.contains(&seen.kind) || everywhere
 }
 
 /// The address that packets to `ip` would come from: a connected socket knows, and sends nothing.

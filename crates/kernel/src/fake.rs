@@ -11,6 +11,7 @@ use crate::{
     Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
     netns::lock,
 };
+use rustix::event::{EventfdFlags, eventfd};
 use state::State;
 use std::{
     collections::BTreeMap,
@@ -21,8 +22,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
-use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{IfName, Protocol, SandboxId};
+use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
+use vw_model::{IfName, NetworkId, Protocol, SandboxId};
 
 /// An executor in memory; clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +81,14 @@ impl FakeKernel {
 
     /// Makes the namespace of a sandbox vanish, with all that lies in it.
     pub fn vanish(&self, sandbox: SandboxId) {
-        self.state().remove(&Key::Namespace(sandbox));
+        self.state()
+            .remove(&Key::Namespace(Netns::Sandbox(sandbox)));
+    }
+
+    /// Makes the namespace of a network vanish, with all that lies in it.
+    pub fn vanish_network(&self, network: NetworkId) {
+        self.state()
+            .remove(&Key::Namespace(Netns::Network(network)));
     }
 
     /// Makes a source of namespaces (a process, a file) one that is gone.
@@ -133,14 +141,12 @@ impl Kernel for FakeKernel {
 
     fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
         let state = self.state();
-        let is_there = |sandbox| state.objects.contains_key(&Key::Namespace(sandbox));
-        let mut gone: Vec<SandboxId> = expected
+        let is_there =
+            |netns| netns == Netns::Host || state.objects.contains_key(&Key::Namespace(netns));
+        let mut gone: Vec<Netns> = expected
             .values()
             .flat_map(state::namespaces_of)
-            .filter_map(|netns| match netns {
-                Netns::Sandbox(sandbox) if !is_there(sandbox) => Some(sandbox),
-                _ => None,
-            })
+            .filter(|netns| !is_there(*netns))
             .collect();
         gone.sort_unstable();
         gone.dedup();
@@ -171,6 +177,22 @@ impl Kernel for FakeKernel {
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.state().claim(protocol, addr)
+    }
+
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
+        self.state().require_tunnel(name, &LinkKind::Tun)?;
+        // Nothing ever comes in by it.
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        fd.map_err(|error| refused("open", name.to_string(), error.kind()))
+    }
+
+    fn set_tunnel_key(
+        &self,
+        name: &IfName,
+        _private: &[u8; 32],
+        _port: u16,
+    ) -> Result<(), KernelError> {
+        self.state().require_tunnel(name, &LinkKind::Wireguard)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

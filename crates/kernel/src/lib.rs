@@ -6,6 +6,7 @@
 
 mod alarm;
 mod announce;
+mod claims;
 mod conntrack;
 mod contract;
 mod facts;

@@ -11,14 +11,16 @@ mod parameters;
 mod policy;
 mod queue;
 mod steps;
+mod tunnel;
 mod verify;
 
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
     announce::Announcer,
+    claims::Claims,
     conntrack::Conntrack,
     facts,
-    netlink::Socket,
+    netlink::wireguard,
     netns::{Namespaces, lock},
     observe,
     reaper::Reaper,
@@ -36,6 +38,7 @@ use std::{
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, Protocol, SandboxId};
+use zeroize::Zeroizing;
 
 /// A port forwards within a millisecond, on a busy machine some more.
 const FORWARDING_SOON: Duration = Duration::from_secs(2);
@@ -57,6 +60,7 @@ pub struct LinuxKernel {
     reaper: Reaper,
     nft: Mutex<Option<Nft>>,
     conntrack: Mutex<Option<Conntrack>>,
+    claims: Arc<Mutex<Claims>>,
     ipv6: bool,
 }
 
@@ -73,9 +77,10 @@ impl LinuxKernel {
         let namespaces = Arc::new(Namespaces::prepare(config.exec_root.join("netns"))?);
         Ok(Self {
             announcer: Announcer::start(Arc::clone(&namespaces)).map_err(started)?,
-            reaper: Socket::open().and_then(Reaper::start).map_err(started)?,
+            reaper: Reaper::start(Arc::clone(&namespaces)).map_err(started)?,
             nft: Mutex::default(),
             conntrack: Mutex::default(),
+            claims: Arc::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
             namespaces,
         })
@@ -186,9 +191,28 @@ impl Kernel for LinuxKernel {
         self.run_in(netns, "open socket", object, move || sockets::open(kind))
     }
 
+    fn sockets(
+        &self,
+        wanted: &[(SandboxId, Vec<SocketKind>)],
+    ) -> Vec<Result<Vec<OwnedFd>, KernelError>> {
+        let visits = wanted.iter().cloned();
+        let visits = visits
+            .map(|(sandbox, kinds)| (Netns::Sandbox(sandbox), kinds))
+            .collect();
+        self.namespaces.visit_all(visits, |kinds: Vec<SocketKind>| {
+            let open = |kind: SocketKind| {
+                let named = |source| names::call("open socket", sockets::describe(kind), source);
+                sockets::open(kind).map_err(named)
+            };
+            let made: Result<Vec<OwnedFd>, _> = kinds.into_iter().map(open).collect();
+            made
+        })
+    }
+
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         let object = || format!("{addr}/{protocol}");
-        let claim = move || sockets::claim_port(protocol, addr);
+        let unknown = Arc::clone(&self.claims);
+        let claim = move || sockets::claim_port(protocol, addr, &unknown);
         let (addr, socket) = self.run_in(Netns::Host, "reserve port", object, claim)?;
         Ok(PortClaim {
             addr,
@@ -197,8 +221,31 @@ impl Kernel for LinuxKernel {
         })
     }
 
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
+        let place = self.namespaces.place(Netns::Tunnel)?;
+        let opened = name.clone();
+        let opened = self
+            .namespaces
+            .run(&place, move || tunnel::open_existing(&opened));
+        let opened = opened.and_then(|opened| opened);
+        opened.map_err(|source| tunnel::failed("open", name, source))
+    }
+
+    fn set_tunnel_key(
+        &self,
+        name: &IfName,
+        private: &[u8; 32],
+        port: u16,
+    ) -> Result<(), KernelError> {
+        let place = self.namespaces.place(Netns::Tunnel)?;
+        let (link, private) = (name.clone(), Zeroizing::new(*private));
+        let set = move || wireguard::set_key(&link, &private, port);
+        let set = self.namespaces.run(&place, set).and_then(|set| set);
+        set.map_err(|source| tunnel::failed("set the key of", name, source))
+    }
+
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
-        self.namespaces.path(sandbox)
+        self.namespaces.path(Netns::Sandbox(sandbox))
     }
 
     fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError> {
@@ -237,6 +284,20 @@ impl Kernel for LinuxKernel {
         let names = links.iter().map(|link| link.name.parse());
         // What the kernel calls an interface is a name unless it predates our rules for names.
         Ok(names.filter_map(Result::ok).collect())
+    }
+
+    fn has_interface(&self, sandbox: SandboxId, name: &IfName) -> Result<bool, KernelError> {
+        let place = self.namespaces.place(Netns::Sandbox(sandbox))?;
+        let failed = |source| names::call("look for an interface of", sandbox.short(), source);
+        let found = self
+            .namespaces
+            .with_socket(&place, |socket| Ok(socket.index_of(name.as_str())))
+            .map_err(failed)?;
+        match found {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 

@@ -4,13 +4,15 @@
 //! it encodes requests and parses answers.
 
 pub(crate) mod addr;
+pub(crate) mod fdb;
 pub(crate) mod link;
 pub(crate) mod neigh;
 pub(crate) mod route;
 mod socket;
 mod wire;
+pub(crate) mod wireguard;
 
-pub(crate) use socket::{Refusal, Socket};
+pub(crate) use socket::{Refusal, Socket, answer_well, errno, receive};
 pub(crate) use wire::{Attrs, Batch, Body, get_u32, messages};
 
 /// `rtm_protocol`, `NDA_PROTOCOL` and `IFA_PROTO` of what we make ("V"); `rt_protos` of iproute2

@@ -1,6 +1,6 @@
 //! Pinned network namespaces: made, adopted, found again and let go.
 //!
-//! Owns the folder `<exec-root>/netns`, one file a sandbox, and every `setns` of the process. It
+//! Owns the folder `<exec-root>/netns`, one file a sandbox or network, and every `setns` of the process. It
 //! must not know what is done inside a namespace.
 
 mod loopback;
@@ -12,6 +12,7 @@ mod worker;
 use crate::{
     KernelError,
     netlink::{Batch, Socket, link},
+    sysctl::Ipv6Conf,
 };
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags},
@@ -24,21 +25,28 @@ use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use vw_hoststate::{Namespace, NamespaceSource, Netns};
-use vw_model::SandboxId;
 use worker::Workers;
 
-/// How many sandboxes are kept open; each takes a namespace's and a socket's descriptor.
+/// How many of them are kept open; each takes a namespace's and a socket's descriptor.
 const CACHE: usize = 128;
 
-/// An open namespace, with a netlink socket in it once one was needed.
+/// What the file of a network's namespace begins with, before its id.
+const NETWORK: &str = "net-";
+
+/// The file of the encrypted tunnel's namespace.
+const TUNNEL: &str = "tunnel";
+
+/// An open namespace, with what was opened inside of it once it was needed.
 #[derive(Debug)]
 pub(crate) struct Place {
     fd: OwnedFd,
     identity: (u64, u64),
     socket: Mutex<Option<Socket>>,
+    /// Nothing where there is no IPv6.
+    ipv6_conf: OnceLock<Option<Ipv6Conf>>,
 }
 
 impl Place {
@@ -49,6 +57,7 @@ impl Place {
             fd,
             identity,
             socket,
+            ipv6_conf: OnceLock::new(),
         })
     }
 
@@ -77,19 +86,19 @@ pub(crate) type Job<T> = (Arc<Place>, Box<dyn FnOnce() -> T + Send>);
 
 #[derive(Debug, Default)]
 struct Cache {
-    places: HashMap<SandboxId, (u64, Arc<Place>)>,
+    places: HashMap<Netns, (u64, Arc<Place>)>,
     clock: u64,
 }
 
 impl Cache {
-    fn get(&mut self, sandbox: SandboxId) -> Option<Arc<Place>> {
+    fn get(&mut self, netns: Netns) -> Option<Arc<Place>> {
         self.clock += 1;
-        let (used, place) = self.places.get_mut(&sandbox)?;
+        let (used, place) = self.places.get_mut(&netns)?;
         *used = self.clock;
         Some(Arc::clone(place))
     }
 
-    fn put(&mut self, sandbox: SandboxId, place: &Arc<Place>) {
+    fn put(&mut self, netns: Netns, place: &Arc<Place>) {
         if self.places.len() >= CACHE
             && let Some(oldest) = self.places.iter().min_by_key(|(_, (used, _))| *used)
         {
@@ -97,7 +106,7 @@ impl Cache {
             self.places.remove(&oldest);
         }
         self.clock += 1;
-        self.places.insert(sandbox, (self.clock, Arc::clone(place)));
+        self.places.insert(netns, (self.clock, Arc::clone(place)));
     }
 }
 
@@ -126,9 +135,14 @@ impl Namespaces {
         })
     }
 
-    /// The file that pins a sandbox's namespace.
-    pub(crate) fn path(&self, sandbox: SandboxId) -> PathBuf {
-        self.dir.join(sandbox.to_string())
+    /// The file that pins a namespace; the host's own has none, and its name is no file's.
+    pub(crate) fn path(&self, netns: Netns) -> PathBuf {
+        self.dir.join(match netns {
+            Netns::Host => "host".to_owned(),
+            Netns::Sandbox(sandbox) => sandbox.to_string(),
+            Netns::Network(network) => format!("{NETWORK}{network}"),
+            Netns::Tunnel => TUNNEL.to_owned(),
+        })
     }
 
     /// The daemon's own namespace.
@@ -138,22 +152,21 @@ impl Namespaces {
 
     /// The namespace, if it is pinned still.
     pub(crate) fn place(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
-        let sandbox = match netns {
-            Netns::Host => return Ok(Arc::clone(&self.host)),
-            Netns::Sandbox(sandbox) => sandbox,
-        };
-        let path = self.path(sandbox);
+        if netns == Netns::Host {
+            return Ok(Arc::clone(&self.host));
+        }
+        let path = self.path(netns);
         // The file is looked at each time, so that a descriptor that is kept open never makes
         // a namespace look alive that its owner took away.
         let found = rustix::fs::stat(&path);
-        let found = found.map_err(|error| unopened(sandbox, error.into()))?;
-        if let Some(place) = self.cached().get(sandbox)
+        let found = found.map_err(|error| unopened(netns, error.into()))?;
+        if let Some(place) = self.cached().get(netns)
             && place.identity == (found.st_dev, found.st_ino)
         {
             return Ok(place);
         }
-        let place = self.open_pinned(sandbox)?;
-        self.cached().put(sandbox, &place);
+        let place = self.open_pinned(netns)?;
+        self.cached().put(netns, &place);
         Ok(place)
     }
 
@@ -161,16 +174,14 @@ impl Namespaces {
     pub(crate) fn open(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
         match netns {
             Netns::Host => Ok(Arc::clone(&self.host)),
-            Netns::Sandbox(sandbox) => self.open_pinned(sandbox),
+            Netns::Sandbox(_) | Netns::Network(_) | Netns::Tunnel => self.open_pinned(netns),
         }
     }
 
-    fn open_pinned(&self, sandbox: SandboxId) -> Result<Arc<Place>, KernelError> {
-        let fd = source::open(&self.path(sandbox));
+    fn open_pinned(&self, netns: Netns) -> Result<Arc<Place>, KernelError> {
+        let fd = source::open(&self.path(netns));
         let place = fd.and_then(|fd| Place::new(fd, None));
-        place
-            .map(Arc::new)
-            .map_err(|error| unopened(sandbox, error))
+        place.map(Arc::new).map_err(|error| unopened(netns, error))
     }
 
     /// Runs `f` with the netlink socket of a namespace; others wait meanwhile.
@@ -182,7 +193,7 @@ impl Namespaces {
         let mut slot = lock(&place.socket);
         let socket = match &mut *slot {
             Some(socket) => socket,
-            empty => empty.insert(self.run(place, Socket::open)??),
+            empty => empty.insert(self.open_inside(place)?),
         };
         let result = f(socket);
         // What is outstanding after an error of the socket's own is not waited for.
@@ -190,6 +201,24 @@ impl Namespaces {
             *slot = None;
         }
         result
+    }
+
+    /// Opens in one visit what a namespace is worked on with from then on.
+    fn open_inside(&self, place: &Arc<Place>) -> io::Result<Socket> {
+        let (socket, conf) = self.run(place, || (Socket::open(), Ipv6Conf::open()))?;
+        // Another thread may have been first, with the same.
+        let _ = place.ipv6_conf.set(conf.ok());
+        socket
+    }
+
+    /// A namespace's parameters of IPv6 on its links; nothing where it has none.
+    pub(crate) fn ipv6_conf<'a>(&self, place: &'a Arc<Place>) -> io::Result<Option<&'a Ipv6Conf>> {
+        if place.ipv6_conf.get().is_none() {
+            let conf = self.run(place, Ipv6Conf::open)?;
+            // As above.
+            let _ = place.ipv6_conf.set(conf.ok());
+        }
+        Ok(place.ipv6_conf.get().and_then(Option::as_ref))
     }
 
     /// Runs `f` on a thread that is in the namespace.
@@ -206,22 +235,77 @@ impl Namespaces {
         self.workers.run_all(jobs)
     }
 
+    /// Runs `f` with what is given in every sandbox's namespace, one visit each, several side by
+    /// side; the answers are in their order.
+    ///
+    /// The namespaces are opened by the threads that visit them and not kept, so that a thousand
+    /// visits push nothing out of the cache.
+    pub(crate) fn visit_all<A, T>(
+        &self,
+        visits: Vec<(Netns, A)>,
+        f: impl Fn(A) -> Result<T, KernelError> + Clone + Send + 'static,
+    ) -> Vec<Result<T, KernelError>>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+    {
+        let asked: Vec<Netns> = visits.iter().map(|(netns, _)| *netns).collect();
+        let share = visits.len().div_ceil(worker::THREADS).max(1);
+        let mut visits = visits.into_iter();
+        let mut jobs: Vec<Job<Vec<Result<T, KernelError>>>> = Vec::new();
+        loop {
+            let some: Vec<(PathBuf, Netns, A)> = visits
+                .by_ref()
+                .take(share)
+                .map(|(netns, given)| (self.path(netns), netns, given))
+                .collect();
+            if some.is_empty() {
+                break;
+            }
+            let f = f.clone();
+            // From one to the next; whoever runs the job goes back to the host's.
+            let tour = move || {
+                let visit = |(path, netns, given): (PathBuf, Netns, A)| {
+                    let fd = source::open(&path).map_err(|error| unopened(netns, error))?;
+                    let place = Place::new(fd, None).and_then(|place| place.enter());
+                    place.map_err(|error| unopened(netns, error))?;
+                    f(given)
+                };
+                some.into_iter().map(visit).collect()
+            };
+            jobs.push((Arc::clone(&self.host), Box::new(tour)));
+        }
+        let mut answers = Vec::with_capacity(asked.len());
+        for (of, answered) in asked.chunks(share).zip(self.run_all(jobs)) {
+            match answered {
+                Ok(some) => answers.extend(some),
+                Err(error) => answers.extend(of.iter().map(|netns| {
+                    let source = io::Error::new(error.kind(), error.to_string());
+                    Err(call("visit network namespace", short(*netns), source))
+                })),
+            }
+        }
+        answers
+    }
+
     /// Pins a namespace; one that is pinned already stays.
     pub(crate) fn pin(&self, namespace: &Namespace) -> Result<(), KernelError> {
-        let sandbox = namespace.sandbox;
-        if let Ok(place) = self.place(Netns::Sandbox(sandbox)) {
+        let netns = namespace.netns;
+        if netns == Netns::Host {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it needs no pin");
+            return Err(call("pin network namespace", short(netns), source));
+        }
+        if let Ok(place) = self.place(netns) {
             return self.check_pinned(&place, namespace);
         }
-        let (fd, socket) = match &namespace.source {
+        let failed = |source| call("pin network namespace", short(netns), source);
+        let place = match &namespace.source {
             NamespaceSource::New => {
-                let (fd, socket) = make()
-                    .map_err(|source| call("create network namespace", sandbox.short(), source))?;
-                (fd, Some(socket))
+                make().map_err(|source| call("create network namespace", short(netns), source))?
             }
-            adopted => (source::of(adopted)?, None),
+            adopted => Place::new(source::of(adopted)?, None).map_err(failed)?,
         };
-        let failed = |source| call("pin network namespace", sandbox.short(), source);
-        let place = Arc::new(Place::new(fd, socket).map_err(failed)?);
+        let place = Arc::new(place);
         if place.identity == self.host.identity {
             let own = "it is the daemon's own; give the process a namespace first (unshare -n)";
             return Err(call(
@@ -230,16 +314,16 @@ impl Namespaces {
                 io::Error::new(io::ErrorKind::InvalidInput, own),
             ));
         }
-        self.mount(&place, &self.path(sandbox)).map_err(failed)?;
-        self.cached().put(sandbox, &place);
+        self.mount(&place, &self.path(netns)).map_err(failed)?;
+        self.cached().put(netns, &place);
         if namespace.source == NamespaceSource::New {
             return Ok(());
         }
-        let raised = self.raise_loopback(&place, sandbox);
+        let raised = self.raise_loopback(&place, netns);
         raised.map_err(|source| {
             // The first error is the one to tell.
-            let _ = self.unpin(sandbox);
-            call("bring up the loopback of", sandbox.short(), source)
+            let _ = self.unpin(netns);
+            call("bring up the loopback of", short(netns), source)
         })
     }
 
@@ -252,7 +336,7 @@ impl Namespaces {
         match source::identity(fd.as_fd()) {
             Ok(identity) if identity != place.identity => Err(call(
                 "pin network namespace",
-                namespace.sandbox.short(),
+                short(namespace.netns),
                 io::Error::new(
                     io::ErrorKind::AlreadyExists,
                     "another namespace is pinned under this id",
@@ -275,12 +359,12 @@ impl Namespaces {
     }
 
     /// Lets a namespace go; one that is not pinned is no error.
-    pub(crate) fn unpin(&self, sandbox: SandboxId) -> Result<(), KernelError> {
-        self.lower_loopback(sandbox)
-            .map_err(|source| call("put down the loopback of", sandbox.short(), source))?;
-        self.cached().places.remove(&sandbox);
-        unmount(&self.path(sandbox))
-            .map_err(|source| call("release network namespace", sandbox.short(), source))
+    pub(crate) fn unpin(&self, netns: Netns) -> Result<(), KernelError> {
+        self.lower_loopback(netns)
+            .map_err(|source| call("put down the loopback of", short(netns), source))?;
+        self.cached().places.remove(&netns);
+        unmount(&self.path(netns))
+            .map_err(|source| call("release network namespace", short(netns), source))
     }
 
     /// Takes the folder's own mount away when nothing is pinned in it.
@@ -294,17 +378,13 @@ impl Namespaces {
         }
     }
 
-    /// The sandboxes that have a file, be their namespaces there or not.
-    pub(crate) fn pinned(&self) -> io::Result<Vec<SandboxId>> {
-        let mut sandboxes = Vec::new();
+    /// Those that have a file, be their namespaces there or not.
+    pub(crate) fn pinned(&self) -> io::Result<Vec<Netns>> {
+        let mut pinned = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
-            let name = entry?.file_name();
-            sandboxes.extend(
-                name.to_str()
-                    .and_then(|name| name.parse::<SandboxId>().ok()),
-            );
+            pinned.extend(entry?.file_name().to_str().and_then(of_file));
         }
-        Ok(sandboxes)
+        Ok(pinned)
     }
 
     fn cached(&self) -> MutexGuard<'_, Cache> {
@@ -343,7 +423,7 @@ fn unmount(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a namespace with its loopback up, on a thread that ends with it.
-fn make() -> io::Result<(OwnedFd, Socket)> {
+fn make() -> io::Result<Place> {
     let inside = || {
         // SAFETY: leaves only the network namespace, which no code of this thread relies on.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET)? };
@@ -355,10 +435,13 @@ fn make() -> io::Result<(OwnedFd, Socket)> {
             ..link::Settings::default()
         };
         link::change(&mut batch, link::Which::Name("lo"), &up);
-        match socket.transact(&mut batch)?.pop() {
-            Some(refusal) => Err(refusal.into_error()),
-            None => Ok((fd, socket)),
+        if let Some(refusal) = socket.transact(&mut batch)?.pop() {
+            return Err(refusal.into_error());
         }
+        let place = Place::new(fd, Some(socket))?;
+        // It is ours alone so far.
+        let _ = place.ipv6_conf.set(Ipv6Conf::open().ok());
+        Ok(place)
     };
     let builder = std::thread::Builder::new().name("netns-make".into());
     builder
@@ -375,11 +458,30 @@ fn call(operation: &'static str, object: impl ToString, source: io::Error) -> Ke
     }
 }
 
+/// The namespace that a file of that name pins.
+fn of_file(name: &str) -> Option<Netns> {
+    match name.strip_prefix(NETWORK) {
+        Some(id) => id.parse().ok().map(Netns::Network),
+        None if name == TUNNEL => Some(Netns::Tunnel),
+        None => name.parse().ok().map(Netns::Sandbox),
+    }
+}
+
+/// A namespace as errors name it.
+pub(crate) fn short(netns: Netns) -> String {
+    match netns {
+        Netns::Host => "of the host".to_owned(),
+        Netns::Sandbox(sandbox) => sandbox.short(),
+        Netns::Network(network) => format!("{NETWORK}{}", network.short()),
+        Netns::Tunnel => "of the encrypted tunnel".to_owned(),
+    }
+}
+
 /// A file that is missing, or that nothing is mounted on any more, pins nothing.
-fn unopened(sandbox: SandboxId, source: io::Error) -> KernelError {
+fn unopened(netns: Netns, source: io::Error) -> KernelError {
     match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => gone(sandbox.short(), source),
-        _ => call("open network namespace", sandbox.short(), source),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => gone(short(netns), source),
+        _ => call("open network namespace", short(netns), source),
     }
 }
 

@@ -14,7 +14,6 @@ use std::{
     io,
 };
 use vw_hoststate::{Key, Namespace, NamespaceSource, Netns, Object};
-use vw_model::SandboxId;
 
 /// How many namespaces are open at once: each takes three descriptors meanwhile.
 const AT_ONCE: usize = 128;
@@ -32,18 +31,16 @@ pub(crate) fn observe(
         source,
     };
     let pinned = namespaces.pinned().map_err(|error| failed("list", error))?;
-    let sandboxes: BTreeSet<SandboxId> = expected
+    let netnses: BTreeSet<Netns> = expected
         .values()
         .flat_map(mentioned)
-        .filter_map(sandbox)
         .chain(pinned)
+        .chain([Netns::Host])
         .collect();
     let mut observed = Observed::default();
     let mut questions = inside::Question::all(expected);
     let mut insides = BTreeMap::new();
-    let netnses: Vec<Netns> = std::iter::once(Netns::Host)
-        .chain(sandboxes.into_iter().map(Netns::Sandbox))
-        .collect();
+    let netnses = Vec::from_iter(netnses);
     for some in netnses.chunks(AT_ONCE) {
         let (mut there, mut jobs): (Vec<Netns>, Vec<Job>) = Default::default();
         for netns in some {
@@ -54,7 +51,7 @@ pub(crate) fn observe(
                     there.push(netns);
                     jobs.push((place, Box::new(read)));
                 }
-                Err(error) if error.is_namespace_gone() => observed.gone.extend(sandbox(*netns)),
+                Err(error) if error.is_namespace_gone() => observed.gone.push(*netns),
                 Err(error) => return Err(error),
             }
         }
@@ -63,31 +60,27 @@ pub(crate) fn observe(
             insides.insert(netns, inside.map_err(|error| failed("read", error))?);
         }
     }
-    for sandbox in insides.keys().copied().filter_map(sandbox) {
-        pinned_object(namespaces, sandbox, expected, &mut observed);
+    for netns in insides.keys().filter(|netns| **netns != Netns::Host) {
+        pinned_object(namespaces, *netns, expected, &mut observed);
     }
     gather::gather(&insides, expected, &mut observed.objects);
     Ok(observed)
 }
 
-const fn sandbox(netns: Netns) -> Option<SandboxId> {
-    match netns {
-        Netns::Host => None,
-        Netns::Sandbox(sandbox) => Some(sandbox),
-    }
-}
-
 fn pinned_object(
     namespaces: &Namespaces,
-    sandbox: SandboxId,
+    netns: Netns,
     expected: &BTreeMap<Key, Object>,
     observed: &mut Observed,
 ) {
-    let key = Key::Namespace(sandbox);
+    let key = Key::Namespace(netns);
     let object = expected.get(&key).cloned().unwrap_or_else(|| {
-        // Where it came from cannot be seen; that it may be another's is the safe guess.
-        let source = NamespaceSource::File(namespaces.path(sandbox));
-        Object::Namespace(Namespace { sandbox, source })
+        let source = match netns {
+            Netns::Network(_) | Netns::Tunnel => NamespaceSource::New,
+            // Where it came from cannot be seen; that it may be another's is the safe guess.
+            _ => NamespaceSource::File(namespaces.path(netns)),
+        };
+        Object::Namespace(Namespace { netns, source })
     });
     observed.objects.insert(key, object);
 }
@@ -95,7 +88,7 @@ fn pinned_object(
 /// The namespaces that an object lies in.
 pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
     match object {
-        Object::Namespace(namespace) => vec![Netns::Sandbox(namespace.sandbox)],
+        Object::Namespace(namespace) => vec![namespace.netns],
         Object::Link(link) => match &link.kind {
             vw_hoststate::LinkKind::Veth(peer) => vec![link.netns, peer.netns],
             _ => vec![link.netns],
@@ -105,7 +98,9 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Sysctl(netns, _)
             | Key::Address(netns, ..)
             | Key::Route(netns, ..)
-            | Key::Neighbor(netns, ..) => vec![netns],
+            | Key::Neighbor(netns, ..)
+            | Key::Forward(netns, ..)
+            | Key::WireguardPeer(netns, ..) => vec![netns],
             Key::Namespace(_)
             | Key::ServiceTable
             | Key::Policy(..)

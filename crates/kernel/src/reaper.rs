@@ -6,9 +6,10 @@
 use crate::{
     alarm::Alarm,
     netlink::{Batch, Socket, link},
-    netns::lock,
+    netns::{Namespaces, lock},
 };
 use std::{
+    collections::BTreeSet,
     io,
     sync::{
         Arc, Mutex,
@@ -17,6 +18,7 @@ use std::{
     thread,
     time::Duration,
 };
+use vw_hoststate::Netns;
 
 /// How long the first link waits for company. Deleting holds the RTNL, so it also keeps away from
 /// an attachment that follows a detachment at once.
@@ -28,6 +30,10 @@ pub(crate) struct Reaper(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    namespaces: Arc<Namespaces>,
+    /// Where links are out of service.
+    places: Mutex<BTreeSet<Netns>>,
+    /// Held while links are deleted: the socket of the host.
     socket: Mutex<Socket>,
     alarm: Alarm,
     /// Whether the alarm is set.
@@ -36,9 +42,15 @@ struct Shared {
 }
 
 impl Reaper {
-    /// Starts it on the links of the socket's namespace, also those that a former process left.
-    pub(crate) fn start(socket: Socket) -> io::Result<Self> {
+    /// Starts it on the links of the host and of networks, also those that a former process left.
+    pub(crate) fn start(namespaces: Arc<Namespaces>) -> io::Result<Self> {
+        let pinned = namespaces.pinned()?.into_iter();
+        let networks = pinned.filter(|netns| !matches!(netns, Netns::Sandbox(_)));
+        let everywhere: BTreeSet<Netns> = networks.chain([Netns::Host]).collect();
+        let socket = namespaces.run(namespaces.host(), Socket::open)??;
         let shared = Arc::new(Shared {
+            namespaces,
+            places: Mutex::default(),
             socket: Mutex::new(socket),
             alarm: Alarm::new()?,
             due: AtomicBool::new(false),
@@ -47,12 +59,13 @@ impl Reaper {
         let reaper = Self(Arc::clone(&shared));
         let builder = thread::Builder::new().name("link-reaper".into());
         builder.spawn(move || work(&shared))?;
-        reaper.doomed();
+        reaper.doomed(&everywhere);
         Ok(reaper)
     }
 
-    /// Tells that a link is out of service.
-    pub(crate) fn doomed(&self) {
+    /// Tells that links are out of service, and where.
+    pub(crate) fn doomed(&self, places: &BTreeSet<Netns>) {
+        lock(&self.0.places).extend(places);
         if !self.0.due.swap(true, Ordering::AcqRel) {
             self.0.alarm.set(GATHER);
         }
@@ -64,7 +77,7 @@ impl Reaper {
         // alarm this stops.
         self.0.due.store(false, Ordering::Release);
         self.0.alarm.stop();
-        reap(&mut lock(&self.0.socket))
+        self.0.reap()
     }
 }
 
@@ -75,12 +88,33 @@ impl Drop for Reaper {
     }
 }
 
+impl Shared {
+    /// Deletes what is out of service, place by place; the first error is told when all is done.
+    fn reap(&self) -> io::Result<()> {
+        let mut host = lock(&self.socket);
+        let places = std::mem::take(&mut *lock(&self.places));
+        let reap_in = |netns| {
+            if netns == Netns::Host {
+                return reap(&mut host);
+            }
+            // Links of a namespace that is gone went with it.
+            let Ok(place) = self.namespaces.open(netns) else {
+                return Ok(());
+            };
+            // A socket of its own: that of the place is for those who wait.
+            reap(&mut self.namespaces.run(&place, Socket::open)??)
+        };
+        let results: Vec<_> = places.into_iter().map(reap_in).collect();
+        results.into_iter().collect()
+    }
+}
+
 fn work(shared: &Shared) {
     loop {
         let waited = shared.alarm.wait();
         // Before the links are looked for: one that is marked from now on sets it again.
         shared.due.store(false, Ordering::Release);
-        let result = waited.and_then(|()| reap(&mut lock(&shared.socket)));
+        let result = waited.and_then(|()| shared.reap());
         if let Err(error) = result {
             tracing::warn!(%error, "cannot delete links that are out of service");
         }

@@ -1,7 +1,7 @@
 //! Sockets made for others, host ports held, and the claim on a namespace; the calling thread must
 //! be in the right one.
 
-use crate::SocketKind;
+use crate::{SocketKind, claims::Claims, netns::lock};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
 };
@@ -9,6 +9,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsRawFd, OwnedFd},
+    sync::Mutex,
 };
 use vw_model::Protocol;
 
@@ -48,19 +49,22 @@ pub(crate) fn describe(kind: SocketKind) -> String {
 /// Binds a port so that nobody else can.
 ///
 /// Nothing is received: TCP and SCTP do not listen, UDP drops what comes. A kernel without SCTP
-/// cannot give the port to anybody else either, so there is nothing to hold.
+/// cannot give the port to anybody else either, so only `unknown`'s are to be told apart.
 pub(crate) fn claim_port(
     protocol: Protocol,
     addr: SocketAddr,
-) -> io::Result<(SocketAddr, Option<OwnedFd>)> {
-    let socket = hold(protocol, addr)?;
-    let addr = match &socket {
-        Some(socket) => SocketAddr::try_from(rustix::net::getsockname(socket)?)?,
-        None => addr,
-    };
-    Ok((addr, socket))
+    unknown: &Mutex<Claims>,
+) -> io::Result<(SocketAddr, OwnedFd)> {
+    match hold(protocol, addr)? {
+        Some(socket) => {
+            let addr = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+            Ok((addr, socket))
+        }
+        None => lock(unknown).hold((protocol, addr), |_| false),
+    }
 }
 
+/// Nothing where the kernel does not know the protocol.
 fn hold(protocol: Protocol, addr: SocketAddr) -> io::Result<Option<OwnedFd>> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     match protocol {

@@ -131,6 +131,10 @@ typed_id!(
     /// Names a sandbox; a container's id is its sandbox's id.
     SandboxId
 );
+typed_id!(
+    /// Names a host of a cluster.
+    HostId
+);
 
 typed_id!(
     /// Names a service.

@@ -4,6 +4,7 @@
 //! driver, or know how any of it is stored, shown or put into the kernel.
 
 mod addr;
+mod cluster;
 mod container;
 mod endpoint;
 mod error;
@@ -13,14 +14,16 @@ mod network;
 mod port;
 mod sandbox;
 mod service;
+mod tunnel;
 
 pub use addr::{Family, MacAddr, ParseMacError};
+pub use cluster::{RemoteEndpoint, RemoteHost};
 pub use container::{
     ContainerSpec, Healthcheck, Mount, MountKind, ResourceLimits, RestartPolicy, Ulimit,
 };
 pub use endpoint::{EndpointSettings, EndpointSpec};
 pub use error::{Error, Kind, Reason, Result};
-pub use id::{EndpointId, Id, NetworkId, ParseIdError, SandboxId, ServiceId};
+pub use id::{EndpointId, HostId, Id, NetworkId, ParseIdError, SandboxId, ServiceId};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use name::{ContainerName, IfName, NetworkName, ServiceName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};
@@ -30,6 +33,7 @@ pub use service::{
     Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Probe, PublishedPort, SERVICE_KEY, ServiceSpec,
     WEIGHT_KEY,
 };
+pub use tunnel::{ParsePublicKeyError, PublicKey, inner_address, is_inner};
 
 /// String options or labels, kept in a stable order so that they echo the same way each time.
 pub type Options = std::collections::BTreeMap<String, String>;

@@ -22,15 +22,17 @@ pub enum Table {
     HostState = 8,
     /// Values of the host that are to be put back, by name.
     Saved = 9,
+    /// This host's copy of what its cluster agreed on, and what it holds of it.
+    Cluster = 10,
     /// Services, by id.
-    Services = 10,
+    Services = 11,
     /// The endpoints of services in the order of their slots, by the service's id.
-    Slots = 11,
+    Slots = 12,
 }
 
 impl Table {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Networks,
         Self::Containers,
@@ -40,6 +42,7 @@ impl Table {
         Self::Leases,
         Self::HostState,
         Self::Saved,
+        Self::Cluster,
         Self::Services,
         Self::Slots,
     ];
@@ -57,6 +60,7 @@ impl Table {
             Self::Leases => "leases",
             Self::HostState => "host-state",
             Self::Saved => "saved",
+            Self::Cluster => "cluster",
             Self::Services => "services",
             Self::Slots => "slots",
         }

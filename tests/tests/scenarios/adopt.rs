@@ -4,6 +4,7 @@ use crate::{
     require_stage,
     scene::{HOST, Scene},
 };
+use serde_json::json;
 use std::{fs, process::Command};
 use vw_testkit::{Host, Running, Snapshot, eventually, traffic};
 
@@ -116,6 +117,45 @@ fn what_dies_or_vanishes_meanwhile_is_released_all_the_same() {
     scene.host.ip(&format!("netns del {name}"));
     scene.cli("release guest");
     scene.docker("network rm blue");
+    scene.end();
+}
+
+#[test]
+fn a_process_that_ends_midway_leaves_nothing() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 blue");
+    let mut adopted = 0;
+    for number in 0..24 {
+        let (process, _) = unshared(&scene);
+        let pid = process.pid();
+        let request = json!({
+            "Pid": pid,
+            "Name": "guest",
+            "Networks": [{"Network": "blue"}],
+        });
+        let reply = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| scene.daemon.api("POST", "/vethwork/adopt", Some(&request)));
+            // A little later each time.
+            for _ in 0..number {
+                assert!(scene.daemon.answers());
+            }
+            drop(process);
+            asked.join().expect("it is answered")
+        });
+        if reply.status == 201 {
+            adopted += 1;
+            scene.cli("release guest");
+        } else {
+            let said = reply.text();
+            assert!(
+                reply.status < 500 && said.contains(&pid.to_string()),
+                "{said}"
+            );
+        }
+        assert_eq!(scene.docker("ps -aq"), "");
+    }
+    assert!(adopted > 0, "the last ones were adopted before they ended");
     scene.end();
 }
 

@@ -183,6 +183,51 @@ fn exec_and_logs_speak_with_a_running_one() {
 }
 
 #[test]
+fn an_execs_status_is_known_once_its_output_ends() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("run -d --name web host sleep 1000");
+    let ask = |path: &str, body: serde_json::Value| {
+        let reply = scene.daemon.api("POST", path, Some(&body));
+        assert!(reply.status < 300, "{path}: {}", reply.text());
+        reply
+    };
+    for number in 0..20 {
+        let line = format!("echo said; exit {number}");
+        let asked = serde_json::json!({"AttachStdout": true, "Cmd": ["sh", "-c", line]});
+        let id = ask("/containers/web/exec", asked).json()["Id"].clone();
+        let id = id.as_str().expect("a new exec has an id");
+        let start = serde_json::json!({"Detach": false, "Tty": false});
+        let said = ask(&format!("/exec/{id}/start"), start).text();
+        let known = scene.daemon.api("GET", &format!("/exec/{id}/json"), None);
+        let known = known.json();
+        assert!(said.contains("said"), "{said}");
+        assert_eq!(known["Running"], false, "{known}");
+        assert_eq!(known["ExitCode"], number, "{known}");
+    }
+    scene.end();
+}
+
+#[test]
+fn input_that_nobody_reads_takes_no_output_along() {
+    require_stage!();
+    let scene = Scene::new();
+    let socket = scene.daemon.url();
+    scene.docker("run -d --name web host sleep 1000");
+    for words in ["run -i --rm host", "exec -i web"] {
+        for _ in 0..5 {
+            let said = scene.host.sh(&format!(
+                "seq 100000 | docker -H {socket} {words} sh -c 'seq 2000; exit 3' || echo status $?"
+            ));
+            let said = said.ok();
+            let whole = said.lines().count() == 2001 && said.ends_with("2000\nstatus 3");
+            assert!(whole, "{words}: {said}");
+        }
+    }
+    scene.end();
+}
+
+#[test]
 fn terminals_are_terminals() {
     require_stage!();
     vw_testkit::require_programs!("script");

@@ -127,3 +127,63 @@ fn a_corrupt_store_is_refused_and_left_alone() {
     scene.docker("network inspect blue");
     scene.end();
 }
+
+#[test]
+fn a_newer_store_is_refused_and_left_alone() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.docker("network create blue");
+    scene.daemon.stop();
+    let store = store_of(&scene.daemon.data_root());
+    let good = fs::read(&store).expect("readable");
+    let schema = redb::TableDefinition::<&str, u32>::new("schema");
+    let database = redb::Database::open(&store).expect("it is a database");
+    let writing = database.begin_write().expect("nobody else writes");
+    let mut table = writing.open_table(schema).expect("it has a version");
+    let former = table.insert("version", 999).expect("there is room");
+    assert!(former.is_some_and(|version| version.value() > 0), "found");
+    drop(table);
+    writing.commit().expect("there is room");
+    drop(database);
+    let newer = fs::read(&store).expect("readable");
+
+    let said = scene.daemon.try_restart().expect_err("it is refused");
+    assert!(said.contains("has schema version 999"), "{said}");
+    assert!(said.contains("start a newer one"), "{said}");
+    assert!(fs::read(&store).expect("readable") == newer, "untouched");
+    fs::write(&store, &good).expect("writable");
+    scene.daemon.restart();
+    scene.docker("network inspect blue");
+    scene.end();
+}
+
+#[test]
+fn who_may_not_use_the_socket_is_told() {
+    require_stage!();
+    let scene = Scene::new();
+    // Where nobody may look for it.
+    let place = scene.lab.folder().join("nobody");
+    fs::create_dir(&place).expect("the folder is ours");
+    let copy = place.join("vethwork");
+    let program = scene.daemon.cli_command::<&str>([]);
+    fs::copy(program.get_program(), &copy).expect("copied");
+    let url = scene.daemon.url();
+    let copy = copy.display().to_string();
+    for program in ["docker", &copy] {
+        let words = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            program,
+            "-H",
+            &url,
+            "ps",
+        ];
+        let output = scene.host.run(words);
+        assert_eq!(output.code(), Some(1), "{output:?}");
+        let said = output.stderr.to_lowercase();
+        assert!(said.contains("permission denied"), "{output:?}");
+    }
+    scene.end();
+}

@@ -5,7 +5,7 @@ use crate::{
     scene::{HOST, OUTSIDE, Scene},
 };
 use std::time::Duration;
-use vw_testkit::{Snapshot, eventually, traffic};
+use vw_testkit::{Daemon, Host, Snapshot, eventually, traffic};
 
 #[test]
 fn the_default_network_is_as_its_flags_say() {
@@ -38,6 +38,99 @@ fn the_default_network_is_as_its_flags_say() {
     scene.docker("network create blue");
     let three = scene.start("three", "--network blue");
     assert!(three.ip("link show eth0").contains("mtu 1300"));
+    scene.end();
+}
+
+/// Makes the bridge `lan` with the host on it at .1, and a machine at .9.
+fn foreign_bridge(scene: &Scene) -> Host {
+    let machine = scene.lab.host("machine");
+    scene.host.ip("link add lan type bridge");
+    scene.host.ip("link set lan up");
+    scene.lab.link(&scene.host, "port", &machine, "eth0");
+    scene.host.ip("link set port master lan");
+    for (end, link, last) in [(&scene.host, "lan", 1), (&machine, "eth0", 9)] {
+        end.ip(&format!("addr add 10.77.0.{last}/24 dev {link}"));
+        end.ip(&format!("addr add fd00:77::{last}/64 dev {link} nodad"));
+    }
+    machine
+}
+
+#[test]
+fn bridges_that_cannot_be_stood_on_are_refused() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.daemon.stop();
+    foreign_bridge(&scene);
+    for (flags, sentence) in [
+        ("--bridge=nonsense", "bridge nonsense is not there"),
+        ("--bridge=wire", "bridge wire is not there"),
+        ("--bridge=vw7", "names that begin with vw are our own"),
+        (
+            "--bridge=lan --bip=10.77.0.1/24",
+            "mutually exclusive options",
+        ),
+        ("--bridge=lan --fixed-cidr=10.78.0.0/24", "10.78.0.0/24"),
+    ] {
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let said = Daemon::refused(&scene.lab, &scene.host, &flags);
+        assert!(said.contains(sentence), "{flags:?}: {said}");
+    }
+    scene.host.ip("link del lan");
+    scene.host.ip("link del port");
+    scene.daemon.restart();
+    scene.end();
+}
+
+#[test]
+fn containers_stand_on_a_bridge_of_somebody_elses() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.daemon.stop();
+    let machine = foreign_bridge(&scene);
+    let theirs = Snapshot::take(&[&scene.host], &[]);
+    let host = scene.host.clone();
+    let local = || {
+        host.sh("cat /proc/sys/net/ipv4/conf/lan/route_localnet")
+            .ok()
+    };
+    assert_eq!(local(), "0");
+    scene
+        .daemon
+        .restart_with(&["--bridge=lan", "--ipv6", "--fixed-cidr=10.77.0.128/25"]);
+    let web = scene.start("web", "-p 8080:80");
+    let _server = traffic::Server::tcp(&web, "web", "[::]:80");
+    let address = scene.address("web", "bridge");
+    assert!(address.starts_with("10.77.0.1"), "{address}");
+    assert!(web.ip("route show default").contains("via 10.77.0.1"));
+    assert!(web.ip("-6 route show default").contains("via fd00:77::1"));
+    for to in [address, scene.address6("web", "bridge")] {
+        assert!(traffic::ping(&machine, &to), "{to}");
+    }
+    for to in ["10.77.0.9", "fd00:77::9", OUTSIDE] {
+        assert!(traffic::ping(&web, to), "{to}");
+    }
+    for (from, to) in [
+        (&scene.outside, format!("{HOST}:8080")),
+        (&scene.host, "127.0.0.1:8080".to_owned()),
+        (&scene.host, "[::1]:8080".to_owned()),
+        (&machine, "10.77.0.1:8080".to_owned()),
+        (&web, format!("{HOST}:8080")),
+    ] {
+        let answer = traffic::tcp(from, &to);
+        let name = answer.as_ref().map(|answer| answer.name.as_str());
+        assert_eq!(name.ok(), Some("web"), "from {} to {to}", from.name());
+    }
+    scene.forget();
+    scene.docker("rm -f web");
+    scene.daemon.stop();
+    // The administrator's table stays, and links' own addresses come by themselves.
+    let is_expected = |line: &str| line.contains("nft inet vethwork") || line.contains("fe80::");
+    let left = theirs.difference();
+    assert!(left.lines().all(is_expected), "{left}");
+    assert_eq!(local(), "0", "put back");
+    scene.host.ip("link del lan");
+    scene.host.ip("link del port");
+    scene.daemon.restart_with(&[]);
     scene.end();
 }
 

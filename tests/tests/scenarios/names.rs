@@ -3,15 +3,7 @@
 use crate::{
     require_stage,
     scene::{OUTSIDE, Scene},
-};
-use std::{
-    net::UdpSocket,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
-    time::Duration,
+    upstream::{Asked, STRINGS, Upstream},
 };
 use vw_testkit::Host;
 
@@ -27,71 +19,6 @@ fn dig(inside: &Host, words: &str) -> String {
 #[track_caller]
 fn short(inside: &Host, words: &str) -> String {
     dig(inside, &format!("+short {words}"))
-}
-
-/// A name server that answers every A question with one address, and counts.
-struct Upstream {
-    asked: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Upstream {
-    fn start(host: &Host, address: &str) -> Self {
-        let socket = host
-            .enter(|| UdpSocket::bind(address))
-            .expect("port 53 is free there");
-        socket
-            .set_read_timeout(Some(Duration::from_millis(50)))
-            .expect("not zero");
-        let (asked, stop) = (
-            Arc::new(AtomicUsize::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let (count, flag) = (Arc::clone(&asked), Arc::clone(&stop));
-        let thread = thread::spawn(move || {
-            let mut message = [0; 1500];
-            while !flag.load(Ordering::Relaxed) {
-                if let Ok((length, peer)) = socket.recv_from(&mut message) {
-                    count.fetch_add(1, Ordering::Relaxed);
-                    // One that does not want the answer has left.
-                    let _ = socket.send_to(&answer(&message[..length]), peer);
-                }
-            }
-        });
-        Self {
-            asked,
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// 203.0.113.7, whatever was asked (RFC 1035, section 4).
-fn answer(question: &[u8]) -> Vec<u8> {
-    // The question ends with the name's empty label, its type and its class.
-    let labels = question[12..]
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(0);
-    let mut reply = question[..12 + labels + 5].to_vec();
-    reply[2..4].copy_from_slice(&[0x81, 0x80]);
-    reply[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
-    reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 7]);
-    reply
 }
 
 #[test]
@@ -177,15 +104,61 @@ fn others_are_forwarded_but_never_out_of_an_internal_network() {
     let ask = scene.start("ask", &format!("--network blue --dns {OUTSIDE}"));
     assert_eq!(short(&ask, "one.example.com"), "203.0.113.7");
     assert_eq!(short(&ask, "one.example.com"), "203.0.113.7");
-    assert_eq!(upstream.asked(), 1, "the second answer is cached");
+    assert_eq!(upstream.take().len(), 1, "the second answer is cached");
     assert_eq!(short(&ask, "ask"), scene.address("ask", "blue"));
-    assert_eq!(upstream.asked(), 1, "our own names are not forwarded");
+    assert_eq!(upstream.take(), [], "our own names are not forwarded");
 
     let inside = scene.start("inside", &format!("--network closed --dns {OUTSIDE}"));
     let refused = dig(&inside, "two.example.com");
     assert!(!refused.contains("203.0.113.7"), "{refused}");
-    assert_eq!(upstream.asked(), 1, "nothing left the internal network");
+    assert_eq!(upstream.take(), [], "nothing left the internal network");
     assert_eq!(short(&inside, "inside"), scene.address("inside", "closed"));
+    drop(upstream);
+    scene.end();
+}
+
+#[test]
+fn long_answers_pass_by_edns_and_by_tcp() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    let upstream = Upstream::start(&scene.outside, &format!("{OUTSIDE}:53"));
+    let ask = scene.start("ask", &format!("--network blue --dns {OUTSIDE}"));
+    let asked = |tcp, edns| Asked { tcp, edns };
+    let (count, length) = STRINGS;
+    let is_whole = |answer: &str| {
+        let strings = answer.lines().filter(|line| line.contains("TXT\t\"x"));
+        strings.clone().count() == count && strings.clone().all(|line| line.len() > length)
+    };
+    // Without EDNS nothing long fits into a datagram, neither upstream nor back.
+    let cut = dig(&ask, "+noedns +ignore TXT one.example.com");
+    assert!(cut.contains("flags: qr tc") && !is_whole(&cut), "{cut}");
+    let plain = [asked(false, None), asked(true, None)];
+    assert_eq!(upstream.take(), plain, "cut, so asked again by TCP");
+    let whole = dig(&ask, "+noedns TXT one.example.com");
+    assert!(is_whole(&whole) && whole.contains("(TCP)"), "{whole}");
+    // A client that takes long datagrams gets one; upstream, less is said to be taken.
+    let long = dig(&ask, "+bufsize=4096 +ignore TXT two.example.com");
+    assert!(is_whole(&long) && long.contains("(UDP)"), "{long}");
+    assert!(long.contains("EDNS: version: 0"), "{long}");
+    let [first, again] = upstream.take()[..] else {
+        panic!("it was not asked twice")
+    };
+    assert_eq!((first.tcp, again.tcp), (false, true));
+    assert!(
+        first.edns.is_some_and(|(size, _)| size <= 1232),
+        "{first:?}"
+    );
+    // What a client wants of DNSSEC goes along, and its stream is no reason for another one.
+    let short = dig(&ask, "+dnssec +tcp three.example.com");
+    assert!(short.contains("203.0.113.7"), "{short}");
+    let [only] = upstream.take()[..] else {
+        panic!("it was not asked once")
+    };
+    assert!(
+        !only.tcp && only.edns.is_some_and(|(_, dnssec)| dnssec),
+        "{only:?}"
+    );
     drop(upstream);
     scene.end();
 }
@@ -198,12 +171,24 @@ fn a_server_of_the_users_own_on_port_53_works() {
     let own = scene.start("own", "--network blue");
     let ask = scene.start("ask", "--network blue");
     let server = Upstream::start(&own, "0.0.0.0:53");
-    let to = format!("@{}", scene.address("own", "blue"));
-    let answer = ask
-        .run(["dig", "+short", "+tries=1", &to, "own.example.com"])
-        .ok();
-    assert_eq!(answer, "203.0.113.7");
-    assert_eq!(server.asked(), 1);
+    let address = scene.address("own", "blue");
+    for (from, to, way) in [
+        (&ask, address.as_str(), "+notcp"),
+        (&ask, &address, "+tcp"),
+        (&own, &address, "+notcp"),
+        (&own, "127.0.0.1", "+tcp"),
+    ] {
+        let words = [
+            "dig",
+            "+short",
+            "+tries=1",
+            way,
+            &format!("@{to}"),
+            "own.example.com",
+        ];
+        assert_eq!(from.run(words).ok(), "203.0.113.7", "{to} {way}");
+    }
+    assert_eq!(server.take().len(), 4);
     assert_eq!(
         short(&own, "ask"),
         scene.address("ask", "blue"),

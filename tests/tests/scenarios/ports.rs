@@ -4,7 +4,7 @@ use crate::{
     require_stage,
     scene::{HOST, HOST6, OUTSIDE, Scene},
 };
-use vw_testkit::{Host, traffic};
+use vw_testkit::{Host, Snapshot, traffic};
 
 /// Whether a server of this name answers there.
 fn reaches(from: &Host, to: &str, name: &str) -> bool {
@@ -146,6 +146,10 @@ fn a_port_published_on_localhost_is_for_this_host_alone() {
         .must();
     near.sh("ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 10.9.0.1")
         .must();
+    // And to what stands for ::1 on the way.
+    scene
+        .outside
+        .ip(&format!("route add 100::7677:1/128 via {HOST6}"));
     for (from, to) in [
         (&scene.outside, format!("{HOST}:8080")),
         (&scene.outside, format!("[{HOST6}]:8080")),
@@ -153,6 +157,8 @@ fn a_port_published_on_localhost_is_for_this_host_alone() {
         (&near, format!("{HOST}:8080")),
         (&near, "10.9.0.1:8080".to_owned()),
         (&near, "127.0.0.1:8080".to_owned()),
+        (&scene.outside, "[100::7677:1]:8080".to_owned()),
+        (&near, "[100::7677:1]:8080".to_owned()),
     ] {
         assert!(!reaches(from, &to, "web"), "from {} to {to}", from.name());
     }
@@ -226,6 +232,86 @@ fn a_port_in_use_is_refused_and_nothing_is_kept() {
     assert!(reaches(&scene.outside, &format!("{HOST}:8080"), "three"));
     scene.docker("rm -f web");
     let _free = traffic::Server::tcp(&scene.host, "late", "0.0.0.0:9090");
+    scene.end();
+}
+
+#[test]
+fn a_full_ephemeral_range_is_told_and_nothing_is_kept() {
+    require_stage!();
+    let mut scene = Scene::new();
+    let range = "/proc/sys/net/ipv4/ip_local_port_range";
+    let former = scene.host.sh(&format!("cat {range}")).ok();
+    // The daemon reads it when it starts.
+    let set = |scene: &mut Scene, ports: &str| {
+        scene.host.sh(&format!("echo {ports} >{range}")).must();
+        scene.daemon.restart();
+    };
+    set(&mut scene, "40000 40001");
+    scene.docker("network create blue");
+    scene.start("one", "--network blue -p 80");
+    let before = Snapshot::take(&[&scene.host], &[&scene.daemon.exec_root()]);
+    for form in [
+        "-P --expose 80 --expose 81",
+        "-p 80/udp -p 80 -p 81",
+        "-p 127.0.0.1::80 -p 81",
+    ] {
+        let line = format!("run --rm --network blue {form} host true");
+        let output = scene.daemon.docker(line.split(' '));
+        assert_eq!(output.code(), Some(125), "{form}: {output:?}");
+        let told = "all ports are allocated: none of 40000-40001/tcp is free";
+        assert!(output.stderr.contains(told), "{form}: {output:?}");
+        before.assert_restored();
+    }
+    // What was refused holds no port: of each protocol those are free that were.
+    let two = scene.start("two", "--network blue -p 80 -p 80/udp -p 81/udp");
+    let _server = traffic::Server::tcp(&two, "two", "0.0.0.0:80");
+    assert!(reaches(&scene.outside, &format!("{HOST}:40001"), "two"));
+    scene.docker("rm -f one");
+    set(&mut scene, "40000 40002");
+    let three = scene.start("three", "--network blue -P --expose 80 --expose 81");
+    let _server = traffic::Server::tcp(&three, "three", "0.0.0.0:80");
+    let shown = scene.docker("port three 80");
+    let port = shown
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .replace("0.0.0.0", HOST);
+    assert!(reaches(&scene.outside, &port, "three"), "{shown}");
+    set(&mut scene, &former.replace('\t', " "));
+    scene.end();
+}
+
+#[test]
+fn what_is_published_in_vain_is_told() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create four");
+    scene.docker("network create --ipv6 both");
+    let told = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let outputs = [scene.daemon.docker(&words), scene.daemon.cli(&words)];
+        outputs.map(|output| {
+            output.must();
+            output.stderr
+        })
+    };
+    let vain = "80/tcp is not published on [::1]: none of the container's networks";
+    for (form, expected) in [
+        ("--network four -p [::1]:8080:80", true),
+        ("-p [::1]:8080:80", true),
+        ("--network four -p 8080:80", false),
+        ("--network both -p [::1]:8080:80", false),
+    ] {
+        for stderr in told(&format!("run --rm {form} host true")) {
+            assert_eq!(stderr.contains(vain), expected, "{form}: {stderr}");
+        }
+    }
+    let guest = scene.lab.host("guest");
+    let path = guest.netns().display();
+    let line = format!("adopt --netns {path} --name guest --network four -p [::1]:8080:80");
+    let output = scene.daemon.cli(line.split(' '));
+    output.must();
+    assert!(output.stderr.contains(vain), "{output:?}");
     scene.end();
 }
 

@@ -46,6 +46,55 @@ const NETWORKS: &[(&str, &str)] = &[
         "10.7.0.0/25",
     ),
     (
+        "network create --subnet 10.7.0.5/24 green",
+        "invalid subnet 10.7.0.5/24: it should be 10.7.0.0/24",
+    ),
+    (
+        "network create --subnet 10.7.0.0/24 --subnet 10.7.0.128/25 green",
+        "multiple overlapping subnet",
+    ),
+    (
+        "network create --subnet 10.7.0.0/24 --subnet 10.6.0.0/24 green",
+        "multiple subnets",
+    ),
+    (
+        "network create --subnet 10.7.0.0/24 --aux-address a=10.6.0.1 green",
+        "10.6.0.1",
+    ),
+    (
+        "network create --subnet 10.7.0.0/24 --gateway 10.7.0.300 green",
+        "10.7.0.300",
+    ),
+    (
+        "network create --gateway 10.7.0.1 green",
+        "must have a corresponding subnet",
+    ),
+    (
+        "network create --ip-range 10.7.0.0/25 green",
+        "must have a corresponding subnet",
+    ),
+    (
+        "network create --ipv6 --subnet fd00::/129 green",
+        "invalid CIDR",
+    ),
+    (
+        "network create --ipv6 --subnet fe80::/10 green",
+        "fe80::/10",
+    ),
+    (
+        "network create --subnet 224.0.0.0/24 green",
+        "multicast subnet",
+    ),
+    ("network create --subnet 0.0.0.0/0 green", "0.0.0.0/0"),
+    (
+        "network create --ipv4=false green",
+        "IPv4 or IPv6 must be enabled",
+    ),
+    (
+        "network create -o com.docker.network.bridge.name=wire green",
+        "wire",
+    ),
+    (
         "network create --driver nonsense green",
         "plugin \"nonsense\" not found",
     ),
@@ -113,6 +162,46 @@ const ENDPOINTS: &[(&str, &str)] = &[
         "Address already in use",
     ),
     ("network connect --ip fd00::1 blue other", "fd00::1"),
+    (
+        "network connect --ip6 fd00::1 blue other",
+        "user configured subnets",
+    ),
+    ("network connect --ip 10.9.0.0 blue other", "10.9.0.0"),
+    ("network connect --ip 10.9.0.255 blue other", "10.9.0.255"),
+    (
+        "network connect --ip 10.9.0.5 auto other",
+        "user configured subnets",
+    ),
+    (
+        "network connect --driver-opt com.docker.network.endpoint.nonsense=1 blue other",
+        "com.docker.network.endpoint.nonsense",
+    ),
+    (
+        "run --rm --network blue -p 7001:80 -p 7001:81 host true",
+        "port is already allocated",
+    ),
+    (
+        "run --rm --network blue -p 192.0.2.99:7001:80 host true",
+        "192.0.2.99",
+    ),
+    (
+        "run --rm --network blue --mac-address nonsense host true",
+        "nonsense",
+    ),
+    (
+        "run --rm --network blue --mac-address 01:00:5e:00:00:01 host true",
+        "invalid MAC address",
+    ),
+    (
+        "run --rm --network container:nonsense host true",
+        "nonsense",
+    ),
+    (
+        "run --rm --network host --network blue host true",
+        "conflicting options",
+    ),
+    ("run --rm --dns nonsense host true", "nonsense"),
+    ("run --rm --network blue -p 80-81:80-82 host true", "80-8"),
     ("network disconnect green web", "is not connected to"),
     (
         "network disconnect nonsense web",
@@ -260,5 +349,40 @@ fn refusals_carry_dockers_status() {
         }
     }
     assert_eq!(scene.networks(), networks, "nothing changed");
+    scene.end();
+}
+
+/// What adopting `PATH` cannot be, while `web` at 10.9.0.9 is on `blue` and publishes 8080.
+const ADOPTIONS: &[(&str, &str)] = &[
+    ("--network nonsense", "network nonsense not found"),
+    ("--network blue --name web", "is already in use"),
+    ("--network blue,ip=10.9.0.9", "Address already in use"),
+    ("--network blue,ip=10.7.0.1", "10.7.0.1"),
+    ("--network blue,nonsense=1", "nonsense"),
+    ("--network blue -p 8080:80", "port is already allocated"),
+    ("--network blue -p 99999:80", "99999"),
+    ("--network host", "host"),
+    ("--network blue --pid 1", "--pid"),
+    ("--network blue,mac-address=nonsense", "nonsense"),
+];
+
+#[test]
+fn adoptions_that_cannot_be_are_refused() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --subnet 10.9.0.0/24 blue");
+    scene.start("web", "--network blue --ip 10.9.0.9 -p 8080:80");
+    let guest = scene.lab.host("guest");
+    let (data, run) = (scene.daemon.data_root(), scene.daemon.exec_root());
+    let before = Snapshot::take(&[&scene.host, &guest], &[&data, &run]);
+    for (words, sentence) in ADOPTIONS {
+        let refusal = scene.cli_refused(&format!(
+            "adopt --netns {} {words}",
+            guest.netns().display()
+        ));
+        assert!(refusal.contains(sentence), "{words}: {refusal}");
+        assert_eq!(scene.docker("ps -a --format {{.Names}}"), "web", "{words}");
+    }
+    before.assert_restored();
     scene.end();
 }

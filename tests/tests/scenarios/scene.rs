@@ -204,7 +204,9 @@ impl Scene {
             .collect()
     }
 
-    fn remove_all(&self) {
+    /// Removes all containers, adopted sandboxes and networks.
+    #[track_caller]
+    pub(crate) fn remove_all(&self) {
         let adopted = self.docker("ps -aq --filter label=vethwork.adopted");
         for id in adopted.lines() {
             self.cli(&format!("release {id}"));

@@ -4,6 +4,7 @@ use crate::{
     require_stage,
     scene::{HOST, Scene},
 };
+use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 use vw_testkit::{Host, eventually, traffic};
 
@@ -210,5 +211,71 @@ fn many_start_side_by_side_and_find_one_another() {
         seen.insert(scene.docker(&format!("port {name}")));
     }
     assert_eq!(seen.len(), 16, "no address and no port twice: {seen:?}");
+    scene.end();
+}
+
+/// What everybody does at once while `one` and `two` run on `blue`: each would be refused, or wait,
+/// in some order or other.
+fn racing() -> Vec<(&'static str, &'static str, Value)> {
+    let container = |name: &str| json!({"Container": name});
+    vec![
+        ("POST", "/networks/green/connect", container("one")),
+        ("POST", "/networks/green/disconnect", container("one")),
+        ("POST", "/networks/green/connect", container("two")),
+        ("POST", "/networks/blue/disconnect", container("two")),
+        ("POST", "/networks/blue/connect", container("two")),
+        ("POST", "/containers/two/stop?t=0", json!({})),
+        ("POST", "/containers/two/start", json!({})),
+        ("POST", "/networks/create", json!({"Name": "red"})),
+        ("DELETE", "/networks/red", json!({})),
+        ("POST", "/networks/red/connect", container("one")),
+    ]
+}
+
+/// A container, the networks and the kernel tell the same of where it is.
+#[track_caller]
+fn agrees(scene: &Scene, name: &str) {
+    let format = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}";
+    let networks = scene.daemon.docker(["inspect", "-f", format, name]).ok();
+    let inside = scene.inside(name);
+    let links = inside.ip("-o link show type veth");
+    let count = networks.split_whitespace().count();
+    assert_eq!(links.lines().count(), count, "{name}: {networks}: {links}");
+    for network in networks.split_whitespace() {
+        let address = format!("{}/", scene.address(name, network));
+        assert!(inside.ip("addr").contains(&address), "{name}: {address}");
+        let members = scene.docker(&format!("network inspect {network}"));
+        assert!(members.contains(&address), "{network}: {members}");
+    }
+}
+
+#[test]
+fn attaching_and_detaching_race_and_agree_in_the_end() {
+    require_stage!();
+    let scene = Scene::new();
+    for network in ["blue", "green"] {
+        scene.docker(&format!("network create {network}"));
+    }
+    for name in ["one", "two"] {
+        scene.start(name, "--network blue -p 80");
+    }
+    let (daemon, requests) = (&scene.daemon, racing());
+    std::thread::scope(|scope| {
+        for (method, path, body) in &requests {
+            scope.spawn(move || {
+                for _ in 0..8 {
+                    let reply = daemon.api(method, path, Some(body));
+                    let told = reply.text();
+                    // Docker's status for that is 500.
+                    let meant = reply.status < 500 || told.contains("is not connected to");
+                    assert!(meant, "{path}: {} {told}", reply.status);
+                }
+            });
+        }
+    });
+    scene.docker("start two");
+    for name in ["one", "two"] {
+        agrees(&scene, name);
+    }
     scene.end();
 }

@@ -95,8 +95,9 @@ const RULES: &[Rule] = &[
     Rule {
         name: "programs-only-in-runtime",
         needle: Needle::Path(&["std::process::Command", "tokio::process"]),
-        scope: Scope::Except(&["runtime", "kernel"]),
-        remedy: "only runtime (the OCI runtime, conmon) and kernel (iptables-restore) start programs",
+        scope: Scope::Except(&["runtime", "kernel", "agents"]),
+        remedy: "only runtime (the OCI runtime, conmon), kernel (iptables-restore) and agents (this \
+                 binary itself) start programs",
     },
     Rule {
         name: "one-executor",

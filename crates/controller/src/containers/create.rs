@@ -30,7 +30,7 @@ impl Controller {
         }
         let mode = self.mode_of(&request.mode)?;
         let memberships = self.memberships_of(&mode, &request)?;
-        let warnings = warnings_of(&mode, &request);
+        let warnings = self.warnings_of(&mode, &request, &memberships);
         let id = self.new_sandbox_id();
         let name = match request.name.take() {
             Some(name) => name,
@@ -123,6 +123,23 @@ impl Controller {
         Ok(networks.into_iter().map(membership).collect())
     }
 
+    fn warnings_of(
+        &self,
+        mode: &Mode,
+        request: &ContainerCreate,
+        memberships: &[Membership],
+    ) -> Vec<String> {
+        let publishes = !request.sandbox.ports.is_empty() || request.sandbox.publish_all;
+        if *mode == Mode::Host && publishes {
+            return vec!["Published ports are discarded when using host network mode".to_owned()];
+        }
+        if !mode.takes_endpoints() {
+            return Vec::new();
+        }
+        let networks = memberships.iter().map(|membership| membership.network);
+        self.warn_unpublished(&request.sandbox.ports, networks)
+    }
+
     fn free_name(&self, id: SandboxId) -> Result<ContainerName> {
         let registry = self.registry();
         let mut names = super::names::candidates(id).chain([format!("container-{}", id.short())]);
@@ -173,12 +190,4 @@ fn check_spec(spec: &ContainerSpec) -> Result<()> {
         return Err(Error::invalid("restart-and-remove", message));
     }
     Ok(())
-}
-
-fn warnings_of(mode: &Mode, request: &ContainerCreate) -> Vec<String> {
-    let publishes = !request.sandbox.ports.is_empty() || request.sandbox.publish_all;
-    if *mode == Mode::Host && publishes {
-        return vec!["Published ports are discarded when using host network mode".to_owned()];
-    }
-    Vec::new()
 }

@@ -18,7 +18,7 @@ use std::{
 use vw_hoststate::Owner;
 use vw_ipam::Holder;
 use vw_model::{
-    EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishedPort, Result, ServiceId,
+    EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishedPort, Result, Scope, ServiceId,
     ServiceSpec,
 };
 use vw_store::{Batch, Table};
@@ -77,6 +77,17 @@ impl Controller {
             let sentence =
                 format!("service {name} already exists: remove it first, or use another name");
             return Err(Error::conflict("service-exists", sentence));
+        }
+        if network.spec.scope == Scope::Global {
+            let sentence = format!(
+                "network {} reaches over several hosts, and services over several hosts are not there yet: use a bridge network of this host",
+                network.spec.name
+            );
+            return Err(Error::new(
+                Kind::Unsupported,
+                "service-over-hosts",
+                sentence,
+            ));
         }
         if !network.has_names() {
             let sentence = format!(

@@ -101,6 +101,18 @@ impl Controller {
         lock(&self.services).join(id, service.id);
     }
 
+    /// Takes an endpoint out again that was taken up and cannot be, before services say what they
+    /// want.
+    pub(crate) fn drop_member(&self, id: EndpointId) {
+        let Some(service) = lock(&self.services).of(id) else {
+            return;
+        };
+        let mut state = lock(&service.state);
+        state.roster = state.roster.without(id);
+        drop(state);
+        lock(&self.services).leave(id);
+    }
+
     /// What all services want, without the endpoints that did not come back.
     pub(crate) fn settle_services(&self) -> Vec<(Owner, Fragment)> {
         let services = lock(&self.services).all();

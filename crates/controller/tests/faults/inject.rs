@@ -9,17 +9,17 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
-use vw_hoststate::{Key, Object, Plan};
+use vw_hoststate::{Key, Object, Plan, Step};
 use vw_kernel::{
     Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
     fake::FakeKernel,
 };
 use vw_model::{IfName, Protocol, SandboxId};
-use vw_store::{Batch, Error, Memory, Store, Table};
+use vw_store::{Batch, Change, Error, Memory, Store, Table};
 
 /// Which effects fail, counted from 1.
 #[derive(Debug, Clone, Copy)]
@@ -73,22 +73,52 @@ impl Faults {
     }
 }
 
+/// One object that the kernel refuses to remove as long as it is told to; it counts how often all
+/// was compared.
+#[derive(Debug, Default)]
+pub(crate) struct Refusing {
+    key: Mutex<Option<Key>>,
+    comparisons: AtomicUsize,
+}
+
+impl Refusing {
+    /// Refuses to remove this from now on, or nothing.
+    pub(crate) fn set(&self, key: Option<Key>) {
+        *self.key.lock().unwrap() = key;
+    }
+
+    /// How often all was compared so far.
+    pub(crate) fn comparisons(&self) -> usize {
+        self.comparisons.load(Ordering::SeqCst)
+    }
+
+    fn strikes(&self, step: &Step) -> bool {
+        let key = self.key.lock().unwrap();
+        matches!(step, Step::Delete(_)) && key.as_ref() == Some(&step.key())
+    }
+}
+
 /// A kernel whose steps can fail one by one.
 pub(crate) struct FaultyKernel {
     pub(crate) fake: FakeKernel,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) refusing: Arc<Refusing>,
 }
 
 impl FaultyKernel {
     fn effect(&self, operation: &'static str) -> Result<(), KernelError> {
-        if !self.faults.strike() {
-            return Ok(());
+        if self.faults.strike() {
+            return Err(refused(operation));
         }
-        Err(KernelError::Call {
-            operation,
-            object: "what a test chose".to_owned(),
-            source: io::Error::other("made to fail"),
-        })
+        Ok(())
+    }
+}
+
+fn refused(operation: &'static str) -> KernelError {
+    KernelError::Call {
+        operation,
+        object: "what a test chose".to_owned(),
+        source: io::Error::other("made to fail"),
     }
 }
 
@@ -99,9 +129,12 @@ impl Kernel for FaultyKernel {
             let one = Plan {
                 steps: vec![step.clone()],
             };
-            let outcome = self
-                .effect("apply step")
-                .and_then(|()| self.fake.apply(&one).map_err(|failure| failure.source));
+            let allowed = match self.refusing.strikes(step) {
+                true => Err(refused("remove")),
+                false => self.effect("apply step"),
+            };
+            let outcome =
+                allowed.and_then(|()| self.fake.apply(&one).map_err(|failure| failure.source));
             if let Err(source) = outcome {
                 let step = at;
                 return Err(Failure { done, step, source });
@@ -112,6 +145,7 @@ impl Kernel for FaultyKernel {
     }
 
     fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
+        self.refusing.comparisons.fetch_add(1, Ordering::SeqCst);
         self.fake.observe(expected)
     }
 
@@ -127,6 +161,16 @@ impl Kernel for FaultyKernel {
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.effect("reserve port")?;
         self.fake.claim_port(protocol, addr)
+    }
+
+    fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
+        self.effect("open tunnel")?;
+        self.fake.open_tun(name)
+    }
+
+    fn set_tunnel_key(&self, name: &IfName, key: &[u8; 32], port: u16) -> Result<(), KernelError> {
+        self.effect("set tunnel's key")?;
+        self.fake.set_tunnel_key(name, key, port)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
@@ -150,6 +194,8 @@ impl Kernel for FaultyKernel {
 pub(crate) struct FaultyStore {
     pub(crate) memory: Arc<Memory>,
     pub(crate) faults: Arc<Faults>,
+    /// What was committed, in its order.
+    pub(crate) log: Arc<Mutex<Vec<Change>>>,
 }
 
 impl Store for FaultyStore {
@@ -157,7 +203,10 @@ impl Store for FaultyStore {
         if !batch.is_empty() && self.faults.strike() {
             return Err(Error::Injected { nth: 0 });
         }
-        self.memory.commit(batch)
+        let changes = batch.changes().to_vec();
+        self.memory.commit(batch)?;
+        self.log.lock().unwrap().extend(changes);
+        Ok(())
     }
 
     fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, Error> {

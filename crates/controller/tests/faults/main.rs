@@ -7,7 +7,9 @@
 
 mod crowd;
 mod inject;
+mod lasting;
 mod scenario;
+mod twins;
 mod world;
 
 use inject::Mode;

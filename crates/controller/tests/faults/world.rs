@@ -1,7 +1,7 @@
 //! What outlives a daemon: the kernel and both stores; and a picture of all of it in which two runs
 //! of the same scenario look the same.
 
-use crate::inject::{Faults, FaultyKernel, FaultyStore};
+use crate::inject::{Faults, FaultyKernel, FaultyStore, Refusing};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
@@ -9,7 +9,7 @@ use std::{
     hash::{BuildHasher, Hasher},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -23,15 +23,17 @@ use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, fake::FakeKernel};
 use vw_model::Result;
 use vw_runtime::{Runtime, Settings};
-use vw_store::{Memory, Store, Table};
+use vw_store::{Batch, Change, Memory, Store, Table};
 
 /// A machine.
 pub(crate) struct World {
     pub(crate) faults: Arc<Faults>,
+    pub(crate) refusing: Arc<Refusing>,
     pub(crate) kernel: FakeKernel,
     pub(crate) folder: PathBuf,
     data: Arc<Memory>,
     run: Arc<Memory>,
+    noted: Arc<Mutex<Vec<Change>>>,
 }
 
 impl World {
@@ -53,6 +55,8 @@ impl World {
         });
         Self {
             faults: Faults::new(),
+            refusing: Arc::default(),
+            noted: Arc::default(),
             kernel,
             folder,
             data: Arc::default(),
@@ -66,10 +70,11 @@ impl World {
     }
 
     pub(crate) fn try_open(&self) -> Result<Controller> {
-        let store = |memory: &Arc<Memory>| {
+        let store = |memory: &Arc<Memory>, log: Arc<Mutex<Vec<Change>>>| {
             Arc::new(FaultyStore {
                 memory: memory.clone(),
                 faults: self.faults.clone(),
+                log,
             })
         };
         let sockets = Arc::new(vw_dns_server::HostSockets);
@@ -78,14 +83,48 @@ impl World {
             kernel: Arc::new(FaultyKernel {
                 fake: self.kernel.clone(),
                 faults: self.faults.clone(),
+                refusing: self.refusing.clone(),
             }),
-            data: store(&self.data),
-            run: store(&self.run),
+            data: store(&self.data, Arc::default()),
+            run: store(&self.run, self.noted.clone()),
             runtime: self.runtime(),
             dns: Arc::new(dns),
             random,
+            cluster: None,
         };
         Controller::open(self.config(), parts)
+    }
+
+    /// What was committed to the run store since the last call.
+    pub(crate) fn noted(&self) -> Vec<Change> {
+        std::mem::take(&mut *self.noted.lock().unwrap())
+    }
+
+    /// The id of a container or adopted sandbox.
+    pub(crate) fn sandbox_id(&self, controller: &Controller, name: &str) -> String {
+        let sandboxes = controller.submit(ContainerList).unwrap();
+        let mut named = sandboxes.iter().filter(|s| s.sandbox.name.as_str() == name);
+        named.next().unwrap().sandbox.id.to_string()
+    }
+
+    /// Writes a record as an older or broken daemon may have left it.
+    pub(crate) fn forge(&self, table: Table, key: &str, record: Vec<u8>) {
+        let store = if matches!(table, Table::Containers) {
+            &self.data
+        } else {
+            &self.run
+        };
+        store.commit(Batch::new().put(table, key, record)).unwrap();
+    }
+
+    /// A record as it stands.
+    pub(crate) fn record(&self, table: Table, key: &str) -> Option<Vec<u8>> {
+        let store = if matches!(table, Table::Containers) {
+            &self.data
+        } else {
+            &self.run
+        };
+        store.get(table, key).unwrap()
     }
 
     fn runtime(&self) -> Arc<Runtime> {
@@ -201,6 +240,8 @@ fn object(object: &Object) -> String {
         // Metrics are made of a network's id.
         Object::Route(route) => format!("route {} via {:?}", route.dst, route.via),
         Object::Neighbor(neighbor) => format!("neighbour {}", neighbor.addr),
+        Object::WireguardPeer(peer) => format!("tunnel peer {:?}", peer.allowed),
+        Object::Forward(forward) => format!("forward {} to {}", forward.mac, forward.dst),
         Object::Sysctl(sysctl) => format!("sysctl {}", without_ids(&sysctl.path)),
         Object::Table(_) => match object.key() {
             Key::Table(vw_hoststate::Netns::Host) => "host table".to_owned(),

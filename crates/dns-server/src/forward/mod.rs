@@ -31,8 +31,8 @@ use vw_names::{Query, Rcode, Response, Transport, Upstream, Vantage, refuse};
 /// What the other threads tell this one.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Serve a sandbox's streams too.
-    Serve(Weak<Client>, TcpListener),
+    /// Serve sandboxes' streams too.
+    Serve(Vec<(Weak<Client>, TcpListener)>),
     /// A sandbox is gone: end what goes on inside of it.
     Forget(SandboxId),
     /// Find an answer.

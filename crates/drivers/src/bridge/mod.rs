@@ -3,24 +3,24 @@
 //! Owns Docker's options of bridge networks and what each makes on the host. Forwarding as such,
 //! default routes and the table's skeleton belong to others.
 
-mod attachment;
-mod endpoint;
 mod network;
 mod options;
 mod policy;
 
-use crate::{AttachmentPlan, Capabilities, Driver, DriverContext, Place};
-use endpoint::EndpointOptions;
+use crate::{
+    AttachmentPlan, Capabilities, Driver, DriverContext, Gateway, Place,
+    bridged::{self, EndpointOptions, MAX_PORTS, Port},
+};
 use options::BridgeOptions;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use vw_hoststate::Fragment;
+use vw_hoststate::{Fragment, Netns};
 use vw_model::{
-    EndpointSettings, EndpointSpec, Error, Family, IfName, IpNet, Kind, NetworkSpec, PoolSpec,
-    PortMapping, Result, Scope,
+    EndpointSettings, EndpointSpec, Error, Family, IfName, Kind, NetworkSpec, PortMapping, Result,
+    Scope,
 };
 
-/// `BR_MAX_PORTS` less the one number that is no port (`net/bridge/br_private.h`).
-const MAX_PORTS: u32 = 1023;
+/// What endpoints are called where their options are refused.
+const ENDPOINT: &str = "an endpoint of the driver bridge";
 
 /// The driver.
 pub(crate) struct Bridge;
@@ -46,17 +46,7 @@ impl Driver for Bridge {
     }
 
     fn validate(&self, network: &NetworkSpec, cx: &DriverContext) -> Result<()> {
-        if !network.enable_ipv4 && !network.enable_ipv6 {
-            let sentence = "IPv4 or IPv6 must be enabled";
-            return Err(Error::invalid("no-family", sentence));
-        }
-        if network.enable_ipv6 && !cx.ipv6 {
-            let sentence = format!(
-                "network {} cannot have IPv6: this kernel runs without it (ipv6.disable=1)",
-                network.name
-            );
-            return Err(Error::new(Kind::Unsupported, "ipv6-missing", sentence));
-        }
+        bridged::validate_families(network, cx)?;
         for family in [Family::V4, Family::V6] {
             validate_pools(network, family)?;
         }
@@ -64,16 +54,7 @@ impl Driver for Bridge {
     }
 
     fn validate_endpoint(&self, _network: &NetworkSpec, settings: &EndpointSettings) -> Result<()> {
-        if let Some(mac) = settings.mac.filter(|mac| !mac.is_unicast()) {
-            let sentence = format!("invalid MAC address: {mac}: an interface needs a unicast one");
-            return Err(Error::invalid("mac-invalid", sentence));
-        }
-        let mut link_local = settings.link_local.iter();
-        if let Some(addr) = link_local.find(|addr| addr.is_unspecified()) {
-            let sentence = format!("invalid link-local IP address: {addr}");
-            return Err(Error::invalid("link-local-invalid", sentence));
-        }
-        EndpointOptions::read(&settings.driver_opts).map(|_| ())
+        bridged::validate_endpoint(settings, ENDPOINT)
     }
 
     fn needs_router(&self, network: &NetworkSpec, family: Family) -> bool {
@@ -96,7 +77,7 @@ impl Driver for Bridge {
     }
 
     fn interface_name(&self, settings: &EndpointSettings) -> Result<Option<IfName>> {
-        EndpointOptions::read(&settings.driver_opts).map(|options| options.ifname)
+        EndpointOptions::read(&settings.driver_opts, ENDPOINT).map(|options| options.ifname)
     }
 
     fn host_link(&self, network: &NetworkSpec) -> Option<IfName> {
@@ -130,8 +111,24 @@ impl Driver for Bridge {
         cx: &DriverContext,
     ) -> Result<AttachmentPlan> {
         let options = BridgeOptions::read(network, cx)?;
-        let asked = EndpointOptions::read(&endpoint.settings.driver_opts)?;
-        Ok(attachment::plan(&options, &asked, endpoint, cx))
+        let asked = EndpointOptions::read(&endpoint.settings.driver_opts, ENDPOINT)?;
+        let port = Port {
+            netns: Netns::Host,
+            bridge: options.bridge,
+            mtu: options.mtu,
+            isolated: !options.icc,
+            // Where bridged packets are translated, a container that calls its own published
+            // port is answered by the port it sent from.
+            hairpin: cx.bridge_netfilter || cx.bridge_netfilter6,
+        };
+        let gateway = |via: &IpAddr| Gateway {
+            via: *via,
+            link: endpoint.ifname.clone(),
+        };
+        Ok(AttachmentPlan {
+            fragment: bridged::plan(&port, &asked, endpoint, cx),
+            gateways: endpoint.gateways.iter().map(gateway).collect(),
+        })
     }
 
     fn plan_ports(
@@ -154,7 +151,7 @@ const fn default_gateway_key(family: Family) -> &'static str {
     }
 }
 
-/// One pool a family, whose routers lie in it; IPv6 as Docker wants it.
+/// One pool a family, whose routers lie in it.
 fn validate_pools(network: &NetworkSpec, family: Family) -> Result<()> {
     if network.pools(family).count() > 1 {
         let sentence = "bridge driver doesn't support multiple subnets";
@@ -163,30 +160,12 @@ fn validate_pools(network: &NetworkSpec, family: Family) -> Result<()> {
     let Some(pool) = network::pool(network, family) else {
         return Ok(());
     };
-    let invalid = |sentence| Err(Error::invalid("pool-invalid", sentence));
     let router = pool.aux.get(default_gateway_key(family));
     if router.is_some_and(|router| !pool.subnet.contains(router)) {
-        return invalid("default gateway ip must be part of the network".to_owned());
+        let sentence = "default gateway ip must be part of the network";
+        return Err(Error::invalid("pool-invalid", sentence));
     }
-    match pool {
-        PoolSpec { subnet, .. } if subnet.network().is_multicast() => {
-            invalid(format!("multicast subnet '{subnet}' is not allowed"))
-        }
-        PoolSpec {
-            subnet: IpNet::V6(subnet),
-            ..
-        } if clashes_with_link_local(subnet) => invalid(format!(
-            "'{subnet}' clashes with the Link-Local prefix 'fe80::/64'"
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a subnet overlaps `fe80::/64` without being it.
-fn clashes_with_link_local(subnet: &vw_model::Ipv6Net) -> bool {
-    let link_local = vw_model::Ipv6Net::new_assert([0xfe80, 0, 0, 0, 0, 0, 0, 0].into(), 64);
-    let overlaps = subnet.contains(&link_local) || link_local.contains(subnet);
-    overlaps && subnet.trunc() != link_local
+    bridged::validate_pool(pool)
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! What a bridge network itself needs: its bridge, the host's addresses on it, its policy.
 
 use super::{options::BridgeOptions, policy};
-use crate::DriverContext;
+use crate::{
+    DriverContext,
+    bridged::{families, fits_ipv6, pool_missing},
+};
 use std::net::{IpAddr, Ipv6Addr};
-use vw_firewall::GatewayMode;
+use vw_firewall::{GatewayMode, STAND_IN};
 use vw_hoststate::{
     Address, BridgeOptions as BridgeAttributes, Fragment, Link, LinkKind, Netns, Object, Route,
     RouteKind, Sysctl,
 };
-use vw_model::{Error, Family, IpNet, Ipv6Net, MacAddr, NetworkSpec, PoolSpec, Result};
+use vw_model::{Family, IpNet, Ipv6Net, MacAddr, NetworkSpec, PoolSpec, Result};
 
 /// The host's link-local address on every bridge with IPv6, as Docker's.
 const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -23,26 +26,20 @@ pub(super) fn plan(
     cx: &DriverContext,
 ) -> Result<Fragment> {
     let mut fragment = Fragment::default();
-    fragment.insert(bridge(network, options));
-    for (family, enabled) in families(network) {
-        if enabled {
-            fragment.extend(addresses(network, options, family)?);
+    if !options.foreign {
+        fragment.insert(bridge(network, options));
+        for (family, enabled) in families(network) {
+            if enabled {
+                fragment.extend(addresses(network, options, family)?);
+            }
         }
+        fragment.extend(sysctls(network, options, cx));
     }
-    fragment.extend(sysctls(network, options, cx));
-    if publishes_on_localhost(network, options, cx, Family::V6) && !cx.bridge_netfilter6 {
+    if publishes_on_localhost(network, options, cx, Family::V6) {
         fragment.insert(localhost_route(network, options));
     }
     fragment.extend(policy::of_network(network, options, cx));
     Ok(fragment)
-}
-
-/// Both families, and whether the network has them.
-pub(super) const fn families(network: &NetworkSpec) -> [(Family, bool); 2] {
-    [
-        (Family::V4, network.enable_ipv4),
-        (Family::V6, network.enable_ipv6),
-    ]
 }
 
 /// The pool of a family; the driver takes one each.
@@ -91,16 +88,7 @@ fn addresses(
     options: &BridgeOptions,
     family: Family,
 ) -> Result<Vec<Object>> {
-    let pool = pool(network, family).ok_or_else(|| {
-        let version = if family == Family::V4 { "ipv4" } else { "ipv6" };
-        Error::invalid(
-            "pool-missing",
-            format!(
-                "{version} pool is empty: network {} needs one",
-                network.name
-            ),
-        )
-    })?;
+    let pool = pool(network, family).ok_or_else(|| pool_missing(network, family))?;
     if !options.host_takes_part(family) {
         return Ok(Vec::new());
     }
@@ -139,14 +127,14 @@ fn sysctls(network: &NetworkSpec, options: &BridgeOptions, cx: &DriverContext) -
     if network.enable_ipv6 && options.host_takes_part(Family::V6) {
         sysctls.push(set("ipv6", "accept_ra", "0"));
         sysctls.push(set("ipv6", "disable_ipv6", "0"));
-    } else if cx.ipv6 && options.fits_ipv6() {
+    } else if cx.ipv6 && fits_ipv6(options.mtu) {
         sysctls.push(set("ipv6", "disable_ipv6", "1"));
     }
     sysctls
 }
 
-/// What is sent to `::1` and translated to a container leaves by the bridge with source `::1`;
-/// replies are taken only where `::1` is local on that very link. IPv6 has no `route_localnet`.
+/// What is sent to `::1` and translated to a container leaves by the bridge from what stands for
+/// `::1`, which must therefore be local. IPv6 has no `route_localnet`.
 /// The kernel joins routes of one metric into one, so each bridge has its own.
 fn localhost_route(network: &NetworkSpec, options: &BridgeOptions) -> Object {
     let [a, b, c, d, ..] = *network.id.0.as_bytes();
@@ -154,7 +142,7 @@ fn localhost_route(network: &NetworkSpec, options: &BridgeOptions) -> Object {
     let metric = (u32::from_be_bytes([a, b, c, d]) >> 1) + 1;
     Object::Route(Route {
         netns: Netns::Host,
-        dst: IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        dst: IpNet::from(IpAddr::V6(STAND_IN)),
         kind: RouteKind::Local,
         via: None,
         link: Some(options.bridge.clone()),

@@ -1,6 +1,10 @@
 //! The options of a bridge network, typed.
 
-use crate::{DriverContext, option};
+use crate::{
+    DriverContext,
+    bridged::{MTU, read_mtu},
+    option,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vw_firewall::GatewayMode;
 use vw_model::{Error, Family, IfName, NetworkSpec, Result};
@@ -13,7 +17,6 @@ const MODE_V4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
 const MODE_V6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 const INHIBIT_V4: &str = "com.docker.network.bridge.inhibit_ipv4";
 const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
-const MTU: &str = "com.docker.network.driver.mtu";
 const IFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
 const HOST_V4: &str = "com.docker.network.host_ipv4";
 const HOST_V6: &str = "com.docker.network.host_ipv6";
@@ -35,16 +38,18 @@ const KNOWN: [&str; 12] = [
 
 /// The predefined network's bridge.
 const DEFAULT_NAME: &str = "vw0";
+/// The bridge that is a way out for networks without one: its network's own name.
+const GATEWAY_NAME: &str = "vw_gwbridge";
 /// Bridges that we name ourselves, and the host ends of pairs, begin so.
 const OUR_PREFIX: &str = "vw";
-/// The least MTU that IPv4 works with (`ETH_MIN_MTU`), and IPv6 (RFC 8200, section 5).
-const LEAST_MTU: (u32, u32) = (68, 1280);
 
 /// What the options of a network say, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BridgeOptions {
     /// The bridge.
     pub(crate) bridge: IfName,
+    /// It is somebody else's (`--bridge`): it and its addresses are left as they are.
+    pub(crate) foreign: bool,
     /// Whether what leaves is masqueraded.
     pub(crate) masquerade: bool,
     /// Whether neighbours may talk.
@@ -80,22 +85,25 @@ impl BridgeOptions {
         };
         // As Docker's, these settings of the daemon are about the predefined network alone.
         let of_daemon = |setting: bool| !network.predefined || setting;
-        if flag(DEFAULT_BRIDGE, false)? && !network.predefined {
+        let default = flag(DEFAULT_BRIDGE, false)?;
+        if default && !network.predefined {
             return Err(Error::invalid(
                 "option-invalid",
                 format!("option {DEFAULT_BRIDGE} belongs to the predefined network bridge"),
             ));
         }
         let binding = cx.host_binding.filter(|_| network.predefined);
+        let bridge = bridge_name(network)?;
         let read = Self {
-            bridge: bridge_name(network)?,
+            foreign: default && bridge.as_str() != DEFAULT_NAME,
+            bridge,
             masquerade: flag(MASQUERADE, of_daemon(cx.ip_masq))?,
             icc: flag(ICC, of_daemon(cx.icc))?,
             host_binding: option::value(options, BINDING, option::address)?.or(binding),
             mode4: option::value(options, MODE_V4, mode)?.unwrap_or_default(),
             mode6: option::value(options, MODE_V6, mode)?.unwrap_or_default(),
             inhibit_ipv4: flag(INHIBIT_V4, false)?,
-            mtu: mtu(network, cx)?,
+            mtu: read_mtu(network, cx.mtu)?,
             snat4: option::value(options, HOST_V4, option::of_type)?,
             snat6: option::value(options, HOST_V6, option::of_type)?,
         };
@@ -115,11 +123,6 @@ impl BridgeOptions {
             Family::V4 => self.mode4,
             Family::V6 => self.mode6,
         }
-    }
-
-    /// Whether the kernel gives links of this MTU an IPv6 configuration at all, to be switched off.
-    pub(crate) fn fits_ipv6(&self) -> bool {
-        self.mtu >= LEAST_MTU.1
     }
 
     /// Whether the bridge has an address of a family: this host is on the network.
@@ -151,6 +154,7 @@ pub(crate) fn interface_prefix(network: &NetworkSpec) -> &str {
 /// The bridge of a network: as asked for, or named after what it belongs to.
 pub(crate) fn bridge_name(network: &NetworkSpec) -> Result<IfName> {
     let own = || match network.predefined {
+        true if network.name.as_str() == GATEWAY_NAME => GATEWAY_NAME.parse(),
         true => DEFAULT_NAME.parse(),
         false => format!("{OUR_PREFIX}-{}", network.id.short()).parse(),
     };
@@ -174,26 +178,6 @@ fn mode(text: &str) -> Result<GatewayMode, String> {
         "isolated" => Ok(GatewayMode::Isolated),
         _ => Err(format!("unknown gateway mode {text}")),
     }
-}
-
-/// Zero is the default, as Docker's.
-fn mtu(network: &NetworkSpec, cx: &DriverContext) -> Result<u32> {
-    let given = option::value(&network.options, MTU, option::integer)?;
-    let Some(given) = given.filter(|mtu| *mtu != 0) else {
-        return Ok(cx.mtu);
-    };
-    let (v4, v6) = LEAST_MTU;
-    let least = if network.enable_ipv6 { v6 } else { v4 };
-    let refuse = || {
-        Error::invalid(
-            "mtu-invalid",
-            format!("invalid MTU number: {given}: use {least} to 65535 on this network"),
-        )
-    };
-    let fits = u32::try_from(given)
-        .ok()
-        .filter(|mtu| (least..=65535).contains(mtu));
-    fits.ok_or_else(refuse)
 }
 
 /// Room for three digits must be left, and the name must not end in one.

@@ -15,8 +15,8 @@ fn drivers_are_found_by_their_own_name() {
 
 #[test]
 fn an_unknown_driver_is_said_so() {
-    let error = find("overlay").err().unwrap();
+    let error = find("weave").err().unwrap();
     assert_eq!(error.reason, "driver-unknown");
-    expect![[r#"plugin "overlay" not found: the drivers are bridge, host, null"#]]
+    expect![[r#"plugin "weave" not found: the drivers are bridge, host, null, overlay"#]]
         .assert_eq(&error.message);
 }

@@ -7,6 +7,8 @@
 use super::{CLASSES, Entry, ServiceSet};
 use crate::SetName;
 use crate::spec::{Base, ChainKind, ChainSpec, Field, Hook, Match, Rule, Statement, TableSpec};
+use crate::table::{RAW, alone, stand_in};
+use std::net::Ipv6Addr;
 use vw_model::Family::{self, V4, V6};
 
 /// The name of the table in the family `inet`.
@@ -111,6 +113,7 @@ pub fn service_table() -> TableSpec {
         chains.push(stick(entry));
         chains.push(balance(entry));
     }
+    chains.extend([stand_in(), published6(), from_localhost()]);
     chains.push(enter("prerouting", Hook::Prerouting));
     chains.push(enter("output", Hook::Output));
     let sets = ServiceSet::ALL.into_iter().map(SetName::Service);
@@ -180,6 +183,28 @@ fn balance(entry: Entry) -> ChainSpec {
     );
     let rules = std::iter::once(stick).chain(by_class(entry, names.draw));
     ChainSpec::ours(names.balance, None, rules.collect())
+}
+
+fn published6() -> ChainSpec {
+    let stand_in = (0..).take(CLASSES).map(|class| {
+        let set = SetName::Service(ServiceSet::Class(Entry::Port6, class));
+        rule("", vec![Match::In(PORT, set)], Statement::Goto("stand_in"))
+    });
+    ChainSpec::ours("published6", None, stand_in.collect())
+}
+
+/// As in the host's table, which gives `::1` again to what comes back.
+fn from_localhost() -> ChainSpec {
+    let localhost = Match::Source(alone(Ipv6Addr::LOCALHOST));
+    let base = Base {
+        kind: ChainKind::Filter,
+        hook: Hook::Output,
+        priority: RAW,
+    };
+    let why = "to a service's port";
+    let when = vec![localhost, Match::ToLocal];
+    let rules = vec![rule(why, when, Statement::Goto("published6"))];
+    ChainSpec::ours("from_localhost", Some(base), rules)
 }
 
 /// What the host sends to an address of its own leaves, at this point, by the loopback interface.

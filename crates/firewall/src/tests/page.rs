@@ -79,7 +79,7 @@ fn ports() -> Vec<Example> {
         ),
         (
             "On localhost (`-p 127.0.0.1:8080:80`, `-p [::1]:8080:80`)",
-            "From this host alone: the chain `guard` drops such destinations from anywhere else before they are translated. The bridge has `route_localnet` set and a route `local ::1`, so that replies find back.",
+            "From this host alone: the chain `guard` drops such destinations from anywhere else before they are translated. The bridge has `route_localnet` set, and what stands for `::1` is local on it, so that replies find back.",
             [
                 one("127.0.0.1:8080", v4, GatewayMode::Nat),
                 one("[::1]:8080", v6, GatewayMode::Nat),
@@ -90,6 +90,22 @@ fn ports() -> Vec<Example> {
             "On a routed network",
             "The host's side does not count.",
             one("0.0.0.0:8080", v4, GatewayMode::Routed),
+        ),
+    ]
+}
+
+fn tunnels() -> Vec<Example> {
+    let addrs = ["192.0.2.2", "2001:db8::2"].map(|addr| addr.parse().unwrap());
+    vec![
+        (
+            "An overlay network (`-d overlay`)",
+            "The port that its tunnel ends at (`vethwork.overlay.port`), which networks may share.",
+            vec![tunnel_port(4789)],
+        ),
+        (
+            "Another host of the cluster",
+            "By the address that it advertises.",
+            addrs.map(peer).to_vec(),
         ),
     ]
 }
@@ -108,8 +124,11 @@ fn page() -> String {
     show(&mut out, networks());
     out.push_str(PORTS);
     show(&mut out, ports());
+    out.push_str(TUNNELS);
+    show(&mut out, tunnels());
     let host = HostTable {
         accept_mark: 0x1000_0000,
+        tunnels: true,
     };
     let _ = write!(out, "{TABLE}```\n{}```\n", host.rules());
     let _ = write!(out, "{SANDBOX}```\n{}```\n", sandbox_dns(40_053, 40_153));
@@ -123,5 +142,6 @@ fn is_as_documented() {
 
 const HEAD: &str = include_str!("firewall-head.md");
 const PORTS: &str = include_str!("firewall-ports.md");
+const TUNNELS: &str = include_str!("firewall-tunnels.md");
 const TABLE: &str = include_str!("firewall-table.md");
 const SANDBOX: &str = include_str!("firewall-sandbox.md");

@@ -138,6 +138,7 @@ fn translated_ports() {
         GatewayMode::Nat,
         expect![[r#"
             ports6 { ::1 . tcp . 8080 : fd00::2 . 80 }
+            ports6 { 100::7677:1 . tcp . 8080 : fd00::2 . 80 }
         "#]],
     );
 }

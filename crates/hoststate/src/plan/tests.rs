@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     NamespaceSource, diff,
     sample::{
-        World, address, apply, bridge, carry_out, lines, namespace, neighbor, pair, policy, port,
-        route, sysctl, table, world,
+        World, address, apply, bridge, carry_out, forward, lines, namespace, neighbor, pair,
+        policy, port, route, sysctl, table, world,
     },
 };
 use expect_test::expect;
@@ -17,6 +17,7 @@ fn one_of_each() -> Vec<Object> {
     vec![
         port(1, 80),
         neighbor(1),
+        forward(1, 1),
         route("0.0.0.0/0", Some("10.9.0.1")),
         route("10.9.0.1/32", None),
         address("zz", "10.0.0.1/24"),
@@ -33,7 +34,7 @@ fn one_of_each() -> Vec<Object> {
 fn things_are_made_before_what_needs_them() {
     let plan = Plan::ordered(one_of_each().into_iter().map(Step::Create));
     expect![[r#"
-        create Namespace(010101010101)
+        create Namespace(Sandbox(010101010101))
         create Table(Host)
         create Policy(ForwardTo, [Interface("zz")])
         create Link(Host, "zz")
@@ -42,6 +43,7 @@ fn things_are_made_before_what_needs_them() {
         create Address(Host, "zz", 10.0.0.1/24)
         create Route(Sandbox(010101010101), 10.9.0.1/32, 0, Some("eth0"))
         create Route(Sandbox(010101010101), 0.0.0.0/0, 0, Some("eth0"))
+        create Forward(Network(010101010101), "vxlan0", 02:00:00:00:00:01, 192.0.2.1)
         create Neighbor(Host, "vw0", 10.0.0.9)
         create Port(PortsAny4, [Protocol(Tcp), Port(1)])
     "#]]
@@ -69,7 +71,7 @@ fn removals_come_first() {
     expect![[r#"
         delete Port(PortsAny4, [Protocol(Tcp), Port(1)])
         delete Link(Host, "vw1")
-        create Namespace(010101010101)
+        create Namespace(Sandbox(010101010101))
         replace Link(Host, "vw0")
     "#]]
     .assert_eq(&lines(&plan));

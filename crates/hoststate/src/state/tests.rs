@@ -49,7 +49,7 @@ fn a_conflict_names_the_holder_and_changes_nothing() {
     want(&mut state, NETWORK, &[port(1, 80)]).unwrap();
     let refused = want(&mut state, ATTACHMENT, &[port(2, 80), port(1, 81)]).unwrap_err();
     assert_eq!(refused.holder, NETWORK);
-    assert_eq!(refused.key, port(1, 81).key());
+    assert_eq!(*refused.key, port(1, 81).key());
     assert_eq!(state.fragment(ATTACHMENT), None);
     assert_eq!(state.desired().len(), 1);
     // The holder itself may change it, and two owners may in one change.
@@ -59,7 +59,7 @@ fn a_conflict_names_the_holder_and_changes_nothing() {
         (NETWORK, [port(1, 82)].into_iter().collect()),
         (ATTACHMENT, [port(1, 83)].into_iter().collect()),
     ];
-    assert_eq!(state.change(both).unwrap_err().key, port(1, 80).key());
+    assert_eq!(*state.change(both).unwrap_err().key, port(1, 80).key());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use crate::{Error, error::family_name, span};
 use std::{collections::BTreeMap, net::IpAddr};
-use vw_model::{Family, IpNet};
+use vw_model::{Family, IpNet, PoolSpec};
 
 /// One `--subnet` with what belongs to it, as text; an empty text means not given.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,20 @@ pub struct PoolRequest {
     pub gateway: Option<IpAddr>,
     /// Addresses held back, by name.
     pub aux: BTreeMap<String, IpAddr>,
+}
+
+impl PoolRequest {
+    /// The pool that it asks for; a gateway that it leaves open is still to be chosen.
+    #[must_use]
+    pub fn spec(&self) -> PoolSpec {
+        PoolSpec {
+            subnet: self.subnet,
+            ip_range: self.ip_range,
+            gateway: self.gateway,
+            aux: self.aux.clone(),
+            given: true,
+        }
+    }
 }
 
 /// Parses and checks the subnets of one network.

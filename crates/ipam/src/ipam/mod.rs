@@ -74,7 +74,7 @@ impl Ipam {
                     .pools
                     .iter()
                     .filter(|pool| span::family(pool.subnet) == family)
-                    .map(given_spec)
+                    .map(PoolRequest::spec)
                     .collect();
                 if specs.is_empty() {
                     specs.push(default_spec(ipam.free_default(family, foreign)?));
@@ -315,16 +315,6 @@ fn gateway_error(gateway: Option<IpAddr>, source: Error) -> Error {
     Error::Gateway {
         gateway,
         source: Box::new(source),
-    }
-}
-
-fn given_spec(request: &PoolRequest) -> PoolSpec {
-    PoolSpec {
-        subnet: request.subnet,
-        ip_range: request.ip_range,
-        gateway: request.gateway,
-        aux: request.aux.clone(),
-        given: true,
     }
 }
 

@@ -123,7 +123,7 @@ fn p50(mut times: Vec<Duration>) -> Duration {
 
 fn namespace(sandbox: SandboxId) -> Object {
     Object::Namespace(Namespace {
-        sandbox,
+        netns: Netns::Sandbox(sandbox),
         source: NamespaceSource::New,
     })
 }

@@ -1,20 +1,20 @@
 //! What the fake holds, and what a step does to it.
 
 use super::refused;
-use crate::{HostFacts, KernelError, PortClaim, observe::mentioned};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::{
+    HostFacts, KernelError, PortClaim,
+    claims::{Claims, Place, meet},
+    observe::mentioned,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::net::UnixStream,
 };
 use vw_hoststate::{Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl};
 use vw_model::{IfName, Protocol, SandboxId};
 
 pub(super) use crate::observe::mentioned as namespaces_of;
-
-type Place = (Protocol, SocketAddr);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -24,8 +24,7 @@ pub(super) struct State {
     pub(super) dead: Vec<NamespaceSource>,
     pub(super) facts: HostFacts,
     pub(super) strangers: BTreeSet<Place>,
-    /// Held ports, each with the far end of the socket that its claim has: closed when that is.
-    claims: Vec<(Place, UnixStream)>,
+    claims: Claims,
     /// Parameters that nobody wants any more, with the value put back.
     restored: BTreeMap<Key, Sysctl>,
 }
@@ -91,10 +90,7 @@ impl State {
 
     fn replace(&mut self, old: &Object, new: &Object) -> Result<(), KernelError> {
         let anew = match (old, new) {
-            (Object::Link(old), Object::Link(new)) => match (&old.kind, &new.kind) {
-                (LinkKind::Veth(a), LinkKind::Veth(b)) => a.netns != b.netns,
-                (a, b) => std::mem::discriminant(a) != std::mem::discriminant(b),
-            },
+            (Object::Link(old), Object::Link(new)) => !old.kind.becomes(&new.kind),
             _ => false,
         };
         if anew {
@@ -115,7 +111,7 @@ impl State {
         if let Object::Namespace(namespace) = object {
             let pinned = self.objects.contains_key(&object.key());
             return match self.dead.contains(&namespace.source) && !pinned {
-                true => Err(gone(namespace.sandbox)),
+                true => Err(gone(namespace.netns)),
                 false => Ok(()),
             };
         }
@@ -131,10 +127,13 @@ impl State {
                 if let Some(port) = &link.port {
                     there("join bridge", link.netns, &port.bridge)?;
                 }
-                self.check_names(link)
+                self.check_names(link)?;
+                self.check_tunnel(link)
             }
             Object::Address(address) => there("add address to", address.netns, &address.link),
             Object::Neighbor(neighbor) => there("add neighbour to", neighbor.netns, &neighbor.link),
+            Object::Forward(forward) => there("forward by", forward.netns, &forward.link),
+            Object::WireguardPeer(peer) => there("add peer to", peer.netns, &peer.link),
             Object::Route(route) => match &route.link {
                 Some(link) => there("add route by", route.netns, link),
                 None => Ok(()),
@@ -170,6 +169,27 @@ impl State {
         }
     }
 
+    /// A tunnel's number must be free among those of its port, or its own.
+    fn check_tunnel(&self, link: &Link) -> Result<(), KernelError> {
+        let number = |kind: &LinkKind| match kind {
+            LinkKind::Vxlan(tunnel) => {
+                let family = tunnel.local.is_ipv4();
+                Some((tunnel.vni, tunnel.port, family, tunnel.socket_netns()))
+            }
+            _ => None,
+        };
+        let wanted = number(&link.kind);
+        let mut others = self.links().filter(|other| other.key() != key(link));
+        match wanted.is_some() && others.any(|other| number(&other.link.kind) == wanted) {
+            true => Err(refused(
+                "create link",
+                link.name.to_string(),
+                ErrorKind::AlreadyExists,
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn links(&self) -> impl Iterator<Item = Held<'_>> {
         self.objects.values().filter_map(|object| match object {
             Object::Link(link) => Some(Held { link }),
@@ -186,19 +206,29 @@ impl State {
     }
 
     pub(super) fn require(&self, netns: Netns) -> Result<(), KernelError> {
-        match netns {
-            Netns::Sandbox(sandbox) if !self.objects.contains_key(&Key::Namespace(sandbox)) => {
-                Err(gone(sandbox))
-            }
-            _ => Ok(()),
+        match netns == Netns::Host || self.objects.contains_key(&Key::Namespace(netns)) {
+            true => Ok(()),
+            false => Err(gone(netns)),
+        }
+    }
+
+    pub(super) fn require_tunnel(&self, name: &IfName, kind: &LinkKind) -> Result<(), KernelError> {
+        self.require(Netns::Tunnel)?;
+        let is_it = |held: Held<'_>| {
+            let link = held.link;
+            (link.netns, &link.name, &link.kind) == (Netns::Tunnel, name, kind)
+        };
+        match self.links().any(is_it) {
+            true => Ok(()),
+            false => Err(refused("open", name.to_string(), ErrorKind::NotFound)),
         }
     }
 
     /// Removes an object with what cannot be without it.
     pub(super) fn remove(&mut self, key: &Key) {
         match (key, self.objects.remove(key)) {
-            (Key::Namespace(sandbox), _) => {
-                let inside = |netns| netns == Netns::Sandbox(*sandbox);
+            (Key::Namespace(lost), _) => {
+                let inside = |netns| netns == *lost;
                 let along: Vec<Key> = self
                     .objects
                     .iter()
@@ -219,6 +249,8 @@ impl State {
                 self.objects.retain(|key, _| match key {
                     Key::Address(netns, name, _)
                     | Key::Neighbor(netns, name, _)
+                    | Key::Forward(netns, name, ..)
+                    | Key::WireguardPeer(netns, name, _)
                     | Key::Route(netns, _, _, Some(name)) => !lies_on(netns, name),
                     // Such as `net/ipv6/conf/eth0/accept_ra`.
                     Key::Sysctl(netns, path) => !ends.iter().flatten().any(|(on, name)| {
@@ -271,42 +303,26 @@ impl State {
         protocol: Protocol,
         addr: SocketAddr,
     ) -> Result<PortClaim, KernelError> {
-        let free = |state: &mut Self, addr| {
-            let claimed = state.claimed();
-            let mut taken = claimed.iter().chain(&state.strangers);
-            !taken.any(|(theirs, held)| *theirs == protocol && meet(*held, addr))
+        let strangers = &self.strangers;
+        let taken = |(protocol, addr)| {
+            let mut strangers = strangers.iter();
+            strangers.any(|(theirs, held)| *theirs == protocol && meet(*held, addr))
         };
-        let object = format!("{addr}/{protocol}");
-        let chosen = match addr.port() {
-            0 => (32768..=60999)
-                .map(|port| SocketAddr::new(addr.ip(), port))
-                .find(|addr| free(self, *addr)),
-            _ => Some(addr).filter(|addr| free(self, *addr)),
-        };
-        let Some(addr) = chosen else {
-            return Err(refused("reserve port", object, ErrorKind::AddrInUse));
-        };
-        let failed = |source| KernelError::Call {
+        let held = self.claims.hold((protocol, addr), taken);
+        let (addr, socket) = held.map_err(|source| KernelError::Call {
             operation: "reserve port",
-            object,
+            object: format!("{addr}/{protocol}"),
             source,
-        };
-        let (near, far) = UnixStream::pair().map_err(failed)?;
-        self.claims.push(((protocol, addr), far));
+        })?;
         Ok(PortClaim {
             addr,
             protocol,
-            socket: Some(near.into()),
+            socket,
         })
     }
 
     pub(super) fn claimed(&mut self) -> Vec<Place> {
-        self.claims.retain(|(_, far)| {
-            let mut fds = [PollFd::new(far, PollFlags::RDHUP)];
-            let closed = poll(&mut fds, Some(&Timespec::default()));
-            !matches!(closed, Ok(1..))
-        });
-        self.claims.iter().map(|(place, _)| *place).collect()
+        self.claims.held()
     }
 }
 
@@ -327,7 +343,11 @@ fn key(link: &Link) -> Key {
 fn far_end(link: &Link) -> Option<(Netns, &IfName)> {
     match &link.kind {
         LinkKind::Veth(peer) => Some((peer.netns, &peer.name)),
-        LinkKind::Bridge(_) | LinkKind::Dummy => None,
+        LinkKind::Bridge(_)
+        | LinkKind::Dummy
+        | LinkKind::Vxlan(_)
+        | LinkKind::Tun
+        | LinkKind::Wireguard => None,
     }
 }
 
@@ -339,18 +359,11 @@ const fn table_of(set: vw_firewall::SetName) -> Key {
     }
 }
 
-fn gone(sandbox: SandboxId) -> KernelError {
+fn gone(netns: Netns) -> KernelError {
     KernelError::NamespaceGone {
-        name: sandbox.short(),
+        name: crate::netns::short(netns),
         source: ErrorKind::NotFound.into(),
     }
-}
-
-/// Whether two bound addresses exclude each other; IPv6 sockets hold IPv6 alone.
-fn meet(a: SocketAddr, b: SocketAddr) -> bool {
-    let ips = (a.ip(), b.ip());
-    let overlap = ips.0 == ips.1 || ips.0.is_unspecified() || ips.1.is_unspecified();
-    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && overlap
 }
 
 /// Where a socket of the fake really is bound.

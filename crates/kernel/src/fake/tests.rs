@@ -33,7 +33,7 @@ fn attachment(n: u8, mtu: u32, host: u8) -> Vec<Object> {
     };
     vec![
         Object::Namespace(Namespace {
-            sandbox: sandbox(n),
+            netns: Netns::Sandbox(sandbox(n)),
             source: NamespaceSource::New,
         }),
         link(&format!("vw{n}"), LinkKind::Veth(peer), mtu, Some(port)),
@@ -147,5 +147,5 @@ fn losing_a_link_loses_what_lies_on_it() {
     kernel.lose(|key| matches!(key, Key::Link(_, link) if link.as_str() == "vw1"));
     let left: Vec<Key> = kernel.objects().into_keys().collect();
     let bridge = Key::Link(Netns::Host, name("vw0"));
-    assert_eq!(left, [Key::Namespace(sandbox(1)), bridge]);
+    assert_eq!(left, [Key::Namespace(Netns::Sandbox(sandbox(1))), bridge]);
 }

@@ -10,15 +10,15 @@ use super::{
     queue::{Forgive, Queue},
     verify,
 };
-use crate::{Failure, KernelError, announce::Appeared, netns::Place};
+use crate::{Failure, KernelError, announce::Appeared, netlink::fdb, netns::Place};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
     sync::Arc,
 };
-use vw_hoststate::{Namespace, NamespaceSource, Netns, Object, Plan, Step, Table};
-use vw_model::{IfName, SandboxId};
+use vw_hoststate::{Link, LinkKind, Namespace, NamespaceSource, Netns, Object, Plan, Step, Table};
+use vw_model::{IfName, MacAddr};
 
 /// A failed step, by its place in the plan.
 pub(super) type Stop = (usize, KernelError);
@@ -27,8 +27,8 @@ pub(super) type Stop = (usize, KernelError);
 pub(super) fn apply(kernel: &LinuxKernel, plan: &Plan) -> Result<(), Failure> {
     let mut run = Run::new(kernel, plan);
     let result = run.all();
-    if run.reap {
-        kernel.reaper.doomed();
+    if !run.reap.is_empty() {
+        kernel.reaper.doomed(&run.reap);
     }
     kernel.forget_connections(&given_up(plan));
     match result {
@@ -68,12 +68,15 @@ pub(super) struct Run<'a> {
     pub(super) queue: Option<Queue>,
     /// What is left to do to ends of pairs, in the namespaces where they lie.
     pub(super) ends: BTreeMap<Netns, Vec<End>>,
-    /// Whether links were taken out of service.
-    pub(super) reap: bool,
+    /// Where links were taken out of service.
+    pub(super) reap: BTreeSet<Netns>,
     /// Namespaces of our making that the plan lets go: what lies in them goes along.
-    vanishing: BTreeSet<SandboxId>,
-    /// The sandbox's namespace that was last worked in.
+    vanishing: BTreeSet<Netns>,
+    /// The namespace, not the host's, that was last worked in.
     pub(super) recent: Option<(Netns, Arc<Place>)>,
+    /// Stations, by the tunnel's index, that bridges forget once the tunnel does not know them any
+    /// more; and the steps that removed them there.
+    pub(super) unbridge: BTreeMap<usize, (u32, MacAddr)>,
     pub(super) appeared: BTreeMap<(Netns, IfName), Vec<IpAddr>>,
 }
 
@@ -81,9 +84,9 @@ impl<'a> Run<'a> {
     fn new(kernel: &'a LinuxKernel, plan: &'a Plan) -> Self {
         let vanishing = plan.steps.iter().filter_map(|step| match step {
             Step::Delete(Object::Namespace(Namespace {
-                sandbox,
+                netns,
                 source: NamespaceSource::New,
-            })) => Some(*sandbox),
+            })) => Some(*netns),
             _ => None,
         });
         Self {
@@ -92,9 +95,10 @@ impl<'a> Run<'a> {
             done: vec![false; plan.steps.len()],
             queue: None,
             ends: BTreeMap::new(),
-            reap: false,
+            reap: BTreeSet::new(),
             vanishing: vanishing.collect(),
             recent: None,
+            unbridge: BTreeMap::new(),
             appeared: BTreeMap::new(),
         }
     }
@@ -125,11 +129,13 @@ impl<'a> Run<'a> {
             return false;
         };
         let netns = match object {
-            Object::Link(link) => link.netns,
+            Object::Link(link) => return self.link_goes_along(link),
             Object::Sysctl(sysctl) => sysctl.netns,
             Object::Address(address) => address.netns,
             Object::Route(route) => route.netns,
             Object::Neighbor(neighbor) => neighbor.netns,
+            Object::Forward(forward) => forward.netns,
+            Object::WireguardPeer(peer) => peer.netns,
             Object::Table(Table::SandboxDns { sandbox, .. }) => Netns::Sandbox(*sandbox),
             Object::Table(Table::Host(_) | Table::Services)
             | Object::Namespace(_)
@@ -142,7 +148,19 @@ impl<'a> Run<'a> {
 
     /// Whether a namespace goes as a whole.
     pub(super) fn vanishes(&self, netns: Netns) -> bool {
-        matches!(netns, Netns::Sandbox(sandbox) if self.vanishing.contains(&sandbox))
+        self.vanishing.contains(&netns)
+    }
+
+    /// A namespace takes its links along some time after it was let go. What another namespace
+    /// sees of them goes at once: a pair's other end, and the number that a tunnel holds in the
+    /// host's.
+    fn link_goes_along(&self, link: &Link) -> bool {
+        self.vanishes(link.netns)
+            && match &link.kind {
+                LinkKind::Veth(peer) => self.vanishes(peer.netns),
+                LinkKind::Bridge(_) | LinkKind::Dummy | LinkKind::Tun => true,
+                LinkKind::Vxlan(_) | LinkKind::Wireguard => false,
+            }
     }
 
     /// The namespace, looked for once for as many steps in a row as lie in it.
@@ -223,6 +241,38 @@ impl<'a> Run<'a> {
         let Some(queue) = self.queue.take() else {
             return Ok(());
         };
+        let (netns, place) = (queue.netns, queue.place());
+        let stop = self.send(queue)?;
+        let second = self.clean_bridge(netns, place)?;
+        stop.or(second).map_or(Ok(()), Err)
+    }
+
+    /// Makes a bridge forget those stations that its tunnel does not know any more.
+    fn clean_bridge(&mut self, netns: Netns, place: Arc<Place>) -> Result<Option<Stop>, Stop> {
+        let left = std::mem::take(&mut self.unbridge);
+        let mut question = Queue::new(netns, Arc::clone(&place));
+        for (step, (index, mac)) in &left {
+            question.push(*step, Forgive::Nothing, |batch| {
+                fdb::ask(batch, *mac, *index);
+            });
+        }
+        let plan = self.plan;
+        let failed = |step: usize, error| (step, names::failed(&plan.steps[step], error));
+        let answers = question.send(&self.kernel.namespaces);
+        let answers = answers.map_err(|(note, error)| failed(note.step, error))?;
+        let mut behind = Queue::new(netns, place);
+        for ((_, refusal), (step, (index, mac))) in answers.into_iter().zip(left) {
+            if refusal.is_some() {
+                behind.push(step, Forgive::Gone, |batch| {
+                    fdb::delete_from_bridge(batch, mac, index);
+                });
+            }
+        }
+        self.send(behind)
+    }
+
+    /// Sends a queue; answers with its first failed step, once all of it was gone through.
+    fn send(&mut self, queue: Queue) -> Result<Option<Stop>, Stop> {
         let plan = self.plan;
         let failed = |step: usize, error| (step, names::failed(&plan.steps[step], error));
         let answers = queue.send(&self.kernel.namespaces);
@@ -250,7 +300,7 @@ impl<'a> Run<'a> {
                 stop = Some((step, error));
             }
         }
-        stop.map_or(Ok(()), Err)
+        Ok(stop)
     }
 
     /// Sends what waits, and does what is left to do to ends of pairs.

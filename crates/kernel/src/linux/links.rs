@@ -12,56 +12,38 @@ use super::{
 };
 use crate::netlink::{
     GROUP_DOOMED, GROUP_LIVE,
-    link::{self, Settings, Which},
+    link::{self, PortSettings, Settings, Which},
 };
+use crate::netns::Place;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use vw_hoststate::{Link, LinkKind, Netns};
 
 impl Run<'_> {
     /// Creates a link; what the kernel does not take at creation follows.
     pub(super) fn create_link(&mut self, at: usize, link: &Link) -> Result<(), Stop> {
-        let far = match &link.kind {
-            LinkKind::Veth(peer) if peer.netns != link.netns => {
-                let place = self.place(peer.netns).map_err(|error| (at, error))?;
-                // Its name may be that of an end that is on its way out.
-                if self.ends.contains_key(&peer.netns) {
-                    self.settle()?;
-                }
-                Some(place)
+        // A tunnel's socket lies where the request comes from; the tunnel is made where it belongs.
+        let (from, across) = match &link.kind {
+            LinkKind::Tun => return self.create_tun(at, link),
+            LinkKind::Vxlan(_) | LinkKind::Wireguard => {
+                let place = self.place(link.netns).map_err(|error| (at, error))?;
+                (socket_netns(&link.kind), Some(place))
             }
-            _ => None,
+            _ => (link.netns, self.far(at, link)?),
         };
         let master = self.master(at, link)?;
-        let settings = Settings {
-            no_autoconf: self.kernel.ipv6 && link::has_ipv6(link.mtu),
-            alias: Some(link.alias.as_str()).filter(|alias| !alias.is_empty()),
-            port: link.port.as_ref().and_then(|port| {
-                let marks = (port.isolated, port.hairpin);
-                (marks != (false, false)).then_some(marks)
-            }),
-            ..Settings::default()
-        };
-        let queue = self.queue(at, link.netns)?;
+        let settings = self.settings_of(link);
+        let queue = self.queue(at, from)?;
         queue.push(at, Forgive::Exists, |batch| {
-            let fd = far.as_ref().map(|place| place.fd().as_raw_fd());
+            let fd = across.as_ref().map(|place| place.fd().as_raw_fd());
             link::create(batch, link, master, fd);
         });
         queue.touch(&link.name);
-        far.into_iter().for_each(|place| queue.hold(place));
+        across.into_iter().for_each(|place| queue.hold(place));
         let LinkKind::Veth(peer) = &link.kind else {
             // Without a pair's random name, what has the name may be another's: see first.
             self.flush()?;
-            let index = self.required_index(at, link.netns, &link.name)?;
-            return self.set_up(
-                at,
-                link.netns,
-                index,
-                Settings {
-                    mtu: Some(link.mtu),
-                    group: Some(GROUP_LIVE),
-                    ..settings
-                },
-            );
+            return self.set_up_new(at, link, settings);
         };
         if settings.no_autoconf || settings.alias.is_some() || settings.port.is_some() {
             queue.push(at, Forgive::Nothing, |batch| {
@@ -75,6 +57,48 @@ impl Run<'_> {
             mtu: link.mtu,
         });
         Ok(())
+    }
+
+    /// What a link still lacks that was made by itself.
+    pub(super) fn set_up_new(
+        &mut self,
+        at: usize,
+        link: &Link,
+        settings: Settings<'_>,
+    ) -> Result<(), Stop> {
+        let index = self.required_index(at, link.netns, &link.name)?;
+        let settings = Settings {
+            mtu: Some(link.mtu),
+            group: Some(GROUP_LIVE),
+            ..settings
+        };
+        self.set_up(at, link.netns, index, settings)
+    }
+
+    /// What the kernel does not take while it makes a link.
+    pub(super) fn settings_of<'a>(&self, link: &'a Link) -> Settings<'a> {
+        Settings {
+            no_autoconf: self.kernel.ipv6 && link::has_ipv6(link.mtu),
+            alias: Some(link.alias.as_str()).filter(|alias| !alias.is_empty()),
+            port: port_of(link).filter(|port| *port != PortSettings::default()),
+            ..Settings::default()
+        }
+    }
+
+    /// Where the other end of a pair is made, when that is elsewhere.
+    fn far(&mut self, at: usize, link: &Link) -> Result<Option<Arc<Place>>, Stop> {
+        let LinkKind::Veth(peer) = &link.kind else {
+            return Ok(None);
+        };
+        if peer.netns == link.netns {
+            return Ok(None);
+        }
+        let place = self.place(peer.netns).map_err(|error| (at, error))?;
+        // Its name may be that of an end that is on its way out.
+        if self.ends.contains_key(&peer.netns) {
+            self.settle()?;
+        }
+        Ok(Some(place))
     }
 
     /// Changes a link and brings it up: in two requests, so that it never configures itself.
@@ -103,11 +127,7 @@ impl Run<'_> {
 
     /// Changes a link in place; one of another kind, or with an end elsewhere, is made anew.
     pub(super) fn replace_link(&mut self, at: usize, old: &Link, new: &Link) -> Result<(), Stop> {
-        let in_place = match (&old.kind, &new.kind) {
-            (LinkKind::Veth(old), LinkKind::Veth(new)) => old.netns == new.netns,
-            (old, new) => std::mem::discriminant(old) == std::mem::discriminant(new),
-        };
-        if !in_place {
+        if !old.kind.becomes(&new.kind) {
             self.delete_link(at, old)?;
             self.settle()?;
             return self.create_link(at, new);
@@ -117,7 +137,20 @@ impl Run<'_> {
         // Putting a port off its bridge and on again would drop frames.
         let bridge = |link: &Link| link.port.as_ref().map(|port| port.bridge.clone());
         let moved = bridge(old) != bridge(new);
-        let port = new.port.as_ref().map(|port| (port.isolated, port.hairpin));
+        let port = port_of(new);
+        // An address is not taken beside an MTU (`vxlan_nl2conf`).
+        if let (LinkKind::Vxlan(old), LinkKind::Vxlan(tunnel)) = (&old.kind, &new.kind)
+            && old.local != tunnel.local
+        {
+            let settings = Settings {
+                tunnel_local: Some(tunnel.local),
+                ..Settings::default()
+            };
+            self.queue(at, new.netns)?
+                .push(at, Forgive::Nothing, |batch| {
+                    link::change(batch, Which::Index(index), &settings);
+                });
+        }
         if moved {
             // The marks are those of a port, which it must be before they are set.
             let settings = Settings {
@@ -191,7 +224,6 @@ impl Run<'_> {
         });
         queue.push(at, Forgive::Gone, |batch| rename_away(batch, seen.index));
         queue.touch(&link.name);
-        self.reap = true;
         if let (LinkKind::Veth(peer), Some(index)) = (&link.kind, seen.other)
             && !self.vanishes(peer.netns)
         {
@@ -201,11 +233,32 @@ impl Run<'_> {
                 index,
             });
         }
-        // A namespace's reaper looks only into the host's: what lies elsewhere goes at once.
-        if link.netns != Netns::Host {
+        // The reaper does not look into sandboxes; and a tunnel's number must be free for the next.
+        let at_once = matches!(link.kind, LinkKind::Vxlan(_));
+        if at_once || matches!(link.netns, Netns::Sandbox(_)) {
             self.queue(at, link.netns)?
                 .push(at, Forgive::Gone, link::delete_doomed);
+        } else {
+            self.reap.insert(link.netns);
         }
         Ok(())
     }
+}
+
+/// Where the socket of a tunnel lies.
+fn socket_netns(kind: &LinkKind) -> Netns {
+    match kind {
+        LinkKind::Vxlan(options) => options.socket_netns(),
+        _ => Netns::Host,
+    }
+}
+
+/// How a link is a port of its bridge.
+fn port_of(link: &Link) -> Option<PortSettings> {
+    let port = link.port.as_ref()?;
+    Some(PortSettings {
+        isolated: port.isolated,
+        hairpin: port.hairpin,
+        tunnel: matches!(link.kind, LinkKind::Vxlan(_)),
+    })
 }

@@ -1,9 +1,9 @@
 //! How errors name an object and what was done to it.
 
-use crate::KernelError;
+use crate::{KernelError, netns::short};
 use std::io;
 use vw_firewall::SERVICE_TABLE;
-use vw_hoststate::{Address, Netns, Object, Step, Table};
+use vw_hoststate::{Address, LinkKind, Netns, Object, Step, Table};
 
 /// A failed call.
 pub(crate) fn call(
@@ -25,9 +25,12 @@ pub(super) fn failed(step: &Step, source: io::Error) -> KernelError {
         && source.kind() == io::ErrorKind::Unsupported
     {
         return match link.kind {
-            vw_hoststate::LinkKind::Bridge(_) => lacks("bridge", "load the module `bridge`"),
-            vw_hoststate::LinkKind::Veth(_) => lacks("veth", "load the module `veth`"),
-            vw_hoststate::LinkKind::Dummy => lacks("dummy", "load the module `dummy`"),
+            LinkKind::Bridge(_) => lacks("bridge", "load the module `bridge`"),
+            LinkKind::Veth(_) => lacks("veth", "load the module `veth`"),
+            LinkKind::Dummy => lacks("dummy", "load the module `dummy`"),
+            LinkKind::Vxlan(_) => lacks("vxlan", "load the module `vxlan`"),
+            LinkKind::Tun => lacks("tun", "load the module `tun`"),
+            LinkKind::Wireguard => lacks("WireGuard", "load the module `wireguard`"),
         };
     }
     let operation = match step {
@@ -41,7 +44,7 @@ pub(super) fn failed(step: &Step, source: io::Error) -> KernelError {
 /// An object as people name it.
 fn object(object: &Object) -> String {
     match object {
-        Object::Namespace(namespace) => format!("network namespace {}", namespace.sandbox.short()),
+        Object::Namespace(namespace) => format!("network namespace {}", short(namespace.netns)),
         Object::Table(Table::Host(_)) => "nftables table inet vethwork".to_owned(),
         Object::Table(Table::Services) => format!("nftables table inet {SERVICE_TABLE}"),
         Object::Table(Table::SandboxDns { sandbox, .. }) => {
@@ -62,6 +65,20 @@ fn object(object: &Object) -> String {
             neighbor.link,
             place(neighbor.netns)
         ),
+        Object::Forward(forward) => format!(
+            "forwarding of {} to {} on {}{}",
+            forward.mac,
+            forward.dst,
+            forward.link,
+            place(forward.netns)
+        ),
+        Object::WireguardPeer(peer) => format!(
+            "peer {} at {} on {}{}",
+            peer.public,
+            peer.endpoint,
+            peer.link,
+            place(peer.netns)
+        ),
     }
 }
 
@@ -69,5 +86,7 @@ fn place(netns: Netns) -> String {
     match netns {
         Netns::Host => String::new(),
         Netns::Sandbox(sandbox) => format!(" in sandbox {}", sandbox.short()),
+        Netns::Network(network) => format!(" of network {}", network.short()),
+        Netns::Tunnel => " of the encrypted tunnel".to_owned(),
     }
 }

@@ -1,12 +1,18 @@
-//! Kernel parameters: each run of one namespace is written by one visit to it.
+//! Kernel parameters: each run of one namespace is written at once, by a visit where it takes one.
 
 use super::{
     apply::{Run, Stop},
     names,
 };
-use crate::sysctl;
-use std::io;
+use crate::{
+    netns::{Namespaces, Place},
+    sysctl::{self, Ipv6Conf},
+};
+use std::{io, sync::Arc};
 use vw_hoststate::{Netns, Object, Step};
+
+/// A path, its value, and whether a parameter that is not there is well.
+type Write = (String, Option<String>, bool);
 
 impl Run<'_> {
     /// Writes parameters of one namespace from `at` on; answers the step behind them.
@@ -25,16 +31,7 @@ impl Run<'_> {
         }
         let writes: Vec<_> = steps.into_iter().map(write_of).collect();
         let place = self.place(netns).map_err(|error| (at, error))?;
-        let results = self.kernel.namespaces.run(&place, move || {
-            let write = |(path, value, forgiving): &(String, Option<String>, bool)| {
-                let Some(value) = value else { return Ok(()) };
-                match sysctl::write(path, value) {
-                    Err(error) if *forgiving && error.kind() == io::ErrorKind::NotFound => Ok(()),
-                    result => result,
-                }
-            };
-            writes.iter().map(write).collect::<Vec<io::Result<()>>>()
-        });
+        let results = write_all(&self.kernel.namespaces, &place, writes);
         let failed = |step: usize, error| (step, names::failed(&self.plan.steps[step], error));
         let results = results.map_err(|error| failed(at, error))?;
         let mut stop = None;
@@ -48,8 +45,37 @@ impl Run<'_> {
     }
 }
 
-/// What a step writes where, and whether a parameter that is not there is well.
-fn write_of(step: &Step) -> (String, Option<String>, bool) {
+/// Writes, by a thread inside where it must be one.
+fn write_all(
+    namespaces: &Namespaces,
+    place: &Arc<Place>,
+    writes: Vec<Write>,
+) -> io::Result<Vec<io::Result<()>>> {
+    if writes.iter().all(|(path, ..)| Ipv6Conf::holds(path))
+        && let Some(conf) = namespaces.ipv6_conf(place)?
+    {
+        let write = |path: &str, value: &str| conf.write(path, value);
+        return Ok(writes.iter().map(|one| write_one(one, write)).collect());
+    }
+    namespaces.run(place, move || {
+        let writes = writes.iter();
+        writes.map(|one| write_one(one, sysctl::write)).collect()
+    })
+}
+
+fn write_one(
+    (path, value, forgiving): &Write,
+    write: impl Fn(&str, &str) -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    match write(path, value) {
+        Err(error) if *forgiving && error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// What a step writes where.
+fn write_of(step: &Step) -> Write {
     match step {
         Step::Create(Object::Sysctl(new))
         | Step::Replace {

@@ -17,10 +17,12 @@ pub(super) enum Forgive {
     Exists,
     /// What is to be removed or taken out of service is gone.
     Gone,
+    /// The link is no port of a bridge.
+    NoPort,
 }
 
 impl Forgive {
-    /// Whether a refusal means that what is to be removed is not there.
+    /// Whether a refusal means that there is nothing to do.
     pub(super) fn covers(self, errno: i32) -> bool {
         let gone = [
             libc::ENODEV,
@@ -29,7 +31,11 @@ impl Forgive {
             libc::ESRCH,
             libc::EADDRNOTAVAIL,
         ];
-        self == Self::Gone && gone.contains(&errno)
+        match self {
+            Self::Gone => gone.contains(&errno),
+            Self::NoPort => errno == libc::EOPNOTSUPP,
+            Self::Nothing | Self::Exists => false,
+        }
     }
 }
 
@@ -55,6 +61,8 @@ pub(super) struct Queue {
     notes: Vec<Note>,
     /// Names of links whose index is unknown until the requests went out.
     touched: BTreeSet<IfName>,
+    /// The link that was last asked for: most requests in a row are about one.
+    last: Option<(IfName, u32)>,
     /// Namespaces whose descriptors the requests name.
     held: Vec<Arc<Place>>,
 }
@@ -67,8 +75,14 @@ impl Queue {
             batch: Batch::default(),
             notes: Vec::new(),
             touched: BTreeSet::new(),
+            last: None,
             held: Vec::new(),
         }
+    }
+
+    /// Where the requests go.
+    pub(super) fn place(&self) -> Arc<Place> {
+        Arc::clone(&self.place)
     }
 
     /// Adds a request for a step.
@@ -93,13 +107,25 @@ impl Queue {
     }
 
     /// The index of a link, as things stand before the requests.
-    pub(super) fn index(&self, namespaces: &Namespaces, name: &IfName) -> io::Result<Option<u32>> {
+    pub(super) fn index(
+        &mut self,
+        namespaces: &Namespaces,
+        name: &IfName,
+    ) -> io::Result<Option<u32>> {
+        if let Some((last, index)) = &self.last
+            && last == name
+        {
+            return Ok(Some(*index));
+        }
         let found = namespaces.with_socket(&self.place, |socket| {
             // An unknown name is no fault of the socket's.
             Ok(socket.index_of(name.as_str()))
         })?;
         match found {
-            Ok(index) => Ok(Some(index)),
+            Ok(index) => {
+                self.last = Some((name.clone(), index));
+                Ok(Some(index))
+            }
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
         }

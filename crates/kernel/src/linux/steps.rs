@@ -4,8 +4,8 @@ use super::{
     apply::{Run, Stop},
     queue::Forgive,
 };
-use crate::netlink::{Batch, addr, neigh, route};
-use vw_hoststate::{Address, Neighbor, Netns, Object, Route, Step};
+use crate::netlink::{Batch, addr, fdb, neigh, route};
+use vw_hoststate::{Address, Forward, Neighbor, Netns, Object, Route, Step};
 use vw_model::IfName;
 
 impl Run<'_> {
@@ -38,6 +38,8 @@ impl Run<'_> {
             Object::Address(address) => self.create_address(at, address),
             Object::Route(route) => self.create_route(at, route, false),
             Object::Neighbor(neighbor) => self.create_neighbor(at, neighbor),
+            Object::Forward(forward) => self.create_forward(at, forward),
+            Object::WireguardPeer(peer) => self.peer(at, peer, true),
             Object::Element(_) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
@@ -48,7 +50,7 @@ impl Run<'_> {
             Object::Namespace(namespace) => {
                 self.settle()?;
                 self.recent = None;
-                let unpinned = self.kernel.namespaces.unpin(namespace.sandbox);
+                let unpinned = self.kernel.namespaces.unpin(namespace.netns);
                 self.finish(at, unpinned)
             }
             Object::Table(table) => self.table(at, table, false),
@@ -70,6 +72,8 @@ impl Run<'_> {
                     neigh::delete(batch, neighbor, index.unwrap_or_default());
                 })
             }
+            Object::Forward(forward) => self.delete_forward(at, forward),
+            Object::WireguardPeer(peer) => self.peer(at, peer, false),
             Object::Element(_) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
@@ -111,6 +115,40 @@ impl Run<'_> {
         queue.push(at, Forgive::Nothing, |batch| {
             neigh::replace(batch, neighbor, index);
         });
+        Ok(())
+    }
+
+    fn create_forward(&mut self, at: usize, forward: &Forward) -> Result<(), Stop> {
+        let index = self.required_index(at, forward.netns, &forward.link)?;
+        let queue = self.queue(at, forward.netns)?;
+        queue.push(at, Forgive::Nothing, |batch| {
+            fdb::add(batch, forward, index);
+        });
+        if fdb::is_station(forward.mac) {
+            queue.push(at, Forgive::NoPort, |batch| {
+                fdb::add_to_bridge(batch, forward.mac, index);
+            });
+        }
+        Ok(())
+    }
+
+    /// The bridge keeps its entry when the tunnel has another host for the station by now.
+    fn delete_forward(&mut self, at: usize, forward: &Forward) -> Result<(), Stop> {
+        let Forward { netns, link, .. } = forward;
+        // What stands in the bridge's table alone is observed as an entry to nowhere.
+        if forward.dst.is_unspecified() {
+            return self.remove(at, *netns, Some(link), |batch, index| {
+                fdb::delete_from_bridge(batch, forward.mac, index.unwrap_or_default());
+            });
+        }
+        let mut found = None;
+        self.remove(at, *netns, Some(link), |batch, index| {
+            found = index;
+            fdb::delete(batch, forward, index.unwrap_or_default());
+        })?;
+        if let Some(index) = found.filter(|_| fdb::is_station(forward.mac)) {
+            self.unbridge.insert(at, (index, forward.mac));
+        }
         Ok(())
     }
 

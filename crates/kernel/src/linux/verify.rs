@@ -16,7 +16,10 @@ pub(super) fn stands(kernel: &LinuxKernel, step: &Step) -> Result<(), KernelErro
     let (equal, sentence) = match step.object() {
         Object::Link(link) => (
             is_link(kernel, link, step)?,
-            "a link of that name, or its other end's, exists with other attributes",
+            match link.kind {
+                LinkKind::Vxlan(_) => "a VXLAN device of this host has that number and port",
+                _ => "a link of that name, or its other end's, exists with other attributes",
+            },
         ),
         Object::Address(address) => (
             read(with_socket(kernel, address.netns, |socket| {
@@ -71,7 +74,11 @@ fn is_link(kernel: &LinuxKernel, wanted: &Link, step: &Step) -> Result<bool, Ker
         })?
         .map_err(read)?
         .map(|far| (peer.netns, far)),
-        LinkKind::Bridge(_) | LinkKind::Dummy => None,
+        LinkKind::Bridge(_)
+        | LinkKind::Dummy
+        | LinkKind::Vxlan(_)
+        | LinkKind::Tun
+        | LinkKind::Wireguard => None,
     };
     let far = far.as_ref().filter(|(_, far)| normal::are_pair(&seen, far));
     let bridge = bridge.filter(|_| seen.master == master);
@@ -88,8 +95,8 @@ fn is_link(kernel: &LinuxKernel, wanted: &Link, step: &Step) -> Result<bool, Ker
     };
     Ok(stands.is_some_and(|stands| {
         let stands = match wanted.kind {
-            LinkKind::Veth(_) => stands,
-            LinkKind::Bridge(_) | LinkKind::Dummy => same_mtu(stands),
+            LinkKind::Veth(_) | LinkKind::Vxlan(_) | LinkKind::Wireguard => stands,
+            LinkKind::Bridge(_) | LinkKind::Dummy | LinkKind::Tun => same_mtu(stands),
         };
         Object::Link(wanted.clone()).matches(&Object::Link(stands))
     }))

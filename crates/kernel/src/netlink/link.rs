@@ -3,10 +3,11 @@
 
 use super::{
     Attrs, Batch, Body, GROUP_DOOMED, GROUP_LIVE, Socket,
-    wire::{get_i32, get_str, get_u32},
+    addr::ip,
+    wire::{get_i32, get_str, get_u16, get_u32},
 };
-use std::{io, os::fd::RawFd};
-use vw_hoststate::{Link, LinkKind, Peer};
+use std::{io, net::IpAddr, os::fd::RawFd};
+use vw_hoststate::{Link, LinkKind, Peer, VxlanOptions};
 use vw_model::MacAddr;
 
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
@@ -18,11 +19,35 @@ const IFLA_BRPORT_MODE: u16 = 4;
 /// `IFLA_BRPORT_STATE`; `BR_STATE_FORWARDING`.
 const IFLA_BRPORT_STATE: u16 = 1;
 const FORWARDING: u8 = 3;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFINFOMSG: usize = 16;
 const UP: u32 = libc::IFF_UP as u32;
 /// IPv6 gives a link below this no state to configure (`IPV6_MIN_MTU`, RFC 8200 5).
 const IPV6_MIN_MTU: u32 = 1280;
+
+/// `IFLA_VXLAN_*` of `linux/if_link.h`.
+mod vxlan {
+    pub(super) const ID: u16 = 1;
+    pub(super) const LOCAL: u16 = 4;
+    pub(super) const TOS: u16 = 6;
+    pub(super) const LEARNING: u16 = 7;
+    pub(super) const PROXY: u16 = 11;
+    pub(super) const PORT: u16 = 15;
+    pub(super) const LOCAL6: u16 = 17;
+    pub(super) const UDP_ZERO_CSUM6_TX: u16 = 19;
+    pub(super) const UDP_ZERO_CSUM6_RX: u16 = 20;
+}
+
+/// The outer packet has the inner one's class of service (`ip_tunnel_get_dsfield`).
+const TOS_INHERIT: u8 = 1;
+
+/// What the index of a tunnel begins with. Before Linux 6.13 the kernel looks in the namespace of
+/// the request for a link of that name, and would find a stranger's; one that is asked for by
+/// index it looks for by that alone. Below lie the 24 bits of the number, above what the kernel
+/// counts up to by itself.
+const TUNNEL_INDEX: u32 = 0x7e00_0000;
 
 /// Which link a request is about.
 #[derive(Debug, Clone, Copy)]
@@ -50,12 +75,25 @@ pub(crate) struct Settings<'a> {
     pub(crate) mtu: Option<u32>,
     /// The alias.
     pub(crate) alias: Option<&'a str>,
-    /// As a bridge's port: (isolated, hairpin).
-    pub(crate) port: Option<(bool, bool)>,
+    /// As a bridge's port.
+    pub(crate) port: Option<PortSettings>,
     /// Sets `addr_gen_mode none`.
     pub(crate) no_autoconf: bool,
     /// Attributes of a bridge: multicast snooping.
     pub(crate) mcast_snooping: Option<bool>,
+    /// The address that a tunnel sends from.
+    pub(crate) tunnel_local: Option<IpAddr>,
+}
+
+/// What a link is as a bridge's port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PortSettings {
+    /// Frames do not pass between isolated ports.
+    pub(crate) isolated: bool,
+    /// A frame may leave by the port it came in.
+    pub(crate) hairpin: bool,
+    /// What lies behind it is told, not learned, and what was not told does not lie there.
+    pub(crate) tunnel: bool,
 }
 
 /// Whether a link of this MTU has IPv6 state whose mode can be set.
@@ -67,11 +105,18 @@ pub(crate) const fn has_ipv6(mtu: u32) -> bool {
 ///
 /// A pair's host end is up at once: it has no carrier until its peer is up too. Everything that
 /// the kernel does not look at while it creates a link is left to [`change`].
-pub(crate) fn create(batch: &mut Batch, link: &Link, master: Option<u32>, peer_ns: Option<RawFd>) {
+///
+/// `other` is the namespace of a pair's other end, and for a tunnel the one that it belongs to: its
+/// socket lies where the request comes from.
+pub(crate) fn create(batch: &mut Batch, link: &Link, master: Option<u32>, other: Option<RawFd>) {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     batch.push(libc::RTM_NEWLINK, flags, |body| {
         let up = matches!(link.kind, LinkKind::Veth(_));
-        header(body, 0, up.then_some(true));
+        let index = match &link.kind {
+            LinkKind::Vxlan(options) => TUNNEL_INDEX | options.vni,
+            _ => 0,
+        };
+        header(body, index, up.then_some(true));
         body.attr_str(libc::IFLA_IFNAME, link.name.as_str());
         if let Some(mac) = link.mac {
             body.attr(libc::IFLA_ADDRESS, &mac.0);
@@ -96,8 +141,25 @@ pub(crate) fn create(batch: &mut Batch, link: &Link, master: Option<u32>, peer_n
                 body.nest(libc::IFLA_LINKINFO, |info| {
                     info.attr(libc::IFLA_INFO_KIND, b"veth");
                     info.nest(libc::IFLA_INFO_DATA, |data| {
-                        data.nest(VETH_INFO_PEER, |end| far_end(end, peer, link.mtu, peer_ns));
+                        data.nest(VETH_INFO_PEER, |end| far_end(end, peer, link.mtu, other));
                     });
+                });
+            }
+            // No request makes one (`tun_validate`): it is made through its device.
+            LinkKind::Tun => {}
+            LinkKind::Wireguard => {
+                body.attr_u32(libc::IFLA_MTU, link.mtu);
+                netns_fd(body, other);
+                body.nest(libc::IFLA_LINKINFO, |info| {
+                    info.attr(libc::IFLA_INFO_KIND, b"wireguard");
+                });
+            }
+            LinkKind::Vxlan(options) => {
+                body.attr_u32(libc::IFLA_MTU, link.mtu);
+                netns_fd(body, other);
+                body.nest(libc::IFLA_LINKINFO, |info| {
+                    info.attr(libc::IFLA_INFO_KIND, b"vxlan");
+                    info.nest(libc::IFLA_INFO_DATA, |data| vxlan(data, options));
                 });
             }
         }
@@ -110,8 +172,34 @@ fn far_end(body: &mut Body<'_>, peer: &Peer, mtu: u32, netns: Option<RawFd>) {
     body.attr(libc::IFLA_ADDRESS, &peer.mac.0);
     body.attr_u32(libc::IFLA_MTU, mtu);
     one_queue(body);
+    netns_fd(body, netns);
+}
+
+fn netns_fd(body: &mut Body<'_>, netns: Option<RawFd>) {
     if let Some(fd) = netns {
         body.attr_u32(libc::IFLA_NET_NS_FD, fd.cast_unsigned());
+    }
+}
+
+/// A tunnel without a destination of its own. Over IPv6 the outer checksum is left out, as RFC 6935
+/// lets tunnels; over IPv4 it costs nothing (`lco_csum`) and lets receivers merge segments.
+fn vxlan(data: &mut Body<'_>, options: &VxlanOptions) {
+    data.attr_u32(vxlan::ID, options.vni);
+    data.attr(vxlan::PORT, &options.port.to_be_bytes());
+    vxlan_local(data, options.local);
+    data.attr(vxlan::LEARNING, &[0]);
+    data.attr(vxlan::PROXY, &[1]);
+    data.attr(vxlan::TOS, &[TOS_INHERIT]);
+    if options.local.is_ipv6() {
+        data.attr(vxlan::UDP_ZERO_CSUM6_TX, &[1]);
+        data.attr(vxlan::UDP_ZERO_CSUM6_RX, &[1]);
+    }
+}
+
+fn vxlan_local(data: &mut Body<'_>, local: IpAddr) {
+    match local {
+        IpAddr::V4(addr) => data.attr(vxlan::LOCAL, &addr.octets()),
+        IpAddr::V6(addr) => data.attr(vxlan::LOCAL6, &addr.octets()),
     }
 }
 
@@ -164,24 +252,35 @@ pub(crate) fn change(batch: &mut Batch, which: Which<'_>, settings: &Settings<'_
     });
 }
 
+/// All in one attribute: of two of a kind the kernel reads the last alone.
 fn kind_settings(body: &mut Body<'_>, settings: &Settings<'_>) {
-    if let Some(snooping) = settings.mcast_snooping {
-        body.nest(libc::IFLA_LINKINFO, |info| {
+    let of_kind = settings.mcast_snooping.is_some() || settings.tunnel_local.is_some();
+    if !of_kind && settings.port.is_none() {
+        return;
+    }
+    body.nest(libc::IFLA_LINKINFO, |info| {
+        if let Some(snooping) = settings.mcast_snooping {
             info.attr(libc::IFLA_INFO_KIND, b"bridge");
             info.nest(libc::IFLA_INFO_DATA, |data| {
                 data.attr(IFLA_BR_MCAST_SNOOPING, &[u8::from(snooping)]);
             });
-        });
-    }
-    if let Some((isolated, hairpin)) = settings.port {
-        body.nest(libc::IFLA_LINKINFO, |info| {
+        }
+        if let Some(local) = settings.tunnel_local {
+            info.attr(libc::IFLA_INFO_KIND, b"vxlan");
+            info.nest(libc::IFLA_INFO_DATA, |data| vxlan_local(data, local));
+        }
+        if let Some(port) = settings.port {
             info.attr(libc::IFLA_INFO_SLAVE_KIND, b"bridge");
             info.nest(libc::IFLA_INFO_SLAVE_DATA, |data| {
-                data.attr(IFLA_BRPORT_MODE, &[u8::from(hairpin)]);
-                data.attr(IFLA_BRPORT_ISOLATED, &[u8::from(isolated)]);
+                data.attr(IFLA_BRPORT_MODE, &[u8::from(port.hairpin)]);
+                data.attr(IFLA_BRPORT_ISOLATED, &[u8::from(port.isolated)]);
+                if port.tunnel {
+                    data.attr(IFLA_BRPORT_LEARNING, &[0]);
+                    data.attr(IFLA_BRPORT_UNICAST_FLOOD, &[0]);
+                }
             });
-        });
-    }
+        }
+    });
 }
 
 /// Deletes every link of the socket's namespace that is out of service; `ENODEV` when none is.
@@ -228,10 +327,12 @@ pub(crate) struct Seen {
     pub(crate) kind: String,
     /// `IFLA_BR_MCAST_SNOOPING`.
     pub(crate) mcast_snooping: bool,
-    /// As a bridge's port: (isolated, hairpin).
-    pub(crate) port: (bool, bool),
+    /// As a bridge's port.
+    pub(crate) port: PortSettings,
     /// As a bridge's port: it does not forward, or not yet.
     pub(crate) held: bool,
+    /// `IFLA_VXLAN_*`: number, port and address.
+    pub(crate) tunnel: (u32, u16, Option<IpAddr>),
     /// Whether it gives itself IPv6 addresses; not so without IPv6 state.
     pub(crate) autoconf: bool,
 }
@@ -270,12 +371,22 @@ impl Seen {
                     self.mcast_snooping = Attrs::of(value)
                         .any(|(kind, value)| kind == IFLA_BR_MCAST_SNOOPING && truth(value));
                 }
+                libc::IFLA_INFO_DATA if self.kind == "vxlan" => {
+                    for (kind, value) in Attrs::of(value) {
+                        match kind {
+                            vxlan::ID => self.tunnel.0 = get_u32(value, 0),
+                            vxlan::PORT => self.tunnel.1 = u16::from_be(get_u16(value, 0)),
+                            vxlan::LOCAL | vxlan::LOCAL6 => self.tunnel.2 = ip(value),
+                            _ => {}
+                        }
+                    }
+                }
                 libc::IFLA_INFO_SLAVE_DATA => {
                     for (kind, value) in Attrs::of(value) {
                         match kind {
                             IFLA_BRPORT_STATE => self.held = value.first() != Some(&FORWARDING),
-                            IFLA_BRPORT_ISOLATED => self.port.0 = truth(value),
-                            IFLA_BRPORT_MODE => self.port.1 = truth(value),
+                            IFLA_BRPORT_ISOLATED => self.port.isolated = truth(value),
+                            IFLA_BRPORT_MODE => self.port.hairpin = truth(value),
                             _ => {}
                         }
                     }
@@ -319,11 +430,46 @@ pub(crate) fn dump(socket: &mut Socket) -> io::Result<Vec<Seen>> {
     Ok(links)
 }
 
-/// One link; `None` when there is none of that name.
-pub(crate) fn get(socket: &mut Socket, name: &str) -> io::Result<Option<Seen>> {
+/// The bridges of the socket's namespace; the kernel passes over all else, which costs a
+/// hundredth of showing it.
+pub(crate) fn dump_bridges(socket: &mut Socket) -> io::Result<Vec<Seen>> {
+    let mut bridges = Vec::new();
     let body = |body: &mut Body<'_>| {
         header(body, 0, None);
-        body.attr_str(libc::IFLA_IFNAME, name);
+        body.attr_u32(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+        body.nest(libc::IFLA_LINKINFO, |info| {
+            info.attr(libc::IFLA_INFO_KIND, b"bridge");
+        });
+    };
+    socket.dump(libc::RTM_GETLINK, body, |payload| {
+        let seen = Seen::parse(payload);
+        // A kernel that knows no bridges, or no filter, shows all.
+        if seen.kind == "bridge" {
+            bridges.push(seen);
+        }
+    })?;
+    Ok(bridges)
+}
+
+/// One link; `None` when there is none of that name.
+pub(crate) fn get(socket: &mut Socket, name: &str) -> io::Result<Option<Seen>> {
+    one(socket, Which::Name(name))
+}
+
+/// One link; `None` when there is none of that index.
+pub(crate) fn by_index(socket: &mut Socket, index: u32) -> io::Result<Option<Seen>> {
+    one(socket, Which::Index(index))
+}
+
+fn one(socket: &mut Socket, which: Which<'_>) -> io::Result<Option<Seen>> {
+    let body = |body: &mut Body<'_>| {
+        match which {
+            Which::Index(index) => header(body, index, None),
+            Which::Name(name) => {
+                header(body, 0, None);
+                body.attr_str(libc::IFLA_IFNAME, name);
+            }
+        }
         body.attr_u32(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     };
     let found = socket.get(libc::RTM_GETLINK, body)?;

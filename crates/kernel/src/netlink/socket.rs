@@ -1,4 +1,4 @@
-//! One rtnetlink socket: batches with a single ACK, dumps, and interface indexes.
+//! One netlink socket, route or generic: batches with a single ACK, dumps, and interface indexes.
 //!
 //! A socket belongs to the namespace that its thread was in when it was opened, and keeps that
 //! namespace alive.
@@ -13,8 +13,10 @@ use std::{
 };
 use vw_model::MacAddr;
 
-/// A send must fit into the socket's send buffer (`net.core.wmem_default`, 208 KiB).
-const CHUNK: usize = 64 << 10;
+/// A send must fit into the socket's send buffer (`net.core.wmem_default`, 208 KiB), and as many
+/// refusals into its receive buffer, of which each takes 768 octets or more (`netlink_ack`): what
+/// does not fit is lost, and with it what was told.
+const CHUNK: (usize, usize) = (128, 64 << 10);
 /// The kernel makes dump datagrams of at most 32 KiB (`netlink_dump`).
 const RECEIVE: usize = 64 << 10;
 /// A dump that saw a change under way is repeated; on a busy host the last one is taken as it is.
@@ -25,18 +27,28 @@ const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
 const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// A request that the kernel refused.
+/// A request that the kernel refused, by what tells it from others.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct Refusal<P = usize> {
     /// Its place in the batch.
-    pub(crate) message: usize,
+    pub(crate) message: P,
     /// The error number.
     pub(crate) errno: i32,
     /// The kernel's sentence, where it gave one (`NLMSGERR_ATTR_MSG`).
     pub(crate) detail: Option<String>,
 }
 
-impl Refusal {
+impl<P> Refusal<P> {
+    /// Reads an answer (`struct nlmsgerr`); nothing where it says that all is well.
+    pub(crate) fn read(message: P, payload: &[u8]) -> Option<Self> {
+        let errno = errno(payload);
+        (errno != 0).then(|| Self {
+            message,
+            errno,
+            detail: detail(payload),
+        })
+    }
+
     /// The refusal as an error; the kernel's sentence stands after the system's.
     pub(crate) fn into_error(self) -> io::Error {
         let error = io::Error::from_raw_os_error(self.errno);
@@ -47,7 +59,7 @@ impl Refusal {
     }
 }
 
-/// An rtnetlink socket.
+/// A netlink socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -60,16 +72,22 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens one in the namespace of the calling thread.
     pub(crate) fn open() -> io::Result<Self> {
+        Self::of(None)
+    }
+
+    /// Opens one of generic netlink there.
+    pub(crate) fn open_generic() -> io::Result<Self> {
+        Self::of(Some(rustix::net::netlink::GENERIC))
+    }
+
+    fn of(protocol: Option<rustix::net::Protocol>) -> io::Result<Self> {
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
-            None,
+            protocol,
         )?;
-        // Answers need not repeat the request, and say more than a number. Both only inform,
-        // so a kernel that does not know them (before 4.12) is no reason to fail.
-        set_option(fd.as_fd(), libc::NETLINK_CAP_ACK);
-        set_option(fd.as_fd(), libc::NETLINK_EXT_ACK);
+        answer_well(fd.as_fd());
         Ok(Self {
             fd,
             seq: 1,
@@ -115,14 +133,7 @@ impl Socket {
                 if message.kind != NLMSG_ERROR || !(first..next).contains(&place) {
                     continue;
                 }
-                let errno = -get_i32(message.payload, 0);
-                if errno != 0 {
-                    refusals.push(Refusal {
-                        message: place,
-                        errno,
-                        detail: detail(message.payload),
-                    });
-                }
+                refusals.extend(Refusal::read(place, message.payload));
                 if place + 1 == next {
                     self.settled = true;
                     return Ok(());
@@ -241,21 +252,26 @@ impl Socket {
     }
 }
 
-fn set_option(fd: BorrowedFd<'_>, option: libc::c_int) {
-    let on: libc::c_int = 1;
-    // SAFETY: `on` lives through the call and its size is given.
-    unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_NETLINK,
-            option,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        );
+/// Has answers not repeat the request, and say more than a number. Both only inform, so a kernel
+/// that does not know them (before 4.12) is no reason to fail.
+pub(crate) fn answer_well(fd: BorrowedFd<'_>) {
+    for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
+        let on: libc::c_int = 1;
+        // SAFETY: `on` lives through the call and its size is given.
+        unsafe {
+            libc::setsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_NETLINK,
+                option,
+                (&raw const on).cast(),
+                size_of_val(&on) as libc::socklen_t,
+            );
+        }
     }
 }
 
-fn receive<'a>(fd: &OwnedFd, buf: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+/// Reads one datagram.
+pub(crate) fn receive<'a>(fd: &OwnedFd, buf: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     buf.resize(RECEIVE, 0);
     loop {
         match recv(fd, buf.as_mut_slice(), RecvFlags::TRUNC) {
@@ -267,6 +283,11 @@ fn receive<'a>(fd: &OwnedFd, buf: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The error number that an answer begins with, positive.
+pub(crate) fn errno(payload: &[u8]) -> i32 {
+    get_i32(payload, 0).wrapping_neg()
 }
 
 /// The kernel's sentence in an answer without the request (`NETLINK_CAP_ACK`): the error number

@@ -1,6 +1,7 @@
 //! Netlink messages and attributes as bytes in host order, padded to four.
 
 use std::ffi::CStr;
+use zeroize::Zeroize;
 
 const ALIGN: usize = 4;
 const HEADER: usize = 16;
@@ -29,18 +30,38 @@ impl Batch {
         self.buf[start..start + 4].copy_from_slice(&len.to_ne_bytes());
     }
 
+    /// One that has room for requests of so many bytes, so that they are in no other place.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self {
+            buf: Vec::with_capacity(bytes),
+            starts: Vec::new(),
+        }
+    }
+
+    /// Overwrites what it holds.
+    pub(crate) fn wipe(&mut self) {
+        self.buf.zeroize();
+        self.starts.clear();
+    }
+
     /// How many requests it holds.
     pub(crate) fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// The bytes of the requests from `first` that fit into `limit` bytes (at least one), numbered
-    /// from `seq`, the last asking for an ACK; and the request after them.
-    pub(crate) fn chunk(&mut self, first: usize, limit: usize, seq: u32) -> (&[u8], usize) {
+    /// The bytes of at most `most` requests from `first` that fit into `limit` bytes (at least
+    /// one), numbered from `seq`, the last asking for an ACK; and the request after them.
+    pub(crate) fn chunk(
+        &mut self,
+        first: usize,
+        (most, limit): (usize, usize),
+        seq: u32,
+    ) -> (&[u8], usize) {
         let start = self.starts[first];
         let end_of = |starts: &[usize], len, i: usize| starts.get(i + 1).copied().unwrap_or(len);
         let mut next = first + 1;
         while next < self.starts.len()
+            && next - first < most
             && end_of(&self.starts, self.buf.len(), next) - start <= limit
         {
             next += 1;

@@ -6,7 +6,7 @@ use super::{Namespaces, Place};
 use crate::netlink::{Batch, addr, link};
 use std::{fs, io, net::Ipv4Addr, path::PathBuf, sync::Arc};
 use vw_hoststate::Netns;
-use vw_model::{Ipv4Net, SandboxId};
+use vw_model::Ipv4Net;
 
 /// Every namespace has it under this name from its beginning.
 const LOOPBACK: &str = "lo";
@@ -15,12 +15,14 @@ const LOOPBACK: &str = "lo";
 const ADDRESSED: &str = "addressed";
 
 impl Namespaces {
-    fn note(&self, sandbox: SandboxId) -> PathBuf {
-        self.dir.join(format!("{sandbox}.loopback-down"))
+    fn note(&self, netns: Netns) -> PathBuf {
+        let mut name = self.path(netns).into_os_string();
+        name.push(".loopback-down");
+        name.into()
     }
 
     /// Brings the loopback up where it is down, and notes that it was.
-    pub(super) fn raise_loopback(&self, place: &Arc<Place>, sandbox: SandboxId) -> io::Result<()> {
+    pub(super) fn raise_loopback(&self, place: &Arc<Place>, netns: Netns) -> io::Result<()> {
         let seen = self.with_socket(place, |socket| link::get(socket, LOOPBACK))?;
         let Some(seen) = seen.filter(|seen| !seen.up) else {
             return Ok(());
@@ -28,18 +30,18 @@ impl Namespaces {
         let addresses = self.with_socket(place, addr::dump)?;
         let addressed = addresses.iter().any(|held| held.index == seen.index);
         let note = if addressed { ADDRESSED } else { "" };
-        fs::write(self.note(sandbox), note)?;
+        fs::write(self.note(netns), note)?;
         self.set_loopback(place, true)
     }
 
     /// Puts the loopback down again where it was, and forgets the note.
-    pub(super) fn lower_loopback(&self, sandbox: SandboxId) -> io::Result<()> {
-        let note = self.note(sandbox);
+    pub(super) fn lower_loopback(&self, netns: Netns) -> io::Result<()> {
+        let note = self.note(netns);
         let Ok(said) = fs::read_to_string(&note) else {
             return Ok(());
         };
         // A namespace that is gone needs nothing put back.
-        if let Ok(place) = self.place(Netns::Sandbox(sandbox)) {
+        if let Ok(place) = self.place(netns) {
             self.set_loopback(&place, false)?;
             if said != ADDRESSED {
                 self.strip_loopback(&place)?;

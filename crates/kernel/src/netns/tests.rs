@@ -24,8 +24,8 @@ fn remove(namespaces: &Namespaces) {
 }
 
 fn adopted(source: NamespaceSource) -> Namespace {
-    let sandbox = SandboxId::from_bytes([1; 32]);
-    Namespace { sandbox, source }
+    let netns = Netns::Sandbox(vw_model::SandboxId::from_bytes([1; 32]));
+    Namespace { netns, source }
 }
 
 /// A process in a namespace of its own that waits for the end of its input.
@@ -58,7 +58,7 @@ fn a_process_is_adopted_and_told_from_its_successor() {
     namespaces.pin(&of(right)).expect("it runs");
     drop(child.stdin.take());
     child.wait().expect("it ends");
-    let pinned = of(right).sandbox;
+    let pinned = of(right).netns;
     // Pinned, it outlives the process; and pinning it again is no error.
     namespaces.pin(&of(right)).expect("it is pinned");
     assert_eq!(namespaces.pinned().expect("a folder"), [pinned]);
@@ -98,16 +98,14 @@ fn parameters_are_those_of_the_namespace_that_is_entered() {
     let new = adopted(NamespaceSource::New);
     namespaces.pin(&new).expect("it can be made");
     let path = "net/ipv4/ip_unprivileged_port_start";
-    let place = namespaces
-        .place(Netns::Sandbox(new.sandbox))
-        .expect("it is pinned");
+    let place = namespaces.place(new.netns).expect("it is pinned");
     let inside = namespaces.run(&place, move || crate::sysctl::write(path, "77"));
     inside.expect("a thread").expect("it can be written");
     let read = |place| namespaces.run(place, move || crate::sysctl::read(path));
     let value = |place| read(place).expect("a thread").expect("it can be read");
     assert_eq!(value(&place).as_deref(), Some("77"));
     assert_eq!(value(namespaces.host()).as_deref(), Some("1024"));
-    namespaces.unpin(new.sandbox).expect("it is pinned");
+    namespaces.unpin(new.netns).expect("it is pinned");
     remove(&namespaces);
 }
 
@@ -163,9 +161,91 @@ fn an_adopted_namespace_gets_its_loopback_back_as_it_was() {
     assert!(!up(&file), "unshare leaves it down");
     namespaces.pin(&namespace).expect("it is adopted");
     assert!(up(&file), "the resolver needs it");
-    namespaces.unpin(namespace.sandbox).expect("it is let go");
+    namespaces.unpin(namespace.netns).expect("it is let go");
     assert!(!up(&file), "as it was");
     owner.kill().expect("it runs");
     owner.wait().expect("it ran");
+    remove(&namespaces);
+}
+
+fn sandbox(number: u8) -> Netns {
+    Netns::Sandbox(vw_model::SandboxId::from_bytes([number; 32]))
+}
+
+fn made(namespaces: &Namespaces, number: u8) -> Netns {
+    let netns = sandbox(number);
+    let source = NamespaceSource::New;
+    let namespace = Namespace { netns, source };
+    namespaces.pin(&namespace).expect("it is made");
+    netns
+}
+
+fn here() -> (u64, u64) {
+    let found = fs::metadata("/proc/thread-self/ns/net").expect("a thread has one");
+    (found.dev(), found.ino())
+}
+
+#[test]
+fn each_of_many_is_visited_once_and_no_thread_stays_there() {
+    vw_testkit::require_root!();
+    let namespaces = namespaces("visits");
+    let mut sandboxes: Vec<Netns> = (1..=9).map(|n| made(&namespaces, n)).collect();
+    sandboxes.insert(4, sandbox(99));
+    let visits = sandboxes.iter().copied().zip(0..).collect();
+    let answers = namespaces.visit_all(visits, |given: usize| Ok((given, here())));
+    assert_eq!(answers.len(), sandboxes.len());
+    for (at, (answer, sandbox)) in answers.into_iter().zip(&sandboxes).enumerate() {
+        if at == 4 {
+            assert!(answer.is_err_and(|error| error.is_namespace_gone()));
+            continue;
+        }
+        let place = namespaces.place(*sandbox).expect("it is pinned");
+        assert_eq!(answer.expect("it is there"), (at, place.identity()));
+    }
+    let host = Arc::clone(namespaces.host());
+    let jobs = (0..worker::THREADS * 4).map(|_| {
+        let job: Job<(u64, u64)> = (Arc::clone(&host), Box::new(here));
+        job
+    });
+    for found in namespaces.run_all(jobs.collect()) {
+        assert_eq!(found.expect("a thread runs it"), host.identity());
+    }
+    for sandbox in sandboxes {
+        namespaces.unpin(sandbox).expect("it may be gone");
+    }
+    remove(&namespaces);
+}
+
+#[test]
+fn a_parameter_of_ipv6_is_written_in_its_namespace_from_any_other() {
+    const PATH: &str = "net/ipv6/conf/lo/disable_ipv6";
+    vw_testkit::require_root!();
+    let namespaces = namespaces("parameters");
+    let sandboxes = [1, 2, 3].map(|number| made(&namespaces, number));
+    let places = sandboxes.map(|netns| namespaces.open(netns).unwrap());
+    // The folder of each is opened before any is written, and the same names are looked up.
+    for (place, value) in places.iter().zip(["1", "0", "1"]) {
+        let conf = namespaces.ipv6_conf(place).expect("it is there");
+        conf.expect("with IPv6")
+            .write(PATH, value)
+            .expect("root may");
+    }
+    for (place, value) in places.iter().zip(["1", "0", "1"]) {
+        let found = namespaces.run(place, || crate::sysctl::read(PATH));
+        assert_eq!(found.unwrap().unwrap().as_deref(), Some(value));
+    }
+    let host = namespaces.run(namespaces.host(), || crate::sysctl::read(PATH));
+    assert_eq!(host.unwrap().unwrap().as_deref(), Some("0"));
+    let missing = namespaces.ipv6_conf(&places[0]).unwrap().unwrap();
+    let missing = missing.write("net/ipv6/conf/eth9/disable_ipv6", "1");
+    assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    for outside in ["net/ipv6/conf/../../ipv4/ip_forward", "net/ipv4/ip_forward"] {
+        let conf = namespaces.ipv6_conf(&places[0]).unwrap().unwrap();
+        let refused = conf.write(outside, "1").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{outside}");
+    }
+    for sandbox in sandboxes {
+        namespaces.unpin(sandbox).expect("it is pinned");
+    }
     remove(&namespaces);
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// The kernel serves one at a time where it takes the RTNL; more threads only hide what waits.
-const THREADS: usize = 4;
+pub(super) const THREADS: usize = 4;
 
 type Work = Box<dyn FnOnce(io::Result<()>) + Send>;
 

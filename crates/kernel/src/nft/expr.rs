@@ -107,22 +107,36 @@ pub(super) fn payload(list: &mut Body<'_>, base: u32, offset: u32, len: u32, reg
     });
 }
 
-/// Writes bytes of the first registers into the transport header; the checksum, of that kind and
-/// at that place, follows where the packet has one yet.
-pub(super) fn write_transport(list: &mut Body<'_>, offset: u32, len: u32, checksum: (u32, u32)) {
+/// Which checksum follows what is written, where the packet has one yet.
+pub(super) enum Checksum {
+    /// The header's own: its kind, and where it stands.
+    At(u32, u32),
+    /// The transport header's, which covers addresses too (`NFT_PAYLOAD_L4CSUM_PSEUDOHDR`).
+    OfTransport,
+}
+
+/// Writes bytes of the first registers into a header: which, from where, how many.
+pub(super) fn write(list: &mut Body<'_>, (base, offset, len): (u32, u32, u32), checksum: Checksum) {
     const BASE: u16 = 2;
     const OFFSET: u16 = 3;
     const LEN: u16 = 4;
     const SREG: u16 = 5;
     const CSUM_TYPE: u16 = 6;
     const CSUM_OFFSET: u16 = 7;
+    const CSUM_FLAGS: u16 = 8;
+    const PSEUDO_HEADER: u32 = 1;
     expression(list, "payload", |body| {
         be32(body, SREG, FIRST);
-        be32(body, BASE, TRANSPORT);
+        be32(body, BASE, base);
         be32(body, OFFSET, offset);
         be32(body, LEN, len);
-        be32(body, CSUM_TYPE, checksum.0);
-        be32(body, CSUM_OFFSET, checksum.1);
+        match checksum {
+            Checksum::At(kind, at) => {
+                be32(body, CSUM_TYPE, kind);
+                be32(body, CSUM_OFFSET, at);
+            }
+            Checksum::OfTransport => be32(body, CSUM_FLAGS, PSEUDO_HEADER),
+        }
     });
 }
 

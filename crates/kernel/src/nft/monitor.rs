@@ -2,9 +2,9 @@
 
 use super::abi::{GROUP, INET, Message, SUBSYSTEM, chain, rule, table};
 use super::foreign::{DOCKER_USER, names};
-use super::socket::{attrs, open, receive};
+use super::socket::{attrs, open};
 use super::wire::{find, text};
-use crate::netlink::{get_u32, messages};
+use crate::netlink::{get_u32, messages, receive};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt,

@@ -5,14 +5,14 @@
 
 use super::abi::verdict as code;
 use super::expr::{
-    CSUM_INET, CSUM_SCTP, CT_STATE, CT_STATUS, DADDR, DNAT, EQ, FIRST, NEQ, NETWORK, SADDR, SNAT,
-    TRANSPORT, VERDICT, bitwise, compare, connection, constant, immediate, key, lookup, meta, nat,
-    payload, route_type, set_mark, write_transport,
+    CSUM_INET, CSUM_SCTP, CT_STATE, CT_STATUS, Checksum, DADDR, DNAT, EQ, FIRST, NEQ, NETWORK,
+    SADDR, SNAT, TRANSPORT, VERDICT, bitwise, compare, connection, constant, immediate, key,
+    lookup, meta, nat, payload, route_type, set_mark, write,
 };
 use super::expr::{hash, random, reject};
 use super::wire::{expression, nfproto, width};
 use crate::netlink::Body;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use vw_firewall::DataType;
 use vw_firewall::spec::{Field, Match, Rule, Statement};
 use vw_model::{Family, IpNet, Protocol};
@@ -102,6 +102,8 @@ fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
         Statement::SetDport(protocol, port) => {
             set_port(list, *protocol, Side::Destination, *port);
         }
+        Statement::SetSource6(addr) => set_address(list, Side::Source, *addr),
+        Statement::SetDestination6(addr) => set_address(list, Side::Destination, *addr),
     }
 }
 
@@ -170,7 +172,9 @@ fn has_port(list: &mut Body<'_>, protocol: Protocol, side: Side, port: u16) {
 /// Loads fields side by side.
 fn load(list: &mut Body<'_>, fields: &[Field]) {
     let family = fields.iter().find_map(|field| match field {
-        Field::Daddr(family) | Field::SourceHash { family, .. } => Some(*family),
+        Field::Saddr(family) | Field::Daddr(family) | Field::SourceHash { family, .. } => {
+            Some(*family)
+        }
         _ => None,
     });
     if let Some(family) = family {
@@ -199,7 +203,8 @@ fn load(list: &mut Body<'_>, fields: &[Field]) {
                 payload(list, TRANSPORT, Side::Destination.port(), 2, register);
                 DataType::InetService
             }
-            Field::Daddr(family) => load_address(list, Side::Destination, *family, register),
+            Field::Saddr(family) => address(list, Side::Source, *family, register),
+            Field::Daddr(family) => address(list, Side::Destination, *family, register),
             Field::Random(modulus) => {
                 random(list, *modulus, register);
                 DataType::Slot
@@ -209,7 +214,7 @@ fn load(list: &mut Body<'_>, fields: &[Field]) {
                 modulus,
                 seed,
             } => {
-                let ty = load_address(list, Side::Source, *family, register);
+                let ty = address(list, Side::Source, *family, register);
                 hash(list, register, width(ty) as u32, *modulus, *seed);
                 DataType::Slot
             }
@@ -218,13 +223,13 @@ fn load(list: &mut Body<'_>, fields: &[Field]) {
     }
 }
 
-fn load_address(list: &mut Body<'_>, side: Side, family: Family, register: u32) -> DataType {
-    let ty = match family {
-        Family::V4 => DataType::Ipv4Addr,
-        Family::V6 => DataType::Ipv6Addr,
+/// Loads an address.
+fn address(list: &mut Body<'_>, side: Side, family: Family, register: u32) -> DataType {
+    let (ty, len) = match family {
+        Family::V4 => (DataType::Ipv4Addr, 4),
+        Family::V6 => (DataType::Ipv6Addr, 16),
     };
-    let (offset, len) = (side.address(family), width(ty) as u32);
-    payload(list, NETWORK, offset, len, register);
+    payload(list, NETWORK, side.address(family), len, register);
     ty
 }
 
@@ -248,10 +253,16 @@ fn mark(list: &mut Body<'_>, bits: u32) {
 
 fn set_port(list: &mut Body<'_>, protocol: Protocol, side: Side, port: u16) {
     let checksum = match protocol {
-        Protocol::Udp => (CSUM_INET, 6),
-        Protocol::Tcp => (CSUM_INET, 16),
-        Protocol::Sctp => (CSUM_SCTP, 8),
+        Protocol::Udp => Checksum::At(CSUM_INET, 6),
+        Protocol::Tcp => Checksum::At(CSUM_INET, 16),
+        Protocol::Sctp => Checksum::At(CSUM_SCTP, 8),
     };
     constant(list, &port.to_be_bytes());
-    write_transport(list, side.port(), 2, checksum);
+    write(list, (TRANSPORT, side.port(), 2), checksum);
+}
+
+fn set_address(list: &mut Body<'_>, side: Side, addr: Ipv6Addr) {
+    constant(list, &addr.octets());
+    let place = (NETWORK, side.address(Family::V6), 16);
+    write(list, place, Checksum::OfTransport);
 }

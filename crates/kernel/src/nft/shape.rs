@@ -87,6 +87,7 @@ pub(super) fn base_numbers(base: Base) -> (String, u32, i32) {
     };
     let hook = match base.hook {
         Hook::Prerouting => 0,
+        Hook::Input => 1,
         Hook::Forward => 2,
         Hook::Output => 3,
         Hook::Postrouting => 4,

@@ -1,18 +1,16 @@
 //! One nfnetlink socket: a batch is one transaction; and dumps that are consistent.
 
 use super::abi::{BATCH_BEGIN, BATCH_END, Message, SUBSYSTEM};
-use crate::netlink::{Attrs, Batch, Body, get_u32, messages};
+use crate::netlink::{self, Attrs, Batch, Body, answer_well, errno, messages, receive};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+    AddressFamily, SendFlags, SocketFlags, SocketType, netlink as addresses, send, socket_with,
     sockopt,
 };
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
-/// The kernel makes dump datagrams of at most 32 KiB (`netlink_dump`).
-const RECEIVE: usize = 64 << 10;
 /// What a send buffer must have above the data (`netlink_sendmsg` asks for 32 bytes more).
 const SLACK: usize = 4 << 10;
 /// A dump that saw a transaction of somebody's is repeated so many times.
@@ -21,30 +19,11 @@ const DUMP_TRIES: usize = 16;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
 const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
-const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// A message that the kernel refused; with it, the whole transaction.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    /// Its place among the messages of the transaction; `None` when all were well by themselves
-    /// and the kernel refused them together.
-    pub(super) message: Option<usize>,
-    /// The error number.
-    pub(super) errno: i32,
-    /// The kernel's sentence, where it gave one.
-    pub(super) detail: Option<String>,
-}
-
-impl Refusal {
-    /// The refusal as an error; the kernel's sentence stands after the system's.
-    pub(super) fn into_error(self) -> io::Error {
-        let error = io::Error::from_raw_os_error(self.errno);
-        match self.detail {
-            Some(detail) => io::Error::new(error.kind(), format!("{error}: {detail}")),
-            None => error,
-        }
-    }
-}
+/// A message that the kernel refused, and with it the whole transaction; by its place among the
+/// messages of the transaction, or none when all were well by themselves and the kernel refused
+/// them together.
+pub(super) type Refusal = netlink::Refusal<Option<usize>>;
 
 /// Messages that take effect together or not at all.
 #[derive(Debug)]
@@ -112,7 +91,7 @@ impl Socket {
     /// The id by which others know who made a change.
     pub(super) fn port(&self) -> io::Result<u32> {
         let addr = rustix::net::getsockname(&self.fd)?;
-        let addr = netlink::SocketAddrNetlink::try_from(addr)?;
+        let addr = addresses::SocketAddrNetlink::try_from(addr)?;
         Ok(addr.pid())
     }
 
@@ -148,13 +127,7 @@ impl Socket {
                     continue;
                 }
                 let errno = errno(message.payload);
-                if errno != 0 {
-                    refusals.push(Refusal {
-                        message: place.checked_sub(1),
-                        errno,
-                        detail: detail(message.payload),
-                    });
-                }
+                refusals.extend(Refusal::read(place.checked_sub(1), message.payload));
                 if place == count {
                     return Ok(refusals);
                 }
@@ -231,50 +204,9 @@ pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
-        Some(netlink::NETFILTER),
+        Some(addresses::NETFILTER),
     )?;
-    rustix::net::bind(&fd, &netlink::SocketAddrNetlink::new(0, groups))?;
-    // Answers need not repeat the request, and say more than a number. Both only inform, so a
-    // kernel that does not know them is no reason to fail.
-    for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
-        let on: libc::c_int = 1;
-        // SAFETY: `on` lives through the call and its size is given.
-        unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_NETLINK,
-                option,
-                (&raw const on).cast(),
-                size_of_val(&on) as libc::socklen_t,
-            );
-        }
-    }
+    rustix::net::bind(&fd, &addresses::SocketAddrNetlink::new(0, groups))?;
+    answer_well(fd.as_fd());
     Ok(fd)
-}
-
-/// Reads one datagram.
-pub(super) fn receive<'a>(fd: &OwnedFd, buf: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-    buf.resize(RECEIVE, 0);
-    loop {
-        match recv(fd, buf.as_mut_slice(), RecvFlags::TRUNC) {
-            Ok((_, len)) if len > RECEIVE => {
-                return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
-            }
-            Ok((_, len)) => return Ok(&buf[..len]),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// The error number that an answer begins with, positive.
-fn errno(payload: &[u8]) -> i32 {
-    get_u32(payload, 0).cast_signed().wrapping_neg()
-}
-
-/// The kernel's sentence stands behind the error number and the request's header.
-fn detail(payload: &[u8]) -> Option<String> {
-    let mut attrs = Attrs::after(payload, 4 + 16);
-    let (_, text) = attrs.find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)?;
-    Some(super::wire::text(text).to_owned())
 }

@@ -18,7 +18,11 @@ use vw_model::{PortMapping, Protocol};
 const MARK: u32 = 0x1000_0000;
 
 fn spec() -> TableSpec {
-    HostTable { accept_mark: MARK }.rules()
+    HostTable {
+        accept_mark: MARK,
+        tunnels: true,
+    }
+    .rules()
 }
 
 fn bridge(name: &str) -> NetworkPolicy {

@@ -1,10 +1,18 @@
 //! From what all namespaces show to objects of ours.
 
 use super::{inside::Inside, normal};
-use crate::{netlink::link, netlink::route, sysctl};
-use std::collections::{BTreeMap, HashMap};
-use vw_hoststate::{Address, Key, Link, LinkKind, Neighbor, Netns, Object, Sysctl};
-use vw_model::IfName;
+use crate::{
+    netlink::{fdb, link, route},
+    sysctl,
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+use vw_hoststate::{
+    Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Sysctl, WireguardPeer,
+};
+use vw_model::{IfName, MacAddr};
 
 type Objects = BTreeMap<Key, Object>;
 
@@ -36,6 +44,8 @@ pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, foun
         scene.addresses(found);
         scene.routes(found);
         scene.neighbors(found);
+        scene.forwards(found);
+        scene.peers(found);
         scene.sysctls(found);
         let tables = inside.table.iter().chain(&inside.services);
         let table = tables.cloned().map(Object::Table);
@@ -71,7 +81,7 @@ impl Scene<'_> {
             if wanted.is_none() && !seen.is_ours() {
                 continue;
             }
-            let far = far_end(seen, wanted, ends);
+            let far = far_end(self.netns, seen, wanted, ends);
             let bridge = seen.master.and_then(|master| self.names.get(&master));
             let link = normal::link(self.netns, seen, far, bridge);
             let Some(link) = link.or_else(|| normal::half_pair(self.netns, seen)) else {
@@ -143,6 +153,69 @@ impl Scene<'_> {
         }
     }
 
+    /// What tunnels of ours forward. An entry that one of the two tables lacks is as if it were
+    /// not there; one of the bridge's alone leads nowhere.
+    fn forwards(&self, found: &mut Objects) {
+        let mut bridged: HashSet<(u32, MacAddr)> = HashSet::new();
+        let mut tunnelled = Vec::new();
+        for seen in &self.inside.forwards {
+            match seen.of {
+                fdb::Table::Bridge => drop(bridged.insert((seen.index, seen.mac))),
+                fdb::Table::Tunnel(host) => tunnelled.push((seen.index, seen.mac, host)),
+            }
+        }
+        for link in self.inside.links.iter().filter(|link| link.kind == "vxlan") {
+            let Some(name) = self.names.get(&link.index).filter(|_| link.is_ours()) else {
+                continue;
+            };
+            let mut tell = |mac, dst| {
+                let object = Object::Forward(Forward {
+                    netns: self.netns,
+                    link: name.clone(),
+                    mac,
+                    dst,
+                });
+                found.insert(object.key(), object);
+            };
+            let here = |index: u32| index == link.index;
+            let wanted = self.expected.get(&Key::Link(self.netns, name.clone()));
+            let is_port = link.master.is_some()
+                || matches!(wanted, Some(Object::Link(wanted)) if wanted.port.is_some());
+            let mut doomed = self.inside.links.iter().filter(|link| link.is_doomed());
+            let on_its_way_out = doomed.any(|bridge| Some(bridge.index) == link.master);
+            let mut known = HashSet::new();
+            for (_, mac, host) in tunnelled.iter().filter(|(index, ..)| here(*index)) {
+                known.insert(*mac);
+                let whole = !is_port
+                    || !fdb::is_station(*mac)
+                    || (bridged.contains(&(link.index, *mac)) && !on_its_way_out);
+                if whole {
+                    tell(*mac, *host);
+                }
+            }
+            let nowhere = match link.tunnel.2 {
+                Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            };
+            for (_, mac) in bridged.iter().filter(|(index, _)| here(*index)) {
+                if !known.contains(mac) {
+                    tell(*mac, nowhere);
+                }
+            }
+        }
+    }
+
+    /// The peers of encrypted tunnels of ours.
+    fn peers(&self, found: &mut Objects) {
+        for peer in &self.inside.peers {
+            let object = Object::WireguardPeer(WireguardPeer {
+                netns: self.netns,
+                ..peer.clone()
+            });
+            found.insert(object.key(), object);
+        }
+    }
+
     fn sysctls(&self, found: &mut Objects) {
         for (path, value) in &self.inside.sysctls {
             let key = Key::Sysctl(self.netns, path.clone());
@@ -163,8 +236,10 @@ impl Scene<'_> {
 }
 
 /// The other end of a pair. Indexes may meet by chance in many namespaces: the one where it is
-/// expected comes first.
+/// expected comes first. In networks' namespaces, whose few links have the same few indexes, they
+/// do meet, and no guess is made.
 fn far_end<'a>(
+    netns: Netns,
     seen: &link::Seen,
     wanted: Option<&Link>,
     ends: &Ends<'a>,
@@ -175,5 +250,9 @@ fn far_end<'a>(
         _ => None,
     };
     let expected = candidates.iter().find(|(netns, _)| Some(*netns) == home);
-    expected.or_else(|| candidates.first()).copied()
+    let guess = || match netns {
+        Netns::Network(_) => None,
+        Netns::Host | Netns::Sandbox(_) | Netns::Tunnel => candidates.first(),
+    };
+    expected.or_else(guess).copied()
 }

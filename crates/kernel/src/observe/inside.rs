@@ -2,13 +2,13 @@
 
 use crate::{
     Nft,
-    netlink::{Socket, addr, link, neigh, route},
+    netlink::{Socket, addr, fdb, link, neigh, route, wireguard},
     nft::Skeleton,
     sysctl,
 };
 use std::{collections::BTreeMap, io};
 use vw_firewall::{Element, HostTable, TableSpec, sandbox_dns, service_table};
-use vw_hoststate::{Key, Netns, Object, Table};
+use vw_hoststate::{Key, Netns, Object, Table, WireguardPeer};
 
 /// What to read besides what is always read.
 #[derive(Debug, Default)]
@@ -48,6 +48,10 @@ pub(super) struct Inside {
     pub(super) addresses: Vec<addr::Seen>,
     pub(super) routes: Vec<route::Seen>,
     pub(super) neighbors: Vec<neigh::Seen>,
+    /// Forwarding entries, where tunnels may be.
+    pub(super) forwards: Vec<fdb::Seen>,
+    /// The encrypted tunnel's peers, where the kernel has it.
+    pub(super) peers: Vec<WireguardPeer>,
     pub(super) sysctls: Vec<(String, String)>,
     /// Our table, where there is one: the expected one when it stands as it should.
     pub(super) table: Option<Table>,
@@ -67,13 +71,23 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
     let mut nft = Nft::open()?;
     let elements = match netns {
         Netns::Host => nft.elements().or_else(without_nftables)?,
-        Netns::Sandbox(_) => Vec::new(),
+        Netns::Sandbox(_) | Netns::Network(_) | Netns::Tunnel => Vec::new(),
+    };
+    let links = link::dump(&mut socket)?;
+    let peers = match netns {
+        Netns::Tunnel => wireguard::peers(&links)?,
+        _ => Vec::new(),
     };
     Ok(Inside {
-        links: link::dump(&mut socket)?,
+        links,
         addresses: addr::dump(&mut socket)?,
         routes: route::dump(&mut socket)?,
         neighbors: neigh::dump(&mut socket)?,
+        forwards: match netns {
+            Netns::Network(_) => fdb::dump(&mut socket)?,
+            Netns::Host | Netns::Sandbox(_) | Netns::Tunnel => Vec::new(),
+        },
+        peers,
         sysctls,
         table: table(netns, &mut nft, question.table.as_ref())?,
         services: services(netns, &mut nft, question.services)?,
@@ -91,6 +105,7 @@ fn table(netns: Netns, nft: &mut Nft, expected: Option<&Table>) -> io::Result<Op
             udp: 0,
             tcp: 0,
         },
+        Netns::Network(_) | Netns::Tunnel => return Ok(None),
     };
     let wanted = expected.unwrap_or(&any);
     let found = stands(nft, wanted, expected.is_some())?;

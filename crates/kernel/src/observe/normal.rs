@@ -1,7 +1,9 @@
 //! From what the kernel shows to what plans say.
 
 use crate::netlink::{link, route};
-use vw_hoststate::{BridgeOptions, Link, LinkKind, Netns, Peer, PortOptions, Route, RouteKind};
+use vw_hoststate::{
+    BridgeOptions, Link, LinkKind, Netns, Peer, PortOptions, Route, RouteKind, VxlanOptions,
+};
 use vw_model::IfName;
 
 /// Whether two links are the ends of one pair.
@@ -26,6 +28,13 @@ pub(crate) fn link(
             mcast_snooping: seen.mcast_snooping,
         }),
         "dummy" => LinkKind::Dummy,
+        "tun" => LinkKind::Tun,
+        "wireguard" => LinkKind::Wireguard,
+        "vxlan" => {
+            let (vni, port, local) = seen.tunnel;
+            let local = local?;
+            LinkKind::Vxlan(VxlanOptions { vni, port, local })
+        }
         "veth" => {
             let (netns, far) = far?;
             LinkKind::Veth(Peer {
@@ -44,8 +53,8 @@ pub(crate) fn link(
         mtu: seen.mtu,
         port: bridge.map(|bridge| PortOptions {
             bridge: bridge.clone(),
-            isolated: seen.port.0,
-            hairpin: seen.port.1,
+            isolated: seen.port.isolated,
+            hairpin: seen.port.hairpin,
         }),
         alias: seen.alias.clone(),
     })

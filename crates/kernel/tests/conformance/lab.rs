@@ -10,9 +10,8 @@ use std::{
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
 };
-use vw_hoststate::{Key, Object, Plan, Step, diff};
+use vw_hoststate::{Key, Netns, Object, Plan, Step, diff};
 use vw_kernel::{Config, Failure, Kernel, LinuxKernel, fake::FakeKernel};
-use vw_model::SandboxId;
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -77,11 +76,19 @@ impl Lab {
     }
 
     /// Takes a namespace away behind the executor's back.
-    pub(crate) fn lose_namespace(&self, sandbox: SandboxId) {
-        match self {
-            Self::Fake(fake) => fake.vanish(sandbox),
-            Self::Real { kernel, .. } => {
-                let path = kernel.netns_path(sandbox);
+    pub(crate) fn lose_namespace(&self, netns: Netns) {
+        match (self, netns) {
+            (Self::Fake(_), Netns::Host) => {}
+            (Self::Fake(fake), Netns::Sandbox(sandbox)) => fake.vanish(sandbox),
+            (Self::Fake(fake), Netns::Network(network)) => fake.vanish_network(network),
+            (Self::Fake(fake), Netns::Tunnel) => fake.lose(|key| *key == Key::Namespace(netns)),
+            (Self::Real { kernel, root }, _) => {
+                let path = match netns {
+                    Netns::Network(network) => root.join(format!("netns/net-{network}")),
+                    Netns::Sandbox(sandbox) => kernel.netns_path(sandbox),
+                    Netns::Tunnel => root.join("netns/tunnel"),
+                    Netns::Host => return,
+                };
                 rustix::mount::unmount(&path, UnmountFlags::DETACH).expect("it is mounted");
                 rustix::fs::unlinkat(CWD, &path, rustix::fs::AtFlags::empty())
                     .expect("it is a file");

@@ -1,10 +1,15 @@
 //! One suite over the executor on the real kernel and the fake: what both promise.
 //!
-//! The real one works in namespaces that the test makes; the machine's network is never touched.
+//! What only the real kernel has (packets, the host's facts) is tested beside it, in the same
+//! laboratory. The real one works in namespaces that the test makes; the machine's network is never touched.
 
+mod announce;
+mod facts;
 mod lab;
 mod objects;
+mod overlay;
 mod suite;
+mod tunnel;
 
 /// Runs each function of the suite over both executors.
 macro_rules! over_both {
@@ -45,4 +50,22 @@ over_both!(
     a_bridge_takes_many_ports,
     held_ports_are_held,
     interfaces_are_listed,
+    sockets_of_several_sandboxes_are_made_together,
+    a_station_that_moved_stays_where_it_is,
+    a_tunnel_changes_its_address_and_keeps_what_it_knows,
+    a_number_that_is_taken_is_refused,
+    a_number_is_free_once_its_network_is_gone,
+    a_network_that_goes_leaves_the_sandbox_its_names,
+    names_of_the_host_are_no_matter,
+    tunnels_work_over_ipv6_and_without_a_bridge,
+    a_lost_network_is_told_and_made_again,
+    ten_thousand_stations_are_told,
+    thousands_that_are_gone_are_removed_again,
+    an_encrypted_tunnel_is_made_and_found_again,
+    a_tunnel_that_is_open_stands,
+    a_tunnel_with_an_inner_address_has_its_socket_inside,
+    a_tunnel_moves_inside_and_out_again,
+    a_lost_tunnel_is_told_and_made_again,
+    a_name_that_another_has_is_no_tunnel,
+    a_tunnel_of_the_kernel_has_peers,
 );

@@ -2,10 +2,10 @@
 
 use vw_firewall::{Datum, Element, Entry, HostTable, ServiceSet, SetName};
 use vw_hoststate::{
-    Address, BridgeOptions, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns, Object,
-    Peer, PortOptions, Route, RouteKind, Sysctl, Table,
+    Address, BridgeOptions, Forward, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns,
+    Object, Peer, PortOptions, Route, RouteKind, Sysctl, Table, VxlanOptions,
 };
-use vw_model::{IfName, MacAddr, Protocol, SandboxId};
+use vw_model::{IfName, MacAddr, NetworkId, Protocol, SandboxId};
 
 pub(crate) const HOST: Netns = Netns::Host;
 
@@ -23,7 +23,7 @@ pub(crate) fn ifname(name: &str) -> IfName {
 
 pub(crate) fn namespace(n: u8) -> Object {
     Object::Namespace(Namespace {
-        sandbox: id(n),
+        netns: inside(n),
         source: NamespaceSource::New,
     })
 }
@@ -55,6 +55,77 @@ pub(crate) fn bridge(name: &str) -> Link {
 
 pub(crate) fn dummy(name: &str) -> Link {
     link(name, LinkKind::Dummy)
+}
+
+/// The namespace of the network that tests have.
+pub(crate) const NETWORK: Netns = Netns::Network(NetworkId::from_bytes([5; 32]));
+
+pub(crate) fn network_namespace() -> Object {
+    Object::Namespace(Namespace {
+        netns: NETWORK,
+        source: NamespaceSource::New,
+    })
+}
+
+/// A link of the network's namespace.
+pub(crate) fn apart(link: Link) -> Link {
+    Link {
+        netns: NETWORK,
+        mtu: 1450,
+        ..link
+    }
+}
+
+/// The network's tunnel, a port of its bridge.
+pub(crate) fn tunnel(vni: u32, local: &str) -> Link {
+    let options = VxlanOptions {
+        vni,
+        port: 4789,
+        local: local.parse().expect("an address"),
+    };
+    Link {
+        port: Some(PortOptions {
+            bridge: ifname("br0"),
+            isolated: false,
+            hairpin: false,
+        }),
+        ..apart(link("vxlan0", LinkKind::Vxlan(options)))
+    }
+}
+
+/// The link of the encrypted tunnel.
+pub(crate) fn encrypted(kind: LinkKind) -> Link {
+    Link {
+        netns: Netns::Tunnel,
+        mtu: 1420,
+        ..link("vw-wg", kind)
+    }
+}
+
+pub(crate) fn forward(mac: MacAddr, dst: &str) -> Object {
+    Object::Forward(Forward {
+        netns: NETWORK,
+        link: ifname("vxlan0"),
+        mac,
+        dst: dst.parse().expect("an address"),
+    })
+}
+
+/// A network of many hosts with one sandbox here and one station there.
+pub(crate) fn overlay() -> Vec<Object> {
+    let station = MacAddr([2, 0, 0, 0, 0, 9]);
+    vec![
+        network_namespace(),
+        Object::Link(apart(bridge("br0"))),
+        Object::Link(tunnel(4097, "192.0.2.1")),
+        Object::Link(apart(pair("vwcccccccccc", "br0", 7, "eth2"))),
+        address(inside(7), "eth2", "10.5.0.7/24"),
+        neighbor(NETWORK, "vxlan0", "10.5.0.9", 9),
+        neighbor(NETWORK, "vxlan0", "fd05::9", 9),
+        forward(station, "192.0.2.9"),
+        forward(MacAddr([0; 6]), "192.0.2.9"),
+        forward(MacAddr([0; 6]), "192.0.2.10"),
+    ]
 }
 
 /// A pair from `host`, a port of `bridge`, to `eth0` or the like in a sandbox.
@@ -154,9 +225,11 @@ fn slot(number: u32) -> Object {
     })
 }
 
-/// A network with one sandbox on it, and one of everything else.
+/// A network with one sandbox on it, another one that reaches to other hosts, and one of everything
+/// else.
 pub(crate) fn world() -> Vec<Object> {
     let mut world = routes();
+    world.extend(overlay());
     let isolated = |mut link: Link| {
         if let Some(port) = &mut link.port {
             (port.isolated, port.hairpin) = (true, true);

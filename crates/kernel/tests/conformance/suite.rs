@@ -1,5 +1,7 @@
 //! What any executor promises.
 
+pub(crate) use crate::overlay::*;
+pub(crate) use crate::tunnel::*;
 use crate::{
     lab::Lab,
     objects::{
@@ -9,7 +11,7 @@ use crate::{
 };
 use std::io::ErrorKind;
 use vw_hoststate::{Link, LinkKind, Namespace, NamespaceSource, Object, Plan, Route, Step};
-use vw_kernel::{Failure, KernelError};
+use vw_kernel::{Failure, KernelError, SocketKind};
 use vw_model::{MacAddr, Protocol};
 
 pub(crate) fn what_was_applied_is_observed(lab: &Lab) {
@@ -241,10 +243,10 @@ pub(crate) fn every_failing_step_is_told_and_undone(lab: &Lab) {
 
 pub(crate) fn a_lost_namespace_is_told_and_removed(lab: &Lab) {
     lab.create(&world());
-    lab.lose_namespace(id(7));
+    lab.lose_namespace(inside(7));
     let expected = crate::lab::keyed(&world());
     let observed = lab.kernel().observe(&expected).expect("it can be read");
-    assert_eq!(observed.gone, [id(7)]);
+    assert_eq!(observed.gone, [inside(7)]);
     let late = lab.apply([Step::Create(address(inside(7), "eth0", "10.0.0.8/24"))]);
     let late = late.expect_err("it is gone");
     assert!(late.source.is_namespace_gone(), "{late:?}");
@@ -256,7 +258,7 @@ pub(crate) fn a_lost_namespace_is_told_and_removed(lab: &Lab) {
 pub(crate) fn an_attachment_leaves_a_lost_namespace(lab: &Lab) {
     lab.create(&network());
     lab.create(&attachment("vw0123456789", "eth0"));
-    lab.lose_namespace(id(7));
+    lab.lose_namespace(inside(7));
     lab.delete(&attachment("vw0123456789", "eth0"));
     lab.settle();
     assert_eq!(lab.missing(&network()[1..]), []);
@@ -275,7 +277,7 @@ pub(crate) fn a_dead_source_is_refused(lab: &Lab) {
         fake.lose_source(source.clone());
     }
     let adopted = Object::Namespace(Namespace {
-        sandbox: id(9),
+        netns: inside(9),
         source,
     });
     let failure = lab.apply([Step::Create(adopted)]).expect_err("it ended");
@@ -317,7 +319,7 @@ pub(crate) fn a_bridge_takes_many_ports(lab: &Lab) {
 
 pub(crate) fn held_ports_are_held(lab: &Lab) {
     let kernel = lab.kernel();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
         let any = |addr: &str| kernel.claim_port(protocol, addr.parse().expect("an address"));
         let v4 = any("0.0.0.0:8080").expect("it is free");
         let v6 = any("[::]:8080").expect("it is IPv6's alone");
@@ -337,8 +339,25 @@ pub(crate) fn interfaces_are_listed(lab: &Lab) {
     lab.create(&attachment("vw0123456789", "eth3"));
     let names = lab.kernel().interfaces(id(7)).expect("it is there");
     assert_eq!(names, [ifname("lo"), ifname("eth3")]);
+    for (name, there) in [("lo", true), ("eth3", true), ("eth0", false)] {
+        let found = lab.kernel().has_interface(id(7), &ifname(name));
+        assert_eq!(found.expect("it is there"), there, "{name}");
+    }
     let error = lab.kernel().interfaces(id(8)).expect_err("it is not");
     assert!(error.is_namespace_gone());
+}
+
+pub(crate) fn sockets_of_several_sandboxes_are_made_together(lab: &Lab) {
+    lab.create(&[namespace(7), namespace(8)]);
+    let any = "127.0.0.11:0".parse().expect("an address");
+    let both = vec![SocketKind::Udp(any), SocketKind::TcpListen(any)];
+    let one = vec![SocketKind::Udp(any)];
+    let wanted = [(id(7), both.clone()), (id(9), both), (id(8), one)];
+    let mut made = lab.kernel().sockets(&wanted).into_iter();
+    let mut next = || made.next().expect("each is answered");
+    assert_eq!(next().expect("it is there").len(), 2);
+    assert!(next().is_err_and(|error| error.is_namespace_gone()));
+    assert_eq!(next().expect("it is there").len(), 1);
 }
 
 pub(crate) fn a_missing_kind_of_link_is_told(lab: &Lab) {

@@ -129,3 +129,6 @@ impl AsFd for AttachStream {
         self.0.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests;

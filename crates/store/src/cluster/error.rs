@@ -3,6 +3,22 @@
 /// What went wrong between this host and the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
+    /// An address of a store that cannot be.
+    #[error("bad cluster store {address}: {reason}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An option of a store that cannot be.
+    #[error("bad cluster store option {option}: {reason}")]
+    Setting {
+        /// Its key.
+        option: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No server answered in time; nothing was changed.
     #[error("the {store} store is away: {reason}")]
     Unavailable {

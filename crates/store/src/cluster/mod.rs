@@ -6,9 +6,32 @@
 //! Nothing here is a lock. Safety rests on [`ClusterStore::commit`] alone: a change is made only
 //! where the records that it was decided by are still as they were read.
 
+#[cfg(feature = "consul")]
+mod consul;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(any(feature = "etcd", feature = "consul"))]
+mod http;
+mod limits;
+pub mod memory;
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+mod net;
+mod options;
+mod registry;
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+mod turns;
+mod url;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::ClusterError;
+pub use options::Options;
+pub use registry::connect;
+pub use url::{ClusterUrl, Server};
 
 use std::{fmt::Debug, time::Duration};
 
@@ -31,6 +54,9 @@ pub struct Record {
 
 /// The largest value, in bytes: half of what Consul and ZooKeeper take.
 pub const MAX_VALUE: usize = 256 * 1024;
+
+/// The largest sum of a transaction's values, in bytes: Consul takes 512 KiB as base64.
+pub const MAX_TRANSACTION: usize = 320 * 1024;
 
 /// The most conditions and writes of one transaction together (Consul's limit is 64 operations).
 pub const MAX_OPERATIONS: usize = 60;
@@ -135,7 +161,9 @@ pub trait ClusterStore: Send + Sync + Debug {
     /// [`ClusterError::Unavailable`] when no server answers in time.
     fn get(&self, key: &str) -> Result<Option<Record>, ClusterError>;
 
-    /// All records whose key begins with `prefix` and a `/`, in the order of their keys.
+    /// All records whose key begins with `prefix` and a `/`, in the order of their keys; all that
+    /// there are for an empty prefix. They are of one moment, but for ZooKeeper where they are more
+    /// than 1,000.
     ///
     /// # Errors
     /// As [`Self::get`].
@@ -156,6 +184,8 @@ pub trait ClusterStore: Send + Sync + Debug {
 
     /// Makes a record that is there as long as it is renewed; one that stands under the key is
     /// replaced, whoever made it.
+    ///
+    /// The record is not for [`Self::commit`] to change, only to rest on.
     ///
     /// `ttl` is at least 1 s; a store with a larger least one takes that. The record is gone at
     /// most `2 * ttl` after the last renewal.

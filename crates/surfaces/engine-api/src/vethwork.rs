@@ -1,9 +1,10 @@
 //! `/vethwork`: what Docker's API has no place for, described by the document it serves.
 
+mod cluster;
 mod services;
 
 use crate::{
-    body::{Body, json_response, typed_response},
+    body::{Body, empty_response, json_response, typed_response},
     call::{Answer, Call},
     containers::{
         PortBindings, Set, container_name, dns, exposed_ports, extra_hosts, port_requests,
@@ -15,7 +16,7 @@ use crate::{
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use vw_controller::{
-    command::{Adopt, AdoptSource, Info, Release, SandboxRequest},
+    command::{Adopt, AdoptSource, ClusterForget, ClusterStatus, Info, Release, SandboxRequest},
     view::InfoView,
 };
 use vw_model::Options;
@@ -136,6 +137,15 @@ pub(crate) async fn route(call: Call, path: &[&str]) -> Answer {
                 StatusCode::OK,
                 &Released { id: id.to_string() },
             ))
+        }
+        (&Method::GET, ["cluster"]) => {
+            let view = call.submit(ClusterStatus).await?;
+            Ok(json_response(StatusCode::OK, &cluster::status(&view)))
+        }
+        (&Method::POST, ["cluster", "forget", host]) => {
+            let host = (*host).to_owned();
+            call.submit(ClusterForget { host }).await?;
+            Ok(empty_response(StatusCode::NO_CONTENT))
         }
         _ => Err(ApiError::page_not_found()),
     }

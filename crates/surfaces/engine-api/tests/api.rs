@@ -145,7 +145,7 @@ fn bad_networks_are_refused_in_dockers_words() {
         POST /networks/create {"Name":"bridge"}
           403 {"message":"operation is not permitted on predefined bridge network"}
         POST /networks/create {"Name":"n","Driver":"nope"}
-          404 {"message":"plugin \"nope\" not found: the drivers are bridge, host, null"}
+          404 {"message":"plugin \"nope\" not found: the drivers are bridge, host, null, overlay"}
         POST /networks/create {"Name":"n","Scope":"galaxy"}
           400 {"message":"invalid network scope \"galaxy\": use local or global"}
         POST /networks/create {"Name":"n","Ingress":true,"ConfigFrom":{"Network":"x"}}
@@ -369,7 +369,7 @@ fn the_document_describes_what_is_routed() {
     let answer = api.ask("GET /vethwork/openapi.json", "");
     let document: serde_json::Value = serde_json::from_str(&answer[4..]).unwrap();
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 8);
+    assert_eq!(paths.len(), 10);
     for (path, methods) in paths {
         for method in methods.as_object().unwrap().keys() {
             let line = format!("{} {}", method.to_uppercase(), path.replace("{name}", "x"));

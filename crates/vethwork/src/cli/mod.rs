@@ -4,6 +4,7 @@
 //! the Engine API, and its answer rendered. Nothing here touches the kernel or the store.
 
 mod adopt;
+mod cluster;
 mod container;
 mod endpoint;
 mod failure;
@@ -25,6 +26,7 @@ use container::{attach, exec, lifecycle, list, logs, port, run, start};
 use failure::{Done, Failure, UNUSABLE};
 pub(crate) use grammar::{full_pair, truth};
 use std::{ffi::OsString, process::ExitCode};
+use vw_agents::wireguard::agent;
 
 /// Container networking as an engine of its own: networks, names and published ports for any
 /// runtime, process or namespace.
@@ -57,6 +59,9 @@ enum Command {
     /// Write manual pages
     #[command(hide = true)]
     Man(system::Man),
+    /// Carry the packets of encrypted networks, on the socket that is standard input
+    #[command(name = agent::COMMAND, hide = true)]
+    TunnelAgent,
 }
 
 /// Commands that talk to the daemon.
@@ -120,6 +125,10 @@ enum Talk {
     /// Take adopted sandboxes off their networks and leave them as they were
     Release(adopt::Release),
 
+    /// Manage the cluster that this host is in
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+
     /// Get real time events from the daemon
     Events(system::Events),
     /// Display system-wide information
@@ -155,6 +164,13 @@ pub(crate) fn main(line: &[OsString]) -> ExitCode {
         Command::Daemon(flags) => daemon::main(*flags),
         Command::Completion(args) => report(args.run(), None),
         Command::Man(args) => report(args.run(), None),
+        Command::TunnelAgent => {
+            let done = agent::run().map_err(|source| Failure::Io {
+                what: "cannot carry the packets of encrypted networks".to_owned(),
+                source,
+            });
+            report(done, None)
+        }
         Command::Talk(command) => {
             let runs = command.runs();
             report(talk(cli.host.as_deref(), command), runs)
@@ -238,6 +254,7 @@ impl Talk {
             Self::Tag(args) => args.run(context).await,
             Self::Adopt(args) => args.run(context).await,
             Self::Release(args) => args.run(context).await,
+            Self::Cluster(command) => command.run(context).await,
             Self::Events(args) => args.run(context).await,
             Self::Info(args) => args.run(context).await,
             Self::Version(args) => args.run(context).await,

@@ -17,7 +17,7 @@ fn the_contract_is_listed_and_nothing_that_is_not_there() {
         .filter(|command| !command.is_hide_set())
         .map(|command| command.get_name().to_owned())
         .collect();
-    let contract = "adopt attach completion create daemon events exec images import info inspect \
+    let contract = "adopt attach cluster completion create daemon events exec images import info inspect \
                     kill load logs network port ps release rename restart rm rmi run service start \
                     stop tag version wait";
     assert_eq!(

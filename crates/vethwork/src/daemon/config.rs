@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use vw_controller::Config;
 use vw_drivers::DriverContext;
 use vw_ipam::{DefaultPools, ula_prefix};
-use vw_kernel::Kernel;
+use vw_kernel::HostFacts;
 use vw_model::{Error, Kind, Result};
 
 /// Where the host's resolver is configured.
@@ -19,12 +19,14 @@ impl DaemonSettings {
     /// What the controller needs to know.
     ///
     /// # Errors
-    /// When the kernel does not tell its facts.
-    pub(super) fn controller_config(&self, kernel: &dyn Kernel) -> Result<Config> {
-        let facts = kernel.facts().map_err(vw_controller::kernel_error)?;
-        let owns_bridge_netfilter = facts.bridge_netfilter.is_some() && !facts.foreign_bridges;
+    /// `InvalidArgument` when the default pools do not fit one another.
+    pub(super) fn controller_config(&self, facts: &HostFacts) -> Result<Config> {
+        let owns_bridge_netfilter =
+            facts.bridge_netfilter.is_some() && facts.foreign_bridges.is_empty();
         let theirs = facts.bridge_netfilter.filter(|_| !owns_bridge_netfilter);
         let (bridge_netfilter, bridge_netfilter6) = theirs.unwrap_or_default();
+        let underlay = self.cluster.as_ref().map(|cluster| cluster.underlay(facts));
+        let underlay = underlay.transpose()?;
         let pools = DefaultPools::new(&self.pools, ula_prefix(&host_identity()));
         let pools = pools.map_err(|error| {
             Error::new(
@@ -33,11 +35,16 @@ impl DaemonSettings {
                 error.to_string(),
             )
         })?;
+        let bridge = self.bridge.as_ref();
+        let bridge = bridge.map(|asked| super::values::stand_on(asked, facts));
+        let bridge = bridge
+            .transpose()
+            .map_err(|sentence| Error::new(Kind::InvalidArgument, "bridge-invalid", sentence))?;
         Ok(Config {
             data_root: self.data_root.clone(),
             exec_root: self.exec_root.clone(),
             pools,
-            bridge: self.bridge.clone(),
+            bridge,
             network_options: self.network_options.clone(),
             drivers: DriverContext {
                 mtu: self.mtu.unwrap_or(facts.default_mtu),
@@ -48,7 +55,9 @@ impl DaemonSettings {
                 ip6tables: self.ip6tables,
                 bridge_netfilter,
                 bridge_netfilter6,
+                br_netfilter: facts.bridge_netfilter.is_some(),
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
+                underlay,
             },
             ip_forward: self.ip_forward,
             owns_bridge_netfilter,

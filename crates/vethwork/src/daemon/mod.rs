@@ -1,5 +1,6 @@
 //! `vethwork daemon`: from flags and a file to checked settings, and the engine that they start.
 
+mod cluster;
 mod config;
 mod file;
 mod flags;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use vw_controller::{Controller, Parts, kernel_error};
 use vw_dns_server::DnsServer;
 use vw_engine_api::{ApiConfig, serve};
-use vw_kernel::{Kernel, LinuxKernel};
+use vw_kernel::{HostFacts, Kernel, LinuxKernel};
 use vw_model::{Error, Kind, Result};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{Embedded, Journal, Schema};
@@ -47,8 +47,13 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     // Held until the process ends: a second daemon in this namespace is refused.
     let _claim = kernel.claim_netns().map_err(kernel_error)?;
     let _pid_file = write_pid(settings.pidfile.as_deref())?;
-    let config = settings.controller_config(&*kernel)?;
-    let controller = Arc::new(Controller::open(config, parts(settings, &kernel)?)?);
+    let facts = kernel.facts().map_err(kernel_error)?;
+    let config = settings.controller_config(&facts)?;
+    let mut parts = parts(settings, &kernel, &facts)?;
+    if let (Some(cluster), Some(underlay)) = (&settings.cluster, config.drivers.underlay) {
+        parts.cluster = Some(cluster.membership(underlay)?);
+    }
+    let controller = Arc::new(Controller::open(config, parts)?);
     watch::firewall(&controller, &kernel, settings)?;
     watch::links(&controller)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -78,14 +83,13 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     kernel.flush_reaper().map_err(kernel_error)
 }
 
-fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>) -> Result<Parts> {
-    let boot = kernel.facts().map_err(kernel_error)?.boot_id;
+fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>, facts: &HostFacts) -> Result<Parts> {
     let data = Embedded::open(&settings.data_root.join("vethwork.db"), Schema::CURRENT)
         .map_err(Error::from)?;
     let run = Journal::open(
         &settings.exec_root.join("state.journal"),
         Schema::CURRENT,
-        &boot,
+        &facts.boot_id,
     )
     .map_err(Error::from)?;
     let runtime = Runtime::open(Settings {
@@ -104,6 +108,7 @@ fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>) -> Result<Parts> 
         runtime: Arc::new(runtime.map_err(Error::from)?),
         dns: Arc::new(dns),
         random,
+        cluster: None,
     })
 }
 

@@ -3,7 +3,7 @@
 //! Pure: nothing here reads the host. What flags and file say together is refused here, by name,
 //! where it cannot be or has no effect yet.
 
-use super::{flags::Directives, values};
+use super::{cluster::ClusterSettings, flags::Directives, values};
 pub(crate) use crate::client::Host as HostAddr;
 use std::{net::IpAddr, path::PathBuf};
 use tracing::Level;
@@ -63,6 +63,8 @@ pub(crate) struct DaemonSettings {
     pub(crate) dns: vw_model::DnsSettings,
     /// `--host-gateway-ip`, at most one a family.
     pub(crate) host_gateway: Vec<IpAddr>,
+    /// `--cluster-store` and its kin.
+    pub(crate) cluster: Option<ClusterSettings>,
     /// What the user should know, to be logged once.
     pub(crate) notices: Vec<String>,
 }
@@ -87,6 +89,7 @@ impl DaemonSettings {
             _ => Vec::new(),
         };
         Ok(Self {
+            cluster: ClusterSettings::check(&directives)?,
             hosts: values::hosts(&directives.host)?,
             group: Some(directives.group.unwrap_or_else(|| GROUP.to_owned()))
                 .filter(|group| !group.is_empty()),

@@ -11,26 +11,15 @@ use std::{collections::BTreeMap, fmt::Display, net::IpAddr, path::PathBuf, str::
 use tracing::Level;
 use vw_controller::BridgeConfig;
 use vw_ipam::{DefaultPool, DefaultPools};
-use vw_model::{Family, IpNet, Options};
+use vw_kernel::HostFacts;
+use vw_model::{Family, IfName, IpNet, Options};
 
 /// RFC 791's least and the largest that the kernel's 16-bit fields carry.
 const MTU: std::ops::RangeInclusive<i64> = 68..=65_535;
 
 /// Refuses what has no effect in this version.
 pub(super) fn refuse_unsupported(directives: &Directives) -> Result<(), String> {
-    let cluster = "clusters are not in this version";
     let refused = [
-        (directives.cluster_store.is_some(), "cluster-store", cluster),
-        (
-            directives.cluster_advertise.is_some(),
-            "cluster-advertise",
-            cluster,
-        ),
-        (
-            !directives.cluster_store_opt.is_empty(),
-            "cluster-store-opts",
-            cluster,
-        ),
         (
             directives.docker_plugin.is_some(),
             "docker-plugin",
@@ -240,6 +229,10 @@ pub(super) fn bridge(directives: &Directives) -> Result<Option<BridgeConfig>, St
             Family::V6,
         )?,
         ipv6: directives.ipv6.unwrap_or(false),
+        name: match name.as_deref() {
+            None | Some("none") => None,
+            Some(name) => Some(of_somebody_else(name)?),
+        },
     };
     for (flag, given) in [("bip", config.bip), ("bip6", config.bip6)] {
         if name.is_some() && given.is_some() {
@@ -254,14 +247,55 @@ pub(super) fn bridge(directives: &Directives) -> Result<Option<BridgeConfig>, St
             ));
         }
     }
-    must_lie_within(&config)?;
-    match name.as_deref() {
-        None => Ok(Some(config)),
-        Some("none") => Ok(None),
-        Some(name) => Err(format!(
-            "bridge {name}: standing on a bridge of somebody else's is not supported yet: leave it out, or give none for no default network"
-        )),
+    // What lies where is known once the bridge is looked at.
+    if config.name.is_none() {
+        must_lie_within(&config)?;
     }
+    Ok((name.as_deref() != Some("none")).then_some(config))
+}
+
+fn of_somebody_else(name: &str) -> Result<IfName, String> {
+    if name.starts_with("vw") {
+        return Err(format!(
+            "bridge {name}: names that begin with vw are our own: leave it out, or name a bridge that was made by others"
+        ));
+    }
+    value("bridge", name)
+}
+
+/// Completes what is asked of the predefined network by the addresses of the bridge it names.
+pub(super) fn stand_on(asked: &BridgeConfig, facts: &HostFacts) -> Result<BridgeConfig, String> {
+    let mut config = asked.clone();
+    let Some(name) = &asked.name else {
+        return Ok(config);
+    };
+    if !facts
+        .foreign_bridges
+        .iter()
+        .any(|seen| *seen == name.as_str())
+    {
+        return Err(format!(
+            "bridge {name} is not there: make it, with an address, before the daemon starts"
+        ));
+    }
+    let of_bridge = facts
+        .addresses
+        .iter()
+        .filter(|(link, _)| *link == name.as_str());
+    let addresses: Vec<IpNet> = of_bridge.map(|(_, addr)| *addr).collect();
+    let missing = |version| format!("bridge {name} has no {version} address: give it one");
+    let v4 = addresses.iter().find(|addr| addr.addr().is_ipv4());
+    config.bip = Some(*v4.ok_or_else(|| missing("IPv4"))?);
+    if config.ipv6 {
+        let usable = |addr: &&IpNet| match addr.addr() {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(addr) => !addr.is_unicast_link_local(),
+        };
+        let v6 = addresses.iter().find(usable);
+        config.bip6 = Some(*v6.ok_or_else(|| missing("IPv6"))?);
+    }
+    must_lie_within(&config)?;
+    Ok(config)
 }
 
 /// Ranges and routers lie in the subnets that they belong to.

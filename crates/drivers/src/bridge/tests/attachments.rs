@@ -123,11 +123,12 @@ fn ports() {
         &ports,
         &cx(),
         expect![[r#"
-        rule: Ports4 [V4(127.0.0.1), Protocol(Udp), Port(53)] [V4(10.0.0.2), Port(53)]
-        rule: PortsAny4 [Protocol(Tcp), Port(8080)] [V4(10.0.0.2), Port(80)]
-        rule: Ports6 [V6(::1), Protocol(Sctp), Port(99)] [V6(fd00::2), Port(9)]
-        rule: PortsAny6 [Protocol(Tcp), Port(8080)] [V6(fd00::2), Port(80)]
-    "#]],
+            rule: Ports4 [V4(127.0.0.1), Protocol(Udp), Port(53)] [V4(10.0.0.2), Port(53)]
+            rule: PortsAny4 [Protocol(Tcp), Port(8080)] [V4(10.0.0.2), Port(80)]
+            rule: Ports6 [V6(::1), Protocol(Sctp), Port(99)] [V6(fd00::2), Port(9)]
+            rule: Ports6 [V6(100::7677:1), Protocol(Sctp), Port(99)] [V6(fd00::2), Port(9)]
+            rule: PortsAny6 [Protocol(Tcp), Port(8080)] [V6(fd00::2), Port(80)]
+        "#]],
     );
     published(&network, &endpoint, &[], &cx(), expect![[""]]);
 }

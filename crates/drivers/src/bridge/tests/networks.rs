@@ -29,22 +29,22 @@ fn a_dual_stack_network() {
         &bridge(&[V4, V6], &[]),
         &cx(),
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Masquerade4 [Interface("vw-abababababab")] []
-        rule: Masquerade6 [Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv4/conf/vw-abababababab/route_localnet = 1
-        host: net/ipv6/conf/vw-abababababab/accept_ra = 0
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
-        host: address 10.0.0.1/24 dev vw-abababababab
-        host: address fd00::1/64 dev vw-abababababab
-        host: address fe80::1/64 dev vw-abababababab
-        host: route local ::1/128 dev vw-abababababab metric 1440077270
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Masquerade4 [Interface("vw-abababababab")] []
+            rule: Masquerade6 [Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv4/conf/vw-abababababab/route_localnet = 1
+            host: net/ipv6/conf/vw-abababababab/accept_ra = 0
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
+            host: address 10.0.0.1/24 dev vw-abababababab
+            host: address fd00::1/64 dev vw-abababababab
+            host: address fe80::1/64 dev vw-abababababab
+            host: route local 100::7677:1/128 dev vw-abababababab metric 1440077270
+        "#]],
     );
 }
 
@@ -54,19 +54,19 @@ fn an_ipv6_network() {
         &bridge(&[V6], &[]),
         &cx(),
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Masquerade6 [Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv6/conf/vw-abababababab/accept_ra = 0
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
-        host: address fd00::1/64 dev vw-abababababab
-        host: address fe80::1/64 dev vw-abababababab
-        host: route local ::1/128 dev vw-abababababab metric 1440077270
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Masquerade6 [Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv6/conf/vw-abababababab/accept_ra = 0
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
+            host: address fd00::1/64 dev vw-abababababab
+            host: address fe80::1/64 dev vw-abababababab
+            host: route local 100::7677:1/128 dev vw-abababababab metric 1440077270
+        "#]],
     );
 }
 
@@ -260,12 +260,6 @@ fn settings_of_the_host() {
     );
     assert!(Bridge.publishes(&network, Family::V4, &no_rules6));
     assert!(!Bridge.publishes(&network, Family::V6, &no_rules6));
-    let filtered = DriverContext {
-        bridge_netfilter6: true,
-        ..cx()
-    };
-    let plan = shown(&Bridge.plan_network(&network, &filtered).unwrap());
-    assert!(!plan.contains("route local"));
     let old = DriverContext {
         ipv6: false,
         ..cx()
@@ -318,4 +312,31 @@ fn masquerade_is_an_option() {
             .unwrap(),
     );
     assert!(!plan.contains("Masquerade"));
+}
+
+#[test]
+fn a_bridge_of_somebody_elses_is_left_as_it_is() {
+    let name = ("com.docker.network.bridge.name", "lan");
+    let default = ("com.docker.network.bridge.default_bridge", "true");
+    let mut network = bridge(&[V4, V6], &[name, default]);
+    network.predefined = true;
+    planned(
+        &network,
+        &cx(),
+        expect![[r#"
+        rule: ForwardTo [Interface("lan"), Family(V4)] [Jump(ToNat)]
+        rule: ForwardTo [Interface("lan"), Family(V6)] [Jump(ToNat)]
+        rule: SameBridge [Interface("lan"), Interface("lan")] []
+        rule: Neighbors [Interface("lan"), Interface("lan")] []
+        rule: Masquerade4 [Interface("lan")] []
+        rule: Masquerade6 [Interface("lan")] []
+        rule: Bridges [Interface("lan")] []
+        host: route local 100::7677:1/128 dev lan metric 1440077270
+    "#]],
+    );
+    // Another predefined one, such as a gateway bridge, is our own.
+    let mut network = bridge(&[V4], &[name]);
+    network.predefined = true;
+    let plan = shown(&Bridge.plan_network(&network, &cx()).unwrap());
+    assert!(plan.contains("host: link lan"), "{plan}");
 }

@@ -191,7 +191,7 @@ fn refused_endpoint_options() {
         "net.ipv4.conf.IFNAME.ok=1,",
     ] {
         let given: Options = options(&[("com.docker.network.endpoint.sysctls", text)]);
-        assert!(EndpointOptions::read(&given).is_err(), "{text:?}");
+        assert!(EndpointOptions::read(&given, ENDPOINT).is_err(), "{text:?}");
     }
 }
 
@@ -201,7 +201,7 @@ proptest! {
         let given = options(&[("com.docker.network.endpoint.sysctls", &text)]);
         let network = bridge(&[V4], &[]);
         let endpoint = endpoint(&network, &[]);
-        for sysctl in EndpointOptions::read(&given).iter().flat_map(|asked| asked.sysctls(&endpoint)) {
+        for sysctl in EndpointOptions::read(&given, ENDPOINT).iter().flat_map(|asked| asked.sysctls(&endpoint)) {
             let parts: Vec<_> = sysctl.path.split('/').collect();
             prop_assert!(matches!(parts[..], ["net", "ipv4" | "ipv6" | "mpls", _, "eth0", _]));
             prop_assert!(!sysctl.path.contains('.'));

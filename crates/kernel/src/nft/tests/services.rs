@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_firewall::{
-    Element, ServicePolicy, ServicePort, Slot, network, port, service, service_table,
+    Element, STAND_IN, ServicePolicy, ServicePort, Slot, network, port, service, service_table,
 };
 use vw_model::{Family, Protocol};
 
@@ -70,7 +70,7 @@ impl World {
                  ip addr add 10.{number}.0.1/24 dev {name}
                  ip addr add fd00:{number}::1/64 dev {name} nodad
                  sysctl -qw net.ipv4.conf.{name}.route_localnet=1
-                 ip -6 route add local ::1 dev {name} table local metric {}",
+                 ip -6 route add local {STAND_IN} dev {name} table local metric {}",
                 1000 + number
             ));
         }

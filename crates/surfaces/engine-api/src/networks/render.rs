@@ -29,6 +29,17 @@ pub(super) struct Resource<'a> {
     containers: BTreeMap<String, Member<'a>>,
     options: &'a Options,
     labels: &'a Options,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<Peer<'a>>,
+}
+
+/// A host that has endpoints on a global network.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Peer<'a> {
+    name: &'a str,
+    #[serde(rename = "IP")]
+    addr: IpAddr,
 }
 
 #[derive(Serialize)]
@@ -105,6 +116,7 @@ pub(super) fn summary(view: &NetworkView) -> Resource<'_> {
         containers: BTreeMap::new(),
         options: &spec.options,
         labels: &spec.labels,
+        peers: Vec::new(),
     }
 }
 
@@ -114,6 +126,14 @@ pub(super) fn resource(view: &NetworkView) -> Resource<'_> {
     Resource {
         containers: members
             .map(|member| (member.sandbox.to_string(), self::member(member)))
+            .collect(),
+        peers: view
+            .peers
+            .iter()
+            .map(|peer| Peer {
+                name: &peer.name,
+                addr: peer.addr,
+            })
             .collect(),
         ..summary(view)
     }

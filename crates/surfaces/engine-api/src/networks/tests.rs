@@ -45,6 +45,7 @@ fn network(name: &str, members: usize) -> NetworkView {
             options: Options::new(),
             labels: [("a".to_owned(), "1".to_owned())].into(),
         },
+        peers: Vec::new(),
         members: vec![member; members],
         in_use: members > 0,
     }

@@ -144,6 +144,7 @@ fn parts(dir: &std::path::Path) -> Parts {
         runtime: Arc::new(runtime.unwrap()),
         dns: Arc::new(dns.unwrap()),
         random,
+        cluster: None,
     }
 }
 

@@ -56,6 +56,7 @@ fn the_defaults_are_dockerds_but_for_names() {
             labels: {},
             bridge: Some(
                 BridgeConfig {
+                    name: None,
                     bip: None,
                     bip6: None,
                     fixed_cidr: None,
@@ -82,6 +83,7 @@ fn the_defaults_are_dockerds_but_for_names() {
                 options: [],
             },
             host_gateway: [],
+            cluster: None,
             notices: [],
         }
     "#]]
@@ -93,6 +95,7 @@ fn directives_become_settings() {
     check("-D", expect!["debug: true, Debug,"]);
     check("--log-level error", expect!["Error,"]);
     check("--bridge none", expect!["bridge: None,"]);
+    check("--bridge lan", expect![[r#"name: Some( "lan", ),"#]]);
     check(
         "--bip 10.1.0.1/24 --fixed-cidr 10.1.0.128/25 --default-gateway 10.1.0.9",
         expect![
@@ -267,16 +270,22 @@ fn what_has_no_effect_yet_is_refused_by_name() {
         ],
     );
     check(
-        "--cluster-store etcd://x",
-        expect!["ERROR cluster-store is not supported: clusters are not in this version"],
-    );
-    check(
         "--cluster-advertise eth0",
-        expect!["ERROR cluster-advertise is not supported: clusters are not in this version"],
+        expect![
+            "ERROR cluster-advertise needs cluster-store: give the URL of the store that the hosts share"
+        ],
     );
     check(
         "--cluster-store-opt a=b",
-        expect!["ERROR cluster-store-opts is not supported: clusters are not in this version"],
+        expect![
+            "ERROR cluster-store-opts needs cluster-store: give the URL of the store that the hosts share"
+        ],
+    );
+    check(
+        "--cluster-store etcd://x --cluster-advertise [::1",
+        expect![[
+            r#"ERROR invalid cluster-advertise "[::1": use an address or an interface of this host, [:PORT] after it"#
+        ]],
     );
     check(
         "--docker-plugin",

@@ -1,0 +1,298 @@
+//! The cluster as the controller sees it, and the threads behind it.
+//!
+//! Owns nothing but the threads: each loops over one step of [`Core`].
+
+use crate::{
+    Follower, Local, Settings, Status,
+    core::{Core, Phase, State},
+    following::{Following, SILENCE},
+    holdings::GrantState,
+    opening::open,
+    time::Machine,
+};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use vw_ipam::NetworkRequest;
+use vw_model::{
+    EndpointId, Error, Family, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, Result,
+};
+use vw_store::cluster::ClusterStore;
+
+/// The part of this host in its cluster.
+///
+/// All calls may come from any thread. Those that read never wait; those that change what hosts
+/// agree on wait for the store, each at most for a few times [`Settings::patience`], and are
+/// refused with [`vw_model::Kind::Unavailable`] while it is away.
+pub struct Cluster {
+    core: Arc<Core>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a thread runs until the host closes.
+type Loop = fn(&Core);
+
+impl Cluster {
+    /// Takes part in a cluster.
+    ///
+    /// Never waits for the store. Before it returns, the follower has been told what the local
+    /// copy knows; from then on one thread tells it what changes. The stores of `local` may be shared: only
+    /// [`vw_store::Table::Cluster`] is used.
+    ///
+    /// Call [`Self::hold`] and [`Self::publish`] for everything that this host has from before,
+    /// then [`Self::settled`]: until then nothing of this host is taken out of the store.
+    ///
+    /// # Errors
+    /// When the local copy cannot be read, or the settings cannot be.
+    pub fn start(
+        store: Arc<dyn ClusterStore>,
+        local: impl Into<Local>,
+        settings: Settings,
+        follower: Arc<dyn Follower>,
+    ) -> Result<Arc<Self>> {
+        let time = Box::new(Machine(Instant::now()));
+        let core = open(store, local, settings, follower, time)?;
+        let mut threads = Vec::new();
+        let loops: [(&str, Loop); 3] = [
+            ("cluster-follow", follow),
+            ("cluster-present", be_present),
+            ("cluster-work", work),
+        ];
+        for (name, run) in loops {
+            let core = core.clone();
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            let spawned = thread.spawn(move || run(&core));
+            threads.push(spawned.map_err(|error| {
+                Error::internal("thread-failed", "a thread cannot be started").because(error)
+            })?);
+        }
+        let threads = Mutex::new(threads);
+        Ok(Arc::new(Self { core, threads }))
+    }
+
+    /// Says that all that this host had before its start was told.
+    ///
+    /// From then on what is not wanted any more is taken out of the store, empty blocks are
+    /// returned, and removals of networks are answered.
+    pub fn settled(&self) {
+        self.core.settle();
+    }
+
+    /// Makes a network that every host can use at once.
+    ///
+    /// Fills in the subnets as `request` wants them, clear of all other global networks and, where
+    /// none is asked for, of `foreign`; and the VNI, unless the options name one. The follower may
+    /// be told of it before this returns.
+    ///
+    /// # Errors
+    /// Conflict for a name or VNI in use; what [`vw_ipam::Ipam::add_network`] refuses;
+    /// Unavailable.
+    pub fn create_network(
+        &self,
+        spec: NetworkSpec,
+        request: &NetworkRequest,
+        foreign: &[IpNet],
+    ) -> Result<NetworkSpec> {
+        self.core.create_network(spec, request, foreign)
+    }
+
+    /// Removes a network that no living host has an endpoint on.
+    ///
+    /// # Errors
+    /// Forbidden where one has, naming it; NotFound; Unavailable, also when a host does not
+    /// answer.
+    pub fn remove_network(&self, network: NetworkId) -> Result<()> {
+        self.core.remove_network(network)
+    }
+
+    /// The global networks that are known here.
+    #[must_use]
+    pub fn networks(&self) -> Vec<NetworkSpec> {
+        let state = self.core.state();
+        let networks = state.mirror.networks.values();
+        networks.map(|known| known.record.spec.clone()).collect()
+    }
+
+    /// Leases an address: any, out of this host's blocks, without the store where one has room;
+    /// or one that is asked for, which may need the consent of another host.
+    ///
+    /// # Errors
+    /// As local networks refuse; Unavailable where it takes the store, or another host, and that
+    /// does not answer.
+    pub fn lease(
+        &self,
+        network: NetworkId,
+        family: Family,
+        requested: Option<IpAddr>,
+        holder: EndpointId,
+    ) -> Result<IpNet> {
+        self.core.lease(network, family, requested, holder)
+    }
+
+    /// Takes an address that `holder` had before the daemon's start, by the local copy alone.
+    ///
+    /// # Errors
+    /// When it is not this host's, or somebody else's: the endpoint must go.
+    pub fn hold(&self, network: NetworkId, addr: IpAddr, holder: EndpointId) -> Result<IpNet> {
+        self.core.hold(network, addr, holder)
+    }
+
+    /// Frees an address if `holder` has it; idempotent, never waits.
+    pub fn release(&self, network: NetworkId, addr: IpAddr, holder: EndpointId) {
+        self.core.release(network, addr, holder);
+    }
+
+    /// Wants an endpoint of this host to be known to the others; never waits. Its host and tunnel
+    /// are this host's, whatever the endpoint says.
+    ///
+    /// Where its network was removed meanwhile the follower is told so.
+    pub fn publish(&self, endpoint: RemoteEndpoint) {
+        self.core.state().outbox.publish(endpoint);
+        self.core.wake();
+    }
+
+    /// Wants an endpoint of this host to be known no more; never waits.
+    pub fn withdraw(&self, network: NetworkId, id: EndpointId) {
+        self.core.state().outbox.withdraw(network, id);
+        self.core.wake();
+    }
+
+    /// The endpoints of a network on other hosts that live.
+    #[must_use]
+    pub fn remote_endpoints(&self, network: NetworkId) -> Vec<RemoteEndpoint> {
+        self.core.state().mirror.remote_endpoints(network)
+    }
+
+    /// The other hosts that live.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<RemoteHost> {
+        self.core.state().mirror.remote_hosts()
+    }
+
+    /// How the cluster is. Asks the store, and says what it knows where that is away.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.core.status()
+    }
+
+    /// Gives up a host that is not alive, by its name or id: its blocks and endpoints go, and it
+    /// must join anew, with nothing, when it comes back.
+    ///
+    /// The host must really be down, or cut off from all others: until it learns that it was
+    /// forgotten, its endpoints go on with addresses that may be given to others.
+    ///
+    /// # Errors
+    /// NotFound; Conflict while it is alive; Unavailable.
+    pub fn forget(&self, host: &str) -> Result<()> {
+        self.core.forget(host)
+    }
+
+    /// Ends the threads. The others go on to see this host and its endpoints for
+    /// [`Settings::grace`], so that nothing flaps when the daemon is restarted.
+    pub fn close(&self) {
+        self.core.state().closing = true;
+        self.core.wake();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+        self.core.leave_presence();
+        if let Err(error) = self.core.copy.flush() {
+            tracing::warn!("{}", error.chain());
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.core.state().closing = true;
+        self.core.wake();
+    }
+}
+
+impl Core {
+    pub(crate) fn settle(&self) {
+        let mut state = self.state();
+        state.settled = true;
+        for held in state.holdings.0.values_mut() {
+            for grant in held.grants.values_mut() {
+                if grant.state == GrantState::Unclaimed {
+                    grant.state = GrantState::Returning;
+                }
+            }
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// One step of the worker: does what can be done now.
+    pub(crate) fn work(&self) {
+        let ready = {
+            let state = self.state();
+            matches!(state.phase, Phase::Joined(_)) && state.synced
+        };
+        if !ready {
+            return;
+        }
+        let steps: [fn(&Self) -> Result<()>; 4] = [
+            Self::answer_removals,
+            Self::send_outbox,
+            Self::answer_requests,
+            Self::return_blocks,
+        ];
+        for step in steps {
+            // Whatever is left is tried again.
+            if let Err(error) = step(self) {
+                tracing::debug!("{}", error.chain());
+            }
+        }
+    }
+}
+
+fn follow(core: &Core) {
+    let mut following = Following::default();
+    while !core.state().closing {
+        if !core.follow(&mut following) {
+            // The store is away; a call to wake up is none to ask it again.
+            let until = core.time.now() + SILENCE;
+            core.wait_for::<()>(until, |_| None);
+        }
+    }
+}
+
+fn be_present(core: &Core) {
+    let mut presence = None;
+    while !core.state().closing {
+        let joined = |state: &State| matches!(state.phase, Phase::Joined(_));
+        let was = joined(&core.state());
+        let next = core.time.now() + core.keep_present(&mut presence);
+        core.wait_for(next, |state| (joined(state) != was).then_some(()));
+    }
+}
+
+fn work(core: &Core) {
+    let mut done = 0;
+    let mut flushed = Duration::ZERO;
+    while !core.state().closing {
+        let now = core.time.now();
+        // What is only known of others is written once in a while.
+        if now >= flushed + Duration::from_secs(1) {
+            flushed = now;
+            if let Err(error) = core.copy.flush() {
+                tracing::warn!("{}", error.chain());
+            }
+        }
+        core.work();
+        let retry = core.time.now() + SILENCE / 5;
+        let next = core.wait_for(retry, |state| (state.work != done).then_some(state.work));
+        done = next.unwrap_or(done);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,390 @@
+//! This host's own copy of what its cluster agreed on, on its disk.
+//!
+//! Owns what must outlive the daemon: who this host is to the cluster, which blocks and grants are
+//! its own, and what it last knew of the others, so that after a start without the store
+//! everything stays as it is. What is the host's own is written before it counts. What is only
+//! known of others is written at once where that is cheap and a reboot makes it void, so that a
+//! daemon that starts finds in the kernel what it was told of, and behind where it outlives that.
+
+use crate::{Delta, Settings, holdings::Given, keys};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+use vw_model::{
+    EndpointId, Error, HostId, Id, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost,
+    Result,
+};
+use vw_store::{Batch, Memory, Store, Table};
+
+const IDENTITY: &str = "identity";
+/// Says that the fast store holds all that is known of others.
+const COMPLETE: &str = "complete";
+
+/// Where a host keeps its copy.
+#[derive(Clone)]
+pub struct Local {
+    /// On disk: it outlives a reboot.
+    pub durable: Arc<dyn Store>,
+    /// It outlives the daemon, and a commit costs next to nothing.
+    pub fast: Arc<dyn Store>,
+}
+
+/// A copy that is written behind alone.
+impl<S: Store + 'static> From<Arc<S>> for Local {
+    fn from(durable: Arc<S>) -> Self {
+        Self {
+            durable,
+            fast: Arc::new(Memory::default()),
+        }
+    }
+}
+
+pub(crate) struct Copy {
+    local: Arc<dyn Store>,
+    fast: Arc<dyn Store>,
+    /// Names this run of the daemon.
+    pub(crate) run: String,
+    /// What is to be written behind.
+    behind: Mutex<BTreeMap<String, Option<Vec<u8>>>>,
+}
+
+/// What this host wrote into its own record in the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// The instance with which it belongs to the cluster; `None` while it does not.
+    pub(crate) confirmed: Option<String>,
+    /// Those that it tried since, any of which may have come through.
+    pub(crate) tried: Vec<String>,
+}
+
+/// A block of this host.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct BlockCopy {
+    returning: bool,
+}
+
+/// An address out of another host's block.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct GrantCopy {
+    addr: IpNet,
+    holder: EndpointId,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct GivenCopy {
+    host: HostId,
+    holder: EndpointId,
+}
+
+/// All that was kept.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) networks: Vec<NetworkSpec>,
+    pub(crate) hosts: Vec<RemoteHost>,
+    pub(crate) endpoints: Vec<RemoteEndpoint>,
+    /// With whether they are being returned.
+    pub(crate) blocks: Vec<(NetworkId, IpNet, bool)>,
+    pub(crate) grants: Vec<(NetworkId, IpNet, EndpointId)>,
+    pub(crate) given: Vec<(NetworkId, IpAddr, Given)>,
+}
+
+impl Copy {
+    pub(crate) fn new(local: Local, settings: &Settings) -> Self {
+        Self {
+            local: local.durable,
+            fast: local.fast,
+            run: Id::from_bytes((settings.random)()).short(),
+            behind: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Result<Identity> {
+        let found = self
+            .local
+            .get(Table::Cluster, IDENTITY)
+            .map_err(unreadable)?;
+        found.map_or_else(|| Ok(Identity::default()), |bytes| parse(IDENTITY, &bytes))
+    }
+
+    pub(crate) fn set_identity(&self, identity: &Identity) -> Result<()> {
+        self.commit(Batch::new().put(Table::Cluster, IDENTITY, json(identity)))
+    }
+
+    /// Records blocks as this host's, with the network that they are of and the addresses given
+    /// out of them.
+    pub(crate) fn add_blocks(
+        &self,
+        spec: &NetworkSpec,
+        ranges: &[IpNet],
+        given: &[(IpAddr, Given)],
+    ) -> Result<()> {
+        let mut batch = Batch::new().put(Table::Cluster, network(spec.id), json(spec));
+        for range in ranges {
+            let value = json(&BlockCopy { returning: false });
+            batch = batch.put(Table::Cluster, block(spec.id, *range), value);
+        }
+        for (addr, given) in given {
+            batch = put_given(batch, spec.id, *addr, *given);
+        }
+        self.commit(batch)
+    }
+
+    /// Records that blocks are being returned, and must not be used any more.
+    pub(crate) fn return_blocks(&self, network: NetworkId, ranges: &[IpNet]) -> Result<()> {
+        let value = json(&BlockCopy { returning: true });
+        self.commit(ranges.iter().fold(Batch::new(), |batch, range| {
+            batch.put(Table::Cluster, block(network, *range), value.clone())
+        }))
+    }
+
+    pub(crate) fn drop_blocks(&self, network: NetworkId, ranges: &[IpNet]) -> Result<()> {
+        self.commit(ranges.iter().fold(Batch::new(), |batch, range| {
+            batch.delete(Table::Cluster, block(network, *range))
+        }))
+    }
+
+    pub(crate) fn add_grant(
+        &self,
+        network: NetworkId,
+        addr: IpNet,
+        holder: EndpointId,
+    ) -> Result<()> {
+        let key = address_key("grant", network, addr.addr());
+        self.commit(Batch::new().put(Table::Cluster, key, json(&GrantCopy { addr, holder })))
+    }
+
+    pub(crate) fn drop_grant(&self, network: NetworkId, addr: IpAddr) -> Result<()> {
+        self.commit(Batch::new().delete(Table::Cluster, address_key("grant", network, addr)))
+    }
+
+    pub(crate) fn add_given(&self, network: NetworkId, addr: IpAddr, given: Given) -> Result<()> {
+        self.commit(put_given(Batch::new(), network, addr, given))
+    }
+
+    pub(crate) fn drop_given(&self, network: NetworkId, addr: IpAddr) -> Result<()> {
+        self.commit(Batch::new().delete(Table::Cluster, address_key("given", network, addr)))
+    }
+
+    /// Forgets everything that is this host's own.
+    pub(crate) fn wipe(&self) -> Result<()> {
+        let records = self.local.scan(Table::Cluster).map_err(unreadable)?;
+        let own = |key: &str| {
+            let kinds = ["block/", "grant/", "given/"];
+            key == IDENTITY || kinds.iter().any(|kind| key.starts_with(kind))
+        };
+        let keys = records.into_iter().map(|(key, _)| key);
+        self.commit(
+            keys.filter(|key| own(key))
+                .fold(Batch::new(), |batch, key| batch.delete(Table::Cluster, key)),
+        )
+    }
+
+    /// Notes what a follower is about to be told, to be written by [`Self::flush`]; says whether
+    /// that should be soon.
+    ///
+    /// # Errors
+    /// When the fast store refuses: a start without the cluster's store may forget it.
+    pub(crate) fn note(&self, deltas: &[Delta]) -> Result<bool> {
+        let mut now = Batch::new();
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut soon = false;
+        for delta in deltas {
+            let (key, value) = match delta {
+                Delta::Network(spec) => (network(spec.id), Some(json(spec))),
+                Delta::NetworkGone(id) => (network(*id), None),
+                Delta::Endpoint(endpoint) => (
+                    endpoint_key(endpoint.network, endpoint.id),
+                    Some(json(endpoint)),
+                ),
+                Delta::EndpointGone(network, id) => (endpoint_key(*network, *id), None),
+                Delta::Host(host) => (host_key(host.id), Some(json(host))),
+                Delta::HostGone(id) => (host_key(*id), None),
+                Delta::Store(_) | Delta::Forgotten | Delta::Joined => continue,
+            };
+            let ours = matches!(delta, Delta::Network(_) | Delta::NetworkGone(_));
+            soon |= ours;
+            if !ours {
+                now = put_or_delete(now, &key, value.as_ref());
+            }
+            behind.insert(key, value);
+        }
+        drop(behind);
+        self.fast.commit(now).map_err(unwritable)?;
+        Ok(soon)
+    }
+
+    /// Writes what was noted.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let behind = {
+            let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *behind)
+        };
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let batch = behind.iter().fold(Batch::new(), |batch, (key, value)| {
+            put_or_delete(batch, key, value.as_ref())
+        });
+        let result = self.commit(batch);
+        if result.is_err() {
+            let mut newer = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, value) in behind {
+                newer.entry(key).or_insert(value);
+            }
+        }
+        result
+    }
+
+    /// Drops what is kept of a network that is gone.
+    pub(crate) fn drop_network(&self, id: NetworkId) -> Result<()> {
+        let records = self.local.scan(Table::Cluster).map_err(unreadable)?;
+        let of = |key: &str| {
+            let kinds = ["block", "grant", "given", "endpoint"];
+            let mut parts = key.split('/');
+            let (kind, network) = (parts.next(), parts.next());
+            kind.is_some_and(|kind| kinds.contains(&kind)) && network == Some(&id.to_string())
+        };
+        let keys = records.into_iter().map(|(key, _)| key);
+        self.commit(
+            keys.filter(|key| of(key))
+                .fold(Batch::new(), |batch, key| batch.delete(Table::Cluster, key)),
+        )
+    }
+
+    /// Reads everything.
+    pub(crate) fn load(&self) -> Result<Kept> {
+        let mut kept = Kept::default();
+        for (key, value) in self.local.scan(Table::Cluster).map_err(unreadable)? {
+            if key != IDENTITY && !kept.take(&key, &value)? {
+                tracing::warn!(
+                    key,
+                    "a record of the local copy that this version does not know"
+                );
+            }
+        }
+        self.load_fast(&mut kept)?;
+        Ok(kept)
+    }
+
+    /// What the fast store knows of others goes before what was written behind; after a reboot it
+    /// knows nothing, and takes that over.
+    fn load_fast(&self, kept: &mut Kept) -> Result<()> {
+        let records = self.fast.scan(Table::Cluster).map_err(unreadable)?;
+        if records.iter().any(|(key, _)| key == COMPLETE) {
+            (kept.hosts, kept.endpoints) = (Vec::new(), Vec::new());
+            for (key, value) in records.iter().filter(|(key, _)| key != COMPLETE) {
+                kept.take(key, value)?;
+            }
+            return Ok(());
+        }
+        let mut batch = Batch::new().put(Table::Cluster, COMPLETE, Vec::new());
+        for host in &kept.hosts {
+            batch = batch.put(Table::Cluster, host_key(host.id), json(host));
+        }
+        for endpoint in &kept.endpoints {
+            let key = endpoint_key(endpoint.network, endpoint.id);
+            batch = batch.put(Table::Cluster, key, json(endpoint));
+        }
+        self.fast.commit(batch).map_err(unwritable)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<()> {
+        self.local.commit(batch).map_err(unwritable)
+    }
+}
+
+impl Kept {
+    /// Takes one record; says whether its key was understood.
+    fn take(&mut self, key: &str, value: &[u8]) -> Result<bool> {
+        let parts: Vec<&str> = key.split('/').collect();
+        match parts[..] {
+            ["network", _] => self.networks.push(parse(key, value)?),
+            ["host", _] => self.hosts.push(parse(key, value)?),
+            ["endpoint", _, _] => self.endpoints.push(parse(key, value)?),
+            ["block", _, _] => {
+                let Some((network, range)) =
+                    keys::parse_block(&format!("v1/{}", key.replacen("block", "blocks", 1)))
+                else {
+                    return Ok(false);
+                };
+                let copy: BlockCopy = parse(key, value)?;
+                self.blocks.push((network, range, copy.returning));
+            }
+            ["grant", network, _] => {
+                let Ok(network) = network.parse() else {
+                    return Ok(false);
+                };
+                let copy: GrantCopy = parse(key, value)?;
+                self.grants.push((network, copy.addr, copy.holder));
+            }
+            ["given", network, addr] => {
+                let (Ok(network), Some(addr)) = (network.parse(), keys::parse_address(addr)) else {
+                    return Ok(false);
+                };
+                let GivenCopy { host, holder } = parse(key, value)?;
+                self.given.push((network, addr, Given { host, holder }));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn network(id: NetworkId) -> String {
+    format!("network/{id}")
+}
+
+fn host_key(id: HostId) -> String {
+    format!("host/{id}")
+}
+
+fn put_or_delete(batch: Batch, key: &str, value: Option<&Vec<u8>>) -> Batch {
+    match value {
+        Some(value) => batch.put(Table::Cluster, key, value.clone()),
+        None => batch.delete(Table::Cluster, key),
+    }
+}
+
+fn endpoint_key(network: NetworkId, id: EndpointId) -> String {
+    format!("endpoint/{network}/{id}")
+}
+
+fn block(network: NetworkId, range: IpNet) -> String {
+    let (first, len) = (keys::address(range.network()), range.prefix_len());
+    format!("block/{network}/{first}-{len}")
+}
+
+fn address_key(kind: &str, network: NetworkId, addr: IpAddr) -> String {
+    format!("{kind}/{network}/{}", keys::address(addr))
+}
+
+fn put_given(batch: Batch, network: NetworkId, addr: IpAddr, given: Given) -> Batch {
+    let Given { host, holder } = given;
+    let key = address_key("given", network, addr);
+    batch.put(Table::Cluster, key, json(&GivenCopy { host, holder }))
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    // Every record is plain data with text keys, which always has a JSON form.
+    serde_json::to_vec(value).expect("plain data can be written as JSON")
+}
+
+fn parse<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("the local copy of the cluster's state is damaged at {key}");
+        Error::internal("cluster-copy-unreadable", message).because(error)
+    })
+}
+
+fn unwritable(error: vw_store::Error) -> Error {
+    let message = "the local copy of the cluster's state cannot be written";
+    Error::internal("cluster-copy-unwritable", message).because(error)
+}
+
+fn unreadable(error: vw_store::Error) -> Error {
+    let message = "the local copy of the cluster's state cannot be read";
+    Error::internal("cluster-copy-unreadable", message).because(error)
+}

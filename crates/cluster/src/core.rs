@@ -1,0 +1,365 @@
+//! What the threads of a host share, and the one way in which it changes the store.
+//!
+//! Owns the fence: every transaction of this host holds only while the host's own record stands
+//! as it joined with it. The lock on [`State`] is never held while the store, the disk or the
+//! follower is called.
+
+use crate::{
+    Delta, Follower, Settings, StoreState,
+    copy::Copy,
+    holdings::Holdings,
+    keys::Shared,
+    mirror::{Mirror, Seen},
+    outbox::Outbox,
+    record::{self, HostRecord, NetworkRecord},
+    time::Time,
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use vw_model::{Error, Kind, NetworkId, Result};
+use vw_store::cluster::{
+    ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
+};
+
+pub(crate) struct Core {
+    pub(crate) store: Arc<dyn ClusterStore>,
+    pub(crate) copy: Copy,
+    pub(crate) settings: Settings,
+    pub(crate) follower: Arc<dyn Follower>,
+    pub(crate) time: Box<dyn Time>,
+    state: Mutex<State>,
+    /// Notified on every change that somebody may wait for.
+    changed: Condvar,
+}
+
+/// Whether this host belongs to the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not known yet.
+    Joining,
+    /// It does, by this state of its record.
+    Joined(Version),
+    /// Its record is gone: somebody forgot it.
+    Forgotten,
+    /// Another daemon took its place; in words.
+    Superseded(String),
+}
+
+/// See [`Core`].
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    pub(crate) store: StoreState,
+    /// Whether the mirror has been filled from the store since the daemon's start.
+    pub(crate) synced: bool,
+    /// Whether the controller has said all that it holds from before.
+    pub(crate) settled: bool,
+    pub(crate) closing: bool,
+    pub(crate) mirror: Mirror,
+    pub(crate) holdings: Holdings,
+    pub(crate) outbox: Outbox,
+    /// Whether a thread is changing blocks or grants in the store.
+    pub(crate) turn: bool,
+    /// Whether the worker wanted the turn meanwhile.
+    turn_missed: bool,
+    /// When blocks are next looked at for being idle.
+    pub(crate) idle_check: Duration,
+    /// Networks made here since the mirror last began to read everything.
+    pub(crate) made: BTreeSet<NetworkId>,
+    /// What the follower is still to be told.
+    pub(crate) deltas: Vec<Delta>,
+    /// Counts what may give the worker something to do.
+    pub(crate) work: u64,
+}
+
+/// How a transaction ended, where the fence held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    Applied,
+    /// Another condition did not hold.
+    Refused,
+    /// Nobody knows; it may also take effect later, as long as its conditions hold.
+    Uncertain,
+}
+
+impl Core {
+    pub(crate) fn new(
+        store: Arc<dyn ClusterStore>,
+        copy: Copy,
+        settings: Settings,
+        follower: Arc<dyn Follower>,
+        time: Box<dyn Time>,
+    ) -> Self {
+        let mirror = Mirror::new(settings.host, settings.ttl);
+        Self {
+            store,
+            copy,
+            follower,
+            time,
+            state: Mutex::new(State {
+                phase: Phase::Joining,
+                store: StoreState::Unknown,
+                synced: false,
+                settled: false,
+                closing: false,
+                mirror,
+                holdings: Holdings::default(),
+                outbox: Outbox::default(),
+                turn: false,
+                turn_missed: false,
+                idle_check: Duration::ZERO,
+                made: BTreeSet::new(),
+                deltas: Vec::new(),
+                work: 0,
+            }),
+            changed: Condvar::new(),
+            settings,
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // No code under the lock can panic halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for a change, and the worker.
+    pub(crate) fn wake(&self) {
+        self.state().work += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until `ready` gives something, at most until `until`.
+    pub(crate) fn wait_for<T>(
+        &self,
+        until: Duration,
+        mut ready: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        let mut state = self.state();
+        loop {
+            if let Some(found) = ready(&mut state) {
+                return Some(found);
+            }
+            let left = until.saturating_sub(self.time.now());
+            if left.is_zero() || state.closing {
+                return None;
+            }
+            state = self.time.wait(&self.state, &self.changed, state, left);
+        }
+    }
+
+    /// Applies changes if the conditions hold and this host still belongs to the cluster.
+    pub(crate) fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<Done> {
+        let phase = self.state().phase.clone();
+        let version = match phase {
+            Phase::Joined(version) => version,
+            other => return Err(self.outside(&other)),
+        };
+        let own = Shared::Host(self.settings.host).key();
+        let mut transaction = Transaction { conditions, writes };
+        let fence = Condition::Unchanged(own, version);
+        transaction.conditions.push(fence);
+        match self.store.commit(&transaction) {
+            Ok(Outcome::Applied) => Ok(Done::Applied),
+            Ok(Outcome::Refused) => {
+                self.check_fence()?;
+                Ok(Done::Refused)
+            }
+            Err(ClusterError::Uncertain { .. }) => Ok(Done::Uncertain),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    /// Reads this host's record, and finds out whether it is still the one that it joined with.
+    pub(crate) fn check_fence(&self) -> Result<()> {
+        let own = self.get(&Shared::Host(self.settings.host).key())?;
+        self.judge(
+            own.as_ref()
+                .map(|record| (record.version, &record.value[..])),
+        );
+        let phase = self.state().phase.clone();
+        match phase {
+            Phase::Joined(_) => Ok(()),
+            other => Err(self.outside(&other)),
+        }
+    }
+
+    /// Holds the record of this host against the one that it joined with.
+    pub(crate) fn judge(&self, record: Option<(Version, &[u8])>) {
+        let mut state = self.state();
+        let Phase::Joined(joined) = state.phase else {
+            return;
+        };
+        let stands = record.is_some_and(|(version, _)| version == joined);
+        if stands {
+            return;
+        }
+        let other = record.and_then(|(_, value)| record::decode::<HostRecord>(value).ok());
+        state.phase = match other.filter(|other| !self.is_mine(other)) {
+            Some(other) => Phase::Superseded(format!(
+                "another daemon runs with this host's id, on {} ({}): give each its own data \
+                 directory, then restart this one",
+                other.name, other.advertise
+            )),
+            None => Phase::Forgotten,
+        };
+        tracing::error!(phase = ?state.phase, "this host is no longer in the cluster");
+        drop(state);
+        self.wake();
+    }
+
+    /// Whether a record was written by this run of the daemon.
+    fn is_mine(&self, record: &HostRecord) -> bool {
+        record.instance.starts_with(&self.copy.run)
+    }
+
+    /// Why this host cannot change anything.
+    pub(crate) fn outside(&self, phase: &Phase) -> Error {
+        let (reason, message) = match phase {
+            Phase::Joining | Phase::Joined(_) => {
+                let state = self.state();
+                let why = match &state.store {
+                    StoreState::Away { reason, .. } => reason.as_str(),
+                    _ => "it was not reached yet",
+                };
+                let message =
+                    format!("this host has not joined its cluster: {why}; try again later");
+                ("cluster-not-joined", message)
+            }
+            Phase::Forgotten => {
+                let message = "this host was forgotten by its cluster and takes its endpoints down \
+                               before it joins again: try again later";
+                ("cluster-host-forgotten", message.to_owned())
+            }
+            Phase::Superseded(why) => ("cluster-host-superseded", why.clone()),
+        };
+        Error::new(Kind::Unavailable, reason, message)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Result<Option<Record>> {
+        self.store.get(key).map_err(unavailable)
+    }
+
+    /// That a record stands as it is now.
+    pub(crate) fn as_it_is(&self, key: &str) -> Result<Condition> {
+        let found = self.get(key)?.map(|found| found.version);
+        Ok(found.map_or_else(
+            || Condition::Absent(key.to_owned()),
+            |version| Condition::Unchanged(key.to_owned(), version),
+        ))
+    }
+
+    pub(crate) fn list(&self, prefix: &str) -> Result<Vec<Record>> {
+        self.store.list(prefix).map_err(unavailable)
+    }
+
+    /// A network as the store has it now.
+    pub(crate) fn fetch_network(
+        &self,
+        network: NetworkId,
+    ) -> Result<Option<(NetworkRecord, Version)>> {
+        let key = Shared::Network(network).key();
+        let Some(record) = self.get(&key)? else {
+            return Ok(None);
+        };
+        let decoded = record::decode(&record.value).map_err(|why| {
+            let message = format!(
+                "network {} cannot be used by this host: {why}",
+                network.short()
+            );
+            Error::new(Kind::Unsupported, "cluster-record-unreadable", message)
+        })?;
+        Ok(Some((decoded, record.version)))
+    }
+
+    /// A network as the mirror has it, else as the store has it now.
+    pub(crate) fn network(&self, network: NetworkId) -> Result<(NetworkRecord, Version)> {
+        let known = self.state().mirror.networks.get(&network).cloned();
+        match known {
+            Some(known) => Ok((known.record, known.version)),
+            None => self
+                .fetch_network(network)?
+                .ok_or_else(|| no_network(network)),
+        }
+    }
+
+    /// Takes the turn to change blocks and grants in the store. Nobody else of this host does
+    /// meanwhile, so that what one reads there of its own is not changed by another.
+    pub(crate) fn turn(&self) -> Result<Turn<'_>> {
+        let until = self.time.now() + self.settings.patience;
+        let got = self.wait_for(until, |state| {
+            (!std::mem::replace(&mut state.turn, true)).then_some(())
+        });
+        got.map(|()| Turn(self)).ok_or_else(|| {
+            let message = "another request to the cluster's store takes long: try again later";
+            Error::new(Kind::Unavailable, "cluster-busy", message)
+        })
+    }
+
+    /// The turn, if nobody has it; else the worker is woken when it is free.
+    pub(crate) fn try_turn(&self) -> Option<Turn<'_>> {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.turn, true) {
+            state.turn_missed = true;
+            return None;
+        }
+        Some(Turn(self))
+    }
+}
+
+/// The turn to change blocks and grants in the store; given back when dropped.
+pub(crate) struct Turn<'a>(&'a Core);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.turn = false;
+        if std::mem::take(&mut state.turn_missed) {
+            state.work += 1;
+        }
+        drop(state);
+        self.0.changed.notify_all();
+    }
+}
+
+impl State {
+    /// Takes over what a step of the mirror led to; `whole` when it had read everything.
+    pub(crate) fn saw(&mut self, seen: Seen, whole: bool) {
+        for delta in &seen.deltas {
+            if let Delta::NetworkGone(network) = delta {
+                self.outbox.forget_network(*network);
+                self.holdings.0.remove(network);
+                self.made.remove(network);
+            }
+        }
+        self.outbox.saw(seen.own, whole);
+        self.deltas.extend(seen.deltas);
+        self.work += 1;
+    }
+}
+
+/// The store's trouble as a refusal of a request.
+pub(crate) fn unavailable(error: ClusterError) -> Error {
+    let message =
+        format!("{error}: local networks go on, global ones as they are; try again later");
+    Error::new(Kind::Unavailable, "cluster-store-unavailable", message).because(error)
+}
+
+/// After too many changes by others.
+pub(crate) fn contended() -> Error {
+    let message = "other hosts changed the same records again and again: try again";
+    Error::new(Kind::Unavailable, "cluster-contended", message)
+}
+
+/// When nobody knows whether a change was made.
+pub(crate) fn uncertain(what: &str) -> Error {
+    let message = format!(
+        "the cluster's store did not say whether it {what}: look whether it did, then try again"
+    );
+    Error::new(Kind::Unavailable, "cluster-uncertain", message)
+}
+
+pub(crate) fn no_network(network: NetworkId) -> Error {
+    Error::not_found("network-not-found", format!("network {network} not found"))
+}

@@ -1,0 +1,54 @@
+//! What a follower is told.
+
+use std::time::Duration;
+use vw_model::{EndpointId, HostId, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost};
+
+/// One change of what this host knows of its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delta {
+    /// A global network is there, or was changed.
+    Network(Box<NetworkSpec>),
+    /// A global network was removed; its endpoints were told gone before.
+    NetworkGone(NetworkId),
+    /// An endpoint on another host that lives is there, or was changed. Its network was told
+    /// before.
+    Endpoint(RemoteEndpoint),
+    /// An endpoint was withdrawn, or its host is dead.
+    EndpointGone(NetworkId, EndpointId),
+    /// Another host lives, or was changed.
+    Host(RemoteHost),
+    /// Another host is dead or was forgotten; its endpoints were told gone before.
+    HostGone(HostId),
+    /// The store can be reached again, or no longer.
+    Store(StoreState),
+    /// Somebody forgot this host: its addresses may be given to others from now on. When the
+    /// call that tells this returns, every endpoint on a global network must be out of service;
+    /// the host then joins again, with nothing.
+    Forgotten,
+    /// This host belongs to the cluster from now on: after its start, or after it was forgotten.
+    Joined,
+}
+
+/// Whether the store answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StoreState {
+    /// It was not reached yet.
+    #[default]
+    Unknown,
+    /// It answers.
+    Reachable,
+    /// It does not, or does not let this host in.
+    Away {
+        /// When it last did, by the time since this daemon's start; `None` when it never did.
+        since: Option<Duration>,
+        /// Why, in a sentence.
+        reason: String,
+    },
+}
+
+/// Who is told.
+pub trait Follower: Send + Sync {
+    /// Takes changes, in the order in which they happened. One thread calls it, and no lock of
+    /// the cluster is held: it may call the cluster.
+    fn follow(&self, deltas: Vec<Delta>);
+}

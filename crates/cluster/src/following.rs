@@ -1,0 +1,177 @@
+//! The thread that follows the store: what it sees goes into the mirror and to the follower.
+
+use crate::{
+    Delta, StoreState,
+    core::{Core, Phase},
+    keys::{self, Shared},
+};
+use std::time::Duration;
+use vw_model::Result;
+use vw_store::cluster::{Change, ClusterError, Watch};
+
+/// How long the store may be silent before it is asked anew whether something changed.
+pub(crate) const SILENCE: Duration = Duration::from_millis(500);
+
+/// The watch of this host, while it has one.
+#[derive(Default)]
+pub(crate) struct Following {
+    watch: Option<Box<dyn Watch>>,
+}
+
+impl Core {
+    /// One step: waits for changes at most for [`SILENCE`] and tells what they mean. Says whether
+    /// the store answered.
+    pub(crate) fn follow(&self, following: &mut Following) -> bool {
+        let result = self.step(following);
+        let now = self.time.now();
+        let mut state = self.state();
+        let seen = state.mirror.tick(now);
+        if !seen.deltas.is_empty() {
+            state.saw(seen, false);
+        }
+        drop(state);
+        let answered = result.is_ok();
+        self.note_store(result.err().map(|error| error.chain()));
+        self.tell();
+        answered
+    }
+
+    fn step(&self, following: &mut Following) -> Result<()> {
+        if self.state().phase == Phase::Forgotten {
+            self.start_over()?;
+            // What the store still has of this host's former self is to be seen again.
+            following.watch = None;
+        }
+        // Without a part in the cluster one may still look at it.
+        let superseded = matches!(self.state().phase, Phase::Superseded(_));
+        if !superseded {
+            self.join()?;
+        }
+        let Some(watch) = &mut following.watch else {
+            following.watch = Some(self.read_everything()?);
+            return Ok(());
+        };
+        match watch.next(SILENCE) {
+            Ok(changes) => self.see(changes),
+            Err(ClusterError::Unavailable { .. }) => {
+                return Err(crate::core::unavailable(ClusterError::Unavailable {
+                    store: self.store.kind(),
+                    reason: "no server answers".to_owned(),
+                }));
+            }
+            Err(error) => {
+                tracing::info!("the store is read anew: {error}");
+                following.watch = None;
+            }
+        }
+        let phase = self.state().phase.clone();
+        match phase {
+            Phase::Superseded(_) => Err(self.outside(&phase)),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_everything(&self) -> Result<Box<dyn Watch>> {
+        self.state().made.clear();
+        let (records, watch) = self
+            .store
+            .follow(keys::SHARED)
+            .map_err(crate::core::unavailable)?;
+        let own = Shared::Host(self.settings.host).key();
+        let own = records.iter().find(|record| record.key == own).cloned();
+        let now = self.time.now();
+        let mut state = self.state();
+        let made = std::mem::take(&mut state.made);
+        let seen = state.mirror.replace(records, &made, now);
+        state.made = made;
+        state.saw(seen, true);
+        let first = !std::mem::replace(&mut state.synced, true);
+        drop(state);
+        if first {
+            self.warn_of_namesakes();
+        }
+        self.judge(
+            own.as_ref()
+                .map(|record| (record.version, &record.value[..])),
+        );
+        self.wake();
+        Ok(watch)
+    }
+
+    fn see(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        let own = Shared::Host(self.settings.host).key();
+        let mine: Vec<Change> = changes
+            .iter()
+            .filter(|change| match change {
+                Change::Put(record) => record.key == own,
+                Change::Deleted(key) => *key == own,
+            })
+            .cloned()
+            .collect();
+        let now = self.time.now();
+        let mut state = self.state();
+        let seen = state.mirror.apply(changes, now);
+        state.saw(seen, false);
+        drop(state);
+        if !mine.is_empty() {
+            // What the watch tells may lie behind this host's own joining: ask how it is now.
+            if let Err(error) = self.check_fence() {
+                tracing::debug!("own record: {error}");
+            }
+        }
+        self.wake();
+    }
+
+    /// Tells the follower, in order, what was seen, and what is kept of it.
+    fn tell(&self) {
+        let deltas = std::mem::take(&mut self.state().deltas);
+        if deltas.is_empty() {
+            return;
+        }
+        for delta in &deltas {
+            if let Delta::NetworkGone(id) = delta
+                && let Err(error) = self.copy.drop_network(*id)
+            {
+                tracing::warn!("{}", error.chain());
+            }
+        }
+        let noted = self.copy.note(&deltas);
+        let written = noted.and_then(|soon| if soon { self.copy.flush() } else { Ok(()) });
+        if let Err(error) = written {
+            tracing::warn!("{}", error.chain());
+        }
+        self.follower.follow(deltas);
+    }
+
+    /// Notes whether the store answers.
+    fn note_store(&self, trouble: Option<String>) {
+        let now = self.time.now();
+        let mut state = self.state();
+        let next = match (trouble, &state.store) {
+            (None, _) => StoreState::Reachable,
+            (Some(reason), StoreState::Away { since, .. }) => StoreState::Away {
+                since: *since,
+                reason,
+            },
+            (Some(reason), StoreState::Reachable) => StoreState::Away {
+                since: Some(now),
+                reason,
+            },
+            (Some(reason), StoreState::Unknown) => StoreState::Away {
+                since: None,
+                reason,
+            },
+        };
+        if next != state.store {
+            match &next {
+                StoreState::Away { reason, .. } => tracing::warn!("{reason}"),
+                _ => tracing::info!("the cluster's store answers"),
+            }
+            state.store = next.clone();
+            state.deltas.push(Delta::Store(next));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! How a host that will not come back is given up.
+//!
+//! Deleting its record is all that counts: from then on each of its transactions is refused, and
+//! whatever has its name may be taken over. The rest is clearing up.
+
+use crate::{
+    core::{Core, Done, contended},
+    keys::{self, Shared},
+    record::{self, BlockRecord, ForgottenRecord, GrantRecord, HostRecord, RequestRecord},
+};
+use vw_model::{Error, HostId, Kind, Result};
+use vw_store::cluster::{Condition, Record, Write};
+
+/// The most records of one transaction, each with a condition and a write.
+const BATCH: usize = 25;
+
+impl Core {
+    /// See [`crate::Cluster::forget`].
+    pub(crate) fn forget(&self, host: &str) -> Result<()> {
+        let (id, found, known) = self.find_host(host)?;
+        let name = &known.name;
+        if id == self.settings.host {
+            let message = format!("host {name} is this host: forget it on another one");
+            return Err(Error::new(Kind::Forbidden, "cluster-host-self", message));
+        }
+        if self.get(&Shared::Alive(id).key())?.is_some() {
+            let message = format!(
+                "host {name} is alive: stop its daemon first, and wait until `vethwork cluster status` \
+                 shows it as dead"
+            );
+            return Err(Error::conflict("cluster-host-alive", message));
+        }
+        let conditions = vec![
+            Condition::Unchanged(found.key.clone(), found.version),
+            self.as_it_is(keys::FORGOTTEN)?,
+        ];
+        let forgotten = record::encode(&ForgottenRecord { host: id });
+        let writes = vec![
+            Write::Delete(found.key.clone()),
+            Write::Put(keys::FORGOTTEN.to_owned(), forgotten),
+        ];
+        match self.commit(conditions, writes)? {
+            Done::Applied => {}
+            Done::Refused => return Err(contended()),
+            Done::Uncertain => {
+                if self
+                    .get(&found.key)?
+                    .is_some_and(|now| now.version == found.version)
+                {
+                    return Err(crate::core::uncertain("forgot the host"));
+                }
+            }
+        }
+        self.clear_host(id)
+    }
+
+    /// A host by its name, its id or the beginning of it.
+    fn find_host(&self, text: &str) -> Result<(HostId, Record, HostRecord)> {
+        let mut matches = Vec::new();
+        for found in self.list(keys::HOSTS)? {
+            let Some(Shared::Host(id)) = Shared::parse(&found.key) else {
+                continue;
+            };
+            let Ok(known) = record::decode::<HostRecord>(&found.value) else {
+                continue;
+            };
+            let by_id = !text.is_empty() && id.to_string().starts_with(text);
+            if known.name == text || by_id {
+                matches.push((id, found, known));
+            }
+        }
+        match matches.len() {
+            0 => {
+                let message = format!("no such host: {text}: see `vethwork cluster status`");
+                Err(Error::not_found("cluster-host-unknown", message))
+            }
+            1 => Ok(matches.remove(0)),
+            _ => {
+                let ids: Vec<String> = matches.iter().map(|(id, _, _)| id.short()).collect();
+                let message = format!(
+                    "several hosts are called {text}: give the id of one: {}",
+                    ids.join(", ")
+                );
+                Err(Error::invalid("cluster-host-ambiguous", message))
+            }
+        }
+    }
+
+    /// Deletes what a forgotten host left, as far as it still is as it was read and the host has
+    /// not joined again: then it is the host's, and in use.
+    fn clear_host(&self, id: HostId) -> Result<()> {
+        let mut left = Vec::new();
+        for prefix in [keys::ENDPOINTS, keys::BLOCKS, keys::GRANTS, keys::REQUESTS] {
+            let records = self.list(prefix)?;
+            left.extend(records.into_iter().filter(|found| is_of(found, id)));
+        }
+        for batch in left.chunks(BATCH) {
+            if self.delete_unchanged(id, batch)? != Done::Applied {
+                for single in batch.chunks(1) {
+                    self.delete_unchanged(id, single)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_unchanged(&self, id: HostId, records: &[Record]) -> Result<Done> {
+        let keyed = records.iter().map(|found| {
+            let condition = Condition::Unchanged(found.key.clone(), found.version);
+            (condition, Write::Delete(found.key.clone()))
+        });
+        let (mut conditions, writes): (Vec<_>, Vec<_>) = keyed.unzip();
+        conditions.push(Condition::Absent(Shared::Host(id).key()));
+        self.commit(conditions, writes)
+    }
+}
+
+/// Whether a record is a host's own.
+fn is_of(found: &Record, id: HostId) -> bool {
+    let host = match Shared::parse(&found.key) {
+        Some(Shared::Endpoint(_, host, _)) => Some(host),
+        Some(Shared::Grant(..)) => {
+            let grant = record::decode::<GrantRecord>(&found.value);
+            grant.ok().map(|grant| grant.host)
+        }
+        Some(Shared::Request(..)) => {
+            let request = record::decode::<RequestRecord>(&found.value);
+            request.ok().map(|request| request.host)
+        }
+        Some(_) => None,
+        None => {
+            let block = record::decode::<BlockRecord>(&found.value);
+            block.ok().map(|block| block.host)
+        }
+    };
+    host == Some(id)
+}

@@ -1,0 +1,173 @@
+//! How blocks go back: those that are idle, those of a network that is being removed, and empty
+//! ones that another host is in need of.
+//!
+//! A block is given up here first, for good and on disk; only then its record is deleted, and
+//! only when that is seen to be done it is forgotten. A deletion that arrives late can thus only
+//! hit a block that nobody uses.
+
+use crate::{
+    core::{Core, Done, Phase},
+    keys::{self, Shared},
+    lease::AT_ONCE,
+    mirror::Life,
+    record::{self, RequestRecord},
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+use vw_model::{EndpointId, Family, HostId, IpNet, NetworkId, Result};
+use vw_store::cluster::{Condition, Write};
+
+/// The most blocks of one transaction, each with a condition and a write.
+const BATCH: usize = 25;
+
+/// For how long a host in need waits for others to give up what they do not use.
+const NEED: Duration = Duration::from_secs(2);
+
+impl Core {
+    /// Gives up what has been idle, and deletes the records of what was given up.
+    pub(crate) fn return_blocks(&self) -> Result<()> {
+        self.give_up_idle();
+        let returning: Vec<NetworkId> = {
+            let state = self.state();
+            let held = state.holdings.0.iter();
+            held.filter(|(_, held)| !held.returning().is_empty())
+                .map(|(network, _)| *network)
+                .collect()
+        };
+        for network in returning {
+            self.return_of(network)?;
+        }
+        Ok(())
+    }
+
+    fn give_up_idle(&self) {
+        let now = self.time.now();
+        let mut state = self.state();
+        let joined = matches!(state.phase, Phase::Joined(_));
+        if !joined || !state.settled || state.idle_check > now {
+            return;
+        }
+        state.idle_check = now + self.settings.idle / 4;
+        let Some(before) = now.checked_sub(self.settings.idle) else {
+            return;
+        };
+        for held in state.holdings.0.values_mut() {
+            let used = !held.users().is_empty();
+            for family in [Family::V4, Family::V6] {
+                // What a claim brings at once is kept while the network is in use.
+                let size = held
+                    .ranges()
+                    .find(|range| Family::of(range.addr()) == family);
+                let bits = size.map_or(0, |range| range.max_prefix_len() - range.prefix_len());
+                let fair = (AT_ONCE >> bits.min(31)).max(1) as usize;
+                held.return_idle(family, before, if used { fair } else { 1 });
+            }
+        }
+    }
+
+    /// Deletes the records of a network's blocks that were given up.
+    fn return_of(&self, network: NetworkId) -> Result<()> {
+        let Some(_turn) = self.try_turn() else {
+            return Ok(());
+        };
+        let returning = {
+            let state = self.state();
+            state.holdings.get(network).map(|held| held.returning())
+        };
+        let returning = returning.unwrap_or_default();
+        self.copy.return_blocks(network, &returning)?;
+        let blocks = self.read_blocks(network)?;
+        let mine = |range: &IpNet| {
+            let standing = blocks.get(range).copied().flatten();
+            standing.filter(|standing| standing.host == self.settings.host)
+        };
+        let (standing, gone): (Vec<IpNet>, Vec<IpNet>) = returning
+            .into_iter()
+            .partition(|range| mine(range).is_some());
+        self.forget_blocks(network, &gone)?;
+        for batch in standing.chunks(BATCH) {
+            let keyed = batch
+                .iter()
+                .filter_map(|range| Some((keys::block(network, *range), mine(range)?.version)));
+            let (conditions, writes) = keyed
+                .map(|(key, version)| {
+                    (
+                        Condition::Unchanged(key.clone(), version),
+                        Write::Delete(key),
+                    )
+                })
+                .unzip();
+            if self.commit(conditions, writes)? == Done::Applied {
+                self.forget_blocks(network, batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_blocks(&self, network: NetworkId, ranges: &[IpNet]) -> Result<()> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        self.copy.drop_blocks(network, ranges)?;
+        let mut state = self.state();
+        for range in ranges {
+            state.holdings.held(network).drop_block(*range);
+        }
+        Ok(())
+    }
+
+    /// Gives up all empty blocks of a network for a host that lives and has none.
+    pub(crate) fn give_back_empty(&self, network: NetworkId, family: Family, needy: HostId) {
+        let now = self.time.now();
+        let mut state = self.state();
+        let host = state.mirror.hosts.get(&needy);
+        if !state.settled || host.is_none_or(|host| host.life == Life::Dead) {
+            return;
+        }
+        if let Some(held) = state.holdings.0.get_mut(&network) {
+            held.return_idle(family, now, 0);
+        }
+    }
+
+    /// Asks all hosts for blocks that they do not use, and waits until one is free; says whether
+    /// there may be one.
+    pub(crate) fn ask_for_any(&self, network: NetworkId, family: Family) -> Result<bool> {
+        let any = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let key = Shared::Request(network, any).key();
+        let prefix = format!("{}/{network}", keys::BLOCKS);
+        let (_, mut watch) = self
+            .store
+            .follow(&prefix)
+            .map_err(crate::core::unavailable)?;
+        self.state().holdings.held(network).wants.insert(family);
+        let asked = RequestRecord {
+            host: self.settings.host,
+            holder: EndpointId::from_bytes([0; 32]),
+            refused: None,
+        };
+        // Where another host asks already, what it gets room for serves this one as well.
+        let absent = Condition::Absent(key.clone());
+        let result = self.commit(vec![absent], vec![Write::Put(key, record::encode(&asked))]);
+        let until = self.time.now() + NEED.min(self.settings.patience);
+        let mut free = false;
+        while result.is_ok() && !free && self.time.now() < until && !self.state().closing {
+            match watch.next(until.saturating_sub(self.time.now()).min(NEED / 10)) {
+                Ok(changes) => {
+                    let deleted =
+                        |change: &_| matches!(change, vw_store::cluster::Change::Deleted(_));
+                    free = changes.iter().any(deleted);
+                }
+                Err(_) => break,
+            }
+        }
+        // The worker takes the request away.
+        self.state().holdings.held(network).wants.remove(&family);
+        self.wake();
+        result.map(|_| free)
+    }
+}

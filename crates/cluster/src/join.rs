@@ -1,0 +1,233 @@
+//! How this host belongs to its cluster: it joins, says that it lives, and learns that it was
+//! forgotten.
+//!
+//! Owns the host's own record. Its presence is only for others to see: nothing is safe or unsafe
+//! by it.
+
+use crate::{
+    Delta,
+    core::{Core, Phase, State, contended, unavailable},
+    holdings::Holdings,
+    keys::{self, Shared},
+    mirror::Known,
+    record::{self, FormatRecord, HostRecord},
+};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vw_model::{Error, Id, Kind, Result};
+use vw_store::cluster::{
+    ClusterError, Condition, Outcome, Presence, Record, Transaction, Version, Write,
+};
+
+/// How often joining is tried before the next round; each time another host or a former attempt
+/// of this one came in between.
+const ATTEMPTS: usize = 4;
+
+impl Core {
+    /// Makes this host part of the cluster, if it is not yet. One that was part of it before and
+    /// is not any more has been forgotten.
+    pub(crate) fn join(&self) -> Result<()> {
+        let phase = self.state().phase.clone();
+        match phase {
+            Phase::Joined(_) => return Ok(()),
+            Phase::Joining => {}
+            other => return Err(self.outside(&other)),
+        }
+        self.check_format()?;
+        for _ in 0..ATTEMPTS {
+            if let Some(version) = self.try_to_join()? {
+                let mut state = self.state();
+                if state.phase == Phase::Joining {
+                    state.phase = Phase::Joined(version);
+                    state.deltas.push(Delta::Joined);
+                }
+                drop(state);
+                self.wake();
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+
+    /// One attempt; gives the version of this host's record when it stands.
+    fn try_to_join(&self) -> Result<Option<Version>> {
+        let own = Shared::Host(self.settings.host).key();
+        let mut identity = self.copy.identity()?;
+        // Before the record is found to be missing, lest it be forgotten in between.
+        let forgotten = self.as_it_is(keys::FORGOTTEN)?;
+        let found = self.get(&own)?;
+        let condition = match &found {
+            None if identity.confirmed.is_some() => return Err(self.was_forgotten()),
+            None => Condition::Absent(own.clone()),
+            Some(Record { value, version, .. }) => {
+                let instance = record::decode::<HostRecord>(value)
+                    .ok()
+                    .map(|host| host.instance);
+                let tried = |instance: &String| identity.tried.contains(instance);
+                if instance
+                    .as_ref()
+                    .is_some_and(|found| tried(found) && found.starts_with(&self.copy.run))
+                {
+                    // An attempt of which nobody could tell whether it came through.
+                    identity.confirmed = instance;
+                    identity.tried.clear();
+                    self.copy.set_identity(&identity)?;
+                    return Ok(Some(*version));
+                }
+                let known = instance.as_ref().is_some_and(|found| {
+                    tried(found) || identity.confirmed.as_ref() == Some(found)
+                });
+                if identity.confirmed.is_some() && !known {
+                    return Err(self.was_forgotten());
+                }
+                Condition::Unchanged(own.clone(), *version)
+            }
+        };
+        let instance = format!(
+            "{}-{}",
+            self.copy.run,
+            Id::from_bytes((self.settings.random)()).short()
+        );
+        identity.tried.push(instance.clone());
+        self.copy.set_identity(&identity)?;
+        let transaction = Transaction {
+            conditions: vec![condition, forgotten],
+            writes: vec![Write::Put(own, record::encode(&self.host_record(instance)))],
+        };
+        match self.store.commit(&transaction) {
+            // The next round finds the record and its version.
+            Ok(Outcome::Applied | Outcome::Refused) | Err(ClusterError::Uncertain { .. }) => {}
+            Err(error) => return Err(unavailable(error)),
+        }
+        Ok(None)
+    }
+
+    fn host_record(&self, instance: String) -> HostRecord {
+        // A clock before 1970 is shown as 1970.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        HostRecord {
+            name: self.settings.name.clone(),
+            advertise: self.settings.advertise,
+            version: self.settings.version.clone(),
+            instance,
+            since: since.unwrap_or_default().as_secs(),
+        }
+    }
+
+    /// Another host with this one's address is most likely this one before its disk was emptied.
+    pub(crate) fn warn_of_namesakes(&self) {
+        let state = self.state();
+        for (id, host) in &state.mirror.hosts {
+            let Some(Known { record: other, .. }) = &host.record else {
+                continue;
+            };
+            if *id != self.settings.host && other.advertise == self.settings.advertise {
+                tracing::warn!(
+                    "host {} ({}) advertises this host's address {}: if it is this host before \
+                     its data was lost, give it up by: vethwork cluster forget {}",
+                    other.name,
+                    id.short(),
+                    other.advertise,
+                    id.short()
+                );
+            }
+        }
+    }
+
+    /// Refuses a cluster whose hosts must know more than this one does.
+    fn check_format(&self) -> Result<()> {
+        let least = match self.get(keys::FORMAT)? {
+            Some(found) => {
+                let decoded = record::decode::<FormatRecord>(&found.value);
+                decoded.map_or(u32::MAX, |format| format.least)
+            }
+            None => {
+                let first = Transaction {
+                    conditions: vec![Condition::Absent(keys::FORMAT.to_owned())],
+                    writes: vec![Write::Put(
+                        keys::FORMAT.to_owned(),
+                        record::encode(&FormatRecord {
+                            least: record::FORMAT,
+                        }),
+                    )],
+                };
+                match self.store.commit(&first) {
+                    Ok(_) | Err(ClusterError::Uncertain { .. }) => record::FORMAT,
+                    Err(error) => return Err(unavailable(error)),
+                }
+            }
+        };
+        if least <= record::FORMAT {
+            return Ok(());
+        }
+        let message = "the cluster's records need a newer vethwork than this host has: update it";
+        Err(Error::new(
+            Kind::Unsupported,
+            "cluster-format-newer",
+            message,
+        ))
+    }
+
+    /// Notes that this host is no longer part of the cluster.
+    fn was_forgotten(&self) -> Error {
+        self.state().phase = Phase::Forgotten;
+        self.outside(&Phase::Forgotten)
+    }
+
+    /// Lets the follower take everything down after this host was forgotten, and forgets what it
+    /// held, so that it can join again.
+    pub(crate) fn start_over(&self) -> Result<()> {
+        tracing::error!("this host was forgotten: its endpoints on global networks are taken down");
+        self.follower.follow(vec![Delta::Forgotten]);
+        let turn = self.turn()?;
+        {
+            let mut state = self.state();
+            state.holdings = Holdings::default();
+            state.outbox.forget_all();
+        }
+        self.copy.wipe()?;
+        drop(turn);
+        self.state().phase = Phase::Joining;
+        Ok(())
+    }
+
+    /// One step of the presence: announces or renews it, and says when the next is due.
+    pub(crate) fn keep_present(&self, presence: &mut Option<Box<dyn Presence>>) -> Duration {
+        let third = self.settings.ttl / 3;
+        let joined = |state: &State| matches!(state.phase, Phase::Joined(_));
+        if !joined(&self.state()) {
+            // One that does not belong to the cluster any more is not missed.
+            *presence = None;
+            return third;
+        }
+        let result = match presence {
+            Some(present) => present.renew(),
+            None => self
+                .announce(self.settings.ttl)
+                .map(|new| *presence = Some(new)),
+        };
+        match result {
+            Ok(()) => third,
+            Err(ClusterError::Expired { .. }) => {
+                *presence = None;
+                Duration::ZERO
+            }
+            Err(error) => {
+                tracing::debug!("presence: {error}");
+                third.min(Duration::from_secs(1))
+            }
+        }
+    }
+
+    /// Leaves a presence behind that lasts for the grace of a clean stop.
+    pub(crate) fn leave_presence(&self) {
+        let joined = matches!(self.state().phase, Phase::Joined(_));
+        if joined && let Err(error) = self.announce(self.settings.grace) {
+            tracing::debug!("presence: {error}");
+        }
+    }
+
+    fn announce(&self, ttl: Duration) -> Result<Box<dyn Presence>, ClusterError> {
+        let key = Shared::Alive(self.settings.host).key();
+        self.store.announce(&key, b"", ttl)
+    }
+}

@@ -1,0 +1,407 @@
+//! Leases: out of this host's own blocks without the store, and new blocks by compare-and-swap.
+//!
+//! A block's record is made only where there is none (or where its host was forgotten), and
+//! deleted only by its host, which has stopped using it before, or after its host was forgotten.
+//! So a block has one host, whoever is cut off, paused or slow.
+
+use crate::{
+    core::{Core, Done, Phase, contended, no_network, uncertain},
+    holdings::{Given, GrantState},
+    keys::{self, Shared},
+    outbox::unchanged,
+    record::{self, BlockRecord, GrantRecord, NetworkRecord, NetworkState},
+};
+use std::{collections::BTreeMap, net::IpAddr};
+use vw_ipam::Division;
+use vw_model::{EndpointId, Family, HostId, IpNet, NetworkId, NetworkSpec, PoolSpec, Result};
+use vw_store::cluster::{Condition, Version, Write};
+
+/// How many addresses a host takes at once, where there are plenty.
+pub(crate) const AT_ONCE: u32 = 16;
+
+/// A host takes at most this part of the blocks that are left.
+const SHARE: usize = 16;
+
+/// How often a claim is tried against others that claim too.
+const ATTEMPTS: usize = 8;
+
+/// The most blocks of one transaction.
+const MOST: usize = 16;
+
+/// One block as the store has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) host: HostId,
+    pub(crate) version: Version,
+}
+
+/// The blocks of a network that somebody has; one whose record cannot be read has no host.
+pub(crate) type Blocks = BTreeMap<IpNet, Option<Standing>>;
+
+impl Core {
+    /// See [`crate::Cluster::lease`].
+    pub(crate) fn lease(
+        &self,
+        network: NetworkId,
+        family: Family,
+        requested: Option<IpAddr>,
+        holder: EndpointId,
+    ) -> Result<IpNet> {
+        if let Some(addr) = requested {
+            return self.lease_requested(network, family, addr, holder);
+        }
+        for _ in 0..ATTEMPTS {
+            if let Some(found) = self.lease_here(network, family, holder)? {
+                return Ok(found);
+            }
+            let turn = self.turn()?;
+            // Another thread may have claimed what both were out of.
+            if let Some(found) = self.lease_here(network, family, holder)? {
+                return Ok(found);
+            }
+            self.claim(network, family)?;
+            drop(turn);
+        }
+        Err(contended())
+    }
+
+    fn lease_here(
+        &self,
+        network: NetworkId,
+        family: Family,
+        holder: EndpointId,
+    ) -> Result<Option<IpNet>> {
+        self.may_lease()?;
+        let mut state = self.state();
+        let held = state.holdings.0.get_mut(&network);
+        Ok(held.and_then(|held| held.take_first(family, holder)))
+    }
+
+    /// Refuses leases on a host that was forgotten; one that has not joined again since its start
+    /// goes on with what it has.
+    pub(crate) fn may_lease(&self) -> Result<()> {
+        let phase = self.state().phase.clone();
+        match phase {
+            Phase::Joining | Phase::Joined(_) => Ok(()),
+            other => Err(self.outside(&other)),
+        }
+    }
+
+    /// Claims blocks of a family, as many as is fair. The caller has the turn.
+    fn claim(&self, network: NetworkId, family: Family) -> Result<()> {
+        let mut asked = false;
+        for _ in 0..ATTEMPTS {
+            let (record, version) = self.usable_network(network)?;
+            if record.spec.pools(family).next().is_none() {
+                return Err(vw_ipam::Error::NoPool { network, family }.into());
+            }
+            let blocks = self.read_blocks(network)?;
+            if self.adopt(&record.spec, &blocks)? {
+                return Ok(());
+            }
+            let chosen = choose(&record.spec, family, &blocks, self.settings.host);
+            if chosen.is_empty() {
+                if self.take_over_any(&record.spec, version, family, &blocks)? {
+                    return Ok(());
+                }
+                if !std::mem::replace(&mut asked, true) && self.ask_for_any(network, family)? {
+                    continue;
+                }
+                let full = vw_ipam::Error::PoolFull { family, network };
+                return Err(full.for_network(record.spec.name.as_str()));
+            }
+            let conditions = chosen
+                .iter()
+                .map(|range| Condition::Absent(keys::block(network, *range)));
+            if self.take_blocks(&record.spec, version, conditions.collect(), &chosen)? {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+
+    /// A network that is there to stay, as the store has it now; one that somebody wants to
+    /// remove is kept by objecting to it.
+    pub(crate) fn usable_network(&self, network: NetworkId) -> Result<(NetworkRecord, Version)> {
+        for _ in 0..ATTEMPTS {
+            let found = self.fetch_network(network)?;
+            let (record, version) = found.ok_or_else(|| no_network(network))?;
+            if let NetworkState::Active(_) = record.state {
+                return Ok((record, version));
+            }
+            self.object(network, record, version)?;
+        }
+        Err(contended())
+    }
+
+    /// Makes blocks this host's, if the conditions hold; says whether they are.
+    pub(crate) fn take_blocks(
+        &self,
+        spec: &NetworkSpec,
+        version: Version,
+        mut conditions: Vec<Condition>,
+        ranges: &[IpNet],
+    ) -> Result<bool> {
+        conditions.push(unchanged(spec.id, version));
+        let host = self.settings.host;
+        let value = record::encode(&BlockRecord { host });
+        let writes = ranges
+            .iter()
+            .map(|range| Write::Put(keys::block(spec.id, *range), value.clone()));
+        match self.commit(conditions, writes.collect())? {
+            Done::Applied => self.use_blocks(spec, ranges).map(|()| true),
+            // When it came through after all, the next round finds the blocks and adopts them.
+            Done::Refused | Done::Uncertain => Ok(false),
+        }
+    }
+
+    /// Takes blocks into use that the store says are this host's. Addresses that a former host of
+    /// the block gave away stay with whom they were given to.
+    fn use_blocks(&self, spec: &NetworkSpec, ranges: &[IpNet]) -> Result<()> {
+        let given = self.read_given(spec.id, ranges)?;
+        self.copy.add_blocks(spec, ranges, &given)?;
+        let now = self.time.now();
+        let mut state = self.state();
+        let held = state.holdings.held(spec.id);
+        for range in ranges {
+            let Some(pool) = pool_of(spec, range.addr()) else {
+                continue;
+            };
+            held.add(pool, *range, now)?;
+        }
+        for (addr, given) in given {
+            held.keep(addr, given.holder).transpose()?;
+            held.given.insert(addr, given);
+        }
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    /// The grants that lie in some blocks.
+    fn read_given(&self, network: NetworkId, ranges: &[IpNet]) -> Result<Vec<(IpAddr, Given)>> {
+        let mut given = Vec::new();
+        for record in self.list(&format!("{}/{network}", keys::GRANTS))? {
+            let Some(Shared::Grant(_, addr)) = Shared::parse(&record.key) else {
+                continue;
+            };
+            if !ranges.iter().any(|range| range.contains(&addr)) {
+                continue;
+            }
+            let grant: GrantRecord = record::decode(&record.value).map_err(|why| {
+                let message =
+                    format!("the address {addr} was given away, to whom is not known: {why}");
+                vw_model::Error::new(
+                    vw_model::Kind::Unsupported,
+                    "cluster-record-unreadable",
+                    message,
+                )
+            })?;
+            let GrantRecord { host, holder } = grant;
+            given.push((addr, Given { host, holder }));
+        }
+        Ok(given)
+    }
+
+    /// The blocks of a network, as the store has them now.
+    pub(crate) fn read_blocks(&self, network: NetworkId) -> Result<Blocks> {
+        let mut blocks = Blocks::new();
+        for record in self.list(&format!("{}/{network}", keys::BLOCKS))? {
+            let Some((_, range)) = keys::parse_block(&record.key) else {
+                tracing::warn!(key = record.key, "a record that this version does not know");
+                continue;
+            };
+            let decoded = record::decode::<BlockRecord>(&record.value);
+            let standing = match decoded {
+                Ok(BlockRecord { host }) => Some(Standing {
+                    host,
+                    version: record.version,
+                }),
+                Err(why) => {
+                    tracing::warn!(key = record.key, "a record is passed over: {why}");
+                    None
+                }
+            };
+            blocks.insert(range, standing);
+        }
+        Ok(blocks)
+    }
+
+    /// Takes into use blocks that are this host's by the store, and of which it does not know:
+    /// the answer to a claim was lost, or the daemon died after it. Says whether there were any.
+    /// The caller has the turn, so that none of them is being returned.
+    pub(crate) fn adopt(&self, spec: &NetworkSpec, blocks: &Blocks) -> Result<bool> {
+        let unknown: Vec<IpNet> = {
+            let state = self.state();
+            let held = state.holdings.get(spec.id);
+            let own = blocks.iter().filter(|(_, standing)| {
+                standing.is_some_and(|standing| standing.host == self.settings.host)
+            });
+            own.map(|(range, _)| *range)
+                .filter(|range| held.is_none_or(|held| !held.has(*range)))
+                .collect()
+        };
+        if unknown.is_empty() {
+            return Ok(false);
+        }
+        self.use_blocks(spec, &unknown)?;
+        Ok(true)
+    }
+
+    /// Takes a block of a host that was forgotten; says whether there was one.
+    fn take_over_any(
+        &self,
+        spec: &NetworkSpec,
+        version: Version,
+        family: Family,
+        blocks: &Blocks,
+    ) -> Result<bool> {
+        for (range, standing) in blocks {
+            let Some(standing) = standing else { continue };
+            if Family::of(range.addr()) == family
+                && useful(spec, *range)
+                && self.take_over(spec, version, *range, *standing)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes a block if its host was forgotten; says whether it was.
+    pub(crate) fn take_over(
+        &self,
+        spec: &NetworkSpec,
+        version: Version,
+        range: IpNet,
+        standing: Standing,
+    ) -> Result<bool> {
+        let owner = Shared::Host(standing.host).key();
+        let known = self
+            .state()
+            .mirror
+            .hosts
+            .get(&standing.host)
+            .is_some_and(|host| host.record.is_some());
+        if known || self.get(&owner)?.is_some() {
+            return Ok(false);
+        }
+        let block = Condition::Unchanged(keys::block(spec.id, range), standing.version);
+        let conditions = vec![block, Condition::Absent(owner)];
+        self.take_blocks(spec, version, conditions, &[range])
+    }
+
+    /// See [`crate::Cluster::hold`].
+    pub(crate) fn hold(
+        &self,
+        network: NetworkId,
+        addr: IpAddr,
+        holder: EndpointId,
+    ) -> Result<IpNet> {
+        let mut state = self.state();
+        let held = state.holdings.held(network);
+        if let Some(grant) = held
+            .grants
+            .get_mut(&addr)
+            .filter(|grant| grant.holder == holder)
+            && matches!(grant.state, GrantState::Unclaimed | GrantState::Held)
+        {
+            grant.state = GrantState::Held;
+            return Ok(grant.addr);
+        }
+        match held.keep(addr, holder) {
+            Some(result) => Ok(result?),
+            None => Err(vw_ipam::Error::OutOfSubnet { addr }.into()),
+        }
+    }
+
+    /// See [`crate::Cluster::release`].
+    pub(crate) fn release(&self, network: NetworkId, addr: IpAddr, holder: EndpointId) {
+        let now = self.time.now();
+        let mut state = self.state();
+        let Some(held) = state.holdings.0.get_mut(&network) else {
+            return;
+        };
+        match held
+            .grants
+            .get_mut(&addr)
+            .filter(|grant| grant.holder == holder)
+        {
+            Some(grant) => grant.state = GrantState::Returning,
+            None => {
+                held.free(addr, holder, now);
+            }
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// The error of a claim of which nobody knows how it ended.
+    pub(crate) fn claim_uncertain(&self) -> vw_model::Error {
+        uncertain("gave the address to this host")
+    }
+}
+
+/// The pool that an address lies in.
+pub(crate) fn pool_of(spec: &NetworkSpec, addr: IpAddr) -> Option<&PoolSpec> {
+    let mut pools = spec.ipam.pools.iter();
+    pools.find(|pool| pool.subnet.contains(&addr))
+}
+
+/// Whether addresses may be given unasked out of a block.
+fn useful(spec: &NetworkSpec, range: IpNet) -> bool {
+    pool_of(spec, range.addr()).is_some_and(|pool| within_range(pool, range))
+}
+
+fn within_range(pool: &PoolSpec, range: IpNet) -> bool {
+    pool.ip_range
+        .is_none_or(|given| given.contains(&range) || range.contains(&given))
+}
+
+/// The free blocks that a host should claim, from a place of its own onwards, so that hosts that
+/// claim at once seldom choose the same.
+fn choose(spec: &NetworkSpec, family: Family, blocks: &Blocks, host: HostId) -> Vec<IpNet> {
+    for pool in spec.pools(family) {
+        let division = Division::of(pool.subnet);
+        let all = pool.ip_range.and_then(|range| {
+            Some((
+                division.number(range.network())?,
+                division.number(range.broadcast())?,
+            ))
+        });
+        let (first, last) = all.unwrap_or((0, division.count() - 1));
+        let count = last - first + 1;
+        let taken = blocks
+            .range(first_key(pool.subnet)..)
+            .take_while(|(range, _)| pool.subnet.contains(*range))
+            .filter(|(range, _)| within_range(pool, **range))
+            .count();
+        let free = (count as usize).saturating_sub(taken);
+        let fair = (AT_ONCE >> division.block_bits().min(31)).max(1) as usize;
+        let want = fair.min((free / SHARE).max(1)).min(MOST).min(free);
+        let start = place(host, spec.id) % count;
+        let numbers = (0..count).map(|n| first + (start + n) % count);
+        let ranges = numbers.filter_map(|number| division.nth(number));
+        let chosen: Vec<IpNet> = ranges
+            .filter(|range| !blocks.contains_key(range))
+            .take(want)
+            .collect();
+        if !chosen.is_empty() {
+            return chosen;
+        }
+    }
+    Vec::new()
+}
+
+/// The first that a block of a subnet can be, in order.
+fn first_key(subnet: IpNet) -> IpNet {
+    IpNet::new_assert(subnet.network(), subnet.prefix_len())
+}
+
+/// A number that differs among hosts, the same for each network (FNV-1a).
+fn place(host: HostId, network: NetworkId) -> u32 {
+    let bytes = host.0.as_bytes().iter().chain(network.0.as_bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}

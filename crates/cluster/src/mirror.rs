@@ -1,0 +1,495 @@
+//! What this host knows of the others, and what a change of it means to a follower.
+//!
+//! Owns the rules on who counts as alive and what is shown. Pure: it is given records and the
+//! time, and returns deltas. Records that cannot be read change nothing.
+
+use crate::{
+    Delta, keys,
+    keys::Shared,
+    record,
+    record::{EndpointRecord, GrantRecord, HostRecord, NetworkRecord, NetworkState, RequestRecord},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
+use vw_model::{EndpointId, HostId, NetworkId, RemoteEndpoint, RemoteHost};
+use vw_store::cluster::{Change, Record, Version};
+
+/// A record with its state in the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Known<T> {
+    pub(crate) record: T,
+    /// [`UNCONFIRMED`] when it comes from the local copy.
+    pub(crate) version: Version,
+}
+
+/// The version of what the store has not confirmed since the daemon started.
+pub(crate) const UNCONFIRMED: Version = Version(u64::MAX, u64::MAX);
+
+/// Whether a host's daemon lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Life {
+    #[default]
+    Dead,
+    Alive,
+    /// Its presence is gone; it counts as alive until this time, in case it only has to renew it.
+    Doubtful(Duration),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Host {
+    pub(crate) record: Option<Known<HostRecord>>,
+    pub(crate) life: Life,
+    shown: bool,
+    endpoints: BTreeSet<(NetworkId, EndpointId)>,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    record: EndpointRecord,
+    shown: bool,
+}
+
+type EndpointKey = (HostId, EndpointId);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    me: HostId,
+    ttl: Duration,
+    pub(crate) networks: BTreeMap<NetworkId, Known<NetworkRecord>>,
+    pub(crate) hosts: BTreeMap<HostId, Host>,
+    endpoints: BTreeMap<NetworkId, BTreeMap<EndpointKey, Endpoint>>,
+    pub(crate) requests: BTreeMap<(NetworkId, IpAddr), Known<RequestRecord>>,
+    pub(crate) grants: BTreeMap<(NetworkId, IpAddr), Known<GrantRecord>>,
+    /// Networks that somebody wants to remove.
+    pub(crate) removing: BTreeSet<NetworkId>,
+    /// Hosts that may be in doubt.
+    doubted: BTreeSet<HostId>,
+}
+
+/// What a step of the mirror led to.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// For the follower, in order.
+    pub(crate) deltas: Vec<Delta>,
+    /// What became of this host's own endpoint records.
+    pub(crate) own: Vec<(NetworkId, EndpointId, Option<EndpointRecord>)>,
+}
+
+impl Mirror {
+    pub(crate) fn new(me: HostId, ttl: Duration) -> Self {
+        Self {
+            me,
+            ttl,
+            networks: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            removing: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+        }
+    }
+
+    /// Takes all records that there are, after some may have been missed. Who is not present
+    /// now has some time to become so: the store may have lost everybody's presence.
+    ///
+    /// Networks of `newer` were made here while the records were being read, which may lack them.
+    pub(crate) fn replace(
+        &mut self,
+        records: Vec<Record>,
+        newer: &BTreeSet<NetworkId>,
+        now: Duration,
+    ) -> Seen {
+        let mut seen = Seen::default();
+        let present: HashSet<&str> = records.iter().map(|record| record.key.as_str()).collect();
+        let gone: Vec<Shared> = self
+            .known()
+            .filter(|known| !present.contains(known.key().as_str()))
+            .collect();
+        for key in gone {
+            match key {
+                Shared::Alive(host) => self.doubt(host, now + 2 * self.ttl),
+                Shared::Network(id) if newer.contains(&id) => {}
+                key => self.delete(key, &mut seen),
+            }
+        }
+        // Networks and hosts before what lies on them.
+        let (first, then): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|record| !record.key.starts_with(keys::ENDPOINTS));
+        for record in first.into_iter().chain(then) {
+            self.put(record, &mut seen);
+        }
+        seen
+    }
+
+    /// Takes what a watch saw.
+    pub(crate) fn apply(&mut self, changes: Vec<Change>, now: Duration) -> Seen {
+        let mut seen = Seen::default();
+        for change in changes {
+            match change {
+                Change::Put(record) => self.put(record, &mut seen),
+                Change::Deleted(key) => match Shared::parse(&key) {
+                    Some(Shared::Alive(host)) => self.doubt(host, now + self.ttl / 2),
+                    Some(key) => self.delete(key, &mut seen),
+                    None => {}
+                },
+            }
+        }
+        seen
+    }
+
+    /// Takes a network that this host has just made, before the store tells of it.
+    pub(crate) fn made(&mut self, record: NetworkRecord, version: Version) {
+        let known = Known { record, version };
+        self.networks.entry(known.record.spec.id).or_insert(known);
+    }
+
+    /// Takes what the local copy has, as if the store had told it.
+    pub(crate) fn restore(
+        &mut self,
+        networks: Vec<NetworkRecord>,
+        hosts: Vec<(HostId, HostRecord)>,
+        endpoints: Vec<(NetworkId, HostId, EndpointId, EndpointRecord)>,
+    ) {
+        let mut seen = Seen::default();
+        let version = UNCONFIRMED;
+        for record in networks {
+            self.put_network(record.spec.id, Known { record, version }, &mut seen);
+        }
+        for (id, record) in hosts {
+            self.put_host(id, Known { record, version }, &mut seen);
+            self.host(id).life = Life::Alive;
+            self.refresh_host(id, false, &mut seen);
+        }
+        for (network, host, id, record) in endpoints {
+            self.put_endpoint(network, host, id, record, &mut seen);
+        }
+    }
+
+    /// Buries hosts that were in doubt for too long.
+    pub(crate) fn tick(&mut self, now: Duration) -> Seen {
+        let mut seen = Seen::default();
+        for id in self.doubted.clone() {
+            match self.hosts.get_mut(&id).map(|host| &mut host.life) {
+                Some(Life::Doubtful(until)) if *until > now => {}
+                Some(life @ Life::Doubtful(_)) => {
+                    *life = Life::Dead;
+                    self.doubted.remove(&id);
+                    self.refresh_host(id, false, &mut seen);
+                    self.drop_if_empty(id);
+                }
+                _ => drop(self.doubted.remove(&id)),
+            }
+        }
+        seen
+    }
+
+    fn doubt(&mut self, id: HostId, until: Duration) {
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
+        if host.life == Life::Alive {
+            host.life = Life::Doubtful(until);
+            self.doubted.insert(id);
+        }
+    }
+
+    fn put(&mut self, record: Record, seen: &mut Seen) {
+        let Some(key) = Shared::parse(&record.key) else {
+            tracing::warn!(key = record.key, "a record that this version does not know");
+            return;
+        };
+        let (key_text, version) = (record.key, record.version);
+        let result = match key {
+            Shared::Alive(id) => {
+                self.host(id).life = Life::Alive;
+                self.refresh_host(id, false, seen);
+                Ok(())
+            }
+            Shared::Host(id) => record::decode(&record.value)
+                .map(|record| self.put_host(id, Known { record, version }, seen)),
+            Shared::Network(id) => record::decode(&record.value)
+                .map(|record| self.put_network(id, Known { record, version }, seen)),
+            Shared::Endpoint(network, host, id) => record::decode(&record.value)
+                .map(|record| self.put_endpoint(network, host, id, record, seen)),
+            Shared::Request(network, addr) => record::decode(&record.value).map(|record| {
+                self.requests
+                    .insert((network, addr), Known { record, version });
+            }),
+            Shared::Grant(network, addr) => record::decode(&record.value).map(|record| {
+                self.grants
+                    .insert((network, addr), Known { record, version });
+            }),
+        };
+        if let Err(why) = result {
+            tracing::warn!(key = key_text, "a record is passed over: {why}");
+        }
+    }
+
+    fn put_host(&mut self, id: HostId, known: Known<HostRecord>, seen: &mut Seen) {
+        let host = self.host(id);
+        let old = host.record.replace(known);
+        let changed = old.is_some_and(|old| {
+            let new = host.record.as_ref().map(|new| &new.record);
+            new.is_none_or(|new| {
+                (&new.name, new.advertise) != (&old.record.name, old.record.advertise)
+            })
+        });
+        self.refresh_host(id, changed, seen);
+    }
+
+    fn put_network(&mut self, id: NetworkId, known: Known<NetworkRecord>, seen: &mut Seen) {
+        let spec = known.record.spec.clone();
+        if matches!(known.record.state, NetworkState::Removing { .. }) {
+            self.removing.insert(id);
+        } else {
+            self.removing.remove(&id);
+        }
+        let old = self.networks.insert(id, known);
+        if old.as_ref().is_none_or(|old| old.record.spec != spec) {
+            seen.deltas.push(Delta::Network(Box::new(spec)));
+        }
+        if old.is_none() {
+            self.refresh_network(id, seen);
+        }
+    }
+
+    fn put_endpoint(
+        &mut self,
+        network: NetworkId,
+        host: HostId,
+        id: EndpointId,
+        record: EndpointRecord,
+        seen: &mut Seen,
+    ) {
+        if host == self.me {
+            seen.own.push((network, id, Some(record)));
+            return;
+        }
+        let of_network = self.endpoints.entry(network).or_default();
+        let changed = match of_network.get_mut(&(host, id)) {
+            Some(known) if known.record == record => return,
+            Some(known) => {
+                known.record = record;
+                true
+            }
+            None => {
+                let shown = false;
+                of_network.insert((host, id), Endpoint { record, shown });
+                false
+            }
+        };
+        self.host(host).endpoints.insert((network, id));
+        self.refresh(network, host, id, changed, seen);
+    }
+
+    fn delete(&mut self, key: Shared, seen: &mut Seen) {
+        match key {
+            // Only time decides: see `doubt`.
+            Shared::Alive(_) => {}
+            Shared::Host(id) => {
+                self.host(id).record = None;
+                self.refresh_host(id, false, seen);
+                self.drop_if_empty(id);
+            }
+            Shared::Network(id) => {
+                self.networks.remove(&id);
+                self.removing.remove(&id);
+                self.refresh_network(id, seen);
+                seen.deltas.push(Delta::NetworkGone(id));
+            }
+            Shared::Endpoint(network, host, id) if host == self.me => {
+                seen.own.push((network, id, None));
+            }
+            Shared::Endpoint(network, host, id) => self.delete_endpoint(network, host, id, seen),
+            Shared::Request(network, addr) => drop(self.requests.remove(&(network, addr))),
+            Shared::Grant(network, addr) => drop(self.grants.remove(&(network, addr))),
+        }
+    }
+
+    fn delete_endpoint(
+        &mut self,
+        network: NetworkId,
+        host: HostId,
+        id: EndpointId,
+        seen: &mut Seen,
+    ) {
+        let Some(of_network) = self.endpoints.get_mut(&network) else {
+            return;
+        };
+        if of_network
+            .remove(&(host, id))
+            .is_some_and(|gone| gone.shown)
+        {
+            seen.deltas.push(Delta::EndpointGone(network, id));
+        }
+        if of_network.is_empty() {
+            self.endpoints.remove(&network);
+        }
+        self.host(host).endpoints.remove(&(network, id));
+        self.drop_if_empty(host);
+    }
+
+    fn host(&mut self, id: HostId) -> &mut Host {
+        self.hosts.entry(id).or_default()
+    }
+
+    fn drop_if_empty(&mut self, id: HostId) {
+        let host = self.host(id);
+        if host.record.is_none() && host.life == Life::Dead && host.endpoints.is_empty() {
+            self.hosts.remove(&id);
+        }
+    }
+
+    /// Another host that lives, as it is shown.
+    fn shown_host(&self, id: HostId) -> Option<RemoteHost> {
+        let host = self.hosts.get(&id)?;
+        let record = &host.record.as_ref()?.record;
+        (id != self.me && host.life != Life::Dead).then(|| RemoteHost {
+            id,
+            name: record.name.clone(),
+            tunnel: record.advertise,
+        })
+    }
+
+    /// Tells of a host what is new of it; `changed` when what was shown of it is no longer so.
+    fn refresh_host(&mut self, id: HostId, changed: bool, seen: &mut Seen) {
+        let want = self.shown_host(id);
+        let host = self.host(id);
+        let was = std::mem::replace(&mut host.shown, want.is_some());
+        if was == want.is_some() && !(changed && was) {
+            return;
+        }
+        let endpoints: Vec<_> = host.endpoints.iter().copied().collect();
+        let gone = want.is_none();
+        seen.deltas.extend(want.map(Delta::Host));
+        for (network, endpoint) in endpoints {
+            self.refresh(network, id, endpoint, changed, seen);
+        }
+        if gone {
+            seen.deltas.push(Delta::HostGone(id));
+        }
+    }
+
+    fn refresh_network(&mut self, network: NetworkId, seen: &mut Seen) {
+        let of_network = self.endpoints.get(&network);
+        let keys: Vec<EndpointKey> = of_network
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .copied()
+            .collect();
+        for (host, id) in keys {
+            self.refresh(network, host, id, false, seen);
+        }
+    }
+
+    fn refresh(
+        &mut self,
+        network: NetworkId,
+        host: HostId,
+        id: EndpointId,
+        changed: bool,
+        seen: &mut Seen,
+    ) {
+        let on = self.networks.contains_key(&network);
+        let tunnel = self.shown_host(host).map(|host| host.tunnel).filter(|_| on);
+        let known = self.endpoints.get_mut(&network);
+        let Some(known) = known.and_then(|known| known.get_mut(&(host, id))) else {
+            return;
+        };
+        let was = std::mem::replace(&mut known.shown, tunnel.is_some());
+        match tunnel {
+            Some(tunnel) if !was || changed => {
+                let shown = remote(network, host, id, tunnel, &known.record);
+                seen.deltas.push(Delta::Endpoint(shown));
+            }
+            None if was => seen.deltas.push(Delta::EndpointGone(network, id)),
+            _ => {}
+        }
+    }
+
+    /// Everything that is known, by its key.
+    fn known(&self) -> impl Iterator<Item = Shared> {
+        let hosts = self.hosts.iter();
+        let records = hosts.clone().filter(|(_, host)| host.record.is_some());
+        let alive = hosts.filter(|(_, host)| host.life == Life::Alive);
+        let endpoints = self.endpoints.iter().flat_map(|(network, of_network)| {
+            let keys = of_network.keys();
+            keys.map(|(host, id)| Shared::Endpoint(*network, *host, *id))
+        });
+        let requests = self.requests.keys();
+        let grants = self.grants.keys();
+        endpoints
+            .chain(requests.map(|(network, addr)| Shared::Request(*network, *addr)))
+            .chain(grants.map(|(network, addr)| Shared::Grant(*network, *addr)))
+            .chain(self.networks.keys().map(|id| Shared::Network(*id)))
+            .chain(alive.map(|(id, _)| Shared::Alive(*id)))
+            .chain(records.map(|(id, _)| Shared::Host(*id)))
+    }
+
+    /// The endpoints of a network on other hosts that live.
+    pub(crate) fn remote_endpoints(&self, network: NetworkId) -> Vec<RemoteEndpoint> {
+        let known = self.endpoints.get(&network).into_iter().flatten();
+        let shown = known.filter(|(_, endpoint)| endpoint.shown);
+        shown
+            .filter_map(|((host, id), endpoint)| {
+                let tunnel = self.shown_host(*host)?.tunnel;
+                Some(remote(network, *host, *id, tunnel, &endpoint.record))
+            })
+            .collect()
+    }
+
+    /// Other hosts that live.
+    pub(crate) fn remote_hosts(&self) -> Vec<RemoteHost> {
+        let ids = self.hosts.keys();
+        ids.filter_map(|id| self.shown_host(*id)).collect()
+    }
+
+    /// How many endpoints each other host has, whether it lives or not.
+    pub(crate) fn endpoint_count(&self, host: HostId) -> usize {
+        self.hosts.get(&host).map_or(0, |host| host.endpoints.len())
+    }
+
+    /// What is told to a follower that knows nothing yet.
+    pub(crate) fn everything(&self) -> Vec<Delta> {
+        let specs = self
+            .networks
+            .values()
+            .map(|known| known.record.spec.clone());
+        let mut deltas: Vec<Delta> = specs.map(|spec| Delta::Network(Box::new(spec))).collect();
+        deltas.extend(self.remote_hosts().into_iter().map(Delta::Host));
+        for network in self.networks.keys() {
+            let endpoints = self.remote_endpoints(*network).into_iter();
+            deltas.extend(endpoints.map(Delta::Endpoint));
+        }
+        deltas
+    }
+}
+
+fn remote(
+    network: NetworkId,
+    host: HostId,
+    id: EndpointId,
+    tunnel: IpAddr,
+    record: &EndpointRecord,
+) -> RemoteEndpoint {
+    RemoteEndpoint {
+        id,
+        network,
+        host,
+        tunnel,
+        mac: record.mac,
+        addresses: record.addresses.clone(),
+        names: record.names.clone(),
+        sandbox: record.sandbox,
+        ports: record.ports.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! How a host begins: with what its local copy knows.
+
+use crate::{
+    Follower, Settings,
+    copy::{Copy, Kept, Local},
+    core::{Core, State},
+    holdings::{Grant, GrantState},
+    lease::pool_of,
+    record::{Claims, EndpointRecord, HostRecord, NetworkRecord, NetworkState},
+    time::Time,
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use vw_model::{Error, HostId, NetworkSpec, RemoteEndpoint, RemoteHost, Result};
+use vw_store::cluster::ClusterStore;
+
+/// A host's part with what its local copy knows, told to the follower; nothing runs yet.
+pub(crate) fn open(
+    store: Arc<dyn ClusterStore>,
+    local: impl Into<Local>,
+    settings: Settings,
+    follower: Arc<dyn Follower>,
+    time: Box<dyn Time>,
+) -> Result<Arc<Core>> {
+    if settings.ttl < Settings::LEAST_TTL {
+        let message = "a host's time to live in its cluster must be at least 1 s";
+        return Err(Error::invalid("cluster-ttl-invalid", message));
+    }
+    let copy = Copy::new(local.into(), &settings);
+    let kept = copy.load()?;
+    let core = Core::new(store, copy, settings, follower, time);
+    let told = {
+        let mut state = core.state();
+        restore_mirror(&mut state, &kept);
+        restore_holdings(&mut state, kept, core.time.now())?;
+        state.mirror.everything()
+    };
+    if !told.is_empty() {
+        core.follower.follow(told);
+    }
+    Ok(Arc::new(core))
+}
+
+fn restore_mirror(state: &mut State, kept: &Kept) {
+    let networks = kept.networks.iter().cloned().map(network_record);
+    let hosts = kept.hosts.iter().cloned().map(host_record);
+    let endpoints = kept.endpoints.iter().cloned().map(|endpoint| {
+        let RemoteEndpoint {
+            id,
+            network,
+            host,
+            mac,
+            addresses,
+            names,
+            sandbox,
+            ports,
+            ..
+        } = endpoint;
+        (
+            network,
+            host,
+            id,
+            EndpointRecord {
+                mac,
+                addresses,
+                names,
+                sandbox,
+                ports,
+            },
+        )
+    });
+    let (networks, hosts) = (networks.collect(), hosts.collect());
+    state.mirror.restore(networks, hosts, endpoints.collect());
+}
+
+/// What the record of a network says to a mirror; what it claims is looked up in the store.
+fn network_record(spec: NetworkSpec) -> NetworkRecord {
+    NetworkRecord {
+        claims: Claims {
+            name: spec.name.as_str().to_owned(),
+            subnets: Vec::new(),
+            vnis: BTreeSet::new(),
+        },
+        spec,
+        state: NetworkState::Active(None),
+    }
+}
+
+fn host_record(host: RemoteHost) -> (HostId, HostRecord) {
+    let record = HostRecord {
+        name: host.name,
+        advertise: host.tunnel,
+        version: String::new(),
+        instance: String::new(),
+        since: 0,
+    };
+    (host.id, record)
+}
+
+fn restore_holdings(state: &mut State, kept: Kept, now: Duration) -> Result<()> {
+    for (network, range, returning) in kept.blocks {
+        let spec = kept.networks.iter().find(|spec| spec.id == network);
+        // Of a network that is gone: its blocks went with it.
+        let Some(pool) = spec.and_then(|spec| pool_of(spec, range.addr())) else {
+            continue;
+        };
+        let held = state.holdings.held(network);
+        held.add(pool, range, now)?;
+        if returning {
+            held.mark_returning(range);
+        }
+    }
+    for (network, addr, given) in kept.given {
+        let held = state.holdings.held(network);
+        if held.keep(addr, given.holder).transpose()?.is_some() {
+            held.given.insert(addr, given);
+        }
+    }
+    for (network, addr, holder) in kept.grants {
+        let state_of = GrantState::Unclaimed;
+        let grant = Grant {
+            holder,
+            addr,
+            state: state_of,
+        };
+        state
+            .holdings
+            .held(network)
+            .grants
+            .insert(addr.addr(), grant);
+    }
+    Ok(())
+}

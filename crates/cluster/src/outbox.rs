@@ -1,0 +1,228 @@
+//! This host's endpoints as they must be in the store, and how they get there.
+//!
+//! Owns the difference between what is wanted and what was last seen written. A record that
+//! reappears (a transaction that arrived late) or vanishes is put right like any other
+//! difference.
+
+use crate::{
+    core::{Core, Done, Phase, contended},
+    keys::Shared,
+    record::{self, EndpointRecord, NetworkState},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    time::Duration,
+};
+use vw_model::{EndpointId, NetworkId, RemoteEndpoint, Result};
+use vw_store::cluster::{Condition, Write};
+
+type Key = (NetworkId, EndpointId);
+
+/// The most endpoints of one transaction; each may come with a condition on its network.
+const BATCH: usize = 25;
+
+/// The longest time between two attempts.
+const SLOWEST: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    desired: BTreeMap<Key, EndpointRecord>,
+    written: BTreeMap<Key, EndpointRecord>,
+    /// Where the two may differ.
+    dirty: BTreeSet<Key>,
+    /// Attempts that failed since one succeeded.
+    failures: u32,
+    /// Not before this time.
+    not_before: Duration,
+}
+
+impl Outbox {
+    pub(crate) fn publish(&mut self, endpoint: RemoteEndpoint) {
+        let key = (endpoint.network, endpoint.id);
+        let record = EndpointRecord {
+            mac: endpoint.mac,
+            addresses: endpoint.addresses,
+            names: endpoint.names,
+            sandbox: endpoint.sandbox,
+            ports: endpoint.ports,
+        };
+        self.desired.insert(key, record);
+        self.dirty.insert(key);
+    }
+
+    pub(crate) fn withdraw(&mut self, network: NetworkId, id: EndpointId) {
+        self.desired.remove(&(network, id));
+        self.dirty.insert((network, id));
+    }
+
+    /// What the store was seen to have of this host; `whole` when it has nothing else.
+    pub(crate) fn saw(
+        &mut self,
+        own: Vec<(NetworkId, EndpointId, Option<EndpointRecord>)>,
+        whole: bool,
+    ) {
+        if whole {
+            self.written.clear();
+            self.dirty.extend(self.desired.keys());
+        }
+        for (network, id, record) in own {
+            let key = (network, id);
+            match record {
+                Some(record) => self.written.insert(key, record),
+                None => self.written.remove(&key),
+            };
+            if self.desired.get(&key) != self.written.get(&key) {
+                self.dirty.insert(key);
+            }
+        }
+        // What may have refused the last attempt may have changed.
+        self.not_before = Duration::ZERO;
+    }
+
+    pub(crate) fn forget_network(&mut self, network: NetworkId) {
+        self.desired.retain(|(of, _), _| *of != network);
+    }
+
+    pub(crate) fn forget_all(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The endpoints that are to be on a network.
+    pub(crate) fn on(&self, network: NetworkId) -> impl Iterator<Item = EndpointId> {
+        let first = (network, EndpointId::from_bytes([0; 32]));
+        let from = self.desired.range(first..);
+        from.take_while(move |((of, _), _)| *of == network)
+            .map(|((_, id), _)| *id)
+    }
+
+    /// The first name of an endpoint that is to be on a network.
+    pub(crate) fn name_of(&self, network: NetworkId, id: EndpointId) -> Option<&str> {
+        let record = self.desired.get(&(network, id))?;
+        record.names.first().map(String::as_str)
+    }
+
+    /// How many endpoints are to be in the store.
+    pub(crate) fn len(&self) -> usize {
+        self.desired.len()
+    }
+
+    /// The next changes, at most a batch of them.
+    fn next(&mut self) -> Vec<(Key, Option<EndpointRecord>)> {
+        let (desired, written) = (&self.desired, &self.written);
+        self.dirty
+            .retain(|key| desired.get(key) != written.get(key));
+        let batch = self.dirty.iter().take(BATCH);
+        batch.map(|key| (*key, desired.get(key).cloned())).collect()
+    }
+
+    fn wrote(&mut self, batch: Vec<(Key, Option<EndpointRecord>)>) {
+        self.failures = 0;
+        for (key, record) in batch {
+            match record {
+                Some(record) => self.written.insert(key, record),
+                None => self.written.remove(&key),
+            };
+        }
+    }
+
+    fn failed(&mut self, now: Duration) {
+        self.failures = (self.failures + 1).min(8);
+        let wait = Duration::from_millis(20 << self.failures).min(SLOWEST);
+        self.not_before = now + wait;
+    }
+}
+
+impl Core {
+    /// Writes what is to be written, as far as the store takes it now.
+    pub(crate) fn send_outbox(&self) -> Result<()> {
+        loop {
+            let now = self.time.now();
+            let batch = {
+                let mut state = self.state();
+                let ready =
+                    matches!(state.phase, Phase::Joined(_)) && state.synced && state.settled;
+                if !ready || state.outbox.not_before > now {
+                    return Ok(());
+                }
+                state.outbox.next()
+            };
+            if batch.is_empty() {
+                return Ok(());
+            }
+            match self.send(batch) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.state().outbox.failed(now);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.state().outbox.failed(now);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Writes one batch; says whether it was written.
+    fn send(&self, batch: Vec<(Key, Option<EndpointRecord>)>) -> Result<bool> {
+        let mut conditions = Vec::new();
+        let mut writes = Vec::new();
+        let mut known: BTreeMap<NetworkId, bool> = BTreeMap::new();
+        let mut sent = Vec::new();
+        for ((network, id), wanted) in batch {
+            let key = Shared::Endpoint(network, self.settings.host, id).key();
+            let Some(wanted) = wanted else {
+                writes.push(Write::Delete(key));
+                sent.push(((network, id), None));
+                continue;
+            };
+            if let Entry::Vacant(vacant) = known.entry(network) {
+                let there = self.condition_on(network)?;
+                vacant.insert(there.is_some());
+                conditions.extend(there);
+            }
+            if known.get(&network) == Some(&true) {
+                writes.push(Write::Put(key, record::encode(&wanted)));
+                sent.push(((network, id), Some(wanted)));
+            }
+        }
+        if writes.is_empty() {
+            return Ok(true);
+        }
+        match self.commit(conditions, writes)? {
+            Done::Applied => {
+                self.state().outbox.wrote(sent);
+                Ok(true)
+            }
+            Done::Refused | Done::Uncertain => Ok(false),
+        }
+    }
+
+    /// What must hold for an endpoint to be published on a network. A network that somebody
+    /// wants to remove is kept by objecting; one that is gone takes its endpoints with it.
+    fn condition_on(&self, network: NetworkId) -> Result<Option<Condition>> {
+        let known = self.state().mirror.networks.get(&network).cloned();
+        let (record, version) = match known {
+            Some(known) => (known.record, known.version),
+            None => match self.fetch_network(network)? {
+                Some(found) => found,
+                None => {
+                    self.state().outbox.forget_network(network);
+                    return Ok(None);
+                }
+            },
+        };
+        if let NetworkState::Removing { .. } = record.state {
+            self.object(network, record, version)?;
+            // What is published now must not slip by whoever removes the network: the mirror
+            // will tell how it stands.
+            return Err(contended());
+        }
+        Ok(Some(unchanged(network, version)))
+    }
+}
+
+/// That a network's record stands as it was read.
+pub(crate) fn unchanged(network: NetworkId, version: vw_store::cluster::Version) -> Condition {
+    Condition::Unchanged(Shared::Network(network).key(), version)
+}

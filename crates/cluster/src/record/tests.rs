@@ -1,0 +1,40 @@
+//! What a host can read of what others wrote.
+
+use super::{BlockRecord, claims, decode, encode};
+use vw_model::HostId;
+
+#[test]
+fn a_record_says_its_format_and_is_read_back() {
+    let record = BlockRecord {
+        host: HostId::from_bytes([7; 32]),
+    };
+    let bytes = encode(&record);
+    assert!(bytes.starts_with(b"1 {\"host\":\"0707"));
+    assert_eq!(decode(&bytes), Ok(record));
+}
+
+#[test]
+fn what_a_newer_version_or_half_a_write_left_is_refused_in_words() {
+    let host = "07".repeat(32);
+    let rows = [
+        (format!("2 {{\"host\":\"{host}\"}}"), "newer version"),
+        (format!("1 {{\"host\":\"{host}\""), "cannot be understood"),
+        ("1 {}".to_owned(), "cannot be understood"),
+        (format!("{{\"host\":\"{host}\"}}"), "number of its format"),
+        (String::new(), "number of its format"),
+        ("99999999999999 {}".to_owned(), "number of its format"),
+    ];
+    for (text, why) in rows {
+        let refused = decode::<BlockRecord>(text.as_bytes()).expect_err(&text);
+        assert!(refused.contains(why), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn what_a_network_claims_is_read_whatever_its_format() {
+    let text =
+        br#"7 {"claims":{"name":"blue","subnets":["10.0.0.0/24"],"vnis":[5],"more":1},"x":2}"#;
+    let read = claims(text).expect("its claims");
+    assert_eq!((read.name.as_str(), read.subnets.len()), ("blue", 1));
+    assert_eq!(claims(b"7 {}"), None);
+}

@@ -1,0 +1,331 @@
+//! How a network is removed without losing an endpoint that is just being made.
+//!
+//! Who removes it first marks the network's record. That fences off whatever is published or
+//! claimed on it from then on: each such transaction depends on the record as it was. Every host
+//! that lives then either objects, which takes the mark away, or gives up its blocks. Once no
+//! living host has a block, a grant or an endpoint, the record is deleted, on the condition that
+//! the mark still stands. Hosts that do not live are not asked, and learn it when they are back.
+
+use crate::{
+    core::{Core, Done, contended, no_network, unavailable, uncertain},
+    holdings::GrantState,
+    keys::{self, Shared},
+    mirror::{Life, UNCONFIRMED},
+    outbox::unchanged,
+    record::{self, GrantRecord, NetworkRecord, NetworkState, Objection},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use vw_model::{EndpointId, Error, HostId, Id, Kind, NetworkId, Result};
+use vw_store::cluster::{Version, Write};
+
+const ATTEMPTS: usize = 8;
+
+/// How often it is looked whether hosts have died meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The most records of one transaction of the clearing up.
+const BATCH: usize = 50;
+
+impl Core {
+    /// See [`crate::Cluster::remove_network`].
+    pub(crate) fn remove_network(&self, network: NetworkId) -> Result<()> {
+        let known = self.fetch_network(network)?;
+        let (record, _) = known.ok_or_else(|| no_network(network))?;
+        let own = self.users(network);
+        if !own.is_empty() {
+            let endpoints = self.describe(network, &own);
+            return Err(in_use(&record, &self.settings.name, &endpoints));
+        }
+        let alive = self.living()?;
+        if let Some((host, endpoints)) = self.published(network, &alive)? {
+            return Err(in_use(&record, &self.host_name(host), &endpoints));
+        }
+        let attempt = Id::from_bytes((self.settings.random)()).short();
+        self.mark(network, &attempt)?;
+        let result = self.await_consent(network, &attempt);
+        if result.is_ok() {
+            self.clear_up(network);
+            let until = self.time.now() + self.settings.patience;
+            let gone = |state: &mut crate::core::State| {
+                (!state.mirror.networks.contains_key(&network)).then_some(())
+            };
+            // Only a courtesy to who looks next; the mirror will learn it.
+            let _ = self.wait_for(until, gone);
+        }
+        result
+    }
+
+    /// Marks a network as being removed by this attempt.
+    fn mark(&self, network: NetworkId, attempt: &str) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let known = self.fetch_network(network)?;
+            let (mut record, version) = known.ok_or_else(|| no_network(network))?;
+            let marked = NetworkState::Removing {
+                attempt: attempt.to_owned(),
+            };
+            if record.state == marked {
+                return Ok(());
+            }
+            record.state = marked;
+            let key = Shared::Network(network).key();
+            let write = Write::Put(key, record::encode(&record));
+            if self.commit(vec![unchanged(network, version)], vec![write])? == Done::Applied {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+
+    /// Waits until no host that lives uses the network, and deletes it.
+    fn await_consent(&self, network: NetworkId, attempt: &str) -> Result<()> {
+        let prefix = format!("{}/{network}", keys::BLOCKS);
+        let (_, mut watch) = self.store.follow(&prefix).map_err(unavailable)?;
+        let until = self.time.now() + self.settings.patience;
+        loop {
+            let Some((record, version)) = self.fetch_network(network)? else {
+                return Ok(());
+            };
+            match &record.state {
+                NetworkState::Removing { attempt: of } if of == attempt => {}
+                NetworkState::Active(Some(objection)) if objection.attempt == attempt => {
+                    return Err(in_use(&record, &objection.host, &objection.endpoints));
+                }
+                _ => return Err(contended()),
+            }
+            let users = self.hosts_with_claims(network)?;
+            if users.is_empty() {
+                match self.delete(network, version)? {
+                    Done::Applied => return Ok(()),
+                    Done::Uncertain if self.fetch_network(network)?.is_none() => return Ok(()),
+                    Done::Uncertain => return Err(uncertain("removed the network")),
+                    Done::Refused => continue,
+                }
+            }
+            if self.time.now() >= until || self.state().closing {
+                self.unmark(network, record, version);
+                return Err(self.silent(&users));
+            }
+            if watch.next(LOOK).is_err() {
+                watch = self.store.follow(&prefix).map_err(unavailable)?.1;
+            }
+        }
+    }
+
+    fn delete(&self, network: NetworkId, version: Version) -> Result<Done> {
+        let write = Write::Delete(Shared::Network(network).key());
+        self.commit(vec![unchanged(network, version)], vec![write])
+    }
+
+    fn silent(&self, hosts: &BTreeSet<HostId>) -> Error {
+        let names: Vec<String> = hosts.iter().map(|host| self.host_name(*host)).collect();
+        let message = format!(
+            "these hosts did not say in time whether they use the network: {}: try again",
+            names.join(", ")
+        );
+        Error::new(Kind::Unavailable, "cluster-hosts-silent", message)
+    }
+
+    /// Takes the mark away again.
+    fn unmark(&self, network: NetworkId, mut record: NetworkRecord, version: Version) {
+        record.state = NetworkState::Active(None);
+        let write = Write::Put(Shared::Network(network).key(), record::encode(&record));
+        // A mark that stays is taken away by the next endpoint, or taken over by the next removal.
+        if let Err(error) = self.commit(vec![unchanged(network, version)], vec![write]) {
+            tracing::debug!("network {}: {}", network.short(), error.chain());
+        }
+    }
+
+    /// The hosts that live, as the store has it now, and those of which the mirror is not sure
+    /// yet that they do not: after the store was away, everybody's presence may be missing.
+    fn living(&self) -> Result<BTreeSet<HostId>> {
+        let records = self.list(keys::ALIVE)?;
+        let present = records
+            .iter()
+            .filter_map(|record| match Shared::parse(&record.key) {
+                Some(Shared::Alive(host)) => Some(host),
+                _ => None,
+            });
+        let state = self.state();
+        let hosts = state.mirror.hosts.iter();
+        let doubted = hosts.filter(|(_, host)| host.record.is_some() && host.life != Life::Dead);
+        Ok(present.chain(doubted.map(|(id, _)| *id)).collect())
+    }
+
+    /// A living host with endpoints on a network, by the store, and which they are.
+    fn published(
+        &self,
+        network: NetworkId,
+        alive: &BTreeSet<HostId>,
+    ) -> Result<Option<(HostId, Vec<String>)>> {
+        let mut found: BTreeMap<HostId, Vec<String>> = BTreeMap::new();
+        for record in self.list(&format!("{}/{network}", keys::ENDPOINTS))? {
+            if let Some(Shared::Endpoint(_, host, id)) = Shared::parse(&record.key)
+                && alive.contains(&host)
+            {
+                let names = record::decode::<record::EndpointRecord>(&record.value);
+                let name = names.ok().and_then(|found| found.names.into_iter().next());
+                found
+                    .entry(host)
+                    .or_default()
+                    .push(named(name.as_deref(), id));
+            }
+        }
+        Ok(found.into_iter().next())
+    }
+
+    /// The living hosts that have anything on a network, by the store.
+    fn hosts_with_claims(&self, network: NetworkId) -> Result<BTreeSet<HostId>> {
+        let blocks = self.read_blocks(network)?;
+        let mut hosts: BTreeSet<HostId> = blocks
+            .values()
+            .flatten()
+            .map(|standing| standing.host)
+            .collect();
+        for record in self.list(&format!("{}/{network}", keys::GRANTS))? {
+            let grant = record::decode::<GrantRecord>(&record.value);
+            hosts.extend(grant.ok().map(|grant| grant.host));
+        }
+        let endpoints = self.list(&format!("{}/{network}", keys::ENDPOINTS))?;
+        hosts.extend(
+            endpoints
+                .iter()
+                .filter_map(|record| match Shared::parse(&record.key) {
+                    Some(Shared::Endpoint(_, host, _)) => Some(host),
+                    _ => None,
+                }),
+        );
+        // Who has claims is read first: a host that comes to life in between takes the mark away.
+        let alive = self.living()?;
+        Ok(hosts.intersection(&alive).copied().collect())
+    }
+
+    /// Deletes what hosts that do not live left on a network that is gone. Its id never comes
+    /// again, so nothing can be hit that is wanted; what stays is ignored by all.
+    fn clear_up(&self, network: NetworkId) {
+        let kinds = [keys::ENDPOINTS, keys::BLOCKS, keys::GRANTS, keys::REQUESTS];
+        for kind in kinds {
+            let cleared = self.list(&format!("{kind}/{network}")).and_then(|records| {
+                for batch in records.chunks(BATCH) {
+                    let writes = batch.iter().map(|record| Write::Delete(record.key.clone()));
+                    self.commit(Vec::new(), writes.collect())?;
+                }
+                Ok(())
+            });
+            if let Err(error) = cleared {
+                tracing::debug!("network {}: {}", network.short(), error.chain());
+            }
+        }
+    }
+
+    /// This host's endpoints on a network that hold an address or are to be published.
+    fn users(&self, network: NetworkId) -> BTreeSet<EndpointId> {
+        let state = self.state();
+        let held = state.holdings.get(network);
+        let mut users = held.map(|held| held.users()).unwrap_or_default();
+        users.extend(state.outbox.on(network));
+        users
+    }
+
+    fn describe(&self, network: NetworkId, users: &BTreeSet<EndpointId>) -> Vec<String> {
+        let state = self.state();
+        let name = |id: &EndpointId| state.outbox.name_of(network, *id);
+        users.iter().map(|id| named(name(id), *id)).collect()
+    }
+
+    /// Takes the mark of a removal away, because this host uses the network or is about to.
+    pub(crate) fn object(
+        &self,
+        network: NetworkId,
+        mut record: NetworkRecord,
+        version: Version,
+    ) -> Result<()> {
+        let NetworkState::Removing { attempt } = record.state else {
+            return Ok(());
+        };
+        let users = self.users(network);
+        let mut endpoints = self.describe(network, &users);
+        if endpoints.is_empty() {
+            endpoints.push("one that is just being made".to_owned());
+        }
+        let host = self.settings.name.clone();
+        let objection = Objection {
+            attempt,
+            host,
+            endpoints,
+        };
+        record.state = NetworkState::Active(Some(objection));
+        let write = Write::Put(Shared::Network(network).key(), record::encode(&record));
+        self.commit(vec![unchanged(network, version)], vec![write])?;
+        Ok(())
+    }
+
+    /// Answers those who want to remove networks: objects, or gives up this host's blocks.
+    pub(crate) fn answer_removals(&self) -> Result<()> {
+        let marked: Vec<(NetworkId, NetworkRecord, Version)> = {
+            let state = self.state();
+            if !state.settled {
+                return Ok(());
+            }
+            let networks = state.mirror.removing.iter();
+            let known = networks.filter_map(|id| Some((*id, state.mirror.networks.get(id)?)));
+            known
+                .filter(|(_, known)| known.version != UNCONFIRMED)
+                .map(|(id, known)| (id, known.record.clone(), known.version))
+                .collect()
+        };
+        for (network, record, version) in marked {
+            if !self.give_up_all(network) {
+                self.object(network, record, version)?;
+                continue;
+            }
+            let Some(_turn) = self.try_turn() else {
+                return Ok(());
+            };
+            // Also blocks that this host does not know to be its own.
+            let blocks = self.read_blocks(network)?;
+            if self.adopt(&record.spec, &blocks)? {
+                self.give_up_all(network);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up all blocks of a network if nothing of this host is on it; says whether it did.
+    fn give_up_all(&self, network: NetworkId) -> bool {
+        let mut state = self.state();
+        if state.outbox.on(network).next().is_some() {
+            return false;
+        }
+        let Some(held) = state.holdings.0.get_mut(&network) else {
+            return true;
+        };
+        if !held.users().is_empty() {
+            return false;
+        }
+        held.return_all();
+        debug_assert!(
+            held.grants
+                .values()
+                .all(|grant| grant.state == GrantState::Returning)
+        );
+        true
+    }
+}
+
+/// An endpoint as Docker names it in such a list.
+fn named(name: Option<&str>, id: EndpointId) -> String {
+    format!("name:{:?} id:{:?}", name.unwrap_or_default(), id.short())
+}
+
+fn in_use(record: &NetworkRecord, host: &str, endpoints: &[String]) -> Error {
+    let message = format!(
+        "error while removing network: network {} has active endpoints ({}) on host {host}: \
+         disconnect them first",
+        record.spec.name,
+        endpoints.join(", ")
+    );
+    Error::new(Kind::Forbidden, "network-has-endpoints", message)
+}

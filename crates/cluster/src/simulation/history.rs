@@ -1,0 +1,247 @@
+//! What must never be, held against everything that happens.
+//!
+//! It sees every change of the store in the order in which they took effect, and every lease that
+//! a host's controller was given.
+
+use crate::{
+    keys::{self, Shared},
+    record::{self, BlockRecord, GrantRecord, NetworkRecord, NetworkState},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+use vw_model::{EndpointId, HostId, NetworkId};
+use vw_store::cluster::{Change, ClusterStore, Watch, memory::MemoryStore};
+
+/// The name of the client that looks on, which no weather touches.
+pub(super) const OBSERVER: &str = "observer";
+
+pub(super) struct History {
+    watch: Box<dyn Watch>,
+    /// The store as it is.
+    pub(super) records: BTreeMap<String, Vec<u8>>,
+    /// Counts the changes.
+    count: u64,
+    /// When a removal of a network was marked last.
+    marks: BTreeMap<NetworkId, u64>,
+    /// When a host last came back to life, by its presence.
+    alive_since: BTreeMap<HostId, u64>,
+    /// Who uses which address, by the controllers.
+    pub(super) leases: BTreeMap<(NetworkId, IpAddr), BTreeMap<HostId, EndpointId>>,
+    pub(super) networks: BTreeMap<NetworkId, NetworkRecord>,
+    removed: BTreeSet<NetworkId>,
+    /// What happened how often, to show that a run was worth it.
+    pub(super) tally: BTreeMap<&'static str, u64>,
+}
+
+impl History {
+    pub(super) fn new(store: &MemoryStore) -> Self {
+        let (_, watch) = store
+            .client(OBSERVER)
+            .follow("v1")
+            .expect("it is reachable");
+        Self {
+            watch,
+            records: BTreeMap::new(),
+            count: 0,
+            marks: BTreeMap::new(),
+            alive_since: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            tally: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn note(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+
+    /// Takes what changed in the store since the last call.
+    pub(super) fn observe(&mut self) {
+        let changes = self.watch.next(Duration::ZERO).expect("nothing is missed");
+        for change in changes {
+            self.count += 1;
+            match change {
+                Change::Put(record) => self.put(record.key, record.value),
+                Change::Deleted(key) => self.deleted(&key),
+            }
+        }
+    }
+
+    fn put(&mut self, key: String, value: Vec<u8>) {
+        match Shared::parse(&key) {
+            Some(Shared::Network(id)) => self.put_network(id, &value),
+            Some(Shared::Alive(host)) if !self.records.contains_key(&key) => {
+                self.alive_since.insert(host, self.count);
+            }
+            Some(Shared::Grant(network, addr)) => self.put_grant(network, addr, &value),
+            _ => {}
+        }
+        if let Some((network, range)) = keys::parse_block(&key) {
+            let owner = |bytes: &[u8]| record::decode::<BlockRecord>(bytes).expect("a block").host;
+            let (before, after) = (
+                self.records.get(&key).map(|bytes| owner(bytes)),
+                owner(&value),
+            );
+            self.note("blocks claimed");
+            assert!(
+                self.member(after),
+                "{after:?} claims {range} though it was forgotten"
+            );
+            assert!(
+                self.networks.contains_key(&network),
+                "{range} of no network"
+            );
+            if let Some(before) = before.filter(|before| *before != after) {
+                assert!(
+                    !self.member(before),
+                    "{after:?} takes {range} from {before:?}"
+                );
+                self.note("blocks taken over");
+            }
+        }
+        self.records.insert(key, value);
+    }
+
+    fn put_network(&mut self, id: NetworkId, value: &[u8]) {
+        let new: NetworkRecord = record::decode(value).expect("a network");
+        assert!(!self.removed.contains(&id), "{id:?} comes back");
+        for (_, other) in self.networks.iter().filter(|(other, _)| **other != id) {
+            assert_ne!(other.claims.name, new.claims.name, "a name twice");
+            assert!(
+                other.claims.vnis.is_disjoint(&new.claims.vnis),
+                "a VNI twice"
+            );
+            for subnet in &new.claims.subnets {
+                let overlaps =
+                    |held: &vw_model::IpNet| held.contains(subnet) || subnet.contains(held);
+                assert!(!other.claims.subnets.iter().any(overlaps), "{subnet} twice");
+            }
+        }
+        if let NetworkState::Removing { .. } = new.state {
+            self.marks.insert(id, self.count);
+        } else if self.networks.contains_key(&id) {
+            self.note("removals objected to");
+        }
+        self.networks.insert(id, new);
+    }
+
+    fn put_grant(&mut self, network: NetworkId, addr: IpAddr, value: &[u8]) {
+        let grant: GrantRecord = record::decode(value).expect("a grant");
+        self.note("addresses granted");
+        let holders = self.leases.get(&(network, addr)).into_iter().flatten();
+        for (host, holder) in holders {
+            let other = (*host, *holder) != (grant.host, grant.holder);
+            assert!(
+                !(other && self.member(*host)),
+                "{addr} is granted while {host:?} uses it"
+            );
+        }
+    }
+
+    fn deleted(&mut self, key: &str) {
+        self.records.remove(key);
+        match Shared::parse(key) {
+            Some(Shared::Alive(host)) => drop(self.alive_since.remove(&host)),
+            Some(Shared::Network(id)) => {
+                self.networks.remove(&id);
+                self.removed.insert(id);
+                self.note("networks removed");
+                let used: Vec<HostId> = self
+                    .leases
+                    .iter()
+                    .filter(|((network, _), _)| *network == id)
+                    .flat_map(|(_, holders)| holders.keys().copied())
+                    .collect();
+                for host in used {
+                    self.check_removal(id, host);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A host that lived all the time since a removal was marked must not lose an endpoint by it.
+    fn check_removal(&self, network: NetworkId, host: HostId) {
+        let alive = self.alive_since.get(&host);
+        let mark = self.marks.get(&network).copied().unwrap_or_default();
+        let asked = alive.is_some_and(|since| *since < mark) && self.member(host);
+        assert!(!asked, "{network:?} was removed while {host:?} used it");
+    }
+
+    /// Whether a host belongs to the cluster, by the store.
+    pub(super) fn member(&self, host: HostId) -> bool {
+        self.records.contains_key(&Shared::Host(host).key())
+    }
+
+    /// Takes a lease that a controller was given.
+    pub(super) fn leased(
+        &mut self,
+        network: NetworkId,
+        addr: IpAddr,
+        host: HostId,
+        id: EndpointId,
+    ) {
+        self.note("addresses leased");
+        if self.member(host) {
+            let holders = self.leases.get(&(network, addr)).into_iter().flatten();
+            for (other, _) in holders {
+                assert!(
+                    !self.member(*other),
+                    "{addr} of {network:?} is held by {other:?} and {host:?}"
+                );
+            }
+            if self.removed.contains(&network) {
+                self.check_removal(network, host);
+            } else {
+                self.check_right(network, addr, host, id);
+            }
+        }
+        let holders = self.leases.entry((network, addr)).or_default();
+        assert!(
+            holders.insert(host, id).is_none(),
+            "{addr} twice on {host:?}"
+        );
+    }
+
+    /// An address must lie in a block of the host, or have been granted to it.
+    fn check_right(&self, network: NetworkId, addr: IpAddr, host: HostId, id: EndpointId) {
+        let grant = self.records.get(&Shared::Grant(network, addr).key());
+        let grant = grant.map(|bytes| record::decode::<GrantRecord>(bytes).expect("a grant"));
+        if let Some(grant) = grant {
+            assert_eq!(
+                (grant.host, grant.holder),
+                (host, id),
+                "{addr} was given away"
+            );
+            return;
+        }
+        let network_record = &self.networks[&network];
+        let mut pools = network_record.spec.ipam.pools.iter();
+        let pool = pools
+            .find(|pool| pool.subnet.contains(&addr))
+            .expect("one has it");
+        let range = vw_ipam::Division::of(pool.subnet)
+            .block(addr)
+            .expect("in a block");
+        let block = self.records.get(&keys::block(network, range));
+        let owner = block.map(|bytes| record::decode::<BlockRecord>(bytes).expect("a block").host);
+        assert_eq!(
+            owner,
+            Some(host),
+            "{addr} lies in {range}, which is not {host:?}'s"
+        );
+    }
+
+    pub(super) fn released(&mut self, network: NetworkId, addr: IpAddr, host: HostId) {
+        if let Some(holders) = self.leases.get_mut(&(network, addr)) {
+            holders.remove(&host);
+            if holders.is_empty() {
+                self.leases.remove(&(network, addr));
+            }
+        }
+    }
+}

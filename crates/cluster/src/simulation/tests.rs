@@ -1,0 +1,174 @@
+//! Seeded runs, and what a change costs. `VETHWORK_SIM_SEED=N` plays one seed again.
+
+use super::{chance, world::World};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+};
+use vw_store::cluster::memory::Traffic;
+
+/// Where one run's steps lie on a stack of their own: steps come in between steps.
+const STACK: usize = 256 << 20;
+
+fn play(seed: u64, hosts: usize, steps: usize) -> Arc<World> {
+    chance::seed(seed);
+    let world = World::new(hosts);
+    (0..steps).for_each(|_| world.step());
+    world.calm();
+    world.check_rest();
+    world.dismantle();
+    world
+}
+
+/// Plays seeds one after the other; says which one failed.
+fn seeds(seeds: std::ops::Range<u64>, hosts: usize, steps: usize) {
+    let run = move || {
+        let asked = std::env::var("VETHWORK_SIM_SEED").ok();
+        let asked = asked.map(|text| text.parse::<u64>().expect("a number"));
+        let mut tally = std::collections::BTreeMap::new();
+        for seed in seeds {
+            let seed = asked.unwrap_or(seed);
+            let result = catch_unwind(AssertUnwindSafe(|| play(seed, hosts, steps)));
+            match result {
+                Ok(world) => {
+                    for (what, count) in &world.history().tally {
+                        *tally.entry(*what).or_insert(0) += count;
+                    }
+                }
+                Err(panic) => {
+                    eprintln!("play it again: VETHWORK_SIM_SEED={seed}");
+                    resume_unwind(panic);
+                }
+            }
+            if asked.is_some() {
+                break;
+            }
+        }
+        eprintln!("{tally:?}");
+    };
+    on_a_large_stack(run);
+}
+
+#[test]
+fn whatever_goes_wrong_a_few_hosts_agree() {
+    seeds(1..41, 5, 3000);
+}
+
+#[test]
+fn whatever_goes_wrong_a_hundred_hosts_agree() {
+    seeds(1..2, 100, 5000);
+}
+
+/// Carries out a test on a stack that is large enough.
+fn on_a_large_stack(run: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(run);
+    if let Err(panic) = thread.expect("a thread").join() {
+        resume_unwind(panic);
+    }
+}
+
+/// What each host was told and sent so far.
+fn traffic(world: &World) -> Vec<Traffic> {
+    let daemons = world.hosts().iter().filter_map(|host| host.daemon());
+    daemons.map(|daemon| daemon.client.traffic()).collect()
+}
+
+/// The transactions of the host that makes an endpoint, and the records and bytes that each other
+/// host is told by it.
+fn cost_of_an_endpoint(hosts: usize) -> (u64, u64, u64) {
+    chance::seed(7);
+    let world = World::quiet(hosts);
+    (0..4).for_each(|_| world.round());
+    let first = &world.hosts()[0];
+    let daemon = first.daemon().expect("it runs");
+    world.create(&daemon).expect("a network");
+    let network = daemon.core.state().mirror.networks.keys().copied().next();
+    let network = network.expect("it was made");
+    // The first one claims blocks.
+    first.connect(&daemon, network, None).expect("an endpoint");
+    (0..2).for_each(|_| world.round());
+    let before = traffic(&world);
+    first.connect(&daemon, network, None).expect("an endpoint");
+    (0..2).for_each(|_| world.round());
+    let after = traffic(&world);
+    let grown = |n: usize, of: fn(&Traffic) -> u64| of(&after[n]) - of(&before[n]);
+    let told: Vec<(u64, u64)> = (1..hosts)
+        .map(|n| {
+            (
+                grown(n, |traffic| traffic.records),
+                grown(n, |traffic| traffic.received),
+            )
+        })
+        .collect();
+    assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
+    assert!((1..hosts).all(|n| grown(n, |traffic| traffic.commits) == 0));
+    world.check_rest();
+    (grown(0, |traffic| traffic.commits), told[0].0, told[0].1)
+}
+
+#[test]
+fn an_endpoint_costs_every_host_the_same_however_many_there_are() {
+    on_a_large_stack(|| {
+        let few = cost_of_an_endpoint(3);
+        let many = cost_of_an_endpoint(60);
+        for (commits, records, bytes) in [few, many] {
+            assert_eq!((commits, records), (1, 1));
+            assert!(bytes < 400, "{bytes} bytes");
+        }
+    });
+}
+
+#[test]
+fn a_starting_host_reads_each_record_once() {
+    on_a_large_stack(|| {
+        chance::seed(8);
+        let world = World::quiet(20);
+        (0..4).for_each(|_| world.round());
+        world.hosts()[7].kill();
+        world.hosts()[7].start();
+        let shared = world
+            .history()
+            .records
+            .keys()
+            .filter(|key| key.starts_with("v1/shared"))
+            .count();
+        (0..2).for_each(|_| world.round());
+        let daemon = world.hosts()[7].daemon().expect("it runs");
+        // Besides: the format, its own record before and after it joined, and what it wrote itself.
+        let told = daemon.client.traffic().records as usize;
+        assert!((shared..=shared + 5).contains(&told), "{told} of {shared}");
+    });
+}
+
+#[test]
+fn a_thousand_hosts_agree_and_go_on_when_one_in_ten_dies() {
+    on_a_large_stack(|| {
+        chance::seed(9);
+        let world = World::quiet(1000);
+        (0..2).for_each(|_| world.round());
+        let hosts = world.hosts();
+        let daemon = hosts[0].daemon().expect("it runs");
+        world.create(&daemon).expect("a network");
+        world.round();
+        let network = daemon.core.state().mirror.networks.keys().copied().next();
+        let network = network.expect("it was made");
+        for host in hosts.iter().step_by(20) {
+            let daemon = host.daemon().expect("it runs");
+            host.connect(&daemon, network, None).expect("an endpoint");
+        }
+        (0..2).for_each(|_| world.round());
+        world.check_rest();
+        hosts
+            .iter()
+            .step_by(10)
+            .skip(1)
+            .for_each(|host| host.wipe());
+        (0..9).for_each(|_| world.round());
+        let left: Vec<_> = hosts.iter().filter_map(|host| host.daemon()).collect();
+        assert_eq!(left.len(), 901);
+        for daemon in left {
+            let state = daemon.core.state();
+            assert_eq!(state.mirror.remote_hosts().len(), 900);
+        }
+    });
+}

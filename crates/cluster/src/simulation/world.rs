@@ -1,0 +1,458 @@
+//! The order of things: who acts next, what the network does, and what users want.
+
+use super::{
+    chance,
+    history::{History, OBSERVER},
+    host::{Daemon, Host, ROLES, Role},
+};
+use crate::keys::Shared;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use vw_ipam::{NetworkRequest, PoolRequest};
+use vw_model::{EndpointId, IpNet, IpamSpec, NetworkId, NetworkSpec, RemoteEndpoint, Scope};
+use vw_store::cluster::memory::{Call, Fate, MemoryStore, Weather};
+
+/// How deep steps may come in between steps.
+const DEPTH: usize = 3;
+
+pub(super) struct World {
+    pub(super) store: MemoryStore,
+    hosts: OnceLock<Vec<Arc<Host>>>,
+    history: Mutex<History>,
+    depth: AtomicUsize,
+    /// Whether everything may go wrong.
+    rough: AtomicBool,
+    /// Whether, with nothing going wrong, all hosts act between somebody's calls.
+    lively: AtomicBool,
+}
+
+/// What comes between a host and the store.
+struct Sky(std::sync::Weak<World>);
+
+impl Weather for Sky {
+    fn before(&self, client: &str, call: Call) -> Fate {
+        match self.0.upgrade() {
+            Some(world) if client != OBSERVER => world.before(call),
+            _ => Fate::Answered,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn new(hosts: usize) -> Arc<Self> {
+        let store = MemoryStore::simulated();
+        let world = Arc::new(Self {
+            history: Mutex::new(History::new(&store)),
+            store,
+            hosts: OnceLock::new(),
+            depth: AtomicUsize::new(0),
+            rough: AtomicBool::new(true),
+            lively: AtomicBool::new(false),
+        });
+        let weak = Arc::downgrade(&world);
+        world.store.set_weather(Arc::new(Sky(weak.clone())));
+        let hosts = (0..hosts).map(|n| Arc::new(Host::new(n, weak.clone())));
+        drop(world.hosts.set(hosts.collect()));
+        world.hosts().iter().for_each(|host| host.start());
+        world
+    }
+
+    pub(super) fn hosts(&self) -> &[Arc<Host>] {
+        self.hosts.get().expect("made with the world")
+    }
+
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_rough(&self) -> bool {
+        self.rough.load(Ordering::SeqCst)
+    }
+
+    /// Lets time pass; the more hosts act, the less passes with each of their acts.
+    fn pass(&self, time: Duration) {
+        self.store
+            .advance(time * 10 / self.hosts().len().max(10) as u32);
+    }
+
+    /// A call is under way: time passes, others act, and it may be lost.
+    fn before(&self, call: Call) -> Fate {
+        self.history().observe();
+        self.pass(Duration::from_millis(1 + chance::below(10) as u64));
+        if self.is_rough() && chance::per_mille(150) {
+            self.act(1 + chance::below(3));
+        } else if self.lively.load(Ordering::SeqCst) && chance::per_mille(150) {
+            self.all_act();
+        } else if self.is_rough() && chance::per_mille(4) {
+            // As long as a pause that outlasts every time to live.
+            self.history().note("long pauses in a call");
+            for _ in 0..10 {
+                self.store.advance(Duration::from_secs(1));
+                self.act(5);
+            }
+        }
+        self.history().observe();
+        if !self.is_rough() || chance::per_mille(950) {
+            return Fate::Answered;
+        }
+        let fates = [Fate::Unreachable, Fate::AnswerLost, Fate::Late];
+        let fate = *chance::pick(&fates).expect("there are three");
+        if call == Call::Commit {
+            self.history().note(match fate {
+                Fate::AnswerLost => "answers lost",
+                Fate::Late => "transactions late",
+                _ => "calls lost",
+            });
+        }
+        fate
+    }
+
+    /// Lets others act while somebody waits.
+    pub(super) fn meanwhile(&self, at_most: Duration) {
+        if self.depth.load(Ordering::SeqCst) >= DEPTH {
+            self.store.advance(at_most);
+            return;
+        }
+        self.store.advance(at_most.min(Duration::from_millis(100)));
+        // Most often those who are waited for.
+        for host in self.hosts().iter().take(12) {
+            host.step(Role::Follow);
+            host.step(Role::Work);
+        }
+        self.act(3);
+    }
+
+    /// Some steps of anybody.
+    pub(super) fn act(&self, steps: usize) {
+        if self.depth.load(Ordering::SeqCst) >= DEPTH {
+            return;
+        }
+        self.depth.fetch_add(1, Ordering::SeqCst);
+        for _ in 0..steps {
+            self.step();
+        }
+        self.depth.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// What hosts do when they see a change.
+    fn all_act(&self) {
+        if self.depth.fetch_add(1, Ordering::SeqCst) == 0 {
+            for host in self.hosts() {
+                host.step(Role::Follow);
+                host.step(Role::Work);
+            }
+        }
+        self.depth.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// One step of somebody, or one mishap.
+    pub(super) fn step(&self) {
+        let host = chance::pick(self.hosts()).expect("there are hosts");
+        if self.is_rough() && chance::per_mille(30) {
+            self.mishap(host);
+        } else if chance::per_mille(20) {
+            self.pass(Duration::from_millis(500));
+        } else {
+            let role = *chance::pick(&ROLES).expect("there are roles");
+            if self.is_rough() || role != Role::User {
+                host.step(role);
+            }
+        }
+    }
+
+    fn mishap(&self, host: &Host) {
+        let daemon = host.daemon();
+        match chance::below(100) {
+            0..20 => daemon.iter().for_each(|daemon| daemon.client.cut(true)),
+            20..45 => daemon.iter().for_each(|daemon| daemon.client.cut(false)),
+            45..50 => daemon.iter().for_each(|daemon| daemon.client.expire()),
+            50..57 => daemon
+                .iter()
+                .for_each(|daemon| daemon.client.lose_watches()),
+            57..65 => {
+                self.history().note("daemons killed");
+                host.kill();
+            }
+            65..80 => host.start(),
+            80..83 => {
+                self.history().note("disks emptied");
+                host.wipe();
+            }
+            83..88 => {
+                let pause = Duration::from_secs(chance::below(30) as u64);
+                host.machine().paused = self.store.now() + pause;
+            }
+            88..90 => {
+                self.history().observe();
+                self.store.compact();
+            }
+            _ => drop(self.store.arrive()),
+        }
+    }
+
+    /// What a user of a host wants next.
+    pub(super) fn user(&self, host: &Host, daemon: &Daemon) {
+        let networks: Vec<NetworkSpec> =
+            daemon.networks.lock().unwrap().values().cloned().collect();
+        let network = chance::pick(&networks).cloned();
+        let endpoints: Vec<EndpointId> = host.machine().endpoints.keys().copied().collect();
+        // Refusals are part of the game; what must not be, the history sees.
+        let _ = match (chance::below(100), network) {
+            (0..8, _) => self.create(daemon),
+            (8..55, Some(network)) => host.connect(daemon, network.id, None),
+            (55..65, Some(network)) => {
+                let addr = some_address(&network);
+                host.connect(daemon, network.id, Some(addr))
+            }
+            (65..88, _) => {
+                if let Some(id) = chance::pick(&endpoints) {
+                    host.disconnect(daemon, *id);
+                }
+                Ok(())
+            }
+            (88..93, Some(network)) => daemon.core.remove_network(network.id),
+            (93..96, _) => {
+                let dead = self.hosts_to_forget();
+                match chance::pick(&dead) {
+                    Some(id) => daemon.core.forget(&id.to_string()),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        };
+    }
+
+    /// Hosts that the store knows: the rest is up to the cluster, which refuses those that live.
+    fn hosts_to_forget(&self) -> Vec<vw_model::HostId> {
+        let history = self.history();
+        let keys = history.records.keys();
+        let hosts = keys.filter_map(|key| match Shared::parse(key) {
+            Some(Shared::Host(id)) => Some(id),
+            _ => None,
+        });
+        hosts.collect()
+    }
+
+    pub(super) fn create(&self, daemon: &Daemon) -> vw_model::Result<()> {
+        let (spec, request) = network();
+        let spec = daemon.core.create_network(spec, &request, &[])?;
+        daemon.networks.lock().unwrap().insert(spec.id, spec);
+        self.history().note("networks made");
+        Ok(())
+    }
+
+    /// A world in which nothing goes wrong.
+    pub(super) fn quiet(hosts: usize) -> Arc<Self> {
+        let world = Self::new(hosts);
+        world.rough.store(false, Ordering::SeqCst);
+        world
+    }
+
+    /// Lets everything come to rest, with nothing going wrong any more.
+    pub(super) fn calm(&self) {
+        self.rough.store(false, Ordering::SeqCst);
+        while self.store.arrive() {}
+        for host in self.hosts() {
+            host.start();
+            host.machine().paused = Duration::ZERO;
+            host.daemon()
+                .iter()
+                .for_each(|daemon| daemon.client.cut(false));
+        }
+        for _ in 0..32 {
+            self.round();
+        }
+    }
+
+    /// One step of every thread, but users.
+    pub(super) fn round(&self) {
+        for host in self.hosts() {
+            for role in [Role::Present, Role::Follow, Role::Work] {
+                host.step(role);
+            }
+        }
+        self.store.advance(Duration::from_millis(1200));
+        self.history().observe();
+    }
+
+    /// What every host must see once all is at rest.
+    pub(super) fn check_rest(&self) {
+        let mut all: BTreeMap<EndpointId, RemoteEndpoint> = BTreeMap::new();
+        for host in self.hosts() {
+            all.extend(host.machine().endpoints.clone());
+        }
+        let networks: BTreeSet<NetworkId> = self.history().networks.keys().copied().collect();
+        for host in self.hosts() {
+            let daemon = host.daemon().expect("all were started");
+            let state = daemon.core.state();
+            let known: BTreeSet<NetworkId> = state.mirror.networks.keys().copied().collect();
+            assert_eq!(known, networks, "networks of host {}", host.n);
+            let id = host.id();
+            let seen: BTreeMap<EndpointId, RemoteEndpoint> = networks
+                .iter()
+                .flat_map(|network| state.mirror.remote_endpoints(*network))
+                .map(|endpoint| (endpoint.id, endpoint))
+                .collect();
+            let others = all.iter().filter(|(_, endpoint)| endpoint.host != id);
+            let others: BTreeMap<_, _> = others
+                .map(|(id, endpoint)| (*id, endpoint.clone()))
+                .collect();
+            check_equal(host.n, &seen, &others);
+        }
+        let history = self.history();
+        let published = history
+            .records
+            .keys()
+            .filter_map(|key| match Shared::parse(key) {
+                Some(Shared::Endpoint(network, host, id))
+                    if history.networks.contains_key(&network) && history.member(host) =>
+                {
+                    Some((id, host))
+                }
+                _ => None,
+            });
+        let living: BTreeSet<_> = self.hosts().iter().map(|host| host.id()).collect();
+        let published: BTreeSet<EndpointId> = published
+            .filter(|(_, host)| living.contains(host))
+            .map(|(id, _)| id)
+            .collect();
+        assert_eq!(
+            published,
+            all.keys().copied().collect(),
+            "endpoints in the store"
+        );
+        self.check_grants(&history, &living);
+    }
+
+    /// Nothing is left of what was asked for, and what was given away is held.
+    fn check_grants(&self, history: &History, living: &BTreeSet<vw_model::HostId>) {
+        for (key, value) in &history.records {
+            match Shared::parse(key) {
+                Some(Shared::Request(network, addr)) if history.networks.contains_key(&network) => {
+                    let request: crate::record::RequestRecord =
+                        crate::record::decode(value).unwrap();
+                    assert!(
+                        !living.contains(&request.host),
+                        "the request for {addr} is left"
+                    );
+                }
+                Some(Shared::Grant(network, addr)) if history.networks.contains_key(&network) => {
+                    let grant: crate::record::GrantRecord = crate::record::decode(value).unwrap();
+                    let holders = history.leases.get(&(network, addr));
+                    let held = holders.and_then(|holders| holders.get(&grant.host));
+                    let dead = !living.contains(&grant.host);
+                    assert!(
+                        dead || held == Some(&grant.holder),
+                        "the grant of {addr} is left"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Removes everything that there is, which nothing may be left to hinder.
+    pub(super) fn dismantle(&self) {
+        for host in self.hosts() {
+            let daemon = host.daemon().expect("all were started");
+            let endpoints: Vec<EndpointId> = host.machine().endpoints.keys().copied().collect();
+            endpoints
+                .iter()
+                .for_each(|id| host.disconnect(&daemon, *id));
+        }
+        (0..3).for_each(|_| self.round());
+        self.lively.store(true, Ordering::SeqCst);
+        let networks: Vec<NetworkId> = self.history().networks.keys().copied().collect();
+        let daemon = self.hosts()[0].daemon().expect("all were started");
+        for network in networks {
+            // A host may be slow to answer; none may refuse.
+            let mut results = (0..5).map(|_| daemon.core.remove_network(network));
+            let end = results.find(
+                |result| !matches!(result, Err(error) if error.reason == "cluster-hosts-silent"),
+            );
+            let end = end.expect("every host answers in time");
+            end.unwrap_or_else(|error| panic!("{network:?} cannot be removed: {error}"));
+        }
+        self.history().observe();
+        assert!(self.history().networks.is_empty());
+    }
+}
+
+/// What a host sees must be what there is; else a few differences are told.
+fn check_equal(
+    host: usize,
+    seen: &BTreeMap<EndpointId, RemoteEndpoint>,
+    others: &BTreeMap<EndpointId, RemoteEndpoint>,
+) {
+    let few = |of: &BTreeMap<EndpointId, RemoteEndpoint>, but: &BTreeMap<_, _>| -> Vec<_> {
+        let differ = of
+            .iter()
+            .filter(|(id, endpoint)| but.get(*id) != Some(*endpoint));
+        differ
+            .map(|(_, endpoint)| endpoint.clone())
+            .take(3)
+            .collect()
+    };
+    let (extra, missing) = (few(seen, others), few(others, seen));
+    assert!(
+        extra.is_empty() && missing.is_empty(),
+        "host {host} sees {extra:#?}, does not see {missing:#?}"
+    );
+}
+
+/// A network with one of few names, and with one of few subnets or one by default.
+pub(super) fn network() -> (NetworkSpec, NetworkRequest) {
+    let id = NetworkId::from_bytes(chance::bytes());
+    let subnets = ["10.1.0.0/28", "10.1.0.0/27", "10.1.1.0/26", "10.1.0.0/16"];
+    let subnet = chance::per_mille(700)
+        .then(|| chance::pick(&subnets))
+        .flatten();
+    let pools = subnet.map(|subnet| PoolRequest {
+        subnet: subnet.parse().expect("a subnet"),
+        ip_range: None,
+        gateway: None,
+        aux: BTreeMap::new(),
+    });
+    let spec = NetworkSpec {
+        id,
+        name: format!("n{}", chance::below(6)).parse().expect("a name"),
+        driver: "overlay".to_owned(),
+        scope: Scope::Global,
+        created: SystemTime::UNIX_EPOCH,
+        enable_ipv4: true,
+        enable_ipv6: false,
+        internal: false,
+        attachable: true,
+        predefined: false,
+        ipam: IpamSpec {
+            driver: "default".to_owned(),
+            options: BTreeMap::new(),
+            pools: Vec::new(),
+        },
+        options: BTreeMap::new(),
+        labels: BTreeMap::new(),
+    };
+    let request = NetworkRequest {
+        pools: pools.into_iter().collect(),
+        ipv4: true,
+        ipv6: false,
+        gateway: chance::per_mille(500),
+    };
+    (spec, request)
+}
+
+fn some_address(network: &NetworkSpec) -> IpAddr {
+    let subnet = network.ipam.pools[0].subnet;
+    let IpNet::V4(v4) = subnet else {
+        return subnet.addr();
+    };
+    let offset = chance::below(48.min(1 << (32 - v4.prefix_len()))) as u32;
+    IpAddr::from((v4.network().to_bits() + offset).to_be_bytes())
+}

@@ -1,0 +1,114 @@
+//! What a person is told of the cluster.
+
+use crate::{
+    StoreState,
+    core::Core,
+    keys,
+    mirror::Life,
+    record::{self, BlockRecord},
+};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use vw_model::{HostId, IpNet, NetworkId};
+use vw_store::cluster::Member;
+
+/// The cluster as this host sees it.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Who asks.
+    pub host: HostId,
+    /// What kind of store it is.
+    pub kind: &'static str,
+    /// Whether it answers.
+    pub store: StoreState,
+    /// Its servers, asked now.
+    pub members: Vec<Member>,
+    /// The hosts that belong to the cluster, by name.
+    pub hosts: Vec<HostStatus>,
+}
+
+/// One host.
+#[derive(Debug, Clone)]
+pub struct HostStatus {
+    /// Its id.
+    pub id: HostId,
+    /// Its name.
+    pub name: String,
+    /// Where others reach it.
+    pub advertise: IpAddr,
+    /// The version of its daemon.
+    pub version: String,
+    /// Whether its daemon lives, or may.
+    pub alive: bool,
+    /// When its daemon joined, by its own clock.
+    pub since: SystemTime,
+    /// How many endpoints it has on global networks.
+    pub endpoints: usize,
+    /// Its address blocks, by network; empty while the store is away.
+    pub blocks: BTreeMap<NetworkId, Vec<IpNet>>,
+}
+
+impl Core {
+    /// See [`crate::Cluster::status`].
+    pub(crate) fn status(&self) -> Status {
+        let members = self.store.members();
+        let answers = members.iter().any(|member| member.answer.is_ok());
+        let mut blocks = if answers {
+            self.all_blocks()
+        } else {
+            BTreeMap::new()
+        };
+        let me = self.settings.host;
+        let state = self.state();
+        let known = state.mirror.hosts.iter();
+        let mut hosts: Vec<HostStatus> = known
+            .filter_map(|(id, host)| {
+                let record = &host.record.as_ref()?.record;
+                let own = *id == me;
+                Some(HostStatus {
+                    id: *id,
+                    name: record.name.clone(),
+                    advertise: record.advertise,
+                    version: record.version.clone(),
+                    alive: own || host.life != Life::Dead,
+                    since: UNIX_EPOCH + Duration::from_secs(record.since),
+                    endpoints: if own {
+                        state.outbox.len()
+                    } else {
+                        state.mirror.endpoint_count(*id)
+                    },
+                    blocks: blocks.remove(id).unwrap_or_default(),
+                })
+            })
+            .collect();
+        hosts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        Status {
+            host: me,
+            kind: self.store.kind(),
+            store: state.store.clone(),
+            members,
+            hosts,
+        }
+    }
+
+    fn all_blocks(&self) -> BTreeMap<HostId, BTreeMap<NetworkId, Vec<IpNet>>> {
+        let mut blocks: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
+        // Without an answer the rest of the status is worth telling all the same.
+        for found in self.list(keys::BLOCKS).unwrap_or_default() {
+            let place = keys::parse_block(&found.key);
+            let block = record::decode::<BlockRecord>(&found.value);
+            if let (Some((network, range)), Ok(BlockRecord { host })) = (place, block) {
+                blocks
+                    .entry(host)
+                    .or_default()
+                    .entry(network)
+                    .or_default()
+                    .push(range);
+            }
+        }
+        blocks
+    }
+}

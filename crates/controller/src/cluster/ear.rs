@@ -1,0 +1,44 @@
+//! What the cluster tells, kept until the controller can do something about it.
+//!
+//! Owns the order: what was told before the controller stood is told to it first.
+
+use crate::{controller::WeakController, registry::lock};
+use std::sync::Mutex;
+use vw_cluster::{Delta, Follower};
+
+/// The follower of the cluster, which is there before the controller is.
+#[derive(Default)]
+pub(crate) struct Ear {
+    /// Held while changes are passed on.
+    passing: Mutex<Option<WeakController>>,
+    early: Mutex<Vec<Delta>>,
+}
+
+impl Ear {
+    /// What was told up to now.
+    pub(super) fn early(&self) -> Vec<Delta> {
+        std::mem::take(&mut *lock(&self.early))
+    }
+
+    /// Passes everything on from now on, what was told up to now first.
+    pub(super) fn open(&self, controller: WeakController) {
+        let mut passing = lock(&self.passing);
+        pass(&controller, self.early());
+        *passing = Some(controller);
+    }
+}
+
+impl Follower for Ear {
+    fn follow(&self, deltas: Vec<Delta>) {
+        match &*lock(&self.passing) {
+            Some(controller) => pass(controller, deltas),
+            None => lock(&self.early).extend(deltas),
+        }
+    }
+}
+
+fn pass(controller: &WeakController, deltas: Vec<Delta>) {
+    if let Some(controller) = controller.upgrade() {
+        controller.cluster_changed(deltas);
+    }
+}

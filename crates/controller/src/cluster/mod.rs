@@ -1,0 +1,390 @@
+//! This host among the hosts of its cluster: networks that all of them have, and endpoints that
+//! they tell each other of.
+//!
+//! Owns what becomes of the cluster's changes here, and what of this host is told to the others.
+//! It must not know which store they share, nor how they agree.
+
+mod ear;
+mod networks;
+mod reach;
+
+use crate::{
+    Controller,
+    attach::FAMILIES,
+    command::{ClusterForget, ClusterStatus},
+    controller::Membership,
+    naming::names_of as local_names,
+    registry::{Attachment, Network, Sandbox, lock},
+    view::{ClusterView, HostView, PathView, ServerView},
+};
+use ear::Ear;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+use vw_agents::probe::{PORT, Prober};
+use vw_cluster::{Cluster, Delta, StoreState};
+use vw_hoststate::Owner;
+use vw_model::{
+    EndpointId, Error, HostId, Id, Kind, NetworkId, RemoteEndpoint, RemoteHost, Result, Scope,
+};
+use vw_store::Store;
+
+/// This host's place among the others.
+pub(crate) struct Member {
+    cluster: Arc<Cluster>,
+    ear: Arc<Ear>,
+    /// Its name.
+    name: String,
+    /// Its end of every tunnel.
+    tunnel: IpAddr,
+    /// Tries the way to the others; `None` where its port cannot be had.
+    prober: Option<Prober>,
+}
+
+impl Membership {
+    /// Takes up what this host knew of the cluster, and joins it; the store is not waited for.
+    ///
+    /// # Errors
+    /// When the local copy cannot be read, or there is no thread.
+    pub(crate) fn join(
+        self,
+        host: Id,
+        durable: &Arc<dyn Store>,
+        fast: &Arc<dyn Store>,
+        random: fn() -> [u8; 32],
+    ) -> Result<Member> {
+        let host = HostId(host);
+        let (name, tunnel) = (self.name.clone(), self.advertise);
+        let settings = vw_cluster::Settings::new(host, self.name, tunnel, self.version, random);
+        let ear = Arc::<Ear>::default();
+        let (durable, fast) = (durable.clone(), fast.clone());
+        let local = vw_cluster::Local { durable, fast };
+        let cluster = Cluster::start(self.store, local, settings, ear.clone())?;
+        let prober = Prober::start(tunnel).inspect_err(|error| {
+            tracing::warn!(
+                "the way to other hosts cannot be tried: UDP port {PORT} of {tunnel}: {error}"
+            );
+        });
+        Ok(Member {
+            cluster,
+            ear,
+            name,
+            tunnel,
+            prober: prober.ok(),
+        })
+    }
+}
+
+/// Changes of one network's endpoints that came in a row.
+#[derive(Default)]
+struct Changes {
+    appeared: BTreeMap<EndpointId, RemoteEndpoint>,
+    gone: BTreeSet<EndpointId>,
+}
+
+impl Controller {
+    /// The cluster that this host is in.
+    ///
+    /// # Errors
+    /// `Unsupported` outside one.
+    pub(crate) fn cluster(&self) -> Result<&Arc<Cluster>> {
+        self.member.as_ref().map(|member| &member.cluster).ok_or_else(|| {
+            Error::new(
+                Kind::Unavailable,
+                "no-cluster",
+                "this host is in no cluster: start the daemon with --cluster-store and --cluster-advertise",
+            )
+        })
+    }
+
+    /// Lists what the local copy knows, before the kernel is looked at.
+    pub(crate) fn load_cluster(&self) {
+        if let Some(member) = &self.member {
+            self.cluster_changed(member.ear.early());
+        }
+    }
+
+    /// Follows the cluster from now on, which was told all that this host holds.
+    pub(crate) fn follow_cluster(&self) {
+        if let Some(member) = &self.member {
+            member.cluster.settled();
+            self.answer_known();
+            member.ear.open(self.downgrade());
+        }
+    }
+
+    pub(crate) fn cluster_changed(&self, deltas: Vec<Delta>) {
+        let mut endpoints: BTreeMap<NetworkId, Changes> = BTreeMap::new();
+        for delta in deltas {
+            match delta {
+                Delta::Endpoint(remote) => {
+                    let changes = endpoints.entry(remote.network).or_default();
+                    changes.gone.remove(&remote.id);
+                    changes.appeared.insert(remote.id, remote);
+                }
+                Delta::EndpointGone(network, id) => {
+                    let changes = endpoints.entry(network).or_default();
+                    changes.appeared.remove(&id);
+                    changes.gone.insert(id);
+                }
+                other => {
+                    self.flush_endpoints(&mut endpoints);
+                    self.one_change(other);
+                }
+            }
+        }
+        self.flush_endpoints(&mut endpoints);
+    }
+
+    fn flush_endpoints(&self, endpoints: &mut BTreeMap<NetworkId, Changes>) {
+        for (id, changes) in std::mem::take(endpoints) {
+            let Some(network) = self.registry().network_by_id(id) else {
+                continue;
+            };
+            let gone: Vec<EndpointId> = changes.gone.into_iter().collect();
+            let appeared = changes.appeared.into_values().collect();
+            self.remotes_changed(&network, appeared, &gone);
+        }
+    }
+
+    fn one_change(&self, delta: Delta) {
+        match delta {
+            Delta::Network(spec) => self.list_global(*spec),
+            Delta::NetworkGone(id) => self.global_gone(id),
+            Delta::Host(host) => self.peer_changed(host.id, Some(&host)),
+            Delta::HostGone(id) => self.peer_changed(id, None),
+            Delta::Store(StoreState::Unknown) => {}
+            Delta::Store(StoreState::Reachable) => tracing::info!("the cluster's store answers"),
+            Delta::Store(StoreState::Away { reason, .. }) => self.warn(format!(
+                "the cluster's store is away: what stands goes on, and is told to the other hosts when it is back: {reason}"
+            )),
+            Delta::Forgotten => self.leave_all(),
+            Delta::Joined => self.return_all(),
+            Delta::Endpoint(_) | Delta::EndpointGone(..) => {}
+        }
+    }
+
+    /// Has the hosts that are known get answers to what they ask of the way here.
+    fn answer_known(&self) {
+        if let Some(member) = &self.member
+            && let Some(prober) = &member.prober
+        {
+            let hosts = member.cluster.hosts().into_iter();
+            prober.answer(hosts.map(|host| host.tunnel));
+        }
+    }
+
+    /// The way to each of these hosts, tried now, and what a tunnel there lets by.
+    fn paths_to(&self, hosts: &[IpAddr]) -> BTreeMap<IpAddr, PathView> {
+        let prober = self
+            .member
+            .as_ref()
+            .and_then(|member| member.prober.as_ref());
+        let (Some(prober), Some(underlay)) = (prober, self.config.drivers.underlay) else {
+            return BTreeMap::new();
+        };
+        let paths = prober
+            .ask(hosts, vw_drivers::clear_mtu(&underlay))
+            .into_iter();
+        let view = |(host, path): (IpAddr, vw_agents::probe::Path)| {
+            let path = PathView {
+                latency: path.latency,
+                mtu: path.mtu,
+            };
+            (host, path)
+        };
+        paths.map(view).collect()
+    }
+
+    /// Lets the tunnel of a host in, or keeps that of one that is gone out.
+    fn peer_changed(&self, id: HostId, host: Option<&RemoteHost>) {
+        self.answer_known();
+        let cx = &self.config.drivers;
+        let fragment = host.map(|host| vw_drivers::plan_host(host, cx));
+        let wants = vec![(Owner::Peer(id), fragment.unwrap_or_default())];
+        if let Err(error) = self.bring(wants) {
+            self.warn(format!(
+                "the tunnels of other hosts cannot be let in: {}",
+                error.chain()
+            ));
+        }
+    }
+
+    /// Tells the other hosts of an endpoint that stands here.
+    pub(crate) fn publish(&self, sandbox: &Sandbox, network: &Network, id: EndpointId) {
+        if network.spec.scope == Scope::Local {
+            return;
+        }
+        let Some(member) = &self.member else {
+            return;
+        };
+        let state = sandbox.state();
+        let Some(attachment) = state.attachments.iter().find(|a| a.endpoint.id == id) else {
+            return;
+        };
+        let endpoint = &attachment.endpoint;
+        let remote = RemoteEndpoint {
+            id,
+            network: network.spec.id,
+            // The cluster knows both better.
+            host: HostId(self.host_id),
+            tunnel: member.tunnel,
+            sandbox: sandbox.id,
+            mac: endpoint.mac,
+            addresses: endpoint.addresses.clone(),
+            names: local_names(&state, attachment),
+            ports: state.spec.exposed.clone(),
+        };
+        drop(state);
+        member.cluster.publish(remote);
+    }
+
+    /// Tells the other hosts that an endpoint is gone.
+    pub(crate) fn unpublish(&self, leaving: &Attachment) {
+        if leaving.network.spec.scope == Scope::Global
+            && let Ok(cluster) = self.cluster()
+        {
+            cluster.withdraw(leaving.network.spec.id, leaving.endpoint.id);
+        }
+    }
+
+    /// Somebody gave this host up, so that its addresses may be others' by now: what it has on
+    /// global networks is out of service when this returns, and comes back with new addresses.
+    fn leave_all(&self) {
+        self.warn("this host was given up by the cluster (cluster forget): its endpoints on global networks are made anew".to_owned());
+        let sandboxes = self.registry().sandboxes();
+        for sandbox in sandboxes {
+            let _ops = lock(&sandbox.ops);
+            for attachment in self.global_attachments(&sandbox) {
+                if let Err(error) = self.detach(&sandbox, attachment.endpoint.id) {
+                    self.warn(error.chain());
+                }
+                lock(&self.expelled).push((sandbox.clone(), attachment));
+            }
+        }
+    }
+
+    /// This host is a member: what was taken off global networks comes back, by a thread of its
+    /// own, as it may wait for the cluster to tell more.
+    fn return_all(&self) {
+        let expelled = std::mem::take(&mut *lock(&self.expelled));
+        if expelled.is_empty() {
+            return;
+        }
+        let controller = self.downgrade();
+        let back = move || {
+            if let Some(controller) = controller.upgrade() {
+                expelled
+                    .iter()
+                    .for_each(|(sandbox, left)| controller.return_one(sandbox, left));
+            }
+        };
+        let thread = std::thread::Builder::new().name("rejoin".to_owned());
+        if let Err(error) = thread.spawn(back) {
+            self.warn(format!("no thread to make endpoints anew: {error}"));
+        }
+    }
+
+    fn return_one(&self, sandbox: &Arc<Sandbox>, left: &Attachment) {
+        let _ops = lock(&sandbox.ops);
+        let wanted = {
+            let state = sandbox.state();
+            let is_on = |network| state.memberships.iter().any(|m| m.network == network);
+            state.live && is_on(left.network.spec.id)
+        };
+        if !wanted {
+            return;
+        }
+        let settings = left.endpoint.settings.clone();
+        let joined = self.refreshing(sandbox, || self.attach(sandbox, &left.network, settings));
+        if let Err(error) = joined {
+            let name = sandbox.state().spec.name.clone();
+            self.warn(format!(
+                "{name} is off network {}: {}",
+                left.network.spec.name,
+                error.chain()
+            ));
+        }
+    }
+
+    fn global_attachments(&self, sandbox: &Sandbox) -> Vec<Attachment> {
+        let state = sandbox.state();
+        let attachments = state.attachments.iter();
+        let global = attachments.filter(|a| a.network.spec.scope == Scope::Global);
+        global.cloned().collect()
+    }
+
+    /// Whether a sandbox's address on a global network would be ambiguous beside what it has.
+    ///
+    /// # Errors
+    /// `Conflict`: a global subnet may overlap a local one of this host, which no other host can
+    /// know; a sandbox cannot be on both.
+    pub(crate) fn check_overlap(&self, sandbox: &Sandbox, network: &Network) -> Result<()> {
+        let state = sandbox.state();
+        for other in &state.attachments {
+            let theirs = &other.network.spec;
+            if theirs.scope == network.spec.scope {
+                continue;
+            }
+            for family in FAMILIES {
+                let mut pools = network.spec.pools(family);
+                let overlap = pools.find(|pool| {
+                    let mut held = theirs.pools(family);
+                    held.any(|held| {
+                        held.subnet.contains(&pool.subnet.addr())
+                            || pool.subnet.contains(&held.subnet.addr())
+                    })
+                });
+                if let Some(pool) = overlap {
+                    return Err(Error::conflict(
+                        "subnets-overlap",
+                        format!(
+                            "{} cannot be on network {}: its subnet {} overlaps that of network {}, which it is on",
+                            state.spec.name, network.spec.name, pool.subnet, theirs.name
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cluster_status(&self, _: ClusterStatus) -> Result<ClusterView> {
+        let status = self.cluster()?.status();
+        let servers = status.members.into_iter().map(|server| ServerView {
+            address: server.address,
+            answer: server.answer,
+            leader: server.leader,
+            version: server.version,
+        });
+        let this = status.host;
+        let others = status.hosts.iter();
+        let others = others.filter(|host| host.id != this && host.alive);
+        let paths = self.paths_to(&others.map(|host| host.advertise).collect::<Vec<_>>());
+        let hosts = status.hosts.into_iter().map(|host| HostView {
+            this: host.id == this,
+            id: host.id,
+            name: host.name,
+            addr: host.advertise,
+            version: host.version,
+            alive: host.alive,
+            endpoints: host.endpoints,
+            blocks: host.blocks.values().map(Vec::len).sum(),
+            path: paths
+                .get(&host.advertise)
+                .filter(|_| host.id != this)
+                .cloned(),
+        });
+        Ok(ClusterView {
+            store: status.kind.to_owned(),
+            servers: servers.collect(),
+            hosts: hosts.collect(),
+        })
+    }
+
+    pub(crate) fn cluster_forget(&self, request: ClusterForget) -> Result<()> {
+        self.cluster()?.forget(&request.host)
+    }
+}

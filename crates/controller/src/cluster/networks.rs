@@ -1,0 +1,183 @@
+//! Networks that every host of the cluster has: made, listed, removed.
+
+use crate::{
+    Controller,
+    event::EventType,
+    registry::{Gate, Network, lock},
+    view::{MemberView, PeerView},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
+use vw_ipam::{NetworkRequest, PoolRequest};
+use vw_model::{Error, HostId, IpNet, NetworkId, NetworkSpec, Result, Scope};
+
+impl Controller {
+    /// Has all hosts of the cluster know a network, and lists it.
+    ///
+    /// # Errors
+    /// As the hosts refuse, or `Unavailable` while their store is away.
+    pub(crate) fn create_global(
+        &self,
+        mut spec: NetworkSpec,
+        pools: Vec<PoolRequest>,
+    ) -> Result<NetworkSpec> {
+        vw_drivers::find(&spec.driver)?.complete(&mut spec, &self.config.drivers);
+        for pool in &pools {
+            self.check_beside_local(&spec, pool.subnet)?;
+        }
+        let request = NetworkRequest {
+            pools,
+            ipv4: spec.enable_ipv4,
+            ipv6: spec.enable_ipv6,
+            gateway: false,
+        };
+        let mut foreign = self.foreign_prefixes()?;
+        let networks = self.registry().networks();
+        let local = networks.iter().filter(|n| n.spec.scope == Scope::Local);
+        foreign.extend(local.flat_map(|n| n.spec.ipam.pools.iter().map(|pool| pool.subnet)));
+        self.cluster()?.create_network(spec, &request, &foreign)
+    }
+
+    /// This host's own networks go before a new one, whoever asks for it.
+    fn check_beside_local(&self, spec: &NetworkSpec, subnet: IpNet) -> Result<()> {
+        let networks = self.registry().networks();
+        let overlaps = |held: IpNet| held.contains(&subnet.addr()) || subnet.contains(&held.addr());
+        for other in networks.iter().filter(|n| n.spec.scope == Scope::Local) {
+            let mut pools = other.spec.ipam.pools.iter();
+            if let Some(pool) = pools.find(|pool| overlaps(pool.subnet)) {
+                return Err(Error::new(
+                    vw_model::Kind::Forbidden,
+                    "pool-overlap",
+                    format!(
+                        "invalid pool request: Pool overlaps with other one on this address space: {subnet} of {} overlaps {} of network {}; choose another --subnet",
+                        spec.name, pool.subnet, other.spec.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists a global network, unless it is.
+    pub(super) fn list_global(&self, spec: NetworkSpec) {
+        let _deciding = lock(&self.network_changes);
+        if self.registry().network_by_id(spec.id).is_some() {
+            return;
+        }
+        let driver = match vw_drivers::find(&spec.driver) {
+            Ok(driver) => driver,
+            Err(error) => {
+                // A newer version's: its hosts know it.
+                return self.warn(format!("network {}: {}", spec.name, error.chain()));
+            }
+        };
+        if let Some(local) = self.registry().network_by_name(spec.name.as_str()) {
+            self.warn(format!(
+                "another host made a network {} ({}), and this one has its own of that name ({}): here the name is that of its own, and the other is known by its id",
+                spec.name,
+                spec.id.short(),
+                local.spec.id.short()
+            ));
+        }
+        let id = spec.id;
+        self.list_network(spec, driver);
+        let found = self.registry().network_by_id(id);
+        if let (Some(network), Ok(cluster)) = (found, self.cluster()) {
+            self.remotes_changed(&network, cluster.remote_endpoints(id), &[]);
+        }
+    }
+
+    /// Removes a global network on request: the hosts must agree first.
+    ///
+    /// # Errors
+    /// As they refuse, or `Unavailable` while their store is away.
+    pub(crate) fn remove_global(&self, network: &Arc<Network>) -> Result<()> {
+        self.cluster()?.remove_network(network.spec.id)
+    }
+
+    /// Another host removed a network. What is on it here could not tell in time, and leaves it.
+    pub(super) fn global_gone(&self, id: NetworkId) {
+        let Some(network) = self.registry().network_by_id(id) else {
+            return;
+        };
+        let members: Vec<_> = lock(&network.members)
+            .iter()
+            .map(|(id, sandbox)| (*id, sandbox.clone()))
+            .collect();
+        for (endpoint, sandbox) in members {
+            let _ops = lock(&sandbox.ops);
+            let name = sandbox.state().spec.name.clone();
+            self.warn(format!(
+                "network {} was removed on another host while this one could not tell of {name}, which is taken off it",
+                network.spec.name
+            ));
+            if let Err(error) = self.detach(&sandbox, endpoint) {
+                self.warn(error.chain());
+            }
+        }
+        let _deciding = lock(&self.network_changes);
+        let mut gate = network.gate.write().unwrap_or_else(PoisonError::into_inner);
+        if *gate == Gate::Removed {
+            return;
+        }
+        *gate = Gate::Removed;
+        self.registry_mut().remove_network(&network);
+        self.abandon(&network);
+        drop(gate);
+        self.tell(
+            EventType::Network,
+            "destroy",
+            &id.to_string(),
+            [
+                ("name", network.spec.name.to_string()),
+                ("type", network.spec.driver.clone()),
+            ],
+        );
+    }
+
+    /// Endpoints of a network on other hosts, as the network shows them.
+    pub(crate) fn remote_members(network: &Network) -> Vec<MemberView> {
+        let reach = lock(&network.reach);
+        let view = |remote: &vw_model::RemoteEndpoint| MemberView {
+            sandbox: remote.sandbox,
+            name: remote.names.first().cloned().unwrap_or_default(),
+            endpoint: remote.id,
+            mac: remote.mac,
+            ipv4: crate::networks::v4_of(&remote.addresses),
+            ipv6: crate::networks::v6_of(&remote.addresses),
+        };
+        reach.remotes.values().map(view).collect()
+    }
+
+    /// The hosts that have endpoints on a global network, in the order of their names.
+    pub(crate) fn peers_of(&self, network: &Network) -> Vec<PeerView> {
+        let Some(member) = &self.member else {
+            return Vec::new();
+        };
+        let known: BTreeMap<HostId, vw_model::RemoteHost> = member
+            .cluster
+            .hosts()
+            .into_iter()
+            .map(|host| (host.id, host))
+            .collect();
+        let reach = lock(&network.reach);
+        let theirs = reach.hosts.keys().filter_map(|id| known.get(id));
+        let mut peers: Vec<PeerView> = theirs
+            .map(|host| PeerView {
+                name: host.name.clone(),
+                addr: host.tunnel,
+            })
+            .collect();
+        drop(reach);
+        if !lock(&network.members).is_empty() {
+            peers.push(PeerView {
+                name: member.name.clone(),
+                addr: member.tunnel,
+            });
+        }
+        peers.sort_by(|a, b| (&a.name, a.addr).cmp(&(&b.name, b.addr)));
+        peers
+    }
+}

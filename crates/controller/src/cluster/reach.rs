@@ -1,0 +1,270 @@
+//! Where a network that spans hosts stands on this one, and what of other hosts it reaches.
+//!
+//! Such a network stands in the kernel as long as something here is on it: what a thousand other
+//! hosts do on networks that nobody here uses costs a record in memory.
+
+use crate::{
+    Controller,
+    registry::{Network, Reach, lock},
+};
+use std::collections::BTreeSet;
+use vw_hoststate::{Fragment, Owner};
+use vw_model::{EndpointId, RemoteEndpoint, RemoteHost, Result, Scope};
+use vw_names::EndpointNames;
+
+impl Controller {
+    /// Has a network stand for one more endpoint of this host.
+    ///
+    /// # Errors
+    /// As the driver and the executor say; it is not counted then.
+    pub(crate) fn enter(&self, network: &Network) -> Result<()> {
+        if network.spec.scope == Scope::Local {
+            return Ok(());
+        }
+        let mut reach = lock(&network.reach);
+        if reach.users == 0 {
+            let fragment = self.network_fragment(network, &reach)?;
+            self.bring(vec![(Owner::Network(network.spec.id), fragment)])?;
+            let all: Vec<EndpointId> = reach.remotes.keys().copied().collect();
+            self.bring_remotes(network, &mut reach, &all);
+        }
+        reach.users += 1;
+        Ok(())
+    }
+
+    /// Counts one endpoint less; with the last of this host the network leaves the kernel.
+    pub(crate) fn leave(&self, network: &Network) {
+        if network.spec.scope == Scope::Local {
+            return;
+        }
+        let mut reach = lock(&network.reach);
+        match reach.users {
+            0 => {}
+            1 => self.lower(network, &mut reach),
+            more => reach.users = more - 1,
+        }
+    }
+
+    /// Has a network leave the kernel, whoever is on it: it is gone.
+    pub(crate) fn abandon(&self, network: &Network) {
+        let mut reach = lock(&network.reach);
+        if network.spec.scope == Scope::Global && reach.users > 0 {
+            self.lower(network, &mut reach);
+        }
+    }
+
+    fn lower(&self, network: &Network, reach: &mut Reach) {
+        reach.users = 0;
+        reach.refused.clear();
+        let remotes = reach.remotes.keys().map(|id| Owner::Remote(*id));
+        let owners = remotes.chain([Owner::Network(network.spec.id)]);
+        let wants = owners.map(|owner| (owner, Fragment::default())).collect();
+        if let Err(error) = self.take_away(wants) {
+            self.warn(format!(
+                "network {} stands though nothing here is on it: {}",
+                network.spec.name,
+                error.chain()
+            ));
+        }
+    }
+
+    /// Takes up what changed of a network's endpoints on other hosts, all at once.
+    pub(super) fn remotes_changed(
+        &self,
+        network: &Network,
+        appeared: Vec<RemoteEndpoint>,
+        gone: &[EndpointId],
+    ) {
+        let mut reach = lock(&network.reach);
+        let mut touched: Vec<EndpointId> = gone.to_vec();
+        let mut hosts_changed = false;
+        for id in gone {
+            hosts_changed |= reach.forget(*id);
+        }
+        for remote in appeared {
+            touched.push(remote.id);
+            hosts_changed |= reach.learn(remote);
+        }
+        network.zone.update(|zone| {
+            let changed = |zone: vw_names::Zone, id: &EndpointId| match reach.remotes.get(id) {
+                Some(remote) => zone.with(&names_of(remote)),
+                None => zone.without(*id),
+            };
+            touched.iter().fold(zone.clone(), changed)
+        });
+        if reach.users > 0 {
+            // What stood in the way of others may be among what is gone.
+            touched.extend(reach.refused.iter().copied());
+            self.bring_remotes(network, &mut reach, &touched);
+        }
+        if reach.users > 0 && hosts_changed {
+            let brought = self
+                .network_fragment(network, &reach)
+                .and_then(|fragment| self.bring(vec![(Owner::Network(network.spec.id), fragment)]));
+            if let Err(error) = brought {
+                self.warn(error.chain());
+            }
+        }
+    }
+
+    /// What the network needs here: its own, and what each host that takes part in it adds.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub(crate) fn network_fragment(&self, network: &Network, reach: &Reach) -> Result<Fragment> {
+        let (spec, cx) = (&network.spec, &self.config.drivers);
+        let mut fragment = network.driver.plan_network(spec, cx)?;
+        for (id, (tunnel, _)) in &reach.hosts {
+            let peer = RemoteHost {
+                id: *id,
+                name: String::new(),
+                tunnel: *tunnel,
+            };
+            let added = network.driver.plan_peer(spec, &peer, cx)?;
+            if added.is_empty() {
+                // A network asks something of every host, or of none.
+                break;
+            }
+            fragment.extend(added.iter().map(|(_, object)| object.clone()));
+        }
+        Ok(fragment)
+    }
+
+    /// Brings the kernel to what is known of these endpoints; those that cannot be are told, and
+    /// tried again with the next change.
+    fn bring_remotes(&self, network: &Network, reach: &mut Reach, ids: &[EndpointId]) {
+        let mut wants = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.remote_fragment(network, reach.remotes.get(id)) {
+                Ok(fragment) => wants.push((Owner::Remote(*id), fragment)),
+                Err(error) => self.warn(error.chain()),
+            }
+        }
+        reach.refused.clear();
+        if wants.is_empty() || self.bring(wants.clone()).is_ok() {
+            return;
+        }
+        // One that cannot be does not keep the others out; what is gone makes room first.
+        wants.sort_by_key(|(_, fragment)| !fragment.is_empty());
+        for (owner, fragment) in wants {
+            let Err(error) = self.bring(vec![(owner, fragment)]) else {
+                continue;
+            };
+            let Owner::Remote(id) = owner else { continue };
+            reach.refused.insert(id);
+            self.warn(format!(
+                "endpoint {} of network {} on another host cannot be reached: {}",
+                id.short(),
+                network.spec.name,
+                error.chain()
+            ));
+        }
+    }
+
+    /// Wants, at the start, what the local copy knows of other hosts; the comparison that follows
+    /// brings it.
+    pub(crate) fn restore_cluster(&self) {
+        self.restore_peers();
+        let networks = self.registry().networks();
+        for network in networks.iter().filter(|n| n.spec.scope == Scope::Global) {
+            let mut reach = lock(&network.reach);
+            if reach.users == 0 {
+                continue;
+            }
+            let mut refused = BTreeSet::new();
+            for remote in reach.remotes.values() {
+                let wanted = self
+                    .remote_fragment(network, Some(remote))
+                    .and_then(|fragment| {
+                        let wants = vec![(Owner::Remote(remote.id), fragment)];
+                        lock(&self.host)
+                            .change(wants)
+                            .map(|_| ())
+                            .map_err(crate::start::conflict)
+                    });
+                if let Err(error) = wanted {
+                    refused.insert(remote.id);
+                    self.warn(error.chain());
+                }
+            }
+            reach.refused = refused;
+        }
+    }
+
+    fn restore_peers(&self) {
+        let hosts = self
+            .cluster()
+            .into_iter()
+            .flat_map(|cluster| cluster.hosts());
+        let cx = &self.config.drivers;
+        let wants = hosts.map(|host| (Owner::Peer(host.id), vw_drivers::plan_host(&host, cx)));
+        let wanted = lock(&self.host).change(wants.collect());
+        if let Err(error) = wanted.map_err(crate::start::conflict) {
+            self.warn(error.chain());
+        }
+    }
+
+    /// What this host needs of an endpoint on another one; nothing of one that is gone.
+    pub(crate) fn remote_fragment(
+        &self,
+        network: &Network,
+        remote: Option<&RemoteEndpoint>,
+    ) -> Result<Fragment> {
+        remote.map_or_else(
+            || Ok(Fragment::default()),
+            |remote| {
+                let cx = &self.config.drivers;
+                network.driver.plan_remote(&network.spec, remote, cx)
+            },
+        )
+    }
+}
+
+impl Reach {
+    /// Takes up an endpoint on another host, and tells whether that host is new here.
+    fn learn(&mut self, remote: RemoteEndpoint) -> bool {
+        let gone = self.forget(remote.id);
+        let (host, tunnel) = (remote.host, remote.tunnel);
+        self.remotes.insert(remote.id, remote);
+        let entry = self.hosts.entry(host).or_insert((tunnel, 0));
+        let new = entry.1 == 0 || entry.0 != tunnel;
+        *entry = (tunnel, entry.1 + 1);
+        gone || new
+    }
+
+    /// Forgets one, and tells whether it was the last of its host.
+    fn forget(&mut self, id: EndpointId) -> bool {
+        let Some(remote) = self.remotes.remove(&id) else {
+            return false;
+        };
+        let Some(entry) = self.hosts.get_mut(&remote.host) else {
+            return false;
+        };
+        entry.1 -= 1;
+        if entry.1 > 0 {
+            return false;
+        }
+        self.hosts.remove(&remote.host);
+        true
+    }
+}
+
+impl Network {
+    /// Whether it stands in this host's kernel.
+    pub(crate) fn stands(&self) -> bool {
+        self.spec.scope == Scope::Local || lock(&self.reach).users > 0
+    }
+}
+
+/// The names of an endpoint on another host.
+pub(super) fn names_of(remote: &RemoteEndpoint) -> EndpointNames {
+    let mut names = remote.names.iter().cloned();
+    EndpointNames {
+        endpoint: remote.id,
+        name: names.next().unwrap_or_default(),
+        aliases: names.collect(),
+        short_id: remote.sandbox.short(),
+        addresses: remote.addresses.iter().map(vw_model::IpNet::addr).collect(),
+        ports: remote.ports.clone(),
+    }
+}

@@ -1,0 +1,116 @@
+//! The gateway bridge: a second interface for sandboxes whose networks lead nowhere by themselves.
+//!
+//! Owns when a sandbox has an endpoint on `vw_gwbridge`: as long as one of its networks asks for a
+//! way out and none of them has one. Nobody joins or leaves it by request.
+
+use crate::{
+    Controller,
+    predefined::predefined,
+    registry::{Network, Sandbox, lock},
+};
+use std::sync::Arc;
+use vw_ipam::NetworkRequest;
+use vw_model::{EndpointId, EndpointSettings, Error, Options, Result};
+
+/// The network, and its bridge in the kernel.
+pub(crate) const NAME: &str = "vw_gwbridge";
+
+/// Sandboxes on it are strangers to one another.
+const ICC: &str = "com.docker.network.bridge.enable_icc";
+
+impl Controller {
+    /// Places a new endpoint of `network` in `sandbox`, whose namespace stands, and one on the
+    /// gateway bridge where the sandbox needs that now.
+    ///
+    /// # Errors
+    /// As the checks, the address manager, the driver or the executor say; nothing is left then.
+    pub(crate) fn attach(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        network: &Arc<Network>,
+        settings: EndpointSettings,
+    ) -> Result<()> {
+        let id = self.attach_one(sandbox, network, settings)?;
+        self.settle_companion(sandbox).inspect_err(|_| {
+            if let Err(left) = self.detach_one(sandbox, id) {
+                tracing::error!("an endpoint without a way out: {}", left.chain());
+            }
+        })
+    }
+
+    /// Takes an endpoint out of its sandbox, and gives or takes the one on the gateway bridge.
+    ///
+    /// # Errors
+    /// As [`Self::detach_one`] says; that a way out cannot be had is told and fails no leaving.
+    pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+        self.detach_one(sandbox, id)?;
+        if let Err(error) = self.settle_companion(sandbox) {
+            let name = sandbox.state().spec.name.clone();
+            self.warn(format!(
+                "{name} has no way to the outside: {}",
+                error.chain()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Gives a sandbox its endpoint on the gateway bridge, or takes it, as its networks ask.
+    ///
+    /// # Errors
+    /// As attaching and detaching do.
+    pub(crate) fn settle_companion(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let (wanted, standing) = {
+            let state = sandbox.state();
+            let others = || {
+                let attachments = state.attachments.iter();
+                attachments.filter(|a| !a.network.is_gateway_bridge())
+            };
+            let asked = others().any(|a| a.network.driver.companion(&a.network.spec));
+            let leads_out = others().any(|a| !a.gateways.is_empty());
+            let mut attachments = state.attachments.iter();
+            let standing = attachments.find(|a| a.network.is_gateway_bridge());
+            (asked && !leads_out, standing.map(|a| a.endpoint.id))
+        };
+        match (wanted, standing) {
+            (true, None) => {
+                let settings = EndpointSettings {
+                    // Whatever else has a gateway goes before it.
+                    gw_priority: i64::MIN,
+                    ..EndpointSettings::default()
+                };
+                let network = self.gateway_network()?;
+                self.attach_one(sandbox, &network, settings).map(|_| ())
+            }
+            (false, Some(id)) => self.detach_one(sandbox, id),
+            _ => Ok(()),
+        }
+    }
+
+    /// The network, made when the first sandbox needs it.
+    fn gateway_network(&self) -> Result<Arc<Network>> {
+        let _deciding = lock(&self.network_changes);
+        if let Some(standing) = self.registry().network_by_name(NAME) {
+            return Ok(standing);
+        }
+        let mut spec = predefined(self.new_network_id(), NAME, "bridge")?;
+        spec.enable_ipv6 = self.config.drivers.ipv6;
+        spec.options = Options::from([(ICC.to_owned(), "false".to_owned())]);
+        let request = NetworkRequest {
+            pools: Vec::new(),
+            ipv4: true,
+            ipv6: spec.enable_ipv6,
+            gateway: true,
+        };
+        let id = spec.id;
+        self.build_predefined(spec, &request)?;
+        let missing = || Error::internal("network-not-found", "the gateway bridge is not listed");
+        self.registry().network_by_id(id).ok_or_else(missing)
+    }
+}
+
+impl Network {
+    /// Whether it is the gateway bridge.
+    pub(crate) fn is_gateway_bridge(&self) -> bool {
+        self.spec.predefined && self.spec.name.as_str() == NAME
+    }
+}

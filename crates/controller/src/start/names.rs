@@ -1,0 +1,187 @@
+//! Names first: what the embedded resolvers need, taken up from the records before anything else.
+//!
+//! Owns the way from attachment records to names that answer, and from there to fragments. It must
+//! not wait for the kernel's objects: those that stand go on without us, those that do not are
+//! brought back after.
+
+use super::conflict;
+use crate::{
+    Controller,
+    controller::kernel_error,
+    records::{AttachmentRecord, Membership, Phase, SandboxRecord},
+    registry::{Attachment, Resolver, Sandbox, lock},
+};
+use std::{collections::HashMap, sync::Arc};
+use vw_hoststate::Owner;
+use vw_model::{EndpointSpec, Result, SandboxId};
+
+/// What the attachment records came to.
+#[derive(Default)]
+pub(super) struct TakenUp {
+    /// Endpoints that have their leases, their place in a sandbox, and their names.
+    standing: Vec<(Arc<Sandbox>, EndpointSpec)>,
+    /// Those that were not complete, or cannot be.
+    undone: Vec<EndpointSpec>,
+}
+
+impl Controller {
+    /// Takes up attachments that were complete; gives back those that were not.
+    pub(super) fn take_up_attachments(&self, records: Vec<AttachmentRecord>) -> TakenUp {
+        let mut taken = TakenUp::default();
+        for record in records {
+            let endpoint = record.endpoint;
+            let found = (record.phase == Phase::Ready).then(|| self.take_up(&endpoint));
+            match found.flatten() {
+                Some(sandbox) => taken.standing.push((sandbox, endpoint)),
+                None => {
+                    self.free_leases(&endpoint);
+                    taken.undone.push(endpoint);
+                }
+            }
+        }
+        taken
+    }
+
+    /// Leases, lists and names an endpoint; nothing where its network or sandbox is not there.
+    fn take_up(&self, endpoint: &EndpointSpec) -> Option<Arc<Sandbox>> {
+        let registry = self.registry();
+        let network = registry.network_by_id(endpoint.network)?;
+        let sandbox = registry.sandbox_by_id(endpoint.sandbox)?;
+        drop(registry);
+        if !sandbox.state().is_on(&network) {
+            return None;
+        }
+        for net in &endpoint.addresses {
+            if let Err(error) = self.hold(&network, net.addr(), endpoint.id) {
+                let (endpoint, name) = (endpoint.id.short(), &network.spec.name);
+                let why = error.chain();
+                self.warn(format!("endpoint {endpoint} of network {name}: {why}"));
+                return None;
+            }
+        }
+        let attachment = Attachment {
+            network: network.clone(),
+            endpoint: endpoint.clone(),
+            gateways: Vec::new(),
+        };
+        self.take_up_member(&sandbox, &attachment);
+        let mut state = sandbox.state();
+        if state.container.is_none() && !network.is_gateway_bridge() {
+            state.memberships.push(Membership {
+                network: network.spec.id,
+                name: network.spec.name.to_string(),
+                settings: endpoint.settings.clone(),
+            });
+        }
+        state.attachments.push(attachment);
+        state
+            .attachments
+            .sort_by(|a, b| a.endpoint.ifname.cmp(&b.endpoint.ifname));
+        drop(state);
+        lock(&network.members).insert(endpoint.id, sandbox.clone());
+        lock(&network.reach).users += 1;
+        self.publish_names(&sandbox, &network, endpoint.id);
+        self.publish(&sandbox, &network, endpoint.id);
+        Some(sandbox)
+    }
+
+    /// Has the resolvers answer again where they did: one visit a sandbox, and all of them handed
+    /// to the server at once. The rules that lead to them still stand.
+    pub(super) fn restore_resolvers(&self, left: &HashMap<SandboxId, SandboxRecord>) {
+        let mut known = Vec::with_capacity(left.len());
+        for record in left.values() {
+            let sandbox = self.registry().sandbox_by_id(record.id);
+            if let (Some(sandbox), Some((udp, tcp))) = (sandbox, record.resolver) {
+                known.push((sandbox, Resolver { udp, tcp }));
+            }
+        }
+        let wanted: Vec<_> = known
+            .iter()
+            .map(|(sandbox, former)| (sandbox.id, former.sockets()))
+            .collect();
+        let made = self.kernel.sockets(&wanted);
+        let mut news = Vec::with_capacity(known.len());
+        for ((sandbox, former), made) in known.iter().zip(made) {
+            let made = made.map_err(kernel_error);
+            let made = made.and_then(crate::naming::resolver_of);
+            // A program inside may have bound a port meanwhile: the rules follow to new ones.
+            let anew = |_| self.resolver_sockets(sandbox, Resolver { udp: 0, tcp: 0 });
+            match made.or_else(anew) {
+                Ok(new) => {
+                    sandbox.state().resolver = Some(new.ports);
+                    if new.ports != *former
+                        && let Err(error) = self.note_sandbox(sandbox)
+                    {
+                        tracing::error!("{}", error.chain());
+                    }
+                    news.push((sandbox.id, new.sockets, self.view_of(sandbox)));
+                }
+                Err(error) if error.reason == "namespace-gone" => {}
+                Err(error) => {
+                    let name = sandbox.state().spec.name.clone();
+                    self.warn(format!("names do not answer in {name}: {}", error.chain()));
+                }
+            }
+        }
+        for error in self.dns.add_all(news) {
+            self.warn(error.to_string());
+        }
+    }
+
+    /// Has the drivers say what the endpoints taken up want; takes those out again that cannot be.
+    pub(super) fn plan_attachments(&self, taken: TakenUp) -> Vec<EndpointSpec> {
+        let mut undone = taken.undone;
+        for (sandbox, endpoint) in taken.standing {
+            let Err(error) = self.plan_taken_up(&sandbox, &endpoint) else {
+                continue;
+            };
+            // One endpoint that cannot be does not keep the others from being.
+            self.warn(format!(
+                "endpoint {} is taken down: {}",
+                endpoint.id.short(),
+                error.chain()
+            ));
+            self.take_out_again(&sandbox, &endpoint);
+            undone.push(endpoint);
+        }
+        undone
+    }
+
+    fn plan_taken_up(&self, sandbox: &Sandbox, endpoint: &EndpointSpec) -> Result<()> {
+        let Some(network) = self.registry().network_by_id(endpoint.network) else {
+            return Ok(());
+        };
+        let cx = &self.config.drivers;
+        let planned = network
+            .driver
+            .plan_attachment(&network.spec, endpoint, cx)?;
+        let wants = vec![(Owner::Attachment(endpoint.id), planned.fragment)];
+        lock(&self.host).change(wants).map_err(conflict)?;
+        let mut state = sandbox.state();
+        let mut attachments = state.attachments.iter_mut();
+        if let Some(attachment) = attachments.find(|a| a.endpoint.id == endpoint.id) {
+            attachment.gateways = planned.gateways;
+        }
+        Ok(())
+    }
+
+    fn take_out_again(&self, sandbox: &Sandbox, endpoint: &EndpointSpec) {
+        let mut state = sandbox.state();
+        let mut attachments = state.attachments.iter();
+        let Some(at) = attachments.position(|a| a.endpoint.id == endpoint.id) else {
+            return;
+        };
+        let attachment = state.attachments.remove(at);
+        if state.container.is_none() {
+            state.memberships.retain(|m| m.network != endpoint.network);
+        }
+        drop(state);
+        lock(&attachment.network.members).remove(&endpoint.id);
+        lock(&attachment.network.reach).users -= 1;
+        self.drop_member(endpoint.id);
+        self.withdraw_names(&attachment);
+        self.unpublish(&attachment);
+        self.dns.update(sandbox.id, self.view_of(sandbox));
+        self.free_leases(endpoint);
+    }
+}

@@ -1,0 +1,132 @@
+//! The encrypted tunnel between hosts, as networks and the host see it.
+//!
+//! Owns what stands on a host for it, and which way a network's tunnel takes. An encrypted network
+//! has inner addresses alone: its sockets lie in a namespace that nothing but the tunnel leads out
+//! of, so no packet of its can be in clear text on a wire, whatever fails.
+
+use super::options::ENCRYPTED;
+use crate::Underlay;
+use std::net::{IpAddr, Ipv6Addr};
+use vw_hoststate::{Address, Fragment, Link, LinkKind, Namespace, NamespaceSource, Netns, Object};
+use vw_model::{Error, HostId, IfName, IpNet, Ipv6Net, Kind, NetworkSpec, Result, inner_address};
+
+/// What WireGuard puts around a packet: 32 of its own, UDP 8, and IPv4 20 or IPv6 40.
+const OVERHEAD: (u32, u32) = (60, 80);
+/// RFC 8200, section 5: the tunnel's own packets are IPv6.
+const LEAST_MTU: u32 = 1280;
+/// The length of the prefix that all inner addresses share.
+const PREFIX: u8 = 48;
+
+/// How the packets of a network's tunnel go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    /// The address that they are sent from.
+    pub(super) local: IpAddr,
+    /// The MTU in bytes of the link that they take.
+    pub(super) mtu: u32,
+    /// Whether that is the encrypted tunnel.
+    pub(super) encrypted: bool,
+}
+
+impl Way {
+    pub(super) const fn clear(underlay: &Underlay) -> Self {
+        Self {
+            local: underlay.addr,
+            mtu: underlay.mtu,
+            encrypted: false,
+        }
+    }
+
+    /// Another host's end of it.
+    pub(super) fn end(&self, host: HostId, tunnel: IpAddr) -> IpAddr {
+        match self.encrypted {
+            true => inner_address(host).into(),
+            false => tunnel,
+        }
+    }
+}
+
+/// The MTU in bytes of the encrypted tunnel over this underlay.
+#[must_use]
+pub const fn tunnel_mtu(underlay: &Underlay) -> u32 {
+    let overhead = match underlay.addr {
+        IpAddr::V4(_) => OVERHEAD.0,
+        IpAddr::V6(_) => OVERHEAD.1,
+    };
+    underlay.mtu.saturating_sub(overhead)
+}
+
+/// The name of the encrypted tunnel's link.
+///
+/// # Errors
+/// Never: it is an interface's name.
+pub fn tunnel_link() -> Result<IfName> {
+    "vw-wg"
+        .parse()
+        .map_err(|_| Error::internal("name-invalid", "a name of our own cannot be an interface's"))
+}
+
+/// What stands on a host for the encrypted tunnel: a namespace, the one link in it, and this
+/// host's inner address.
+///
+/// `kind` is [`LinkKind::Wireguard`] where the kernel has it, else [`LinkKind::Tun`]; the other
+/// hosts are no part of it.
+///
+/// # Errors
+/// As [`tunnel_link`].
+pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, kind: LinkKind) -> Result<Fragment> {
+    let (netns, link) = (Netns::Tunnel, tunnel_link()?);
+    let net = Ipv6Net::new_assert(inner, PREFIX);
+    let objects = [
+        Object::Namespace(Namespace {
+            netns,
+            source: NamespaceSource::New,
+        }),
+        Object::Link(Link {
+            netns,
+            name: link.clone(),
+            kind,
+            mac: None,
+            mtu,
+            port: None,
+            alias: String::new(),
+        }),
+        Object::Address(Address {
+            netns,
+            link,
+            addr: IpNet::V6(net),
+        }),
+    ];
+    Ok(objects.into_iter().collect())
+}
+
+/// The way of an encrypted network.
+///
+/// # Errors
+/// When this host has no encrypted tunnel, or the underlay leaves it too little.
+pub(super) fn way(network: &NetworkSpec, underlay: &Underlay) -> Result<Way> {
+    let Some(inner) = underlay.inner else {
+        let sentence = format!(
+            "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and either WireGuard or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
+            network.name
+        );
+        return Err(Error::new(
+            Kind::Unavailable,
+            "encryption-missing",
+            sentence,
+        ));
+    };
+    let mtu = tunnel_mtu(underlay);
+    if mtu < LEAST_MTU {
+        let sentence = format!(
+            "network {} cannot be encrypted: the link of {} leaves the encrypted tunnel an MTU of {mtu}, and it needs {LEAST_MTU}; raise the link's MTU",
+            network.name, underlay.addr
+        );
+        return Err(Error::invalid("mtu-invalid", sentence));
+    }
+    Ok(Way {
+        local: inner.into(),
+        mtu,
+        encrypted: true,
+    })
+}

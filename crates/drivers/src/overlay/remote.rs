@@ -1,0 +1,94 @@
+//! What the tunnel is told of other hosts and of what lies there.
+
+use super::{encryption::Way, network::tunnel_name, options::OverlayOptions};
+use crate::bridged::families;
+use std::net::IpAddr;
+use vw_hoststate::{Forward, Fragment, Neighbor, Netns, Object};
+use vw_model::{Error, Family, Kind, MacAddr, NetworkSpec, RemoteEndpoint, RemoteHost, Result};
+
+/// Every destination that has no entry of its own.
+const ANY: MacAddr = MacAddr([0; 6]);
+
+/// The way to an endpoint, and the answers to those who ask for its addresses.
+///
+/// # Errors
+/// When its host is reached over the other IP version, or its interface has no address of one
+/// station.
+pub(super) fn endpoint(
+    network: &NetworkSpec,
+    remote: &RemoteEndpoint,
+    way: &Way,
+) -> Result<Fragment> {
+    if !remote.mac.is_unicast() {
+        let sentence = format!(
+            "invalid MAC address: {}: an interface needs a unicast one",
+            remote.mac
+        );
+        return Err(Error::invalid("mac-invalid", sentence));
+    }
+    let mut fragment = Fragment::default();
+    fragment.insert(forward(
+        network,
+        remote.mac,
+        way.end(remote.host, remote.tunnel),
+        way,
+    )?);
+    let link = tunnel_name()?;
+    for addr in addresses(network, remote) {
+        fragment.insert(Object::Neighbor(Neighbor {
+            netns: Netns::Network(network.id),
+            link: link.clone(),
+            addr,
+            mac: remote.mac,
+        }));
+    }
+    Ok(fragment)
+}
+
+/// Those of the network's families, and with IPv6 the one that every interface has besides.
+fn addresses(network: &NetworkSpec, remote: &RemoteEndpoint) -> Vec<IpAddr> {
+    let has = |family| families(network).contains(&(family, true));
+    let given = remote.addresses.iter().map(|net| net.addr());
+    let mut addresses: Vec<IpAddr> = given.filter(|addr| has(Family::of(*addr))).collect();
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        addresses.push(IpAddr::V6(remote.mac.link_local()));
+    }
+    addresses
+}
+
+/// The way to a host for what is meant for many, where the network lets that through.
+///
+/// # Errors
+/// As [`endpoint`].
+pub(super) fn host(
+    network: &NetworkSpec,
+    options: &OverlayOptions,
+    peer: &RemoteHost,
+) -> Result<Fragment> {
+    if !options.multicast {
+        return Ok(Fragment::default());
+    }
+    let way = &options.way;
+    let forward = forward(network, ANY, way.end(peer.id, peer.tunnel), way)?;
+    Ok(std::iter::once(forward).collect())
+}
+
+fn forward(network: &NetworkSpec, mac: MacAddr, dst: IpAddr, way: &Way) -> Result<Object> {
+    if Family::of(dst) != Family::of(way.local) {
+        let sentence = format!(
+            "host {dst} cannot be reached from {}: all hosts of a cluster must advertise addresses of one IP version",
+            way.local
+        );
+        return Err(Error::new(
+            Kind::Conflict,
+            "underlay-family-mismatch",
+            sentence,
+        ));
+    }
+    Ok(Object::Forward(Forward {
+        netns: Netns::Network(network.id),
+        link: tunnel_name()?,
+        mac,
+        dst,
+    }))
+}

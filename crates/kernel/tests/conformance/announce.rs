@@ -1,0 +1,96 @@
+//! What neighbours hear of a new address, and what a listener hears of links.
+
+use crate::{
+    lab::Lab,
+    objects::{HOST, address, bridge, inside, namespace, pair},
+};
+use rustix::{
+    fd::OwnedFd,
+    net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt},
+};
+use std::{process::Command, time::Duration};
+use vw_hoststate::Object;
+use vw_kernel::{LinkEvent, LinkMonitor};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A socket that hears everything in the namespace of this thread.
+fn ear() -> OwnedFd {
+    // ETH_P_ALL, in network order.
+    let all = std::num::NonZeroU32::new(u32::from(3_u16.to_be())).expect("it is not zero");
+    let all = rustix::net::Protocol::from_raw(all);
+    let socket = socket_with(
+        AddressFamily::PACKET,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(all),
+    );
+    let socket = socket.expect("root may listen");
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))
+        .expect("it may wait");
+    socket
+}
+
+fn hears(ear: &OwnedFd, is_it: impl Fn(&[u8]) -> bool) {
+    let mut frame = [0; 2048];
+    loop {
+        let (_, len) =
+            recv(ear, &mut frame[..], RecvFlags::empty()).expect("it is announced in time");
+        if is_it(&frame[..len]) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn neighbours_hear_of_new_addresses() {
+    vw_testkit::require_root!();
+    let lab = Lab::real();
+    lab.create(&[
+        namespace(7),
+        Object::Link(bridge("vw0")),
+        address(HOST, "vw0", "10.0.0.1/24"),
+    ]);
+    let (arp, ndp) = (ear(), ear());
+    lab.create(&[
+        Object::Link(pair("vw0123456789", "vw0", 7, "eth0")),
+        address(inside(7), "eth0", "10.0.0.7/24"),
+        address(inside(7), "eth0", "fd00::7/64"),
+    ]);
+    hears(&arp, |frame| {
+        frame[12..14] == [8, 6] && frame[28..32] == [10, 0, 0, 7] && frame[38..42] == [10, 0, 0, 7]
+    });
+    hears(&ndp, |frame| {
+        frame[12..14] == [0x86, 0xdd] && frame.get(54) == Some(&136) && frame[62..64] == [0xfd, 0]
+    });
+    lab.delete(&[Object::Link(pair("vw0123456789", "vw0", 7, "eth0"))]);
+}
+
+#[test]
+fn a_listener_hears_what_others_do_to_our_links() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip");
+    let lab = Lab::real();
+    let mut monitor = LinkMonitor::open().expect("it can listen");
+    let ours = Object::Link(pair("vw0123456789", "vw0", 7, "eth0"));
+    lab.create(&[namespace(7), Object::Link(bridge("vw0")), ours.clone()]);
+    lab.delete(std::slice::from_ref(&ours));
+    lab.settle();
+    lab.create(std::slice::from_ref(&ours));
+    let ip = |args: &[&str]| {
+        let done = Command::new("ip").args(args).status().expect("ip runs");
+        assert!(done.success());
+    };
+    ip(&["link", "set", "vw0123456789", "down"]);
+    ip(&["link", "del", "vw0123456789"]);
+    let mut next = || monitor.next(Some(PATIENCE)).expect("it can be read");
+    let name = || "vw0123456789".to_owned();
+    let mut heard = Vec::new();
+    while heard.last() != Some(&LinkEvent::Removed(name())) {
+        heard.push(next().expect("it is told"));
+    }
+    assert!(heard.contains(&LinkEvent::Down(name())), "{heard:?}");
+    // Of what the executor itself made and retired, nothing.
+    heard.retain(|event| !matches!(event, LinkEvent::Down(_)));
+    assert_eq!(heard, [LinkEvent::Removed(name())]);
+}

@@ -1,0 +1,93 @@
+//! What the executor tells of the host, and that a namespace has one daemon.
+
+use crate::{
+    lab::Lab,
+    objects::{HOST, address, bridge, id, namespace, route},
+};
+use vw_hoststate::{Link, Object};
+use vw_kernel::{HostRoute, SocketKind, SocketPlace};
+
+#[test]
+fn the_host_is_told_as_it_is() {
+    vw_testkit::require_root!();
+    let lab = Lab::real();
+    let empty = lab.kernel().facts().expect("it can be read");
+    assert_eq!(
+        (empty.routes, empty.default_source, empty.default_mtu),
+        (vec![], vec![], 1500)
+    );
+    lab.create(&[
+        Object::Link(Link {
+            mtu: 1400,
+            ..bridge("vw0")
+        }),
+        address(HOST, "vw0", "10.0.0.1/24"),
+        address(HOST, "vw0", "fd00::1/64"),
+        Object::Route(route(HOST, "0.0.0.0/0", Some("10.0.0.254"), Some("vw0"))),
+        Object::Route(route(HOST, "192.0.2.0/24", None, Some("vw0"))),
+    ]);
+    let facts = lab.kernel().facts().expect("it can be read");
+    assert_eq!(facts.default_mtu, 1400);
+    assert_eq!(
+        facts.default_source,
+        ["10.0.0.1".parse::<std::net::IpAddr>().expect("an address")]
+    );
+    let route = |dst: &str| HostRoute {
+        dst: dst.parse().expect("a destination"),
+        link: Some("vw0".into()),
+        ours: true,
+    };
+    for dst in ["10.0.0.0/24", "192.0.2.0/24", "fd00::/64"] {
+        assert!(
+            facts.routes.contains(&route(dst)),
+            "{dst}: {:?}",
+            facts.routes
+        );
+    }
+    assert_eq!(facts.routes.len(), 3, "{:?}", facts.routes);
+    assert!(
+        facts
+            .addresses
+            .contains(&("vw0".into(), "10.0.0.1/24".parse().expect("an address")))
+    );
+    assert_eq!(
+        facts.sysctls.get("net/ipv4/ip_forward").map(String::as_str),
+        Some("0")
+    );
+    assert_eq!(facts.boot_id.len(), 36);
+    assert_ne!(facts.netns.1, 0);
+}
+
+#[test]
+fn a_namespace_has_one_daemon() {
+    vw_testkit::require_root!();
+    let lab = Lab::real();
+    let Lab::Real { kernel, .. } = &lab else {
+        return;
+    };
+    let claim = kernel.claim_netns().expect("it is free");
+    let error = kernel.claim_netns().expect_err("it is claimed");
+    assert!(format!("{error:?}").contains("AddrInUse"), "{error:?}");
+    drop(claim);
+    kernel.claim_netns().expect("it is free again");
+}
+
+#[test]
+fn a_socket_is_made_where_it_belongs() {
+    vw_testkit::require_root!();
+    let lab = Lab::real();
+    lab.create(&[namespace(7)]);
+    let addr = "127.0.0.11:53".parse().expect("an address");
+    for kind in [SocketKind::Udp(addr), SocketKind::TcpListen(addr)] {
+        let inside = SocketPlace::Sandbox(id(7));
+        let socket = lab
+            .kernel()
+            .socket(inside, kind)
+            .expect("its loopback is up");
+        lab.kernel().socket(inside, kind).expect_err("it is taken");
+        drop(socket);
+        let gone = SocketPlace::Sandbox(id(8));
+        let error = lab.kernel().socket(gone, kind).expect_err("there is none");
+        assert!(error.is_namespace_gone());
+    }
+}

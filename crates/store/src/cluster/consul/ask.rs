@@ -1,0 +1,221 @@
+//! Asking Consul: one server after the other, with a token where there is one.
+//!
+//! Owns which answers are worth another server and which leave a change uncertain. It must not
+//! know what is asked.
+
+use super::{
+    super::{
+        ClusterError, Member, Outcome,
+        http::{Client, Request, Response},
+        turns::{PATIENCE, Refusal},
+    },
+    STORE,
+    codec::protocol,
+};
+use serde_json::Value;
+use std::time::Instant;
+
+/// The servers, and who we are to them.
+pub(super) struct Asker {
+    client: Client,
+    headers: Vec<(&'static str, String)>,
+}
+
+/// What came.
+pub(super) struct Answer {
+    /// Null where nothing is.
+    pub(super) body: Value,
+    /// The place in Consul's history that it is of.
+    pub(super) index: u64,
+}
+
+impl Asker {
+    pub(super) fn new(client: Client, token: Option<String>) -> Self {
+        let headers = token.map(|token| ("X-Consul-Token", token));
+        Self {
+            client,
+            headers: headers.into_iter().collect(),
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What a request of this target needs.
+    pub(super) fn request<'a>(
+        &'a self,
+        method: &'static str,
+        target: &'a str,
+        body: &'a [u8],
+    ) -> Request<'a> {
+        Request {
+            method,
+            target,
+            headers: &self.headers,
+            body,
+        }
+    }
+
+    /// Reads; nothing found is no error.
+    pub(super) fn read(&self, target: &str) -> Result<Answer, ClusterError> {
+        self.ask("GET", target, b"", true)
+    }
+
+    /// Asks for what may be asked any number of times.
+    pub(super) fn repeat(&self, target: &str, body: &Value) -> Result<Answer, ClusterError> {
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        self.ask("PUT", target, body.as_bytes(), true)
+    }
+
+    fn ask(
+        &self,
+        method: &'static str,
+        target: &str,
+        body: &[u8],
+        repeatable: bool,
+    ) -> Result<Answer, ClusterError> {
+        let request = self.request(method, target, body);
+        self.client.turns().ask(repeatable, |server, deadline| {
+            let response = self.client.call(server, &request, deadline)?;
+            parse(&response)
+        })
+    }
+
+    /// Applies operations, those that check first, together or not at all.
+    pub(super) fn commit(&self, operations: &[Value]) -> Result<Outcome, ClusterError> {
+        self.transact(operations, false)
+    }
+
+    /// As [`Self::commit`], for operations that may be applied any number of times.
+    pub(super) fn transact(
+        &self,
+        operations: &[Value],
+        repeatable: bool,
+    ) -> Result<Outcome, ClusterError> {
+        let body = Value::from(operations).to_string();
+        // What only checks is a read for Consul, which may otherwise be of an old leader.
+        let request = self.request("PUT", "/v1/txn?consistent", body.as_bytes());
+        self.client.turns().ask(repeatable, |server, deadline| {
+            let response = self.client.call(server, &request, deadline)?;
+            if response.status == 404 {
+                return Err(Refusal::Final(protocol(
+                    "it has no transactions at /v1/txn",
+                )));
+            }
+            if response.status != 409 {
+                return parse(&response).map(|_| Outcome::Applied);
+            }
+            let answer: Value = serde_json::from_slice(&response.body)
+                .map_err(|error| Refusal::Final(protocol(format!("no JSON: {error}"))))?;
+            let errors = answer["Errors"].as_array().map_or(&[][..], Vec::as_slice);
+            conflict(operations, errors).map_err(Refusal::Final)
+        })
+    }
+
+    /// Asks one server and no other, with its errors in words.
+    pub(super) fn read_only(
+        &self,
+        server: usize,
+        target: &str,
+        deadline: Instant,
+    ) -> Result<Answer, String> {
+        let request = self.request("GET", target, b"");
+        let response = self.client.call(server, &request, deadline);
+        response
+            .and_then(|response| parse(&response))
+            .map_err(Refusal::said)
+    }
+
+    /// Each server's health.
+    pub(super) fn members(&self) -> Vec<Member> {
+        self.client.turns().members(|server| self.member(server))
+    }
+
+    fn member(&self, server: usize) -> Member {
+        let start = Instant::now();
+        let deadline = start + PATIENCE;
+        let answer = self.read_only(server, "/v1/status/leader", deadline);
+        let took = start.elapsed();
+        let answer = answer.and_then(|answer| match answer.body.as_str() {
+            Some("") | None => Err("it knows no leader".to_owned()),
+            Some(_) => Ok(took),
+        });
+        // A token may not allow this; then the store does not tell.
+        let agent = self
+            .read_only(server, "/v1/agent/self", deadline)
+            .map_or(Value::Null, |answer| answer.body);
+        Member {
+            address: self.client.turns().servers()[server].to_string(),
+            answer,
+            leader: agent["Stats"]["consul"]["leader"]
+                .as_str()
+                .map(|leads| leads == "true"),
+            version: agent["Config"]["Version"].as_str().map(str::to_owned),
+        }
+    }
+}
+
+/// What the errors of a transaction mean that was rolled back.
+fn conflict(operations: &[Value], errors: &[Value]) -> Result<Outcome, ClusterError> {
+    for error in errors {
+        let what = error["What"].as_str().unwrap_or_default();
+        if what.contains("Permission denied") {
+            return Err(forbidden(what));
+        }
+        let at = error["OpIndex"].as_u64().and_then(|at| at.try_into().ok());
+        let operation = at.and_then(|at: usize| operations.get(at));
+        let verb = operation.and_then(|operation| operation["KV"]["Verb"].as_str());
+        if !verb.is_some_and(|verb| verb.starts_with("check-")) {
+            return Err(protocol(format!("a transaction failed: {what}")));
+        }
+    }
+    Ok(Outcome::Refused)
+}
+
+/// The answer that a response is, or what it refuses.
+pub(super) fn parse(response: &Response) -> Result<Answer, Refusal> {
+    let index = response
+        .header("x-consul-index")
+        .and_then(|index| index.parse().ok())
+        .unwrap_or(0);
+    let text = || String::from_utf8_lossy(&response.body).trim().to_owned();
+    match response.status {
+        200 => {
+            let body = serde_json::from_slice(&response.body)
+                .map_err(|error| Refusal::Final(protocol(format!("no JSON: {error}"))))?;
+            Ok(Answer { body, index })
+        }
+        404 => Ok(Answer {
+            body: Value::Null,
+            index,
+        }),
+        401 | 403 => Err(Refusal::Final(forbidden(&text()))),
+        413 => Err(Refusal::Final(ClusterError::Unfit { reason: text() })),
+        400 => Err(Refusal::Final(protocol(text()))),
+        429 => Err(Refusal::Elsewhere(text())),
+        status => {
+            let said = text();
+            let refused = ["No cluster leader", "node is not the leader", "not ready"];
+            let reason = format!("HTTP status {status}: {said}");
+            // These never reached the log of changes.
+            Err(if refused.iter().any(|words| said.contains(words)) {
+                Refusal::Elsewhere(reason)
+            } else if said.contains("ACL not found") || said.contains("Permission denied") {
+                Refusal::Final(forbidden(&said))
+            } else {
+                Refusal::Uncertain(reason)
+            })
+        }
+    }
+}
+
+fn forbidden(said: &str) -> ClusterError {
+    ClusterError::Forbidden {
+        store: STORE,
+        reason: said.to_owned(),
+    }
+}

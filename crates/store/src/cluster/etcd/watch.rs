@@ -1,0 +1,265 @@
+//! Following changes in etcd: one endless answer, taken up again from the last revision.
+//!
+//! Owns the place in etcd's history up to which changes were told. A server that is silent is
+//! asked whether it still knows the cluster's state; one that does not is left for another.
+
+use super::{
+    super::{
+        Change, ClusterError, Watch,
+        http::{Connection, Request},
+        net::is_late,
+        turns::MOMENT,
+    },
+    STORE,
+    ask::Asker,
+    codec::{self, Keys, number, protocol},
+};
+use serde_json::{Value, json};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// After how much silence a server is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long it may take to answer that, or to take a connection.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) struct Follower {
+    asker: Arc<Asker>,
+    keys: Keys,
+    prefix: String,
+    /// The first revision that was not told.
+    next: u64,
+    /// Whose revisions these are.
+    cluster: Value,
+    stream: Option<Stream>,
+}
+
+struct Stream {
+    server: usize,
+    connection: Connection,
+    /// When its server last showed that it lives.
+    heard: Instant,
+}
+
+/// What a line of the answer says.
+enum Said {
+    Changes(Vec<Change>),
+    /// This stream is over.
+    Over(String),
+}
+
+impl Follower {
+    /// Follows what came after the answer that `header` is of.
+    pub(super) fn new(
+        asker: Arc<Asker>,
+        keys: Keys,
+        prefix: &str,
+        header: &Value,
+    ) -> Result<Self, ClusterError> {
+        Ok(Self {
+            asker,
+            keys,
+            prefix: prefix.to_owned(),
+            next: number(&header["revision"])? + 1,
+            cluster: header["cluster_id"].clone(),
+            stream: None,
+        })
+    }
+
+    fn lost(reason: &str) -> ClusterError {
+        ClusterError::Lost {
+            store: STORE,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Begins a stream at the first server that gives one.
+    fn open(&mut self) -> Result<Stream, ClusterError> {
+        let mut complaints = Vec::new();
+        for _ in self.asker.client().turns().servers() {
+            let server = self.asker.client().turns().preferred();
+            match self.open_at(server) {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => return Err(error),
+                Err(reason) => {
+                    self.asker.client().turns().avoid(server);
+                    let address = &self.asker.client().turns().servers()[server];
+                    complaints.push(format!("{address}: {reason}"));
+                }
+            }
+        }
+        Err(ClusterError::Unavailable {
+            store: STORE,
+            reason: complaints.join("; "),
+        })
+    }
+
+    /// A stream; or what ends the watch; or why this server gives none.
+    fn open_at(&self, server: usize) -> Result<Result<Stream, ClusterError>, String> {
+        // Nothing is sent for a revision that is still to come, so a store that lost its
+        // history would be silent for ever.
+        if let Err(error) = self.check(server)? {
+            return Ok(Err(error));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let (start, end) = self.keys.below(&self.prefix);
+        let body = json!({"create_request": {
+            "key": codec::encode(&start),
+            "range_end": codec::encode(&end),
+            "start_revision": self.next.to_string(),
+            "progress_notify": true,
+        }})
+        .to_string();
+        // A server that is cut off from the others ends the stream, instead of being silent.
+        let mut headers = vec![("Grpc-Metadata-Hasleader", "true".to_owned())];
+        headers.extend(self.asker.authorization(server, deadline)?);
+        let request = Request {
+            method: "POST",
+            target: "/v3/watch",
+            headers: &headers,
+            body: body.as_bytes(),
+        };
+        let mut connection = self
+            .asker
+            .client()
+            .open(server, deadline)
+            .map_err(|error| error.to_string())?;
+        let status = connection
+            .send(&request, deadline)
+            .and_then(|()| connection.status(deadline))
+            .map_err(|error| error.to_string())?;
+        if status != 200 {
+            self.asker.forget_token();
+            return Err(format!("HTTP status {status} to a watch"));
+        }
+        Ok(Ok(Stream {
+            server,
+            connection,
+            heard: Instant::now(),
+        }))
+    }
+
+    /// Asks a server for the cluster's revision, which it cannot give when it is cut off.
+    fn check(&self, server: usize) -> Result<Result<(), ClusterError>, String> {
+        let key = self.keys.encode("");
+        let answer = self.asker.ask_only(
+            server,
+            "/v3/kv/range",
+            &json!({"key": key, "count_only": true}),
+            Instant::now() + PATIENCE,
+        )?;
+        let header = &answer["header"];
+        let revision = match number(&header["revision"]) {
+            Ok(revision) => revision,
+            Err(error) => return Ok(Err(error)),
+        };
+        if header["cluster_id"] != self.cluster {
+            return Ok(Err(Self::lost("it is another cluster now")));
+        }
+        if revision + 1 < self.next {
+            return Ok(Err(Self::lost("its history is shorter than it was")));
+        }
+        Ok(Ok(()))
+    }
+
+    /// What one line of the answer says; moves on in the history.
+    fn take(&mut self, line: &[u8]) -> Result<Said, ClusterError> {
+        let message: Value = serde_json::from_slice(line)
+            .map_err(|error| protocol(format!("no JSON in a watch: {error}")))?;
+        let result = &message["result"];
+        if result.is_null() {
+            let said = &message["error"]["message"];
+            return Ok(Said::Over(said.as_str().unwrap_or("an error").to_owned()));
+        }
+        if result["canceled"] == true {
+            if number(&result["compact_revision"])? > 0 {
+                return Err(Self::lost("compacted"));
+            }
+            self.asker.forget_token();
+            let said = result["cancel_reason"].as_str();
+            return Ok(Said::Over(said.unwrap_or("cancelled").to_owned()));
+        }
+        let events = result["events"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut changes = Vec::with_capacity(events.len());
+        let mut last = 0;
+        for event in events {
+            let kv = &event["kv"];
+            last = last.max(number(&kv["mod_revision"])?);
+            changes.push(if event["type"] == "DELETE" {
+                Change::Deleted(self.keys.key(kv)?)
+            } else {
+                Change::Put(self.keys.record(kv)?)
+            });
+        }
+        if events.is_empty() && result["created"] != true {
+            // All up to here was told.
+            last = number(&result["header"]["revision"])?;
+        }
+        self.next = self.next.max(last + 1);
+        Ok(Said::Changes(changes))
+    }
+}
+
+impl Watch for Follower {
+    fn next(&mut self, patience: Duration) -> Result<Vec<Change>, ClusterError> {
+        // What is there already is told even to who does not wait.
+        let end = Instant::now() + patience.max(MOMENT);
+        let mut failed = 0;
+        loop {
+            let mut stream = match self.stream.take() {
+                Some(stream) => stream,
+                None => self.open()?,
+            };
+            let deadline = end.min(stream.heard + SILENCE);
+            let over = match stream.connection.line(deadline) {
+                Ok(line) => {
+                    stream.heard = Instant::now();
+                    match self.take(&line)? {
+                        Said::Changes(changes) => {
+                            self.stream = Some(stream);
+                            if !changes.is_empty() {
+                                return Ok(changes);
+                            }
+                            if Instant::now() >= end {
+                                return Ok(Vec::new());
+                            }
+                            continue;
+                        }
+                        Said::Over(reason) => reason,
+                    }
+                }
+                Err(error) if is_late(&error) => {
+                    if stream.heard.elapsed() < SILENCE {
+                        self.stream = Some(stream);
+                        return Ok(Vec::new());
+                    }
+                    match self.check(stream.server) {
+                        Ok(checked) => {
+                            checked?;
+                            stream.heard = Instant::now();
+                            self.stream = Some(stream);
+                            if Instant::now() >= end {
+                                return Ok(Vec::new());
+                            }
+                            continue;
+                        }
+                        Err(reason) => reason,
+                    }
+                }
+                Err(error) => error.to_string(),
+            };
+            let address = self.asker.client().turns().servers()[stream.server].to_string();
+            self.asker.client().turns().avoid(stream.server);
+            failed += 1;
+            if failed > self.asker.client().turns().servers().len() {
+                return Err(ClusterError::Unavailable {
+                    store: STORE,
+                    reason: format!("{address}: {over}"),
+                });
+            }
+        }
+    }
+}

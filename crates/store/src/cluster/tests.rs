@@ -1,0 +1,112 @@
+//! Addresses and options: what is taken, and what is said of what is not.
+
+use super::*;
+
+#[cfg(feature = "etcd")]
+fn url(text: &str) -> String {
+    match text.parse::<ClusterUrl>() {
+        Ok(url) => url.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn an_address_is_completed_by_the_stores_port_and_the_prefix() {
+    for (given, complete) in [
+        ("etcd://a", "etcd://a:2379/vethwork"),
+        ("etcd://a/", "etcd://a:2379/vethwork"),
+        (
+            "etcd://a:1,b:2,[fd00::1]:3/x/y/",
+            "etcd://a:1,b:2,[fd00::1]:3/x/y",
+        ),
+        ("etcd://[::1]", "etcd://[::1]:2379/vethwork"),
+    ] {
+        assert_eq!(url(given), complete);
+    }
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn a_bad_address_is_refused_by_what_is_wrong_with_it() {
+    for (given, part) in [
+        ("a:2379", "begins with the kind of store: etcd://"),
+        ("redis://a", "unknown store \"redis\": use etcd://"),
+        ("etcd://", "a server's address is empty"),
+        ("etcd://a,,b", "a server's address is empty"),
+        ("etcd://a,a:2379", "a:2379 stands in it twice"),
+        ("etcd://fd00::1", "belongs in brackets"),
+        ("etcd://[fd00::1", "lacks the closing bracket"),
+        ("etcd://[a]", "no IPv6 address"),
+        ("etcd://[::1]x", "is no port"),
+        ("etcd://a:0", "bad port"),
+        ("etcd://a:65536", "bad port"),
+        ("etcd://a b", "no server's name"),
+        ("etcd://a/X", "bad prefix"),
+        ("etcd://a/../b", "bad prefix"),
+        ("etcd://me:secret@a", "--cluster-store-opt"),
+    ] {
+        let said = url(given);
+        assert!(said.contains(part), "{given}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[test]
+fn a_bad_option_is_refused_by_name() {
+    for (given, said) in [
+        (
+            &["tls.ca"][..],
+            "option tls.ca: it lacks a value: KEY=VALUE",
+        ),
+        (&["colour=red"], "option colour: unknown: use tls.ca, "),
+        (&["user="], "option user: its value is empty"),
+        (&["user=a", "user=b"], "option user: it is given twice"),
+        (
+            &["user=a"],
+            "option user: it needs password or password-file too",
+        ),
+        (&["password=a"], "option password: it needs user too"),
+        (
+            &["user=a", "password=b", "password-file=c"],
+            "option password-file: password is given too: use one",
+        ),
+        (
+            &["tls.ca=a", "tls.cert=b"],
+            "option tls.cert: it needs tls.key too",
+        ),
+        (
+            &["tls.cert=b", "tls.key=c"],
+            "option tls.cert: it needs tls.ca too",
+        ),
+    ] {
+        let error = Options::parse(given).expect_err("it is bad").to_string();
+        assert!(error.contains(said), "{given:?}: {error}");
+    }
+}
+
+#[test]
+fn a_secret_is_not_shown() {
+    let options = Options::parse(["user=me", "password=hush"]).expect("it is good");
+    assert!(!format!("{options:?}").contains("hush"));
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn a_store_refuses_what_it_does_not_know_and_files_that_are_not_there() {
+    let url: ClusterUrl = "etcd://127.0.0.1".parse().expect("it is good");
+    for (given, part) in [
+        ("token=a", "option token: etcd knows only tls.ca"),
+        ("tls.ca=/nowhere", "option tls.ca: /nowhere: No such file"),
+        (
+            "tls.ca=/dev/null",
+            "option tls.ca: the file has no certificate",
+        ),
+    ] {
+        let options = Options::parse([given]).expect("its form is good");
+        let error = connect(&url, &options)
+            .expect_err("it is refused")
+            .to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

@@ -1,0 +1,38 @@
+//! Where records lie, and that every key comes back from its node.
+
+use super::layout::{Layout, is_below};
+
+#[test]
+fn every_key_comes_back_from_its_node() {
+    let layout = Layout::new("some/where");
+    for (key, node) in [
+        ("a", "/some/where/records/:/a"),
+        ("a/b", "/some/where/records/a/b"),
+        ("a/b/c-d.e_f", "/some/where/records/a/b:c-d.e_f"),
+    ] {
+        assert_eq!(layout.node(key), node);
+        assert_eq!(layout.key(node).as_deref(), Some(key));
+    }
+    for other in [
+        "/some/where/records",
+        "/some/where/records/a",
+        "/other/records/a/b",
+    ] {
+        assert_eq!(layout.key(other), None);
+    }
+}
+
+#[test]
+fn what_lies_above_a_node_is_made_from_the_top() {
+    assert_eq!(Layout::above("/a/b/c"), ["/a", "/a/b"]);
+    assert_eq!(Layout::above("/a"), [""; 0]);
+}
+
+#[test]
+fn a_folder_holds_what_is_below_a_prefix() {
+    let layout = Layout::new("p");
+    assert_eq!(layout.folder_below(""), None);
+    assert_eq!(layout.folder_below("a").as_deref(), Some("/p/records/a"));
+    assert_eq!(layout.folder_below("a/b").as_deref(), Some("/p/records/a"));
+    assert!(is_below("a/b", "a") && is_below("a", "") && !is_below("ab", "a"));
+}

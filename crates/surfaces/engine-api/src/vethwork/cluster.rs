@@ -1,0 +1,88 @@
+//! The cluster as JSON.
+
+use serde::Serialize;
+use std::{net::IpAddr, time::Duration};
+use vw_controller::view::{ClusterView, HostView, ServerView};
+
+/// `GET /vethwork/cluster`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Status<'a> {
+    store: Store<'a>,
+    hosts: Vec<Host<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Store<'a> {
+    kind: &'a str,
+    servers: Vec<Server<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Server<'a> {
+    address: &'a str,
+    latency_microseconds: Option<u64>,
+    error: &'a str,
+    leader: Option<bool>,
+    version: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Host<'a> {
+    #[serde(rename = "ID")]
+    id: String,
+    name: &'a str,
+    address: IpAddr,
+    version: &'a str,
+    this: bool,
+    alive: bool,
+    endpoints: usize,
+    blocks: usize,
+    latency_microseconds: Option<u64>,
+    #[serde(rename = "MTU")]
+    mtu: Option<u32>,
+}
+
+/// The cluster for the answer.
+pub(super) fn status(view: &ClusterView) -> Status<'_> {
+    Status {
+        store: Store {
+            kind: &view.store,
+            servers: view.servers.iter().map(server).collect(),
+        },
+        hosts: view.hosts.iter().map(host).collect(),
+    }
+}
+
+fn server(view: &ServerView) -> Server<'_> {
+    let error = view.answer.as_ref().err().map_or("", String::as_str);
+    Server {
+        address: &view.address,
+        latency_microseconds: view.answer.as_ref().ok().map(microseconds),
+        error,
+        leader: view.leader,
+        version: view.version.as_deref().unwrap_or_default(),
+    }
+}
+
+fn host(view: &HostView) -> Host<'_> {
+    Host {
+        id: view.id.to_string(),
+        name: &view.name,
+        address: view.addr,
+        version: &view.version,
+        this: view.this,
+        alive: view.alive,
+        endpoints: view.endpoints,
+        blocks: view.blocks,
+        latency_microseconds: view.path.as_ref().map(|path| microseconds(&path.latency)),
+        mtu: view.path.as_ref().map(|path| path.mtu),
+    }
+}
+
+fn microseconds(duration: &Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,246 @@
+//! The encrypted tunnel's process: it carries packets whoever started it, and is found again.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use vw_agents::wireguard::{
+    Carrier, Device, KeyRing, Peer, PrivateKey, Tun, UserSpace,
+    agent::{Agent, AgentError},
+};
+use vw_model::{HostId, inner_address};
+use vw_testkit::{Host, Lab, eventually, require_root, traffic};
+
+#[path = "../../agents/tests/wireguard/tun_link.rs"]
+mod tun_link;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vethwork");
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Ends the process with the test.
+struct Ended(PathBuf);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // The test has said what went wrong, if anything did.
+        let _ = Agent::stop(&self.0);
+    }
+}
+
+/// One host's link and socket, with its place in the tunnel.
+fn place(lab: &Lab, host: &Host, number: u8) -> (Host, Tun, UdpSocket, IpAddr) {
+    let inside = lab.host(&format!("in-{number}"));
+    let inner = inner_address(HostId::from_bytes([number; 32]));
+    make_link(&inside, inner.into());
+    let fd = inside.enter(|| tun_link::open("vw-wg"));
+    let socket = host.enter(|| UdpSocket::bind(endpoint(number))).unwrap();
+    (inside, Tun { fd, headers: true }, socket, inner.into())
+}
+
+fn make_link(inside: &Host, inner: IpAddr) {
+    inside.ip("tuntap add dev vw-wg mode tun vnet_hdr");
+    inside.ip("link set vw-wg mtu 1440 up");
+    inside.ip(&format!("addr add {inner}/48 dev vw-wg nodad"));
+}
+
+fn endpoint(number: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, number], 51_820))
+}
+
+fn peer(key: &PrivateKey, number: u8, inner: IpAddr) -> Peer {
+    Peer {
+        public: key.public(),
+        next: None,
+        endpoint: endpoint(number),
+        allowed: vec![inner.into()],
+    }
+}
+
+fn status(pid: u32, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.unwrap_or_else(|| panic!("{status}")).trim().to_owned()
+}
+
+#[test]
+fn the_process_carries_packets_and_is_found_again() {
+    require_root!();
+    let lab = Lab::new();
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    lab.lan(
+        "lan",
+        &[
+            (&a, "eth0", &["192.0.2.1/24"]),
+            (&b, "eth0", &["192.0.2.2/24"]),
+        ],
+    );
+    let (inside_a, tun_a, socket_a, inner_a) = place(&lab, &a, 1);
+    let (inside_b, tun_b, socket_b, inner_b) = place(&lab, &b, 2);
+    let [key_a, key_b] = [(); 2].map(|()| PrivateKey::generate().unwrap());
+    let other = Device::start(tun_b, vec![socket_b], key_b.clone()).unwrap();
+    other.set_peers(vec![peer(&key_a, 1, inner_a)]);
+
+    let path = lab.folder().join("wireguard.sock");
+    assert!(matches!(Agent::find(&path), Err(AgentError::Away { .. })));
+    Agent::stop(&path).unwrap();
+    let _ended = Ended(path.clone());
+    let agent = Agent::spawn(Path::new(PROGRAM), &path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert!(matches!(agent.stats(), Err(AgentError::Refused(_))));
+    agent.start(&tun_a, &[socket_a], &key_a).unwrap();
+    // It has descriptors of its own.
+    drop(tun_a);
+    agent.set_peers(&[peer(&key_b, 2, inner_b)]).unwrap();
+    let reaches = || traffic::ping(&inside_a, &inner_b.to_string());
+    eventually("they reach one another", PATIENCE, reaches);
+
+    // What a daemon finds that starts later.
+    drop(agent);
+    let (agent, greeting) = Agent::find(&path).unwrap();
+    assert_eq!(greeting.public, Some(key_a.public()));
+    assert_eq!(status(greeting.pid, "CapPrm:"), "0000000000000000");
+    assert_eq!(status(greeting.pid, "NoNewPrivs:"), "1");
+    let command = fs::read(format!("/proc/{}/cmdline", greeting.pid)).unwrap();
+    assert!(
+        command.ends_with(b"\0wireguard-agent\0"),
+        "a key may be in {command:?}"
+    );
+    agent.set_peers(&[peer(&key_b, 2, inner_b)]).unwrap();
+    assert!(reaches());
+    assert!(agent.stats().unwrap().peers[0].handshake_age.is_some());
+
+    let next = PrivateKey::generate().unwrap();
+    let mut record = peer(&key_a, 1, inner_a);
+    record.next = Some(next.public());
+    other.set_peers(vec![record]);
+    agent.rotate(&next).unwrap();
+    assert!(reaches());
+    assert_eq!(Agent::find(&path).unwrap().1.public, Some(next.public()));
+    let used = || other.stats().peers[0].handshake_age.is_some();
+    assert!(used() && traffic::ping(&inside_b, &inner_a.to_string()));
+
+    Agent::stop(&path).unwrap();
+    eventually("it has ended", PATIENCE, || {
+        !Path::new(&format!("/proc/{}", greeting.pid)).exists()
+    });
+    assert!(!reaches());
+}
+
+/// One host whose packets the process carries, and another that has a device.
+struct Pair {
+    a: Host,
+    inside: Host,
+    inner: IpAddr,
+    ring: KeyRing,
+    other: Device,
+    peers: [Peer; 1],
+    socket: PathBuf,
+    _ended: Ended,
+}
+
+impl Pair {
+    fn new(lab: &Lab) -> Self {
+        let (a, b) = (lab.host("a"), lab.host("b"));
+        let links = [
+            (&a, "eth0", &["192.0.2.1/24"][..]),
+            (&b, "eth0", &["192.0.2.2/24"]),
+        ];
+        lab.lan("lan", &links);
+        let (inside, _, _, inner) = place(lab, &a, 1);
+        let (_, tun, socket, inner_b) = place(lab, &b, 2);
+        let key = PrivateKey::generate().unwrap();
+        let now = std::time::SystemTime::UNIX_EPOCH;
+        let ring = KeyRing::new(PrivateKey::generate().unwrap(), now);
+        let other = Device::start(tun, vec![socket], key.clone()).unwrap();
+        other.set_peers(vec![peer(&ring.current, 1, inner)]);
+        let socket = lab.folder().join("wireguard.sock");
+        Self {
+            a,
+            inside,
+            inner,
+            ring,
+            other,
+            peers: [peer(&key, 2, inner_b)],
+            _ended: Ended(socket.clone()),
+            socket,
+        }
+    }
+
+    fn carry(&self) {
+        let carrier = UserSpace {
+            program: PROGRAM.into(),
+            socket: self.socket.clone(),
+            open: || {
+                let fd = self.inside.enter(|| tun_link::open("vw-wg"));
+                let socket = self.a.enter(|| UdpSocket::bind(endpoint(1)))?;
+                Ok((Tun { fd, headers: true }, vec![socket]))
+            },
+        };
+        carrier.carry(&self.ring, &self.peers).unwrap();
+    }
+
+    fn reaches(&self) -> bool {
+        traffic::ping(&self.inside, &self.peers[0].allowed[0].addr().to_string())
+    }
+
+    fn pid(&self) -> u32 {
+        Agent::find(&self.socket).unwrap().1.pid
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_is_replaced_and_one_that_works_is_kept() {
+    require_root!();
+    let lab = Lab::new();
+    let pair = Pair::new(&lab);
+    pair.carry();
+    eventually("they reach one another", PATIENCE, || pair.reaches());
+    let first = pair.pid();
+    pair.carry();
+    assert_eq!(pair.pid(), first);
+    assert!(pair.reaches());
+    let id = rustix::process::Pid::from_raw(first.cast_signed()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+    eventually("it has ended", PATIENCE, || {
+        !Path::new(&format!("/proc/{first}")).exists()
+    });
+    assert!(!pair.reaches());
+    pair.carry();
+    assert_ne!(pair.pid(), first);
+    eventually("they reach one another again", PATIENCE, || pair.reaches());
+}
+
+#[test]
+fn a_change_of_keys_keeps_the_process_and_the_end_of_its_link_does_not() {
+    require_root!();
+    let lab = Lab::new();
+    let mut pair = Pair::new(&lab);
+    pair.carry();
+    eventually("they reach one another", PATIENCE, || pair.reaches());
+    let first = pair.pid();
+    pair.ring.begin(PrivateKey::generate().unwrap());
+    let mut record = peer(&pair.ring.current, 1, pair.inner);
+    record.next = pair.ring.next.as_ref().map(PrivateKey::public);
+    pair.other.set_peers(vec![record]);
+    pair.ring.advance(pair.ring.since);
+    pair.carry();
+    let greeting = Agent::find(&pair.socket).unwrap().1;
+    assert_eq!(
+        (greeting.pid, greeting.public),
+        (first, Some(pair.ring.current.public()))
+    );
+    assert!(pair.reaches());
+    pair.other
+        .set_peers(vec![peer(&pair.ring.current, 1, pair.inner)]);
+
+    pair.inside.ip("link del vw-wg");
+    let lost = || Agent::find(&pair.socket).unwrap().0.stats().unwrap().lost;
+    eventually("it is told", PATIENCE, || lost() > 0);
+    make_link(&pair.inside, pair.inner);
+    pair.carry();
+    assert_ne!(pair.pid(), first);
+    eventually("they reach one another again", PATIENCE, || pair.reaches());
+}

@@ -1,0 +1,150 @@
+//! Stores and hosts that go away, and come back.
+
+use crate::{
+    over_every_store,
+    stage::{Kind, LEASE, SOON, Stage},
+};
+use vw_testkit::{eventually, traffic};
+
+over_every_store! {
+    while_the_store_is_away_all_goes_on,
+    a_dead_host_leaves_names_and_may_be_given_up,
+}
+
+fn while_the_store_is_away_all_goes_on(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let web_at = stage.address("a", "web", "shop");
+    eventually("they reach each other", SOON, || {
+        traffic::ping(&client, &web_at)
+    });
+    stage.pause_store();
+    assert!(traffic::ping(&client, &web_at), "traffic goes on");
+    assert_eq!(stage.resolve(&client, "web", "A"), web_at, "and names");
+    stage.docker("b", "network create local");
+    stage.docker("b", "network connect local client");
+    let more = stage.start("b", "more", "--network shop");
+    let more_at = stage.address("b", "more", "shop");
+    assert!(
+        traffic::ping(&client, &more_at),
+        "new endpoints come, and are neighbours here"
+    );
+    let refused = stage.refused("b", "network create -d overlay late");
+    assert!(refused.contains("store is away"), "{refused}");
+    stage.docker("a", "rm -f web");
+    stage.resume_store();
+    eventually("what came meanwhile is told", SOON, || {
+        !stage.resolve(&more, "more", "A").is_empty()
+            && stage.docker("a", "network inspect shop").contains("more")
+    });
+    eventually("and what went", SOON, || {
+        stage.resolve(&client, "web", "A").is_empty()
+    });
+    let again = stage.start("a", "again", "--network shop");
+    eventually("who comes now is reached", SOON, || {
+        traffic::ping(&again, &more_at)
+    });
+    drop(web);
+    stage.end();
+}
+
+fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
+    stage.docker("a", "network create -d overlay shop");
+    for host in ["b", "c"] {
+        eventually("the network is there", SOON, || stage.knows(host, "shop"));
+    }
+    let client = stage.start("a", "client", "--network shop");
+    drop(stage.start("c", "lost", "--network shop"));
+    eventually("c's container is known", SOON, || {
+        !stage.resolve(&client, "lost", "A").is_empty()
+    });
+    let refused = stage.cli_refused("a", "cluster forget c");
+    assert!(refused.contains("alive"), "{refused}");
+    stage.cut("c");
+    eventually("a dead host's endpoints leave the names", LEASE, || {
+        stage.resolve(&client, "lost", "A").is_empty()
+    });
+    assert!(stage.cli("a", "cluster status").contains("dead"));
+    stage.docker("a", "rm -f client");
+    stage.docker("b", "network rm shop");
+    // It comes back to a network that is gone.
+    stage.mend("c");
+    eventually("c learns it", LEASE, || !stage.knows("c", "shop"));
+    stage.docker("c", "rm -f lost");
+    stage.docker("a", "network create -d overlay shop");
+    eventually("c is a member as before", LEASE, || {
+        stage.knows("c", "shop")
+    });
+    drop(stage.start("c", "found", "--network shop"));
+    let client = stage.start("a", "client", "--network shop");
+    eventually("and its endpoints are known", SOON, || {
+        !stage.resolve(&client, "found", "A").is_empty()
+    });
+    // Given up, its addresses are free; back again it takes new ones.
+    stage.cut("c");
+    eventually("it may be given up", LEASE, || {
+        stage.daemon("a").cli(["cluster", "forget", "c"]).success()
+    });
+    assert!(!stage.cli("b", "cluster status").contains("dead"));
+    stage.mend("c");
+    eventually("c is made consistent", LEASE, || {
+        let address = stage.resolve(&client, "found", "A");
+        !address.is_empty() && traffic::ping(&client, &address)
+    });
+    stage.end();
+}
+
+#[test]
+fn a_daemon_starts_without_the_store_and_repairs_nothing() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let web_at = stage.address("a", "web", "shop");
+    eventually("they reach each other", SOON, || {
+        traffic::ping(&client, &web_at)
+    });
+    stage.pause_store();
+    stage.forget("b");
+    assert!(
+        traffic::ping(&client, &web_at),
+        "what the local copy knows stays"
+    );
+    assert_eq!(stage.resolve(&client, "web", "A"), web_at, "names, too");
+    drop(stage.start("b", "late", "--network shop"));
+    stage.resume_store();
+    eventually("the others learn of what came meanwhile", LEASE, || {
+        !stage.resolve(&web, "late", "A").is_empty()
+    });
+    stage.end();
+}
+
+#[test]
+fn a_host_whose_disk_was_emptied_is_a_new_one() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let client = stage.start("a", "client", "--network shop");
+    drop(stage.start("b", "web", "--network shop"));
+    eventually("it is known", SOON, || {
+        !stage.resolve(&client, "web", "A").is_empty()
+    });
+    stage.empty("b");
+    eventually("b knows the network again", LEASE, || {
+        stage.knows("b", "shop")
+    });
+    drop(stage.start("b", "web", "--network shop"));
+    let at = stage.address("b", "web", "shop");
+    eventually("the name is that of the new one alone", LEASE, || {
+        stage.resolve(&client, "web", "A") == at
+    });
+    assert!(traffic::ping(&client, &at));
+    stage.end();
+}

@@ -1,0 +1,9 @@
+//! One network over several hosts: namespaces joined by a switch, each with its own daemon, and
+//! real servers of every store that a cluster's state can lie in.
+
+mod failure;
+mod membership;
+mod overlay;
+mod stage;
+mod state;
+mod store;

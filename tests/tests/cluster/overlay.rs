@@ -1,0 +1,288 @@
+//! What crosses the hosts, and what does not.
+
+use crate::{
+    over_every_store,
+    stage::{Kind, SOON, Stage},
+};
+use vw_testkit::{eventually, traffic};
+
+over_every_store! {
+    a_network_made_on_one_host_is_the_same_on_every_other,
+    containers_find_and_reach_each_other_by_name,
+}
+
+fn a_network_made_on_one_host_is_the_same_on_every_other(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
+    stage.docker(
+        "a",
+        "network create -d overlay --subnet 10.42.0.0/24 --label team=blue shop",
+    );
+    for host in ["b", "c"] {
+        eventually("the network is there", SOON, || stage.knows(host, "shop"));
+        let there = stage.api(host, "/networks/shop");
+        assert_eq!(there, stage.api("a", "/networks/shop"), "as on a");
+    }
+    let refused = stage.refused("b", "network create -d overlay shop");
+    assert!(
+        refused.contains("network with name shop already exists"),
+        "{refused}"
+    );
+    let refused = stage.refused(
+        "b",
+        "network create -d overlay --subnet 10.42.0.128/25 other",
+    );
+    assert!(
+        refused.contains("Pool overlaps with other one on this address space"),
+        "{refused}"
+    );
+    let web = stage.start("a", "web", "--network shop");
+    eventually("c sees who is on it", SOON, || {
+        stage.api("c", "/networks/shop") == stage.api("a", "/networks/shop")
+            && stage.docker("c", "network inspect shop").contains("web")
+    });
+    drop(web);
+    let refused = stage.refused("c", "network rm shop");
+    assert!(
+        refused.contains("network shop has active endpoints"),
+        "{refused}"
+    );
+    stage.docker("a", "rm -f web");
+    eventually("the last endpoint is gone", SOON, || {
+        stage
+            .daemon("c")
+            .docker(["network", "rm", "shop"])
+            .success()
+    });
+    eventually("everywhere", SOON, || !stage.knows("a", "shop"));
+    stage.end();
+}
+
+fn containers_find_and_reach_each_other_by_name(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
+    stage.docker("a", "network create -d overlay --ipv6 shop");
+    for host in ["b", "c"] {
+        eventually("the network is there", SOON, || stage.knows(host, "shop"));
+    }
+    let web = stage.start("a", "web", "--network shop --network-alias www");
+    let near = stage.start("b", "near", "--network shop");
+    let far = stage.start("c", "far", "--network shop");
+    let _server = traffic::Server::tcp(&web, "web", "[::]:80");
+    for (client, name) in [
+        (&near, "web"),
+        (&far, "www"),
+        (&far, "near.shop"),
+        (&web, "far"),
+    ] {
+        for family in ["A", "AAAA"] {
+            let mut address = String::new();
+            eventually("the name is known", SOON, || {
+                address = stage.resolve(client, name, family);
+                !address.is_empty()
+            });
+            assert!(traffic::ping(client, &address), "{name} at {address}");
+        }
+    }
+    let v4 = stage.resolve(&near, "web", "A");
+    let v6 = stage.resolve(&near, "web", "AAAA");
+    let seen = traffic::tcp(&near, &format!("{v4}:80"))
+        .expect("the server answers")
+        .seen;
+    assert_eq!(
+        seen.ip().to_canonical().to_string(),
+        stage.address("b", "near", "shop")
+    );
+    assert!(traffic::tcp(&far, &format!("[{v6}]:80")).is_ok());
+    stage.docker("a", "rm -f web");
+    eventually("a name goes with its container", SOON, || {
+        stage.resolve(&near, "web", "A").is_empty() && stage.resolve(&far, "www", "A").is_empty()
+    });
+    stage.end();
+}
+
+#[test]
+fn a_container_reaches_the_outside_and_publishes_ports() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay shop");
+    stage.docker("a", "network create -d overlay --internal closed");
+    let web = stage.start("a", "web", "--network shop -p 8080:80");
+    let alone = stage.start("a", "alone", "--network closed");
+    let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let _there = traffic::Server::tcp(stage.host("b"), "b", "0.0.0.0:9");
+    let (a, b) = (stage.addr("a"), stage.addr("b"));
+    assert!(
+        traffic::tcp(stage.host("b"), &format!("{a}:8080")).is_ok(),
+        "the port is published"
+    );
+    assert_eq!(
+        traffic::tcp(&web, &format!("{b}:9"))
+            .expect("the outside is there")
+            .seen
+            .ip()
+            .to_string(),
+        a,
+        "and what leaves is masqueraded"
+    );
+    assert!(
+        traffic::tcp(&alone, &format!("{b}:9")).is_err(),
+        "an internal network has no way out"
+    );
+    assert_eq!(alone.ip("route show default"), "");
+    stage.docker("a", "network create bridged");
+    stage.docker("a", "network connect bridged web");
+    let links = web.ip("-br link show type veth");
+    assert!(
+        !links.contains("eth1")
+            || !stage
+                .docker("a", "network inspect vw_gwbridge")
+                .contains("web"),
+        "a network with a way out needs no other: {links}"
+    );
+    assert!(
+        traffic::tcp(stage.host("b"), &format!("{a}:8080")).is_ok(),
+        "the port has moved along"
+    );
+    stage.docker("a", "network disconnect bridged web");
+    assert!(
+        traffic::tcp(stage.host("b"), &format!("{a}:8080")).is_ok(),
+        "and back"
+    );
+    stage.end();
+}
+
+#[test]
+fn networks_are_apart_and_strangers_stay_out() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    for network in ["blue", "green"] {
+        stage.docker("a", &format!("network create -d overlay {network}"));
+        eventually("the network is there", SOON, || stage.knows("b", network));
+    }
+    let blue = stage.start("a", "blue", "--network blue");
+    let green = stage.start("b", "green", "--network green");
+    let to = stage.address("b", "green", "green");
+    assert!(!traffic::ping(&blue, &to));
+    assert!(stage.resolve(&blue, "green", "A").is_empty());
+    // A stranger on the wire who speaks the right VNI to the right port.
+    let options = stage.api("a", "/networks/green")["Options"].clone();
+    let vni = options["com.docker.network.driver.overlay.vxlanid_list"].as_str();
+    let vni = vni.expect("the network has a number").to_owned();
+    let stranger = stage.stranger();
+    let b = stage.addr("b");
+    stranger.ip(&format!(
+        "link add vx type vxlan id {vni} remote {b} dstport 4789"
+    ));
+    stranger.ip("link set vx up");
+    let subnet_mate = format!("{}.250/24", to.rsplit_once('.').expect("an IPv4 address").0);
+    stranger.ip(&format!("addr add {subnet_mate} dev vx"));
+    assert!(
+        !traffic::ping(&stranger, &to),
+        "a tunnel from no host of the cluster is not let in"
+    );
+    drop(green);
+    stage.end();
+}
+
+#[test]
+fn addresses_are_given_once_and_as_asked() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay --subnet 10.42.0.0/24 shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let mut given = std::collections::BTreeSet::new();
+    for number in 0..10 {
+        for host in ["a", "b"] {
+            let name = format!("{host}{number}");
+            drop(stage.start(host, &name, "--network shop"));
+            let address = stage.address(host, &name, "shop");
+            assert!(given.insert(address.clone()), "{address} is given twice");
+        }
+    }
+    // In a block of a's, asked for on b.
+    let block_mate = stage.address("a", "a0", "shop");
+    let refused = stage.daemon("b").docker([
+        "run",
+        "-d",
+        "--name",
+        "twice",
+        "--network",
+        "shop",
+        "--ip",
+        &block_mate,
+        "host",
+        "sleep",
+        "9",
+    ]);
+    let refused = refused.refused();
+    assert!(refused.contains("Address already in use"), "{refused}");
+    stage.docker("a", "rm -f a0");
+    drop(stage.start("b", "mine", &format!("--network shop --ip {block_mate}")));
+    assert_eq!(stage.address("b", "mine", "shop"), block_mate);
+    drop(stage.start("a", "a0", "--network shop"));
+    assert_ne!(stage.address("a", "a0", "shop"), block_mate);
+    let refused = stage.refused(
+        "b",
+        "run -d --name out --network shop --ip 10.43.0.9 host sleep 9",
+    );
+    assert!(refused.contains("no configured subnet"), "{refused}");
+    stage.end();
+}
+
+#[test]
+fn hosts_that_speak_ipv6_alone_are_a_cluster_too() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay --ipv6 --ipv4=false shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let _server = traffic::Server::tcp(&web, "web", "[::]:80");
+    let mut address = String::new();
+    eventually("the name is known", SOON, || {
+        address = stage.resolve(&client, "web", "AAAA");
+        !address.is_empty()
+    });
+    assert!(traffic::tcp(&client, &format!("[{address}]:80")).is_ok());
+    let mtu = client.ip("-o link show eth0");
+    assert!(mtu.contains("mtu 1430"), "{mtu}");
+    stage.end();
+}
+
+#[test]
+fn nothing_is_flooded() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    stage.docker(
+        "a",
+        "network create -d overlay --subnet 10.42.0.0/24 --ipv6 --subnet fd42::/64 shop",
+    );
+    for host in ["b", "c"] {
+        eventually("the network is there", SOON, || stage.knows(host, "shop"));
+    }
+    let one = stage.start("a", "one", "--network shop");
+    let two = stage.start("b", "two", "--network shop");
+    let _three = stage.start("c", "three", "--network shop");
+    let mut address = String::new();
+    eventually("the name is known", SOON, || {
+        address = stage.resolve(&one, "two", "A");
+        !address.is_empty()
+    });
+    let held: Vec<String> = [("a", "one"), ("b", "two"), ("c", "three")]
+        .map(|(host, name)| stage.address(host, name, "shop"))
+        .into();
+    let mut free = (2..250).map(|last| format!("10.42.0.{last}"));
+    let nobody = free
+        .find(|addr| !held.contains(addr))
+        .expect("three are held");
+    let count = || stage.tunnelled("c");
+    let before = count();
+    assert!(traffic::ping(&one, &address));
+    assert!(!traffic::ping(&one, &nobody), "nobody has it");
+    assert!(!traffic::ping(&two, "fd42::abcd"), "nor this");
+    assert_eq!(
+        count(),
+        before,
+        "not a packet came to a host that it was not for"
+    );
+    stage.end();
+}

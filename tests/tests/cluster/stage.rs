@@ -1,0 +1,417 @@
+//! The stage of a cluster: hosts on one switch, a store on another host there, a daemon each.
+
+pub(crate) use crate::store::Kind;
+use crate::store::Servers;
+use serde_json::Value;
+use std::{collections::BTreeMap, path::Path, time::Duration};
+use vw_testkit::{Daemon, Host, Lab, poll};
+
+/// A change is everywhere within this; it takes milliseconds.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// A dead host is noticed within this: twice the longest least lease (Consul's 10 s), and a little.
+pub(crate) const LEASE: Duration = Duration::from_secs(40);
+
+/// Returns from the test, with the reason, where a cluster cannot be played.
+#[macro_export]
+macro_rules! require_cluster {
+    ($kind:expr) => {
+        vw_testkit::require_root!();
+        vw_testkit::require_programs!("docker", "conmon", "ip", "nft", "dig", "busybox");
+        vw_testkit::require!(
+            $kind.is_installed(),
+            "needs {}: run `scripts/install-deps stores`",
+            $kind.name()
+        );
+    };
+}
+
+/// Makes a test a store of functions that take the store's kind.
+#[macro_export]
+macro_rules! over_every_store {
+    ($($name:ident),* $(,)?) => {
+        $crate::over_every_store!(@ etcd, Etcd, $($name),*);
+        $crate::over_every_store!(@ consul, Consul, $($name),*);
+        $crate::over_every_store!(@ zookeeper, ZooKeeper, $($name),*);
+    };
+    (@ $module:ident, $kind:ident, $($name:ident),*) => {
+        mod $module {
+            $(#[test]
+            fn $name() {
+                $crate::require_cluster!($crate::store::Kind::$kind);
+                super::$name($crate::store::Kind::$kind);
+            })*
+        }
+    };
+}
+
+struct Member {
+    daemon: Daemon,
+    host: Host,
+    addr: String,
+    flags: Vec<String>,
+}
+
+/// Hosts with daemons that share a store. Its last field is dropped last.
+pub(crate) struct Stage {
+    members: BTreeMap<String, Member>,
+    store: Option<Servers>,
+    switch: Host,
+    lab: Lab,
+}
+
+impl Stage {
+    /// Hosts of these names that reach each other by IPv4.
+    #[track_caller]
+    pub(crate) fn new(kind: Kind, names: &[&str]) -> Self {
+        Self::made(Some(kind), names, "192.0.2.", 24)
+    }
+
+    /// As [`Self::new`], by IPv6 alone.
+    #[track_caller]
+    pub(crate) fn over_ipv6(kind: Kind, names: &[&str]) -> Self {
+        Self::made(Some(kind), names, "2001:db8::", 64)
+    }
+
+    /// One host, `a`, without a store.
+    #[track_caller]
+    pub(crate) fn alone() -> Self {
+        Self::made(None, &["a"], "192.0.2.", 24)
+    }
+
+    fn made(kind: Option<Kind>, names: &[&str], prefix: &str, length: u8) -> Self {
+        let lab = Lab::new();
+        let hosts: Vec<Host> = names.iter().map(|name| lab.host(name)).collect();
+        let server = lab.host("store");
+        let addresses: Vec<String> = (1..=names.len()).map(|n| format!("{prefix}{n}")).collect();
+        let nets: Vec<String> = addresses
+            .iter()
+            .map(|addr| format!("{addr}/{length}"))
+            .collect();
+        let at = format!("{prefix}99");
+        let net = format!("{at}/{length}");
+        let ends: Vec<[&str; 1]> = nets.iter().map(|net| [net.as_str()]).collect();
+        let mut ports: Vec<(&Host, &str, &[&str])> = hosts
+            .iter()
+            .zip(&ends)
+            .map(|(host, nets)| (host, "wire", nets.as_slice()))
+            .collect();
+        let own = [net.as_str()];
+        ports.push((&server, "wire", &own));
+        let switch = lab.lan("switch", &ports);
+        let store = kind.map(|kind| Servers::start(kind, &lab, &server, &at));
+        let mut members = BTreeMap::new();
+        for ((name, host), addr) in names.iter().zip(hosts).zip(addresses) {
+            let flags: Vec<String> = store
+                .iter()
+                .flat_map(|store| {
+                    let option = format!("name={name}");
+                    let url = store.url();
+                    let words = [
+                        "--cluster-store",
+                        &url,
+                        "--cluster-advertise",
+                        "wire",
+                        "--cluster-store-opt",
+                        &option,
+                    ];
+                    words.map(str::to_owned)
+                })
+                .collect();
+            let words: Vec<&str> = flags.iter().map(String::as_str).collect();
+            let daemon = Daemon::start_with(&lab, &host, &words);
+            let member = Member {
+                daemon,
+                host,
+                addr,
+                flags,
+            };
+            members.insert((*name).to_owned(), member);
+        }
+        let stage = Self {
+            members,
+            store,
+            switch,
+            lab,
+        };
+        if kind.is_some() {
+            stage.wait_for_all();
+        }
+        stage
+    }
+
+    #[track_caller]
+    fn wait_for_all(&self) {
+        let all = self.members.len();
+        for name in self.members.keys() {
+            let met = poll(LEASE, || {
+                let status = self.api(name, "/vethwork/cluster");
+                let hosts = status["Hosts"].as_array()?;
+                let alive = hosts.iter().filter(|host| host["Alive"] == true);
+                (alive.count() == all).then_some(())
+            });
+            assert!(
+                met.is_some(),
+                "{name} does not see all hosts: {}",
+                self.api(name, "/vethwork/cluster")
+            );
+        }
+    }
+
+    fn member(&self, name: &str) -> &Member {
+        &self.members[name]
+    }
+
+    /// The daemon of a host.
+    pub(crate) fn daemon(&self, name: &str) -> &Daemon {
+        &self.member(name).daemon
+    }
+
+    /// A host.
+    pub(crate) fn host(&self, name: &str) -> &Host {
+        &self.member(name).host
+    }
+
+    /// The address of a host on the switch.
+    pub(crate) fn addr(&self, name: &str) -> String {
+        self.member(name).addr.clone()
+    }
+
+    /// Runs docker on a host, which must succeed.
+    #[track_caller]
+    pub(crate) fn docker(&self, host: &str, line: &str) -> String {
+        self.daemon(host).docker(line.split_whitespace()).ok()
+    }
+
+    /// Runs docker on a host, which must be refused.
+    #[track_caller]
+    pub(crate) fn refused(&self, host: &str, line: &str) -> String {
+        self.daemon(host).docker(line.split_whitespace()).refused()
+    }
+
+    /// Runs our own command line on a host, which must succeed.
+    #[track_caller]
+    pub(crate) fn cli(&self, host: &str, line: &str) -> String {
+        self.daemon(host).cli(line.split_whitespace()).ok()
+    }
+
+    /// Runs our own command line on a host, which must be refused.
+    #[track_caller]
+    pub(crate) fn cli_refused(&self, host: &str, line: &str) -> String {
+        self.daemon(host).cli(line.split_whitespace()).refused()
+    }
+
+    /// What a host's API answers.
+    #[track_caller]
+    pub(crate) fn api(&self, host: &str, path: &str) -> Value {
+        self.daemon(host).api("GET", path, None).json()
+    }
+
+    /// Whether a host has a network.
+    pub(crate) fn knows(&self, host: &str, network: &str) -> bool {
+        self.daemon(host)
+            .docker(["network", "inspect", network])
+            .success()
+    }
+
+    /// Starts a container that waits, and enters its namespace.
+    #[track_caller]
+    pub(crate) fn start(&self, host: &str, name: &str, arguments: &str) -> Host {
+        self.docker(
+            host,
+            &format!("run -d --name {name} {arguments} host sleep 1000"),
+        );
+        let key = self.docker(
+            host,
+            &format!("inspect -f {{{{.NetworkSettings.SandboxKey}}}} {name}"),
+        );
+        self.lab.at(name, Path::new(&key))
+    }
+
+    /// The address of a container on a network.
+    #[track_caller]
+    pub(crate) fn address(&self, host: &str, name: &str, network: &str) -> String {
+        let format = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+        self.daemon(host)
+            .docker(["inspect", "-f", &format, name])
+            .ok()
+    }
+
+    /// What a name is inside a container; empty where it is nothing.
+    pub(crate) fn resolve(&self, inside: &Host, name: &str, family: &str) -> String {
+        let dig = [
+            "dig",
+            "+short",
+            "+tries=1",
+            "+time=2",
+            "@127.0.0.11",
+            name,
+            family,
+        ];
+        let output = inside.run(dig);
+        if output.success() {
+            output.ok()
+        } else {
+            String::new()
+        }
+    }
+
+    /// A host on the switch that is in no cluster.
+    pub(crate) fn stranger(&self) -> Host {
+        let stranger = self.lab.host("stranger");
+        self.lab.link(&stranger, "wire", &self.switch, "stranger");
+        self.switch.ip("link set stranger master br0");
+        stranger.ip("addr add 192.0.2.66/24 dev wire");
+        stranger
+    }
+
+    /// How many tunnelled packets have come to a host.
+    #[track_caller]
+    pub(crate) fn tunnelled(&self, host: &str) -> u64 {
+        let host = self.host(host);
+        let count = || {
+            let counted = host.run(["nft", "list", "table", "inet", "count"]);
+            let text = if counted.success() {
+                counted.ok()
+            } else {
+                return None;
+            };
+            text.split("packets ")
+                .nth(1)?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
+        };
+        count().unwrap_or_else(|| {
+            let rules = "add table inet count; add chain inet count in { type filter hook prerouting priority -400; }; add rule inet count in udp dport 4789 counter";
+            host.run(["nft", rules]).must();
+            0
+        })
+    }
+
+    /// Stops the store where it is: it neither answers nor closes.
+    pub(crate) fn pause_store(&self) {
+        self.store.as_ref().expect("there is one").pause();
+    }
+
+    /// Has it go on.
+    pub(crate) fn resume_store(&self) {
+        self.store.as_ref().expect("there is one").resume();
+    }
+
+    /// Has the switch's port of a host take packets up to so many bytes, which its ends do not see.
+    pub(crate) fn narrow(&self, host: &str, mtu: u32) {
+        let number = self.members.keys().position(|name| name == host);
+        let port = format!("port{}", number.expect("a member"));
+        self.switch.ip(&format!("link set {port} mtu {mtu}"));
+    }
+
+    /// Pulls a host's wire.
+    pub(crate) fn cut(&self, host: &str) {
+        self.host(host).ip("link set wire down");
+    }
+
+    /// Puts it back.
+    pub(crate) fn mend(&self, host: &str) {
+        self.host(host).ip("link set wire up");
+    }
+
+    /// Kills a daemon, starts it again, and fails the test when there was anything to repair.
+    #[track_caller]
+    pub(crate) fn forget(&mut self, host: &str) {
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        let known = daemon.log().len();
+        daemon.restart();
+        let log = daemon.log().split_off(known);
+        let repairs: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("repairing"))
+            .collect();
+        assert!(repairs.is_empty(), "{host}: {}", repairs.join("\n"));
+    }
+
+    /// Ends a host's containers and empties its disk; its daemon starts as a new one's.
+    #[track_caller]
+    pub(crate) fn empty(&mut self, host: &str) {
+        // Nobody is told of their end.
+        self.cut(host);
+        self.remove_all(host);
+        let member = self.members.remove(host).expect("a member");
+        drop(member.daemon);
+        member.host.ip("link set wire up");
+        let words: Vec<&str> = member.flags.iter().map(String::as_str).collect();
+        let daemon = Daemon::start_with(&self.lab, &member.host, &words);
+        self.members
+            .insert(host.to_owned(), Member { daemon, ..member });
+    }
+
+    #[track_caller]
+    fn remove_all(&self, host: &str) {
+        let containers = self.docker(host, "ps -aq");
+        if !containers.is_empty() {
+            let words = ["rm", "-f"].into_iter().chain(containers.lines());
+            self.daemon(host).docker(words).must();
+        }
+    }
+
+    /// Ends the scenario: nothing to repair on any host, and nothing left of what was made.
+    #[track_caller]
+    pub(crate) fn end(mut self) {
+        let names: Vec<String> = self.members.keys().cloned().collect();
+        for name in &names {
+            self.forget(name);
+        }
+        for name in &names {
+            self.remove_all(name);
+        }
+        let listed = self.docker(&names[0], "network ls -q --filter type=custom");
+        for network in listed.lines() {
+            let removed = poll(SOON, || {
+                let removed = self.daemon(&names[0]).docker(["network", "rm", network]);
+                removed.success().then_some(())
+            });
+            assert!(removed.is_some(), "network {network} cannot be removed");
+        }
+        for name in &names {
+            let member = self.members.get_mut(name).expect("a member");
+            let emptied = poll(SOON, || {
+                let left = member
+                    .daemon
+                    .docker([
+                        "network",
+                        "ls",
+                        "-q",
+                        "--filter",
+                        "type=custom",
+                        "--filter",
+                        "scope=global",
+                    ])
+                    .ok();
+                left.is_empty().then_some(())
+            });
+            assert!(emptied.is_some(), "{name} has global networks still");
+            member.daemon.docker(["network", "prune", "-f"]).must();
+            member.daemon.stop();
+            let left = || {
+                let links = member.host.ip("-br link");
+                let ours = links.lines().filter(|line| line.starts_with("vw"));
+                let mut left: Vec<String> = ours.map(str::to_owned).collect();
+                let pins = std::fs::read_dir(member.daemon.exec_root().join("netns"));
+                left.extend(
+                    pins.into_iter()
+                        .flatten()
+                        .flatten()
+                        .map(|pin| pin.path().display().to_string()),
+                );
+                left
+            };
+            let clean = poll(SOON, || left().is_empty().then_some(()));
+            assert!(
+                clean.is_some(),
+                "{name}: left behind: {}",
+                left().join("\n")
+            );
+        }
+    }
+}

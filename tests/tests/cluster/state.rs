@@ -1,0 +1,71 @@
+//! A host's own networks beside those of the cluster.
+
+use crate::stage::{Kind, SOON, Stage};
+use vw_testkit::eventually;
+
+#[test]
+fn a_hosts_own_network_keeps_its_name_and_its_subnet() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("b", "network create --subnet 10.42.0.0/24 shop");
+    stage.docker("a", "network create -d overlay --subnet 10.42.0.0/25 shop");
+    let id = stage.docker("a", "network inspect -f {{.Id}} shop");
+    eventually("b lists both", SOON, || stage.knows("b", &id));
+    assert_eq!(
+        stage.docker("b", "network inspect -f {{.Driver}} shop"),
+        "bridge",
+        "its own goes before"
+    );
+    assert_eq!(
+        stage.docker("b", &format!("network inspect -f {{{{.Driver}}}} {id}")),
+        "overlay"
+    );
+    drop(stage.start("b", "own", "--network shop"));
+    let refused = stage.refused("b", &format!("network connect {id} own"));
+    assert!(refused.contains("overlaps"), "{refused}");
+    drop(stage.start("b", "both", &format!("--network {id}")));
+    stage.docker("b", "rm -f own both");
+    let refused = stage.refused(
+        "b",
+        "network create -d overlay --subnet 10.42.0.128/26 more",
+    );
+    assert!(
+        refused.contains("Pool overlaps"),
+        "a new one keeps clear of what is here: {refused}"
+    );
+    stage.docker("b", "network rm shop");
+    assert_eq!(
+        stage.docker("b", "network inspect -f {{.Driver}} shop"),
+        "overlay",
+        "the name is free for the other"
+    );
+    stage.end();
+}
+
+#[test]
+fn a_host_outside_a_cluster_says_so() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::alone();
+    let refused = stage.refused("a", "network create -d overlay shop");
+    assert!(refused.contains("--cluster-store"), "{refused}");
+    let refused = stage.cli_refused("a", "cluster status");
+    assert!(refused.contains("--cluster-store"), "{refused}");
+    stage.end();
+}
+
+#[test]
+fn a_service_on_a_network_over_many_hosts_is_refused() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a"]);
+    stage.docker("a", "network create -d overlay shop");
+    for mode in ["vip", "dnsrr"] {
+        let line = format!("service create --name web --network shop --endpoint-mode {mode}");
+        let refused = stage.cli_refused("a", &line);
+        assert!(
+            refused.contains("services over several hosts are not there yet"),
+            "{mode}: {refused}"
+        );
+    }
+    assert_eq!(stage.cli("a", "service ls -q"), "");
+    stage.end();
+}

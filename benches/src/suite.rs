@@ -8,6 +8,7 @@ mod overlay;
 mod publish;
 mod restart;
 mod scale;
+mod services;
 mod traffic;
 
 use crate::{Result, report::Table};
@@ -21,7 +22,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 9] = [
+pub(crate) const ALL: [Bench; 10] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -31,6 +32,7 @@ pub(crate) const ALL: [Bench; 9] = [
     bench(concurrent::NAME, concurrent::run),
     bench(restart::NAME, restart::run),
     bench(scale::NAME, scale::run),
+    bench(services::NAME, services::run),
 ];
 
 const fn bench(name: &'static str, run: fn() -> Result<Table>) -> Bench {

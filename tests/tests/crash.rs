@@ -107,6 +107,7 @@ impl Stage {
             "rm -f box",
             "release guest",
             "release peer",
+            "service rm web",
             "network rm blue",
             "network rm green",
         ] {
@@ -403,6 +404,76 @@ const ENDPOINTS_OF_RUNNING_CONTAINERS: &[Case] = &[
         },
     },
 ];
+
+const WEB: &str = "service create --name web --network blue -p 8081:80 --drain 0s";
+const GUEST_IN_WEB: &str = "adopt --netns GUEST --name guest --network blue --service web";
+
+/// The guest answers at the service's address, which is the third, and at its port.
+fn web_leads_to_the_guest(stage: &Stage) {
+    let _server = traffic::Server::tcp(&stage.guest, "guest", "0.0.0.0:80");
+    traffic::tcp(&stage.host, "10.77.0.3:80").unwrap();
+    traffic::tcp(&stage.host, "127.0.0.1:8081").unwrap();
+}
+
+fn web_leads_nowhere(stage: &Stage) {
+    for to in ["10.77.0.3:80", "127.0.0.1:8081"] {
+        assert!(traffic::tcp(&stage.host, to).is_err(), "{to}");
+    }
+}
+
+const SERVICES: &[Case] = &[
+    Case {
+        given: &[BLUE, PEER],
+        line: WEB,
+        points: &["service.recorded", "apply.halfway", "service.applied"],
+        or_as_before: true,
+        done: |stage| stage.says("service inspect web"),
+        works: web_leads_nowhere,
+    },
+    Case {
+        given: &[BLUE, PEER, WEB],
+        line: GUEST_IN_WEB,
+        points: &[ATTACH[0], ATTACH[1], ATTACH[2], "apply.halfway"],
+        or_as_before: true,
+        done: |stage| stage.says("inspect guest"),
+        works: web_leads_to_the_guest,
+    },
+    Case {
+        given: &[BLUE, PEER, WEB, GUEST_IN_WEB],
+        line: "service update --publish-add 8082:80 web",
+        points: &["service.updated"],
+        or_as_before: true,
+        done: |stage| stage.run("service ls").stdout.contains("8082"),
+        works: |stage| {
+            web_leads_to_the_guest(stage);
+            let _server = traffic::Server::tcp(&stage.guest, "guest", "0.0.0.0:80");
+            traffic::tcp(&stage.host, "127.0.0.1:8082").unwrap();
+        },
+    },
+    Case {
+        given: &[BLUE, PEER, WEB, GUEST_IN_WEB],
+        line: "network disconnect blue guest",
+        points: &["detach.recorded", "service.noted", "detach.applied"],
+        or_as_before: true,
+        done: |stage| stage.address("guest", "blue").is_empty(),
+        works: web_leads_nowhere,
+    },
+    Case {
+        given: &[BLUE, PEER, WEB, GUEST_IN_WEB],
+        line: "service rm web",
+        points: &["service.removed", "apply.halfway"],
+        or_as_before: true,
+        done: |stage| !stage.says("service inspect web"),
+        works: web_leads_nowhere,
+    },
+];
+
+#[test]
+fn services() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("conmon", "ip", "nft", "busybox");
+    play(SERVICES);
+}
 
 #[test]
 fn networks_and_adopted_sandboxes() {

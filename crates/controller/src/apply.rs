@@ -139,6 +139,7 @@ impl Controller {
             match left {
                 Leaving::Endpoint(endpoint) => self.forget_endpoint(endpoint),
                 Leaving::Sandbox(id) => self.unnote(Table::Sandboxes, id.to_string()),
+                Leaving::Service(spec) => self.forget_service(spec),
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use crate::{
     records::{self, AttachmentRecord, Phase},
     registry::{Attachment, Gate, Network, NewResolver, Resolver, Sandbox, SandboxState, lock},
     sandbox_plan::{self, Inputs},
+    services::Change,
 };
 use std::sync::{Arc, PoisonError};
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Netns, Owner};
@@ -149,7 +150,11 @@ impl Controller {
             resolver,
             claims: &settled,
         };
-        if let Err(error) = self.bring_in(&placing, planned.fragment) {
+        let own = &attachments[attachments.len() - 1];
+        let placed = self.joining(sandbox, own, |service| {
+            self.bring_in(&placing, planned.fragment, service)
+        });
+        if let Err(error) = placed {
             let mut state = sandbox.state();
             state.claims = settled.back_to(before, &state.published);
             return Err(error);
@@ -172,7 +177,7 @@ impl Controller {
     }
 
     /// Brings the kernel to the attachment and records that it stands, or changes nothing.
-    fn bring_in(&self, placing: &Placing<'_>, fragment: Fragment) -> Result<()> {
+    fn bring_in(&self, placing: &Placing<'_>, fragment: Fragment, service: &Change) -> Result<()> {
         let Placing {
             sandbox,
             endpoint,
@@ -190,15 +195,16 @@ impl Controller {
             (Owner::Sandbox(sandbox.id), wants),
         ])?;
         crate::step::reached("attach.applied");
-        self.note_ready(placing).inspect_err(|_| {
-            let back = vec![
-                (Owner::Attachment(endpoint.id), Fragment::default()),
-                (Owner::Sandbox(sandbox.id), former),
-            ];
-            if let Err(error) = self.take_away(back) {
-                tracing::error!("undoing an unrecorded attachment failed: {}", error.chain());
-            }
-        })
+        self.begin_to_serve(endpoint, service)
+            .and_then(|()| self.note_ready(placing, service.batch.clone()))
+            .inspect_err(|_| {
+                let mut back = service.former.clone();
+                back.push((Owner::Attachment(endpoint.id), Fragment::default()));
+                back.push((Owner::Sandbox(sandbox.id), former));
+                if let Err(error) = self.take_away(back) {
+                    tracing::error!("undoing an unrecorded attachment failed: {}", error.chain());
+                }
+            })
     }
 
     /// What the sandbox itself wants with these attachments.
@@ -238,7 +244,7 @@ impl Controller {
         )
     }
 
-    fn note_ready(&self, placing: &Placing<'_>) -> Result<()> {
+    fn note_ready(&self, placing: &Placing<'_>, service: Batch) -> Result<()> {
         let Placing {
             sandbox,
             endpoint,
@@ -254,6 +260,7 @@ impl Controller {
             batch = records::put(batch, Table::Sandboxes, &sandbox.id.to_string(), &record)?;
         }
         drop(state);
+        batch.append(service);
         self.note(batch)
     }
 

@@ -43,6 +43,7 @@ impl Controller {
         for network in networks {
             wants.push((Owner::Network(network.spec.id), Fragment::default()));
         }
+        wants.extend(self.services_out());
         let hosts = self
             .cluster()
             .into_iter()

@@ -127,6 +127,10 @@ pub struct Disconnect {
     pub force: bool,
 }
 
+pub use crate::service_command::{
+    ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceReport, ServiceUpdate,
+};
+
 /// What is to be adopted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdoptSource {

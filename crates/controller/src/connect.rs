@@ -26,6 +26,7 @@ impl Controller {
         let _ops = lock(&sandbox.ops);
         self.check_connect(&sandbox, &network)?;
         checks::settings(&network, &request.settings)?;
+        self.check_member(&network, &request.settings)?;
         let membership = Membership {
             network: network.spec.id,
             name: network.spec.name.to_string(),

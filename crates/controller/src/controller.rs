@@ -102,6 +102,8 @@ pub struct Core {
     pub(crate) registry: RwLock<Registry>,
     pub(crate) ipam: Mutex<Ipam>,
     pub(crate) host: Mutex<HostState>,
+    pub(crate) services: Mutex<crate::services::Book>,
+    pub(crate) checker: crate::services::Checker,
     /// Held shared while a change of `host` is recorded and applied, exclusively while the kernel
     /// is compared with `host`: a comparison never meets a change halfway.
     pub(crate) applying: RwLock<()>,

@@ -11,7 +11,7 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId};
+use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// What nobody wants any more, and something of which may stand.
@@ -20,6 +20,8 @@ pub(crate) enum Leaving {
     Endpoint(Box<EndpointSpec>),
     /// A sandbox that could not be adopted.
     Sandbox(SandboxId),
+    /// A service that was removed.
+    Service(Box<ServiceSpec>),
 }
 
 impl Controller {
@@ -38,6 +40,7 @@ impl Controller {
             return self.mend_now();
         };
         self.note_attachment(&leaving.endpoint, Phase::Removing)?;
+        self.drain(sandbox, Some(id));
         self.take_out(sandbox, leaving)
     }
 
@@ -63,6 +66,7 @@ impl Controller {
         let id = leaving.endpoint.id;
         let mut staying = sandbox.state().attachments.clone();
         staying.retain(|a| a.endpoint.id != id);
+        let left = self.leave_service(id);
         self.withdraw_names(&leaving);
         self.unpublish(&leaving);
         let mut before = std::mem::take(&mut sandbox.state().claims);
@@ -71,6 +75,7 @@ impl Controller {
             (Owner::Attachment(id), Fragment::default()),
             (Owner::Sandbox(sandbox.id), wants),
         ]);
+        let gone = left.and(gone);
         drop(before);
         crate::step::reached("detach.applied");
         let mut state = sandbox.state();
@@ -126,7 +131,7 @@ impl Controller {
     pub(crate) fn is_leaving(&self, sandbox: &Sandbox, network: NetworkId) -> bool {
         lock(&self.leaving).iter().any(|left| match left {
             Leaving::Endpoint(left) => left.sandbox == sandbox.id && left.network == network,
-            Leaving::Sandbox(_) => false,
+            Leaving::Sandbox(_) | Leaving::Service(_) => false,
         })
     }
 

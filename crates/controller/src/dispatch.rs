@@ -5,7 +5,7 @@ use crate::{
     command::*,
     view::{
         ClusterView, ContainerView, Created, ExecView, ImageView, InfoView, NetworkView, Pruned,
-        WaitView,
+        ServiceView, WaitView,
     },
 };
 use std::sync::mpsc::Receiver;
@@ -60,4 +60,10 @@ commands! {
     ImageRemove => "rmi", image_remove -> Vec<String>;
     ImageTag => "tag", image_tag -> ();
     Info => "info", info -> InfoView;
+    ServiceCreate => "service create", service_create -> Created;
+    ServiceList => "service ls", service_list -> Vec<ServiceView>;
+    ServiceInspect => "service inspect", service_inspect -> ServiceView;
+    ServiceUpdate => "service update", service_update -> ();
+    ServiceRemove => "service rm", service_remove -> ();
+    ServiceReport => "service report", service_report -> ();
 }

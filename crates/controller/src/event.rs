@@ -20,6 +20,8 @@ pub enum EventType {
     Image,
     /// The daemon.
     Daemon,
+    /// A service.
+    Service,
 }
 
 impl EventType {
@@ -31,6 +33,7 @@ impl EventType {
             Self::Network => "network",
             Self::Image => "image",
             Self::Daemon => "daemon",
+            Self::Service => "service",
         }
     }
 }

@@ -39,6 +39,8 @@ mod resolv_file;
 mod sample;
 mod sandbox_plan;
 mod sandboxes;
+mod service_command;
+mod services;
 mod start;
 mod step;
 mod streams;

@@ -16,16 +16,24 @@ use vw_names::{
 impl Controller {
     /// Puts an endpoint's names into its network's zone, and tells the other hosts of a global one.
     pub(crate) fn publish_names(&self, sandbox: &Sandbox, network: &Network, id: EndpointId) {
+        let (of_service, more_ports) = self.service_names(id);
         let state = sandbox.state();
         let Some(attachment) = state.attachments.iter().find(|a| a.endpoint.id == id) else {
             return;
         };
         let mut names = names_of(&state, attachment).into_iter();
+        let mut ports = state.spec.exposed.clone();
+        ports.extend(
+            more_ports
+                .into_iter()
+                .filter(|port| !state.spec.exposed.contains(port)),
+        );
         let called = EndpointNames {
             endpoint: id,
             name: names.next().unwrap_or_default(),
             aliases: names
                 .filter(|name| *name != state.spec.id.short())
+                .chain(of_service)
                 .collect(),
             short_id: state.spec.id.short(),
             addresses: attachment
@@ -34,7 +42,7 @@ impl Controller {
                 .iter()
                 .map(IpNet::addr)
                 .collect(),
-            ports: state.spec.exposed.clone(),
+            ports,
         };
         drop(state);
         network.zone.update(|zone| zone.with(&called));

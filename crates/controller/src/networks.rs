@@ -347,6 +347,14 @@ impl Controller {
 
     fn check_empty(&self, network: &Network) -> Result<()> {
         let members: Vec<_> = lock(&network.members).values().cloned().collect();
+        let services = self.services_on(network.spec.id);
+        if let Some(service) = services.first() {
+            let message = format!(
+                "error while removing network: network {} has the service {service}: remove it first",
+                network.spec.name
+            );
+            return Err(Error::new(Kind::Forbidden, "network-has-services", message));
+        }
         if members.is_empty() {
             return Ok(());
         }

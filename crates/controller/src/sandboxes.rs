@@ -36,6 +36,7 @@ impl Controller {
             None
         };
         let networks = self.resolve_networks(&request.sandbox.networks)?;
+        self.check_labels(&request.sandbox.labels, &networks)?;
         let on = networks.iter().map(|(network, _)| network.spec.id);
         let warnings = self.warn_unpublished(&request.sandbox.ports, on);
         let kind = SandboxKind::Adopted {
@@ -176,6 +177,7 @@ impl Controller {
                 return Err(Error::invalid("network-twice", message));
             }
             crate::checks::settings(&network, settings)?;
+            self.check_member(&network, settings)?;
             resolved.push((network, settings.clone()));
         }
         Ok(resolved)
@@ -234,6 +236,7 @@ impl Controller {
         }
         self.enter_phase(&sandbox, Phase::Removing)?;
         crate::step::reached("release.recorded");
+        self.drain(&sandbox, None);
         self.dissolve(&sandbox)?;
         self.unlist(&sandbox);
         self.tell_container("release", &sandbox);

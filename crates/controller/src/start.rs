@@ -11,6 +11,7 @@ use crate::{
     ports::Claims,
     records::{self, AttachmentRecord, ContainerRecord, Owed, SandboxRecord},
     registry::{Network, Registry, Sandbox, SandboxState, lock},
+    services::Checker,
     watch::Watcher,
 };
 use std::{
@@ -57,12 +58,13 @@ impl Controller {
         let began = Instant::now();
         let facts = parts.kernel.facts().map_err(kernel_error)?;
         let ipam = Ipam::new(config.pools.clone());
-        let watcher = Watcher::start()
-            .map_err(|e| Error::internal("watch-failed", "cannot watch processes").because(e))?;
+        let cannot =
+            |what: &'static str| move |error| Error::internal("watch-failed", what).because(error);
+        let watcher = Watcher::start().map_err(cannot("cannot watch processes"))?;
+        let checker = Checker::new().map_err(cannot("cannot check services"))?;
         let host_id = host_id(&*parts.data, parts.random)?;
-        let join = |membership: Membership| {
-            membership.join(host_id, &parts.data, &parts.run, parts.random)
-        };
+        let (data, run) = (&parts.data, &parts.run);
+        let join = |membership: Membership| membership.join(host_id, data, run, parts.random);
         let member = parts.cluster.map(join).transpose()?;
         if let (Some(underlay), Some(member)) = (&mut config.drivers.underlay, &member) {
             underlay.inner = member.inner(host_id);
@@ -78,6 +80,8 @@ impl Controller {
             registry: RwLock::new(Registry::default()),
             ipam: Mutex::new(ipam),
             host: Mutex::new(HostState::default()),
+            services: Mutex::default(),
+            checker,
             applying: RwLock::new(()),
             astray: AtomicBool::new(false),
             patience: Default::default(),
@@ -97,22 +101,30 @@ impl Controller {
             expelled: Mutex::new(Vec::new()),
             config,
         });
-        controller.load_networks()?;
-        controller.load_cluster();
-        let left = controller.load_left()?;
-        controller.load_sandboxes(&left)?;
-        let taken = controller.take_up_attachments(left.attachments);
-        controller.restore_resolvers(&left.sandboxes);
-        tracing::info!(elapsed = ?began.elapsed(), "names answer");
-        let undone = controller.plan_attachments(taken);
-        controller.restore_host(undone)?;
-        controller.ensure_predefined()?;
-        controller.restore_ports(&left.sandboxes);
-        controller.settle_sandboxes();
-        controller.follow_cluster();
-        controller.follow_containers()?;
-        tracing::info!(elapsed = ?began.elapsed(), "ready");
+        controller.take_up_all(began)?;
         Ok(controller)
+    }
+
+    /// Takes up what the records tell of, names first, and brings the kernel to it.
+    fn take_up_all(&self, began: Instant) -> Result<()> {
+        self.load_networks()?;
+        self.load_cluster();
+        self.load_services()?;
+        let left = self.load_left()?;
+        self.load_sandboxes(&left)?;
+        let taken = self.take_up_attachments(left.attachments);
+        self.restore_resolvers(&left.sandboxes);
+        tracing::info!(elapsed = ?began.elapsed(), "names answer");
+        let undone = self.plan_attachments(taken);
+        self.restore_host(undone)?;
+        self.ensure_predefined()?;
+        self.restore_ports(&left.sandboxes);
+        self.restore_service_ports();
+        self.settle_sandboxes();
+        self.follow_cluster();
+        self.follow_containers()?;
+        tracing::info!(elapsed = ?began.elapsed(), "ready");
+        Ok(())
     }
 
     fn load_networks(&self) -> Result<()> {
@@ -240,6 +252,7 @@ impl Controller {
                 wants.push((Owner::Sandbox(sandbox.id), fragment));
             }
         }
+        wants.extend(self.settle_services());
         lock(&self.host).change(wants).map_err(conflict)?;
         self.restore_cluster();
         self.repair()?;
@@ -346,7 +359,8 @@ impl Controller {
         let watcher = self.runtime.watch().map_err(Error::from)?;
         let refused =
             |e| Error::internal("thread-refused", "no thread to follow containers").because(e);
-        self.follow_ends(watcher).map_err(refused)
+        self.follow_ends(watcher).map_err(refused)?;
+        self.check_members().map_err(refused)
     }
 
     /// What ended while nobody looked, and what should run and does not.

@@ -9,7 +9,7 @@ use std::{
 };
 use vw_model::{
     ContainerSpec, EndpointId, EndpointSettings, HostId, Ipv4Net, Ipv6Net, MacAddr, NetworkId,
-    NetworkSpec, Options, PortKey, PortMapping, SandboxId, SandboxSpec,
+    NetworkSpec, Options, PortKey, PortMapping, SandboxId, SandboxSpec, ServiceSpec,
 };
 
 /// Something new.
@@ -271,6 +271,36 @@ pub struct ImageView {
     pub layers: Vec<String>,
     /// Containers that use it.
     pub containers: usize,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceView {
+    /// As it stands.
+    pub spec: ServiceSpec,
+    /// Its network's name.
+    pub network: String,
+    /// Its endpoints.
+    pub members: Vec<ServiceMemberView>,
+}
+
+/// An endpoint of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceMemberView {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The container or adopted sandbox.
+    pub sandbox: SandboxId,
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its weight.
+    pub weight: u32,
+    /// `running` (nobody asks it), `starting`, `healthy`, `unhealthy` or `draining`.
+    pub state: &'static str,
+    /// Whether new connections are led to it.
+    pub serves: bool,
 }
 
 /// `info`.

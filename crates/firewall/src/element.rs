@@ -1,5 +1,6 @@
 //! Elements of the named sets and maps of `inet vethwork`.
 
+use crate::ServiceSet;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -7,7 +8,7 @@ use std::{
 };
 use vw_model::{Family, IfName, Protocol};
 
-/// A named set or map of the host's table.
+/// A named set or map of the host's table, or of the services'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SetName {
     /// `ifname . nf_proto : verdict`: what may leave through this bridge, by its network's kind.
@@ -46,6 +47,8 @@ pub enum SetName {
     Peers4,
     /// As `Peers4` for IPv6.
     Peers6,
+    /// One of the services' table.
+    Service(ServiceSet),
 }
 
 /// A chain that a verdict may send a packet to.
@@ -76,6 +79,8 @@ pub enum DataType {
     InetProto,
     /// A transport port.
     InetService,
+    /// The number of a slot.
+    Slot,
     /// What happens to the packet.
     Verdict,
 }
@@ -95,6 +100,8 @@ pub enum Datum {
     Protocol(Protocol),
     /// A transport port.
     Port(u16),
+    /// The number of a slot.
+    Slot(u32),
     /// `jump` to that chain, which drops or returns.
     Jump(Chain),
 }
@@ -111,7 +118,7 @@ pub struct Element {
 }
 
 impl SetName {
-    /// All of them, in the order in which they are made.
+    /// All of the host's table, in the order in which they are made.
     pub const ALL: [Self; 18] = [
         Self::ForwardTo,
         Self::ForwardFrom,
@@ -133,7 +140,7 @@ impl SetName {
         Self::Peers6,
     ];
 
-    /// Whether its elements are published ports, not a network's policy.
+    /// Whether its elements are published ports or services, not a network's policy.
     #[must_use]
     pub const fn is_port(self) -> bool {
         matches!(
@@ -144,6 +151,7 @@ impl SetName {
                 | Self::PortsAny6
                 | Self::Open4
                 | Self::Open6
+                | Self::Service(_)
         )
     }
 
@@ -169,10 +177,20 @@ impl SetName {
             Self::TunnelPorts => "tunnel_ports",
             Self::Peers4 => "peers4",
             Self::Peers6 => "peers6",
+            Self::Service(set) => set.name(),
         }
     }
 
-    /// The set of that name in the kernel.
+    /// The name of its table.
+    #[must_use]
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::Service(_) => crate::SERVICE_TABLE,
+            _ => crate::HostTable::NAME,
+        }
+    }
+
+    /// The set of the host's table of that name in the kernel.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|set| set.name() == name)
@@ -196,6 +214,7 @@ impl SetName {
             Self::PortsAny4 | Self::PortsAny6 | Self::TunnelPorts => &[InetProto, InetService],
             Self::Peers4 => &[Ipv4Addr],
             Self::Peers6 => &[Ipv6Addr],
+            Self::Service(set) => set.key(),
         }
     }
 
@@ -219,6 +238,7 @@ impl SetName {
             | Self::TunnelPorts
             | Self::Peers4
             | Self::Peers6 => &[],
+            Self::Service(set) => set.value(),
         }
     }
 }
@@ -256,6 +276,7 @@ impl DataType {
             Self::Ipv6Addr => "ipv6_addr",
             Self::InetProto => "inet_proto",
             Self::InetService => "inet_service",
+            Self::Slot => "integer",
             Self::Verdict => "verdict",
         }
     }
@@ -272,6 +293,7 @@ impl Datum {
             Self::V6(_) => DataType::Ipv6Addr,
             Self::Protocol(_) => DataType::InetProto,
             Self::Port(_) => DataType::InetService,
+            Self::Slot(_) => DataType::Slot,
             Self::Jump(_) => DataType::Verdict,
         }
     }
@@ -287,6 +309,7 @@ impl fmt::Display for Datum {
             Self::V6(addr) => addr.fmt(f),
             Self::Protocol(protocol) => protocol.fmt(f),
             Self::Port(port) => port.fmt(f),
+            Self::Slot(number) => number.fmt(f),
             Self::Jump(chain) => write!(f, "jump {}", chain.name()),
         }
     }

@@ -1,7 +1,7 @@
 //! Policy of networks and published ports, turned into a typed rule set.
 //!
-//! Owns what the tables `inet vethwork` (the host's) and `inet vethwork_dns` (a sandbox's) say:
-//! a fixed skeleton of chains whose every decision is a look-up in a named set or map, so that a
+//! Owns what the tables `inet vethwork` (the host's), `inet vethwork_services` (the same, where there
+//! are services) and `inet vethwork_dns` (a sandbox's) say: a fixed skeleton of chains whose every decision is a look-up in a named set or map, so that a
 //! network or a port is a handful of elements and costs the same as the ten-thousandth.
 //! It must not talk to the kernel: nftables' text is made for documentation only.
 
@@ -10,6 +10,7 @@ mod element;
 pub mod foreign;
 mod policy;
 mod render;
+mod service;
 pub mod spec;
 mod table;
 mod tunnel;
@@ -17,6 +18,10 @@ mod tunnel;
 pub use dns::{RESOLVER, SANDBOX_TABLE, sandbox_dns};
 pub use element::{Chain, DataType, Datum, Element, SetName};
 pub use policy::{FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, network, port};
+pub use service::{
+    Entry, MAX_SLOTS, SERVICE_TABLE, ServicePolicy, ServicePort, ServiceSet, Slot, service,
+    service_table,
+};
 pub use spec::TableSpec;
 pub use table::{HostTable, STAND_IN, USER_CHAIN};
 pub use tunnel::{peer, tunnel_port};

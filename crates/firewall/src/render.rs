@@ -3,7 +3,7 @@
 use crate::spec::{
     Base, ChainKind, ChainSpec, Contents, Field, Hook, Match, Rule, Statement, TableSpec,
 };
-use crate::{DataType, SetName};
+use crate::{DataType, ServiceSet, SetName};
 use std::fmt::{self, Display};
 use vw_model::{Family, IpNet, Protocol};
 
@@ -32,6 +32,9 @@ impl Display for Definition {
             let types: Vec<&str> = types.iter().map(|ty| ty.name()).collect();
             types.join(" . ")
         };
+        if let SetName::Service(set @ ServiceSet::Slots(_)) = self.0 {
+            return write!(f, "\tmap {} {{\n\t\t{}\n\t}}\n", set.name(), typeof_of(set));
+        }
         let (key, value) = (types(self.0.key()), types(self.0.value()));
         let (kind, value) = match value.as_str() {
             "" => ("set", String::new()),
@@ -40,6 +43,24 @@ impl Display for Definition {
         let name = self.0.name();
         writeln!(f, "\t{kind} {name} {{\n\t\ttype {key}{value}\n\t}}")
     }
+}
+
+/// The types of a map of slots: a number has none by itself, so all are given by example.
+fn typeof_of(set: ServiceSet) -> String {
+    let example = |ty: &DataType, port| match ty {
+        DataType::Ipv4Addr => "ip daddr",
+        DataType::Ipv6Addr => "ip6 daddr",
+        DataType::InetProto => "meta l4proto",
+        DataType::InetService => port,
+        _ => "numgen random mod 2",
+    };
+    let all = |types: &[DataType], port| {
+        let all: Vec<&str> = types.iter().map(|ty| example(ty, port)).collect();
+        all.join(" . ")
+    };
+    // `nft` takes `th dport` in both for a contradiction.
+    let (key, value) = (all(set.key(), "th dport"), all(set.value(), "tcp dport"));
+    format!("typeof {key} : {value}")
 }
 
 impl Display for ChainSpec {
@@ -74,6 +95,7 @@ impl Display for Base {
         match self.priority {
             -300 => f.write_str("raw")?,
             -100 if self.hook == Hook::Prerouting => f.write_str("dstnat")?,
+            -101 if self.hook == Hook::Prerouting => f.write_str("dstnat - 1")?,
             -1 => f.write_str("filter - 1")?,
             100 => f.write_str("srcnat")?,
             other => other.fmt(f)?,
@@ -96,18 +118,22 @@ impl Display for Rule {
 }
 
 fn concat(fields: &[Field]) -> String {
-    let fields: Vec<&str> = fields
+    let fields: Vec<String> = fields
         .iter()
         .map(|field| match field {
-            Field::IifName => "iifname",
-            Field::OifName => "oifname",
-            Field::NfProto => "meta nfproto",
-            Field::Saddr(Family::V4) => "ip saddr",
-            Field::Saddr(Family::V6) => "ip6 saddr",
-            Field::Daddr(Family::V4) => "ip daddr",
-            Field::Daddr(Family::V6) => "ip6 daddr",
-            Field::L4Proto => "meta l4proto",
-            Field::Dport => "th dport",
+            Field::IifName => "iifname".to_owned(),
+            Field::OifName => "oifname".to_owned(),
+            Field::NfProto => "meta nfproto".to_owned(),
+            Field::Saddr(family) => format!("{} saddr", ip(*family)),
+            Field::Daddr(family) => format!("{} daddr", ip(*family)),
+            Field::L4Proto => "meta l4proto".to_owned(),
+            Field::Dport => "th dport".to_owned(),
+            Field::Random(below) => format!("numgen random mod {below}"),
+            Field::SourceHash {
+                family,
+                modulus,
+                seed,
+            } => format!("jhash {} saddr mod {modulus} seed {seed:#x}", ip(*family)),
         })
         .collect();
     fields.join(" . ")
@@ -164,6 +190,7 @@ impl Display for Statement {
         match self {
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("drop"),
+            Self::Reject(_) => f.write_str("reject"),
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),

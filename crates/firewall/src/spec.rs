@@ -104,6 +104,18 @@ pub enum Field {
     L4Proto,
     /// The destination port.
     Dport,
+    /// A number below this, drawn at random.
+    Random(u32),
+    /// A number below `modulus` that follows from the source address; says that the packet is of
+    /// that family.
+    SourceHash {
+        /// The address's family.
+        family: Family,
+        /// What the number is below.
+        modulus: u32,
+        /// Another seed gives other numbers.
+        seed: u32,
+    },
 }
 
 /// A condition.
@@ -148,6 +160,8 @@ pub enum Statement {
     Accept,
     /// The packet is gone.
     Drop,
+    /// The packet, of that family, is gone, and its sender is told that nobody listens.
+    Reject(Family),
     /// Back to where this chain was called from.
     Return,
     /// That chain, then on from here.
@@ -156,7 +170,8 @@ pub enum Statement {
     Goto(&'static str),
     /// The verdict that the map has for these fields; on from here without one.
     Verdict(&'static [Field], SetName),
-    /// The destination (address and port) that the map has; on from here without one.
+    /// The destination that the map has, an address or an address and a port; on from here without
+    /// one.
     Dnat(Family, &'static [Field], SetName),
     /// The source address that the map has; on from here without one.
     Snat(Family, &'static [Field], SetName),

@@ -26,7 +26,7 @@ pub const USER_CHAIN: &str = "user";
 const LET_PASS: &str = "let_pass";
 
 /// `raw`: before connection tracking and every translation.
-const RAW: i32 = -300;
+pub(crate) const RAW: i32 = -300;
 /// `dstnat`, where everybody translates destinations.
 const DSTNAT: i32 = -100;
 /// Just before `filter` (0), where other firewalls decide: they can match our mark; yet after
@@ -125,7 +125,7 @@ fn net4(a: u8, b: u8, c: u8, d: u8, length: u8) -> IpNet {
     Ipv4Net::new_assert([a, b, c, d].into(), length).into()
 }
 
-fn alone(addr: Ipv6Addr) -> IpNet {
+pub(crate) fn alone(addr: Ipv6Addr) -> IpNet {
     Ipv6Net::from(addr).into()
 }
 
@@ -154,7 +154,8 @@ fn guard() -> ChainSpec {
     )
 }
 
-fn stand_in() -> ChainSpec {
+/// Puts what stands for `::1` in its place; other tables have this chain too.
+pub(crate) fn stand_in() -> ChainSpec {
     let localhost = alone(Ipv6Addr::LOCALHOST);
     ChainSpec::ours(
         "stand_in",

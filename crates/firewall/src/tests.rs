@@ -3,3 +3,4 @@
 mod foreign;
 mod page;
 mod policy;
+mod service;

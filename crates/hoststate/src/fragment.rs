@@ -3,7 +3,7 @@
 use crate::{Key, Object};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vw_model::{EndpointId, HostId, NetworkId, SandboxId};
+use vw_model::{EndpointId, HostId, NetworkId, SandboxId, ServiceId};
 
 /// Who wants an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub enum Owner {
     Peer(HostId),
     /// The cluster as such: what tunnels of every network rest on.
     Cluster,
+    /// A service: its addresses and ports, and the slots of all its endpoints, which are numbered
+    /// together.
+    Service(ServiceId),
 }
 
 /// A keyed set of objects.

@@ -171,7 +171,8 @@ pub struct Address {
     /// The link.
     pub link: IfName,
     /// The address and its prefix length. Added without duplicate address detection;
-    /// one that appears in a sandbox is announced (gratuitous ARP, unsolicited NA).
+    /// one that appears in a sandbox, or is of full length, is announced (gratuitous ARP,
+    /// unsolicited NA). An IPv6 address of full length is never a source of the host's.
     pub addr: IpNet,
 }
 
@@ -266,6 +267,8 @@ pub struct Sysctl {
 pub enum Table {
     /// The host's `inet vethwork`: the skeleton, without elements.
     Host(vw_firewall::HostTable),
+    /// The host's `inet vethwork_services`, without elements.
+    Services,
     /// A sandbox's `inet vethwork_dns`: 127.0.0.11 port 53 to the resolver's real ports.
     SandboxDns {
         /// The sandbox.
@@ -284,7 +287,7 @@ pub enum Object {
     Namespace(Namespace),
     /// An nftables table.
     Table(Table),
-    /// An element of the host's table.
+    /// An element of the host's table, or of the services'.
     Element(Element),
     /// A link.
     Link(Link),
@@ -309,6 +312,8 @@ pub enum Key {
     Namespace(Netns),
     /// The table of a namespace.
     Table(Netns),
+    /// The services' table of the host.
+    ServiceTable,
     /// An element that is policy of a network.
     Policy(SetName, Vec<Datum>),
     /// A link.
@@ -323,7 +328,7 @@ pub enum Key {
     Neighbor(Netns, IfName, IpAddr),
     /// A forwarding entry.
     Forward(Netns, IfName, MacAddr, IpAddr),
-    /// An element that is a published port.
+    /// An element that is a published port, or of a service.
     Port(SetName, Vec<Datum>),
     /// Another host at the encrypted tunnel.
     WireguardPeer(Netns, IfName, PublicKey),
@@ -336,6 +341,7 @@ impl Object {
         match self {
             Self::Namespace(namespace) => Key::Namespace(namespace.netns),
             Self::Table(Table::Host(_)) => Key::Table(Netns::Host),
+            Self::Table(Table::Services) => Key::ServiceTable,
             Self::Table(Table::SandboxDns { sandbox, .. }) => Key::Table(Netns::Sandbox(*sandbox)),
             Self::Element(element) if element.set.is_port() => {
                 Key::Port(element.set, element.key.clone())

@@ -7,13 +7,15 @@ use crate::{
     span::Span,
 };
 use std::{collections::HashMap, fmt, net::IpAddr};
-use vw_model::{EndpointId, Family, IpNet, PoolSpec};
+use vw_model::{EndpointId, Family, IpNet, PoolSpec, ServiceId};
 
 /// Who holds an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// An endpoint.
     Endpoint(EndpointId),
+    /// A service, as its virtual address.
+    Service(ServiceId),
     /// The network's router.
     Gateway,
     /// Held back by the user under this name (`--aux-address`).
@@ -24,6 +26,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(id) => write!(f, "endpoint {}", id.short()),
+            Self::Service(id) => write!(f, "service {}", id.short()),
             Self::Gateway => f.write_str("the gateway"),
             Self::Aux(name) => write!(f, "auxiliary address {name:?}"),
         }

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_hoststate::Netns;
-use vw_model::{IfName, MacAddr, SandboxId};
+use vw_model::{IfName, MacAddr};
 
 /// `ANNOUNCE_NUM` of RFC 5227; at most `MAX_NEIGHBOR_ADVERTISEMENT` (3) of RFC 4861.
 const ROUNDS: u32 = 2;
@@ -41,11 +41,11 @@ const PATIENCE: u32 = 9;
 /// Packet sockets that wait for their closing.
 const CLOSING: usize = 256;
 
-/// Addresses that appeared on a link of a sandbox.
+/// Addresses that appeared on a link.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Appeared {
-    /// The sandbox.
-    pub(crate) sandbox: SandboxId,
+    /// The namespace.
+    pub(crate) netns: Netns,
     /// The link.
     pub(crate) link: IfName,
     /// The addresses.
@@ -155,7 +155,7 @@ fn work(namespaces: &Namespaces, shared: &Shared, closing: &SyncSender<OwnedFd>)
 
 /// Announces once; answers with the next time, if there is one.
 fn fire(namespaces: &Namespaces, shot: Shot, closing: &SyncSender<OwnedFd>) -> Option<Shot> {
-    let place = namespaces.place(Netns::Sandbox(shot.what.sandbox)).ok()?;
+    let place = namespaces.place(shot.what.netns).ok()?;
     match announce(namespaces, &place, &shot.what) {
         Ok(Some(socket)) => {
             // Without the other thread it is closed here.

@@ -8,12 +8,18 @@ use crate::netlink::{Attrs, Batch, Body, messages};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
-use std::{io, net::IpAddr, os::fd::OwnedFd};
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 #[cfg(test)]
 mod tests;
 
 const SUBSYSTEM: u16 = 1 << 8;
+const GET: u16 = SUBSYSTEM | 1;
 const DELETE: u16 = SUBSYSTEM | 2;
 const GET_STATS: u16 = SUBSYSTEM | 5;
 /// The header's family counts from this version on (`ctnetlink_del_conntrack`).
@@ -22,6 +28,10 @@ const WITH_FAMILY: u8 = 1;
 // `linux/netfilter/nfnetlink_conntrack.h`.
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 const CTA_FILTER: u16 = 25;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_IP_V4_SRC: u16 = 1;
@@ -30,6 +40,13 @@ const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 const CTA_FILTER_F_IP_SRC: u32 = 1;
 const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
+/// `IPS_DST_NAT`; `TCP_CONNTRACK_SYN_SENT` to `TCP_CONNTRACK_CLOSE_WAIT`.
+const IPS_DST_NAT: u32 = 1 << 5;
+const OPEN: std::ops::RangeInclusive<u8> = 1..=5;
+
+/// How soon, and how seldom, one who waits looks again.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 /// A ctnetlink socket of the namespace that the thread was in when it was opened.
 #[derive(Debug)]
@@ -70,6 +87,51 @@ impl Conntrack {
         Ok(())
     }
 
+    /// Waits until no TCP connection that was translated to one of these addresses is open, at most
+    /// so long. Looking walks the kernel's whole table, so that it is done more and more seldom.
+    pub(crate) fn await_quiet(&mut self, addrs: &[IpAddr], longest: Duration) -> io::Result<()> {
+        let until = Instant::now() + longest;
+        let mut pause = FIRST_PAUSE;
+        while self.count()? > 0 {
+            let mut open = false;
+            for addr in addrs {
+                open = open || self.is_open(*addr)?;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if !open || left.is_zero() {
+                break;
+            }
+            std::thread::sleep(pause.min(left));
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+        Ok(())
+    }
+
+    /// Whether a TCP connection is open that was translated to this address.
+    fn is_open(&mut self, addr: IpAddr) -> io::Result<bool> {
+        let mut batch = Batch::default();
+        batch.push(GET, libc::NLM_F_DUMP, |body| {
+            of_source(body, addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
+        });
+        self.seq = self.seq.wrapping_add(1);
+        send(&self.fd, batch.whole(self.seq, 0), SendFlags::empty())?;
+        let mut open = false;
+        loop {
+            let (len, _) = recv(&self.fd, self.buf.as_mut_slice(), RecvFlags::empty())?;
+            for message in messages(&self.buf[..len]).filter(|message| message.seq == self.seq) {
+                if message.kind == libc::NLMSG_DONE as u16 {
+                    return Ok(open);
+                }
+                if message.kind == libc::NLMSG_ERROR as u16 {
+                    let code = message.payload.first_chunk().copied();
+                    let errno = -code.map_or(0, i32::from_ne_bytes);
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
+                open |= is_led_and_open(message.payload, addr);
+            }
+        }
+    }
+
     /// How many connections are tracked in this namespace.
     fn count(&mut self) -> io::Result<u32> {
         let answer = self.ask(GET_STATS, |body| body.bytes(&[0; 4]))?;
@@ -106,6 +168,38 @@ impl Conntrack {
             }
         }
     }
+}
+
+/// Whether an entry is an open TCP connection whose destination was translated to this address. A
+/// kernel that does not know the filter shows all entries (before 5.8).
+fn is_led_and_open(payload: &[u8], addr: IpAddr) -> bool {
+    let find = |mut attrs: Attrs<'_>, kind| {
+        attrs
+            .find(|(found, _)| *found == kind)
+            .map(|(_, value)| value.to_vec())
+    };
+    let entry = || Attrs::after(payload, 4);
+    let status = find(entry(), CTA_STATUS).and_then(|value| value.first_chunk().copied());
+    let translated = u32::from_be_bytes(status.unwrap_or_default()) & IPS_DST_NAT != 0;
+    let state = find(entry(), CTA_PROTOINFO)
+        .and_then(|info| find(Attrs::of(&info), CTA_PROTOINFO_TCP))
+        .and_then(|tcp| find(Attrs::of(&tcp), CTA_PROTOINFO_TCP_STATE))
+        .and_then(|state| state.first().copied());
+    let source = find(entry(), CTA_TUPLE_REPLY)
+        .and_then(|tuple| find(Attrs::of(&tuple), CTA_TUPLE_IP))
+        .and_then(|ip| {
+            let kind = if addr.is_ipv4() {
+                CTA_IP_V4_SRC
+            } else {
+                CTA_IP_V6_SRC
+            };
+            find(Attrs::of(&ip), kind)
+        });
+    let same = match addr {
+        IpAddr::V4(v4) => source.as_deref() == Some(&v4.octets()[..]),
+        IpAddr::V6(v6) => source.as_deref() == Some(&v6.octets()[..]),
+    };
+    translated && same && state.is_some_and(|state| OPEN.contains(&state))
 }
 
 /// A filter by the source address of one direction.

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     path::PathBuf,
+    time::Duration,
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, IpNet, Protocol, SandboxId};
@@ -222,6 +223,20 @@ pub trait Kernel: Send + Sync {
 
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;
+
+    /// Waits until a link of this host passes frames on to its bridge: the kernel lets it a moment
+    /// after it came up. One that is gone, or on no bridge, is not waited for.
+    ///
+    /// # Errors
+    /// The system's answer, or `TimedOut`.
+    fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError>;
+
+    /// Waits until no connection that was led to one of these addresses by translation is open, at
+    /// most so long; what has no connections (UDP) is not waited for.
+    ///
+    /// # Errors
+    /// The system's answer.
+    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError>;
 
     /// Names of the interfaces that a sandbox has, ours or not.
     ///

@@ -16,10 +16,11 @@ use state::State;
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
 use vw_model::{IfName, NetworkId, Protocol, SandboxId};
@@ -196,6 +197,14 @@ impl Kernel for FakeKernel {
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         PathBuf::from("/run/vethwork/netns").join(sandbox.to_string())
+    }
+
+    fn await_forwarding(&self, _link: &IfName) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    fn await_quiet(&self, _addrs: &[IpAddr], _longest: Duration) -> Result<(), KernelError> {
+        Ok(())
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

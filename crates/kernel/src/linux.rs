@@ -34,10 +34,14 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, Protocol, SandboxId};
 use zeroize::Zeroizing;
+
+/// A port forwards within a millisecond, on a busy machine some more.
+const FORWARDING_SOON: Duration = Duration::from_secs(2);
 
 /// What the executor must be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,6 +246,33 @@ impl Kernel for LinuxKernel {
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         self.namespaces.path(Netns::Sandbox(sandbox))
+    }
+
+    fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError> {
+        let failed = |source| names::call("await", format!("link {link}"), source);
+        let place = self.namespaces.place(Netns::Host)?;
+        let until = Instant::now() + FORWARDING_SOON;
+        let mut pause = Duration::from_micros(100);
+        loop {
+            let name = link.as_str();
+            let get = |socket: &mut _| crate::netlink::link::get(socket, name);
+            let seen = self.namespaces.with_socket(&place, get).map_err(failed)?;
+            if !seen.is_some_and(|seen| seen.held) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(failed(io::ErrorKind::TimedOut.into()));
+            }
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+    }
+
+    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
+        let object = || "connections".to_owned();
+        let mut conntrack = self.run_in(Netns::Host, "list", object, Conntrack::open)?;
+        let waited = conntrack.await_quiet(addrs, longest);
+        waited.map_err(|source| names::call("list", object(), source))
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

@@ -17,6 +17,7 @@ mod rule;
 mod shape;
 mod socket;
 mod table;
+mod typeof_data;
 mod wire;
 
 pub(crate) use elements::Change;

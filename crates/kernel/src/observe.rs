@@ -101,7 +101,11 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Neighbor(netns, ..)
             | Key::Forward(netns, ..)
             | Key::WireguardPeer(netns, ..) => vec![netns],
-            Key::Namespace(_) | Key::Policy(..) | Key::Link(..) | Key::Port(..) => Vec::new(),
+            Key::Namespace(_)
+            | Key::ServiceTable
+            | Key::Policy(..)
+            | Key::Link(..)
+            | Key::Port(..) => Vec::new(),
         },
     }
 }

@@ -136,5 +136,10 @@ typed_id!(
     HostId
 );
 
+typed_id!(
+    /// Names a service.
+    ServiceId
+);
+
 #[cfg(test)]
 mod tests;

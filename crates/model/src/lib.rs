@@ -13,6 +13,7 @@ mod name;
 mod network;
 mod port;
 mod sandbox;
+mod service;
 mod tunnel;
 
 pub use addr::{Family, MacAddr, ParseMacError};
@@ -22,12 +23,16 @@ pub use container::{
 };
 pub use endpoint::{EndpointSettings, EndpointSpec};
 pub use error::{Error, Kind, Reason, Result};
-pub use id::{EndpointId, HostId, Id, NetworkId, ParseIdError, SandboxId};
+pub use id::{EndpointId, HostId, Id, NetworkId, ParseIdError, SandboxId, ServiceId};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-pub use name::{ContainerName, IfName, NetworkName};
+pub use name::{ContainerName, IfName, NetworkName, ServiceName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};
 pub use port::{PortKey, PortMapping, PortRange, PortRequest, Protocol};
 pub use sandbox::{AdoptedFrom, DnsSettings, HostEntry, SandboxKind, SandboxSpec};
+pub use service::{
+    Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Probe, PublishedPort, SERVICE_KEY, ServiceSpec,
+    WEIGHT_KEY,
+};
 pub use tunnel::{ParsePublicKeyError, PublicKey, inner_address, is_inner};
 
 /// String options or labels, kept in a stable order so that they echo the same way each time.

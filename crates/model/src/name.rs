@@ -112,6 +112,35 @@ impl FromStr for ContainerName {
     }
 }
 
+checked_name!(
+    /// A service's name: one label of a domain name, `[a-zA-Z0-9][a-zA-Z0-9_-]*`, at most 63 bytes.
+    ServiceName
+);
+
+impl FromStr for ServiceName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let letter = |c: char| c.is_ascii_alphanumeric();
+        let fits = |c: char| letter(c) || c == '_' || c == '-';
+        if text.len() > 63 || !text.starts_with(letter) || !text.chars().all(fits) {
+            let sentence = format!(
+                "invalid service name {text:?}: use 1 to 63 letters, digits, '_' and '-', a letter or digit first"
+            );
+            return Err(Error::invalid("service-name-invalid", sentence));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl IfName {
+    /// The loopback interface, which every namespace has.
+    #[must_use]
+    pub fn loopback() -> Self {
+        Self("lo".to_owned())
+    }
+}
+
 impl FromStr for IfName {
     type Err = Error;
 

@@ -24,11 +24,15 @@ pub enum Table {
     Saved = 9,
     /// This host's copy of what its cluster agreed on, and what it holds of it.
     Cluster = 10,
+    /// Services, by id.
+    Services = 11,
+    /// The endpoints of services in the order of their slots, by the service's id.
+    Slots = 12,
 }
 
 impl Table {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Networks,
         Self::Containers,
@@ -39,6 +43,8 @@ impl Table {
         Self::HostState,
         Self::Saved,
         Self::Cluster,
+        Self::Services,
+        Self::Slots,
     ];
 
     /// The stable name.
@@ -55,6 +61,8 @@ impl Table {
             Self::HostState => "host-state",
             Self::Saved => "saved",
             Self::Cluster => "cluster",
+            Self::Services => "services",
+            Self::Slots => "slots",
         }
     }
 

@@ -21,5 +21,7 @@ mod refusals;
 mod restart;
 mod scene;
 mod sctp;
+mod service_changes;
+mod services;
 mod several;
 mod upstream;

@@ -216,6 +216,9 @@ impl Scene {
             let words = ["rm", "-f"].into_iter().chain(containers.lines());
             self.daemon.docker(words).must();
         }
+        for service in self.cli("service ls -q").lines() {
+            self.cli(&format!("service rm {service}"));
+        }
         self.docker("network prune -f");
     }
 }

@@ -113,6 +113,7 @@ impl Controller {
             wanted.push(("bridge".to_owned(), EndpointSettings::default()));
         }
         let networks = self.resolve_networks(&wanted).map_err(missing_network)?;
+        self.check_labels(&request.sandbox.labels, &networks)?;
         let membership =
             |(network, settings): (Arc<crate::registry::Network>, EndpointSettings)| Membership {
                 network: network.spec.id,

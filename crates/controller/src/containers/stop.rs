@@ -79,6 +79,7 @@ impl Controller {
             };
         }
         sandbox.state().stop_requested = true;
+        self.drain(sandbox, None);
         let exits = sandbox.state().exits;
         self.send(sandbox, signal)?;
         let patience = match timeout.or(own_timeout.map(i64::from)) {

@@ -59,6 +59,12 @@ impl Controller {
                 return None;
             }
         }
+        let attachment = Attachment {
+            network: network.clone(),
+            endpoint: endpoint.clone(),
+            gateways: Vec::new(),
+        };
+        self.take_up_member(&sandbox, &attachment);
         let mut state = sandbox.state();
         if state.container.is_none() && !network.is_gateway_bridge() {
             state.memberships.push(Membership {
@@ -67,11 +73,7 @@ impl Controller {
                 settings: endpoint.settings.clone(),
             });
         }
-        state.attachments.push(Attachment {
-            network: network.clone(),
-            endpoint: endpoint.clone(),
-            gateways: Vec::new(),
-        });
+        state.attachments.push(attachment);
         state
             .attachments
             .sort_by(|a, b| a.endpoint.ifname.cmp(&b.endpoint.ifname));
@@ -175,6 +177,7 @@ impl Controller {
         drop(state);
         lock(&attachment.network.members).remove(&endpoint.id);
         lock(&attachment.network.reach).users -= 1;
+        self.drop_member(endpoint.id);
         self.withdraw_names(&attachment);
         self.unpublish(&attachment);
         self.dns.update(sandbox.id, self.view_of(sandbox));

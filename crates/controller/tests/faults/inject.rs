@@ -4,13 +4,14 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use vw_hoststate::{Key, Object, Plan, Step};
 use vw_kernel::{
@@ -174,6 +175,14 @@ impl Kernel for FaultyKernel {
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {
         self.fake.netns_path(sandbox)
+    }
+
+    fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError> {
+        self.fake.await_forwarding(link)
+    }
+
+    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
+        self.fake.await_quiet(addrs, longest)
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

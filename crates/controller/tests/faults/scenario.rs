@@ -5,10 +5,14 @@ use vw_controller::{
     Controller,
     command::{
         Adopt, AdoptSource, Connect, ContainerCreate, ContainerRemove, Disconnect, NetworkCreate,
-        NetworkMode, NetworkRemove, PoolRequest, Release, SandboxRequest,
+        NetworkMode, NetworkRemove, PoolRequest, Release, SandboxRequest, ServiceCreate,
+        ServiceRemove, ServiceUpdate,
     },
 };
-use vw_model::{ContainerSpec, EndpointSettings, PortRequest, Result};
+use vw_model::{
+    Affinity, ContainerSpec, EndpointMode, EndpointSettings, PortRequest, Result, SERVICE_KEY,
+    WEIGHT_KEY,
+};
 
 /// One operation.
 pub(crate) struct Step {
@@ -18,13 +22,34 @@ pub(crate) struct Step {
 
 /// All of them: each kind of change at least once, on one network and on several.
 pub(crate) fn steps() -> Vec<Step> {
-    let step = |name, run| Step { name, run };
+    [
+        networks_and_sandboxes(),
+        containers_and_members(),
+        removals(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+const fn step(name: &'static str, run: fn(&Controller, &World) -> Result<()>) -> Step {
+    Step { name, run }
+}
+
+/// Networks, services, and sandboxes that are adopted, join and leave.
+fn networks_and_sandboxes() -> Vec<Step> {
     vec![
         step("network create blue", |c, _| {
             create(c, "blue", "10.7.0.0/24")
         }),
         step("network create green", |c, _| {
             create(c, "green", "10.8.0.0/24")
+        }),
+        step("service create web, with an address and a port", |c, _| {
+            create_service(c, "web", "blue", EndpointMode::Vip, &["80:8080"])
+        }),
+        step("service create api, of names alone", |c, _| {
+            create_service(c, "api", "green", EndpointMode::Dnsrr, &[])
         }),
         step("adopt one, on blue, with a port", |c, w| {
             adopt(c, w, "one", &["blue"], &["8080:80", "9000-9002:53/udp"])
@@ -44,6 +69,12 @@ pub(crate) fn steps() -> Vec<Step> {
         step("adopt three, on both", |c, w| {
             adopt(c, w, "three", &["blue", "green"], &["8443:443"])
         }),
+    ]
+}
+
+/// A container, and endpoints that come into a service and leave it.
+fn containers_and_members() -> Vec<Step> {
+    vec![
         step("create a container", |c, _| create_container(c)),
         step("connect the container", |c, _| connect(c, "green", "box")),
         step("disconnect the container", |c, _| {
@@ -56,9 +87,45 @@ pub(crate) fn steps() -> Vec<Step> {
                 link: false,
             })
         }),
+        step("disconnect two, which is in no service", |c, _| {
+            disconnect(c, "blue", "two")
+        }),
+        step(
+            "connect two to blue, in the service, three times",
+            |c, _| join(c, "blue", "two", "web", 3),
+        ),
+        step("connect one to blue, in the service", |c, _| {
+            join(c, "blue", "one", "web", 1)
+        }),
+        step(
+            "service update web, its ports and whom it leads where",
+            |c, _| {
+                c.submit(ServiceUpdate {
+                    service: "web".to_owned(),
+                    publish: PortRequest::parse("81:8081/udp")?,
+                    unpublish: vec!["8080/tcp".to_owned().try_into()?],
+                    affinity: Some(Affinity::Client),
+                    ..ServiceUpdate::default()
+                })
+            },
+        ),
+        step("disconnect two, which serves", |c, _| {
+            disconnect(c, "blue", "two")
+        }),
+        step("connect two to blue, in the service, again", |c, _| {
+            join(c, "blue", "two", "web", 2)
+        }),
+    ]
+}
+
+/// All of it goes again.
+fn removals() -> Vec<Step> {
+    vec![
         step("release one, with its ports", |c, _| release(c, "one")),
         step("release two", |c, _| release(c, "two")),
         step("release three", |c, _| release(c, "three")),
+        step("service rm web", |c, _| remove_service(c, "web")),
+        step("service rm api", |c, _| remove_service(c, "api")),
         step("network rm green", |c, _| {
             c.submit(NetworkRemove {
                 network: "green".to_owned(),
@@ -92,6 +159,53 @@ pub(crate) fn create(controller: &Controller, name: &str, subnet: &str) -> Resul
         labels: Default::default(),
     };
     controller.submit(request).map(drop)
+}
+
+fn create_service(
+    controller: &Controller,
+    name: &str,
+    network: &str,
+    mode: EndpointMode,
+    ports: &[&str],
+) -> Result<()> {
+    let ports = ports.iter().map(|port| PortRequest::parse(port));
+    let request = ServiceCreate {
+        name: name.parse()?,
+        network: network.to_owned(),
+        mode,
+        ports: ports.collect::<Result<Vec<_>>>()?.concat(),
+        affinity: Affinity::None,
+        drain: Default::default(),
+        health: None,
+        labels: Default::default(),
+    };
+    controller.submit(request).map(drop)
+}
+
+fn remove_service(controller: &Controller, service: &str) -> Result<()> {
+    let service = service.to_owned();
+    controller.submit(ServiceRemove { service })
+}
+
+fn join(
+    controller: &Controller,
+    network: &str,
+    sandbox: &str,
+    service: &str,
+    weight: u32,
+) -> Result<()> {
+    let options = [
+        (SERVICE_KEY, service.to_owned()),
+        (WEIGHT_KEY, weight.to_string()),
+    ];
+    controller.submit(Connect {
+        network: network.to_owned(),
+        sandbox: sandbox.to_owned(),
+        settings: EndpointSettings {
+            driver_opts: options.map(|(key, value)| (key.to_owned(), value)).into(),
+            ..EndpointSettings::default()
+        },
+    })
 }
 
 pub(crate) fn adopt(

@@ -15,8 +15,8 @@ use std::{
 };
 use vw_controller::{
     BridgeConfig, Config, Controller, Parts,
-    command::{ContainerList, NetworkList},
-    view::{ContainerView, NetworkView},
+    command::{ContainerList, NetworkList, ServiceList},
+    view::{ContainerView, NetworkView, ServiceView},
 };
 use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
@@ -163,7 +163,11 @@ impl World {
         let claimed = self.kernel.claimed().into_iter();
         lines.extend(claimed.map(|(protocol, addr)| format!("claim {addr}/{protocol}")));
         for (name, store) in [("data", &self.data), ("run", &self.run)] {
-            for table in Table::ALL {
+            // The order of slots is a hint alone: what is made of it stands in the kernel.
+            for table in Table::ALL
+                .into_iter()
+                .filter(|table| *table != Table::Slots)
+            {
                 let records = store.scan(table).unwrap().into_iter();
                 lines
                     .extend(records.map(|(_, bytes)| format!("{name}: {}", record(table, &bytes))));
@@ -173,6 +177,8 @@ impl World {
         lines.extend(networks.iter().map(network));
         let sandboxes = controller.submit(ContainerList).unwrap();
         lines.extend(sandboxes.iter().map(sandbox));
+        let services = controller.submit(ServiceList).unwrap();
+        lines.extend(services.iter().map(service));
         let folders = fs::read_dir(self.folder.join("data/containers"));
         let count = folders.map_or(0, Iterator::count);
         lines.push(format!("{count} containers have files"));
@@ -300,8 +306,32 @@ fn record(table: Table, bytes: &[u8]) -> String {
             text(&value["endpoint"]["ifname"]),
             value["endpoint"]["addresses"]
         ),
+        Table::Services => format!(
+            "service {} {}, {}, led {}",
+            text(&value["name"]),
+            value["vips"],
+            value["ports"],
+            value["affinity"]
+        ),
         _ => table.name().to_owned(),
     }
+}
+
+fn service(service: &ServiceView) -> String {
+    let members = service.members.iter();
+    let mut members: Vec<String> = members
+        .map(|m| {
+            format!(
+                "{} {:?} of {} {} {}",
+                m.name, m.addresses, m.weight, m.state, m.serves
+            )
+        })
+        .collect();
+    members.sort();
+    format!(
+        "service {} on {}: {members:?}",
+        service.spec.name, service.network
+    )
 }
 
 fn network(network: &NetworkView) -> String {

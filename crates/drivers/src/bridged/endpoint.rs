@@ -2,7 +2,7 @@
 
 use crate::option;
 use vw_hoststate::{Netns, Sysctl};
-use vw_model::{EndpointSpec, Error, IfName, Options, Result};
+use vw_model::{EndpointSpec, Error, IfName, Options, Result, SERVICE_KEY, WEIGHT_KEY};
 
 const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 const IFNAME: &str = "com.docker.network.endpoint.ifname";
@@ -32,7 +32,7 @@ impl EndpointOptions {
     /// With Docker's sentence for a value that cannot be read; by name for an option that is not
     /// known, `of` being the endpoint's kind.
     pub(crate) fn read(options: &Options, of: &str) -> Result<Self> {
-        option::refuse_unknown(options, &[SYSCTLS, IFNAME], of)?;
+        option::refuse_unknown(options, &[SYSCTLS, IFNAME, SERVICE_KEY, WEIGHT_KEY], of)?;
         let texts = options.get(SYSCTLS).into_iter();
         let texts = texts.flat_map(|texts| texts.split(','));
         Ok(Self {

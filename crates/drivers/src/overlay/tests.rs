@@ -350,7 +350,7 @@ fn an_endpoint_has_the_options_of_every_port() {
     assert_eq!(name.map(|name| name.to_string()).as_deref(), Some("lan"));
     let unknown = settings(&[("com.docker.network.endpoint.speed", "9")]);
     let error = Overlay.validate_endpoint(&network, &unknown).unwrap_err();
-    expect!["unknown option com.docker.network.endpoint.speed for an endpoint of the driver overlay: known are com.docker.network.endpoint.sysctls, com.docker.network.endpoint.ifname"].assert_eq(&error.to_string());
+    expect!["unknown option com.docker.network.endpoint.speed for an endpoint of the driver overlay: known are com.docker.network.endpoint.sysctls, com.docker.network.endpoint.ifname, vethwork.service, vethwork.weight"].assert_eq(&error.to_string());
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use std::{
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
-use vw_hoststate::{Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl, Table};
+use vw_hoststate::{Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl};
 use vw_model::{IfName, Protocol, SandboxId};
 
 pub(super) use crate::observe::mentioned as namespaces_of;
@@ -138,8 +138,8 @@ impl State {
                 Some(link) => there("add route by", route.netns, link),
                 None => Ok(()),
             },
-            Object::Element(_) if !self.objects.contains_key(&Key::Table(Netns::Host)) => {
-                let table = "nftables table inet vethwork".to_owned();
+            Object::Element(element) if !self.objects.contains_key(&table_of(element.set)) => {
+                let table = format!("nftables table inet {}", element.set.table());
                 Err(refused("add element to", table, ErrorKind::NotFound))
             }
             Object::Element(_) | Object::Sysctl(_) | Object::Table(_) | Object::Namespace(_) => {
@@ -237,9 +237,11 @@ impl State {
                     .collect();
                 along.iter().for_each(|key| self.remove(key));
             }
-            (Key::Table(Netns::Host), Some(Object::Table(Table::Host(_)))) => {
-                self.objects
-                    .retain(|key, _| !matches!(key, Key::Policy(..) | Key::Port(..)));
+            (Key::Table(Netns::Host) | Key::ServiceTable, Some(_)) => {
+                self.objects.retain(|held, _| match held {
+                    Key::Policy(set, _) | Key::Port(set, _) => table_of(*set) != *key,
+                    _ => true,
+                });
             }
             (Key::Link(..), Some(Object::Link(link))) => {
                 let ends = [Some((link.netns, &link.name)), far_end(&link)];
@@ -346,6 +348,14 @@ fn far_end(link: &Link) -> Option<(Netns, &IfName)> {
         | LinkKind::Vxlan(_)
         | LinkKind::Tun
         | LinkKind::Wireguard => None,
+    }
+}
+
+/// The table that a set lies in.
+const fn table_of(set: vw_firewall::SetName) -> Key {
+    match set {
+        vw_firewall::SetName::Service(_) => Key::ServiceTable,
+        _ => Key::Table(Netns::Host),
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
 };
 use vw_hoststate::{Link, LinkKind, Namespace, NamespaceSource, Netns, Object, Plan, Step, Table};
-use vw_model::{IfName, MacAddr, SandboxId};
+use vw_model::{IfName, MacAddr};
 
 /// A failed step, by its place in the plan.
 pub(super) type Stop = (usize, KernelError);
@@ -77,7 +77,7 @@ pub(super) struct Run<'a> {
     /// Stations, by the tunnel's index, that bridges forget once the tunnel does not know them any
     /// more; and the steps that removed them there.
     pub(super) unbridge: BTreeMap<usize, (u32, MacAddr)>,
-    pub(super) appeared: BTreeMap<(SandboxId, IfName), Vec<IpAddr>>,
+    pub(super) appeared: BTreeMap<(Netns, IfName), Vec<IpAddr>>,
 }
 
 impl<'a> Run<'a> {
@@ -137,7 +137,9 @@ impl<'a> Run<'a> {
             Object::Forward(forward) => forward.netns,
             Object::WireguardPeer(peer) => peer.netns,
             Object::Table(Table::SandboxDns { sandbox, .. }) => Netns::Sandbox(*sandbox),
-            Object::Table(Table::Host(_)) | Object::Namespace(_) | Object::Element(_) => {
+            Object::Table(Table::Host(_) | Table::Services)
+            | Object::Namespace(_)
+            | Object::Element(_) => {
                 return false;
             }
         };
@@ -318,12 +320,10 @@ impl<'a> Run<'a> {
     }
 
     fn announce(&mut self) {
-        for ((sandbox, link), addrs) in std::mem::take(&mut self.appeared) {
-            self.kernel.announcer.announce(Appeared {
-                sandbox,
-                link,
-                addrs,
-            });
+        for ((netns, link), addrs) in std::mem::take(&mut self.appeared) {
+            self.kernel
+                .announcer
+                .announce(Appeared { netns, link, addrs });
         }
     }
 }

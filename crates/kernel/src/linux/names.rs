@@ -2,6 +2,7 @@
 
 use crate::{KernelError, netns::short};
 use std::io;
+use vw_firewall::SERVICE_TABLE;
 use vw_hoststate::{Address, LinkKind, Netns, Object, Step, Table};
 
 /// A failed call.
@@ -45,6 +46,7 @@ fn object(object: &Object) -> String {
     match object {
         Object::Namespace(namespace) => format!("network namespace {}", short(namespace.netns)),
         Object::Table(Table::Host(_)) => "nftables table inet vethwork".to_owned(),
+        Object::Table(Table::Services) => format!("nftables table inet {SERVICE_TABLE}"),
         Object::Table(Table::SandboxDns { sandbox, .. }) => {
             format!("nftables table inet vethwork_dns of {}", sandbox.short())
         }

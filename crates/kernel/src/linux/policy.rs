@@ -5,18 +5,22 @@ use super::{
     names,
 };
 use crate::{Nft, nft::Change};
-use vw_firewall::{HostTable, SANDBOX_TABLE, sandbox_dns};
+use vw_firewall::{HostTable, SANDBOX_TABLE, SERVICE_TABLE, TableSpec, sandbox_dns, service_table};
 use vw_hoststate::{Netns, Object, Step, Table};
 
 impl Run<'_> {
     pub(super) fn table(&mut self, at: usize, table: &Table, wanted: bool) -> Result<(), Stop> {
         self.flush()?;
         let step = &self.plan.steps[at];
+        let ensure = |spec: TableSpec| {
+            self.kernel
+                .with_nft(|nft| nft.ensure(&spec).map_err(|refused| refused.source))
+        };
         let result = match (table, wanted) {
-            (Table::Host(table), true) => self
-                .kernel
-                .with_nft(|nft| nft.ensure(&table.rules()).map_err(|refused| refused.source)),
+            (Table::Host(table), true) => ensure(table.rules()),
             (Table::Host(_), false) => self.kernel.with_nft(|nft| nft.remove(HostTable::NAME)),
+            (Table::Services, true) => ensure(service_table()),
+            (Table::Services, false) => self.kernel.with_nft(|nft| nft.remove(SERVICE_TABLE)),
             (Table::SandboxDns { sandbox, udp, tcp }, wanted) => {
                 let place = match self.kernel.namespaces.place(Netns::Sandbox(*sandbox)) {
                     Err(error) if !wanted && error.is_namespace_gone() => {

@@ -85,8 +85,11 @@ impl Run<'_> {
         queue.push(at, Forgive::Exists, |batch| {
             addr::create(batch, index, address.addr);
         });
-        if let Netns::Sandbox(sandbox) = address.netns {
-            let link = (sandbox, address.link.clone());
+        // Neighbours may remember the former holder; of this host's own addresses that is so of a
+        // service's alone, which stand by themselves.
+        let alone = address.addr.prefix_len() == address.addr.max_prefix_len();
+        if address.netns != Netns::Host || alone {
+            let link = (address.netns, address.link.clone());
             let addrs = self.appeared.entry(link).or_default();
             addrs.push(address.addr.addr());
         }

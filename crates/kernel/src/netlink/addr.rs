@@ -11,7 +11,14 @@ const IFADDRMSG: usize = 8;
 /// Missing from `libc`; ignored by kernels before 5.18, which show no owner then.
 const IFA_PROTO: u16 = 11;
 
-/// Adds an address, usable at once; it fails when it is there.
+/// Missing from `libc`.
+const IFA_CACHEINFO: u16 = 6;
+/// `struct ifa_cacheinfo`: preferred for no time, valid for ever, and when it came and changed. An
+/// address that stands for a service is no source of what the host sends or masquerades.
+const NEVER_A_SOURCE: [u8; 16] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Adds an address, usable at once; it fails when it is there. An IPv6 address of full length is
+/// for being asked alone: another is the source of what is sent, where there is one.
 pub(crate) fn create(batch: &mut Batch, index: u32, addr: IpNet) {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     batch.push(libc::RTM_NEWADDR, flags, |body| {
@@ -20,6 +27,9 @@ pub(crate) fn create(batch: &mut Batch, index: u32, addr: IpNet) {
             && net.prefix_len() < 31
         {
             body.attr(libc::IFA_BROADCAST, &net.broadcast().octets());
+        }
+        if matches!(addr, IpNet::V6(net) if net.prefix_len() == 128) {
+            body.attr(IFA_CACHEINFO, &NEVER_A_SOURCE);
         }
         body.attr_u32(libc::IFA_FLAGS, libc::IFA_F_NODAD);
         body.attr(IFA_PROTO, &[PROTOCOL]);

@@ -16,6 +16,9 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_MODE: u16 = 4;
+/// `IFLA_BRPORT_STATE`; `BR_STATE_FORWARDING`.
+const IFLA_BRPORT_STATE: u16 = 1;
+const FORWARDING: u8 = 3;
 const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
@@ -326,6 +329,8 @@ pub(crate) struct Seen {
     pub(crate) mcast_snooping: bool,
     /// As a bridge's port.
     pub(crate) port: PortSettings,
+    /// As a bridge's port: it does not forward, or not yet.
+    pub(crate) held: bool,
     /// `IFLA_VXLAN_*`: number, port and address.
     pub(crate) tunnel: (u32, u16, Option<IpAddr>),
     /// Whether it gives itself IPv6 addresses; not so without IPv6 state.
@@ -379,6 +384,7 @@ impl Seen {
                 libc::IFLA_INFO_SLAVE_DATA => {
                     for (kind, value) in Attrs::of(value) {
                         match kind {
+                            IFLA_BRPORT_STATE => self.held = value.first() != Some(&FORWARDING),
                             IFLA_BRPORT_ISOLATED => self.port.isolated = truth(value),
                             IFLA_BRPORT_MODE => self.port.hairpin = truth(value),
                             _ => {}

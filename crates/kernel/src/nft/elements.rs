@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     io,
 };
-use vw_firewall::{Datum, Element, HostTable, SetName};
+use vw_firewall::{Datum, Element, ServiceSet, SetName};
 
 /// An attribute's length is 16 bits; elements of one message lie in one attribute.
 const ELEMENTS: usize = 60_000;
@@ -22,7 +22,7 @@ const FEW: usize = 64;
 /// once only when somebody else removes elements at the same time.
 const TRIES: usize = 4;
 
-/// A change to one element of the host's table.
+/// A change to one element of the host's table, or of the services'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change<'a> {
     /// It must be there.
@@ -47,7 +47,7 @@ impl Change<'_> {
 }
 
 impl Nft {
-    /// Makes changes to the host's table, in their order, all or none.
+    /// Makes changes to the host's table and the services', in their order, all or none.
     ///
     /// Adding what is there and removing what is not succeed, so changes may be made again.
     ///
@@ -145,13 +145,14 @@ impl Nft {
         Ok(refusals.into_iter().map(by_change).collect())
     }
 
-    /// All elements of the host's table that are of the kind that we make.
+    /// All elements of the host's table and of the services' that are of the kind that we make.
     ///
     /// # Errors
     /// When the kernel cannot be read; a table that is not there has no elements.
     pub(crate) fn elements(&mut self) -> io::Result<Vec<Element>> {
         let mut found = Vec::new();
-        for set in SetName::ALL {
+        let services = ServiceSet::ALL.into_iter().map(SetName::Service);
+        for set in SetName::ALL.into_iter().chain(services) {
             self.elements_of(set, &mut found)?;
         }
         Ok(found)
@@ -159,7 +160,7 @@ impl Nft {
 
     pub(super) fn elements_of(&mut self, set: SetName, out: &mut Vec<Element>) -> io::Result<()> {
         let ask = |body: &mut Body<'_>| {
-            body.attr_str(elem::TABLE, HostTable::NAME);
+            body.attr_str(elem::TABLE, set.table());
             body.attr_str(elem::SET, set.name());
         };
         let each = |_, attrs: Attrs<'_>| {
@@ -212,7 +213,7 @@ pub(super) fn list<'a>(
     set: SetName,
     elements: impl Iterator<Item = &'a Element>,
 ) {
-    body.attr_str(elem::TABLE, HostTable::NAME);
+    body.attr_str(elem::TABLE, set.table());
     body.attr_str(elem::SET, set.name());
     body.nest(elem::ELEMENTS, |body| {
         for element in elements {

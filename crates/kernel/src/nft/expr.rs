@@ -177,6 +177,61 @@ pub(super) fn lookup(list: &mut Body<'_>, set: SetName, into: Option<u32>) {
     });
 }
 
+/// Draws a number below `modulus` at random.
+pub(super) fn random(list: &mut Body<'_>, modulus: u32, register: u32) {
+    const DREG: u16 = 1;
+    const MODULUS: u16 = 2;
+    const TYPE: u16 = 3;
+    const OFFSET: u16 = 4;
+    /// `NFT_NG_RANDOM`.
+    const RANDOM: u32 = 1;
+    expression(list, "numgen", |body| {
+        be32(body, DREG, register);
+        be32(body, MODULUS, modulus);
+        be32(body, TYPE, RANDOM);
+        be32(body, OFFSET, 0);
+    });
+}
+
+/// Replaces `len` bytes from a register on by a number below `modulus` that follows from them.
+pub(super) fn hash(list: &mut Body<'_>, register: u32, len: u32, modulus: u32, seed: u32) {
+    const SREG: u16 = 1;
+    const DREG: u16 = 2;
+    const LEN: u16 = 3;
+    const MODULUS: u16 = 4;
+    const SEED: u16 = 5;
+    const OFFSET: u16 = 6;
+    const TYPE: u16 = 7;
+    /// `NFT_HASH_JENKINS`.
+    const JENKINS: u32 = 0;
+    expression(list, "hash", |body| {
+        be32(body, SREG, register);
+        be32(body, DREG, register);
+        be32(body, LEN, len);
+        be32(body, MODULUS, modulus);
+        be32(body, SEED, seed);
+        be32(body, OFFSET, 0);
+        be32(body, TYPE, JENKINS);
+    });
+}
+
+/// Tells the sender that nobody listens on that port, by ICMP of its family.
+pub(super) fn reject(list: &mut Body<'_>, family: Family) {
+    const TYPE: u16 = 1;
+    const CODE: u16 = 2;
+    /// `NFT_REJECT_ICMP_UNREACH`.
+    const UNREACHABLE: u32 = 0;
+    // `ICMP_PORT_UNREACH`, `ICMPV6_PORT_UNREACH`.
+    let port: u8 = match family {
+        Family::V4 => 3,
+        Family::V6 => 4,
+    };
+    expression(list, "reject", |body| {
+        be32(body, TYPE, UNREACHABLE);
+        body.attr(CODE, &[port]);
+    });
+}
+
 /// Gives a verdict.
 pub(super) fn immediate(list: &mut Body<'_>, code: i32, chain: Option<&str>) {
     const DREG: u16 = 1;

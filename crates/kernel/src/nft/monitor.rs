@@ -14,7 +14,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
-use vw_firewall::{HostTable, USER_CHAIN, foreign};
+use vw_firewall::{HostTable, SERVICE_TABLE, USER_CHAIN, foreign};
 
 /// What a change of ten thousand elements takes.
 const BUFFER: usize = 8 << 20;
@@ -123,7 +123,9 @@ fn look(datagram: &[u8], own: &[u32], changed: &mut Changed) {
         }
         // The first attribute of every kind of object is the name of its table.
         let in_table = find(attrs(message.payload), table::NAME).map(text);
-        if family == INET && in_table == Some(HostTable::NAME) {
+        if family == INET
+            && in_table.is_some_and(|name| [HostTable::NAME, SERVICE_TABLE].contains(&name))
+        {
             changed.ours |= !is_administrators(kind, message.payload);
         } else {
             changed.foreign |= matters(kind, message.payload);

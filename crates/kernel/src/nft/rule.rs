@@ -9,6 +9,7 @@ use super::expr::{
     SADDR, SNAT, TRANSPORT, VERDICT, bitwise, compare, connection, constant, immediate, key,
     lookup, meta, nat, payload, route_type, set_mark, write,
 };
+use super::expr::{hash, random, reject};
 use super::wire::{expression, nfproto, width};
 use crate::netlink::Body;
 use std::net::{IpAddr, Ipv6Addr};
@@ -75,6 +76,7 @@ fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
     match statement {
         Statement::Accept => immediate(list, code::ACCEPT, None),
         Statement::Drop => immediate(list, code::DROP, None),
+        Statement::Reject(family) => reject(list, *family),
         Statement::Return => immediate(list, code::RETURN, None),
         Statement::Jump(chain) => immediate(list, code::JUMP, Some(chain)),
         Statement::Goto(chain) => immediate(list, code::GOTO, Some(chain)),
@@ -85,7 +87,7 @@ fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
         Statement::Dnat(family, fields, set) => {
             load(list, fields);
             lookup(list, *set, Some(FIRST));
-            let with_port = true;
+            let with_port = set.value().contains(&DataType::InetService);
             nat(list, DNAT, *family, with_port);
         }
         Statement::Snat(family, fields, set) => {
@@ -169,10 +171,14 @@ fn has_port(list: &mut Body<'_>, protocol: Protocol, side: Side, port: u16) {
 
 /// Loads fields side by side.
 fn load(list: &mut Body<'_>, fields: &[Field]) {
-    for field in fields {
-        if let Field::Saddr(family) | Field::Daddr(family) = field {
-            is_family(list, *family);
+    let family = fields.iter().find_map(|field| match field {
+        Field::Saddr(family) | Field::Daddr(family) | Field::SourceHash { family, .. } => {
+            Some(*family)
         }
+        _ => None,
+    });
+    if let Some(family) = family {
+        is_family(list, family);
     }
     let mut register = FIRST;
     for field in fields {
@@ -199,6 +205,19 @@ fn load(list: &mut Body<'_>, fields: &[Field]) {
             }
             Field::Saddr(family) => address(list, Side::Source, *family, register),
             Field::Daddr(family) => address(list, Side::Destination, *family, register),
+            Field::Random(modulus) => {
+                random(list, *modulus, register);
+                DataType::Slot
+            }
+            Field::SourceHash {
+                family,
+                modulus,
+                seed,
+            } => {
+                let ty = address(list, Side::Source, *family, register);
+                hash(list, register, width(ty) as u32, *modulus, *seed);
+                DataType::Slot
+            }
         };
         register += width(ty) as u32 / 4;
     }

@@ -7,11 +7,12 @@ use super::elements::list;
 use super::rule::expressions;
 use super::shape::{CHAIN_DATA, Shape, Standing, StandingChain, base_numbers, user_data};
 use super::socket::Transaction;
+use super::typeof_data::typeof_data;
 use super::wire::be32;
 use super::{Nft, Refused, abi};
 use std::io;
 use vw_firewall::spec::{Base, ChainSpec, Contents};
-use vw_firewall::{DataType, Element, SetName, TableSpec};
+use vw_firewall::{DataType, Element, ServiceSet, SetName, TableSpec};
 
 /// How a table stands against what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +212,9 @@ fn new_set(transaction: &mut Transaction, in_table: &str, name: SetName, id: u32
         be32(body, set::ID, id);
         be32(body, set::KEY_TYPE, shape.key.0);
         be32(body, set::KEY_LEN, shape.key.1);
+        if let SetName::Service(slots @ ServiceSet::Slots(_)) = name {
+            body.attr(set::USERDATA, &typeof_data(slots));
+        }
         if let Some(data) = key_byte_order(name) {
             body.attr(set::USERDATA, &data);
         }

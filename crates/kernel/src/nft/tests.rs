@@ -6,6 +6,7 @@ mod host;
 mod monitor;
 mod ns;
 mod peers;
+mod services;
 mod speed;
 mod table;
 mod traffic;

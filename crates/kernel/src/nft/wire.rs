@@ -67,6 +67,7 @@ pub(super) const fn width(ty: DataType) -> usize {
         | DataType::Ipv4Addr
         | DataType::InetProto
         | DataType::InetService
+        | DataType::Slot
         | DataType::Verdict => 4,
     }
 }
@@ -81,6 +82,7 @@ pub(super) fn type_id(types: &[DataType]) -> u32 {
     types.iter().fold(0, |id, ty| {
         let number = match ty {
             DataType::NfProto => 2,
+            DataType::Slot => 4,
             DataType::Ipv4Addr => 7,
             DataType::Ipv6Addr => 8,
             DataType::InetProto => 12,
@@ -102,6 +104,8 @@ fn field(out: &mut Vec<u8>, datum: &Datum) {
         Datum::V6(addr) => out.extend_from_slice(&addr.octets()),
         Datum::Protocol(protocol) => out.push(protocol.number()),
         Datum::Port(port) => out.extend_from_slice(&port.to_be_bytes()),
+        // As `numgen` and `hash` leave it in a register.
+        Datum::Slot(number) => out.extend_from_slice(&number.to_ne_bytes()),
         Datum::Jump(_) => return,
     }
     out.resize(start + width(datum.data_type()), 0);
@@ -145,6 +149,7 @@ fn parse_field(ty: DataType, bytes: &[u8]) -> Option<Datum> {
             Datum::Protocol(protocol?)
         }
         DataType::InetService => Datum::Port(u16::from_be_bytes(*bytes.first_chunk()?)),
+        DataType::Slot => Datum::Slot(u32::from_ne_bytes(*bytes.first_chunk()?)),
         DataType::Verdict => return None,
     })
 }

@@ -47,7 +47,8 @@ pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, foun
         scene.forwards(found);
         scene.peers(found);
         scene.sysctls(found);
-        let table = inside.table.iter().cloned().map(Object::Table);
+        let tables = inside.table.iter().chain(&inside.services);
+        let table = tables.cloned().map(Object::Table);
         let elements = inside.elements.iter().cloned().map(Object::Element);
         for object in table.chain(elements) {
             found.insert(object.key(), object);

@@ -7,7 +7,7 @@ use crate::{
     sysctl,
 };
 use std::{collections::BTreeMap, io};
-use vw_firewall::{Element, HostTable, TableSpec, sandbox_dns};
+use vw_firewall::{Element, HostTable, TableSpec, sandbox_dns, service_table};
 use vw_hoststate::{Key, Netns, Object, Table, WireguardPeer};
 
 /// What to read besides what is always read.
@@ -15,6 +15,7 @@ use vw_hoststate::{Key, Netns, Object, Table, WireguardPeer};
 pub(super) struct Question {
     sysctls: Vec<String>,
     table: Option<Table>,
+    services: bool,
 }
 
 impl Question {
@@ -29,6 +30,9 @@ impl Question {
                 }
                 (Key::Table(netns), Object::Table(table)) => {
                     questions.entry(*netns).or_default().table = Some(table.clone());
+                }
+                (Key::ServiceTable, _) => {
+                    questions.entry(Netns::Host).or_default().services = true;
                 }
                 _ => {}
             }
@@ -51,7 +55,9 @@ pub(super) struct Inside {
     pub(super) sysctls: Vec<(String, String)>,
     /// Our table, where there is one: the expected one when it stands as it should.
     pub(super) table: Option<Table>,
-    /// The elements of the host's table.
+    /// Likewise the services' table, which the host alone may have.
+    pub(super) services: Option<Table>,
+    /// The elements of both tables of the host.
     pub(super) elements: Vec<Element>,
 }
 
@@ -84,6 +90,7 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
         peers,
         sysctls,
         table: table(netns, &mut nft, question.table.as_ref())?,
+        services: services(netns, &mut nft, question.services)?,
         elements,
     })
 }
@@ -101,21 +108,32 @@ fn table(netns: Netns, nft: &mut Nft, expected: Option<&Table>) -> io::Result<Op
         Netns::Network(_) | Netns::Tunnel => return Ok(None),
     };
     let wanted = expected.unwrap_or(&any);
-    let stands = match nft.check(&spec_of(wanted)) {
+    let found = stands(nft, wanted, expected.is_some())?;
+    Ok(found.then(|| wanted.clone()))
+}
+
+fn services(netns: Netns, nft: &mut Nft, expected: bool) -> io::Result<Option<Table>> {
+    let found = netns == Netns::Host && stands(nft, &Table::Services, expected)?;
+    Ok(found.then_some(Table::Services))
+}
+
+/// Whether a table stands: as it should be where it is expected, in any form where it is not.
+fn stands(nft: &mut Nft, table: &Table, expected: bool) -> io::Result<bool> {
+    let stands = match nft.check(&spec_of(table)) {
         Err(error) => without_nftables(error).map(|()| Skeleton::Absent)?,
         Ok(stands) => stands,
     };
-    let found = match stands {
+    Ok(match stands {
         Skeleton::Intact => true,
-        Skeleton::Altered => expected.is_none(),
+        Skeleton::Altered => !expected,
         Skeleton::Absent => false,
-    };
-    Ok(found.then(|| wanted.clone()))
+    })
 }
 
 fn spec_of(table: &Table) -> TableSpec {
     match table {
         Table::Host(table) => table.rules(),
+        Table::Services => service_table(),
         Table::SandboxDns { udp, tcp, .. } => sandbox_dns(*udp, *tcp),
     }
 }

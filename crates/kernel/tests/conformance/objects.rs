@@ -1,6 +1,6 @@
 //! Objects to test with.
 
-use vw_firewall::{Datum, Element, HostTable, SetName};
+use vw_firewall::{Datum, Element, Entry, HostTable, ServiceSet, SetName};
 use vw_hoststate::{
     Address, BridgeOptions, Forward, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns,
     Object, Peer, PortOptions, Route, RouteKind, Sysctl, Table, VxlanOptions,
@@ -213,6 +213,18 @@ fn port(number: u16) -> Object {
     })
 }
 
+/// Where a service leads by one of its slots.
+fn slot(number: u32) -> Object {
+    Object::Element(Element {
+        set: SetName::Service(ServiceSet::Slots(Entry::Vip4)),
+        key: vec![
+            Datum::V4("10.0.0.100".parse().expect("an address")),
+            Datum::Slot(number),
+        ],
+        value: vec![Datum::V4("10.0.0.7".parse().expect("an address"))],
+    })
+}
+
 /// A network with one sandbox on it, another one that reaches to other hosts, and one of everything
 /// else.
 pub(crate) fn world() -> Vec<Object> {
@@ -230,6 +242,10 @@ pub(crate) fn world() -> Vec<Object> {
         resolver(7),
         masquerade("vw0"),
         port(8080),
+        Object::Table(Table::Services),
+        slot(0),
+        address(HOST, "vw0", "10.0.0.100/32"),
+        address(HOST, "vw0", "fd00::100/128"),
         Object::Link(bridge("vw0")),
         Object::Link(Link {
             mtu: 9000,

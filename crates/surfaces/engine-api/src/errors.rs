@@ -124,6 +124,8 @@ const ROWS: &[Row] = &[
     row(ANY, "pools-exhausted", StatusCode::BAD_REQUEST),
     row(ANY, "addresses-exhausted", StatusCode::SERVICE_UNAVAILABLE),
     // Errors of the port mapper carry no class, which makes them 500.
+    row("service create", "port-allocated", StatusCode::CONFLICT),
+    row("service update", "port-allocated", StatusCode::CONFLICT),
     row(ANY, "port-allocated", StatusCode::INTERNAL_SERVER_ERROR),
     row(ANY, "ports-exhausted", StatusCode::INTERNAL_SERVER_ERROR),
     row(

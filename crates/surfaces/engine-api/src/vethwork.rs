@@ -1,6 +1,7 @@
 //! `/vethwork`: what Docker's API has no place for, described by the document it serves.
 
 mod cluster;
+mod services;
 
 use crate::{
     body::{Body, empty_response, json_response, typed_response},
@@ -121,6 +122,10 @@ pub(crate) async fn route(call: Call, path: &[&str]) -> Answer {
                 warnings: created.warnings,
             };
             Ok(json_response(StatusCode::CREATED, &created))
+        }
+        (_, ["services", path @ ..]) => {
+            let path = path.to_vec();
+            services::route(call, &path).await
         }
         (&Method::POST, ["release", name]) => {
             let id = call

@@ -369,7 +369,7 @@ fn the_document_describes_what_is_routed() {
     let answer = api.ask("GET /vethwork/openapi.json", "");
     let document: serde_json::Value = serde_json::from_str(&answer[4..]).unwrap();
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 6);
+    assert_eq!(paths.len(), 10);
     for (path, methods) in paths {
         for method in methods.as_object().unwrap().keys() {
             let line = format!("{} {}", method.to_uppercase(), path.replace("{name}", "x"));

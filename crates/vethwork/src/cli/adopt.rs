@@ -35,6 +35,9 @@ pub(crate) struct Adopt {
     #[arg(long, visible_alias = "net", required = true, value_name = "NETWORK[,ip=…,alias=…]",
           value_parser = network_option)]
     network: Vec<(String, Endpoint)>,
+    /// Join a service: NAME, or NAME,weight=N
+    #[arg(long, value_name = "NAME[,weight=N]", value_parser = grammar::service)]
+    service: Option<grammar::Service>,
     /// Replace its /etc/resolv.conf until it is released
     #[arg(long)]
     resolv_conf: bool,
@@ -89,6 +92,7 @@ impl Adopt {
         let labels: Map<String, Value> = self
             .label
             .iter()
+            .chain(self.service.iter().flat_map(|service| &service.0))
             .map(|(name, value)| (name.clone(), value.clone().into()))
             .collect();
         let mut body = Map::new();

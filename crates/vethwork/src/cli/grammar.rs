@@ -103,6 +103,68 @@ pub(crate) fn full_pair(text: &str) -> Result<(String, String), String> {
     Ok((key, value))
 }
 
+/// `--service NAME[,weight=N]`, as the labels or driver options that say so.
+///
+/// # Errors
+/// When it is not of that form; what is named is for the daemon to check.
+pub(crate) fn service(text: &str) -> Result<Service, String> {
+    let (name, weight) = match text.split_once(',') {
+        None => (text, None),
+        Some((name, more)) => {
+            let weight = more.strip_prefix("weight=");
+            let refuse = || format!("invalid service {text:?}: use NAME or NAME,weight=N");
+            (name, Some(weight.ok_or_else(refuse)?))
+        }
+    };
+    if name.is_empty() {
+        return Err("a service needs a name".to_owned());
+    }
+    let mut pairs = vec![("vethwork.service".to_owned(), name.to_owned())];
+    pairs.extend(weight.map(|weight| ("vethwork.weight".to_owned(), weight.to_owned())));
+    Ok(Service(pairs))
+}
+
+/// What is asked of a service that an endpoint joins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Service(pub(crate) Vec<(String, String)>);
+
+/// A length of time as Go writes it, such as `1m30s`, `500ms` or `0`, in nanoseconds.
+///
+/// # Errors
+/// Go's sentence.
+pub(crate) fn duration(text: &str) -> Result<i64, String> {
+    let refuse = || format!("time: invalid duration {text:?}: use such as 30s, 500ms or 1m30s");
+    if text == "0" {
+        return Ok(0);
+    }
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let at = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(refuse)?;
+        let number: f64 = rest[..at].parse().map_err(|_| refuse())?;
+        let units = [
+            ("ns", 1.0),
+            ("us", 1e3),
+            ("ms", 1e6),
+            ("s", 1e9),
+            ("m", 60e9),
+            ("h", 3600e9),
+        ];
+        let mut units = units.into_iter();
+        let (unit, nanos) = units
+            .find(|(unit, _)| rest[at..].starts_with(unit))
+            .ok_or_else(refuse)?;
+        total += number * nanos;
+        rest = &rest[at + unit.len()..];
+    }
+    if text.is_empty() || total > 9e18 {
+        return Err(refuse());
+    }
+    Ok(total as i64)
+}
+
 /// The fields of a comma-separated value; a field with commas stands in double quotes, as in a
 /// CSV file.
 pub(crate) fn csv(text: &str) -> Vec<String> {

@@ -14,6 +14,7 @@ mod inspect;
 mod natural;
 mod network;
 mod output;
+mod service;
 mod system;
 
 use crate::{
@@ -69,6 +70,10 @@ enum Talk {
     /// Manage networks
     #[command(subcommand)]
     Network(Box<network::Network>),
+
+    /// Manage services
+    #[command(subcommand)]
+    Service(Box<service::Service>),
 
     /// Create and run a new container from an image
     #[command(override_usage = "vethwork run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
@@ -226,6 +231,7 @@ impl Talk {
     async fn run(self, context: &Context) -> Done {
         match self {
             Self::Network(command) => command.run(context).await,
+            Self::Service(command) => command.run(context).await,
             Self::Run(args) => args.run(context).await,
             Self::Create(args) => args.run(context).await,
             Self::Start(args) => args.run(context).await,

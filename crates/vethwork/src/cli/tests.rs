@@ -18,8 +18,8 @@ fn the_contract_is_listed_and_nothing_that_is_not_there() {
         .map(|command| command.get_name().to_owned())
         .collect();
     let contract = "adopt attach cluster completion create daemon events exec images import info inspect \
-                    kill load logs network port ps release rename restart rm rmi run start stop \
-                    tag version wait";
+                    kill load logs network port ps release rename restart rm rmi run service start \
+                    stop tag version wait";
     assert_eq!(
         listed
             .iter()

@@ -161,14 +161,14 @@ fn refused_endpoint_options() {
         "com.docker.network.endpoint.macaddress",
         "02:00:00:00:00:01",
         expect![
-            "option-unknown: unknown option com.docker.network.endpoint.macaddress for an endpoint of the driver bridge: known are com.docker.network.endpoint.sysctls, com.docker.network.endpoint.ifname"
+            "option-unknown: unknown option com.docker.network.endpoint.macaddress for an endpoint of the driver bridge: known are com.docker.network.endpoint.sysctls, com.docker.network.endpoint.ifname, vethwork.service, vethwork.weight"
         ],
     );
     check(
         "vethwork.x",
         "1",
         expect![
-            "option-unknown: unknown option vethwork.x for an endpoint of the driver bridge: known are com.docker.network.endpoint.sysctls, com.docker.network.endpoint.ifname"
+            "option-unknown: unknown option vethwork.x for an endpoint of the driver bridge: known are com.docker.network.endpoint.sysctls, com.docker.network.endpoint.ifname, vethwork.service, vethwork.weight"
         ],
     );
     check(

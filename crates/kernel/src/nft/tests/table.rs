@@ -6,12 +6,21 @@ use std::{
     net::{TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
-use vw_firewall::{HostTable, TableSpec, network, port, sandbox_dns};
+use vw_firewall::{HostTable, TableSpec, network, port, sandbox_dns, service_table};
 
 fn by_nft(spec: &TableSpec) -> Option<String> {
     let ns = Ns::new()?;
     ns.sh(&format!("nft -f - <<'END'\n{spec}\nEND"));
     Some(ns.sh(&format!("nft list table inet {}", spec.name)))
+}
+
+/// Of a port in the key of a map of slots, `nft` shows now the one word for it, now the other.
+fn plain(listed: &str) -> String {
+    let lines = listed.lines().map(|line| match line.contains("_slots") {
+        true => line.replace("tcp dport", "th dport"),
+        false => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -20,6 +29,7 @@ fn is_what_nft_makes_of_its_text() {
         spec(),
         HostTable::default().rules(),
         sandbox_dns(1053, 1054),
+        service_table(),
     ] {
         let Some(expected) = by_nft(&spec) else {
             return;
@@ -27,7 +37,7 @@ fn is_what_nft_makes_of_its_text() {
         let Some(ns) = Ns::new() else { return };
         ns.run(|| Nft::open().unwrap().ensure(&spec).unwrap());
         let found = ns.sh(&format!("nft list table inet {}", spec.name));
-        assert_eq!(found, expected);
+        assert_eq!(plain(&found), plain(&expected));
         // What `nft` shows can be fed to it again: an administrator's backup works.
         ns.sh("nft list ruleset | nft -c -f -");
     }

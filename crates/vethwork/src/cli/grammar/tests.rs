@@ -64,3 +64,36 @@ fn small_values_are_dockers() {
     assert_eq!(csv(r#"a=1,"b=2,3",c"#), ["a=1", "b=2,3", "c"]);
     assert_eq!(csv(""), [""]);
 }
+
+#[test]
+fn lengths_of_time_are_read_as_go_writes_them() {
+    for (text, nanos) in [
+        ("0", 0),
+        ("30s", 30_000_000_000),
+        ("1m30s", 90_000_000_000),
+        ("1.5s", 1_500_000_000),
+        ("500ms", 500_000_000),
+        ("2h", 7_200_000_000_000),
+    ] {
+        assert_eq!(super::duration(text), Ok(nanos), "{text}");
+    }
+    for text in ["", "30", "-1s", "s", "1x", "999999999h"] {
+        assert!(super::duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_service_is_named_with_a_weight_or_without() {
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let named = super::service("web").unwrap().0;
+    assert_eq!(named, [pair("vethwork.service", "web")]);
+    let weighed = super::service("web,weight=3").unwrap().0;
+    assert_eq!(
+        weighed,
+        [
+            pair("vethwork.service", "web"),
+            pair("vethwork.weight", "3")
+        ]
+    );
+    assert!(super::service("").is_err() && super::service("web,heavy").is_err());
+}

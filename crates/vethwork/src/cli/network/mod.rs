@@ -74,6 +74,9 @@ pub(crate) struct Connect {
     /// Add a link-local address for the container
     #[arg(long, value_name = "ADDRESS")]
     link_local_ip: Vec<String>,
+    /// Join a service: NAME, or NAME,weight=N
+    #[arg(long, value_name = "NAME[,weight=N]", value_parser = grammar::service)]
+    service: Option<grammar::Service>,
     /// The network
     network: String,
     /// The container or adopted sandbox
@@ -89,7 +92,12 @@ impl Connect {
             mac: String::new(),
             aliases: self.alias.clone(),
             links: self.link.clone(),
-            driver_opts: self.driver_opt.iter().cloned().collect(),
+            driver_opts: self
+                .driver_opt
+                .iter()
+                .chain(self.service.iter().flat_map(|service| &service.0))
+                .cloned()
+                .collect(),
             gw_priority: self.gw_priority,
         };
         json!({ "Container": self.container, "EndpointConfig": endpoint.to_json() })

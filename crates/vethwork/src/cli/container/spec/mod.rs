@@ -113,6 +113,9 @@ pub(crate) struct Spec {
     /// Security options
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
+    /// Join a service: NAME, or NAME,weight=N
+    #[arg(long, value_name = "NAME[,weight=N]", value_parser = grammar::service)]
+    service: Option<grammar::Service>,
     /// Signal to stop the container
     #[arg(
         long,
@@ -155,6 +158,13 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
+    /// What the container is labelled with; its service is told by labels too.
+    fn labels(&self) -> Result<Map<String, Value>, String> {
+        let service = self.service.iter().flat_map(|service| &service.0);
+        let given: Vec<_> = self.label.iter().chain(service).cloned().collect();
+        env::labels(&self.label_file, &given)
+    }
+
     /// The body of `POST /containers/create`; `attached` says that the client stays attached to
     /// its output, and to its input where it is interactive.
     ///
@@ -193,11 +203,7 @@ impl Spec {
             "Entrypoint",
             self.entrypoint.as_ref().map(|word| vec![word.clone()]),
         );
-        put(
-            &mut body,
-            "Labels",
-            env::labels(&self.label_file, &self.label)?,
-        );
+        put(&mut body, "Labels", self.labels()?);
         put(&mut body, "StopSignal", self.stop_signal.clone());
         if let Some(seconds) = self.stop_timeout {
             body.insert("StopTimeout".to_owned(), seconds.into());

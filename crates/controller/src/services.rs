@@ -1,0 +1,124 @@
+//! Services: which there are, who is in each, and what each wants of the host.
+//!
+//! An endpoint is a member of a service as long as it is attached; it is led to while it has slots.
+//! A service's `state` is taken before a sandbox's, and held while a change of it is recorded and
+//! applied, so that its slots have one order. To the balancing an endpoint is an address alone:
+//! whose it is, and on which host, matters nowhere here but in who tells of it.
+
+mod change;
+mod create;
+mod health;
+mod members;
+mod plan;
+mod remove;
+mod restore;
+mod roster;
+mod show;
+mod update;
+
+pub(crate) use change::Change;
+pub(crate) use health::Checker;
+pub(crate) use restore::SlotRecord;
+pub(crate) use roster::{Member, Roster};
+
+use crate::{Controller, ports::Claims, registry::Network, registry::lock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use vw_model::{EndpointId, Error, NetworkId, Result, ServiceId, ServiceSpec};
+
+/// A service that stands.
+pub(crate) struct Service {
+    pub(crate) id: ServiceId,
+    pub(crate) network: Arc<Network>,
+    pub(crate) state: Mutex<ServiceState>,
+}
+
+/// How a service stands.
+pub(crate) struct ServiceState {
+    pub(crate) spec: ServiceSpec,
+    pub(crate) roster: Roster,
+    pub(crate) claims: Claims,
+    pub(crate) removed: bool,
+}
+
+/// All of them, and who is in which.
+#[derive(Default)]
+pub(crate) struct Book {
+    services: BTreeMap<ServiceId, Arc<Service>>,
+    names: BTreeMap<String, ServiceId>,
+    members: BTreeMap<EndpointId, ServiceId>,
+}
+
+impl Book {
+    pub(crate) fn add(&mut self, name: &str, service: Arc<Service>) {
+        self.names.insert(name.to_owned(), service.id);
+        self.services.insert(service.id, service);
+    }
+
+    pub(crate) fn remove(&mut self, name: &str, id: ServiceId) {
+        self.names.remove(name);
+        self.services.remove(&id);
+        self.members.retain(|_, service| *service != id);
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<Service>> {
+        self.names
+            .get(name)
+            .and_then(|id| self.services.get(id))
+            .cloned()
+    }
+
+    /// Finds a service by id, name or unambiguous prefix of an id.
+    pub(crate) fn find(&self, text: &str) -> Result<Arc<Service>> {
+        if let Some(found) = self.named(text) {
+            return Ok(found);
+        }
+        let fits =
+            |service: &&Arc<Service>| !text.is_empty() && service.id.to_string().starts_with(text);
+        let mut found = self.services.values().filter(fits);
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one.clone()),
+            (Some(_), Some(_)) => Err(Error::invalid(
+                "service-ambiguous",
+                format!("service {text} is ambiguous: several ids begin so"),
+            )),
+            (None, _) => Err(no_service(text)),
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Service>> {
+        self.services.values().cloned().collect()
+    }
+
+    pub(crate) fn join(&mut self, endpoint: EndpointId, service: ServiceId) {
+        self.members.insert(endpoint, service);
+    }
+
+    pub(crate) fn leave(&mut self, endpoint: EndpointId) {
+        self.members.remove(&endpoint);
+    }
+
+    pub(crate) fn of(&self, endpoint: EndpointId) -> Option<Arc<Service>> {
+        let id = self.members.get(&endpoint)?;
+        self.services.get(id).cloned()
+    }
+}
+
+impl Controller {
+    /// Names of the services on a network.
+    pub(crate) fn services_on(&self, network: NetworkId) -> Vec<String> {
+        let services = lock(&self.services).all();
+        let on = services
+            .iter()
+            .filter(|service| service.network.spec.id == network);
+        on.map(|service| lock(&service.state).spec.name.to_string())
+            .collect()
+    }
+}
+
+pub(crate) fn no_service(text: &str) -> Error {
+    let sentence = format!("service {text} not found: vethwork service ls lists them");
+    Error::not_found("service-not-found", sentence)
+}

@@ -1,0 +1,202 @@
+//! A change of who is in a service: recorded, applied and told, or nothing of it.
+
+use super::{Member, Roster, Service, SlotRecord, roster::Health};
+use crate::{
+    Controller, records,
+    registry::{Attachment, Sandbox, lock},
+};
+use std::sync::Arc;
+use vw_hoststate::{Fragment, Owner};
+use vw_model::{EndpointId, EndpointSpec, IpNet, Result};
+use vw_store::{Batch, Table};
+
+/// What goes along with an endpoint that is placed, in the same record.
+#[derive(Default)]
+pub(crate) struct Change {
+    pub(crate) wants: Vec<(Owner, Fragment)>,
+    pub(crate) former: Vec<(Owner, Fragment)>,
+    pub(crate) batch: Batch,
+}
+
+impl Controller {
+    /// Places an endpoint by `place`, as a member of its service where it names one.
+    ///
+    /// # Errors
+    /// As `place` says, and when the service has no room; it is no member then.
+    pub(crate) fn joining(
+        &self,
+        sandbox: &Sandbox,
+        attachment: &Attachment,
+        place: impl FnOnce(&Change) -> Result<()>,
+    ) -> Result<()> {
+        let Some((service, weight)) = self.service_of(sandbox, attachment) else {
+            return place(&Change::default());
+        };
+        let mut state = lock(&service.state);
+        if state.removed {
+            drop(state);
+            return place(&Change::default());
+        }
+        let id = attachment.endpoint.id;
+        let health = match state.spec.health {
+            Some(_) => Health::Starting,
+            None => Health::Unchecked,
+        };
+        let next = state
+            .roster
+            .with(id, member(sandbox, attachment, weight, health))?;
+        place(&self.change_of(&service, &state, &next)?)?;
+        state.roster = next;
+        let checked = state.spec.health.is_some();
+        drop(state);
+        lock(&self.services).join(id, service.id);
+        if checked {
+            self.checker.wake();
+        }
+        Ok(())
+    }
+
+    /// Has connections led to an endpoint that stands, once frames reach it: what is lost before
+    /// would be sent again after a second alone. In a plan of its own, because the slots of a
+    /// service change whole or not at all, and a plan removes first what it makes last.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the endpoint is no member then.
+    pub(crate) fn begin_to_serve(&self, endpoint: &EndpointSpec, change: &Change) -> Result<()> {
+        if change.wants.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.kernel.await_forwarding(&endpoint.host_ifname) {
+            tracing::warn!("an endpoint serves before frames reach it: {error}");
+        }
+        self.bring(change.wants.clone())
+    }
+
+    /// What it takes to have these members in a service.
+    pub(crate) fn change_of(
+        &self,
+        service: &Service,
+        state: &super::ServiceState,
+        next: &Roster,
+    ) -> Result<Change> {
+        let fragment = |roster| self.service_fragment(&service.network, &state.spec, roster);
+        if state.roster.slots == next.slots {
+            return Ok(Change::default());
+        }
+        Ok(Change {
+            wants: vec![(Owner::Service(service.id), fragment(next))],
+            former: vec![(Owner::Service(service.id), fragment(&state.roster))],
+            batch: self.slots_batch(service, next)?,
+        })
+    }
+
+    pub(crate) fn slots_batch(&self, service: &Service, roster: &Roster) -> Result<Batch> {
+        let record = SlotRecord {
+            boot: self.facts().boot_id.clone(),
+            service: service.id,
+            slots: roster.slots.clone(),
+        };
+        records::put(Batch::new(), Table::Slots, &service.id.to_string(), &record)
+    }
+
+    /// Brings a service to these members, or changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be recorded or applied.
+    pub(crate) fn turn_to(
+        &self,
+        service: &Service,
+        state: &mut super::ServiceState,
+        next: Roster,
+    ) -> Result<()> {
+        let change = self.change_of(service, state, &next)?;
+        if !change.wants.is_empty() {
+            self.note(change.batch)?;
+            crate::step::reached("service.noted");
+            self.bring(change.wants)?;
+        }
+        state.roster = next;
+        Ok(())
+    }
+
+    /// Takes an endpoint out of its service: no new connection is led to it. One that is in none is
+    /// well.
+    ///
+    /// # Errors
+    /// When something of it stands still; nobody wants it any more.
+    pub(crate) fn leave_service(&self, id: EndpointId) -> Result<()> {
+        let Some(service) = lock(&self.services).of(id) else {
+            return Ok(());
+        };
+        let mut state = lock(&service.state);
+        let next = state.roster.without(id);
+        let change = self.change_of(&service, &state, &next)?;
+        // A record that names who is gone is as good as one that does not.
+        if let Err(error) = self.note(change.batch) {
+            tracing::error!("{}", error.chain());
+        }
+        let left = match change.wants.is_empty() {
+            true => Ok(()),
+            false => self.take_away(change.wants),
+        };
+        state.roster = next;
+        drop(state);
+        lock(&self.services).leave(id);
+        left
+    }
+
+    /// Has no new connection led to an endpoint that will leave, and says how long those that are
+    /// open may go on; `None` for one that was in no service.
+    pub(crate) fn retire(&self, id: EndpointId) -> Option<std::time::Duration> {
+        let service = lock(&self.services).of(id)?;
+        let mut state = lock(&service.state);
+        let mut leaving = state.roster.members.get(&id)?.clone();
+        leaving.health = Health::Leaving;
+        let retired = state
+            .roster
+            .with(id, leaving)
+            .and_then(|next| self.turn_to(&service, &mut state, next));
+        if let Err(error) = retired {
+            self.warn(format!(
+                "an endpoint leaves its service at once: {}",
+                error.chain()
+            ));
+        }
+        Some(state.spec.drain)
+    }
+
+    /// The service that an endpoint names, by its driver option or its sandbox's label, and its
+    /// weight.
+    pub(crate) fn service_of(
+        &self,
+        sandbox: &Sandbox,
+        attachment: &Attachment,
+    ) -> Option<(Arc<Service>, u32)> {
+        let labels = sandbox.state().spec.labels.clone();
+        let (name, weight) =
+            super::members::named(&attachment.endpoint.settings.driver_opts, &labels)?;
+        let service = lock(&self.services).named(&name)?;
+        (service.network.spec.id == attachment.network.spec.id).then_some((service, weight))
+    }
+}
+
+/// An endpoint as a member.
+pub(crate) fn member(
+    sandbox: &Sandbox,
+    attachment: &Attachment,
+    weight: u32,
+    health: Health,
+) -> Member {
+    Member {
+        sandbox: sandbox.id,
+        name: sandbox.state().spec.name.to_string(),
+        addresses: attachment
+            .endpoint
+            .addresses
+            .iter()
+            .map(IpNet::addr)
+            .collect(),
+        weight,
+        health,
+    }
+}

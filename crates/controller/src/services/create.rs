@@ -1,0 +1,281 @@
+//! `service create`.
+
+use super::{Roster, Service, ServiceState, change::member, roster::Health};
+use crate::{
+    Controller,
+    command::ServiceCreate,
+    event::EventType,
+    ports::{self, Claims, Wanted},
+    records,
+    registry::{Gate, Network, lock},
+    view::Created,
+};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+use vw_hoststate::Owner;
+use vw_ipam::Holder;
+use vw_model::{
+    EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishedPort, Result, Scope, ServiceId,
+    ServiceSpec,
+};
+use vw_store::{Batch, Table};
+
+impl Controller {
+    pub(crate) fn service_create(&self, request: ServiceCreate) -> Result<Created> {
+        let _deciding = lock(&self.network_changes);
+        let network = self.network(&request.network)?;
+        // Nobody joins the network meanwhile, so that nobody misses the service.
+        let gate = network.gate.write().unwrap_or_else(PoisonError::into_inner);
+        if *gate == Gate::Removed {
+            let sentence = format!("network {} not found", request.network);
+            return Err(Error::not_found("network-not-found", sentence));
+        }
+        self.check_service(&network, &request)?;
+        let id = ServiceId::from_bytes((self.random)());
+        let claims = self.claim_service_ports(&network, &request.ports, &mut Claims::default())?;
+        let vips = self.lease_vips(&network, id, request.mode)?;
+        let spec = ServiceSpec {
+            id,
+            name: request.name,
+            network: network.spec.id,
+            created: SystemTime::now(),
+            mode: request.mode,
+            vips,
+            ports: published(&claims),
+            affinity: request.affinity,
+            drain: request.drain,
+            health: request.health,
+            labels: request.labels,
+        };
+        let (name, checked) = (spec.name.to_string(), spec.health.is_some());
+        let built = self.build_service(&network, spec.clone(), claims);
+        let service = built.inspect_err(|_| self.release_vips(&spec))?;
+        drop(gate);
+        self.publish_service(&service);
+        self.publish_members(&service);
+        self.tell(
+            EventType::Service,
+            "create",
+            &id.to_string(),
+            [("name", name)],
+        );
+        if checked {
+            self.checker.wake();
+        }
+        Ok(Created {
+            id: id.to_string(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn check_service(&self, network: &Network, request: &ServiceCreate) -> Result<()> {
+        let name = request.name.as_str();
+        if lock(&self.services).named(name).is_some() {
+            let sentence =
+                format!("service {name} already exists: remove it first, or use another name");
+            return Err(Error::conflict("service-exists", sentence));
+        }
+        if network.spec.scope == Scope::Global {
+            let sentence = format!(
+                "network {} reaches over several hosts, and services over several hosts are not there yet: use a bridge network of this host",
+                network.spec.name
+            );
+            return Err(Error::new(
+                Kind::Unsupported,
+                "service-over-hosts",
+                sentence,
+            ));
+        }
+        if !network.has_names() {
+            let sentence = format!(
+                "network {} has no names, so that nobody would find a service on it: use a network that you made",
+                network.spec.name
+            );
+            return Err(Error::new(
+                Kind::Unsupported,
+                "service-without-names",
+                sentence,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Leases an address of each family that the network has.
+    fn lease_vips(
+        &self,
+        network: &Network,
+        id: ServiceId,
+        mode: EndpointMode,
+    ) -> Result<Vec<IpNet>> {
+        if mode == EndpointMode::Dnsrr {
+            return Ok(Vec::new());
+        }
+        let families = self.vip_families(network)?;
+        let holder = Holder::Service(id);
+        let mut leased: Vec<IpNet> = Vec::with_capacity(2);
+        let mut ipam = lock(&self.ipam);
+        for family in families {
+            match ipam.allocate(network.spec.id, family, None, holder.clone()) {
+                Ok(net) => leased.push(net),
+                Err(refusal) => {
+                    for net in leased {
+                        ipam.release(network.spec.id, net.addr(), &holder);
+                    }
+                    return Err(refusal.for_network(network.spec.name.as_str()));
+                }
+            }
+        }
+        Ok(leased)
+    }
+
+    pub(crate) fn release_vips(&self, spec: &ServiceSpec) {
+        let mut ipam = lock(&self.ipam);
+        for vip in &spec.vips {
+            ipam.release(spec.network, vip.addr(), &Holder::Service(spec.id));
+        }
+    }
+
+    /// Holds the host's ports for what is to be published, keeping those that are `held`.
+    ///
+    /// # Errors
+    /// `Conflict` for one that is taken, `Unsupported` where the network publishes nothing.
+    pub(crate) fn claim_service_ports(
+        &self,
+        network: &Network,
+        requests: &[PortRequest],
+        held: &mut Claims,
+    ) -> Result<Claims> {
+        if let Some(request) = requests.iter().find(|request| request.host_ip.is_some()) {
+            let sentence = format!(
+                "a service publishes on every address of the host: leave the address out of the port {}",
+                request.container
+            );
+            return Err(Error::invalid("service-port-address", sentence));
+        }
+        let families = self.published_families(network);
+        if !requests.is_empty() && families.is_empty() {
+            let sentence = format!(
+                "network {} cannot publish ports: publish on a network that is neither internal nor without rules of ours",
+                network.spec.name
+            );
+            return Err(Error::new(
+                Kind::Unsupported,
+                "port-not-publishable",
+                sentence,
+            ));
+        }
+        let hosts: Vec<IpAddr> = families.iter().map(|family| unspecified(*family)).collect();
+        let wanted = Wanted {
+            requests,
+            exposed: &[],
+            families: &families,
+            default_hosts: &hosts,
+            ephemeral: self.facts().ephemeral_ports,
+            cursor: &self.ephemeral_cursor,
+        };
+        ports::settle(&*self.kernel, &wanted, held)
+    }
+
+    /// Records a service, brings it about and lists it, with those who name it already.
+    fn build_service(
+        &self,
+        network: &Arc<Network>,
+        spec: ServiceSpec,
+        claims: Claims,
+    ) -> Result<Arc<Service>> {
+        let id = spec.id;
+        let roster = self.waiting_members(network, &spec)?;
+        let fragment = self.service_fragment(network, &spec, &roster);
+        let name = spec.name.to_string();
+        let batch = records::put(Batch::new(), Table::Services, &id.to_string(), &spec)?;
+        let members: Vec<_> = roster.members.keys().copied().collect();
+        let service = Arc::new(Service {
+            id,
+            network: network.clone(),
+            state: Mutex::new(ServiceState {
+                spec,
+                roster,
+                claims,
+                removed: false,
+            }),
+        });
+        let slots = self.slots_batch(&service, &lock(&service.state).roster)?;
+        self.keep(batch)?;
+        crate::step::reached("service.recorded");
+        let brought = self
+            .note(slots)
+            .and_then(|()| self.bring(vec![(Owner::Service(id), fragment)]));
+        if let Err(error) = brought {
+            self.unkeep(Table::Services, id.to_string());
+            self.unnote(Table::Slots, id.to_string());
+            return Err(error);
+        }
+        crate::step::reached("service.applied");
+        let mut book = lock(&self.services);
+        book.add(&name, service.clone());
+        for member in members {
+            book.join(member, id);
+        }
+        drop(book);
+        Ok(service)
+    }
+
+    /// The endpoints that name a service before it is there, by a label.
+    fn waiting_members(&self, network: &Network, spec: &ServiceSpec) -> Result<Roster> {
+        let members: Vec<_> = lock(&network.members)
+            .iter()
+            .map(|(id, sandbox)| (*id, sandbox.clone()))
+            .collect();
+        let health = match spec.health {
+            Some(_) => Health::Starting,
+            None => Health::Unchecked,
+        };
+        let mut roster = Roster::default();
+        for (id, sandbox) in members {
+            let (attachment, labels) = {
+                let state = sandbox.state();
+                let found = state
+                    .attachments
+                    .iter()
+                    .find(|a| a.endpoint.id == id)
+                    .cloned();
+                (found, state.spec.labels.clone())
+            };
+            let Some(attachment) = attachment else {
+                continue;
+            };
+            let options = &attachment.endpoint.settings.driver_opts;
+            if let Some((name, weight)) = super::members::named(options, &labels)
+                && name == spec.name.as_str()
+            {
+                roster = roster.with(id, member(&sandbox, &attachment, weight, health))?;
+            }
+        }
+        Ok(roster)
+    }
+}
+
+/// What is published by these claims, each port once for all families.
+pub(super) fn published(claims: &Claims) -> Vec<PublishedPort> {
+    let mut ports: Vec<PublishedPort> = Vec::new();
+    for mapping in claims.mappings() {
+        let port = PublishedPort {
+            published: mapping.host.port(),
+            target: mapping.container,
+        };
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+pub(super) const fn unspecified(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    }
+}

@@ -1,0 +1,51 @@
+//! What is told after which answers: `+` and `-` are answers, `w` and `s` what is told of them.
+
+use super::{Health, Verdict};
+
+fn told(health: Health, retries: u32, answers: &str) -> String {
+    let mut verdict = Verdict::new(health, retries);
+    let mut starting = true;
+    let mut told = String::new();
+    for answer in answers.chars() {
+        match answer {
+            '|' => starting = false,
+            answer => told.push(match verdict.take(answer == '+', starting) {
+                Some(true) => 'w',
+                Some(false) => 's',
+                None => '.',
+            }),
+        }
+    }
+    told
+}
+
+#[test]
+fn failures_in_a_row_make_it_sick_and_one_success_well() {
+    assert_eq!(told(Health::Starting, 3, "|+--+---+"), "w.....s.");
+    assert_eq!(told(Health::Starting, 3, "|---+"), "..sw");
+    assert_eq!(told(Health::Healthy, 1, "|+-"), ".s");
+    assert_eq!(told(Health::Unhealthy, 1, "|-+"), ".w");
+}
+
+#[test]
+fn failures_of_its_start_do_not_count() {
+    assert_eq!(told(Health::Starting, 2, "----|-+"), ".....w");
+    assert_eq!(told(Health::Starting, 2, "--+--"), "..w.s");
+}
+
+#[test]
+fn one_that_changes_to_and_fro_must_prove_itself_longer_each_time() {
+    let flapping = told(Health::Healthy, 1, "|-++-++++-++++++++");
+    assert_eq!(flapping, "s.ws...ws.......w");
+    // Steady for a while, it is believed sooner again.
+    let steady = told(Health::Healthy, 1, "|-++++++++++-++");
+    assert_eq!(steady, "s.w........s.w");
+}
+
+#[test]
+fn what_did_not_arrive_is_told_again() {
+    let mut verdict = Verdict::new(Health::Starting, 1);
+    assert_eq!(verdict.take(true, false), Some(true));
+    verdict.forget();
+    assert_eq!(verdict.take(true, false), Some(true));
+}

@@ -1,0 +1,188 @@
+//! Which service an endpoint names, and what that gives it: names and ports to be found by.
+
+use crate::{
+    Controller,
+    registry::{Network, Sandbox, lock},
+};
+use std::sync::Arc;
+use vw_model::{
+    EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, Options, PortKey, Result,
+    SERVICE_KEY, WEIGHT_KEY,
+};
+use vw_names::EndpointNames;
+
+/// The service that an endpoint's driver options name, or else its sandbox's labels, and its
+/// weight: 1 where it says none, or none that can be.
+pub(super) fn named(options: &Options, labels: &Options) -> Option<(String, u32)> {
+    let from = match options.contains_key(SERVICE_KEY) {
+        true => options,
+        false => labels,
+    };
+    let weight = weight(from).unwrap_or(1);
+    Some((from.get(SERVICE_KEY)?.clone(), weight))
+}
+
+fn weight(options: &Options) -> Result<u32> {
+    let Some(text) = options.get(WEIGHT_KEY) else {
+        return Ok(1);
+    };
+    let number = text.parse().ok();
+    number
+        .filter(|weight| (1..=MAX_WEIGHT).contains(weight))
+        .ok_or_else(|| {
+            let sentence =
+                format!("invalid {WEIGHT_KEY} {text:?}: use a number from 1 to {MAX_WEIGHT}");
+            Error::invalid("weight-invalid", sentence)
+        })
+}
+
+impl Controller {
+    /// Checks what an endpoint that is asked for says of a service.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown service, `InvalidArgument` for one on another network or a weight
+    /// that cannot be.
+    pub(crate) fn check_member(
+        &self,
+        network: &Network,
+        settings: &EndpointSettings,
+    ) -> Result<()> {
+        let options = &settings.driver_opts;
+        weight(options)?;
+        let Some(name) = options.get(SERVICE_KEY) else {
+            return Ok(());
+        };
+        let service = lock(&self.services).named(name);
+        let service = service.ok_or_else(|| super::no_service(name))?;
+        if service.network.spec.id == network.spec.id {
+            return Ok(());
+        }
+        let sentence = format!(
+            "service {name} is on network {}, not on {}: join that network",
+            service.network.spec.name, network.spec.name
+        );
+        Err(Error::invalid("service-elsewhere", sentence))
+    }
+
+    /// Checks what the labels of a sandbox on these networks say of a service.
+    ///
+    /// # Errors
+    /// As [`Self::check_member`].
+    pub(crate) fn check_labels<T>(
+        &self,
+        labels: &Options,
+        networks: &[(Arc<Network>, T)],
+    ) -> Result<()> {
+        weight(labels)?;
+        let Some(name) = labels.get(SERVICE_KEY) else {
+            return Ok(());
+        };
+        let service = lock(&self.services).named(name);
+        let service = service.ok_or_else(|| super::no_service(name))?;
+        let wanted = service.network.spec.id;
+        if networks
+            .iter()
+            .any(|(network, _)| network.spec.id == wanted)
+        {
+            return Ok(());
+        }
+        let sentence = format!(
+            "service {name} is on network {}: join that network too",
+            service.network.spec.name
+        );
+        Err(Error::invalid("service-elsewhere", sentence))
+    }
+
+    /// The further names and ports of an endpoint that its service leads to.
+    pub(crate) fn service_names(&self, id: EndpointId) -> (Vec<String>, Vec<PortKey>) {
+        let Some(service) = lock(&self.services).of(id) else {
+            return Default::default();
+        };
+        let state = lock(&service.state);
+        if !state.roster.serves(id) {
+            return Default::default();
+        }
+        let name = &state.spec.name;
+        let mut names = vec![format!("tasks.{name}")];
+        if state.spec.mode == EndpointMode::Dnsrr {
+            names.push(name.to_string());
+        }
+        let ports = state.spec.ports.iter().map(|port| port.target);
+        (names, ports.collect())
+    }
+
+    /// Puts a service's own name into its network's zone, where it has an address.
+    pub(crate) fn publish_service(&self, service: &super::Service) {
+        let state = lock(&service.state);
+        let called = EndpointNames {
+            endpoint: name_holder(service),
+            name: state.spec.name.to_string(),
+            aliases: Vec::new(),
+            short_id: String::new(),
+            addresses: state.spec.vips.iter().map(vw_model::IpNet::addr).collect(),
+            ports: state.spec.ports.iter().map(|port| port.target).collect(),
+        };
+        drop(state);
+        if !called.addresses.is_empty() {
+            service.network.zone.update(|zone| zone.with(&called));
+        }
+    }
+
+    /// Takes it away.
+    pub(crate) fn withdraw_service(&self, service: &super::Service) {
+        let id = name_holder(service);
+        service.network.zone.update(|zone| zone.without(id));
+    }
+
+    /// Brings the names of a service's members up to date.
+    pub(crate) fn publish_members(&self, service: &super::Service) {
+        let members: Vec<_> = {
+            let state = lock(&service.state);
+            state
+                .roster
+                .members
+                .iter()
+                .map(|(id, member)| (*id, member.sandbox))
+                .collect()
+        };
+        for (id, sandbox) in members {
+            let sandbox = self.registry().sandbox_by_id(sandbox);
+            if let Some(sandbox) = sandbox {
+                self.publish_names(&sandbox, &service.network, id);
+            }
+        }
+    }
+
+    /// Retires all endpoints of a sandbox, or that on one network, and waits until connections to
+    /// them have ended or their time is over.
+    pub(crate) fn drain(&self, sandbox: &Sandbox, of: Option<EndpointId>) {
+        let endpoints: Vec<_> = {
+            let state = sandbox.state();
+            let all = state
+                .attachments
+                .iter()
+                .filter(|a| of.is_none_or(|of| of == a.endpoint.id));
+            all.map(|a| (a.network.clone(), a.endpoint.clone()))
+                .collect()
+        };
+        let mut longest = std::time::Duration::ZERO;
+        let mut addresses = Vec::new();
+        for (network, endpoint) in endpoints {
+            if let Some(time) = self.retire(endpoint.id) {
+                self.publish_names(sandbox, &network, endpoint.id);
+                longest = longest.max(time);
+                addresses.extend(endpoint.addresses.iter().map(vw_model::IpNet::addr));
+            }
+        }
+        if !addresses.is_empty()
+            && let Err(error) = self.kernel.await_quiet(&addresses, longest)
+        {
+            tracing::warn!("connections are not waited for: {error}");
+        }
+    }
+}
+
+/// A service's name stands in the zone as that of an endpoint of its id.
+const fn name_holder(service: &super::Service) -> EndpointId {
+    EndpointId(service.id.0)
+}

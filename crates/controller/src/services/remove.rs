@@ -1,0 +1,49 @@
+//! `service rm`.
+
+use crate::{
+    Controller, command::ServiceRemove, detach::Leaving, event::EventType, ports::Claims,
+    registry::lock,
+};
+use vw_hoststate::{Fragment, Owner};
+use vw_model::{Result, ServiceSpec};
+use vw_store::{Batch, Table};
+
+impl Controller {
+    pub(crate) fn service_remove(&self, request: ServiceRemove) -> Result<()> {
+        let _deciding = lock(&self.network_changes);
+        let service = lock(&self.services).find(&request.service)?;
+        let spec = {
+            let mut state = lock(&service.state);
+            self.keep(Batch::new().delete(Table::Services, service.id.to_string()))?;
+            crate::step::reached("service.removed");
+            state.removed = true;
+            state.claims = Claims::default();
+            state.spec.clone()
+        };
+        let name = spec.name.to_string();
+        lock(&self.services).remove(&name, service.id);
+        self.withdraw_service(&service);
+        self.publish_members(&service);
+        let gone = self.take_away(vec![(Owner::Service(service.id), Fragment::default())]);
+        match gone {
+            Ok(()) => self.forget_service(&spec),
+            Err(error) => {
+                lock(&self.leaving).push(Leaving::Service(Box::new(spec)));
+                self.warn(format!("service {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
+            }
+        }
+        self.tell(
+            EventType::Service,
+            "remove",
+            &service.id.to_string(),
+            [("name", name)],
+        );
+        Ok(())
+    }
+
+    /// Forgets a service of which nothing stands, and frees its leases.
+    pub(crate) fn forget_service(&self, spec: &ServiceSpec) {
+        self.unnote(Table::Slots, spec.id.to_string());
+        self.release_vips(spec);
+    }
+}

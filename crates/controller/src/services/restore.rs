@@ -1,0 +1,176 @@
+//! Services at the daemon's start: taken up as they were left.
+
+use super::{Roster, Service, ServiceState, change::member, roster::Health};
+use crate::{
+    Controller,
+    ports::Claims,
+    records,
+    registry::{Attachment, Sandbox, lock},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+use vw_hoststate::{Fragment, Owner};
+use vw_ipam::Holder;
+use vw_model::{EndpointId, PortMapping, Result, ServiceId, ServiceSpec};
+use vw_store::{Batch, Table};
+
+/// The order of a service's slots, void after a reboot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotRecord {
+    pub(crate) boot: String,
+    pub(crate) service: ServiceId,
+    pub(crate) slots: Vec<EndpointId>,
+}
+
+impl Controller {
+    /// Takes up the services with their addresses, before the endpoints.
+    pub(crate) fn load_services(&self) -> Result<()> {
+        let boot = self.facts().boot_id.clone();
+        let specs: Vec<ServiceSpec> = records::scan(&*self.data, Table::Services)?;
+        let records: Vec<SlotRecord> = records::scan(&*self.run, Table::Slots)?;
+        let known: HashSet<ServiceId> = specs.iter().map(|spec| spec.id).collect();
+        let (kept, void): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|record| record.boot == boot && known.contains(&record.service));
+        let mut left: HashMap<ServiceId, SlotRecord> = kept
+            .into_iter()
+            .map(|record| (record.service, record))
+            .collect();
+        self.note(void.iter().fold(Batch::new(), |batch, record| {
+            batch.delete(Table::Slots, record.service.to_string())
+        }))?;
+        for spec in specs {
+            let slots = left.remove(&spec.id).map(|record| record.slots);
+            self.take_up_service(spec, slots.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn take_up_service(&self, spec: ServiceSpec, slots: Vec<EndpointId>) {
+        let name = spec.name.to_string();
+        let Some(network) = self.registry().network_by_id(spec.network) else {
+            return self.warn(format!("service {name}: its network is gone; remove it"));
+        };
+        for vip in &spec.vips {
+            let held = lock(&self.ipam).reserve(spec.network, vip.addr(), Holder::Service(spec.id));
+            if let Err(error) = held {
+                self.warn(format!("service {name}: {error}"));
+            }
+        }
+        let service = Arc::new(Service {
+            id: spec.id,
+            network,
+            state: Mutex::new(ServiceState {
+                spec,
+                roster: Roster {
+                    slots,
+                    ..Roster::default()
+                },
+                claims: Claims::default(),
+                removed: false,
+            }),
+        });
+        lock(&self.services).add(&name, service.clone());
+        self.publish_service(&service);
+    }
+
+    /// Takes up an endpoint as a member: one that was led to still is, whatever its health was.
+    pub(crate) fn take_up_member(&self, sandbox: &Sandbox, attachment: &Attachment) {
+        let Some((service, weight)) = self.service_of(sandbox, attachment) else {
+            return;
+        };
+        let id = attachment.endpoint.id;
+        let mut state = lock(&service.state);
+        let health = match state.spec.health {
+            None => Health::Unchecked,
+            Some(_) if state.roster.serves(id) => Health::Healthy,
+            Some(_) => Health::Starting,
+        };
+        match state
+            .roster
+            .with(id, member(sandbox, attachment, weight, health))
+        {
+            Ok(next) => state.roster = next,
+            Err(error) => return self.warn(format!("service {}: {error}", state.spec.name)),
+        }
+        drop(state);
+        lock(&self.services).join(id, service.id);
+    }
+
+    /// Takes an endpoint out again that was taken up and cannot be, before services say what they
+    /// want.
+    pub(crate) fn drop_member(&self, id: EndpointId) {
+        let Some(service) = lock(&self.services).of(id) else {
+            return;
+        };
+        let mut state = lock(&service.state);
+        state.roster = state.roster.without(id);
+        drop(state);
+        lock(&self.services).leave(id);
+    }
+
+    /// What all services want, without the endpoints that did not come back.
+    pub(crate) fn settle_services(&self) -> Vec<(Owner, Fragment)> {
+        let services = lock(&self.services).all();
+        let settle = |service: &Arc<Service>| {
+            let mut state = lock(&service.state);
+            let gone: Vec<EndpointId> = {
+                let roster = &state.roster;
+                let gone = roster
+                    .slots
+                    .iter()
+                    .filter(|id| !roster.members.contains_key(id));
+                gone.copied().collect()
+            };
+            for id in gone {
+                state.roster = state.roster.without(id);
+            }
+            (
+                Owner::Service(service.id),
+                self.fragment_of(&service.network, &state),
+            )
+        };
+        services.iter().map(settle).collect()
+    }
+
+    /// All services as they want nothing, at the daemon's end.
+    pub(crate) fn services_out(&self) -> Vec<(Owner, Fragment)> {
+        let services = lock(&self.services).all();
+        let out = |service: &Arc<Service>| (Owner::Service(service.id), Fragment::default());
+        services.iter().map(out).collect()
+    }
+
+    /// Holds the host ports of what services publish.
+    pub(crate) fn restore_service_ports(&self) {
+        let services = lock(&self.services).all();
+        for service in services {
+            let families = self.published_families(&service.network);
+            let mut state = lock(&service.state);
+            let mappings: Vec<PortMapping> = state
+                .spec
+                .ports
+                .iter()
+                .flat_map(|port| {
+                    families.iter().map(|family| PortMapping {
+                        host: SocketAddr::new(super::create::unspecified(*family), port.published),
+                        container: port.target,
+                    })
+                })
+                .collect();
+            let (claims, taken) = Claims::restore(&*self.kernel, &mappings);
+            state.claims = claims;
+            let name = state.spec.name.to_string();
+            drop(state);
+            for mapping in taken {
+                self.warn(format!(
+                    "another program has bound {}, which service {name} publishes: connections go to the service, not to that program; stop one of them",
+                    mapping.host
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `service update`.
+
+use super::{Roster, create::published, roster::Health};
+use crate::{
+    Controller, command::ServiceUpdate, event::EventType, ports::Claims, records, registry::lock,
+};
+use vw_hoststate::Owner;
+use vw_model::{Error, PortRange, PortRequest, Result, ServiceSpec};
+use vw_store::{Batch, Table};
+
+impl Controller {
+    pub(crate) fn service_update(&self, request: ServiceUpdate) -> Result<()> {
+        let _deciding = lock(&self.network_changes);
+        let service = lock(&self.services).find(&request.service)?;
+        let mut state = lock(&service.state);
+        let mut held = std::mem::take(&mut state.claims);
+        let wanted = wanted_ports(&state.spec, &request);
+        let claims = wanted
+            .and_then(|wanted| self.claim_service_ports(&service.network, &wanted, &mut held));
+        let claims = match claims {
+            Ok(claims) => claims,
+            Err(error) => {
+                state.claims = held;
+                return Err(error);
+            }
+        };
+        let former = state.spec.clone();
+        let spec = updated(&former, &request, &claims);
+        let roster = rechecked(&state.roster, &spec)?;
+        let put = |spec: &ServiceSpec| {
+            records::put(Batch::new(), Table::Services, &service.id.to_string(), spec)
+                .and_then(|batch| self.keep(batch))
+        };
+        let fragment = self.service_fragment(&service.network, &spec, &roster);
+        let done = put(&spec).and_then(|()| {
+            crate::step::reached("service.updated");
+            let slots = self.slots_batch(&service, &roster)?;
+            self.note(slots)?;
+            self.bring(vec![(Owner::Service(service.id), fragment)])
+        });
+        if let Err(error) = done {
+            if let Err(left) = put(&former) {
+                self.warn(format!(
+                    "service {}: the next start makes it as it was asked to be: {}",
+                    former.name,
+                    left.chain()
+                ));
+            }
+            state.claims = back(claims, held, &former);
+            return Err(error);
+        }
+        let checked = spec.health.is_some() || former.health.is_some();
+        (state.spec, state.roster, state.claims) = (spec, roster, claims);
+        let name = state.spec.name.to_string();
+        drop(state);
+        self.publish_service(&service);
+        self.publish_members(&service);
+        self.tell(
+            EventType::Service,
+            "update",
+            &service.id.to_string(),
+            [("name", name)],
+        );
+        if checked {
+            self.checker.wake();
+        }
+        Ok(())
+    }
+}
+
+/// The claims that a service had before an attempt.
+fn back(claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
+    let mut all = claims.mappings();
+    all.extend(held.mappings());
+    let stays = |mapping: &vw_model::PortMapping| {
+        former
+            .ports
+            .iter()
+            .any(|port| port.published == mapping.host.port() && port.target == mapping.container)
+    };
+    all.retain(stays);
+    claims.back_to(held, &all)
+}
+
+/// What is published after the update: what was and is not to go, and what comes.
+///
+/// # Errors
+/// `NotFound` for a port to go that is not published.
+fn wanted_ports(spec: &ServiceSpec, request: &ServiceUpdate) -> Result<Vec<PortRequest>> {
+    for target in &request.unpublish {
+        if !spec.ports.iter().any(|port| port.target == *target) {
+            let sentence = format!("service {} does not publish {target}", spec.name);
+            return Err(Error::not_found("service-port-unknown", sentence));
+        }
+    }
+    let stays = spec
+        .ports
+        .iter()
+        .filter(|port| !request.unpublish.contains(&port.target));
+    let kept = stays.map(|port| PortRequest {
+        container: port.target,
+        host_ip: None,
+        host: Some(PortRange {
+            first: port.published,
+            last: port.published,
+        }),
+    });
+    Ok(kept.chain(request.publish.iter().copied()).collect())
+}
+
+fn updated(former: &ServiceSpec, request: &ServiceUpdate, claims: &Claims) -> ServiceSpec {
+    let mut spec = former.clone();
+    spec.ports = published(claims);
+    spec.affinity = request.affinity.unwrap_or(spec.affinity);
+    spec.drain = request.drain.unwrap_or(spec.drain);
+    if let Some(health) = &request.health {
+        spec.health.clone_from(health);
+    }
+    spec
+}
+
+/// Members whom nobody asks any more serve; those whom somebody will ask serve until they fail.
+fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Result<Roster> {
+    let mut next = roster.clone();
+    for (id, member) in &roster.members {
+        let mut member = member.clone();
+        member.health = match (&spec.health, member.health) {
+            (None, Health::Starting | Health::Healthy | Health::Unhealthy) => Health::Unchecked,
+            (Some(_), Health::Unchecked) => Health::Healthy,
+            (_, same) => same,
+        };
+        next = next.with(*id, member)?;
+    }
+    Ok(next)
+}

@@ -1,0 +1,265 @@
+//! The skeleton of `inet vethwork_services`: there while there is a service, the same for any number.
+//!
+//! It decides before the host's table does, in the same hooks: who is led to an endpoint of a
+//! service is not asked about published ports of containers any more. Bridged packets to a virtual
+//! address are not bridged, because the bridge itself has that address.
+
+use super::{CLASSES, Entry, ServiceSet};
+use crate::SetName;
+use crate::spec::{Base, ChainKind, ChainSpec, Field, Hook, Match, Rule, Statement, TableSpec};
+use crate::table::{RAW, alone, stand_in};
+use std::net::Ipv6Addr;
+use vw_model::Family::{self, V4, V6};
+
+/// The name of the table in the family `inet`.
+pub const SERVICE_TABLE: &str = "vethwork_services";
+
+/// One step before `dstnat`, where the host's table decides.
+const BEFORE: i32 = -101;
+
+/// How often a slot is drawn before one of the lower half is taken, which are all there. At least
+/// half of the draws find one, so that less than one connection in a hundred comes to that.
+const DRAWS: usize = 7;
+
+/// What a set of entries is asked for; a slot's number follows in the map of slots.
+const VIP4: &[Field] = &[Field::Daddr(V4)];
+const VIP6: &[Field] = &[Field::Daddr(V6)];
+const PORT: &[Field] = &[Field::L4Proto, Field::Dport];
+
+const fn at_random(class: usize) -> Field {
+    Field::Random(1 << class)
+}
+
+/// Each draw of the same client must differ from the last, and be the same next time.
+const fn by_source(family: Family, class: usize, draw: usize) -> Field {
+    Field::SourceHash {
+        family,
+        modulus: 1 << class,
+        seed: draw as u32 + 1,
+    }
+}
+
+/// The fields by which slots are looked up, with a number drawn at random and by source: by class,
+/// and for the latter by draw.
+struct Draws<const N: usize> {
+    random: [[Field; N]; CLASSES],
+    source: [[[Field; N]; DRAWS + 1]; CLASSES],
+}
+
+impl<const N: usize> Draws<N> {
+    const fn new(key: &[Field], family: Family) -> Self {
+        let mut one = [Field::L4Proto; N];
+        let mut at = 0;
+        while at < key.len() {
+            one[at] = key[at];
+            at += 1;
+        }
+        let mut draws = Self {
+            random: [one; CLASSES],
+            source: [[one; DRAWS + 1]; CLASSES],
+        };
+        let mut class = 0;
+        while class < CLASSES {
+            draws.random[class][N - 1] = at_random(class);
+            let mut draw = 0;
+            while draw <= DRAWS {
+                draws.source[class][draw][N - 1] = by_source(family, class, draw);
+                draw += 1;
+            }
+            class += 1;
+        }
+        draws
+    }
+}
+
+static DRAWS_VIP4: Draws<2> = Draws::new(VIP4, V4);
+static DRAWS_VIP6: Draws<2> = Draws::new(VIP6, V6);
+static DRAWS_PORT4: Draws<3> = Draws::new(PORT, V4);
+static DRAWS_PORT6: Draws<3> = Draws::new(PORT, V6);
+
+/// How a slot is drawn.
+#[derive(Clone, Copy)]
+enum Draw {
+    Random,
+    Source(usize),
+}
+
+fn drawn(entry: Entry, class: usize, draw: Draw) -> &'static [Field] {
+    fn of<const N: usize>(draws: &'static Draws<N>, class: usize, draw: Draw) -> &'static [Field] {
+        match draw {
+            Draw::Random => &draws.random[class],
+            Draw::Source(number) => &draws.source[class][number],
+        }
+    }
+    match entry {
+        Entry::Vip4 => of(&DRAWS_VIP4, class, draw),
+        Entry::Vip6 => of(&DRAWS_VIP6, class, draw),
+        Entry::Port4 => of(&DRAWS_PORT4, class, draw),
+        Entry::Port6 => of(&DRAWS_PORT6, class, draw),
+    }
+}
+
+/// The table, without elements.
+#[must_use]
+pub fn service_table() -> TableSpec {
+    let mut chains = Vec::new();
+    for entry in Entry::ALL {
+        for class in 0..CLASSES {
+            chains.push(draw(entry, class, entry.names().draw[class], |_| {
+                Draw::Random
+            }));
+            chains.push(draw(entry, class, entry.names().hash[class], Draw::Source));
+        }
+        chains.push(stick(entry));
+        chains.push(balance(entry));
+    }
+    chains.extend([stand_in(), published6(), from_localhost()]);
+    chains.push(enter("prerouting", Hook::Prerouting));
+    chains.push(enter("output", Hook::Output));
+    let sets = ServiceSet::ALL.into_iter().map(SetName::Service);
+    TableSpec {
+        name: SERVICE_TABLE,
+        sets: sets.collect(),
+        chains,
+    }
+}
+
+const fn rule(why: &'static str, when: Vec<Match>, then: Statement) -> Rule {
+    Rule { why, when, then }
+}
+
+/// Draws slots of one class until there is one.
+fn draw(entry: Entry, class: usize, name: &'static str, how: impl Fn(usize) -> Draw) -> ChainSpec {
+    let lead = |class, number| {
+        let slots = SetName::Service(ServiceSet::Slots(entry));
+        let fields = drawn(entry, class, how(number));
+        rule(
+            "",
+            Vec::new(),
+            Statement::Dnat(entry.family(), fields, slots),
+        )
+    };
+    // Of one or two slots, one or two are there.
+    let rules = if class < 2 {
+        vec![lead(class, 0)]
+    } else {
+        let last = lead(class - 1, DRAWS);
+        (0..DRAWS)
+            .map(|number| lead(class, number))
+            .chain([last])
+            .collect()
+    };
+    ChainSpec::ours(name, None, rules)
+}
+
+const fn key(entry: Entry) -> &'static [Field] {
+    match entry {
+        Entry::Vip4 => VIP4,
+        Entry::Vip6 => VIP6,
+        Entry::Port4 | Entry::Port6 => PORT,
+    }
+}
+
+fn by_class(entry: Entry, chains: [&'static str; CLASSES]) -> impl Iterator<Item = Rule> {
+    (0..).zip(chains).map(move |(class, chain)| {
+        let set = SetName::Service(ServiceSet::Class(entry, class));
+        rule("", vec![Match::In(key(entry), set)], Statement::Goto(chain))
+    })
+}
+
+fn stick(entry: Entry) -> ChainSpec {
+    let names = entry.names();
+    ChainSpec::ours(names.stick, None, by_class(entry, names.hash).collect())
+}
+
+fn balance(entry: Entry) -> ChainSpec {
+    let names = entry.names();
+    let affine = SetName::Service(ServiceSet::Affine(entry));
+    let why = "by the client's address";
+    let stick = rule(
+        why,
+        vec![Match::In(key(entry), affine)],
+        Statement::Goto(names.stick),
+    );
+    let rules = std::iter::once(stick).chain(by_class(entry, names.draw));
+    ChainSpec::ours(names.balance, None, rules.collect())
+}
+
+fn published6() -> ChainSpec {
+    let stand_in = (0..).take(CLASSES).map(|class| {
+        let set = SetName::Service(ServiceSet::Class(Entry::Port6, class));
+        rule("", vec![Match::In(PORT, set)], Statement::Goto("stand_in"))
+    });
+    ChainSpec::ours("published6", None, stand_in.collect())
+}
+
+/// As in the host's table, which gives `::1` again to what comes back.
+fn from_localhost() -> ChainSpec {
+    let localhost = Match::Source(alone(Ipv6Addr::LOCALHOST));
+    let base = Base {
+        kind: ChainKind::Filter,
+        hook: Hook::Output,
+        priority: RAW,
+    };
+    let why = "to a service's port";
+    let when = vec![localhost, Match::ToLocal];
+    let rules = vec![rule(why, when, Statement::Goto("published6"))];
+    ChainSpec::ours("from_localhost", Some(base), rules)
+}
+
+/// What the host sends to an address of its own leaves, at this point, by the loopback interface.
+fn enter(name: &'static str, hook: Hook) -> ChainSpec {
+    const FROM4: &[Field] = &[Field::IifName, Field::Daddr(V4)];
+    const FROM6: &[Field] = &[Field::IifName, Field::Daddr(V6)];
+    const BY4: &[Field] = &[Field::OifName, Field::Daddr(V4)];
+    const BY6: &[Field] = &[Field::OifName, Field::Daddr(V6)];
+    let (from4, from6) = match hook {
+        Hook::Output => (BY4, BY6),
+        _ => (FROM4, FROM6),
+    };
+    let pass = |family| {
+        let why = "this host answers to ping";
+        rule(
+            why,
+            vec![Match::Family(family), Match::Icmp(family)],
+            Statement::Return,
+        )
+    };
+    let lead = |family, from, entry: Entry| {
+        let home = SetName::Service(ServiceSet::Home(family));
+        let then = Statement::Jump(entry.names().balance);
+        rule("a service's address", vec![Match::In(from, home)], then)
+    };
+    let refuse = |family, to| {
+        let vips = SetName::Service(ServiceSet::Vips(family));
+        rule(
+            "nobody serves, or not for you",
+            vec![Match::In(to, vips)],
+            Statement::Reject(family),
+        )
+    };
+    let publish = |family, entry: Entry| {
+        let when = vec![Match::Family(family), Match::ToLocal];
+        rule(
+            "a service's port",
+            when,
+            Statement::Jump(entry.names().balance),
+        )
+    };
+    let base = Base {
+        kind: ChainKind::Nat,
+        hook,
+        priority: BEFORE,
+    };
+    let rules = vec![
+        pass(V4),
+        pass(V6),
+        lead(V4, from4, Entry::Vip4),
+        lead(V6, from6, Entry::Vip6),
+        refuse(V4, VIP4),
+        refuse(V6, VIP6),
+        publish(V4, Entry::Port4),
+        publish(V6, Entry::Port6),
+    ];
+    ChainSpec::ours(name, Some(base), rules)
+}

@@ -1,0 +1,154 @@
+//! A service: one name, and where wanted one address and ports, over many endpoints.
+
+use crate::{Error, IpNet, NetworkId, Options, PortKey, ServiceId, ServiceName};
+use serde::{Deserialize, Serialize};
+use std::{
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+
+/// The label of a container, and the driver option of an endpoint, that names its service.
+pub const SERVICE_KEY: &str = "vethwork.service";
+/// The same for its weight.
+pub const WEIGHT_KEY: &str = "vethwork.weight";
+/// The most that an endpoint can weigh.
+pub const MAX_WEIGHT: u32 = 100;
+
+/// What a service's name leads to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointMode {
+    /// An address of its own.
+    #[default]
+    Vip,
+    /// The addresses of its endpoints, shuffled.
+    Dnsrr,
+}
+
+/// Whom a client is led to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Affinity {
+    /// Any endpoint, by chance.
+    #[default]
+    None,
+    /// The same one each time, by the client's address.
+    Client,
+}
+
+/// How an endpoint is asked whether it is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// It accepts a connection on this port.
+    Tcp {
+        /// The port.
+        port: u16,
+    },
+    /// It answers a GET with a status from 200 to 399.
+    Http {
+        /// The port.
+        port: u16,
+        /// What is asked for, from its `/` on.
+        path: String,
+    },
+}
+
+/// When endpoints are asked, and what follows from the answers, as Docker's health checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthSpec {
+    /// What is asked.
+    pub probe: Probe,
+    /// From the end of one check to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How many failures in a row make an endpoint unhealthy.
+    pub retries: u32,
+    /// For how long after it joined failures do not count.
+    pub start_period: Duration,
+}
+
+/// A port that a service publishes on every address of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// The host's port.
+    pub published: u16,
+    /// The endpoints' port.
+    pub target: PortKey,
+}
+
+/// A service as it was asked for, with what it holds; durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Its id.
+    pub id: ServiceId,
+    /// Its name, unique among services.
+    pub name: ServiceName,
+    /// The network that it and its endpoints are on.
+    pub network: NetworkId,
+    /// When it was made.
+    pub created: SystemTime,
+    /// What its name leads to.
+    pub mode: EndpointMode,
+    /// Its own addresses with the prefix length of their subnet, IPv4 first; none with `dnsrr`.
+    pub vips: Vec<IpNet>,
+    /// What it publishes.
+    pub ports: Vec<PublishedPort>,
+    /// Whom a client is led to.
+    pub affinity: Affinity,
+    /// How long connections to an endpoint that leaves may go on.
+    pub drain: Duration,
+    /// Which endpoints are well; all of them without.
+    pub health: Option<HealthSpec>,
+    /// Labels.
+    pub labels: Options,
+}
+
+impl FromStr for Probe {
+    type Err = Error;
+
+    /// Reads `tcp:PORT` or `http:PORT[/PATH]`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refuse = || {
+            let sentence = format!(
+                "invalid health check {text:?}: use tcp:PORT or http:PORT[/PATH]; exec checks are not supported yet"
+            );
+            Error::invalid("health-invalid", sentence)
+        };
+        let port = |text: &str| {
+            text.parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(refuse)
+        };
+        let (kind, rest) = text.split_once(':').ok_or_else(refuse)?;
+        match kind {
+            "tcp" => Ok(Self::Tcp { port: port(rest)? }),
+            "http" => {
+                let at = rest.find('/').unwrap_or(rest.len());
+                let path = if at == rest.len() { "/" } else { &rest[at..] };
+                let fits = |c: char| c.is_ascii_graphic();
+                if !path.chars().all(fits) {
+                    return Err(refuse());
+                }
+                Ok(Self::Http {
+                    port: port(&rest[..at])?,
+                    path: path.to_owned(),
+                })
+            }
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl std::fmt::Display for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { port } => write!(f, "tcp:{port}"),
+            Self::Http { port, path } => write!(f, "http:{port}{path}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! `/vethwork/services`.
+
+use crate::{
+    body::{empty_response, json_response},
+    call::{Answer, Call},
+    errors::ApiError,
+    json::go_struct,
+    time::rfc3339,
+};
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+use std::time::Duration;
+use vw_controller::{
+    command::{ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate},
+    view::ServiceView,
+};
+use vw_model::{Affinity, EndpointMode, HealthSpec, IpNet, Options, PortKey, PortRequest};
+
+/// Docker's defaults of a health check.
+const INTERVAL: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
+const RETRIES: u32 = 3;
+/// The least of an interval or a timeout, as Docker's.
+const LEAST: Duration = Duration::from_millis(1);
+/// How long connections go on where nobody said: Docker's patience when it stops a container.
+const DRAIN: Duration = Duration::from_secs(10);
+
+go_struct! {
+    /// `POST /vethwork/services/create`.
+    CreateRequest {
+        name: String,
+        network: String,
+        endpoint_mode: String,
+        publish: Vec<String>,
+        affinity: String,
+        drain: Option<i64>,
+        health: Option<Health>,
+        labels: Options,
+    }
+
+    /// `POST /vethwork/services/{name}/update`.
+    UpdateRequest {
+        publish_add: Vec<String>,
+        publish_remove: Vec<String>,
+        affinity: String,
+        drain: Option<i64>,
+        health: Option<Health>,
+        no_health: bool,
+    }
+
+    /// A health check; nanoseconds, 0 for Docker's default.
+    Health {
+        test: String,
+        interval: i64,
+        timeout: i64,
+        retries: i64,
+        start_period: i64,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Created {
+    id: String,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Service<'a> {
+    #[serde(rename = "ID")]
+    id: String,
+    name: &'a str,
+    created_at: String,
+    network: &'a str,
+    #[serde(rename = "NetworkID")]
+    network_id: String,
+    endpoint_mode: EndpointMode,
+    #[serde(rename = "VirtualIPs")]
+    virtual_ips: Vec<String>,
+    ports: Vec<Port>,
+    affinity: Affinity,
+    drain: i64,
+    health: Option<Health>,
+    labels: &'a Options,
+    endpoints: Vec<Endpoint<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Port {
+    published: u16,
+    target: u16,
+    protocol: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Endpoint<'a> {
+    #[serde(rename = "EndpointID")]
+    endpoint_id: String,
+    #[serde(rename = "ContainerID")]
+    container_id: String,
+    name: &'a str,
+    addresses: Vec<String>,
+    weight: u32,
+    state: &'a str,
+    serves: bool,
+}
+
+/// Answers a path below `/vethwork/services`.
+///
+/// # Errors
+/// The refusal to send.
+pub(super) async fn route(call: Call, path: &[&str]) -> Answer {
+    match (&call.method, path) {
+        (&Method::GET, []) => {
+            let views = call.submit(ServiceList).await?;
+            let services: Vec<_> = views.iter().map(show).collect();
+            Ok(json_response(StatusCode::OK, &services))
+        }
+        (&Method::POST, ["create"]) => {
+            let (call, request) = call.into_json::<CreateRequest>().await?;
+            let created = call.app.submit(request.into_command()?).await?;
+            let created = Created {
+                id: created.id,
+                warnings: created.warnings,
+            };
+            Ok(json_response(StatusCode::CREATED, &created))
+        }
+        (&Method::GET, [name]) => {
+            let service = (*name).to_owned();
+            let view = call.submit(ServiceInspect { service }).await?;
+            Ok(json_response(StatusCode::OK, &show(&view)))
+        }
+        (&Method::DELETE, [name]) => {
+            let service = (*name).to_owned();
+            call.submit(ServiceRemove { service }).await?;
+            Ok(empty_response(StatusCode::NO_CONTENT))
+        }
+        (&Method::POST, [name, "update"]) => {
+            let service = (*name).to_owned();
+            let (call, request) = call.into_json::<UpdateRequest>().await?;
+            call.app.submit(request.into_command(service)?).await?;
+            Ok(empty_response(StatusCode::OK))
+        }
+        _ => Err(ApiError::page_not_found()),
+    }
+}
+
+impl CreateRequest {
+    fn into_command(self) -> Result<ServiceCreate, ApiError> {
+        let mode = match self.endpoint_mode.as_str() {
+            "" | "vip" => EndpointMode::Vip,
+            "dnsrr" => EndpointMode::Dnsrr,
+            other => {
+                let sentence = format!("invalid endpoint mode {other:?}: use vip or dnsrr");
+                return Err(ApiError::bad_request(sentence));
+            }
+        };
+        if self.network.is_empty() {
+            return Err(ApiError::bad_request(
+                "a service needs a network: give Network",
+            ));
+        }
+        Ok(ServiceCreate {
+            name: self.name.parse()?,
+            network: self.network,
+            mode,
+            ports: ports(&self.publish)?,
+            affinity: affinity(&self.affinity)?.unwrap_or_default(),
+            drain: drain(self.drain)?.unwrap_or(DRAIN),
+            health: self.health.map(Health::into_model).transpose()?,
+            labels: self.labels,
+        })
+    }
+}
+
+impl UpdateRequest {
+    fn into_command(self, service: String) -> Result<ServiceUpdate, ApiError> {
+        let health = match (self.health, self.no_health) {
+            (Some(_), true) => {
+                return Err(ApiError::bad_request(
+                    "give either Health or NoHealth, not both",
+                ));
+            }
+            (Some(health), false) => Some(Some(health.into_model()?)),
+            (None, true) => Some(None),
+            (None, false) => None,
+        };
+        let unpublish = self.publish_remove.iter();
+        let unpublish = unpublish.map(|text| text.parse::<PortKey>().map_err(ApiError::from));
+        Ok(ServiceUpdate {
+            service,
+            publish: ports(&self.publish_add)?,
+            unpublish: unpublish.collect::<Result<_, _>>()?,
+            affinity: affinity(&self.affinity)?,
+            drain: drain(self.drain)?,
+            health,
+        })
+    }
+}
+
+impl Health {
+    fn into_model(self) -> Result<HealthSpec, ApiError> {
+        let or = |name, value, default| match span(name, value)? {
+            Duration::ZERO => Ok(default),
+            short if short < LEAST => {
+                let sentence = format!("{name} of a health check must be 1ms at least");
+                Err(ApiError::bad_request(sentence))
+            }
+            given => Ok(given),
+        };
+        let retries = u32::try_from(self.retries)
+            .map_err(|_| ApiError::bad_request("Retries of a health check cannot be negative"))?;
+        Ok(HealthSpec {
+            probe: self.test.parse()?,
+            interval: or("Interval", self.interval, INTERVAL)?,
+            timeout: or("Timeout", self.timeout, TIMEOUT)?,
+            retries: if retries == 0 { RETRIES } else { retries },
+            start_period: span("StartPeriod", self.start_period)?,
+        })
+    }
+}
+
+fn ports(texts: &[String]) -> Result<Vec<PortRequest>, ApiError> {
+    let mut ports = Vec::new();
+    for text in texts {
+        if text.contains('=') {
+            let sentence = format!(
+                "published port {text:?} is not supported: use [PORT:]PORT[/PROTO]; mode=host and a preference for local endpoints are not there yet"
+            );
+            return Err(ApiError::not_implemented(sentence));
+        }
+        ports.extend(PortRequest::parse(text)?);
+    }
+    Ok(ports)
+}
+
+fn affinity(text: &str) -> Result<Option<Affinity>, ApiError> {
+    match text {
+        "" => Ok(None),
+        "none" => Ok(Some(Affinity::None)),
+        "client" => Ok(Some(Affinity::Client)),
+        other => {
+            let sentence = format!("invalid affinity {other:?}: use none or client");
+            Err(ApiError::bad_request(sentence))
+        }
+    }
+}
+
+fn drain(nanos: Option<i64>) -> Result<Option<Duration>, ApiError> {
+    nanos.map(|nanos| span("Drain", nanos)).transpose()
+}
+
+fn span(name: &str, nanos: i64) -> Result<Duration, ApiError> {
+    let refuse = |_| ApiError::bad_request(format!("{name} cannot be negative"));
+    u64::try_from(nanos)
+        .map(Duration::from_nanos)
+        .map_err(refuse)
+}
+
+fn nanos(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn show(view: &ServiceView) -> Service<'_> {
+    let spec = &view.spec;
+    let port = |port: &vw_model::PublishedPort| Port {
+        published: port.published,
+        target: port.target.port,
+        protocol: port.target.protocol.to_string(),
+    };
+    let health = |health: &HealthSpec| Health {
+        test: health.probe.to_string(),
+        interval: nanos(health.interval),
+        timeout: nanos(health.timeout),
+        retries: i64::from(health.retries),
+        start_period: nanos(health.start_period),
+    };
+    let members = view.members.iter().map(|member| Endpoint {
+        endpoint_id: member.endpoint.to_string(),
+        container_id: member.sandbox.to_string(),
+        name: &member.name,
+        addresses: member.addresses.iter().map(ToString::to_string).collect(),
+        weight: member.weight,
+        state: member.state,
+        serves: member.serves,
+    });
+    Service {
+        id: spec.id.to_string(),
+        name: spec.name.as_str(),
+        created_at: rfc3339(spec.created),
+        network: &view.network,
+        network_id: spec.network.to_string(),
+        endpoint_mode: spec.mode,
+        virtual_ips: spec.vips.iter().map(IpNet::to_string).collect(),
+        ports: spec.ports.iter().map(port).collect(),
+        affinity: spec.affinity,
+        drain: nanos(spec.drain),
+        health: spec.health.as_ref().map(health),
+        labels: &spec.labels,
+        endpoints: members.collect(),
+    }
+}

@@ -1,0 +1,109 @@
+//! `service ls`.
+
+use crate::{
+    cli::{Context, Done, natural, output::print},
+    client::Request,
+    render::{Listing, Row, short_id},
+};
+use clap::Args;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+const LISTING: Listing = Listing {
+    columns: &[
+        ("ID", "ID"),
+        ("Name", "NAME"),
+        ("Network", "NETWORK"),
+        ("Mode", "MODE"),
+        ("VirtualIPs", "ADDRESSES"),
+        ("Endpoints", "ENDPOINTS"),
+        ("Ports", "PORTS"),
+        ("Labels", "LABELS"),
+    ],
+    table: "{{.ID}}\t{{.Name}}\t{{.Network}}\t{{.Mode}}\t{{.VirtualIPs}}\t{{.Endpoints}}\t{{.Ports}}",
+    quiet: "{{.ID}}",
+};
+
+/// `service ls`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Do not truncate the output
+    #[arg(long)]
+    no_trunc: bool,
+    /// Only display IDs
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Service {
+    #[serde(rename = "ID")]
+    id: String,
+    name: String,
+    network: String,
+    endpoint_mode: String,
+    #[serde(rename = "VirtualIPs")]
+    virtual_ips: Vec<String>,
+    ports: Vec<Port>,
+    labels: BTreeMap<String, String>,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Port {
+    published: u16,
+    target: u16,
+    protocol: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Endpoint {
+    serves: bool,
+}
+
+impl List {
+    /// Prints the list.
+    ///
+    /// # Errors
+    /// As the daemon refuses, or the template is wrong.
+    pub(super) async fn run(&self, context: &Context) -> Done {
+        let request = Request::get(&["vethwork", "services"]);
+        let mut services: Vec<Service> = context.client.json(request).await?;
+        services.sort_by(|a, b| natural::compare(&a.name, &b.name));
+        let rows = services.iter().map(|service| self.row(service)).collect();
+        print(&LISTING.render(self.format.as_deref(), self.quiet, rows)?)
+    }
+
+    fn row(&self, service: &Service) -> Row {
+        let id = if self.no_trunc {
+            &service.id
+        } else {
+            short_id(&service.id)
+        };
+        let port = |port: &Port| format!("*:{}->{}/{}", port.published, port.target, port.protocol);
+        let ports: Vec<String> = service.ports.iter().map(port).collect();
+        let addresses = service.virtual_ips.iter();
+        let addresses: Vec<&str> = addresses
+            .map(|net| net.split('/').next().unwrap_or_default())
+            .collect();
+        let serving = service.endpoints.iter().filter(|endpoint| endpoint.serves);
+        Row::default()
+            .field("ID", id)
+            .field("Name", &service.name)
+            .field("Network", &service.network)
+            .field("Mode", &service.endpoint_mode)
+            .field("VirtualIPs", addresses.join(","))
+            .field(
+                "Endpoints",
+                format!("{}/{}", serving.count(), service.endpoints.len()),
+            )
+            .field("Ports", ports.join(", "))
+            .labels(&service.labels)
+    }
+}

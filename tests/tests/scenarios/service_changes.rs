@@ -1,0 +1,199 @@
+//! Services while endpoints come and go, and while the daemon is gone.
+
+use crate::{
+    require_stage,
+    scene::{HOST, Scene},
+    services::{addresses, answers},
+};
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+use vw_testkit::traffic;
+
+#[test]
+fn an_endpoint_that_leaves_is_drained() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue -p 8080:80 --drain 30s");
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let near = scene.start("near", "--network blue");
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    let mut talks = [
+        traffic::Conversation::open(&near, &to).expect("reachable"),
+        traffic::Conversation::open(&scene.outside, &format!("{HOST}:8080")).expect("reachable"),
+    ];
+    let two = scene.start("two", "--network blue --label vethwork.service=web");
+    let _two = traffic::Server::tcp(&two, "two", "0.0.0.0:80");
+    thread::scope(|scope| {
+        let daemon = &scene.daemon;
+        let stopping = scope.spawn(move || daemon.docker(["stop", "-t", "0", "one"]).ok());
+        vw_testkit::eventually("only two is led to", Duration::from_secs(10), || {
+            answers(&near, &to, 20).into_keys().eq(["two".to_owned()])
+        });
+        for talk in &mut talks {
+            talk.say("it goes on").expect("the connection stands");
+        }
+        assert!(!stopping.is_finished(), "one is waited for");
+        drop(talks);
+        stopping.join().expect("it stops");
+    });
+    drop(server);
+    // The time is limited.
+    scene.cli("service update --drain 500ms web");
+    let mut talk = traffic::Conversation::open(&near, &to).expect("reachable");
+    let began = Instant::now();
+    scene.docker("network disconnect blue two");
+    assert!(
+        began.elapsed() >= Duration::from_millis(400),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(talk.say("too late").is_err(), "it is cut");
+    scene.end();
+}
+
+#[test]
+fn a_killed_daemon_leaves_services_as_they_are() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.docker("network create --ipv6 blue");
+    scene.cli("service create --name web --network blue -p 8080:80 --affinity none");
+    scene.cli("service create --name db --network blue --endpoint-mode dnsrr --label a=b");
+    scene.cli(
+        "service create --name checked --network blue --health tcp:80 --health-interval 100ms",
+    );
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let near = scene.start("near", "--network blue");
+    let ends: Vec<_> = ["one", "two", "three"]
+        .map(|name| scene.start(name, "--network blue --label vethwork.service=web"))
+        .into();
+    let checked = scene.start("checked", "--network blue --label vethwork.service=checked");
+    let names = ["one", "two", "three", "checked"];
+    let servers: Vec<_> = names
+        .iter()
+        .zip(ends.iter().chain([&checked]))
+        .map(|(name, host)| traffic::Server::tcp(host, name, "[::]:80"))
+        .collect();
+    vw_testkit::eventually("it is well", Duration::from_secs(10), || {
+        scene.cli("service inspect checked").contains("healthy")
+    });
+    // The order of slots is what leaving and joining made it.
+    scene.docker("network disconnect blue one");
+    scene.cli("network connect --service web blue one");
+    let mut talk = traffic::Conversation::open(&near, &to).expect("reachable");
+    let before = scene.cli("service inspect web db checked");
+    scene.daemon.kill9();
+    talk.say("while it is down").expect("it goes on");
+    assert_eq!(
+        answers(&near, &to, 60).len(),
+        3,
+        "new ones are balanced too"
+    );
+    scene.forget();
+    talk.say("when it is back").expect("it went on");
+    assert_eq!(scene.cli("service inspect web db checked"), before);
+    assert_eq!(answers(&near, &to, 60).len(), 3);
+    // Whoever ended meanwhile is led to no more.
+    let pid = scene.docker("inspect -f {{.State.Pid}} two");
+    scene.daemon.kill9();
+    scene.host.run(["kill", "-9", &pid]).must();
+    scene.daemon.restart();
+    vw_testkit::eventually("two is led to no more", Duration::from_secs(10), || {
+        let shown = scene.cli("service ls --format {{.Name}}:{{.Endpoints}}");
+        shown.lines().any(|line| line == "web:2/2")
+    });
+    assert_eq!(answers(&near, &to, 60).len(), 2);
+    scene.daemon.stop();
+    scene.daemon.restart();
+    assert_eq!(answers(&near, &to, 60).len(), 2);
+    drop((talk, servers));
+    scene.end();
+}
+
+#[test]
+fn an_address_that_a_neighbour_remembers_becomes_a_services() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --subnet 10.9.0.0/24 blue");
+    let old = scene.start("old", "--network blue");
+    let near = scene.start("near", "--network blue");
+    let server = traffic::Server::tcp(&old, "old", "0.0.0.0:80");
+    assert_eq!(scene.address("old", "blue"), "10.9.0.2");
+    let to = "10.9.0.2:80";
+    assert!(answers(&near, to, 1).contains_key("old"));
+    drop(server);
+    scene.docker("rm -f old");
+    scene.cli("service create --name web --network blue");
+    assert_eq!(addresses(&scene, "web"), ["10.9.0.2"]);
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    assert!(answers(&near, to, 1).contains_key("one"));
+    // What another program removes comes back.
+    scene
+        .host
+        .sh("nft delete table inet vethwork_services")
+        .must();
+    vw_testkit::eventually("the rules are back", Duration::from_secs(10), || {
+        traffic::tcp(&near, to).is_ok_and(|answer| answer.name == "one")
+    });
+    drop(server);
+    scene.end();
+}
+
+#[test]
+fn endpoints_come_and_go_under_load_without_a_failed_request() {
+    const CHANGES: usize = 200;
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue -p 8080:80");
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let near = scene.start("near", "--network blue");
+    let stays = scene.start("stays", "--network blue --label vethwork.service=web");
+    let names = ["one", "two", "three", "four"];
+    let ends = names.map(|name| scene.start(name, ""));
+    let servers: Vec<_> = names
+        .iter()
+        .zip(&ends)
+        .chain([(&"stays", &stays)])
+        .map(|(name, host)| traffic::Server::tcp(host, name, "0.0.0.0:80"))
+        .collect();
+    let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let outside = format!("{HOST}:8080");
+    thread::scope(|scope| {
+        for (from, to) in [(&near, &to), (&scene.outside, &outside)] {
+            let (done, asked) = (&done, &asked);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let answer = traffic::tcp(from, to);
+                    assert!(answer.is_ok(), "from {} to {to}: {answer:?}", from.name());
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..CHANGES / names.len() / 2 {
+                for name in names {
+                    scene.cli(&format!(
+                        "network connect --service web,weight={} blue {name}",
+                        1 + round % 3
+                    ));
+                }
+                for name in names {
+                    scene.docker(&format!("network disconnect blue {name}"));
+                }
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        changed.expect("every change is made");
+    });
+    let asked = asked.load(Ordering::Relaxed);
+    println!("{asked} requests during {CHANGES} changes, none failed");
+    assert!(asked > CHANGES, "{asked}");
+    drop(servers);
+    scene.end();
+}

@@ -1,0 +1,431 @@
+//! Services: one name, address and port over many endpoints, for everyone who may ask.
+
+use crate::{
+    require_stage,
+    scene::{HOST, HOST6, OUTSIDE, Scene},
+};
+use std::{collections::BTreeMap, time::Duration};
+use vw_testkit::{Host, eventually, traffic};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Which servers answer, and how often each, of so many connections.
+#[track_caller]
+pub(crate) fn answers(from: &Host, to: &str, count: usize) -> BTreeMap<String, usize> {
+    let mut answers = BTreeMap::new();
+    for _ in 0..count {
+        let answer = traffic::tcp(from, to);
+        let answer = answer.unwrap_or_else(|e| panic!("from {} to {to}: {e}", from.name()));
+        *answers.entry(answer.name).or_default() += 1;
+    }
+    answers
+}
+
+/// The names of those who answer.
+#[track_caller]
+fn who(from: &Host, to: &str) -> Vec<String> {
+    answers(from, to, 40).into_keys().collect()
+}
+
+fn short(host: &Host, question: &str) -> String {
+    let mut words = vec!["dig", "+short", "+tries=1", "+time=2", "@127.0.0.11"];
+    words.extend(question.split(' '));
+    host.run(words).ok()
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// The addresses of a service, IPv4 first.
+pub(crate) fn addresses(scene: &Scene, name: &str) -> Vec<String> {
+    let shown = scene.cli(&format!("service inspect {name}"));
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let addresses = shown[0]["VirtualIPs"].as_array().expect("a list");
+    let addr = |net: &serde_json::Value| net.as_str()?.split('/').next().map(str::to_owned);
+    addresses.iter().filter_map(addr).collect()
+}
+
+/// How a service sees its endpoints, such as `one healthy true`.
+fn endpoints(scene: &Scene, name: &str) -> Vec<String> {
+    let shown = scene.cli(&format!("service inspect {name}"));
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let all = shown[0]["Endpoints"].as_array().expect("a list").iter();
+    let line = |one: &serde_json::Value| {
+        format!(
+            "{} {} {}",
+            one["Name"].as_str()?,
+            one["State"].as_str()?,
+            one["Serves"]
+        )
+        .into()
+    };
+    let mut lines: Vec<String> = all.filter_map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_service_is_reached_by_everyone_who_may() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 --subnet 10.9.0.0/24 --subnet fd00:9::/64 blue");
+    scene.docker("network create --ipv6 --subnet 10.8.0.0/24 --subnet fd00:8::/64 green");
+    scene.cli("service create --name web --network blue -p 8080:80 -p 5353:53/udp");
+    let addresses = addresses(&scene, "web");
+    let (v4, v6) = (&addresses[0], &addresses[1]);
+    let label = "--network blue --label vethwork.service=web";
+    let (one, two) = (scene.start("one", label), scene.start("two", label));
+    let (near, far) = (
+        scene.start("near", "--network blue"),
+        scene.start("far", "--network green"),
+    );
+    let servers: Vec<_> = [("one", &one), ("two", &two)]
+        .into_iter()
+        .flat_map(|(name, host)| {
+            let udp = traffic::Server::udp(host, name, "[::]:53");
+            [traffic::Server::tcp(host, name, "[::]:80"), udp]
+        })
+        .collect();
+    for (from, to) in [
+        (&near, format!("{v4}:80")),
+        (&near, format!("[{v6}]:80")),
+        (&one, format!("{v4}:80")),
+        (&scene.host, format!("{v4}:80")),
+        (&scene.host, format!("[{v6}]:80")),
+        (&scene.outside, format!("{HOST}:8080")),
+        (&scene.outside, format!("[{HOST6}]:8080")),
+        (&scene.host, "127.0.0.1:8080".to_owned()),
+        (&scene.host, "[::1]:8080".to_owned()),
+        (&scene.host, format!("{HOST}:8080")),
+        (&near, format!("{HOST}:8080")),
+        (&far, format!("{HOST}:8080")),
+        (&far, format!("[{HOST6}]:8080")),
+    ] {
+        assert_eq!(
+            who(from, &to),
+            ["one", "two"],
+            "from {} to {to}",
+            from.name()
+        );
+    }
+    for (from, to) in [
+        (&near, format!("{v4}:53")),
+        (&scene.outside, format!("{HOST}:5353")),
+    ] {
+        let answer = traffic::udp(from, &to);
+        assert!(answer.is_ok(), "udp from {} to {to}", from.name());
+    }
+    // The address is for its network and this host alone.
+    for to in [format!("{v4}:80"), format!("[{v6}]:80")] {
+        assert!(traffic::tcp(&far, &to).is_err(), "{to}");
+    }
+    assert!(traffic::ping(&near, v4));
+    let shown = scene.cli("service ls");
+    assert!(
+        shown.contains("web") && shown.contains("2/2") && shown.contains("*:8080->80/tcp"),
+        "{shown}"
+    );
+    drop(servers);
+    scene.end();
+}
+
+#[test]
+fn a_client_is_seen_and_nobody_answers_in_an_endpoints_place() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue -p 8080:80");
+    let v4 = &addresses(&scene, "web")[0];
+    let near = scene.start("near", "--network blue");
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let server = traffic::Server::tcp(&one, "one", "[::]:80");
+    let seen = traffic::tcp(&scene.outside, &format!("{HOST}:8080"))
+        .expect("reachable")
+        .seen;
+    assert_eq!(
+        seen.ip().to_string(),
+        format!("::ffff:{OUTSIDE}"),
+        "the client's address is kept"
+    );
+    // Without endpoints nobody else answers in its place.
+    let _others = traffic::Server::tcp(&scene.host, "host", "[::]:80");
+    scene.docker("rm -f one");
+    for from in [&near, &scene.host] {
+        assert!(traffic::tcp(from, &format!("{v4}:80")).is_err());
+    }
+    drop(server);
+    scene.end();
+}
+
+#[test]
+fn a_service_and_its_endpoints_are_found_by_name() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 --subnet 10.9.0.0/24 --subnet fd00:9::/64 blue");
+    scene.cli("service create --name web --network blue -p 8080:80");
+    scene.cli("service create --name db --network blue --endpoint-mode dnsrr");
+    let ask = scene.start("ask", "--network blue");
+    let vips = addresses(&scene, "web");
+    assert_eq!(short(&ask, "web"), vips[0]);
+    assert_eq!(short(&ask, "AAAA web.blue"), vips[1]);
+    assert_eq!(short(&ask, "tasks.web"), "");
+    scene.cli("run -d --name w1 --network blue --service web host sleep 1000");
+    scene.cli("run -d --name w2 --network blue --service web host sleep 1000");
+    let (w1, w2) = (scene.address("w1", "blue"), scene.address("w2", "blue"));
+    assert_eq!(
+        lines(&short(&ask, "tasks.web")),
+        lines(&format!("{w1}\n{w2}"))
+    );
+    assert_eq!(short(&ask, "web"), vips[0]);
+    assert!(short(&ask, "SRV _80._tcp.web").contains("80 web.blue."));
+    let tasks = short(&ask, "SRV _80._tcp.tasks.web");
+    assert!(
+        tasks.contains("80 w1.blue.") && tasks.contains("80 w2.blue."),
+        "{tasks}"
+    );
+
+    for name in ["d1", "d2", "d3"] {
+        scene.docker(&format!(
+            "run -d --name {name} --network blue --label vethwork.service=db host sleep 1000"
+        ));
+    }
+    let all: Vec<String> = ["d1", "d2", "d3"]
+        .map(|name| scene.address(name, "blue"))
+        .into();
+    let mut first = BTreeMap::new();
+    for _ in 0..60 {
+        let found = short(&ask, "db");
+        assert_eq!(lines(&found), lines(&all.join("\n")));
+        *first
+            .entry(found.lines().next().map(str::to_owned))
+            .or_insert(0) += 1;
+    }
+    assert_eq!(first.len(), 3, "each comes first now and then: {first:?}");
+    assert_eq!(lines(&short(&ask, "tasks.db")), lines(&all.join("\n")));
+    scene.docker("stop -t 0 d2");
+    assert_eq!(short(&ask, "db").lines().count(), 2);
+    scene.cli("service rm db");
+    assert_eq!(short(&ask, "db"), "");
+    assert_eq!(short(&ask, "d1"), scene_address(&scene));
+    scene.end();
+}
+
+fn scene_address(scene: &Scene) -> String {
+    scene.address("d1", "blue")
+}
+
+#[test]
+fn endpoints_join_by_every_way_and_weigh_what_they_say() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue");
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let near = scene.start("near", "--network blue");
+    let heavy = scene.start(
+        "heavy",
+        "--network name=blue,driver-opt=vethwork.service=web,driver-opt=vethwork.weight=3",
+    );
+    scene.docker("create --name light --network none host sleep 1000");
+    scene.docker("rm light");
+    let light = scene.start("light", "");
+    scene.cli("network connect --service web blue light");
+    let netns = scene.lab.host("netns");
+    let path = netns.netns().display().to_string();
+    scene.cli(&format!(
+        "adopt --netns {path} --name adopted --network blue --service web"
+    ));
+    let servers: Vec<_> = [("heavy", &heavy), ("light", &light), ("adopted", &netns)]
+        .into_iter()
+        .map(|(name, host)| traffic::Server::tcp(host, name, "0.0.0.0:80"))
+        .collect();
+    let found = answers(&near, &to, 1000);
+    let share = |name: &str| found.get(name).copied().unwrap_or_default();
+    assert!((520..680).contains(&share("heavy")), "{found:?}");
+    assert!((130..270).contains(&share("light")), "{found:?}");
+    assert!((130..270).contains(&share("adopted")), "{found:?}");
+    scene.docker("network disconnect blue light");
+    assert_eq!(who(&near, &to), ["adopted", "heavy"]);
+    scene.cli("release adopted");
+    assert_eq!(who(&near, &to), ["heavy"]);
+    scene.cli("service update --affinity client web");
+    scene.cli("network connect --service web blue light");
+    assert_eq!(
+        who(&near, &to).len(),
+        1,
+        "one client is led to one endpoint"
+    );
+    drop(servers);
+    scene.end();
+}
+
+#[test]
+fn who_is_not_well_is_not_led_to() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue --health tcp:80 --health-interval 100ms --health-retries 2 --health-timeout 1s");
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let near = scene.start("near", "--network blue");
+    let (one, two) = (
+        scene.start("one", "--network blue --label vethwork.service=web"),
+        scene.start("two", "--network blue --label vethwork.service=web"),
+    );
+    assert!(
+        endpoints(&scene, "web")
+            .iter()
+            .all(|line| line.ends_with(" false"))
+    );
+    let _one = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    eventually("one is well", SOON, || {
+        endpoints(&scene, "web")[0] == "one healthy true"
+    });
+    assert_eq!(who(&near, &to), ["one"]);
+    let server = traffic::Server::tcp(&two, "two", "0.0.0.0:80");
+    eventually("two is well", SOON, || {
+        endpoints(&scene, "web")[1] == "two healthy true"
+    });
+    assert_eq!(who(&near, &to), ["one", "two"]);
+    drop(server);
+    eventually("two is not", SOON, || {
+        endpoints(&scene, "web")[1] == "two unhealthy false"
+    });
+    assert_eq!(who(&near, &to), ["one"]);
+    // A rule of the administrator's against the host does not matter: it is asked from inside.
+    scene.host.sh("nft add table inet mine; nft 'add chain inet mine out { type filter hook output priority 0; policy drop; }'").must();
+    let _server = traffic::Server::tcp(&two, "two", "0.0.0.0:80");
+    eventually("two is well again", SOON, || {
+        endpoints(&scene, "web")[1] == "two healthy true"
+    });
+    scene.host.sh("nft delete table inet mine").must();
+    scene.cli("service update --health http:80/ --health-interval 100ms --health-retries 2 --health-timeout 300ms web");
+    eventually("no HTTP is spoken", SOON, || {
+        endpoints(&scene, "web")
+            .iter()
+            .all(|line| line.ends_with("unhealthy false"))
+    });
+    scene.cli("service update --no-health web");
+    assert_eq!(who(&near, &to), ["one", "two"]);
+    scene.end();
+}
+
+/// What is asked for, and what of the refusal says why.
+const REFUSALS: &[(&str, &str)] = &[
+    (
+        "service create --name web --network blue",
+        "service web already exists",
+    ),
+    (
+        "service create --name a.b --network blue",
+        "invalid service name",
+    ),
+    (
+        "service create --name api --network nowhere",
+        "network nowhere not found",
+    ),
+    ("service create --name api --network bridge", "has no names"),
+    (
+        "service create --name api --network alone",
+        "cannot have a virtual address",
+    ),
+    (
+        "service create --name api --network closed -p 81:80",
+        "cannot publish ports",
+    ),
+    (
+        "service create --name api --network blue -p 8080:81",
+        "port is already allocated",
+    ),
+    (
+        "service create --name api --network blue -p 9000:81",
+        "port is already allocated",
+    ),
+    (
+        "service create --name api --network blue -p 7000:81",
+        "port is already allocated",
+    ),
+    (
+        "service create --name api --network blue -p 127.0.0.1:81:80",
+        "every address of the host",
+    ),
+    (
+        "service create --name api --network blue -p published=81,target=80,mode=host",
+        "mode=host",
+    ),
+    (
+        "service create --name api --network blue --endpoint-mode any",
+        "use vip or dnsrr",
+    ),
+    (
+        "service create --name api --network blue --affinity maybe",
+        "use none or client",
+    ),
+    (
+        "service create --name api --network blue --health exec:true",
+        "exec checks are not supported",
+    ),
+    (
+        "service create --name api --network blue --health tcp:0",
+        "invalid health check",
+    ),
+    (
+        "run --rm --network blue --service nobody host true",
+        "service nobody not found",
+    ),
+    (
+        "run --rm --network closed --service web host true",
+        "is on network blue",
+    ),
+    (
+        "run --rm --network blue --service web,weight=0 host true",
+        "use a number from 1 to 100",
+    ),
+    (
+        "network connect --service web closed box",
+        "is on network blue",
+    ),
+    (
+        "service update --publish-add 9000:1 web",
+        "port is already allocated",
+    ),
+    ("service update --publish-rm 81 web", "does not publish"),
+    ("service rm api", "service api not found"),
+    ("service inspect api", "service api not found"),
+];
+
+#[test]
+fn what_cannot_be_is_refused_and_nothing_is_half_made() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --subnet 10.9.0.0/29 blue");
+    scene.docker("network create --internal closed");
+    scene.docker(
+        "network create -o com.docker.network.bridge.gateway_mode_ipv4=isolated --internal alone",
+    );
+    scene.cli("service create --name web --network blue -p 8080:80");
+    scene.start("box", "--network blue -p 9000:90");
+    let _taken = traffic::Server::tcp(&scene.host, "host", "0.0.0.0:7000");
+    let before = scene.cli("service ls");
+    for (line, sentence) in REFUSALS {
+        let refusal = scene.cli_refused(line);
+        assert!(refusal.contains(sentence), "{line}: {refusal}");
+        assert_eq!(scene.cli("service ls"), before, "{line}");
+    }
+    let refusal = scene.refused("network rm blue");
+    assert!(refusal.contains("has the service web"), "{refusal}");
+    // The pool has five addresses for all: a router, a service, a container, and two more.
+    scene.start("more", "--network blue");
+    scene.start("again", "--network blue");
+    scene.cli("service create --name last --network blue");
+    let refusal = scene.cli_refused("service create --name none --network blue");
+    assert!(refusal.contains("no available"), "{refusal}");
+    scene.cli("service rm last");
+    scene.cli("service create --name none --network blue");
+    scene.cli("service update --publish-add 81:81 --publish-rm 80 web");
+    assert!(scene.cli("service ls").contains("*:81->81/tcp"));
+    assert!(!scene.cli("service ls").contains("8080"));
+    scene.end();
+}

@@ -31,6 +31,7 @@ impl Controller {
     ) -> Result<EndpointId> {
         // What is left of endpoints that were taken out may be in the way; if it is, that is told.
         let _ = self.mend();
+        self.see_off();
         let gate = network.gate.read().unwrap_or_else(PoisonError::into_inner);
         if *gate == Gate::Removed {
             return Err(Error::not_found(

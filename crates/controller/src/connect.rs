@@ -104,6 +104,13 @@ impl Controller {
         let id = match self.network(&request.network) {
             Ok(network) => {
                 vw_drivers::may_leave(network.driver.capabilities())?;
+                if network.is_gateway_bridge() {
+                    let message = format!(
+                        "network {} is left by itself: by what is on a network that leads somewhere",
+                        network.spec.name
+                    );
+                    return Err(Error::new(Kind::Forbidden, "gateway-bridge", message));
+                }
                 network.spec.id
             }
             // A network that is gone can still be left: the container's configuration names it.

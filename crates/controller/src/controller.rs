@@ -115,6 +115,8 @@ pub struct Core {
     /// What was taken out of service, and of which something may stand while the kernel is astray:
     /// it keeps its leases and its records.
     pub(crate) leaving: Mutex<Vec<Leaving>>,
+    /// The networks of endpoints that a comparison forgot, one entry each.
+    pub(crate) departed: Mutex<Vec<NetworkId>>,
     pub(crate) owed_data: Owed,
     pub(crate) owed_run: Owed,
     pub(crate) events: EventBus,
@@ -132,6 +134,8 @@ pub struct Core {
     pub(crate) host_id: Id,
     /// The other hosts, where there are any.
     pub(crate) member: Option<Member>,
+    /// Why the cluster's store does not answer, while it does not.
+    pub(crate) store_away: Mutex<Option<String>>,
     /// What was taken off global networks when this host was given up, to come back.
     pub(crate) expelled: Mutex<Vec<(Arc<Sandbox>, Attachment)>>,
 }

@@ -166,9 +166,19 @@ impl Controller {
     pub(crate) fn forget_endpoint(&self, endpoint: &EndpointSpec) {
         self.unnote(Table::Attachments, endpoint.id.to_string());
         self.free_leases(endpoint);
-        let network = self.registry().network_by_id(endpoint.network);
-        if let Some(network) = network {
-            self.leave(&network);
+        // Whoever compares may be in the midst of a change of that very network.
+        lock(&self.departed).push(endpoint.network);
+    }
+
+    /// Has the networks of forgotten endpoints leave the kernel with their last ones. The caller
+    /// holds no network's `reach`.
+    pub(crate) fn see_off(&self) {
+        let departed = std::mem::take(&mut *lock(&self.departed));
+        for id in departed {
+            let network = self.registry().network_by_id(id);
+            if let Some(network) = network {
+                self.leave(&network);
+            }
         }
     }
 

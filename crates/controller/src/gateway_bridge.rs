@@ -10,7 +10,7 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_ipam::NetworkRequest;
-use vw_model::{EndpointId, EndpointSettings, Error, Options, Result};
+use vw_model::{EndpointId, EndpointSettings, Error, Options, Result, Scope};
 
 /// The network, and its bridge in the kernel.
 pub(crate) const NAME: &str = "vw_gwbridge";
@@ -44,6 +44,7 @@ impl Controller {
     /// As [`Self::detach_one`] says; that a way out cannot be had is told and fails no leaving.
     pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
         self.detach_one(sandbox, id)?;
+        self.see_off();
         if let Err(error) = self.settle_companion(sandbox) {
             let name = sandbox.state().spec.name.clone();
             self.warn(format!(
@@ -88,9 +89,27 @@ impl Controller {
 
     /// The network, made when the first sandbox needs it.
     fn gateway_network(&self) -> Result<Arc<Network>> {
-        let _deciding = lock(&self.network_changes);
-        if let Some(standing) = self.registry().network_by_name(NAME) {
+        let fits = |standing: &Arc<Network>| {
+            let global = self.subnets_of(Scope::Global);
+            let mut pools = standing.spec.ipam.pools.iter();
+            !pools.any(|pool| {
+                let mut global = global.iter();
+                global.any(|net| {
+                    net.contains(&pool.subnet.addr()) || pool.subnet.contains(&net.addr())
+                })
+            })
+        };
+        let standing = self.registry().network_by_name(NAME);
+        if let Some(standing) = standing.filter(fits) {
             return Ok(standing);
+        }
+        let _deciding = lock(&self.network_changes);
+        let standing = self.registry().network_by_name(NAME);
+        match standing {
+            Some(standing) if fits(&standing) => return Ok(standing),
+            // The cluster took its subnet for one of its own.
+            Some(standing) => self.drop_predefined(&standing)?,
+            None => {}
         }
         let mut spec = predefined(self.new_network_id(), NAME, "bridge")?;
         spec.enable_ipv6 = self.config.drivers.ipv6;

@@ -23,9 +23,15 @@ use vw_model::{
 use vw_names::{SharedZone, Zone};
 use vw_store::{Batch, Table};
 
+/// What a network that names no driver gets.
+const DEFAULT_DRIVER: &str = "bridge";
+
 impl Controller {
     pub(crate) fn network_create(&self, request: NetworkCreate) -> Result<Created> {
-        let _deciding = lock(&self.network_changes);
+        let driver = vw_drivers::find(request.driver.as_deref().unwrap_or(DEFAULT_DRIVER))?;
+        // The hosts of the cluster decide about theirs: nothing of this host waits for them.
+        let local = driver.scope() == Scope::Local;
+        let deciding = local.then(|| lock(&self.network_changes));
         self.check_create(&request)?;
         let id = self.new_network_id();
         let spec = self.new_spec(id, request)?;
@@ -33,16 +39,14 @@ impl Controller {
             ("name", spec.name.to_string()),
             ("type", spec.driver.clone()),
         ];
-        match spec.scope {
+        if local {
+            self.build_network(spec)
+                .inspect_err(|_| lock(&self.ipam).remove_network(id))?;
+        } else {
             // It stands where something is on it.
-            Scope::Global => {
-                let driver = vw_drivers::find(&spec.driver)?;
-                self.list_network(spec, driver);
-            }
-            Scope::Local => self
-                .build_network(spec)
-                .inspect_err(|_| lock(&self.ipam).remove_network(id))?,
+            self.list_global(spec);
         }
+        drop(deciding);
         self.tell(EventType::Network, "create", &id.to_string(), about);
         Ok(Created {
             id: id.to_string(),
@@ -77,7 +81,7 @@ impl Controller {
     }
 
     fn new_spec(&self, id: NetworkId, request: NetworkCreate) -> Result<NetworkSpec> {
-        let driver_name = request.driver.unwrap_or_else(|| "bridge".to_owned());
+        let driver_name = request.driver.unwrap_or_else(|| DEFAULT_DRIVER.to_owned());
         let driver = vw_drivers::find(&driver_name)?;
         let ipam_driver = ipam_driver(request.ipam_driver)?;
         if request.scope.is_some_and(|scope| scope != driver.scope()) {
@@ -191,7 +195,8 @@ impl Controller {
         added.map_err(|refusal| refusal.for_network(spec.name.as_str()))
     }
 
-    /// What default pools keep clear of: the host's routes that are not ours, and its resolvers.
+    /// What default pools keep clear of: the host's routes that are not ours, its resolvers, and the
+    /// cluster's networks.
     pub(crate) fn foreign_prefixes(&self) -> Result<Vec<IpNet>> {
         let facts = self
             .kernel
@@ -206,6 +211,7 @@ impl Controller {
         let resolvers = self.host_resolv_conf().1.nameservers.clone();
         foreign.extend(resolvers.iter().map(|server| IpNet::from(server.addr)));
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
+        foreign.extend(self.subnets_of(Scope::Global));
         Ok(foreign)
     }
 
@@ -298,7 +304,6 @@ impl Controller {
     }
 
     pub(crate) fn network_remove(&self, request: NetworkRemove) -> Result<()> {
-        let _deciding = lock(&self.network_changes);
         let network = self.network(&request.network)?;
         self.remove_network(&network)
     }
@@ -309,6 +314,8 @@ impl Controller {
             let message = format!("{name} is a pre-defined network and cannot be removed");
             return Err(Error::new(Kind::Forbidden, "network-predefined", message));
         }
+        let local = network.spec.scope == Scope::Local;
+        let _deciding = local.then(|| lock(&self.network_changes));
         let mut gate = network.gate.write().unwrap_or_else(PoisonError::into_inner);
         if *gate == Gate::Removed {
             return Err(Error::not_found(
@@ -381,8 +388,8 @@ impl Controller {
     }
 
     pub(crate) fn network_prune(&self, request: NetworkPrune) -> Result<Pruned> {
-        let _deciding = lock(&self.network_changes);
         let used = self.configured_networks();
+        let mut away = false;
         let mut pruned = Pruned::default();
         let networks = self.registry().networks();
         for network in networks {
@@ -399,10 +406,16 @@ impl Controller {
                     .not_labels
                     .iter()
                     .any(|label| has_label(&spec.labels, label));
-            if !kept {
-                match self.remove_network(&network) {
-                    Ok(()) => pruned.removed.push(spec.name.to_string()),
-                    Err(error) => tracing::debug!("prune keeps {}: {}", spec.name, error.chain()),
+            let global = spec.scope == Scope::Global;
+            if kept || away && global {
+                continue;
+            }
+            match self.remove_network(&network) {
+                Ok(()) => pruned.removed.push(spec.name.to_string()),
+                Err(error) => {
+                    // One wait for the cluster's store is enough.
+                    away |= global && error.kind == Kind::Unavailable;
+                    tracing::debug!("prune keeps {}: {}", spec.name, error.chain());
                 }
             }
         }

@@ -118,7 +118,11 @@ impl Controller {
         drop(registry);
         let publishes = |family: &Family| {
             let mut networks = networks.iter();
-            networks.any(|n| n.driver.publishes(&n.spec, *family, &self.config.drivers))
+            networks.any(|n| {
+                // What the gateway bridge publishes for a network without a way out is up to it.
+                n.driver.companion(&n.spec)
+                    || n.driver.publishes(&n.spec, *family, &self.config.drivers)
+            })
         };
         let mut families = vec![Family::V4, Family::V6];
         families.retain(publishes);

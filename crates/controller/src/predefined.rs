@@ -35,7 +35,7 @@ impl Controller {
             if self.is_as_asked(&standing) {
                 return Ok(());
             }
-            self.drop_bridge(&standing)?;
+            self.drop_predefined(&standing)?;
         }
         match &self.config.bridge {
             Some(_) => self.make_bridge(),
@@ -68,11 +68,16 @@ impl Controller {
             && standing.spec.options == bridge_options(asked)
     }
 
-    fn drop_bridge(&self, standing: &Arc<Network>) -> Result<()> {
+    /// Removes a network that the daemon has of its own accord, to make it anew.
+    ///
+    /// # Errors
+    /// `Conflict` while something is on it.
+    pub(crate) fn drop_predefined(&self, standing: &Arc<Network>) -> Result<()> {
         let on_it = lock(&standing.members).len();
         if on_it > 0 {
             let message = format!(
-                "the bridge network is asked to change, but {on_it} containers are on it: stop them, or start the daemon with its former settings"
+                "the network {} must change, but {on_it} containers are on it: stop them, or start the daemon with its former settings",
+                standing.spec.name
             );
             return Err(Error::conflict("bridge-in-use", message));
         }

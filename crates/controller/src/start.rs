@@ -86,6 +86,7 @@ impl Controller {
             astray: AtomicBool::new(false),
             patience: Default::default(),
             leaving: Mutex::new(Vec::new()),
+            departed: Mutex::new(Vec::new()),
             owed_data: Owed::default(),
             owed_run: Owed::default(),
             events: EventBus::default(),
@@ -98,6 +99,7 @@ impl Controller {
             execs: Mutex::new(BTreeMap::new()),
             host_id,
             member,
+            store_away: Mutex::new(None),
             expelled: Mutex::new(Vec::new()),
             config,
         });

@@ -5,6 +5,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::IpAddr};
 
+/// The UDP port at which hosts try the way to one another: beside that of VXLAN (RFC 7348), and
+/// assigned to nobody. No tunnel can end there.
+pub const PROBE_PORT: u16 = 4788;
+
 /// Another host of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteHost {

@@ -17,7 +17,7 @@ mod service;
 mod tunnel;
 
 pub use addr::{Family, MacAddr, ParseMacError};
-pub use cluster::{RemoteEndpoint, RemoteHost, TunnelKeys};
+pub use cluster::{PROBE_PORT, RemoteEndpoint, RemoteHost, TunnelKeys};
 pub use container::{
     ContainerSpec, Healthcheck, Mount, MountKind, ResourceLimits, RestartPolicy, Ulimit,
 };

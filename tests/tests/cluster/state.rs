@@ -69,3 +69,55 @@ fn a_service_on_a_network_over_many_hosts_is_refused() {
     assert_eq!(stage.cli("a", "service ls -q"), "");
     stage.end();
 }
+
+#[test]
+fn any_subnet_may_be_global_wherever_the_way_out_lies() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    // The first that the gateway bridge would take by itself, before it is made and after.
+    stage.docker(
+        "a",
+        "network create -d overlay --subnet 172.18.0.0/16 first",
+    );
+    drop(stage.start("a", "one", "--network first"));
+    let own = stage.api("a", "/networks/vw_gwbridge")["IPAM"]["Config"][0]["Subnet"].clone();
+    let own = own.as_str().expect("it has a subnet").to_owned();
+    assert_ne!(own, "172.18.0.0/16");
+    let create = format!("network create -d overlay --subnet {own} second");
+    stage.docker("b", &create);
+    eventually("a has it", SOON, || stage.knows("a", "second"));
+    let refused = stage.refused("a", "run -d --name two --network second host sleep 9");
+    assert!(
+        refused.contains("network vw_gwbridge must change, but 1 containers are on it: stop them"),
+        "{refused}"
+    );
+    stage.docker("a", "rm -f one two");
+    drop(stage.start("a", "two", "--network second"));
+    let refused = stage.refused("a", "network disconnect vw_gwbridge two");
+    assert!(refused.contains("left by itself"), "{refused}");
+    stage.end();
+}
+
+#[test]
+fn local_networks_wait_for_no_store() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a"]);
+    stage.docker("a", "network create -d overlay shop");
+    stage.pause_store();
+    let daemon = stage.daemon("a");
+    let mut waits = daemon.docker_command(["network", "create", "-d", "overlay", "late"]);
+    let mut waits = stage.host("a").spawn_command(&mut waits);
+    let began = std::time::Instant::now();
+    stage.docker("a", "network create own");
+    drop(stage.start("a", "web", "--network own"));
+    assert!(
+        waits.ended().is_none(),
+        "the global one waits still after {:?}",
+        began.elapsed()
+    );
+    let ended = vw_testkit::poll(SOON + SOON, || waits.ended());
+    assert!(ended.is_some_and(|status| !status.success()));
+    assert!(stage.docker("a", "info").contains("a"));
+    stage.resume_store();
+    stage.end();
+}

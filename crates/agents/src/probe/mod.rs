@@ -15,9 +15,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// Where every host is asked: beside the port of VXLAN (RFC 7348), and assigned to nobody.
-pub const PORT: u16 = 4788;
+use vw_model::PROBE_PORT as PORT;
 
 /// What has not answered within this did not get the question.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -166,7 +164,7 @@ impl Prober {
 
 /// What to try next between what passed and what did not; nothing when they meet.
 fn between(passed: u32, refused: Option<u32>) -> Option<u32> {
-    let middle = passed + (refused? - passed) / 2;
+    let middle = passed + refused?.saturating_sub(passed) / 2;
     (middle > passed).then_some(middle)
 }
 

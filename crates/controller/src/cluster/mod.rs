@@ -26,12 +26,12 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
-use vw_agents::probe::{PORT, Prober};
+use vw_agents::probe::Prober;
 use vw_cluster::{Cluster, Delta, StoreState};
 use vw_hoststate::Owner;
 use vw_model::{
-    EndpointId, Error, HostId, Id, Kind, NetworkId, RemoteEndpoint, RemoteHost, Result, Scope,
-    inner_address,
+    EndpointId, Error, HostId, Id, Kind, NetworkId, PROBE_PORT, RemoteEndpoint, RemoteHost, Result,
+    Scope, inner_address,
 };
 use vw_store::Store;
 
@@ -87,7 +87,7 @@ impl Membership {
         let encryption = self.tunnel.map(|tunnel| Encryption::new(tunnel, &cluster));
         let prober = Prober::start(tunnel).inspect_err(|error| {
             tracing::warn!(
-                "the way to other hosts cannot be tried: UDP port {PORT} of {tunnel}: {error}"
+                "the way to other hosts cannot be tried: UDP port {PROBE_PORT} of {tunnel}: {error}"
             );
         });
         Ok(Member {
@@ -164,6 +164,7 @@ impl Controller {
     }
 
     fn flush_endpoints(&self, endpoints: &mut BTreeMap<NetworkId, Changes>) {
+        self.see_off();
         for (id, changes) in std::mem::take(endpoints) {
             let Some(network) = self.registry().network_by_id(id) else {
                 continue;
@@ -181,10 +182,15 @@ impl Controller {
             Delta::Host(host) => self.peer_changed(host.id, Some(&host)),
             Delta::HostGone(id) => self.peer_changed(id, None),
             Delta::Store(StoreState::Unknown) => {}
-            Delta::Store(StoreState::Reachable) => tracing::info!("the cluster's store answers"),
-            Delta::Store(StoreState::Away { reason, .. }) => self.warn(format!(
-                "the cluster's store is away: what stands goes on, and is told to the other hosts when it is back: {reason}"
-            )),
+            Delta::Store(StoreState::Reachable) => {
+                tracing::info!("the cluster's store answers");
+                *lock(&self.store_away) = None;
+                self.return_all();
+            }
+            Delta::Store(StoreState::Away { reason, .. }) => {
+                tracing::warn!("{reason}");
+                *lock(&self.store_away) = Some(reason);
+            }
             Delta::Forgotten => self.leave_all(),
             Delta::Joined => self.return_all(),
             Delta::Endpoint(_) | Delta::EndpointGone(..) => {}
@@ -286,10 +292,11 @@ impl Controller {
         for sandbox in sandboxes {
             let _ops = lock(&sandbox.ops);
             for attachment in self.global_attachments(&sandbox) {
-                if let Err(error) = self.detach(&sandbox, attachment.endpoint.id) {
-                    self.warn(error.chain());
+                let id = attachment.endpoint.id;
+                match self.refreshing(&sandbox, || self.detach(&sandbox, id)) {
+                    Ok(()) => lock(&self.expelled).push((sandbox.clone(), attachment)),
+                    Err(error) => self.warn(error.chain()),
                 }
-                lock(&self.expelled).push((sandbox.clone(), attachment));
             }
         }
     }
@@ -328,6 +335,10 @@ impl Controller {
         let settings = left.endpoint.settings.clone();
         let joined = self.refreshing(sandbox, || self.attach(sandbox, &left.network, settings));
         if let Err(error) = joined {
+            if error.kind == Kind::Unavailable {
+                // With the store, or what it tells, it can be had.
+                lock(&self.expelled).push((sandbox.clone(), left.clone()));
+            }
             let name = sandbox.state().spec.name.clone();
             self.warn(format!(
                 "{name} is off network {}: {}",

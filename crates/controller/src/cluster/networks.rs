@@ -34,10 +34,17 @@ impl Controller {
             gateway: false,
         };
         let mut foreign = self.foreign_prefixes()?;
-        let networks = self.registry().networks();
-        let local = networks.iter().filter(|n| n.spec.scope == Scope::Local);
-        foreign.extend(local.flat_map(|n| n.spec.ipam.pools.iter().map(|pool| pool.subnet)));
+        foreign.extend(self.subnets_of(Scope::Local));
         self.cluster()?.create_network(spec, &request, &foreign)
+    }
+
+    /// The subnets of the networks of a scope.
+    pub(crate) fn subnets_of(&self, scope: Scope) -> Vec<IpNet> {
+        let networks = self.registry().networks();
+        let those = networks.iter().filter(|n| n.spec.scope == scope);
+        those
+            .flat_map(|n| n.spec.ipam.pools.iter().map(|pool| pool.subnet))
+            .collect()
     }
 
     /// This host's own networks go before a new one, whoever asks for it.
@@ -61,7 +68,7 @@ impl Controller {
     }
 
     /// Lists a global network, unless it is.
-    pub(super) fn list_global(&self, spec: NetworkSpec) {
+    pub(crate) fn list_global(&self, spec: NetworkSpec) {
         let _deciding = lock(&self.network_changes);
         if self.registry().network_by_id(spec.id).is_some() {
             return;
@@ -102,6 +109,14 @@ impl Controller {
         let Some(network) = self.registry().network_by_id(id) else {
             return;
         };
+        {
+            // Whoever is being attached is a member when this is had, and nobody comes after.
+            let mut gate = network.gate.write().unwrap_or_else(PoisonError::into_inner);
+            if *gate == Gate::Removed {
+                return;
+            }
+            *gate = Gate::Removed;
+        }
         let members: Vec<_> = lock(&network.members)
             .iter()
             .map(|(id, sandbox)| (*id, sandbox.clone()))
@@ -113,19 +128,12 @@ impl Controller {
                 "network {} was removed on another host while this one could not tell of {name}, which is taken off it",
                 network.spec.name
             ));
-            if let Err(error) = self.detach(&sandbox, endpoint) {
+            if let Err(error) = self.refreshing(&sandbox, || self.detach(&sandbox, endpoint)) {
                 self.warn(error.chain());
             }
         }
-        let _deciding = lock(&self.network_changes);
-        let mut gate = network.gate.write().unwrap_or_else(PoisonError::into_inner);
-        if *gate == Gate::Removed {
-            return;
-        }
-        *gate = Gate::Removed;
         self.registry_mut().remove_network(&network);
         self.abandon(&network);
-        drop(gate);
         self.tell(
             EventType::Network,
             "destroy",

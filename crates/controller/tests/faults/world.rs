@@ -14,16 +14,17 @@ use std::{
     },
 };
 use vw_controller::{
-    BridgeConfig, Config, Controller, Parts,
+    BridgeConfig, Config, Controller, Membership, Parts,
     command::{ContainerList, NetworkList, ServiceList},
     view::{ContainerView, NetworkView, ServiceView},
 };
+use vw_drivers::{DriverContext, Underlay};
 use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, fake::FakeKernel};
 use vw_model::Result;
 use vw_runtime::{Runtime, Settings};
-use vw_store::{Batch, Change, Memory, Store, Table};
+use vw_store::{Batch, Change, Memory, Store, Table, cluster::memory::MemoryStore};
 
 /// A machine.
 pub(crate) struct World {
@@ -34,6 +35,8 @@ pub(crate) struct World {
     data: Arc<Memory>,
     run: Arc<Memory>,
     noted: Arc<Mutex<Vec<Change>>>,
+    /// The cluster's store, and which of its hosts this is.
+    member: Option<(MemoryStore, u8)>,
 }
 
 impl World {
@@ -61,7 +64,27 @@ impl World {
             folder,
             data: Arc::default(),
             run: Arc::default(),
+            member: None,
         }
+    }
+
+    /// A machine that is a host of a cluster.
+    pub(crate) fn in_cluster(store: &MemoryStore, number: u8) -> Self {
+        let mut world = Self::new();
+        world.member = Some((store.clone(), number));
+        world
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        let (store, number) = self.member.as_ref()?;
+        let name = format!("host-{number}");
+        Some(Membership {
+            store: store.client(&name),
+            name,
+            advertise: [192, 0, 2, *number].into(),
+            version: "0".to_owned(),
+            tunnel: None,
+        })
     }
 
     /// A daemon over it.
@@ -90,7 +113,7 @@ impl World {
             runtime: self.runtime(),
             dns: Arc::new(dns),
             random,
-            cluster: None,
+            cluster: self.membership(),
         };
         Controller::open(self.config(), parts)
     }
@@ -144,7 +167,15 @@ impl World {
             pools: DefaultPools::new(&[], "fd00:1::/48".parse().unwrap()).unwrap(),
             bridge: Some(BridgeConfig::default()),
             network_options: Default::default(),
-            drivers: Default::default(),
+            drivers: DriverContext {
+                underlay: self.member.as_ref().map(|(_, number)| Underlay {
+                    addr: [192, 0, 2, *number].into(),
+                    mtu: 1500,
+                    port: None,
+                    inner: None,
+                }),
+                ..DriverContext::default()
+            },
             ip_forward: false,
             dns: Default::default(),
             host_gateway: Vec::new(),

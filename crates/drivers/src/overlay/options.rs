@@ -7,7 +7,7 @@ use crate::{
     option,
 };
 use std::net::IpAddr;
-use vw_model::{Error, Kind, NetworkSpec, Result};
+use vw_model::{Error, Kind, NetworkSpec, PROBE_PORT, Result};
 
 const VNI: &str = "com.docker.network.driver.overlay.vxlanid_list";
 const PORT: &str = "vethwork.overlay.port";
@@ -106,7 +106,12 @@ fn vni(text: &str) -> Result<u32, String> {
 
 fn port(text: &str) -> Result<u16, String> {
     let number: Option<u16> = text.parse().ok().filter(|port| *port != 0);
-    number.ok_or_else(|| "use a port from 1 to 65535".to_owned())
+    match number {
+        Some(PROBE_PORT) => Err(format!(
+            "the hosts try the way to one another at {PROBE_PORT}: use another port"
+        )),
+        number => number.ok_or_else(|| "use a port from 1 to 65535".to_owned()),
+    }
 }
 
 /// What a way leaves to what a tunnel carries.

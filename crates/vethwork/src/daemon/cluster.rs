@@ -178,7 +178,9 @@ fn advertised(text: &str) -> Result<(At, Option<u16>), String> {
             let port: u16 = port.parse().map_err(|_| refuse())?;
             (
                 host,
-                Some(port).filter(|port| *port != 0).ok_or_else(refuse)?,
+                Some(port)
+                    .filter(|port| ![0, vw_model::PROBE_PORT].contains(port))
+                    .ok_or_else(refuse)?,
             )
         }
         None if text.is_empty() || text.contains(['/', '[', ']']) => return Err(refuse()),

@@ -4,7 +4,7 @@
 //! so that a test can tell which container a published port reached and whether the
 //! packets were masqueraded.
 
-use crate::Host;
+use crate::{Host, poll};
 use std::{
     io::{self, BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -63,7 +63,7 @@ impl Server {
     #[must_use]
     pub fn tcp(host: &Host, name: &str, address: &str) -> Self {
         let listener = host
-            .enter(|| TcpListener::bind(address))
+            .enter(|| bound(|| TcpListener::bind(address)))
             .unwrap_or_else(|error| panic!("{name}: cannot listen on {address}: {error}"));
         listener
             .set_nonblocking(true)
@@ -78,7 +78,7 @@ impl Server {
     #[must_use]
     pub fn udp(host: &Host, name: &str, address: &str) -> Self {
         let socket = host
-            .enter(|| UdpSocket::bind(address))
+            .enter(|| bound(|| UdpSocket::bind(address)))
             .unwrap_or_else(|error| panic!("{name}: cannot bind {address}: {error}"));
         socket
             .set_read_timeout(Some(TICK))
@@ -119,6 +119,16 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Binds, also where a former server's address is free only in a moment: a program that another
+/// thread is just starting holds a copy of its socket until it is executed.
+fn bound<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let free = || match bind() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+        other => Some(other),
+    };
+    poll(PATIENCE, free).unwrap_or_else(&bind)
 }
 
 fn serve_tcp(listener: &TcpListener, name: &str, stop: &AtomicBool) {

@@ -322,11 +322,11 @@ fn a_network_goes_only_when_no_living_host_uses_it() {
     a.cluster.remove_network(network.id).unwrap();
     assert!(!a.knows(network.id));
     eventually("all know", SOON, || !b.knows(network.id));
-    assert_eq!(
+    let told = || {
         b.told
-            .count(|delta| *delta == Delta::NetworkGone(network.id)),
-        1
-    );
+            .count(|delta| *delta == Delta::NetworkGone(network.id))
+    };
+    eventually("the follower is told, once", SOON, || told() == 1);
     let left: Vec<String> = store
         .records()
         .into_iter()

@@ -510,3 +510,14 @@ fn what_a_network_leaves_open_is_named_for_all_hosts() {
     let kept = completed(named.clone(), Some(4790));
     assert_eq!(kept, named.options);
 }
+
+#[test]
+fn no_tunnel_ends_where_hosts_try_the_way() {
+    let options = [("vethwork.overlay.port", "4788")];
+    let network = network("overlay", &[V4], &options);
+    let error = Overlay.validate(&network, &over4()).unwrap_err();
+    assert!(
+        error.to_string().contains("4788: use another port"),
+        "{error}"
+    );
+}

@@ -4,6 +4,7 @@ use crate::{
     lab::Lab,
     objects::{HOST, address, bridge, id, namespace, route},
 };
+use std::process::{Command, Stdio};
 use vw_hoststate::{Link, Object};
 use vw_kernel::{HostRoute, SocketKind, SocketPlace};
 
@@ -69,7 +70,15 @@ fn a_namespace_has_one_daemon() {
     let error = kernel.claim_netns().expect_err("it is claimed");
     assert!(format!("{error:?}").contains("AddrInUse"), "{error:?}");
     drop(claim);
-    kernel.claim_netns().expect("it is free again");
+    let claim = kernel.claim_netns().expect("it is free again");
+    // A program that a daemon was starting when it was killed.
+    let mut left = Command::new("sleep")
+        .arg("0.5")
+        .stdin(Stdio::from(claim))
+        .spawn()
+        .expect("it starts");
+    kernel.claim_netns().expect("it is waited for");
+    left.wait().expect("it ended");
 }
 
 #[test]

@@ -85,12 +85,17 @@ fn routed_containers_find_and_reach_each_other_in_no_tunnel(kind: Kind) {
 #[test]
 fn routed_networks_are_apart_and_strangers_stay_out() {
     crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
     for network in ["blue", "green"] {
         stage.docker("a", &format!("{ROUTED} --ipv6 {network}"));
-        eventually("the network is there", SOON, || stage.knows("b", network));
+        for host in ["b", "c"] {
+            eventually("the network is there", SOON, || stage.knows(host, network));
+        }
     }
-    stage.docker("a", "network create local");
+    stage.docker(
+        "a",
+        "network create -o com.docker.network.bridge.enable_ip_masquerade=false local",
+    );
     let blue = stage.start("a", "blue", "--network blue");
     let green = stage.start("a", "green", "--network green");
     let local = stage.start("a", "local", "--network local");
@@ -107,14 +112,24 @@ fn routed_networks_are_apart_and_strangers_stay_out() {
     // With the addresses of somebody who may: not from another network's bridge.
     let here = stage.address("a", "blue", "blue");
     assert!(traffic::ping(&other, &here));
-    green.ip(&format!("addr add {there}/32 dev eth0"));
-    let ping = |host: &Host, from: &str, to: &str| {
+    let comes = |host: &Host, from: &str, to: &str, at: &Host| {
+        let before = received(at);
         let words = ["busybox", "ping", "-c", "1", "-W", "1", "-I", from, to];
-        host.run(words).success()
+        host.run(words);
+        received(at) > before
     };
-    let before = received(&blue);
-    assert!(!ping(&green, &there, &here));
-    assert_eq!(received(&blue), before, "it does not even come");
+    green.ip(&format!("addr add {there}/32 dev eth0"));
+    assert!(!comes(&green, &there, &here, &blue));
+    local.ip(&format!("addr add {here}/32 dev eth0"));
+    assert!(!comes(&local, &here, &there, &other), "it never leaves");
+    // Nor from its own, where it is another host's.
+    let third = stage.start("c", "third", "--network blue");
+    let third_at = known(&stage, &blue, "third", "A");
+    eventually("it is reached", SOON, || {
+        comes(&blue, &here, &third_at, &third)
+    });
+    blue.ip(&format!("addr add {there}/32 dev eth0"));
+    assert!(!comes(&blue, &there, &third_at, &third));
     // A stranger on the segment who sends by way of a host.
     let stranger = stage.stranger();
     stranger.ip(&format!("route add {here} via {}", stage.addr("a")));
@@ -122,9 +137,9 @@ fn routed_networks_are_apart_and_strangers_stay_out() {
     assert!(!traffic::ping(&stranger, &here));
     assert!(!traffic::ping(&stranger, &there), "nor is a host a router");
     stranger.ip("addr add 10.64.200.200/32 dev lo");
-    let before = received(&blue);
-    assert!(!ping(&stranger, "10.64.200.200", &here));
-    assert_eq!(received(&blue), before);
+    assert!(!comes(&stranger, "10.64.200.200", &here, &blue));
+    stranger.ip(&format!("addr add {here}/32 dev lo"));
+    assert!(!comes(&stranger, &here, &there, &other), "by way of a");
     stage.end();
 }
 
@@ -133,7 +148,7 @@ fn received(inside: &Host) -> u64 {
     let shown = inside.sh("grep '^Icmp:' /proc/net/snmp | tail -1").ok();
     let columns: Vec<&str> = shown.split(' ').collect();
     columns
-        .get(8)
+        .get(9)
         .and_then(|text| text.parse().ok())
         .expect("InEchos")
 }

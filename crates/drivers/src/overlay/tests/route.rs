@@ -56,6 +56,10 @@ fn a_network_is_a_bridge_of_the_host_that_answers_for_others() {
         host: route local 100::7677:1/128 dev vw-abababababab metric 1440077270
     "#]],
     );
+}
+
+#[test]
+fn an_internal_one_and_one_without_rules_are_bridges_too() {
     let bare = DriverContext {
         iptables: false,
         ..over4()

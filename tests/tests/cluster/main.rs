@@ -2,6 +2,7 @@
 //! real servers of every store that a cluster's state can lie in.
 
 mod encryption;
+mod engines;
 mod failure;
 mod membership;
 mod overlay;

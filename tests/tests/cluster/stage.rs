@@ -163,6 +163,11 @@ impl Stage {
         &self.members[name]
     }
 
+    /// Where the hosts are.
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
     /// The daemon of a host.
     pub(crate) fn daemon(&self, name: &str) -> &Daemon {
         &self.member(name).daemon

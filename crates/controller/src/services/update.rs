@@ -5,7 +5,7 @@ use crate::{
     Controller, command::ServiceUpdate, event::EventType, ports::Claims, records, registry::lock,
 };
 use vw_hoststate::Owner;
-use vw_model::{Error, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
+use vw_model::{Error, PortMapping, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -48,7 +48,8 @@ impl Controller {
                     left.chain()
                 ));
             }
-            state.claims = back(claims, held, &former);
+            let before = published_before(&claims, &held, &former);
+            state.claims = claims.back_to(&*self.kernel, held, &before);
             return Err(error);
         }
         let checked = spec.health.is_some() || former.health.is_some();
@@ -86,11 +87,11 @@ impl Controller {
     }
 }
 
-/// The claims that a service had before an attempt.
-fn back(claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
+/// What a service published before an attempt.
+fn published_before(claims: &Claims, held: &Claims, former: &ServiceSpec) -> Vec<PortMapping> {
     let mut all = claims.mappings();
     all.extend(held.mappings());
-    let stays = |mapping: &vw_model::PortMapping| {
+    let stays = |mapping: &PortMapping| {
         former.ports.iter().any(|port| {
             let host = mapping.host.ip();
             port.host.map_or(host.is_unspecified(), |ip| ip == host)
@@ -99,7 +100,7 @@ fn back(claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
         })
     };
     all.retain(stays);
-    claims.back_to(held, &all)
+    all
 }
 
 /// What is published after the update: what was and is not to go, and what comes.

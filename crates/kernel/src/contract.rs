@@ -238,6 +238,18 @@ pub trait Kernel: Send + Sync {
     /// The system's answer.
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError>;
 
+    /// Waits until a sandbox has had no TCP connection open with one of these peers for a second, at
+    /// most so long.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], or the system's answer.
+    fn await_closed(
+        &self,
+        sandbox: SandboxId,
+        peers: &[IpAddr],
+        longest: Duration,
+    ) -> Result<(), KernelError>;
+
     /// Names of the interfaces that a sandbox has, ours or not.
     ///
     /// # Errors

@@ -207,6 +207,15 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn await_closed(
+        &self,
+        _sandbox: SandboxId,
+        _peers: &[IpAddr],
+        _longest: Duration,
+    ) -> Result<(), KernelError> {
+        Ok(())
+    }
+
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
         let state = self.state();
         state.require(Netns::Sandbox(sandbox))?;

@@ -40,6 +40,14 @@ use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{IfName, Protocol, SandboxId};
 use zeroize::Zeroizing;
 
+/// How soon, and how seldom, one who waits for connections to end looks again.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
+
+/// For how long nothing may be open: who leads to the sandbox from another host hears a moment
+/// later that it must not.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// A port forwards within a millisecond, on a busy machine some more.
 const FORWARDING_SOON: Duration = Duration::from_secs(2);
 
@@ -273,6 +281,32 @@ impl Kernel for LinuxKernel {
         let mut conntrack = self.run_in(Netns::Host, "list", object, Conntrack::open)?;
         let waited = conntrack.await_quiet(addrs, longest);
         waited.map_err(|source| names::call("list", object(), source))
+    }
+
+    fn await_closed(
+        &self,
+        sandbox: SandboxId,
+        peers: &[IpAddr],
+        longest: Duration,
+    ) -> Result<(), KernelError> {
+        let begun = Instant::now();
+        let (until, mut quiet) = (begun + longest, begun);
+        let mut pause = FIRST_LOOK;
+        loop {
+            let peers = peers.to_vec();
+            let object = || format!("connections of {}", sandbox.short());
+            let look = move || crate::peers::any_open(&peers);
+            let now = Instant::now();
+            if self.run_in(Netns::Sandbox(sandbox), "list", object, look)? {
+                quiet = now;
+            }
+            let left = until.saturating_duration_since(now);
+            if left.is_zero() || now >= quiet + QUIET {
+                return Ok(());
+            }
+            std::thread::sleep(pause.min(left));
+            pause = LONGEST_LOOK.min(pause * 2);
+        }
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

@@ -101,6 +101,7 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Neighbor(netns, ..)
             | Key::Forward(netns, ..)
             | Key::WireguardPeer(netns, ..) => vec![netns],
+            Key::Balance(sandbox, ..) => vec![Netns::Sandbox(sandbox)],
             Key::Namespace(_)
             | Key::ServiceTable
             | Key::Policy(..)

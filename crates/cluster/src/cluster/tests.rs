@@ -144,6 +144,7 @@ impl Host {
             names: vec![name.to_owned()],
             sandbox: vw_model::SandboxId::from_bytes(random()),
             ports: Vec::new(),
+            service: None,
         };
         self.cluster.publish(endpoint.clone());
         endpoint

@@ -91,6 +91,7 @@ fn endpoint_record(on: u8, of: u8, n: u8) -> Record {
         names: vec![format!("e{n}")],
         sandbox: vw_model::SandboxId::from_bytes([n; 32]),
         ports: Vec::new(),
+        service: None,
     };
     record(
         Shared::Endpoint(network(on), host(of), endpoint(n)),

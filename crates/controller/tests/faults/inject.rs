@@ -185,6 +185,15 @@ impl Kernel for FaultyKernel {
         self.fake.await_quiet(addrs, longest)
     }
 
+    fn await_closed(
+        &self,
+        sandbox: SandboxId,
+        peers: &[IpAddr],
+        longest: Duration,
+    ) -> Result<(), KernelError> {
+        self.fake.await_closed(sandbox, peers, longest)
+    }
+
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
         self.fake.interfaces(sandbox)
     }

@@ -5,6 +5,7 @@ mod encryption;
 mod failure;
 mod membership;
 mod overlay;
+mod services;
 mod stage;
 mod state;
 mod store;

@@ -109,7 +109,12 @@ impl Controller {
         state: &mut super::ServiceState,
         next: Roster,
     ) -> Result<()> {
-        let change = self.change_of(service, state, &next)?;
+        // Until the kernel is compared with all that is known, nothing is changed in it.
+        let known_alone = service.is_global() && !self.balancers.is_open();
+        let change = match known_alone {
+            true => Change::default(),
+            false => self.change_of(service, state, &next)?,
+        };
         if !change.wants.is_empty() {
             self.note(change.batch)?;
             crate::step::reached("service.noted");
@@ -175,8 +180,8 @@ impl Controller {
         let labels = sandbox.state().spec.labels.clone();
         let (name, weight) =
             super::members::named(&attachment.endpoint.settings.driver_opts, &labels)?;
-        let service = lock(&self.services).named(&name)?;
-        (service.network.spec.id == attachment.network.spec.id).then_some((service, weight))
+        let service = lock(&self.services).named_on(attachment.network.spec.id, &name)?;
+        Some((service, weight))
     }
 }
 
@@ -189,6 +194,7 @@ pub(crate) fn member(
 ) -> Member {
     Member {
         sandbox: sandbox.id,
+        host: None,
         name: sandbox.state().spec.name.to_string(),
         addresses: attachment
             .endpoint

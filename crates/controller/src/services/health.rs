@@ -102,9 +102,8 @@ impl Controller {
                 continue;
             };
             for (id, member) in &state.roster.members {
-                if let (Some(addr), false) =
-                    (member.addresses.first(), member.health == Health::Leaving)
-                {
+                let asked = member.host.is_none() && member.health != Health::Leaving;
+                if let (Some(addr), true) = (member.addresses.first(), asked) {
                     let patient = Patient {
                         service: service.id,
                         sandbox: member.sandbox,

@@ -66,7 +66,7 @@ impl Controller {
         if change.wants.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.kernel.await_forwarding(&endpoint.host_ifname) {
+        if let Err(error) = self.kernel.await_forwarding(endpoint) {
             tracing::warn!("an endpoint serves before frames reach it: {error}");
         }
         self.bring(change.wants.clone())

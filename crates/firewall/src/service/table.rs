@@ -288,13 +288,19 @@ fn enter(name: &'static str, hook: Hook) -> ChainSpec {
         hook,
         priority: BEFORE,
     };
+    // Twice, because the kernel looks each set up in the generation of that moment: an entry that
+    // moves from one class to the one before it, between the two, is found in neither.
     let rules = vec![
         pass(V4),
         pass(V6),
         lead(V4, from4, Entry::Vip4),
         lead(V6, from6, Entry::Vip6),
+        lead(V4, from4, Entry::Vip4),
+        lead(V6, from6, Entry::Vip6),
         refuse(V4, VIP4),
         refuse(V6, VIP6),
+        publish(V4, Entry::Port4),
+        publish(V6, Entry::Port6),
         publish(V4, Entry::Port4),
         publish(V6, Entry::Port6),
     ];

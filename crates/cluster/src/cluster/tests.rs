@@ -1,5 +1,7 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
+mod services;
+
 use super::Cluster;
 use crate::{Delta, Follower, Settings, StoreState};
 use std::{

@@ -49,7 +49,7 @@ pub(crate) fn addresses(scene: &Scene, name: &str) -> Vec<String> {
 }
 
 /// How a service sees its endpoints, such as `one healthy true`.
-fn endpoints(scene: &Scene, name: &str) -> Vec<String> {
+pub(crate) fn endpoints(scene: &Scene, name: &str) -> Vec<String> {
     let shown = scene.cli(&format!("service inspect {name}"));
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
     let all = shown[0]["Endpoints"].as_array().expect("a list").iter();
@@ -364,8 +364,8 @@ const REFUSALS: &[(&str, &str)] = &[
         "use none or client",
     ),
     (
-        "service create --name api --network blue --health exec:true",
-        "exec checks are not supported",
+        "service create --name api --network blue --health exec:",
+        "invalid health check",
     ),
     (
         "service create --name api --network blue --health tcp:0",

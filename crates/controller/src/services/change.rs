@@ -37,6 +37,7 @@ impl Controller {
             drop(state);
             return place(&Change::default());
         }
+        super::health::can_be_asked(&state.spec, sandbox)?;
         let id = attachment.endpoint.id;
         let health = match state.spec.health {
             Some(_) => Health::Starting,

@@ -258,6 +258,7 @@ impl Controller {
             if let Some((name, weight)) = super::members::named(options, &labels)
                 && name == spec.name.as_str()
             {
+                super::health::can_be_asked(spec, &sandbox)?;
                 roster = roster.with(id, member(&sandbox, &attachment, weight, health))?;
             }
         }

@@ -41,6 +41,7 @@ impl Controller {
                 weight: member.weight,
                 state: word(member.health),
                 serves: state.roster.serves(*id),
+                checks: self.checker.answers(*id),
             })
             .collect();
         let spec = state.spec.clone();

@@ -1,6 +1,6 @@
 //! `service update`.
 
-use super::{Roster, create::published, roster::Health};
+use super::{Roster, ServiceState, create::published, roster::Health};
 use crate::{
     Controller, command::ServiceUpdate, event::EventType, ports::Claims, records, registry::lock,
 };
@@ -16,6 +16,7 @@ impl Controller {
         }
         let _deciding = lock(&self.network_changes);
         let mut state = lock(&service.state);
+        self.check_askable(&state, &request)?;
         let mut held = std::mem::take(&mut state.claims);
         let wanted = wanted_ports(&state.spec, &request);
         let claims = wanted
@@ -66,6 +67,22 @@ impl Controller {
         );
         if checked {
             self.checker.wake();
+        }
+        Ok(())
+    }
+
+    /// Whether the members can be asked as they are to be from now on.
+    fn check_askable(&self, state: &ServiceState, request: &ServiceUpdate) -> Result<()> {
+        let Some(health) = &request.health else {
+            return Ok(());
+        };
+        let mut spec = state.spec.clone();
+        spec.health.clone_from(health);
+        for member in state.roster.members.values() {
+            let sandbox = self.registry().sandbox_by_id(member.sandbox);
+            if let Some(sandbox) = sandbox {
+                super::health::can_be_asked(&spec, &sandbox)?;
+            }
         }
         Ok(())
     }

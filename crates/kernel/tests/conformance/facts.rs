@@ -4,7 +4,7 @@ use crate::{
     lab::Lab,
     objects::{HOST, address, bridge, id, ifname, namespace, pair, route},
 };
-use std::process::Command;
+use std::process::{Command, Stdio};
 use vw_hoststate::{Link, Object};
 use vw_kernel::{HostRoute, SocketKind, SocketPlace};
 use vw_model::{EndpointId, EndpointSettings, EndpointSpec, MacAddr, NetworkId};
@@ -71,7 +71,15 @@ fn a_namespace_has_one_daemon() {
     let error = kernel.claim_netns().expect_err("it is claimed");
     assert!(format!("{error:?}").contains("AddrInUse"), "{error:?}");
     drop(claim);
-    kernel.claim_netns().expect("it is free again");
+    let claim = kernel.claim_netns().expect("it is free again");
+    // A program that a daemon was starting when it was killed.
+    let mut left = Command::new("sleep")
+        .arg("0.5")
+        .stdin(Stdio::from(claim))
+        .spawn()
+        .expect("it starts");
+    kernel.claim_netns().expect("it is waited for");
+    left.wait().expect("it ended");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::time::Duration;
 use vw_controller::{
     command::{ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate},
-    view::ServiceView,
+    view::{CheckView, ServiceView},
 };
 use vw_model::{Affinity, EndpointMode, HealthSpec, IpNet, Options, PortKey, PortRequest};
 
@@ -116,6 +116,17 @@ struct Endpoint<'a> {
     weight: u32,
     state: &'a str,
     serves: bool,
+    log: Vec<Check<'a>>,
+}
+
+/// As Docker's `HealthcheckResult`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Check<'a> {
+    start: String,
+    end: String,
+    exit_code: i32,
+    output: &'a str,
 }
 
 /// Answers a path below `/vethwork/services`.
@@ -297,6 +308,7 @@ fn show(view: &ServiceView) -> Service<'_> {
         weight: member.weight,
         state: member.state,
         serves: member.serves,
+        log: member.checks.iter().map(check).collect(),
     });
     let unpublished = view.unpublished.iter();
     let unpublished = unpublished.map(|(host, ports)| Unpublished { host, ports });
@@ -315,5 +327,14 @@ fn show(view: &ServiceView) -> Service<'_> {
         labels: &spec.labels,
         endpoints: members.collect(),
         unpublished: unpublished.collect(),
+    }
+}
+
+fn check(check: &CheckView) -> Check<'_> {
+    Check {
+        start: rfc3339(check.start),
+        end: rfc3339(check.end),
+        exit_code: check.code,
+        output: &check.output,
     }
 }

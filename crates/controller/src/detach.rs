@@ -90,6 +90,9 @@ impl Controller {
             if let Err(error) = left {
                 tracing::error!("{}", error.chain());
             }
+        }
+        if !sandbox.balances {
+            // Its ports may be those of a service that this host could not publish.
             self.balance_soon();
         }
         self.tell_network("disconnect", &leaving.network, sandbox);

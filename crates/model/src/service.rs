@@ -3,6 +3,7 @@
 use crate::{Error, IpNet, NetworkId, Options, PortKey, ServiceId, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::{
+    net::IpAddr,
     str::FromStr,
     time::{Duration, SystemTime},
 };
@@ -76,9 +77,12 @@ pub struct HealthSpec {
     pub start_period: Duration,
 }
 
-/// A port that a service publishes on every address of the host.
+/// A port that a service publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
+    /// The host's address (unspecified: every one of that family); every one where absent.
+    #[serde(default)]
+    pub host: Option<IpAddr>,
     /// The host's port.
     pub published: u16,
     /// The endpoints' port.

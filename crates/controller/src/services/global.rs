@@ -421,8 +421,16 @@ fn member_of(remote: &RemoteEndpoint) -> Option<(String, Member)> {
 
 /// A port that is published on every host, which must be the same on all.
 fn published(request: &PortRequest) -> Result<PublishedPort> {
+    if let Some(ip) = request.host_ip {
+        let sentence = format!(
+            "a service of a network that spans hosts publishes on every address of every host: leave {ip} out of the port {}",
+            request.container
+        );
+        return Err(Error::invalid("service-port-address", sentence));
+    }
     match request.host {
         Some(range) if range.first == range.last => Ok(PublishedPort {
+            host: None,
             published: range.first,
             target: request.container,
         }),

@@ -127,6 +127,7 @@ impl Controller {
 
 const fn published(port: &PublishedPort) -> ServicePort {
     ServicePort {
+        host: port.host,
         published: port.published,
         target: port.target.port,
         protocol: port.target.protocol,

@@ -5,7 +5,7 @@ use crate::{
     Controller, command::ServiceUpdate, event::EventType, ports::Claims, records, registry::lock,
 };
 use vw_hoststate::Owner;
-use vw_model::{Error, PortRange, PortRequest, Result, ServiceSpec};
+use vw_model::{Error, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -29,7 +29,8 @@ impl Controller {
             }
         };
         let former = state.spec.clone();
-        let spec = updated(&former, &request, &claims);
+        let families = self.published_families(&service.network);
+        let spec = updated(&former, &request, published(&claims, &families));
         let roster = rechecked(&state.roster, &spec)?;
         let put = |spec: &ServiceSpec| {
             records::put(Batch::new(), Table::Services, &service.id.to_string(), spec)
@@ -93,10 +94,12 @@ fn back(claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
     let mut all = claims.mappings();
     all.extend(held.mappings());
     let stays = |mapping: &vw_model::PortMapping| {
-        former
-            .ports
-            .iter()
-            .any(|port| port.published == mapping.host.port() && port.target == mapping.container)
+        former.ports.iter().any(|port| {
+            let host = mapping.host.ip();
+            port.host.map_or(host.is_unspecified(), |ip| ip == host)
+                && port.published == mapping.host.port()
+                && port.target == mapping.container
+        })
     };
     all.retain(stays);
     claims.back_to(held, &all)
@@ -122,7 +125,7 @@ pub(super) fn wanted_ports(
         .filter(|port| !request.unpublish.contains(&port.target));
     let kept = stays.map(|port| PortRequest {
         container: port.target,
-        host_ip: None,
+        host_ip: port.host,
         host: Some(PortRange {
             first: port.published,
             last: port.published,
@@ -131,9 +134,13 @@ pub(super) fn wanted_ports(
     Ok(kept.chain(request.publish.iter().copied()).collect())
 }
 
-fn updated(former: &ServiceSpec, request: &ServiceUpdate, claims: &Claims) -> ServiceSpec {
+fn updated(
+    former: &ServiceSpec,
+    request: &ServiceUpdate,
+    ports: Vec<PublishedPort>,
+) -> ServiceSpec {
     let mut spec = former.clone();
-    spec.ports = published(claims);
+    spec.ports = ports;
     settings(&mut spec, request);
     spec
 }

@@ -17,6 +17,7 @@ fn service(network: NetworkId, name: &str, port: u16) -> ServiceSpec {
         mode: EndpointMode::Vip,
         vips: Vec::new(),
         ports: vec![PublishedPort {
+            host: None,
             published: port,
             target: "80/tcp".parse().unwrap(),
         }],

@@ -98,6 +98,8 @@ struct Unpublished<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Port {
+    #[serde(rename = "HostIP")]
+    host_ip: String,
     published: u16,
     target: u16,
     protocol: String,
@@ -249,7 +251,7 @@ fn ports(texts: &[String]) -> Result<Vec<PortRequest>, ApiError> {
     for text in texts {
         if text.contains('=') {
             let sentence = format!(
-                "published port {text:?} is not supported: use [PORT:]PORT[/PROTO]; mode=host and a preference for local endpoints are not there yet"
+                "published port {text:?} is not supported: use [[IP:][PORT]:]PORT[/PROTO]; mode=host and a preference for local endpoints are not there yet"
             );
             return Err(ApiError::not_implemented(sentence));
         }
@@ -288,6 +290,7 @@ fn nanos(span: Duration) -> i64 {
 fn show(view: &ServiceView) -> Service<'_> {
     let spec = &view.spec;
     let port = |port: &vw_model::PublishedPort| Port {
+        host_ip: port.host.map_or_else(String::new, |ip| ip.to_string()),
         published: port.published,
         target: port.target.port,
         protocol: port.target.protocol.to_string(),

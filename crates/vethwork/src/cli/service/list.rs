@@ -64,6 +64,8 @@ struct Unpublished {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Port {
+    #[serde(rename = "HostIP")]
+    host_ip: String,
     published: u16,
     target: u16,
     protocol: String,
@@ -88,8 +90,13 @@ impl Service {
             true => String::new(),
             false => format!(" (not on {})", hosts.join(", ")),
         };
+        let host = match port.host_ip.as_str() {
+            "" => "*".to_owned(),
+            v6 if v6.contains(':') => format!("[{v6}]"),
+            v4 => v4.to_owned(),
+        };
         format!(
-            "*:{}->{}/{}{but}",
+            "{host}:{}->{}/{}{but}",
             port.published, port.target, port.protocol
         )
     }

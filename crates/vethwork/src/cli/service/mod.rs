@@ -99,7 +99,7 @@ pub(crate) struct Update {
     #[arg(long, conflicts_with = "health")]
     no_health: bool,
     /// Publish a further port
-    #[arg(long, value_name = "[PORT:]PORT[/PROTO]")]
+    #[arg(long, value_name = "[[IP:][PORT]:]PORT[/PROTO]")]
     publish_add: Vec<String>,
     /// Publish a port of the endpoints no more
     #[arg(long, value_name = "PORT[/PROTO]")]

@@ -199,7 +199,7 @@ impl Kernel for FakeKernel {
         PathBuf::from("/run/vethwork/netns").join(sandbox.to_string())
     }
 
-    fn await_forwarding(&self, _endpoint: &EndpointSpec) -> Result<(), KernelError> {
+    fn await_forwarding(&self, _outer: Netns, _endpoint: &EndpointSpec) -> Result<(), KernelError> {
         Ok(())
     }
 

@@ -283,9 +283,9 @@ impl Kernel for LinuxKernel {
         self.namespaces.path(Netns::Sandbox(sandbox))
     }
 
-    fn await_forwarding(&self, endpoint: &EndpointSpec) -> Result<(), KernelError> {
+    fn await_forwarding(&self, outer: Netns, endpoint: &EndpointSpec) -> Result<(), KernelError> {
         let until = Instant::now() + FORWARDING_SOON;
-        self.await_running(Netns::Host, &endpoint.host_ifname, until)?;
+        self.await_running(outer, &endpoint.host_ifname, until)?;
         let inside = Netns::Sandbox(endpoint.sandbox);
         self.await_running(inside, &endpoint.ifname, until)
     }
@@ -305,13 +305,14 @@ impl Kernel for LinuxKernel {
     ) -> Result<(), KernelError> {
         let begun = Instant::now();
         let (until, mut quiet) = (begun + longest, begun);
-        let mut pause = FIRST_LOOK;
+        let (mut pause, mut accepted) = (FIRST_LOOK, None);
         loop {
             let peers = peers.to_vec();
             let object = || format!("connections of {}", sandbox.short());
-            let look = move || crate::peers::any_open(&peers);
+            let look = move || Ok((crate::peers::any_open(&peers)?, crate::peers::accepted()?));
             let now = Instant::now();
-            if self.run_in(Netns::Sandbox(sandbox), "list", object, look)? {
+            let (open, count) = self.run_in(Netns::Sandbox(sandbox), "list", object, look)?;
+            if open || accepted.replace(count) != Some(count) {
                 quiet = now;
             }
             let left = until.saturating_duration_since(now);

@@ -1,10 +1,27 @@
-//! Which TCP connections are open in a namespace, and with whom (`/proc/net/tcp`, `tcp6`).
+//! Which TCP connections are open in a namespace, and with whom (`/proc/net/tcp`, `tcp6`), and how
+//! many came in at all (`/proc/net/snmp`).
 
 use std::{fs, io, net::IpAddr};
 
 /// `TCP_ESTABLISHED`, `TCP_SYN_RECV`, `TCP_FIN_WAIT1`, `TCP_FIN_WAIT2`, `TCP_CLOSE_WAIT` and
 /// `TCP_LAST_ACK` of `net/tcp_states.h`: what the other end has not heard the end of.
 const OPEN: [u8; 6] = [1, 3, 4, 5, 8, 9];
+
+/// How many connections have come in to the namespace of the calling thread, from anybody: those
+/// that are over before somebody looks count too.
+pub(crate) fn accepted() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp")?;
+    Ok(passive_opens(&text).unwrap_or_default())
+}
+
+/// The field `PassiveOpens` of the two lines `Tcp:`, names and numbers.
+fn passive_opens(text: &str) -> Option<u64> {
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let names = lines.next()?.split(' ');
+    let mut fields = names.zip(lines.next()?.split(' '));
+    let (_, number) = fields.find(|(name, _)| *name == "PassiveOpens")?;
+    number.parse().ok()
+}
 
 /// Whether a connection is open with one of these, in the namespace of the calling thread.
 pub(crate) fn any_open(peers: &[IpAddr]) -> io::Result<bool> {

@@ -6,8 +6,8 @@ use crate::{
     registry::{Attachment, Sandbox, lock},
 };
 use std::sync::Arc;
-use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, EndpointSpec, IpNet, Result};
+use vw_hoststate::{Fragment, Netns, Owner};
+use vw_model::{EndpointId, EndpointSpec, IpNet, Result, Scope};
 use vw_store::{Batch, Table};
 
 /// What goes along with an endpoint that is placed, in the same record.
@@ -67,7 +67,12 @@ impl Controller {
         if change.wants.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.kernel.await_forwarding(endpoint) {
+        let network = self.registry().network_by_id(endpoint.network);
+        let outer = match network.map(|network| network.spec.scope) {
+            Some(Scope::Global) => Netns::Network(endpoint.network),
+            _ => Netns::Host,
+        };
+        if let Err(error) = self.kernel.await_forwarding(outer, endpoint) {
             tracing::warn!("an endpoint serves before frames reach it: {error}");
         }
         self.bring(change.wants.clone())

@@ -177,8 +177,12 @@ impl Kernel for FaultyKernel {
         self.fake.netns_path(sandbox)
     }
 
-    fn await_forwarding(&self, endpoint: &EndpointSpec) -> Result<(), KernelError> {
-        self.fake.await_forwarding(endpoint)
+    fn await_forwarding(
+        &self,
+        outer: vw_hoststate::Netns,
+        endpoint: &EndpointSpec,
+    ) -> Result<(), KernelError> {
+        self.fake.await_forwarding(outer, endpoint)
     }
 
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {

@@ -1,6 +1,6 @@
 //! Lines as the kernel writes them.
 
-use super::is_open_with;
+use super::{is_open_with, passive_opens};
 use std::net::IpAddr;
 
 fn line(remote: &str, state: &str) -> String {
@@ -28,4 +28,11 @@ fn only_open_connections_with_those_asked_for_count() {
     let other = word([10, 0, 0, 8]);
     assert!(!is_open_with(&line(&other, "01"), &peers));
     assert!(!is_open_with("", &peers));
+}
+
+#[test]
+fn the_number_of_accepted_connections_is_found_by_its_name() {
+    let text = "Ip: Forwarding\nIp: 1\nTcp: RtoMin ActiveOpens PassiveOpens\nTcp: 200 7 42\n";
+    assert_eq!(passive_opens(text), Some(42));
+    assert_eq!(passive_opens("Ip: 1\n"), None);
 }

@@ -3,7 +3,7 @@
 use super::{Member, Roster, Service, SlotRecord, roster::Health};
 use crate::{
     Controller, records,
-    registry::{Attachment, Sandbox, lock},
+    registry::{Attachment, Network, Sandbox, lock},
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Netns, Owner};
@@ -68,9 +68,12 @@ impl Controller {
             return Ok(());
         }
         let network = self.registry().network_by_id(endpoint.network);
-        let outer = match network.map(|network| network.spec.scope) {
-            Some(Scope::Global) => Netns::Network(endpoint.network),
-            _ => Netns::Host,
+        let hidden = |n: &Arc<Network>| {
+            n.spec.scope == Scope::Global && n.driver.host_link(&n.spec).is_none()
+        };
+        let outer = match network.as_ref().is_some_and(hidden) {
+            true => Netns::Network(endpoint.network),
+            false => Netns::Host,
         };
         if let Err(error) = self.kernel.await_forwarding(outer, endpoint) {
             tracing::warn!("an endpoint serves before frames reach it: {error}");

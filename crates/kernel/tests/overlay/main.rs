@@ -215,10 +215,9 @@ fn a_container_that_pretends_to_be_a_host_is_not_heard() {
     liar.ip(&format!("addr add {other}/32 dev eth0"));
     liar.ip(&format!("route add {to} dev eth0"));
     let shown = host.ip("-o link show own0");
-    let mac = shown
-        .split_whitespace()
-        .skip_while(|word| *word != "link/ether");
-    let mac = mac.skip(1).next().expect("a bridge has one");
+    let mut words = shown.split_whitespace();
+    words.find(|word| *word == "link/ether");
+    let mac = words.next().expect("a bridge has one");
     liar.ip(&format!("neigh add {to} lladdr {mac} dev eth0"));
     let forged = wire::forged(cluster::VNI, &station(1), &station(0), 7777);
     let send = || {

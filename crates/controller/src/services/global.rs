@@ -289,6 +289,8 @@ impl Controller {
         self.settle_balancer(&service.network, false);
         let network = service.network.spec.id;
         if lock(&self.services).on(network).is_empty() {
+            // Also where another thread is about it already.
+            self.lower_balancer(network);
             self.cluster()?.await_no_balancer(network);
         }
         Ok(())

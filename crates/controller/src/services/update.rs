@@ -5,6 +5,7 @@ use crate::{
     Controller, command::ServiceUpdate, event::EventType, ports::Claims, records, registry::lock,
 };
 use vw_hoststate::Owner;
+use vw_kernel::Kernel;
 use vw_model::{Error, PortMapping, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
 use vw_store::{Batch, Table};
 
@@ -51,8 +52,7 @@ impl Controller {
                     left.chain()
                 ));
             }
-            let before = published_before(&claims, &held, &former);
-            state.claims = claims.back_to(&*self.kernel, held, &before);
+            state.claims = back(&*self.kernel, claims, held, &former);
             return Err(error);
         }
         let checked = spec.health.is_some() || former.health.is_some();
@@ -90,8 +90,8 @@ impl Controller {
     }
 }
 
-/// What a service published before an attempt.
-fn published_before(claims: &Claims, held: &Claims, former: &ServiceSpec) -> Vec<PortMapping> {
+/// The claims that a service had before an attempt.
+fn back(kernel: &dyn Kernel, claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
     let mut all = claims.mappings();
     all.extend(held.mappings());
     let stays = |mapping: &PortMapping| {
@@ -103,7 +103,7 @@ fn published_before(claims: &Claims, held: &Claims, former: &ServiceSpec) -> Vec
         })
     };
     all.retain(stays);
-    all
+    claims.back_to(kernel, held, &all)
 }
 
 /// What is published after the update: what was and is not to go, and what comes.

@@ -22,7 +22,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 10] = [
+pub(crate) const ALL: [Bench; 11] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -33,6 +33,7 @@ pub(crate) const ALL: [Bench; 10] = [
     bench(restart::NAME, restart::run),
     bench(scale::NAME, scale::run),
     bench(services::NAME, services::run),
+    bench(services::many::NAME, services::many::run),
 ];
 
 const fn bench(name: &'static str, run: fn() -> Result<Table>) -> Bench {

@@ -9,6 +9,7 @@ mod cluster;
 mod crowd;
 mod inject;
 mod lasting;
+mod members;
 mod scenario;
 mod twins;
 mod world;

@@ -42,9 +42,8 @@ struct Stage {
     outside: Host,
     /// Who joins and leaves.
     guest: Host,
-    /// The address of the first service, and an endpoint of it.
+    /// The address of the first service.
     vip: SocketAddr,
-    straight: SocketAddr,
     /// Of the endpoints of the first service.
     servers: Vec<Answering>,
 }
@@ -78,6 +77,17 @@ fn service(network: usize, sandbox: usize) -> String {
     format!("s{}", network * each + sandbox % each)
 }
 
+/// The first service as it is shown.
+fn inspect(scene: &Scene) -> Result<Value> {
+    let shown = scene.daemon.cli(["service", "inspect", "s0"]).ok();
+    let mut shown: Value = serde_json::from_str(&shown)?;
+    Ok(shown[0].take())
+}
+
+fn http(addresses: &Value) -> Option<SocketAddr> {
+    Some(SocketAddr::new(super::first_address(addresses)?, 80))
+}
+
 fn joining(sandbox: &str, service: &str) -> Value {
     json!({
         "Container": sandbox,
@@ -108,18 +118,13 @@ impl Stage {
         scene.adopt(&guest, &[])?;
         let server = Answering::start(&end, 0)?;
         join_all(&mut scene, &end, 0)?;
-        let shown = scene.daemon.cli(["service", "inspect", "s0"]).ok();
-        let shown: Value = serde_json::from_str(&shown)?;
-        let addr = |list: &Value| super::first_address(list).map(|ip| SocketAddr::new(ip, 80));
-        let vip = addr(&shown[0]["VirtualIPs"]).ok_or("no virtual address")?;
-        let straight = addr(&shown[0]["Endpoints"][0]["Addresses"]).ok_or("no endpoint")?;
+        let vip = http(&inspect(&scene)?["VirtualIPs"]).ok_or("no virtual address")?;
         Ok(Self {
             scene,
             near,
             outside,
             guest,
             vip,
-            straight,
             servers: vec![server],
         })
     }
@@ -140,9 +145,18 @@ impl Stage {
         table: &mut Table,
     ) -> Result<()> {
         let [mut connections, mut direct, mut joins] = [(); 3].map(|()| Samples::default());
+        let shown = inspect(&self.scene)?;
+        let ends = shown["Endpoints"].as_array().ok_or("no endpoints")?;
+        let ends: Vec<SocketAddr> = ends
+            .iter()
+            .filter_map(|end| http(&end["Addresses"]))
+            .collect();
         for _ in 0..ROUNDS {
             connections.extend(&ask_many(&self.near, self.vip, CONNECTIONS)?);
-            direct.extend(&ask_many(&self.near, self.straight, CONNECTIONS)?);
+            // The same endpoints in turn: one that was asked just now answers sooner.
+            for end in ends.iter().cycle().take(CONNECTIONS) {
+                direct.extend(&ask_many(&self.near, *end, 1)?);
+            }
             let full = scene::links(&self.scene.host);
             let client = &mut self.scene.client;
             let body = joining(self.guest.name(), "s999");

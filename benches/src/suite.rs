@@ -1,6 +1,7 @@
 //! All benchmarks, each a module; a new one is a file and a row here.
 
 mod attach;
+mod cluster;
 mod concurrent;
 mod memory;
 mod names;
@@ -22,7 +23,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 11] = [
+pub(crate) const ALL: [Bench; 14] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -34,6 +35,9 @@ pub(crate) const ALL: [Bench; 11] = [
     bench(scale::NAME, scale::run),
     bench(services::NAME, services::run),
     bench(services::many::NAME, services::many::run),
+    bench(cluster::reach::NAME, cluster::reach::run),
+    bench(cluster::load::NAME, cluster::load::run),
+    bench(cluster::remote::NAME, cluster::remote::run),
 ];
 
 const fn bench(name: &'static str, run: fn() -> Result<Table>) -> Bench {

@@ -12,6 +12,7 @@ mod id;
 mod name;
 mod network;
 mod port;
+pub mod rfc3339;
 mod sandbox;
 mod service;
 mod tunnel;

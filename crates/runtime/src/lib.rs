@@ -23,7 +23,6 @@ mod programs;
 mod rootfs;
 mod spec;
 mod state;
-mod timestamp;
 mod wait;
 mod watch;
 

@@ -11,6 +11,7 @@ use vw_hoststate::{Netns, Object, Step, Table};
 impl Run<'_> {
     pub(super) fn table(&mut self, at: usize, table: &Table, wanted: bool) -> Result<(), Stop> {
         self.flush()?;
+        self.end_turn();
         let step = &self.plan.steps[at];
         let ensure = |spec: TableSpec| {
             self.kernel
@@ -46,6 +47,7 @@ impl Run<'_> {
     /// Changes elements from `at` on as one transaction; answers the step behind them.
     pub(super) fn elements(&mut self, at: usize) -> Result<usize, Stop> {
         self.flush()?;
+        self.end_turn();
         let mut changes = Vec::new();
         let mut places = Vec::new();
         let mut end = at;

@@ -168,7 +168,7 @@ pub(crate) fn route(call: Call) -> Answer {
     let recent = call.app.controller.recent_events();
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let mut stopping = call.app.stopping.clone();
-    tokio::spawn(async move {
+    tokio::task::spawn_local(async move {
         tokio::select! {
             () = tell(request, recent, live, sender) => {}
             _ = stopping.changed() => {}

@@ -124,6 +124,7 @@ impl Controller {
             tty: asked.tty,
             stdin: asked.stdin,
             privileged: asked.privileged,
+            limit: None,
         };
         let exec: Id = request.exec.parse().map_err(|_| no_exec(&request.exec))?;
         let size = request.size.map(|(rows, cols)| WindowSize { rows, cols });

@@ -301,6 +301,21 @@ pub struct ServiceMemberView {
     pub state: &'static str,
     /// Whether new connections are led to it.
     pub serves: bool,
+    /// Its last answers to checks, the oldest first; none from before the daemon's start.
+    pub checks: Vec<CheckView>,
+}
+
+/// A check of an endpoint of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckView {
+    /// When it began.
+    pub start: SystemTime,
+    /// When it ended.
+    pub end: SystemTime,
+    /// 0 where all was well; -1 of a command that could not run, or of what took too long.
+    pub code: i32,
+    /// What was said, cut, or why nothing was.
+    pub output: String,
 }
 
 /// `info`.

@@ -5,8 +5,12 @@
 //! (`ctnetlink_flush_conntrack`), so an empty table is left alone.
 
 use crate::netlink::{Attrs, Batch, Body, messages};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+use rustix::{
+    net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send,
+        socket_with,
+    },
+    thread::{MembarrierCommand, membarrier},
 };
 use std::{
     io,
@@ -92,6 +96,10 @@ impl Conntrack {
     pub(crate) fn await_quiet(&mut self, addrs: &[IpAddr], longest: Duration) -> io::Result<()> {
         let until = Instant::now() + longest;
         let mut pause = FIRST_PAUSE;
+        // A packet that saw the rules as they were may not be tracked yet: packets pass the hooks
+        // within one read side of RCU, and this waits for those that have begun
+        // (`kernel/sched/membarrier.c`). A kernel without it leaves a race of microseconds.
+        let _ = membarrier(MembarrierCommand::Global);
         while self.count()? > 0 {
             let mut open = false;
             for addr in addrs {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{IfName, IpNet, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, IpNet, Protocol, SandboxId};
 
 /// A plan that failed: what took effect, and what did not.
 #[derive(Debug)]
@@ -224,12 +224,13 @@ pub trait Kernel: Send + Sync {
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;
 
-    /// Waits until a link of this host passes frames on to its bridge: the kernel lets it a moment
-    /// after it came up. One that is gone, or on no bridge, is not waited for.
+    /// Waits until an endpoint passes frames, by its end on this host and that in its sandbox: the
+    /// kernel lets each a moment after it came up, and drops what is sent before. An end that is
+    /// gone is not waited for.
     ///
     /// # Errors
-    /// The system's answer, or `TimedOut`.
-    fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError>;
+    /// [`KernelError::NamespaceGone`], the system's answer, or `TimedOut`.
+    fn await_forwarding(&self, endpoint: &EndpointSpec) -> Result<(), KernelError>;
 
     /// Waits until no connection that was led to one of these addresses by translation is open, at
     /// most so long; what has no connections (UDP) is not waited for.

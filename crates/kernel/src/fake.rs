@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
-use vw_model::{IfName, NetworkId, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, SandboxId};
 
 /// An executor in memory; clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -199,7 +199,7 @@ impl Kernel for FakeKernel {
         PathBuf::from("/run/vethwork/netns").join(sandbox.to_string())
     }
 
-    fn await_forwarding(&self, _link: &IfName) -> Result<(), KernelError> {
+    fn await_forwarding(&self, _endpoint: &EndpointSpec) -> Result<(), KernelError> {
         Ok(())
     }
 

@@ -37,7 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{IfName, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
 use zeroize::Zeroizing;
 
 /// A port forwards within a millisecond, on a busy machine some more.
@@ -154,6 +154,33 @@ impl LinuxKernel {
         }
     }
 
+    /// Waits until a link passes what is sent through it; one that is gone is not waited for.
+    ///
+    /// A pair's ends come up together, but what is sent is dropped until `linkwatch_do_dev` has
+    /// given each its queue, on a thread of the kernel that has all its links to see to.
+    fn await_running(
+        &self,
+        netns: Netns,
+        link: &IfName,
+        until: Instant,
+    ) -> Result<(), KernelError> {
+        let failed = |source| names::call("await", format!("link {link}"), source);
+        let place = self.namespaces.place(netns)?;
+        let mut pause = Duration::from_micros(100);
+        loop {
+            let get = |socket: &mut _| crate::netlink::link::get(socket, link.as_str());
+            let seen = self.namespaces.with_socket(&place, get).map_err(failed)?;
+            if seen.is_none_or(|seen| seen.running && !seen.held) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(failed(io::ErrorKind::TimedOut.into()));
+            }
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+    }
+
     fn run_in<T: Send + 'static>(
         &self,
         netns: Netns,
@@ -252,24 +279,11 @@ impl Kernel for LinuxKernel {
         self.namespaces.path(Netns::Sandbox(sandbox))
     }
 
-    fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError> {
-        let failed = |source| names::call("await", format!("link {link}"), source);
-        let place = self.namespaces.place(Netns::Host)?;
+    fn await_forwarding(&self, endpoint: &EndpointSpec) -> Result<(), KernelError> {
         let until = Instant::now() + FORWARDING_SOON;
-        let mut pause = Duration::from_micros(100);
-        loop {
-            let name = link.as_str();
-            let get = |socket: &mut _| crate::netlink::link::get(socket, name);
-            let seen = self.namespaces.with_socket(&place, get).map_err(failed)?;
-            if !seen.is_some_and(|seen| seen.held) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                return Err(failed(io::ErrorKind::TimedOut.into()));
-            }
-            std::thread::sleep(pause);
-            pause *= 2;
-        }
+        self.await_running(Netns::Host, &endpoint.host_ifname, until)?;
+        let inside = Netns::Sandbox(endpoint.sandbox);
+        self.await_running(inside, &endpoint.ifname, until)
     }
 
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {

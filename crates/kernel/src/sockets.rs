@@ -2,18 +2,27 @@
 //! be in the right one.
 
 use crate::{SocketKind, claims::Claims, netns::lock};
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+        sockopt,
+    },
 };
 use std::{
     io,
     net::SocketAddr,
     os::fd::{AsRawFd, OwnedFd},
     sync::Mutex,
+    time::{Duration, Instant},
 };
 use vw_model::Protocol;
 
 const BACKLOG: i32 = 128;
+/// How long a claim is waited for that another daemon has.
+const GIVEN_UP: Duration = Duration::from_secs(2);
+/// How often whoever has a claim may not be there to be waited for.
+const REFUSED: u32 = 3;
 /// The abstract name that a daemon's claim binds; each network namespace has its own such names
 /// (`unix(7)`).
 const CLAIM: &[u8] = b"vethwork";
@@ -87,11 +96,34 @@ fn hold(protocol: Protocol, addr: SocketAddr) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Claims the namespace of the calling thread as long as the answer is open.
+///
+/// A daemon that was killed may hold it a moment longer: a program that it was starting has all of
+/// its descriptors until it is begun.
 pub(crate) fn claim() -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    bind(&socket, &SocketAddrUnix::new_abstract_name(CLAIM)?)?;
-    Ok(socket)
+    let deadline = Instant::now() + GIVEN_UP;
+    let name = SocketAddrUnix::new_abstract_name(CLAIM)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let open = || socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let mut refused = 0;
+    loop {
+        let socket = open()?;
+        let Err(taken) = bind(&socket, &name) else {
+            listen(&socket, BACKLOG)?;
+            return Ok(socket);
+        };
+        let waiting = open()?;
+        // Nobody accepts it; it ends with the claim. Refused is also what has just been let go.
+        if connect(&waiting, &name).is_ok() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+            poll(&mut [PollFd::new(&waiting, PollFlags::HUP)], Some(&timeout))?;
+        } else {
+            refused += 1;
+        }
+        if Instant::now() >= deadline || refused > REFUSED {
+            return Err(taken.into());
+        }
+    }
 }
 
 fn bound(

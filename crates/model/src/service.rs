@@ -3,6 +3,7 @@
 use crate::{Error, IpNet, NetworkId, Options, PortKey, ServiceId, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::{
+    net::IpAddr,
     str::FromStr,
     time::{Duration, SystemTime},
 };
@@ -51,7 +52,15 @@ pub enum Probe {
         /// What is asked for, from its `/` on.
         path: String,
     },
+    /// A command that is run in its container ends with status 0.
+    Exec {
+        /// Program and arguments.
+        command: Vec<String>,
+    },
 }
+
+/// What runs a check that is given as one line, as Docker's `CMD-SHELL`.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// When endpoints are asked, and what follows from the answers, as Docker's health checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,9 +77,12 @@ pub struct HealthSpec {
     pub start_period: Duration,
 }
 
-/// A port that a service publishes on every address of the host.
+/// A port that a service publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
+    /// The host's address (unspecified: every one of that family); every one where absent.
+    #[serde(default)]
+    pub host: Option<IpAddr>,
     /// The host's port.
     pub published: u16,
     /// The endpoints' port.
@@ -107,11 +119,12 @@ pub struct ServiceSpec {
 impl FromStr for Probe {
     type Err = Error;
 
-    /// Reads `tcp:PORT` or `http:PORT[/PATH]`.
+    /// Reads `tcp:PORT`, `http:PORT[/PATH]`, or `exec:` with a line for the shell or, as in a
+    /// Dockerfile, with a JSON array of a program and its arguments.
     fn from_str(text: &str) -> Result<Self, Error> {
         let refuse = || {
             let sentence = format!(
-                "invalid health check {text:?}: use tcp:PORT or http:PORT[/PATH]; exec checks are not supported yet"
+                "invalid health check {text:?}: use tcp:PORT, http:PORT[/PATH], exec:COMMAND or exec:[\"PROGRAM\",\"ARGUMENT\"]"
             );
             Error::invalid("health-invalid", sentence)
         };
@@ -136,9 +149,31 @@ impl FromStr for Probe {
                     path: path.to_owned(),
                 })
             }
+            "exec" => {
+                let by_shell = || SHELL.into_iter().chain([rest]).map(str::to_owned).collect();
+                let command = words(rest).unwrap_or_else(by_shell);
+                runnable(&command)
+                    .then_some(Self::Exec { command })
+                    .ok_or_else(refuse)
+            }
             _ => Err(refuse()),
         }
     }
+}
+
+/// A program and its arguments; anything but a JSON array of texts is for the shell.
+fn words(text: &str) -> Option<Vec<String>> {
+    serde_json::from_str(text).ok()
+}
+
+/// Whether there is a program, and all of it can be passed to one.
+fn runnable(command: &[String]) -> bool {
+    let line = match command {
+        [shell, option, line] if [shell, option] == SHELL => Some(line),
+        other => other.first(),
+    };
+    line.is_some_and(|line| !line.trim().is_empty())
+        && !command.iter().any(|word| word.contains('\0'))
 }
 
 impl std::fmt::Display for Probe {
@@ -146,6 +181,13 @@ impl std::fmt::Display for Probe {
         match self {
             Self::Tcp { port } => write!(f, "tcp:{port}"),
             Self::Http { port, path } => write!(f, "http:{port}{path}"),
+            Self::Exec { command } => match command.as_slice() {
+                [shell, option, line] if [shell, option] == SHELL && words(line).is_none() => {
+                    write!(f, "exec:{line}")
+                }
+                // A list of texts is always JSON.
+                words => write!(f, "exec:{}", serde_json::json!(words)),
+            },
         }
     }
 }

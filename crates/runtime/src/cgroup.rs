@@ -136,11 +136,16 @@ impl Cgroups {
     pub(crate) fn first_process(&self, run: &RunDir, id: SandboxId) -> Option<(Pid, OwnedFd)> {
         let text = fs::read_to_string(run.pid_file()).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?)?;
+        Some((pid, self.process(id, pid)?))
+    }
+
+    /// A process, if it lives and is of this container.
+    pub(crate) fn process(&self, id: SandboxId, pid: Pid) -> Option<OwnedFd> {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Asked after the pidfd is open: if the process is the container's now, the pidfd is
         // too. An ended one, reaped or not, makes its pidfd readable.
         let lives = !crate::wait::readable(&pidfd, Duration::ZERO);
-        (lives && self.holds(id, pid)).then_some((pid, pidfd))
+        (lives && self.holds(id, pid)).then_some(pidfd)
     }
 
     /// Kills what is left in a container's group and removes it. Idempotent.

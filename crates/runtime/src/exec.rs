@@ -15,7 +15,10 @@ use crate::{
     state::State,
 };
 use rustix::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use vw_model::{Id, SandboxId};
 
 /// What to run in a running container.
@@ -35,6 +38,9 @@ pub struct ExecSpec {
     pub stdin: bool,
     /// With every capability.
     pub privileged: bool,
+    /// Killed with its process group after this, rounded up to whole seconds, by its conmon: so
+    /// also where we are gone.
+    pub limit: Option<Duration>,
 }
 
 /// A process that was started in a container.
@@ -107,6 +113,7 @@ impl Runtime {
             role: Role::Exec {
                 process: &process,
                 attach,
+                limit: request.limit,
             },
             doors: &self.cgroups.monitor_doors()?,
         })?;

@@ -8,6 +8,7 @@
 //! asked; and it is synchronous: what waits, waits on a thread of the caller's.
 
 mod cgroup;
+mod check;
 mod command;
 mod conmon;
 mod container;
@@ -26,6 +27,7 @@ mod state;
 mod wait;
 mod watch;
 
+pub use check::Checked;
 pub use conmon::{ATTACH_MESSAGE, AttachStream, Stream};
 pub use container::{Runtime, Settings};
 pub use error::{Error, Result};

@@ -49,7 +49,7 @@ pub(crate) fn addresses(scene: &Scene, name: &str) -> Vec<String> {
 }
 
 /// How a service sees its endpoints, such as `one healthy true`.
-fn endpoints(scene: &Scene, name: &str) -> Vec<String> {
+pub(crate) fn endpoints(scene: &Scene, name: &str) -> Vec<String> {
     let shown = scene.cli(&format!("service inspect {name}"));
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
     let all = shown[0]["Endpoints"].as_array().expect("a list").iter();
@@ -129,6 +129,96 @@ fn a_service_is_reached_by_everyone_who_may() {
         "{shown}"
     );
     drop(servers);
+    scene.end();
+}
+
+/// Who reaches what is published on one address.
+#[track_caller]
+fn look_at_addresses(scene: &Scene, near: &Host) {
+    for (from, to, reached) in [
+        (&scene.host, "127.0.0.1:81", true),
+        (&scene.host, "[::1]:81", true),
+        (&scene.host, "192.0.2.1:81", false),
+        (&scene.outside, "192.0.2.1:81", false),
+        (&scene.outside, "[2001:db8::1]:81", false),
+        (near, "192.0.2.1:81", false),
+        (&scene.outside, "192.0.2.1:82", true),
+        (&scene.outside, "[2001:db8::1]:82", true),
+        (&scene.outside, "192.0.2.7:82", false),
+        (&scene.host, "192.0.2.1:82", true),
+        (&scene.host, "127.0.0.1:82", false),
+        (near, "192.0.2.1:82", true),
+        (near, "[2001:db8::1]:82", true),
+        (&scene.outside, "192.0.2.7:83", true),
+        (&scene.outside, "[2001:db8::1]:83", false),
+    ] {
+        let found = traffic::tcp(from, to).is_ok();
+        assert_eq!(found, reached, "from {} to {to}", from.name());
+        if reached {
+            assert_eq!(
+                who(from, to),
+                ["one", "two"],
+                "from {} to {to}",
+                from.name()
+            );
+        }
+    }
+    assert!(traffic::udp(&scene.host, "127.0.0.1:5353").is_ok());
+}
+
+#[test]
+fn a_port_is_published_on_one_address() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.host.ip("addr add 192.0.2.7/24 dev wire");
+    scene.docker("network create --ipv6 --subnet 10.9.0.0/24 --subnet fd00:9::/64 blue");
+    let ports = [
+        "127.0.0.1:81:80",
+        "[::1]:81:80",
+        "192.0.2.1:82:80",
+        "[2001:db8::1]:82:80",
+        "0.0.0.0:83:80",
+        "127.0.0.1:5353:53/udp",
+    ];
+    let ports: Vec<String> = ports.iter().map(|port| format!("-p {port}")).collect();
+    scene.cli(&format!(
+        "service create --name web --network blue {}",
+        ports.join(" ")
+    ));
+    let label = "--network blue --label vethwork.service=web";
+    let (one, two) = (scene.start("one", label), scene.start("two", label));
+    let near = scene.start("near", "--network blue");
+    let servers: Vec<_> = [("one", &one), ("two", &two)]
+        .into_iter()
+        .flat_map(|(name, host)| {
+            let udp = traffic::Server::udp(host, name, "[::]:53");
+            [traffic::Server::tcp(host, name, "[::]:80"), udp]
+        })
+        .collect();
+    look_at_addresses(&scene, &near);
+    let shown = scene.cli("service ls --format {{.Ports}}");
+    assert!(
+        shown.contains("127.0.0.1:81->80/tcp") && shown.contains("[2001:db8::1]:82->80/tcp"),
+        "{shown}"
+    );
+    scene.forget();
+    look_at_addresses(&scene, &near);
+    // The same port of another address is another port.
+    let refusal = scene.refused("run -d --network blue -p 81:80 host sleep 1000");
+    assert!(refusal.contains("port is already allocated"), "{refusal}");
+    scene.cli("service create --name api --network blue -p 192.0.2.1:81:80");
+    scene.cli(
+        "service update --publish-rm 53/udp --publish-add 192.0.2.7:84:81 --affinity client web",
+    );
+    assert_eq!(
+        who(&scene.outside, "192.0.2.1:82").len(),
+        1,
+        "one client, one endpoint"
+    );
+    drop(servers);
+    scene.docker("rm -f one two");
+    assert!(traffic::tcp(&scene.host, "127.0.0.1:81").is_err());
+    scene.host.ip("addr del 192.0.2.7/24 dev wire");
     scene.end();
 }
 
@@ -348,8 +438,24 @@ const REFUSALS: &[(&str, &str)] = &[
         "port is already allocated",
     ),
     (
-        "service create --name api --network blue -p 127.0.0.1:81:80",
-        "every address of the host",
+        "service create --name api --network blue -p 127.0.0.1:8080:80",
+        "Bind for 127.0.0.1:8080 failed: port is already allocated",
+    ),
+    (
+        "service create --name api --network blue -p 127.0.0.1:9000:80",
+        "port is already allocated",
+    ),
+    (
+        "service create --name api --network blue -p 198.51.100.9:81:80",
+        "is not an address of this host",
+    ),
+    (
+        "service create --name api --network blue -p [::1]:81:80",
+        "does not publish ports at ::1",
+    ),
+    (
+        "run --rm --network blue -p 127.0.0.1:8080:80 host true",
+        "port is already allocated",
     ),
     (
         "service create --name api --network blue -p published=81,target=80,mode=host",
@@ -364,8 +470,8 @@ const REFUSALS: &[(&str, &str)] = &[
         "use none or client",
     ),
     (
-        "service create --name api --network blue --health exec:true",
-        "exec checks are not supported",
+        "service create --name api --network blue --health exec:",
+        "invalid health check",
     ),
     (
         "service create --name api --network blue --health tcp:0",

@@ -146,6 +146,7 @@ impl Controller {
             record.error.clear();
         })?;
         sandbox.changed.notify_all();
+        self.ask_from_now(sandbox);
         self.tell_container("start", sandbox);
         Ok(())
     }

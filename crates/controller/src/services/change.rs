@@ -37,6 +37,7 @@ impl Controller {
             drop(state);
             return place(&Change::default());
         }
+        super::health::can_be_asked(&state.spec, sandbox)?;
         let id = attachment.endpoint.id;
         let health = match state.spec.health {
             Some(_) => Health::Starting,
@@ -66,7 +67,7 @@ impl Controller {
         if change.wants.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.kernel.await_forwarding(&endpoint.host_ifname) {
+        if let Err(error) = self.kernel.await_forwarding(endpoint) {
             tracing::warn!("an endpoint serves before frames reach it: {error}");
         }
         self.bring(change.wants.clone())

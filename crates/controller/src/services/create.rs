@@ -11,15 +11,15 @@ use crate::{
     view::Created,
 };
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 use vw_hoststate::Owner;
 use vw_ipam::Holder;
 use vw_model::{
-    EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishedPort, Result, Scope, ServiceId,
-    ServiceSpec,
+    EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRequest, PublishedPort, Result,
+    Scope, ServiceId, ServiceSpec,
 };
 use vw_store::{Batch, Table};
 
@@ -44,7 +44,7 @@ impl Controller {
             created: SystemTime::now(),
             mode: request.mode,
             vips,
-            ports: published(&claims),
+            ports: published(&claims, &self.published_families(&network)),
             affinity: request.affinity,
             drain: request.drain,
             health: request.health,
@@ -148,17 +148,22 @@ impl Controller {
         requests: &[PortRequest],
         held: &mut Claims,
     ) -> Result<Claims> {
-        if let Some(request) = requests.iter().find(|request| request.host_ip.is_some()) {
-            let sentence = format!(
-                "a service publishes on every address of the host: leave the address out of the port {}",
-                request.container
-            );
-            return Err(Error::invalid("service-port-address", sentence));
-        }
         let families = self.published_families(network);
         if !requests.is_empty() && families.is_empty() {
             let sentence = format!(
                 "network {} cannot publish ports: publish on a network that is neither internal nor without rules of ours",
+                network.spec.name
+            );
+            return Err(Error::new(
+                Kind::Unsupported,
+                "port-not-publishable",
+                sentence,
+            ));
+        }
+        let in_vain = |ip: &IpAddr| !families.contains(&Family::of(*ip));
+        if let Some(ip) = requests.iter().filter_map(|r| r.host_ip).find(in_vain) {
+            let sentence = format!(
+                "network {} does not publish ports at {ip}: it publishes over the other IP version alone",
                 network.spec.name
             );
             return Err(Error::new(
@@ -251,6 +256,7 @@ impl Controller {
             if let Some((name, weight)) = super::members::named(options, &labels)
                 && name == spec.name.as_str()
             {
+                super::health::can_be_asked(spec, &sandbox)?;
                 roster = roster.with(id, member(&sandbox, &attachment, weight, health))?;
             }
         }
@@ -258,11 +264,21 @@ impl Controller {
     }
 }
 
-/// What is published by these claims, each port once for all families.
-pub(super) fn published(claims: &Claims) -> Vec<PublishedPort> {
+/// What is published by these claims, each port once for all of the families that its network
+/// publishes over.
+pub(super) fn published(claims: &Claims, families: &[Family]) -> Vec<PublishedPort> {
+    let mappings = claims.mappings();
+    let everywhere = |mapping: &PortMapping| {
+        let at = |family: &Family| PortMapping {
+            host: SocketAddr::new(unspecified(*family), mapping.host.port()),
+            ..*mapping
+        };
+        mapping.host.ip().is_unspecified() && families.iter().all(|f| mappings.contains(&at(f)))
+    };
     let mut ports: Vec<PublishedPort> = Vec::new();
-    for mapping in claims.mappings() {
+    for mapping in &mappings {
         let port = PublishedPort {
+            host: (!everywhere(mapping)).then_some(mapping.host.ip()),
             published: mapping.host.port(),
             target: mapping.container,
         };

@@ -4,6 +4,8 @@
 //! It tells the controller of changes alone, by a command as anybody else's. An endpoint that
 //! changes to and fro must be well more often in a row each time before it is led to again.
 
+mod answer;
+mod command;
 mod probe;
 mod verdict;
 
@@ -12,9 +14,12 @@ use crate::{
     Controller,
     command::ServiceReport,
     controller::{WeakController, kernel_error},
-    registry::lock,
+    registry::{Sandbox, lock},
+    view::CheckView,
 };
-use probe::{Outcome, Running};
+use answer::{Answer, Answers};
+use command::Command;
+use probe::Running;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::{
     collections::BTreeMap,
@@ -23,15 +28,16 @@ use std::{
     os::fd::OwnedFd,
     sync::Arc,
     thread,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 use verdict::Verdict;
 use vw_kernel::{SocketKind, SocketPlace};
-use vw_model::{EndpointId, HealthSpec, Result, SandboxId, ServiceId};
+use vw_model::{EndpointId, Error, HealthSpec, Probe, Result, SandboxId, ServiceId, ServiceSpec};
 
-/// What wakes the thread that asks.
+/// What wakes the thread that asks, and what it was answered.
 pub(crate) struct Checker {
     wake: Arc<OwnedFd>,
+    answers: Arc<Answers>,
 }
 
 impl Checker {
@@ -39,7 +45,13 @@ impl Checker {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
             wake: Arc::new(wake),
+            answers: Arc::default(),
         })
+    }
+
+    /// What an endpoint answered last, the oldest first.
+    pub(super) fn answers(&self, endpoint: EndpointId) -> Vec<CheckView> {
+        self.answers.of(endpoint)
     }
 
     /// Members came, went, or are to be asked otherwise.
@@ -68,8 +80,21 @@ struct Watched {
     patient: Patient,
     joined: Instant,
     next: Instant,
-    running: Option<Running>,
+    running: Option<Check>,
     verdict: Verdict,
+}
+
+/// A check that goes on.
+struct Check {
+    start: SystemTime,
+    by: Asking,
+}
+
+enum Asking {
+    Socket(Running),
+    Command(Command),
+    /// It could not begin.
+    Failed(Answer),
 }
 
 impl Watched {
@@ -82,10 +107,11 @@ impl Controller {
     /// Asks members from now on, on a thread of its own that ends with the controller.
     pub(crate) fn check_members(&self) -> io::Result<()> {
         let (controller, wake) = (self.downgrade(), self.checker.wake.clone());
+        let answers = self.checker.answers.clone();
         if !self.patients().is_empty() {
             self.checker.wake();
         }
-        let run = move || ask_all(&controller, &wake);
+        let run = move || ask_all(&controller, &wake, &answers);
         thread::Builder::new()
             .name("health".to_owned())
             .spawn(run)
@@ -104,6 +130,7 @@ impl Controller {
             for (id, member) in &state.roster.members {
                 if let (Some(addr), false) =
                     (member.addresses.first(), member.health == Health::Leaving)
+                    && self.can_answer(&spec.probe, member.sandbox)
                 {
                     let patient = Patient {
                         service: service.id,
@@ -116,6 +143,27 @@ impl Controller {
             }
         }
         patients
+    }
+
+    /// Whether a member can be asked yet: a command needs a container that runs.
+    fn can_answer(&self, probe: &Probe, sandbox: SandboxId) -> bool {
+        if !matches!(probe, Probe::Exec { .. }) {
+            return true;
+        }
+        let sandbox = self.registry().sandbox_by_id(sandbox);
+        sandbox.is_some_and(|sandbox| sandbox.state().running.is_some())
+    }
+
+    /// A container runs from now on, so that its endpoints can be asked.
+    pub(crate) fn ask_from_now(&self, sandbox: &Sandbox) {
+        let endpoints: Vec<EndpointId> = {
+            let state = sandbox.state();
+            state.attachments.iter().map(|a| a.endpoint.id).collect()
+        };
+        let services = lock(&self.services);
+        if endpoints.iter().any(|id| services.of(*id).is_some()) {
+            self.checker.wake();
+        }
     }
 
     /// Takes it that a member is well, or is not, from now on.
@@ -154,7 +202,7 @@ impl Controller {
     }
 }
 
-fn ask_all(controller: &WeakController, wake: &OwnedFd) {
+fn ask_all(controller: &WeakController, wake: &OwnedFd, answers: &Answers) {
     let mut watched: BTreeMap<EndpointId, Watched> = BTreeMap::new();
     loop {
         if drained(wake) {
@@ -162,18 +210,21 @@ fn ask_all(controller: &WeakController, wake: &OwnedFd) {
                 return;
             };
             refresh(&mut watched, controller.patients());
+            answers.retain(|id| watched.contains_key(id));
         }
         let now = Instant::now();
         if watched.values().any(|one| one.is_due(now))
             && let Some(controller) = controller.upgrade()
         {
-            let due = watched.values_mut().filter(|one| one.is_due(now));
-            due.for_each(|one| begin(&controller, one, now));
+            let due = watched.iter_mut().filter(|(_, one)| one.is_due(now));
+            due.for_each(|(id, one)| {
+                one.running = Some(begin(&controller, *id, &one.patient, now))
+            });
         }
         wait(&watched, wake);
         let ended: Vec<(EndpointId, bool)> = watched
             .iter_mut()
-            .filter_map(|(id, one)| Some((*id, look(one)?)))
+            .filter_map(|(id, one)| Some((*id, look(*id, one, answers)?)))
             .collect();
         for (endpoint, well) in ended {
             let Some(controller) = controller.upgrade() else {
@@ -217,24 +268,54 @@ fn refresh(
     }
 }
 
-fn begin(controller: &Controller, one: &mut Watched, now: Instant) {
-    let Patient {
-        sandbox,
-        addr,
-        spec,
-        ..
-    } = &one.patient;
-    let port = probe::port(&spec.probe);
-    let to = SocketAddr::new(*addr, port);
-    let socket = controller
-        .kernel
-        .socket(SocketPlace::Sandbox(*sandbox), SocketKind::TcpUnbound(to))
-        .map_err(kernel_error);
-    match socket {
-        Ok(socket) => one.running = Some(Running::begin(socket, to, spec, now)),
-        Err(error) => {
-            tracing::debug!("an endpoint cannot be asked: {}", error.chain());
-            one.running = Some(Running::failed(now));
+fn begin(controller: &Controller, id: EndpointId, patient: &Patient, now: Instant) -> Check {
+    let spec = &patient.spec;
+    let asking = match &spec.probe {
+        Probe::Exec { command } => {
+            let who = (patient.sandbox, id);
+            let runtime = controller.runtime.clone();
+            Command::begin(runtime, who, command.clone(), spec.timeout)
+                .map(Asking::Command)
+                .map_err(|error| error.to_string())
+        }
+        Probe::Tcp { port } | Probe::Http { port, .. } => {
+            let to = SocketAddr::new(patient.addr, *port);
+            let place = SocketPlace::Sandbox(patient.sandbox);
+            let socket = controller.kernel.socket(place, SocketKind::TcpUnbound(to));
+            socket
+                .map(|socket| Asking::Socket(Running::begin(socket, to, spec, now)))
+                .map_err(|error| kernel_error(error).chain())
+        }
+    };
+    Check {
+        start: SystemTime::now(),
+        by: asking.unwrap_or_else(|why| Asking::Failed(Answer::failed(why))),
+    }
+}
+
+impl Check {
+    fn poll(&self) -> Option<PollFd<'_>> {
+        match &self.by {
+            Asking::Socket(socket) => Some(socket.poll()),
+            Asking::Command(command) => Some(PollFd::new(command.told(), PollFlags::IN)),
+            Asking::Failed(_) => None,
+        }
+    }
+
+    /// When to look although nothing can be read or written.
+    fn deadline(&self) -> Option<Instant> {
+        match &self.by {
+            Asking::Socket(socket) => Some(socket.deadline()),
+            Asking::Command(_) => None,
+            Asking::Failed(_) => Some(Instant::now()),
+        }
+    }
+
+    fn answer(&mut self, spec: &HealthSpec, now: Instant) -> Option<Answer> {
+        match &mut self.by {
+            Asking::Socket(socket) => socket.go_on(spec, now),
+            Asking::Command(command) => command.answer(),
+            Asking::Failed(answer) => Some(answer.clone()),
         }
     }
 }
@@ -247,9 +328,9 @@ fn wait(watched: &BTreeMap<EndpointId, Watched>, wake: &OwnedFd) {
             .values()
             .filter_map(|one| one.running.as_ref()?.poll()),
     );
-    let moments = watched.values().map(|one| match &one.running {
+    let moments = watched.values().filter_map(|one| match &one.running {
         Some(running) => running.deadline(),
-        None => one.next,
+        None => Some(one.next),
     });
     let left = moments
         .min()
@@ -260,16 +341,31 @@ fn wait(watched: &BTreeMap<EndpointId, Watched>, wake: &OwnedFd) {
 }
 
 /// What became of a check, where that changes how the member is.
-fn look(one: &mut Watched) -> Option<bool> {
+fn look(id: EndpointId, one: &mut Watched, answers: &Answers) -> Option<bool> {
     let now = Instant::now();
-    let outcome = one.running.as_mut()?.go_on(&one.patient.spec.probe, now);
-    let well = match outcome {
-        Outcome::Open => return None,
-        Outcome::Well => true,
-        Outcome::Failed => false,
-    };
+    let running = one.running.as_mut()?;
+    let answer = running.answer(&one.patient.spec, now)?;
+    let well = answer.is_well();
+    answers.note(id, running.start, answer);
     one.running = None;
     one.next = now + one.patient.spec.interval;
     let starting = now < one.joined + one.patient.spec.start_period;
     one.verdict.take(well, starting)
+}
+
+/// Whether a service's check can be made of an endpoint of this sandbox.
+///
+/// # Errors
+/// `InvalidArgument` for a command and a namespace in which we run nothing.
+pub(super) fn can_be_asked(spec: &ServiceSpec, sandbox: &Sandbox) -> Result<()> {
+    let command = spec.health.as_ref().map(|health| &health.probe);
+    let state = sandbox.state();
+    if !matches!(command, Some(Probe::Exec { .. })) || state.container.is_some() {
+        return Ok(());
+    }
+    let sentence = format!(
+        "{} cannot be an endpoint of service {}, which is checked by a command: vethwork runs commands in its own containers alone, and {} was adopted; check the service by tcp:PORT or http:PORT instead",
+        state.spec.name, spec.name, state.spec.name
+    );
+    Err(Error::invalid("check-impossible", sentence))
 }

@@ -33,6 +33,7 @@ impl Controller {
             })
         }));
         let port = |port: &vw_model::PublishedPort| ServicePort {
+            host: port.host,
             published: port.published,
             target: port.target.port,
             protocol: port.target.protocol,

@@ -10,7 +10,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
 };
 use vw_hoststate::{Fragment, Owner};
@@ -155,8 +155,15 @@ impl Controller {
                 .ports
                 .iter()
                 .flat_map(|port| {
-                    families.iter().map(|family| PortMapping {
-                        host: SocketAddr::new(super::create::unspecified(*family), port.published),
+                    let hosts: Vec<IpAddr> = match port.host {
+                        Some(host) => vec![host],
+                        None => families
+                            .iter()
+                            .map(|f| super::create::unspecified(*f))
+                            .collect(),
+                    };
+                    hosts.into_iter().map(|host| PortMapping {
+                        host: SocketAddr::new(host, port.published),
                         container: port.target,
                     })
                 })

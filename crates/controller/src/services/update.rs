@@ -1,11 +1,11 @@
 //! `service update`.
 
-use super::{Roster, create::published, roster::Health};
+use super::{Roster, ServiceState, create::published, roster::Health};
 use crate::{
     Controller, command::ServiceUpdate, event::EventType, ports::Claims, records, registry::lock,
 };
 use vw_hoststate::Owner;
-use vw_model::{Error, PortRange, PortRequest, Result, ServiceSpec};
+use vw_model::{Error, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -13,6 +13,7 @@ impl Controller {
         let _deciding = lock(&self.network_changes);
         let service = lock(&self.services).find(&request.service)?;
         let mut state = lock(&service.state);
+        self.check_askable(&state, &request)?;
         let mut held = std::mem::take(&mut state.claims);
         let wanted = wanted_ports(&state.spec, &request);
         let claims = wanted
@@ -25,7 +26,8 @@ impl Controller {
             }
         };
         let former = state.spec.clone();
-        let spec = updated(&former, &request, &claims);
+        let families = self.published_families(&service.network);
+        let spec = updated(&former, &request, published(&claims, &families));
         let roster = rechecked(&state.roster, &spec)?;
         let put = |spec: &ServiceSpec| {
             records::put(Batch::new(), Table::Services, &service.id.to_string(), spec)
@@ -66,6 +68,22 @@ impl Controller {
         }
         Ok(())
     }
+
+    /// Whether the members can be asked as they are to be from now on.
+    fn check_askable(&self, state: &ServiceState, request: &ServiceUpdate) -> Result<()> {
+        let Some(health) = &request.health else {
+            return Ok(());
+        };
+        let mut spec = state.spec.clone();
+        spec.health.clone_from(health);
+        for member in state.roster.members.values() {
+            let sandbox = self.registry().sandbox_by_id(member.sandbox);
+            if let Some(sandbox) = sandbox {
+                super::health::can_be_asked(&spec, &sandbox)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The claims that a service had before an attempt.
@@ -73,10 +91,12 @@ fn back(claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
     let mut all = claims.mappings();
     all.extend(held.mappings());
     let stays = |mapping: &vw_model::PortMapping| {
-        former
-            .ports
-            .iter()
-            .any(|port| port.published == mapping.host.port() && port.target == mapping.container)
+        former.ports.iter().any(|port| {
+            let host = mapping.host.ip();
+            port.host.map_or(host.is_unspecified(), |ip| ip == host)
+                && port.published == mapping.host.port()
+                && port.target == mapping.container
+        })
     };
     all.retain(stays);
     claims.back_to(held, &all)
@@ -99,7 +119,7 @@ fn wanted_ports(spec: &ServiceSpec, request: &ServiceUpdate) -> Result<Vec<PortR
         .filter(|port| !request.unpublish.contains(&port.target));
     let kept = stays.map(|port| PortRequest {
         container: port.target,
-        host_ip: None,
+        host_ip: port.host,
         host: Some(PortRange {
             first: port.published,
             last: port.published,
@@ -108,9 +128,13 @@ fn wanted_ports(spec: &ServiceSpec, request: &ServiceUpdate) -> Result<Vec<PortR
     Ok(kept.chain(request.publish.iter().copied()).collect())
 }
 
-fn updated(former: &ServiceSpec, request: &ServiceUpdate, claims: &Claims) -> ServiceSpec {
+fn updated(
+    former: &ServiceSpec,
+    request: &ServiceUpdate,
+    ports: Vec<PublishedPort>,
+) -> ServiceSpec {
     let mut spec = former.clone();
-    spec.ports = published(claims);
+    spec.ports = ports;
     spec.affinity = request.affinity.unwrap_or(spec.affinity);
     spec.drain = request.drain.unwrap_or(spec.drain);
     if let Some(health) = &request.health {

@@ -18,7 +18,7 @@ use vw_kernel::{
     Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
     fake::FakeKernel,
 };
-use vw_model::{IfName, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
 use vw_store::{Batch, Change, Error, Memory, Store, Table};
 
 /// Which effects fail, counted from 1.
@@ -177,8 +177,8 @@ impl Kernel for FaultyKernel {
         self.fake.netns_path(sandbox)
     }
 
-    fn await_forwarding(&self, link: &IfName) -> Result<(), KernelError> {
-        self.fake.await_forwarding(link)
+    fn await_forwarding(&self, endpoint: &EndpointSpec) -> Result<(), KernelError> {
+        self.fake.await_forwarding(endpoint)
     }
 
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {

@@ -13,7 +13,7 @@ mod table;
 pub use sets::{Entry, ServiceSet};
 pub use table::{SERVICE_TABLE, service_table};
 
-use crate::{Datum, Element, SetName};
+use crate::{Datum, Element, STAND_IN, SetName};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vw_model::{Family, IfName, Protocol};
 
@@ -32,11 +32,13 @@ pub struct Slot {
     pub v6: Option<Ipv6Addr>,
 }
 
-/// A port that a service publishes on every address of the host, for the families that it has.
+/// A port that a service publishes, for the families that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServicePort {
     /// The host's port.
     pub published: u16,
+    /// The host's address (unspecified: every one of that family); every one where absent.
+    pub host: Option<IpAddr>,
     /// The endpoints' port.
     pub target: u16,
     /// The protocol.
@@ -68,13 +70,46 @@ pub fn service(policy: &ServicePolicy) -> Vec<Element> {
         balance(policy, entry, &[address(*vip)], None, &mut elements);
     }
     for port in &policy.ports {
-        let key = [Datum::Protocol(port.protocol), Datum::Port(port.published)];
+        let place = [Datum::Protocol(port.protocol), Datum::Port(port.published)];
         for family in &policy.families {
-            let entry = Entry::port(*family);
-            balance(policy, entry, &key, Some(port.target), &mut elements);
+            match port.host.filter(|host| Family::of(*host) == *family) {
+                None if port.host.is_some() => {}
+                Some(host) if !host.is_unspecified() => {
+                    publish_at(policy, host, &place, port.target, &mut elements);
+                }
+                None | Some(_) => {
+                    let entry = Entry::port(*family);
+                    balance(policy, entry, &place, Some(port.target), &mut elements);
+                }
+            }
         }
     }
     elements
+}
+
+/// A port on one address; on its way, another one stands for `::1`.
+fn publish_at(
+    policy: &ServicePolicy,
+    host: IpAddr,
+    place: &[Datum],
+    target: u16,
+    elements: &mut Vec<Element>,
+) {
+    let stand_in = (host == Ipv6Addr::LOCALHOST).then_some(IpAddr::V6(STAND_IN));
+    let family = Family::of(host);
+    for addr in std::iter::once(host).chain(stand_in) {
+        let mut key = vec![address(addr)];
+        key.extend_from_slice(place);
+        let before = elements.len();
+        balance(policy, Entry::at(family), &key, Some(target), elements);
+        if elements.len() > before {
+            elements.push(Element {
+                set: SetName::Service(ServiceSet::At(family)),
+                key,
+                value: Vec::new(),
+            });
+        }
+    }
 }
 
 /// A virtual address, and who may ask for it: neighbours on its bridge and this host itself.

@@ -16,6 +16,10 @@ pub enum Entry {
     Port4,
     /// A published port, over IPv6.
     Port6,
+    /// A port that is published on one address, IPv4.
+    At4,
+    /// A port that is published on one address, IPv6.
+    At6,
 }
 
 /// A set or map of the services' table.
@@ -25,6 +29,8 @@ pub enum ServiceSet {
     Home(Family),
     /// `address`: every virtual address.
     Vips(Family),
+    /// `address . inet_proto . inet_service`: every port that is published on one address and led on.
+    At(Family),
     /// The entries whose slots fit into two to this power and no less.
     Class(Entry, u8),
     /// The entries that lead a client to the same slot each time.
@@ -76,13 +82,22 @@ static VIP4: Names = names!("vip4");
 static VIP6: Names = names!("vip6");
 static PORT4: Names = names!("port4");
 static PORT6: Names = names!("port6");
+static AT4: Names = names!("at4");
+static AT6: Names = names!("at6");
 
-/// How many sets there are: four of virtual addresses, and each entry's.
-const SETS: usize = 4 + Entry::ALL.len() * (CLASSES + 2);
+/// How many sets there are: six of what is asked for, and each entry's.
+const SETS: usize = 6 + Entry::ALL.len() * (CLASSES + 2);
 
 impl Entry {
     /// All of them.
-    pub(super) const ALL: [Self; 4] = [Self::Vip4, Self::Vip6, Self::Port4, Self::Port6];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Vip4,
+        Self::Vip6,
+        Self::Port4,
+        Self::Port6,
+        Self::At4,
+        Self::At6,
+    ];
 
     pub(super) const fn vip(family: Family) -> Self {
         match family {
@@ -98,10 +113,17 @@ impl Entry {
         }
     }
 
+    pub(super) const fn at(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::At4,
+            Family::V6 => Self::At6,
+        }
+    }
+
     pub(super) const fn family(self) -> Family {
         match self {
-            Self::Vip4 | Self::Port4 => Family::V4,
-            Self::Vip6 | Self::Port6 => Family::V6,
+            Self::Vip4 | Self::Port4 | Self::At4 => Family::V4,
+            Self::Vip6 | Self::Port6 | Self::At6 => Family::V6,
         }
     }
 
@@ -111,6 +133,8 @@ impl Entry {
             Self::Vip6 => &VIP6,
             Self::Port4 => &PORT4,
             Self::Port6 => &PORT6,
+            Self::At4 => &AT4,
+            Self::At6 => &AT6,
         }
     }
 }
@@ -122,7 +146,9 @@ impl ServiceSet {
         all[1] = Self::Home(Family::V6);
         all[2] = Self::Vips(Family::V4);
         all[3] = Self::Vips(Family::V6);
-        let (mut at, mut number) = (4, 0);
+        all[4] = Self::At(Family::V4);
+        all[5] = Self::At(Family::V6);
+        let (mut at, mut number) = (6, 0);
         while number < Entry::ALL.len() {
             let entry = Entry::ALL[number];
             all[at] = Self::Slots(entry);
@@ -146,6 +172,8 @@ impl ServiceSet {
             Self::Home(Family::V6) => "home6",
             Self::Vips(Family::V4) => "vips4",
             Self::Vips(Family::V6) => "vips6",
+            Self::At(Family::V4) => "at4",
+            Self::At(Family::V6) => "at6",
             Self::Class(entry, class) => entry.names().classes[class as usize],
             Self::Affine(entry) => entry.names().affine,
             Self::Slots(entry) => entry.names().slots,
@@ -161,14 +189,20 @@ impl ServiceSet {
             Self::Home(Family::V6) => &[IfName, Ipv6Addr],
             Self::Vips(Family::V4) => &[Ipv4Addr],
             Self::Vips(Family::V6) => &[Ipv6Addr],
+            Self::At(Family::V4) => &[Ipv4Addr, InetProto, InetService],
+            Self::At(Family::V6) => &[Ipv6Addr, InetProto, InetService],
             Self::Class(entry, _) | Self::Affine(entry) => match entry {
                 Entry::Vip4 => &[Ipv4Addr],
                 Entry::Vip6 => &[Ipv6Addr],
                 Entry::Port4 | Entry::Port6 => &[InetProto, InetService],
+                Entry::At4 => &[Ipv4Addr, InetProto, InetService],
+                Entry::At6 => &[Ipv6Addr, InetProto, InetService],
             },
             Self::Slots(Entry::Vip4) => &[Ipv4Addr, Slot],
             Self::Slots(Entry::Vip6) => &[Ipv6Addr, Slot],
             Self::Slots(Entry::Port4 | Entry::Port6) => &[InetProto, InetService, Slot],
+            Self::Slots(Entry::At4) => &[Ipv4Addr, InetProto, InetService, Slot],
+            Self::Slots(Entry::At6) => &[Ipv6Addr, InetProto, InetService, Slot],
         }
     }
 
@@ -179,9 +213,9 @@ impl ServiceSet {
         match self {
             Self::Slots(Entry::Vip4) => &[Ipv4Addr],
             Self::Slots(Entry::Vip6) => &[Ipv6Addr],
-            Self::Slots(Entry::Port4) => &[Ipv4Addr, InetService],
-            Self::Slots(Entry::Port6) => &[Ipv6Addr, InetService],
-            Self::Home(_) | Self::Vips(_) | Self::Class(..) | Self::Affine(_) => &[],
+            Self::Slots(Entry::Port4 | Entry::At4) => &[Ipv4Addr, InetService],
+            Self::Slots(Entry::Port6 | Entry::At6) => &[Ipv6Addr, InetService],
+            Self::Home(_) | Self::Vips(_) | Self::At(_) | Self::Class(..) | Self::Affine(_) => &[],
         }
     }
 }

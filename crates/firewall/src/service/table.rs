@@ -25,6 +25,8 @@ const DRAWS: usize = 7;
 const VIP4: &[Field] = &[Field::Daddr(V4)];
 const VIP6: &[Field] = &[Field::Daddr(V6)];
 const PORT: &[Field] = &[Field::L4Proto, Field::Dport];
+const AT4: &[Field] = &[Field::Daddr(V4), Field::L4Proto, Field::Dport];
+const AT6: &[Field] = &[Field::Daddr(V6), Field::L4Proto, Field::Dport];
 
 const fn at_random(class: usize) -> Field {
     Field::Random(1 << class)
@@ -76,6 +78,8 @@ static DRAWS_VIP4: Draws<2> = Draws::new(VIP4, V4);
 static DRAWS_VIP6: Draws<2> = Draws::new(VIP6, V6);
 static DRAWS_PORT4: Draws<3> = Draws::new(PORT, V4);
 static DRAWS_PORT6: Draws<3> = Draws::new(PORT, V6);
+static DRAWS_AT4: Draws<4> = Draws::new(AT4, V4);
+static DRAWS_AT6: Draws<4> = Draws::new(AT6, V6);
 
 /// How a slot is drawn.
 #[derive(Clone, Copy)]
@@ -96,6 +100,8 @@ fn drawn(entry: Entry, class: usize, draw: Draw) -> &'static [Field] {
         Entry::Vip6 => of(&DRAWS_VIP6, class, draw),
         Entry::Port4 => of(&DRAWS_PORT4, class, draw),
         Entry::Port6 => of(&DRAWS_PORT6, class, draw),
+        Entry::At4 => of(&DRAWS_AT4, class, draw),
+        Entry::At6 => of(&DRAWS_AT6, class, draw),
     }
 }
 
@@ -157,6 +163,8 @@ const fn key(entry: Entry) -> &'static [Field] {
         Entry::Vip4 => VIP4,
         Entry::Vip6 => VIP6,
         Entry::Port4 | Entry::Port6 => PORT,
+        Entry::At4 => AT4,
+        Entry::At6 => AT6,
     }
 }
 
@@ -186,11 +194,16 @@ fn balance(entry: Entry) -> ChainSpec {
 }
 
 fn published6() -> ChainSpec {
-    let stand_in = (0..).take(CLASSES).map(|class| {
-        let set = SetName::Service(ServiceSet::Class(Entry::Port6, class));
-        rule("", vec![Match::In(PORT, set)], Statement::Goto("stand_in"))
-    });
-    ChainSpec::ours("published6", None, stand_in.collect())
+    let stand_in = |fields, set| {
+        let when = vec![Match::In(fields, SetName::Service(set))];
+        rule("", when, Statement::Goto("stand_in"))
+    };
+    let any = (0..)
+        .take(CLASSES)
+        .map(|class| ServiceSet::Class(Entry::Port6, class));
+    let one = stand_in(AT6, ServiceSet::At(V6));
+    let rules = any.map(|set| stand_in(PORT, set)).chain([one]);
+    ChainSpec::ours("published6", None, rules.collect())
 }
 
 /// As in the host's table, which gives `::1` again to what comes back.
@@ -238,28 +251,44 @@ fn enter(name: &'static str, hook: Hook) -> ChainSpec {
             Statement::Reject(family),
         )
     };
-    let publish = |family, entry: Entry| {
-        let when = vec![Match::Family(family), Match::ToLocal];
-        rule(
-            "a service's port",
-            when,
-            Statement::Jump(entry.names().balance),
-        )
-    };
     let base = Base {
         kind: ChainKind::Nat,
         hook,
         priority: BEFORE,
     };
+    // Twice, because the kernel looks each set up in the generation of that moment: an entry that
+    // moves from one class to the one before it, between the two, is found in neither.
     let rules = vec![
         pass(V4),
         pass(V6),
         lead(V4, from4, Entry::Vip4),
         lead(V6, from6, Entry::Vip6),
+        lead(V4, from4, Entry::Vip4),
+        lead(V6, from6, Entry::Vip6),
         refuse(V4, VIP4),
         refuse(V6, VIP6),
-        publish(V4, Entry::Port4),
-        publish(V6, Entry::Port6),
     ];
-    ChainSpec::ours(name, Some(base), rules)
+    let rules = rules.into_iter().chain(publish()).chain(publish());
+    ChainSpec::ours(name, Some(base), rules.collect())
+}
+
+/// What is published on one address, then on every one.
+fn publish() -> [Rule; 4] {
+    let one = |family, to, entry: Entry| {
+        let set = SetName::Service(ServiceSet::At(family));
+        let when = vec![Match::In(to, set), Match::ToLocal];
+        let why = "a service's port on one address";
+        rule(why, when, Statement::Jump(entry.names().balance))
+    };
+    let any = |family, entry: Entry| {
+        let when = vec![Match::Family(family), Match::ToLocal];
+        let why = "a service's port";
+        rule(why, when, Statement::Jump(entry.names().balance))
+    };
+    [
+        one(V4, AT4, Entry::At4),
+        one(V6, AT6, Entry::At6),
+        any(V4, Entry::Port4),
+        any(V6, Entry::Port6),
+    ]
 }

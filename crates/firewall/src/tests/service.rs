@@ -20,6 +20,7 @@ fn web(count: u8) -> ServicePolicy {
         vips: vec![("vw0".parse().unwrap(), [10, 0, 0, 100].into())],
         ports: vec![ServicePort {
             published: 80,
+            host: None,
             target: 8080,
             protocol: Protocol::Tcp,
         }],
@@ -90,6 +91,42 @@ fn an_endpoint_of_one_family_has_no_slot_of_the_other() {
         port6_of_1 { tcp . 80 }
     "#]]
     .assert_eq(&lines(&service(&mixed)));
+}
+
+#[test]
+fn a_port_on_one_address_is_asked_for_with_it() {
+    let on = |host: &str| {
+        let mut policy = web(1);
+        policy.vips.clear();
+        policy.ports[0].host = Some(host.parse().unwrap());
+        policy.families = vec![Family::V4, Family::V6];
+        lines(&service(&policy))
+    };
+    expect![[r#"
+        at4_slots { 127.0.0.1 . tcp . 80 . 0 : 10.0.0.2 . 8080 }
+        at4_of_1 { 127.0.0.1 . tcp . 80 }
+        at4 { 127.0.0.1 . tcp . 80 }
+    "#]]
+    .assert_eq(&on("127.0.0.1"));
+    expect![[r#"
+        at6_slots { ::1 . tcp . 80 . 0 : fd00::2 . 8080 }
+        at6_of_1 { ::1 . tcp . 80 }
+        at6 { ::1 . tcp . 80 }
+        at6_slots { 100::7677:1 . tcp . 80 . 0 : fd00::2 . 8080 }
+        at6_of_1 { 100::7677:1 . tcp . 80 }
+        at6 { 100::7677:1 . tcp . 80 }
+    "#]]
+    .assert_eq(&on("::1"));
+    expect![[r#"
+        port4_slots { tcp . 80 . 0 : 10.0.0.2 . 8080 }
+        port4_of_1 { tcp . 80 }
+    "#]]
+    .assert_eq(&on("0.0.0.0"));
+    let none = ServicePolicy {
+        slots: Vec::new(),
+        ..web(1)
+    };
+    assert_eq!(service(&none).len(), 3, "nothing but the address");
 }
 
 #[test]

@@ -24,6 +24,7 @@ const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFINFOMSG: usize = 16;
 const UP: u32 = libc::IFF_UP as u32;
+const RUNNING: u32 = libc::IFF_RUNNING as u32;
 /// IPv6 gives a link below this no state to configure (`IPV6_MIN_MTU`, RFC 8200 5).
 const IPV6_MIN_MTU: u32 = 1280;
 
@@ -309,6 +310,9 @@ pub(crate) struct Seen {
     pub(crate) index: u32,
     /// `IFF_UP`.
     pub(crate) up: bool,
+    /// `IFF_RUNNING`: what is sent is queued, not dropped (`rfc2863_policy`, before `dev_activate`
+    /// under one lock).
+    pub(crate) running: bool,
     /// `IFLA_IFNAME`.
     pub(crate) name: String,
     /// `IFLA_ADDRESS`, where it has six octets.
@@ -343,6 +347,7 @@ impl Seen {
         let mut seen = Self {
             index: get_u32(payload, 4),
             up: get_u32(payload, 8) & UP != 0,
+            running: get_u32(payload, 8) & RUNNING != 0,
             ..Self::default()
         };
         for (kind, value) in Attrs::after(payload, IFINFOMSG) {

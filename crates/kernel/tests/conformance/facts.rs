@@ -1,11 +1,13 @@
-//! What the executor tells of the host, and that a namespace has one daemon.
+//! What the executor tells of the host and awaits of it, and that a namespace has one daemon.
 
 use crate::{
     lab::Lab,
-    objects::{HOST, address, bridge, id, namespace, route},
+    objects::{HOST, address, bridge, id, ifname, namespace, pair, route},
 };
+use std::process::{Command, Stdio};
 use vw_hoststate::{Link, Object};
 use vw_kernel::{HostRoute, SocketKind, SocketPlace};
+use vw_model::{EndpointId, EndpointSettings, EndpointSpec, MacAddr, NetworkId};
 
 #[test]
 fn the_host_is_told_as_it_is() {
@@ -69,7 +71,15 @@ fn a_namespace_has_one_daemon() {
     let error = kernel.claim_netns().expect_err("it is claimed");
     assert!(format!("{error:?}").contains("AddrInUse"), "{error:?}");
     drop(claim);
-    kernel.claim_netns().expect("it is free again");
+    let claim = kernel.claim_netns().expect("it is free again");
+    // A program that a daemon was starting when it was killed.
+    let mut left = Command::new("sleep")
+        .arg("0.5")
+        .stdin(Stdio::from(claim))
+        .spawn()
+        .expect("it starts");
+    kernel.claim_netns().expect("it is waited for");
+    left.wait().expect("it ended");
 }
 
 #[test]
@@ -90,4 +100,40 @@ fn a_socket_is_made_where_it_belongs() {
         let error = lab.kernel().socket(gone, kind).expect_err("there is none");
         assert!(error.is_namespace_gone());
     }
+}
+
+#[test]
+fn an_endpoint_is_awaited_until_both_its_ends_pass_frames() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nsenter");
+    let lab = Lab::real();
+    let ours = Object::Link(pair("vw0123456789", "vw0", 7, "eth0"));
+    lab.create(&[namespace(7), Object::Link(bridge("vw0")), ours.clone()]);
+    let endpoint = EndpointSpec {
+        id: EndpointId::from_bytes([1; 32]),
+        network: NetworkId::from_bytes([1; 32]),
+        sandbox: id(7),
+        ifname: ifname("eth0"),
+        host_ifname: ifname("vw0123456789"),
+        mac: MacAddr([2; 6]),
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        settings: EndpointSettings::default(),
+    };
+    let awaited = || lab.kernel().await_forwarding(&endpoint);
+    awaited().expect("it comes up");
+    let netns = lab.kernel().netns_path(id(7));
+    let turn = |to: &str| {
+        let enter = format!("--net={}", netns.display());
+        let ip = [enter.as_str(), "ip", "link", "set", "eth0", to];
+        let status = Command::new("nsenter").args(ip).status();
+        assert!(status.expect("nsenter runs").success());
+    };
+    turn("down");
+    assert!(awaited().is_err(), "its inner end is down");
+    turn("up");
+    awaited().expect("it comes up again");
+    lab.delete(&[ours]);
+    lab.settle();
+    awaited().expect("what is gone is not awaited");
 }

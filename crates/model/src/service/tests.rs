@@ -5,7 +5,15 @@ use crate::ServiceName;
 
 #[test]
 fn health_checks_are_read_and_shown_alike() {
-    for text in ["tcp:80", "http:8080/", "http:8080/healthz?full=1"] {
+    for text in [
+        "tcp:80",
+        "http:8080/",
+        "http:8080/healthz?full=1",
+        "exec:test -e /run/ready && ! pgrep x",
+        "exec:[\"/bin/probe\",\"--all of it\"]",
+        "exec:[ -e /run/ready ]",
+        "exec:[\"/bin/sh\",\"-c\",\"[]\"]",
+    ] {
         assert_eq!(text.parse::<Probe>().unwrap().to_string(), text);
     }
     assert_eq!("http:80".parse::<Probe>().unwrap().to_string(), "http:80/");
@@ -16,7 +24,11 @@ fn health_checks_are_read_and_shown_alike() {
         "tcp:0",
         "tcp:70000",
         "udp:5",
-        "exec:true",
+        "exec:",
+        "exec: ",
+        "exec:[]",
+        "exec:[\"\"]",
+        "exec:a\0b",
         "http:80/a b",
         "http:/x",
     ] {

@@ -31,6 +31,7 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 use vw_model::SandboxId;
 
@@ -61,7 +62,12 @@ pub(crate) enum Role<'a> {
     /// `create` of the bundle in the directory.
     Container { log: &'a Path, exits: &'a Path },
     /// `exec` of the process described by a file.
-    Exec { process: &'a Path, attach: bool },
+    Exec {
+        process: &'a Path,
+        attach: bool,
+        /// After which conmon kills it.
+        limit: Option<Duration>,
+    },
 }
 
 /// A conmon that was started; it may have ended since.
@@ -158,11 +164,21 @@ fn command(launch: &Launch<'_>) -> Result<Command> {
             driver.push(log);
             command.arg("--log-path").arg(driver);
         }
-        Role::Exec { process, attach } => {
+        Role::Exec {
+            process,
+            attach,
+            limit,
+        } => {
             command
                 .args(["--exec", "--log-path", "none", "--exec-process-spec"])
                 .arg(process);
             command.args(attach.then_some("--exec-attach"));
+            if let Some(limit) = limit {
+                // It counts whole seconds, and 0 is for ever.
+                let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+                let seconds = seconds.clamp(1, u64::from(u32::MAX >> 1));
+                command.arg("--timeout").arg(seconds.to_string());
+            }
         }
     }
     Ok(command)

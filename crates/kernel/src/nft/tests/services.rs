@@ -179,6 +179,7 @@ fn policy(numbers: &[u8]) -> ServicePolicy {
             (bridge(), VIP6.parse().unwrap()),
         ],
         ports: vec![ServicePort {
+            host: None,
             published: 80,
             target: 8080,
             protocol: Protocol::Tcp,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::time::Duration;
 use vw_controller::{
     command::{ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate},
-    view::ServiceView,
+    view::{CheckView, ServiceView},
 };
 use vw_model::{Affinity, EndpointMode, HealthSpec, IpNet, Options, PortKey, PortRequest};
 
@@ -89,6 +89,8 @@ struct Service<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Port {
+    #[serde(rename = "HostIP")]
+    host_ip: String,
     published: u16,
     target: u16,
     protocol: String,
@@ -106,6 +108,17 @@ struct Endpoint<'a> {
     weight: u32,
     state: &'a str,
     serves: bool,
+    log: Vec<Check<'a>>,
+}
+
+/// As Docker's `HealthcheckResult`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Check<'a> {
+    start: String,
+    end: String,
+    exit_code: i32,
+    output: &'a str,
 }
 
 /// Answers a path below `/vethwork/services`.
@@ -228,7 +241,7 @@ fn ports(texts: &[String]) -> Result<Vec<PortRequest>, ApiError> {
     for text in texts {
         if text.contains('=') {
             let sentence = format!(
-                "published port {text:?} is not supported: use [PORT:]PORT[/PROTO]; mode=host and a preference for local endpoints are not there yet"
+                "published port {text:?} is not supported: use [[IP:][PORT]:]PORT[/PROTO]; mode=host and a preference for local endpoints are not there yet"
             );
             return Err(ApiError::not_implemented(sentence));
         }
@@ -267,6 +280,7 @@ fn nanos(span: Duration) -> i64 {
 fn show(view: &ServiceView) -> Service<'_> {
     let spec = &view.spec;
     let port = |port: &vw_model::PublishedPort| Port {
+        host_ip: port.host.map_or_else(String::new, |ip| ip.to_string()),
         published: port.published,
         target: port.target.port,
         protocol: port.target.protocol.to_string(),
@@ -286,6 +300,7 @@ fn show(view: &ServiceView) -> Service<'_> {
         weight: member.weight,
         state: member.state,
         serves: member.serves,
+        log: member.checks.iter().map(check).collect(),
     });
     Service {
         id: spec.id.to_string(),
@@ -301,5 +316,14 @@ fn show(view: &ServiceView) -> Service<'_> {
         health: spec.health.as_ref().map(health),
         labels: &spec.labels,
         endpoints: members.collect(),
+    }
+}
+
+fn check(check: &CheckView) -> Check<'_> {
+    Check {
+        start: rfc3339(check.start),
+        end: rfc3339(check.end),
+        exit_code: check.code,
+        output: &check.output,
     }
 }

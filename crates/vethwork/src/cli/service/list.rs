@@ -56,6 +56,8 @@ struct Service {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Port {
+    #[serde(rename = "HostIP")]
+    host_ip: String,
     published: u16,
     target: u16,
     protocol: String,
@@ -86,7 +88,17 @@ impl List {
         } else {
             short_id(&service.id)
         };
-        let port = |port: &Port| format!("*:{}->{}/{}", port.published, port.target, port.protocol);
+        let port = |port: &Port| {
+            let host = match port.host_ip.as_str() {
+                "" => "*".to_owned(),
+                v6 if v6.contains(':') => format!("[{v6}]"),
+                v4 => v4.to_owned(),
+            };
+            format!(
+                "{host}:{}->{}/{}",
+                port.published, port.target, port.protocol
+            )
+        };
         let ports: Vec<String> = service.ports.iter().map(port).collect();
         let addresses = service.virtual_ips.iter();
         let addresses: Vec<&str> = addresses

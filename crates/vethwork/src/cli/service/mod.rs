@@ -51,7 +51,7 @@ pub(crate) struct Remove {
 /// How endpoints are asked whether they are well.
 #[derive(Debug, Args)]
 pub(crate) struct Health {
-    /// Lead to endpoints that are well alone: tcp:PORT or http:PORT[/PATH]
+    /// Lead to endpoints that are well alone: tcp:PORT, http:PORT[/PATH] or exec:COMMAND
     #[arg(long, value_name = "CHECK")]
     health: Option<String>,
     /// Time between running the check
@@ -99,7 +99,7 @@ pub(crate) struct Update {
     #[arg(long, conflicts_with = "health")]
     no_health: bool,
     /// Publish a further port
-    #[arg(long, value_name = "[PORT:]PORT[/PROTO]")]
+    #[arg(long, value_name = "[[IP:][PORT]:]PORT[/PROTO]")]
     publish_add: Vec<String>,
     /// Publish a port of the endpoints no more
     #[arg(long, value_name = "PORT[/PROTO]")]

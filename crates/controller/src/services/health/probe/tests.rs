@@ -1,6 +1,6 @@
 //! Checks against servers on this machine's loopback.
 
-use super::{Outcome, Running, judge};
+use super::{Running, judge};
 use rustix::event::{Timespec, poll};
 use std::{
     io::{Read, Write},
@@ -11,7 +11,7 @@ use std::{
 };
 use vw_model::{HealthSpec, Probe};
 
-fn check(probe: Probe, to: SocketAddr, timeout: Duration) -> Outcome {
+fn check(probe: Probe, to: SocketAddr, timeout: Duration) -> bool {
     let socket = rustix::net::socket_with(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::STREAM,
@@ -20,7 +20,7 @@ fn check(probe: Probe, to: SocketAddr, timeout: Duration) -> Outcome {
     );
     let socket: OwnedFd = socket.unwrap();
     let spec = HealthSpec {
-        probe: probe.clone(),
+        probe,
         interval: Duration::from_secs(1),
         timeout,
         retries: 1,
@@ -28,13 +28,12 @@ fn check(probe: Probe, to: SocketAddr, timeout: Duration) -> Outcome {
     };
     let mut running = Running::begin(socket, to, &spec, Instant::now());
     loop {
-        let outcome = running.go_on(&probe, Instant::now());
-        if outcome != Outcome::Open {
-            return outcome;
+        if let Some(answer) = running.go_on(&spec, Instant::now()) {
+            return answer.is_well();
         }
         let left = running.deadline().saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).unwrap();
-        poll(&mut [running.poll().unwrap()], Some(&left)).unwrap();
+        poll(&mut [running.poll()], Some(&left)).unwrap();
     }
 }
 
@@ -67,24 +66,21 @@ const SHORT: Duration = Duration::from_millis(200);
 fn a_port_is_asked_whether_it_accepts() {
     let open = server("");
     let tcp = Probe::Tcp { port: open.port() };
-    assert_eq!(check(tcp.clone(), open, LONG), Outcome::Well);
+    assert!(check(tcp.clone(), open, LONG));
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    assert_eq!(check(tcp, closed, LONG), Outcome::Failed);
+    assert!(!check(tcp, closed, LONG));
 }
 
 #[test]
 fn a_page_is_asked_for_and_its_status_counts() {
     for (answer, expected) in [
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-            Outcome::Well,
-        ),
-        ("HTTP/1.0 302 Found\r\n\r\n", Outcome::Well),
-        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", Outcome::Failed),
-        ("SSH-2.0-other\r\n", Outcome::Failed),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+        ("HTTP/1.0 302 Found\r\n\r\n", true),
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", false),
+        ("SSH-2.0-other\r\n", false),
     ] {
         let addr = server(answer);
         let http = Probe::Http {
@@ -98,12 +94,13 @@ fn a_page_is_asked_for_and_its_status_counts() {
         port: silent.port(),
         path: "/well".to_owned(),
     };
-    assert_eq!(check(http, silent, SHORT), Outcome::Failed);
+    assert!(!check(http, silent, SHORT));
 }
 
 #[test]
 fn an_answer_without_an_end_of_line_is_judged_at_its_end() {
-    assert_eq!(judge(b"HTTP/1.1 2", false), Outcome::Open);
-    assert_eq!(judge(b"HTTP/1.1 200", true), Outcome::Well);
-    assert_eq!(judge(b"", true), Outcome::Failed);
+    let well = |answer: &[u8], ended| judge(answer, ended).map(|answer| answer.is_well());
+    assert_eq!(well(b"HTTP/1.1 2", false), None);
+    assert_eq!(well(b"HTTP/1.1 200", true), Some(true));
+    assert_eq!(well(b"", true), Some(false));
 }

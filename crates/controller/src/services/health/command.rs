@@ -1,0 +1,96 @@
+//! A check by a command in the endpoint's own container, on a thread of its own: the OCI runtime is
+//! waited for.
+
+use super::answer::Answer;
+use rustix::event::{EventfdFlags, eventfd};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+use vw_model::{EndpointId, SandboxId};
+use vw_runtime::{Checked, Runtime};
+
+use crate::registry::lock;
+
+/// Docker's status of what could not run, or not end.
+const NO_STATUS: i32 = -1;
+
+/// A command that runs.
+pub(super) struct Command {
+    end: Arc<End>,
+}
+
+struct End {
+    /// Readable once there is an answer.
+    told: OwnedFd,
+    /// Readable once nobody waits for one.
+    left: OwnedFd,
+    answer: Mutex<Option<Answer>>,
+}
+
+impl Command {
+    /// Begins to run it; what an earlier one of this endpoint left ends first.
+    ///
+    /// # Errors
+    /// Without a thread or a descriptor.
+    pub(super) fn begin(
+        runtime: Arc<Runtime>,
+        (sandbox, endpoint): (SandboxId, EndpointId),
+        command: Vec<String>,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let signal = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let end = Arc::new(End {
+            told: signal()?,
+            left: signal()?,
+            answer: Mutex::default(),
+        });
+        let ended = end.clone();
+        let run = move || {
+            let checked = runtime.check(sandbox, endpoint.0, &command, timeout, &ended.left);
+            *lock(&ended.answer) = Some(judge(checked, timeout));
+            raise(&ended.told);
+        };
+        thread::Builder::new().name("check".to_owned()).spawn(run)?;
+        Ok(Self { end })
+    }
+
+    pub(super) fn told(&self) -> &OwnedFd {
+        &self.end.told
+    }
+
+    pub(super) fn answer(&self) -> Option<Answer> {
+        lock(&self.end.answer).take()
+    }
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        raise(&self.end.left);
+    }
+}
+
+fn raise(signal: &OwnedFd) {
+    // It was zero, so there is room.
+    let _ = rustix::io::write(signal, &1_u64.to_ne_bytes());
+}
+
+fn judge(checked: vw_runtime::Result<Checked>, timeout: Duration) -> Answer {
+    match checked {
+        Ok(Checked {
+            status: Some(code),
+            output,
+        }) => Answer {
+            code,
+            output: String::from_utf8_lossy(&output).into_owned(),
+        },
+        Ok(Checked { status: None, .. }) => Answer::late(timeout),
+        Err(error) => Answer {
+            code: NO_STATUS,
+            output: error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,180 @@
+//! Services whose endpoints are checked by a command in their containers.
+
+use crate::{
+    require_stage,
+    scene::Scene,
+    services::{addresses, answers, endpoints},
+};
+use std::time::Duration;
+use vw_testkit::{eventually, traffic};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A service on the network `blue` that is checked by a command, at once and each second.
+#[track_caller]
+fn create(scene: &Scene, check: &str) {
+    scene.docker("network create blue");
+    let fixed = "service create --name web --network blue --drain 0s --health-interval 1s --health-retries 1 --health";
+    scene.daemon.cli(fixed.split(' ').chain([check])).must();
+}
+
+/// Checks by another command, once.
+#[track_caller]
+fn update(scene: &Scene, check: &str, timeout: &str) {
+    let fixed = format!(
+        "service update web --health-interval 1h --health-retries 1 --health-timeout {timeout} --health"
+    );
+    scene.daemon.cli(fixed.split(' ').chain([check])).must();
+}
+
+/// The processes that were started by these words alone.
+fn processes(words: &str) -> Vec<String> {
+    let line = format!("{}\0", words.replace(' ', "\0"));
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().into_string().ok());
+    pids.filter(|pid| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line.as_bytes())
+    })
+    .collect()
+}
+
+/// What the last check of the only endpoint said.
+#[track_caller]
+fn last(scene: &Scene) -> String {
+    let shown = scene.cli("service inspect web");
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let log = shown[0]["Endpoints"][0]["Log"].as_array().expect("a log");
+    assert!(log.len() <= 5, "{log:?}");
+    log.last().map_or_else(String::new, |last| {
+        format!(
+            "{} {}",
+            last["ExitCode"],
+            last["Output"].as_str().unwrap_or_default()
+        )
+    })
+}
+
+#[test]
+fn a_command_in_its_container_says_whether_an_endpoint_is_well() {
+    require_stage!();
+    let scene = Scene::new();
+    create(&scene, "exec:cat /ready && test -z \"$BROKEN\"");
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let near = scene.start("near", "--network blue");
+    let names = ["one", "two"];
+    let ends = names.map(|name| scene.start(name, "--network blue --label vethwork.service=web"));
+    let servers: Vec<_> = (names.iter().zip(&ends))
+        .map(|(name, host)| traffic::Server::tcp(host, name, "0.0.0.0:80"))
+        .collect();
+    eventually("both were asked", SOON, || {
+        endpoints(&scene, "web")
+            .iter()
+            .all(|line| line.ends_with("unhealthy false"))
+    });
+    assert!(traffic::tcp(&near, &to).is_err(), "nobody is led to");
+    scene
+        .daemon
+        .docker(["exec", "one", "sh", "-c", "echo all is well >/ready"])
+        .must();
+    eventually("one is led to", SOON, || traffic::tcp(&near, &to).is_ok());
+    assert!(answers(&near, &to, 20).into_keys().eq(["one".to_owned()]));
+    scene.docker("exec two touch /ready");
+    eventually("two is led to as well", SOON, || {
+        answers(&near, &to, 20).len() == 2
+    });
+    scene.docker("exec one rm /ready");
+    eventually("one is led to no more", SOON, || {
+        answers(&near, &to, 20).into_keys().eq(["two".to_owned()])
+    });
+    // Who comes back is asked once it runs.
+    scene.docker("restart -t 0 two");
+    eventually("two is asked again", SOON, || {
+        endpoints(&scene, "web").contains(&"two healthy true".to_owned())
+    });
+    drop(servers);
+    scene.end();
+}
+
+#[test]
+fn a_check_that_cannot_run_or_end_says_why_and_leaves_no_process() {
+    require_stage!();
+    let mut scene = Scene::new();
+    // Nobody else's process is called so.
+    let sleep = format!(
+        "sleep {}",
+        3_000_000_000_u64 + u64::from(std::process::id())
+    );
+    let hangs = format!("exec:echo waiting; {sleep}; true");
+    let running = || processes(&sleep).len();
+    create(&scene, "exec:echo all is well");
+    scene.start("one", "--network blue --label vethwork.service=web");
+    eventually("its output is shown", SOON, || {
+        last(&scene) == "0 all is well\n"
+    });
+    update(&scene, "exec:echo so not >&2; exit 3", "10s");
+    eventually("its status is shown", SOON, || last(&scene) == "3 so not\n");
+    assert_eq!(endpoints(&scene, "web"), ["one unhealthy false"]);
+    update(&scene, "exec:[\"/no/such/program\",\"-x\"]", "10s");
+    eventually("what cannot run says so", SOON, || {
+        let last = last(&scene);
+        last.starts_with("-1 ") && last.contains("/no/such/program")
+    });
+    update(&scene, "exec:yes", "1s");
+    eventually("what does not end says so", SOON, || {
+        last(&scene) == "-1 Health check exceeded timeout (1s)"
+    });
+    update(&scene, &hangs, "2s");
+    eventually("it runs", SOON, || running() == 1);
+    eventually("it is killed", SOON, || running() == 0);
+    // Nobody waits for its end any more.
+    update(&scene, &hangs, "1h");
+    eventually("it runs", SOON, || running() == 1);
+    scene.cli("service update --no-health web");
+    eventually("it is killed", SOON, || running() == 0);
+    assert_eq!(endpoints(&scene, "web"), ["one running true"]);
+    // We are killed, and come back: one runs, not two.
+    update(&scene, &hangs, "1h");
+    eventually("it runs", SOON, || running() == 1);
+    let first = processes(&sleep);
+    scene.daemon.kill9();
+    assert_eq!(processes(&sleep), first);
+    scene.forget();
+    eventually("another runs alone", SOON, || {
+        running() == 1 && processes(&sleep) != first
+    });
+    // We are killed, and do not come back in time.
+    update(&scene, &hangs, "2s");
+    eventually("a third runs", SOON, || running() == 1);
+    scene.daemon.kill9();
+    eventually("nobody but its monitor kills it", SOON, || running() == 0);
+    scene.daemon.restart();
+    scene.end();
+}
+
+#[test]
+fn an_adopted_namespace_is_not_checked_by_a_command() {
+    require_stage!();
+    let scene = Scene::new();
+    create(&scene, "exec:true");
+    let netns = scene.lab.host("netns");
+    let path = netns.netns().display().to_string();
+    let refusal = scene.cli_refused(&format!(
+        "adopt --netns {path} --name adopted --network blue --service web"
+    ));
+    assert!(
+        refusal.contains("adopted cannot be an endpoint of service web")
+            && refusal.contains("tcp:PORT"),
+        "{refusal}"
+    );
+    assert!(endpoints(&scene, "web").is_empty());
+    assert_eq!(scene.docker("ps -aq"), "");
+    scene.cli("service update --health tcp:80 web");
+    scene.cli(&format!(
+        "adopt --netns {path} --name adopted --network blue --service web"
+    ));
+    let refusal = scene.cli_refused("service update --health exec:true web");
+    assert!(refusal.contains("tcp:PORT"), "{refusal}");
+    assert!(scene.cli("service inspect web").contains("tcp:80"));
+    scene.cli("release adopted");
+    scene.end();
+}

@@ -24,6 +24,7 @@
 mod cgroups;
 pub mod cluster_stores;
 mod daemon;
+pub mod engines;
 mod eventually;
 mod host;
 pub mod http;

@@ -2,57 +2,14 @@
 //!
 //! Owns its own dockerd: it never asks one of the machine.
 
-use std::{fs, path::Path, process::Command, time::Duration};
-use vw_testkit::{Daemon, Host, Lab, Output, Running, eventually, traffic};
+use std::time::Duration;
+use vw_testkit::{
+    Daemon, Host, Lab,
+    engines::{Dockerd, inside},
+    eventually, traffic,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A Docker Engine in a host of the laboratory, with folders of its own.
-struct Dockerd {
-    running: Running,
-    host: Host,
-    url: String,
-}
-
-impl Dockerd {
-    #[track_caller]
-    fn start(lab: &Lab, host: &Host) -> Self {
-        let folder = lab.folder().join("dockerd");
-        fs::create_dir(&folder).expect("the laboratory's folder is ours");
-        let url = format!("unix://{}/s", folder.display());
-        let mut command = Command::new("dockerd");
-        for (flag, name) in [
-            ("--data-root", "data"),
-            ("--exec-root", "run"),
-            ("--pidfile", "pid"),
-        ] {
-            command.arg(flag).arg(folder.join(name));
-        }
-        command.args(["-H", &url, "--storage-driver", "vfs"]);
-        let docker = Self {
-            running: host.spawn_command(&mut command),
-            host: host.clone(),
-            url,
-        };
-        eventually("dockerd answers", PATIENCE, || {
-            docker.try_run("version").success()
-        });
-        docker
-    }
-
-    #[track_caller]
-    fn try_run(&self, line: &str) -> Output {
-        let words = ["docker", "-H", &self.url]
-            .into_iter()
-            .chain(line.split_whitespace());
-        self.host.run(words)
-    }
-
-    #[track_caller]
-    fn run(&self, line: &str) -> String {
-        self.try_run(line).ok()
-    }
-}
 
 /// Two hosts on a wire; the first is to run the engines.
 fn hosts(lab: &Lab) -> (Host, Host) {
@@ -77,13 +34,11 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     vw_testkit::require_programs!("docker", "dockerd", "ip", "iptables", "busybox", "runc");
     let lab = Lab::new();
     let (host, outside) = hosts(&lab);
-    let mut docker = Dockerd::start(&lab, &host);
-    docker.run(&format!("import {} box", lab.busybox_tar().display()));
+    let docker = Dockerd::start(&lab, &host);
     let theirs = docker.run("run -d -p 8081:80 box sleep 1000");
     let bare = docker.run("run -d --net=none box sleep 1000");
-    let pid = |id: &str| docker.run(&format!("inspect -f {{{{.State.Pid}}}} {id}"));
-    let inside = |id: &str| lab.at(&id[..8], Path::new(&format!("/proc/{}/ns/net", pid(id))));
-    let (docked, adopted) = (inside(&theirs), inside(&bare));
+    let docked = inside(&lab, "docked", docker.pid(&theirs));
+    let adopted = inside(&lab, "adopted", docker.pid(&bare));
     let _docked = traffic::Server::tcp(&docked, "docked", "0.0.0.0:80");
     let _closed = traffic::Server::tcp(&docked, "closed", "0.0.0.0:81");
     let _adopted = traffic::Server::tcp(&adopted, "adopted", "[::]:80");
@@ -106,7 +61,7 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     assert_eq!(switch.ok(), "1");
     let adopt = format!(
         "adopt --pid {} --name web --network blue -p 8080:80",
-        pid(&bare)
+        docker.pid(&bare)
     );
     daemon.cli(adopt.split_whitespace()).must();
     let address = docker.run(&format!(
@@ -134,7 +89,7 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     let rules = host.sh("iptables-save").ok();
     assert!(!rules.contains("vethwork"), "{rules}");
     docker.run(&format!("rm -f {theirs} {bare}"));
-    docker.running.terminate(PATIENCE);
+    docker.stop();
 }
 
 #[test]

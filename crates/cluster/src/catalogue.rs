@@ -32,6 +32,7 @@ impl Core {
         spec: NetworkSpec,
         request: &NetworkRequest,
         foreign: &[IpNet],
+        numbered: bool,
     ) -> Result<NetworkSpec> {
         let asked = asked_vnis(&spec)?;
         for _ in 0..ATTEMPTS {
@@ -44,7 +45,10 @@ impl Core {
             let mut catalogue: CatalogueRecord = catalogue.map_err(unreadable)?.unwrap_or_default();
             let others = self.read_claims()?;
             let spec = self.fill_in(spec.clone(), request, foreign, &others)?;
-            let (spec, vnis) = number(spec, &asked, &others, &mut catalogue)?;
+            let (spec, vnis) = match numbered {
+                true => number(spec, &asked, &others, &mut catalogue)?,
+                false => (spec, BTreeSet::new()),
+            };
             let network = NetworkRecord {
                 claims: Claims {
                     name: spec.name.as_str().to_owned(),

@@ -85,8 +85,8 @@ impl Cluster {
     /// Makes a network that every host can use at once.
     ///
     /// Fills in the subnets as `request` wants them, clear of all other global networks and, where
-    /// none is asked for, of `foreign`; and the VNI, unless the options name one. The follower may
-    /// be told of it before this returns.
+    /// none is asked for, of `foreign`; and the VNI where it is `numbered`, unless the options name
+    /// one. The follower may be told of it before this returns.
     ///
     /// # Errors
     /// Conflict for a name or VNI in use; what [`vw_ipam::Ipam::add_network`] refuses;
@@ -96,8 +96,9 @@ impl Cluster {
         spec: NetworkSpec,
         request: &NetworkRequest,
         foreign: &[IpNet],
+        numbered: bool,
     ) -> Result<NetworkSpec> {
-        self.core.create_network(spec, request, foreign)
+        self.core.create_network(spec, request, foreign, numbered)
     }
 
     /// Removes a network that no living host has an endpoint on.

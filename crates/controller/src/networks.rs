@@ -135,6 +135,7 @@ impl Controller {
             return self.create_global(spec, pools);
         }
         if addressed {
+            self.check_beside_routed(&spec)?;
             spec.ipam.pools = self.take_subnets(&spec, pools)?;
         } else {
             (spec.enable_ipv4, spec.enable_ipv6) = (false, false);

@@ -1,19 +1,34 @@
 //! What drivers need to know besides specifications.
 
 use std::net::{IpAddr, Ipv6Addr};
-use vw_model::Family;
+use vw_model::{Family, IfName, IpNet};
 
 /// How this host reaches the others of its cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Underlay {
     /// The address that tunnelled packets are sent from and taken at.
     pub addr: IpAddr,
-    /// The MTU in bytes of the link that has it.
+    /// The length of its prefix: the hosts in there are on one segment with this one.
+    pub prefix: u8,
+    /// The link that has it.
+    pub link: IfName,
+    /// The MTU in bytes of that link.
     pub mtu: u32,
     /// The UDP port of tunnels of networks that are made on this host and name none.
     pub port: Option<u16>,
     /// This host's address inside the encrypted tunnel; `None` where it has none.
     pub inner: Option<Ipv6Addr>,
+    /// This host's link-local address that the others know from its id; `None` while there is no
+    /// id yet.
+    pub link_local: Option<Ipv6Addr>,
+}
+
+impl Underlay {
+    /// Whether a host is on one segment with this one, so that it can be a next hop.
+    #[must_use]
+    pub fn is_beside(&self, host: IpAddr) -> bool {
+        IpNet::new(self.addr, self.prefix).is_ok_and(|net| net.contains(&host))
+    }
 }
 
 /// The daemon's settings and the host's state that plans depend on: plain data, read once.

@@ -69,6 +69,11 @@ pub trait Driver: Send + Sync {
         "eth"
     }
 
+    /// Whether the network needs a number on the wire that no other network of the cluster has.
+    fn numbered(&self, _network: &NetworkSpec) -> bool {
+        false
+    }
+
     /// The name that an endpoint's interface must have inside its sandbox, where one was asked for.
     ///
     /// # Errors

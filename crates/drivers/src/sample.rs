@@ -136,6 +136,10 @@ fn line(text: &mut String, object: &Object) {
             let (addr, mac) = (neighbor.addr, neighbor.mac);
             writeln!(text, "{place}: neighbour {addr} dev {link} mac {mac}").unwrap();
         }
+        Object::Proxy(proxy) => {
+            let (place, link) = (place(proxy.netns), &proxy.link);
+            writeln!(text, "{place}: answers for {} dev {link}", proxy.addr).unwrap();
+        }
         other => writeln!(text, "{other:?}").unwrap(),
     }
 }
@@ -185,10 +189,14 @@ fn route_line(text: &mut String, route: &Route) {
         RouteKind::Unreachable => "unreachable ",
     };
     let dev = route.link.as_ref().map(|link| format!(" dev {link}"));
+    let via = route
+        .via
+        .map(|via| format!(" via {via}"))
+        .unwrap_or_default();
     let (dst, dev, metric) = (route.dst, dev.unwrap_or_default(), route.metric);
     writeln!(
         text,
-        "{}: route {kind}{dst}{dev} metric {metric}",
+        "{}: route {kind}{dst}{via}{dev} metric {metric}",
         place(route.netns)
     )
     .unwrap();

@@ -41,12 +41,22 @@ pub enum SetName {
     Open4,
     /// As `Open4` for IPv6.
     Open6,
-    /// `inet_proto . inet_service`: ports of this host that tunnels of ours end at.
+    /// `inet_service`: UDP ports of this host that tunnels of ours end at. One field of two octets,
+    /// which the kernel keeps as a bitmap.
     TunnelPorts,
     /// `ipv4_addr`: the hosts of the cluster, which alone may send to those ports.
     Peers4,
     /// As `Peers4` for IPv6.
     Peers6,
+    /// `ipv4_addr`: endpoints on other hosts, of networks that are routed to them.
+    Remotes4,
+    /// As `Remotes4` for IPv6.
+    Remotes6,
+    /// `ifname . ifname . ipv4_addr`: the bridge of such an endpoint's network here, the link that
+    /// leads to its host, and its address.
+    Ways4,
+    /// As `Ways4` for IPv6.
+    Ways6,
     /// One of the services' table.
     Service(ServiceSet),
 }
@@ -119,7 +129,7 @@ pub struct Element {
 
 impl SetName {
     /// All of the host's table, in the order in which they are made.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::ForwardTo,
         Self::ForwardFrom,
         Self::SameBridge,
@@ -138,6 +148,10 @@ impl SetName {
         Self::TunnelPorts,
         Self::Peers4,
         Self::Peers6,
+        Self::Remotes4,
+        Self::Remotes6,
+        Self::Ways4,
+        Self::Ways6,
     ];
 
     /// Whether its elements are published ports or services, not a network's policy.
@@ -177,6 +191,10 @@ impl SetName {
             Self::TunnelPorts => "tunnel_ports",
             Self::Peers4 => "peers4",
             Self::Peers6 => "peers6",
+            Self::Remotes4 => "remotes4",
+            Self::Remotes6 => "remotes6",
+            Self::Ways4 => "ways4",
+            Self::Ways6 => "ways6",
             Self::Service(set) => set.name(),
         }
     }
@@ -211,9 +229,12 @@ impl SetName {
             | Self::Bridges => &[IfName],
             Self::Ports4 | Self::Open4 => &[Ipv4Addr, InetProto, InetService],
             Self::Ports6 | Self::Open6 => &[Ipv6Addr, InetProto, InetService],
-            Self::PortsAny4 | Self::PortsAny6 | Self::TunnelPorts => &[InetProto, InetService],
-            Self::Peers4 => &[Ipv4Addr],
-            Self::Peers6 => &[Ipv6Addr],
+            Self::PortsAny4 | Self::PortsAny6 => &[InetProto, InetService],
+            Self::TunnelPorts => &[InetService],
+            Self::Peers4 | Self::Remotes4 => &[Ipv4Addr],
+            Self::Peers6 | Self::Remotes6 => &[Ipv6Addr],
+            Self::Ways4 => &[IfName, IfName, Ipv4Addr],
+            Self::Ways6 => &[IfName, IfName, Ipv6Addr],
             Self::Service(set) => set.key(),
         }
     }
@@ -237,7 +258,11 @@ impl SetName {
             | Self::Open6
             | Self::TunnelPorts
             | Self::Peers4
-            | Self::Peers6 => &[],
+            | Self::Peers6
+            | Self::Remotes4
+            | Self::Remotes6
+            | Self::Ways4
+            | Self::Ways6 => &[],
             Self::Service(set) => set.value(),
         }
     }

@@ -24,7 +24,7 @@ pub use service::{
 };
 pub use spec::TableSpec;
 pub use table::{HostTable, STAND_IN, USER_CHAIN};
-pub use tunnel::{peer, tunnel_port};
+pub use tunnel::{peer, remote, tunnel_port};
 
 #[cfg(test)]
 mod tests;

@@ -9,21 +9,26 @@ use crate::spec::{
 };
 use crate::{Chain, SetName};
 use Statement::{
-    Accept, Dnat, Drop, Goto, Jump, Mark, Masquerade, Return, SetDestination6, SetSource6, Snat,
-    Verdict,
+    Accept, AcceptUntracked, Dnat, Drop, Goto, Jump, Mark, Masquerade, Return, SetDestination6,
+    SetSource6, Snat, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 use vw_model::{
     Family::{self, V4, V6},
-    IpNet, Ipv4Net, Ipv6Net,
+    IpNet, Ipv4Net, Ipv6Net, Protocol,
 };
 
 /// The chain that belongs to the administrator.
 pub const USER_CHAIN: &str = "user";
 
+/// What takes packets of other hosts' tunnels.
+const FROM_PEER: &str = "from_peer";
 /// What lets pass at once.
 const LET_PASS: &str = "let_pass";
+/// What endpoints of routed networks on other hosts send, and what they are sent.
+const FROM_REMOTE: &str = "from_remote";
+const TO_REMOTE: &str = "to_remote";
 
 /// `raw`: before connection tracking and every translation.
 pub(crate) const RAW: i32 = -300;
@@ -49,6 +54,10 @@ const PORT: &[Field] = &[Field::L4Proto, Field::Dport];
 const IIF: &[Field] = &[Field::IifName];
 const OIF: &[Field] = &[Field::OifName];
 const BOTH: &[Field] = &[Field::IifName, Field::OifName];
+const FROM4: &[Field] = &[Field::Saddr(V4)];
+const FROM6: &[Field] = &[Field::Saddr(V6)];
+const TO4: &[Field] = &[Field::Daddr(V4)];
+const TO6: &[Field] = &[Field::Daddr(V6)];
 
 /// Beginnings of the names of bridges that other engines make and filter by themselves.
 const FOREIGN_BRIDGES: [&str; 5] = ["docker", "br-", "podman", "cni", "virbr"];
@@ -59,8 +68,9 @@ pub struct HostTable {
     /// Bits set in the packet mark of what our forward chain lets pass, for other firewalls'
     /// rules to match; 0 sets none.
     pub accept_mark: u32,
-    /// Whether this host is in a cluster: what is sent to the ends of tunnels is looked at. Without,
-    /// there is no chain for it, and nothing that comes in costs more.
+    /// Whether this host is in a cluster: what is sent to the ends of tunnels is looked at, and what
+    /// endpoints on other hosts send and are sent without one. Without, there is no rule for it,
+    /// and nothing that comes in costs more.
     pub tunnels: bool,
 }
 
@@ -76,12 +86,12 @@ impl HostTable {
                 name: USER_CHAIN,
                 contents: Contents::Administrator,
             },
-            guard(),
+            guard(self.tunnels),
             publish(),
             translate("prerouting", Hook::Prerouting),
             translate("output", Hook::Output),
             stand_in(),
-            from_localhost(),
+            from_localhost(self.tunnels),
             to_localhost(),
             to_nat(),
             to_routed(),
@@ -89,14 +99,17 @@ impl HostTable {
             internal(),
         ];
         if self.tunnels {
-            chains.extend([tunnel(), input()]);
+            chains.extend([tunnel(), from_peer()]);
         }
         if self.accept_mark != 0 {
             chains.push(let_pass(self.accept_mark));
             chains.push(mark_leaving(self.accept_mark));
         }
-        chains.push(forward(self.accept_mark));
-        chains.push(postrouting());
+        if self.tunnels {
+            chains.extend(remotes(self.accept_mark));
+        }
+        chains.push(forward(self));
+        chains.push(postrouting(self.tunnels));
         TableSpec {
             name: Self::NAME,
             sets: SetName::ALL.to_vec(),
@@ -135,23 +148,25 @@ fn net6(first: u16, last: u16, length: u8) -> IpNet {
 
 /// With `route_localnet` (needed for replies to localhost) the kernel no longer drops these as
 /// martians: without this chain, neighbours reached what listens on 127.0.0.1.
-fn guard() -> ChainSpec {
+fn guard(tunnels: bool) -> ChainSpec {
     let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), net6(0, 1, 128));
     let stand_in = alone(STAND_IN);
     let why = "localhost never comes by a wire";
-    ChainSpec::ours(
-        "guard",
-        base(ChainKind::Filter, Hook::Prerouting, RAW),
-        vec![
-            rule("", [Match::Loopback], Accept),
-            rule(why, [Match::Destination(loopback4)], Drop),
-            rule(why, [Match::Source(loopback4)], Drop),
-            rule(why, [Match::Destination(loopback6)], Drop),
-            rule(why, [Match::Source(loopback6)], Drop),
-            rule(why, [Match::Destination(stand_in)], Drop),
-            rule(why, [Match::Source(stand_in)], Drop),
-        ],
-    )
+    let mut rules = Vec::new();
+    if tunnels {
+        rules.push(to_tunnel(Jump("tunnel")));
+    }
+    rules.extend([
+        rule("", [Match::Loopback], Accept),
+        rule(why, [Match::Destination(loopback4)], Drop),
+        rule(why, [Match::Source(loopback4)], Drop),
+        rule(why, [Match::Destination(loopback6)], Drop),
+        rule(why, [Match::Source(loopback6)], Drop),
+        rule(why, [Match::Destination(stand_in)], Drop),
+        rule(why, [Match::Source(stand_in)], Drop),
+    ]);
+    let place = base(ChainKind::Filter, Hook::Prerouting, RAW);
+    ChainSpec::ours("guard", place, rules)
 }
 
 /// Puts what stands for `::1` in its place; other tables have this chain too.
@@ -172,20 +187,22 @@ pub(crate) fn stand_in() -> ChainSpec {
 }
 
 /// Before connection tracking, which must never know of `::1`.
-fn from_localhost() -> ChainSpec {
+fn from_localhost(tunnels: bool) -> ChainSpec {
     let published = |fields, set| {
         let localhost = Match::Source(alone(Ipv6Addr::LOCALHOST));
         let when = [localhost, Match::ToLocal, Match::In(fields, set)];
         rule("to a published port", when, Goto("stand_in"))
     };
-    ChainSpec::ours(
-        "from_localhost",
-        base(ChainKind::Filter, Hook::Output, RAW),
-        vec![
-            published(PORT, SetName::PortsAny6),
-            published(SOCKET6, SetName::Ports6),
-        ],
-    )
+    let mut rules = Vec::new();
+    if tunnels {
+        rules.push(to_tunnel(AcceptUntracked));
+    }
+    rules.extend([
+        published(PORT, SetName::PortsAny6),
+        published(SOCKET6, SetName::Ports6),
+    ]);
+    let place = base(ChainKind::Filter, Hook::Output, RAW);
+    ChainSpec::ours("from_localhost", place, rules)
 }
 
 /// After the reply's source was translated back, which on this hook is done at `srcnat`.
@@ -209,30 +226,40 @@ fn to_localhost() -> ChainSpec {
 /// What a tunnel takes goes straight into a network, so only other hosts of the cluster may send
 /// to it: no stranger, no process of this host, and no container that pretends to be a host.
 fn tunnel() -> ChainSpec {
-    const FROM4: &[Field] = &[Field::Saddr(V4)];
-    const FROM6: &[Field] = &[Field::Saddr(V6)];
-    let own = "a container of this host";
-    let peer = |fields, set| rule("another host", [Match::In(fields, set)], Return);
+    let peer = |fields, set| rule("another host", [Match::In(fields, set)], Goto(FROM_PEER));
     ChainSpec::ours(
         "tunnel",
         None,
         vec![
-            rule("this host itself", [Match::Loopback], Drop),
-            rule(own, [Match::In(IIF, SetName::Bridges)], Drop),
             peer(FROM4, SetName::Peers4),
             peer(FROM6, SetName::Peers6),
-            rule("a stranger", [], Drop),
+            rule("a stranger", [Match::ToLocal], Drop),
         ],
     )
 }
 
-fn input() -> ChainSpec {
-    let when = [Match::In(PORT, SetName::TunnelPorts)];
+/// Few packets come in by a bridge: the kind of link spares the others the set.
+fn from_peer() -> ChainSpec {
+    let own = [Match::Bridged, Match::In(IIF, SetName::Bridges)];
     ChainSpec::ours(
-        "input",
-        base(ChainKind::Filter, Hook::Input, RAW),
-        vec![rule("ends of tunnels", when, Jump("tunnel"))],
+        FROM_PEER,
+        None,
+        vec![
+            rule("this host itself", [Match::Loopback], Drop),
+            rule("a container of this host", own, Drop),
+            rule("", [], AcceptUntracked),
+        ],
     )
+}
+
+/// To the end of a tunnel, here or elsewhere. A packet of a tunnel has no answer, as its port of
+/// origin is a number of what lies inside: a connection for it would be recorded on each host and
+/// never used, which takes an eighth of the time that a TCP connection through the tunnel takes.
+fn to_tunnel(then: Statement) -> Rule {
+    const DPORT: &[Field] = &[Field::Dport];
+    let udp = Match::Transport(Protocol::Udp);
+    let when = [udp, Match::In(DPORT, SetName::TunnelPorts)];
+    rule("ends of tunnels", when, then)
 }
 
 fn publish() -> ChainSpec {
@@ -306,16 +333,27 @@ fn internal() -> ChainSpec {
 
 /// Neighbours come first: with br_netfilter all that is bridged passes here, and every rule that it
 /// does not meet is time saved for each of its packets.
-fn forward(mark: u32) -> ChainSpec {
+fn forward(table: &HostTable) -> ChainSpec {
     const TO: &[Field] = &[Field::OifName, Field::NfProto];
-    let pass = if mark == 0 { Accept } else { Goto(LET_PASS) };
+    let mark = table.accept_mark;
     let beside = [Match::In(BOTH, SetName::Neighbors)];
     let mut rules = vec![
         rule("the administrator's word first", [], Jump(USER_CHAIN)),
-        rule("neighbours", beside, pass),
+        rule("neighbours", beside, pass(mark)),
+    ];
+    if table.tunnels {
+        let with = |fields, set, chain| rule("on another host", [Match::In(fields, set)], chain);
+        rules.extend([
+            with(FROM4, SetName::Remotes4, Goto(FROM_REMOTE)),
+            with(FROM6, SetName::Remotes6, Goto(FROM_REMOTE)),
+            with(TO4, SetName::Remotes4, Goto(TO_REMOTE)),
+            with(TO6, SetName::Remotes6, Goto(TO_REMOTE)),
+        ]);
+    }
+    rules.extend([
         rule("receiving network", [], Verdict(TO, SetName::ForwardTo)),
         rule("sending network", [], Verdict(IIF, SetName::ForwardFrom)),
-    ];
+    ]);
     if mark != 0 {
         let (to, from) = (SetName::Bridges, SetName::Bridges);
         rules.push(rule("let pass", [Match::In(OIF, to)], Mark(mark)));
@@ -324,6 +362,36 @@ fn forward(mark: u32) -> ChainSpec {
     }
     let place = base(ChainKind::Filter, Hook::Forward, FORWARD);
     ChainSpec::ours("forward", place, rules)
+}
+
+const fn pass(mark: u32) -> Statement {
+    match mark {
+        0 => Accept,
+        _ => Goto(LET_PASS),
+    }
+}
+
+/// An endpoint of a routed network on another host speaks with that network's bridge alone, and
+/// comes by the link that leads to its host: whoever else uses its address is none, and whoever
+/// else sends to it is of another network.
+fn remotes(mark: u32) -> [ChainSpec; 2] {
+    const FROM_WAY4: &[Field] = &[Field::OifName, Field::IifName, Field::Saddr(V4)];
+    const FROM_WAY6: &[Field] = &[Field::OifName, Field::IifName, Field::Saddr(V6)];
+    const TO_WAY4: &[Field] = &[Field::IifName, Field::OifName, Field::Daddr(V4)];
+    const TO_WAY6: &[Field] = &[Field::IifName, Field::OifName, Field::Daddr(V6)];
+    let chain = |name, four, six| {
+        let way = |fields, set| rule("its own network", [Match::In(fields, set)], pass(mark));
+        let rules = vec![
+            way(four, SetName::Ways4),
+            way(six, SetName::Ways6),
+            rule("any other", [], Drop),
+        ];
+        ChainSpec::ours(name, None, rules)
+    };
+    [
+        chain(FROM_REMOTE, FROM_WAY4, FROM_WAY6),
+        chain(TO_REMOTE, TO_WAY4, TO_WAY6),
+    ]
 }
 
 fn let_pass(mark: u32) -> ChainSpec {
@@ -342,7 +410,7 @@ fn mark_leaving(mark: u32) -> ChainSpec {
 
 /// The incoming interface is known after routing since Linux 5.7; it is empty for what this host
 /// sends, which therefore keeps its source address.
-fn postrouting() -> ChainSpec {
+fn postrouting(tunnels: bool) -> ChainSpec {
     let same = || Match::In(BOTH, SetName::SameBridge);
     let ours = || Match::In(OIF, SetName::Bridges);
     let neighbor = "a neighbour by its published port";
@@ -361,22 +429,27 @@ fn postrouting() -> ChainSpec {
     };
     let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), alone(STAND_IN));
     let (groups4, groups6) = (net4(224, 0, 0, 0, 4), net6(0xff00, 0, 8));
-    ChainSpec::ours(
-        "postrouting",
-        base(ChainKind::Nat, Hook::Postrouting, SRCNAT),
-        vec![
-            rule(neighbor, [same(), Match::Translated], Masquerade),
-            rule(neighbor, bridged, Masquerade),
-            rule("neighbours", [same()], Return),
-            rule(local, [ours(), Match::Source(loopback4)], Masquerade),
-            rule(local, [ours(), Match::Source(loopback6)], Masquerade),
-            rule(group, [Match::Destination(groups4)], Return),
-            rule(group, [Match::Destination(groups6)], Return),
-            rule(group, [Match::Family(V4), Match::ToBroadcast], Return),
-            source(V4, SetName::Snat4),
-            source(V6, SetName::Snat6),
-            leaving(V4, SetName::Masquerade4),
-            leaving(V6, SetName::Masquerade6),
-        ],
-    )
+    let mut rules = vec![
+        rule(neighbor, [same(), Match::Translated], Masquerade),
+        rule(neighbor, bridged, Masquerade),
+        rule("neighbours", [same()], Return),
+        rule(local, [ours(), Match::Source(loopback4)], Masquerade),
+        rule(local, [ours(), Match::Source(loopback6)], Masquerade),
+        rule(group, [Match::Destination(groups4)], Return),
+        rule(group, [Match::Destination(groups6)], Return),
+        rule(group, [Match::Family(V4), Match::ToBroadcast], Return),
+    ];
+    if tunnels {
+        let remote = |fields, set| rule("on another host", [Match::In(fields, set)], Return);
+        rules.push(remote(TO4, SetName::Remotes4));
+        rules.push(remote(TO6, SetName::Remotes6));
+    }
+    rules.extend([
+        source(V4, SetName::Snat4),
+        source(V6, SetName::Snat6),
+        leaving(V4, SetName::Masquerade4),
+        leaving(V6, SetName::Masquerade6),
+    ]);
+    let place = base(ChainKind::Nat, Hook::Postrouting, SRCNAT);
+    ChainSpec::ours("postrouting", place, rules)
 }

@@ -196,7 +196,8 @@ pub struct Route {
     pub dst: IpNet,
     /// What it does.
     pub kind: RouteKind,
-    /// The next hop; on-link when absent.
+    /// The next hop; on-link when absent. An IPv4 destination may have an IPv6 one, not the other
+    /// way about.
     pub via: Option<IpAddr>,
     /// The link.
     pub link: Option<IfName>,
@@ -215,6 +216,19 @@ pub struct Neighbor {
     pub addr: IpAddr,
     /// The link-layer address.
     pub mac: MacAddr,
+}
+
+/// An address that lies elsewhere and that this host answers for on a link (proxy ARP, RFC 1027;
+/// proxy neighbour discovery, RFC 4389), so that who takes it for a neighbour reaches it by way of
+/// this host. IPv6 asks for the link's parameter `proxy_ndp` besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// The namespace.
+    pub netns: Netns,
+    /// The link that is asked on.
+    pub link: IfName,
+    /// The address.
+    pub addr: IpAddr,
 }
 
 /// A static forwarding entry of a tunnel: frames to an address go to that host.
@@ -299,6 +313,8 @@ pub enum Object {
     Route(Route),
     /// A neighbour.
     Neighbor(Neighbor),
+    /// An address that is answered for.
+    Proxy(Proxy),
     /// A forwarding entry.
     Forward(Forward),
     /// Another host at the encrypted tunnel.
@@ -332,6 +348,8 @@ pub enum Key {
     Port(SetName, Vec<Datum>),
     /// Another host at the encrypted tunnel.
     WireguardPeer(Netns, IfName, PublicKey),
+    /// An address that is answered for.
+    Proxy(Netns, IfName, IpAddr),
 }
 
 impl Object {
@@ -358,6 +376,7 @@ impl Object {
             Self::Neighbor(neighbor) => {
                 Key::Neighbor(neighbor.netns, neighbor.link.clone(), neighbor.addr)
             }
+            Self::Proxy(proxy) => Key::Proxy(proxy.netns, proxy.link.clone(), proxy.addr),
             Self::Forward(forward) => Key::Forward(
                 forward.netns,
                 forward.link.clone(),
@@ -373,8 +392,8 @@ impl Object {
     /// When it is made, compared with others; things are removed in reverse.
     ///
     /// Policy stands before what it protects, a bridge before its ports, the route to a next hop
-    /// before the routes through it, the way to a host before the neighbours on it, and a published
-    /// port opens last.
+    /// before the routes through it, the way to a host before the neighbours on it and before this
+    /// host answers for anybody, and a published port opens last.
     #[must_use]
     pub fn stage(&self) -> u8 {
         match self {
@@ -388,7 +407,7 @@ impl Object {
             Self::Route(route) if route.via.is_none() => 7,
             Self::Route(_) => 8,
             Self::Forward(_) | Self::WireguardPeer(_) => 9,
-            Self::Neighbor(_) => 10,
+            Self::Neighbor(_) | Self::Proxy(_) => 10,
             Self::Element(_) => 11,
         }
     }

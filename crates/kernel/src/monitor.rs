@@ -1,6 +1,7 @@
-//! Tells when a link of ours goes, or goes out of service, by somebody else's hand.
+//! Tells when a link of ours goes, or goes out of service, by somebody else's hand; and when one
+//! that others own and we depend on comes back.
 
-use crate::netlink::{link::Seen, messages};
+use crate::netlink::{Socket, link::Seen, messages};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with},
@@ -23,6 +24,8 @@ pub enum LinkEvent {
     Removed(String),
     /// It is down; a bridge of ours also when it is made, before it is brought up.
     Down(String),
+    /// The link that is followed besides was down, and is up.
+    Back(String),
     /// So much happened that the kernel lost some of it: look at everything.
     Lost,
 }
@@ -33,14 +36,19 @@ pub struct LinkMonitor {
     fd: OwnedFd,
     buf: Vec<u8>,
     events: VecDeque<LinkEvent>,
+    besides: Option<u32>,
+    was_down: bool,
 }
 
 impl LinkMonitor {
     /// Opens one in the namespace of the calling thread; what happens from now on is told.
+    /// `besides` is a link that somebody else owns, and that is followed as long as it is that one.
     ///
     /// # Errors
     /// The system's answer.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(besides: Option<&str>) -> io::Result<Self> {
+        let besides = besides.map(|name| Socket::open()?.index_of(name));
+        let besides = besides.transpose()?;
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
@@ -49,7 +57,7 @@ impl LinkMonitor {
             None,
         )?;
         // It only spares wake-ups: what comes through without it is looked at all the same.
-        if let Err(error) = only_losses(&fd) {
+        if let Err(error) = only_losses(&fd, besides) {
             tracing::debug!(%error, "every change of a link wakes its watcher");
         }
         bind(&fd, &netlink::SocketAddrNetlink::new(0, GROUP))?;
@@ -57,6 +65,9 @@ impl LinkMonitor {
             fd,
             buf: vec![0; RECEIVE],
             events: VecDeque::new(),
+            besides,
+            // What it is now is not asked: the first news of it tells.
+            was_down: true,
         })
     }
 
@@ -83,9 +94,15 @@ impl LinkMonitor {
     fn read(&mut self) -> io::Result<()> {
         match recv(&self.fd, self.buf.as_mut_slice(), RecvFlags::empty()) {
             Ok((_, len)) => {
-                let events = messages(&self.buf[..len])
-                    .filter_map(|message| event(message.kind, &Seen::parse(message.payload)));
-                self.events.extend(events);
+                for message in messages(&self.buf[..len]) {
+                    let seen = Seen::parse(message.payload);
+                    self.events.extend(event(message.kind, &seen));
+                    if Some(seen.index) == self.besides {
+                        let was_down = std::mem::replace(&mut self.was_down, !seen.up);
+                        let back = (was_down && seen.up).then_some(LinkEvent::Back(seen.name));
+                        self.events.extend(back);
+                    }
+                }
                 Ok(())
             }
             Err(rustix::io::Errno::NOBUFS) => {
@@ -98,11 +115,11 @@ impl LinkMonitor {
     }
 }
 
-/// Has the kernel pass on only links that were deleted or are down.
+/// Has the kernel pass on only links that were deleted or are down, and the one that is followed.
 ///
 /// Making a pair tells of it sixteen times, with its maker waiting; waking a thread for each cost
 /// a tenth of an attachment. `RTM_NEWLINK` of a link that is up concerns nobody here.
-fn only_losses(fd: &OwnedFd) -> io::Result<()> {
+fn only_losses(fd: &OwnedFd, besides: Option<u32>) -> io::Result<()> {
     const ACCEPT: u32 = u32::MAX;
     // The filter reads numbers in network order, netlink has them in the host's.
     let deleted = u32::from(u16::from_be_bytes(libc::RTM_DELLINK.to_ne_bytes()));
@@ -116,10 +133,14 @@ fn only_losses(fd: &OwnedFd) -> io::Result<()> {
         (libc::BPF_JMP | test | libc::BPF_K, yes, no, value)
     };
     let answer = |value: u32| (libc::BPF_RET | libc::BPF_K, 0, 0, value);
+    // No link has the index 0.
+    let besides = u32::from_be_bytes(besides.unwrap_or_default().to_ne_bytes());
     let program = [
-        // `nlmsg_type`, then the first byte of `ifi_flags`, which has IFF_UP.
+        // `nlmsg_type`, `ifi_index`, then the first byte of `ifi_flags`, which has IFF_UP.
         load(libc::BPF_H, 4),
-        jump(libc::BPF_JEQ, 2, 0, deleted),
+        jump(libc::BPF_JEQ, 4, 0, deleted),
+        load(libc::BPF_W, 20),
+        jump(libc::BPF_JEQ, 2, 0, besides),
         load(libc::BPF_B, flags),
         jump(libc::BPF_JSET, 1, 0, libc::IFF_UP as u32),
         answer(ACCEPT),

@@ -99,6 +99,7 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Address(netns, ..)
             | Key::Route(netns, ..)
             | Key::Neighbor(netns, ..)
+            | Key::Proxy(netns, ..)
             | Key::Forward(netns, ..)
             | Key::WireguardPeer(netns, ..) => vec![netns],
             Key::Namespace(_)

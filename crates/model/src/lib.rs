@@ -34,7 +34,7 @@ pub use service::{
     Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Probe, PublishedPort, SERVICE_KEY, ServiceSpec,
     WEIGHT_KEY,
 };
-pub use tunnel::{ParsePublicKeyError, PublicKey, inner_address, is_inner};
+pub use tunnel::{ParsePublicKeyError, PublicKey, inner_address, is_inner, link_address};
 
 /// String options or labels, kept in a stable order so that they echo the same way each time.
 pub type Options = std::collections::BTreeMap<String, String>;

@@ -114,6 +114,16 @@ pub fn inner_address(host: HostId) -> Ipv6Addr {
     Ipv6Addr::from(bytes)
 }
 
+/// A host's link-local address on the link that leads to the others, where they need an IPv6 next
+/// hop and it advertises IPv4: the same on every host, from its id alone, as [`inner_address`].
+#[must_use]
+pub fn link_address(host: HostId) -> Ipv6Addr {
+    let mut bytes = [0; 16];
+    bytes[..2].copy_from_slice(&[0xfe, 0x80]);
+    bytes[8..].copy_from_slice(&host.0.as_bytes()[..8]);
+    Ipv6Addr::from(bytes)
+}
+
 /// Whether an address lies inside the encrypted tunnel.
 #[must_use]
 pub fn is_inner(addr: IpAddr) -> bool {

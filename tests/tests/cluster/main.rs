@@ -2,9 +2,11 @@
 //! real servers of every store that a cluster's state can lie in.
 
 mod encryption;
+mod engines;
 mod failure;
 mod membership;
 mod overlay;
+mod route;
 mod stage;
 mod state;
 mod store;

@@ -19,13 +19,7 @@ fn every_host_shows_the_same_cluster(kind: Kind) {
             assert!(status.contains(&stage.addr(other)), "{status}");
         }
     }
-    let way = |name: &str| {
-        let status = stage.api("a", "/vethwork/cluster");
-        let hosts = status["Hosts"].as_array().cloned().unwrap_or_default();
-        let other = hosts.into_iter().find(|host| host["Name"] == name);
-        let other = other.unwrap_or_default();
-        (other["LatencyMicroseconds"].as_u64(), other["MTU"].as_u64())
-    };
+    let way = |name: &str| way(&stage, name);
     eventually("a has tried the way to b", SOON, || {
         matches!(way("b"), (Some(1..), Some(1450)))
     });
@@ -44,5 +38,32 @@ fn every_host_shows_the_same_cluster(kind: Kind) {
         a.and_then(|host| host["Endpoints"].as_u64())
     };
     eventually("b counts a's endpoint", SOON, || count() == Some(1));
+    stage.end();
+}
+
+/// What a has found of the way to a host: microseconds there and back, and what a tunnel carries.
+fn way(stage: &Stage, name: &str) -> (Option<u64>, Option<u64>) {
+    let status = stage.api("a", "/vethwork/cluster");
+    let hosts = status["Hosts"].as_array().cloned().unwrap_or_default();
+    let other = hosts.into_iter().find(|host| host["Name"] == name);
+    let other = other.unwrap_or_default();
+    (other["LatencyMicroseconds"].as_u64(), other["MTU"].as_u64())
+}
+
+#[test]
+fn the_way_is_tried_where_hosts_speak_ipv6_alone() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+    let status = stage.cli("b", "cluster status");
+    for host in ["a", "b"] {
+        assert!(status.contains(&stage.addr(host)), "{status}");
+    }
+    eventually("a has tried the way to b", SOON, || {
+        matches!(way(&stage, "b"), (Some(1..), Some(1430)))
+    });
+    stage.narrow("b", 1400);
+    eventually("what really passes is told", SOON, || {
+        way(&stage, "b").1 == Some(1330)
+    });
     stage.end();
 }

@@ -73,6 +73,12 @@ impl Stage {
         Self::made(Some(kind), names, "2001:db8::", 64)
     }
 
+    /// As [`Self::new`], each with a prefix of its own, though they hear each other.
+    #[track_caller]
+    pub(crate) fn on_no_segment(kind: Kind, names: &[&str]) -> Self {
+        Self::made(Some(kind), names, "192.0.2.", 32)
+    }
+
     /// One host, `a`, without a store.
     #[track_caller]
     pub(crate) fn alone() -> Self {
@@ -99,25 +105,20 @@ impl Stage {
         let own = [net.as_str()];
         ports.push((&server, "wire", &own));
         let switch = lab.lan("switch", &ports);
+        hosts
+            .iter()
+            .chain([&server])
+            .filter(|_| length == 32)
+            .for_each(|host| {
+                host.ip(&format!("route add {prefix}0/24 dev wire"));
+            });
         let store = kind.map(|kind| Servers::start(kind, &lab, &server, &at));
         let mut members = BTreeMap::new();
         for ((name, host), addr) in names.iter().zip(hosts).zip(addresses) {
-            let flags: Vec<String> = store
+            let flags = store
                 .iter()
-                .flat_map(|store| {
-                    let option = format!("name={name}");
-                    let url = store.url();
-                    let words = [
-                        "--cluster-store",
-                        &url,
-                        "--cluster-advertise",
-                        "wire",
-                        "--cluster-store-opt",
-                        &option,
-                    ];
-                    words.map(str::to_owned)
-                })
-                .collect();
+                .flat_map(|store| flags(store, name))
+                .collect::<Vec<_>>();
             let words: Vec<&str> = flags.iter().map(String::as_str).collect();
             let daemon = Daemon::start_with(&lab, &host, &words);
             let member = Member {
@@ -160,6 +161,11 @@ impl Stage {
 
     fn member(&self, name: &str) -> &Member {
         &self.members[name]
+    }
+
+    /// Where the hosts are.
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
     }
 
     /// The daemon of a host.
@@ -418,21 +424,7 @@ impl Stage {
             assert!(emptied.is_some(), "{name} has global networks still");
             member.daemon.docker(["network", "prune", "-f"]).must();
             member.daemon.stop();
-            let left = || {
-                let links = member.host.ip("-br link");
-                let ours = links.lines().filter(|line| line.starts_with("vw"));
-                let mut left: Vec<String> = ours.map(str::to_owned).collect();
-                let socket = member.daemon.exec_root().join("wireguard.sock");
-                left.extend(socket.exists().then(|| socket.display().to_string()));
-                let pins = std::fs::read_dir(member.daemon.exec_root().join("netns"));
-                left.extend(
-                    pins.into_iter()
-                        .flatten()
-                        .flatten()
-                        .map(|pin| pin.path().display().to_string()),
-                );
-                left
-            };
+            let left = || leftovers(member);
             let clean = poll(SOON, || left().is_empty().then_some(()));
             assert!(
                 clean.is_some(),
@@ -441,4 +433,45 @@ impl Stage {
             );
         }
     }
+}
+
+/// What the daemon of that name is started with.
+fn flags(store: &Servers, name: &str) -> [String; 6] {
+    let option = format!("name={name}");
+    let url = store.url();
+    let words = [
+        "--cluster-store",
+        &url,
+        "--cluster-advertise",
+        "wire",
+        "--cluster-store-opt",
+        &option,
+    ];
+    words.map(str::to_owned)
+}
+
+/// What of ours stands on a host.
+fn leftovers(member: &Member) -> Vec<String> {
+    let links = member.host.ip("-br link");
+    let ours = links.lines().filter(|line| line.starts_with("vw"));
+    let mut left: Vec<String> = ours.map(str::to_owned).collect();
+    let socket = member.daemon.exec_root().join("wireguard.sock");
+    left.extend(socket.exists().then(|| socket.display().to_string()));
+    for ours in [
+        "route show proto 86",
+        "-6 route show proto 86",
+        "neigh show proxy",
+        "-6 neigh show proxy",
+        "-6 addr show deprecated",
+    ] {
+        left.extend(member.host.ip(ours).lines().map(str::to_owned));
+    }
+    let pins = std::fs::read_dir(member.daemon.exec_root().join("netns"));
+    left.extend(
+        pins.into_iter()
+            .flatten()
+            .flatten()
+            .map(|pin| pin.path().display().to_string()),
+    );
+    left
 }

@@ -1,74 +1,15 @@
 //! Containers of a real Podman: put on our networks by their process id, and left to Podman.
-//!
-//! Owns a Podman with folders of its own, so that no container of the machine is seen.
 
 use crate::{
     require_stage,
     scene::{HOST, Scene},
 };
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
+use std::time::Duration;
+use vw_testkit::{
+    Host, Snapshot,
+    engines::{Podman, inside},
+    eventually, traffic,
 };
-use vw_testkit::{Host, Snapshot, eventually, traffic};
-
-/// The limits that this machine may set; Podman's own may be above them.
-const LIMITS: [&str; 4] = [
-    "--ulimit",
-    "nofile=1024:1024",
-    "--ulimit",
-    "nproc=1000:1000",
-];
-
-/// Podman in a host of the laboratory.
-struct Podman {
-    host: Host,
-    folder: PathBuf,
-}
-
-impl Podman {
-    /// Podman with the image `box`.
-    #[track_caller]
-    fn new(scene: &Scene) -> Self {
-        let folder = scene.lab.folder().join("podman");
-        fs::create_dir(&folder).expect("the laboratory's folder is ours");
-        let podman = Self {
-            host: scene.host.clone(),
-            folder,
-        };
-        let tar = scene.lab.busybox_tar();
-        podman.run(&["import", tar.to_str().expect("a plain path"), "box"]);
-        podman
-    }
-
-    #[track_caller]
-    fn run(&self, words: &[&str]) -> String {
-        let mut command = Command::new("podman");
-        for (flag, name) in [
-            ("--root", "root"),
-            ("--runroot", "run"),
-            ("--tmpdir", "tmp"),
-        ] {
-            command.arg(flag).arg(self.folder.join(name));
-        }
-        command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
-        command.args(["--events-backend", "none", "--runtime", "runc"]);
-        self.host.run_command(command.args(words)).ok()
-    }
-
-    /// A container without a network that waits, and its process.
-    #[track_caller]
-    fn start(&self, name: &str) -> u32 {
-        let mut words = vec!["run", "-d", "--name", name, "--network", "none"];
-        words.extend(LIMITS);
-        words.extend(["box", "sleep", "1000"]);
-        self.run(&words);
-        let pid = self.run(&["inspect", "-f", "{{.State.Pid}}", name]);
-        pid.parse().expect("a running container has one")
-    }
-}
 
 /// Waits until whoever is asked there tells this name.
 #[track_caller]
@@ -84,11 +25,9 @@ fn a_container_of_podman_gets_network_name_and_port() {
     require_stage!();
     vw_testkit::require_programs!("podman", "runc");
     let mut scene = Scene::new();
-    let podman = Podman::new(&scene);
+    let podman = Podman::new(&scene.lab, &scene.host);
     let pid = podman.start("theirs");
-    let inside = scene
-        .lab
-        .at("theirs", Path::new(&format!("/proc/{pid}/ns/net")));
+    let inside = inside(&scene.lab, "theirs", pid);
     let before = Snapshot::take(&[&inside], &[]);
     scene.docker("network create --ipv6 --subnet 10.9.0.0/24 --subnet fd00:9::/64 blue");
     let near = scene.start("near", "--network blue");

@@ -114,7 +114,7 @@ impl Host {
         let (cx, network) = (made.context(), network(encrypted));
         let tunnel = plan_tunnel(
             inner_address(made.id),
-            tunnel_mtu(&cx.underlay.unwrap()),
+            tunnel_mtu(cx.underlay.as_ref().unwrap()),
             LinkKind::Tun,
         );
         made.make(tunnel.unwrap());
@@ -163,9 +163,12 @@ impl Host {
             iptables: false,
             underlay: Some(Underlay {
                 addr: self.underlay.into(),
+                prefix: 24,
+                link: "wire".parse().unwrap(),
                 mtu: 1500,
                 port: None,
                 inner: Some(inner_address(self.id)),
+                link_local: None,
             }),
             ..DriverContext::default()
         }

@@ -113,7 +113,10 @@ impl Host {
         let request = request(&[]);
         let mut result = None;
         eventually("the host has joined", SOON, || {
-            match self.cluster.create_network(spec.clone(), &request, &[]) {
+            match self
+                .cluster
+                .create_network(spec.clone(), &request, &[], true)
+            {
                 Err(error) if error.reason == "cluster-not-joined" => false,
                 other => {
                     result = Some(other.expect("a network"));
@@ -255,14 +258,14 @@ fn what_is_taken_is_refused_in_dockers_words() {
     let blue = a.create("blue");
     let again = a
         .cluster
-        .create_network(spec("blue"), &request(&[]), &[])
+        .create_network(spec("blue"), &request(&[]), &[], true)
         .unwrap_err();
     assert_eq!(again.kind, Kind::Conflict);
     assert_eq!(again.message, "network with name blue already exists");
     let subnet = blue.ipam.pools[0].subnet.to_string();
     let overlap = a
         .cluster
-        .create_network(spec("red"), &request(&[&subnet]), &[])
+        .create_network(spec("red"), &request(&[&subnet]), &[], true)
         .unwrap_err();
     assert_eq!(
         (overlap.kind, overlap.reason),
@@ -274,7 +277,7 @@ fn what_is_taken_is_refused_in_dockers_words() {
         .insert(crate::catalogue::VNI_OPTION.into(), "4096".into());
     let vni = a
         .cluster
-        .create_network(numbered.clone(), &request(&[]), &[])
+        .create_network(numbered.clone(), &request(&[]), &[], true)
         .unwrap_err();
     assert_eq!((vni.kind, vni.reason), (Kind::Conflict, "vni-in-use"));
     numbered
@@ -282,7 +285,7 @@ fn what_is_taken_is_refused_in_dockers_words() {
         .insert(crate::catalogue::VNI_OPTION.into(), "0".into());
     let vni = a
         .cluster
-        .create_network(numbered, &request(&[]), &[])
+        .create_network(numbered, &request(&[]), &[], true)
         .unwrap_err();
     assert_eq!(
         (vni.kind, vni.reason),
@@ -291,7 +294,7 @@ fn what_is_taken_is_refused_in_dockers_words() {
     let foreign = ["10.64.16.0/20".parse().unwrap()];
     let green = a
         .cluster
-        .create_network(spec("green"), &request(&[]), &foreign)
+        .create_network(spec("green"), &request(&[]), &foreign, true)
         .unwrap();
     assert_eq!(green.ipam.pools[0].subnet.to_string(), "10.64.32.0/20");
     assert_eq!(green.options[crate::catalogue::VNI_OPTION], "4097");
@@ -347,7 +350,7 @@ fn an_address_in_anothers_block_is_had_by_its_consent_alone() {
     let network = a.create("any");
     let given = a
         .cluster
-        .create_network(spec("blue"), &request(&["10.1.0.0/24"]), &[])
+        .create_network(spec("blue"), &request(&["10.1.0.0/24"]), &[], true)
         .unwrap();
     let theirs = a.connect(given.id, "one").addresses[0].addr();
     eventually("the networks are known", SOON, || b.knows(given.id));
@@ -400,7 +403,7 @@ fn a_restart_with_the_store_away_changes_nothing_and_all_is_reconciled_afterward
     let three = a.connect(network.id, "three");
     let refused = a
         .cluster
-        .create_network(spec("red"), &request(&[]), &[])
+        .create_network(spec("red"), &request(&[]), &[], true)
         .unwrap_err();
     assert_eq!(refused.kind, Kind::Unavailable);
     eventually("the follower is told", SOON, || {
@@ -538,7 +541,7 @@ fn idle_blocks_go_back_and_a_host_in_need_gets_what_others_do_not_use() {
     // Two blocks of four, of which the first has two addresses to give and the second three.
     let small = a
         .cluster
-        .create_network(spec("small"), &request(&["10.1.0.0/29"]), &[])
+        .create_network(spec("small"), &request(&["10.1.0.0/29"]), &[], true)
         .unwrap();
     eventually("the network is known", SOON, || b.knows(small.id));
     let all: Vec<_> = (0..5).map(|_| a.connect(small.id, "x")).collect();
@@ -577,7 +580,9 @@ fn a_second_daemon_with_one_identity_takes_the_first_ones_place() {
     let clone = Host::start(store.client("clone"), Arc::new(Memory::new()), 1);
     clone.create("red");
     eventually("the first one steps back", SOON, || {
-        let refused = a.cluster.create_network(spec("green"), &request(&[]), &[]);
+        let refused = a
+            .cluster
+            .create_network(spec("green"), &request(&[]), &[], true);
         refused.is_err_and(|error| error.reason == "cluster-host-superseded")
     });
     assert_eq!(a.told.count(|delta| *delta == Delta::Forgotten), 0);

@@ -242,7 +242,7 @@ impl World {
 
     pub(super) fn create(&self, daemon: &Daemon) -> vw_model::Result<()> {
         let (spec, request) = network();
-        let spec = daemon.core.create_network(spec, &request, &[])?;
+        let spec = daemon.core.create_network(spec, &request, &[], true)?;
         daemon.networks.lock().unwrap().insert(spec.id, spec);
         self.history().note("networks made");
         Ok(())

@@ -213,11 +213,11 @@ impl Controller {
             .member
             .as_ref()
             .and_then(|member| member.prober.as_ref());
-        let (Some(prober), Some(underlay)) = (prober, self.config.drivers.underlay) else {
+        let (Some(prober), Some(underlay)) = (prober, &self.config.drivers.underlay) else {
             return BTreeMap::new();
         };
         let paths = prober
-            .ask(hosts, vw_drivers::clear_mtu(&underlay))
+            .ask(hosts, vw_drivers::clear_mtu(underlay))
             .into_iter();
         let view = |(host, path): (IpAddr, vw_agents::probe::Path)| {
             let path = PathView {

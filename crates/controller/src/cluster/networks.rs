@@ -2,6 +2,7 @@
 
 use crate::{
     Controller,
+    attach::FAMILIES,
     event::EventType,
     registry::{Gate, Network, lock},
     view::{MemberView, PeerView},
@@ -10,8 +11,24 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError},
 };
+use vw_drivers::Driver;
 use vw_ipam::{NetworkRequest, PoolRequest};
 use vw_model::{Error, HostId, IpNet, NetworkId, NetworkSpec, Result, Scope};
+
+fn overlap(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b.addr()) || b.contains(&a.addr())
+}
+
+fn overlaps(spec: &NetworkSpec, subnet: IpNet, other: &Network, held: IpNet) -> Error {
+    Error::new(
+        vw_model::Kind::Forbidden,
+        "pool-overlap",
+        format!(
+            "invalid pool request: Pool overlaps with other one on this address space: {subnet} of {} overlaps {held} of network {}; choose another --subnet",
+            spec.name, other.spec.name
+        ),
+    )
+}
 
 impl Controller {
     /// Has all hosts of the cluster know a network, and lists it.
@@ -23,19 +40,79 @@ impl Controller {
         mut spec: NetworkSpec,
         pools: Vec<PoolRequest>,
     ) -> Result<NetworkSpec> {
-        vw_drivers::find(&spec.driver)?.complete(&mut spec, &self.config.drivers);
+        let driver = vw_drivers::find(&spec.driver)?;
+        driver.complete(&mut spec, &self.config.drivers);
         for pool in &pools {
             self.check_beside_local(&spec, pool.subnet)?;
         }
+        self.check_room(&spec, driver)?;
         let request = NetworkRequest {
             pools,
             ipv4: spec.enable_ipv4,
             ipv6: spec.enable_ipv6,
-            gateway: false,
+            gateway: FAMILIES.iter().any(|f| driver.needs_router(&spec, *f)),
         };
         let mut foreign = self.foreign_prefixes()?;
         foreign.extend(self.subnets_of(Scope::Local));
-        self.cluster()?.create_network(spec, &request, &foreign)
+        let numbered = driver.numbered(&spec);
+        self.cluster()?
+            .create_network(spec, &request, &foreign, numbered)
+    }
+
+    /// A global network that stands in this host's own namespace must leave alone what else is
+    /// routed there; whoever made it on another host could not know.
+    ///
+    /// # Errors
+    /// `Conflict`, naming both.
+    pub(super) fn check_room(&self, spec: &NetworkSpec, driver: &dyn Driver) -> Result<()> {
+        if driver.host_link(spec).is_none() {
+            return Ok(());
+        }
+        let subnets = || spec.ipam.pools.iter().map(|pool| pool.subnet);
+        let meets = |held: &IpNet| subnets().any(|subnet| overlap(subnet, *held));
+        let refuse = |what: String| {
+            let sentence = format!(
+                "network {} cannot stand on this host, which routes its packets itself: its subnet overlaps {what}",
+                spec.name
+            );
+            Err(Error::conflict("subnets-overlap", sentence))
+        };
+        let networks = self.registry().networks();
+        for other in networks.iter().filter(|n| n.spec.scope == Scope::Local) {
+            let mut held = other.spec.ipam.pools.iter().map(|pool| pool.subnet);
+            if let Some(held) = held.find(|held| meets(held)) {
+                return refuse(format!("{held} of network {}", other.spec.name));
+            }
+        }
+        let facts = self
+            .kernel
+            .facts()
+            .map_err(crate::controller::kernel_error)?;
+        let mut routes = facts.routes.iter().filter(|route| !route.ours);
+        match routes.find(|route| meets(&route.dst)) {
+            Some(route) => refuse(format!("this host's route to {}", route.dst)),
+            None => Ok(()),
+        }
+    }
+
+    /// Nor may a network of this host take addresses that a global one has in this host's namespace.
+    ///
+    /// # Errors
+    /// `Forbidden`, naming both.
+    pub(crate) fn check_beside_routed(&self, spec: &NetworkSpec) -> Result<()> {
+        let networks = self.registry().networks();
+        let routed = networks.iter().filter(|n| {
+            n.spec.scope == Scope::Global && n.driver.host_link(&n.spec).is_some() && n.stands()
+        });
+        for other in routed {
+            for held in other.spec.ipam.pools.iter().map(|pool| pool.subnet) {
+                let mut asked = spec.ipam.pools.iter().map(|pool| pool.subnet);
+                if let Some(asked) = asked.find(|asked| overlap(*asked, held)) {
+                    return Err(overlaps(spec, asked, other, held));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The subnets of the networks of a scope.
@@ -50,18 +127,10 @@ impl Controller {
     /// This host's own networks go before a new one, whoever asks for it.
     fn check_beside_local(&self, spec: &NetworkSpec, subnet: IpNet) -> Result<()> {
         let networks = self.registry().networks();
-        let overlaps = |held: IpNet| held.contains(&subnet.addr()) || subnet.contains(&held.addr());
         for other in networks.iter().filter(|n| n.spec.scope == Scope::Local) {
             let mut pools = other.spec.ipam.pools.iter();
-            if let Some(pool) = pools.find(|pool| overlaps(pool.subnet)) {
-                return Err(Error::new(
-                    vw_model::Kind::Forbidden,
-                    "pool-overlap",
-                    format!(
-                        "invalid pool request: Pool overlaps with other one on this address space: {subnet} of {} overlaps {} of network {}; choose another --subnet",
-                        spec.name, pool.subnet, other.spec.name
-                    ),
-                ));
+            if let Some(pool) = pools.find(|pool| overlap(pool.subnet, subnet)) {
+                return Err(overlaps(spec, subnet, other, pool.subnet));
             }
         }
         Ok(())

@@ -23,6 +23,7 @@ impl Controller {
         }
         let mut reach = lock(&network.reach);
         if reach.users == 0 {
+            self.check_room(&network.spec, network.driver)?;
             let fragment = self.network_fragment(network, &reach)?;
             if let Err(error) = self.raise(network, fragment) {
                 self.lower(network, &mut reach);
@@ -165,6 +166,23 @@ impl Controller {
                 network.spec.name,
                 error.chain()
             ));
+        }
+    }
+
+    /// The link to the other hosts was down and is up again: the kernel forgot what led over it.
+    pub fn underlay_is_back(&self) {
+        let networks = self.registry().networks();
+        for network in networks.iter().filter(|n| n.spec.scope == Scope::Global) {
+            let mut reach = lock(&network.reach);
+            let refused: Vec<EndpointId> = reach.refused.iter().copied().collect();
+            if reach.users > 0 && !refused.is_empty() {
+                self.bring_remotes(network, &mut reach, &refused);
+            }
+        }
+        match self.repair() {
+            Ok(0) => {}
+            Ok(steps) => tracing::info!(steps, "the way to the other hosts is back"),
+            Err(error) => self.warn(error.chain()),
         }
     }
 

@@ -170,9 +170,12 @@ impl World {
             drivers: DriverContext {
                 underlay: self.member.as_ref().map(|(_, number)| Underlay {
                     addr: [192, 0, 2, *number].into(),
+                    prefix: 24,
+                    link: "wire".parse().unwrap(),
                     mtu: 1500,
                     port: None,
                     inner: None,
+                    link_local: None,
                 }),
                 ..DriverContext::default()
             },
@@ -270,6 +273,7 @@ fn object(object: &Object) -> String {
         Object::Address(address) => format!("address {}", address.addr),
         // Metrics are made of a network's id.
         Object::Route(route) => format!("route {} via {:?}", route.dst, route.via),
+        Object::Proxy(proxy) => format!("proxy {}", proxy.addr),
         Object::Neighbor(neighbor) => format!("neighbour {}", neighbor.addr),
         Object::WireguardPeer(peer) => format!("tunnel peer {:?}", peer.allowed),
         Object::Forward(forward) => format!("forward {} to {}", forward.mac, forward.dst),

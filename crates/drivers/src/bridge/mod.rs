@@ -11,7 +11,9 @@ use crate::{
     AttachmentPlan, Capabilities, Driver, DriverContext, Gateway, Place,
     bridged::{self, EndpointOptions, MAX_PORTS, Port},
 };
-use options::BridgeOptions;
+pub(crate) use network::plan as plan_network;
+pub(crate) use options::{BridgeOptions, bridge_name};
+pub(crate) use policy::{of_ports, publishes};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vw_hoststate::{Fragment, Netns};
 use vw_model::{
@@ -86,22 +88,17 @@ impl Driver for Bridge {
 
     fn publishes(&self, network: &NetworkSpec, family: Family, cx: &DriverContext) -> bool {
         BridgeOptions::read(network, cx)
-            .is_ok_and(|options| policy::publishes(network, &options, cx, family))
+            .is_ok_and(|options| publishes(network, &options, cx, family))
     }
 
     fn default_hosts(&self, network: &NetworkSpec, cx: &DriverContext) -> Vec<IpAddr> {
-        let Ok(options) = BridgeOptions::read(network, cx) else {
-            return Vec::new();
-        };
-        // Who binds ports to one address does not want them on every address of the other family.
-        let any = vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        let mut hosts = options.host_binding.map_or(any, |addr| vec![addr]);
-        hosts.retain(|addr| policy::publishes(network, &options, cx, Family::of(*addr)));
-        hosts
+        BridgeOptions::read(network, cx)
+            .map(|options| default_hosts(network, &options, cx))
+            .unwrap_or_default()
     }
 
     fn plan_network(&self, network: &NetworkSpec, cx: &DriverContext) -> Result<Fragment> {
-        network::plan(network, &BridgeOptions::read(network, cx)?, cx)
+        plan_network(network, &BridgeOptions::read(network, cx)?, cx)
     }
 
     fn plan_attachment(
@@ -112,23 +109,7 @@ impl Driver for Bridge {
     ) -> Result<AttachmentPlan> {
         let options = BridgeOptions::read(network, cx)?;
         let asked = EndpointOptions::read(&endpoint.settings.driver_opts, ENDPOINT)?;
-        let port = Port {
-            netns: Netns::Host,
-            bridge: options.bridge,
-            mtu: options.mtu,
-            isolated: !options.icc,
-            // Where bridged packets are translated, a container that calls its own published
-            // port is answered by the port it sent from.
-            hairpin: cx.bridge_netfilter || cx.bridge_netfilter6,
-        };
-        let gateway = |via: &IpAddr| Gateway {
-            via: *via,
-            link: endpoint.ifname.clone(),
-        };
-        Ok(AttachmentPlan {
-            fragment: bridged::plan(&port, &asked, endpoint, cx),
-            gateways: endpoint.gateways.iter().map(gateway).collect(),
-        })
+        Ok(attachment(&options, &asked, endpoint, cx))
     }
 
     fn plan_ports(
@@ -139,7 +120,46 @@ impl Driver for Bridge {
         cx: &DriverContext,
     ) -> Result<Fragment> {
         let options = BridgeOptions::read(network, cx)?;
-        policy::of_ports(network, &options, endpoint, mappings, cx)
+        of_ports(network, &options, endpoint, mappings, cx)
+    }
+}
+
+/// The host addresses of ports that are published without one.
+pub(crate) fn default_hosts(
+    network: &NetworkSpec,
+    options: &BridgeOptions,
+    cx: &DriverContext,
+) -> Vec<IpAddr> {
+    // Who binds ports to one address does not want them on every address of the other family.
+    let any = vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let mut hosts = options.host_binding.map_or(any, |addr| vec![addr]);
+    hosts.retain(|addr| publishes(network, options, cx, Family::of(*addr)));
+    hosts
+}
+
+/// What an endpoint needs that is a port of a bridge of the host.
+pub(crate) fn attachment(
+    options: &BridgeOptions,
+    asked: &EndpointOptions,
+    endpoint: &EndpointSpec,
+    cx: &DriverContext,
+) -> AttachmentPlan {
+    let port = Port {
+        netns: Netns::Host,
+        bridge: options.bridge.clone(),
+        mtu: options.mtu,
+        isolated: !options.icc,
+        // Where bridged packets are translated, a container that calls its own published
+        // port is answered by the port it sent from.
+        hairpin: cx.bridge_netfilter || cx.bridge_netfilter6,
+    };
+    let gateway = |via: &IpAddr| Gateway {
+        via: *via,
+        link: endpoint.ifname.clone(),
+    };
+    AttachmentPlan {
+        fragment: bridged::plan(&port, asked, endpoint, cx),
+        gateways: endpoint.gateways.iter().map(gateway).collect(),
     }
 }
 

@@ -20,7 +20,7 @@ const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 ///
 /// # Errors
 /// When a family is on and has no pool.
-pub(super) fn plan(
+pub(crate) fn plan(
     network: &NetworkSpec,
     options: &BridgeOptions,
     cx: &DriverContext,
@@ -42,7 +42,7 @@ pub(super) fn plan(
     Ok(fragment)
 }
 
-/// The pool of a family; the driver takes one each.
+/// The pool of a family; bridge networks have one each.
 pub(super) fn pool(network: &NetworkSpec, family: Family) -> Option<&PoolSpec> {
     network.pools(family).next()
 }
@@ -88,7 +88,9 @@ fn addresses(
     options: &BridgeOptions,
     family: Family,
 ) -> Result<Vec<Object>> {
-    let pool = pool(network, family).ok_or_else(|| pool_missing(network, family))?;
+    if network.pools(family).next().is_none() {
+        return Err(pool_missing(network, family));
+    }
     if !options.host_takes_part(family) {
         return Ok(Vec::new());
     }
@@ -99,11 +101,11 @@ fn addresses(
             addr,
         })
     };
-    let length = pool.subnet.prefix_len();
-    let router = pool.gateway.and_then(|addr| IpNet::new(addr, length).ok());
+    let router = |pool: &PoolSpec| IpNet::new(pool.gateway?, pool.subnet.prefix_len()).ok();
+    let routers = network.pools(family).filter_map(router);
     let link_local = IpNet::V6(Ipv6Net::new_assert(ROUTER_LINK_LOCAL, 64));
     let link_local = (family == Family::V6).then_some(link_local);
-    Ok(router.into_iter().chain(link_local).map(address).collect())
+    Ok(routers.chain(link_local).map(address).collect())
 }
 
 /// Parameters of the bridge alone; forwarding as such is the daemon's.

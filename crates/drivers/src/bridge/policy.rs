@@ -8,7 +8,7 @@ use vw_model::{EndpointSpec, Family, NetworkSpec, PortMapping, Result};
 
 /// Whether ports can be published over a family: the network has it and lets it in, and rules of
 /// ours are allowed.
-pub(super) fn publishes(
+pub(crate) fn publishes(
     network: &NetworkSpec,
     options: &BridgeOptions,
     cx: &DriverContext,
@@ -65,7 +65,7 @@ fn family_of(element: &Element) -> Option<Family> {
 ///
 /// # Errors
 /// When a port is published over a family that the network or the endpoint lacks.
-pub(super) fn of_ports(
+pub(crate) fn of_ports(
     network: &NetworkSpec,
     options: &BridgeOptions,
     endpoint: &EndpointSpec,

@@ -19,9 +19,12 @@ fn a_hosts_tunnels_are_let_in_where_rules_keep_others_out() {
     assert!(plan_host(&host("192.0.2.2"), &cx).is_empty(), "no cluster");
     cx.underlay = Some(Underlay {
         addr: [192, 0, 2, 1].into(),
+        prefix: 24,
+        link: "wire".parse().unwrap(),
         mtu: 1500,
         port: None,
         inner: None,
+        link_local: None,
     });
     let wants = |addr: &str, cx: &DriverContext| {
         let fragment = plan_host(&host(addr), cx);

@@ -1,25 +1,30 @@
-//! The driver `overlay`: one network over many hosts, in VXLAN.
+//! The driver `overlay`: one network over many hosts, in VXLAN or by routes.
 //!
 //! Owns Docker's options of overlay networks and what each makes on a host: a namespace with a
-//! bridge and a tunnel, and what the tunnel is told of other hosts. Who those are, the network's
-//! number and the way out of it are the cluster's and the gateway bridge's.
+//! bridge and a tunnel, and what the tunnel is told of other hosts; or a bridge and routes. Who
+//! those are, the network's number and a tunnelled one's way out are the cluster's and the gateway
+//! bridge's.
 
 mod encryption;
 mod network;
 mod options;
 mod remote;
+mod route;
 
 use crate::{
     AttachmentPlan, Capabilities, Driver, DriverContext, Place, Underlay,
+    bridge::{self, BridgeOptions},
     bridged::{self, EndpointOptions, MAX_PORTS, Port},
+    driver::cannot_publish,
 };
 pub use encryption::{plan_tunnel, tunnel_link, tunnel_mtu};
-use options::OverlayOptions;
 pub use options::clear_mtu;
+use options::{Mode, OverlayOptions};
+use std::net::IpAddr;
 use vw_hoststate::{Fragment, LinkKind, Netns, Object, Route, RouteKind};
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, Kind, NetworkSpec, PoolSpec,
-    RemoteEndpoint, RemoteHost, Result, Scope,
+    PortMapping, RemoteEndpoint, RemoteHost, Result, Scope,
 };
 
 /// What endpoints are called where their options are refused.
@@ -62,7 +67,11 @@ impl Driver for Overlay {
                 return Err(Error::invalid("pool-invalid", sentence));
             }
         }
-        OverlayOptions::read(network, underlay(network, cx)?).map(|_| ())
+        let underlay = underlay(network, cx)?;
+        match options::mode(network)? {
+            Mode::Route => options::check_routed(network, underlay),
+            Mode::Vxlan => OverlayOptions::read(network, underlay).map(|_| ()),
+        }
     }
 
     fn validate_endpoint(&self, _network: &NetworkSpec, settings: &EndpointSettings) -> Result<()> {
@@ -73,8 +82,39 @@ impl Driver for Overlay {
         EndpointOptions::read(&settings.driver_opts, ENDPOINT).map(|options| options.ifname)
     }
 
+    fn numbered(&self, network: &NetworkSpec) -> bool {
+        !route::is(network)
+    }
+
+    fn needs_router(&self, network: &NetworkSpec, _family: Family) -> bool {
+        route::is(network)
+    }
+
+    fn gateway(&self, network: &NetworkSpec, family: Family) -> Option<IpAddr> {
+        let leads_out = route::is(network) && !network.internal;
+        let pool = network.pools(family).next().filter(|_| leads_out)?;
+        pool.gateway
+    }
+
+    fn host_link(&self, network: &NetworkSpec) -> Option<IfName> {
+        route::bridge(network).ok().filter(|_| route::is(network))
+    }
+
+    fn publishes(&self, network: &NetworkSpec, family: Family, cx: &DriverContext) -> bool {
+        let routed = routed(network, cx);
+        routed.is_some_and(|options| bridge::publishes(network, &options, cx, family))
+    }
+
+    fn default_hosts(&self, network: &NetworkSpec, cx: &DriverContext) -> Vec<IpAddr> {
+        let hosts = |options| bridge::default_hosts(network, &options, cx);
+        routed(network, cx).map(hosts).unwrap_or_default()
+    }
+
     fn plan_network(&self, network: &NetworkSpec, cx: &DriverContext) -> Result<Fragment> {
         let underlay = underlay(network, cx)?;
+        if route::is(network) {
+            return route::plan(network, underlay, cx);
+        }
         let options = OverlayOptions::read(network, underlay)?;
         network::plan(network, &options, cx)
     }
@@ -85,8 +125,14 @@ impl Driver for Overlay {
         endpoint: &EndpointSpec,
         cx: &DriverContext,
     ) -> Result<AttachmentPlan> {
-        let options = OverlayOptions::read(network, underlay(network, cx)?)?;
+        let underlay = underlay(network, cx)?;
         let asked = EndpointOptions::read(&endpoint.settings.driver_opts, ENDPOINT)?;
+        if route::is(network) {
+            let mut plan = route::attachment(network, &asked, endpoint, underlay, cx)?;
+            plan.fragment.extend(other_subnets(network, endpoint));
+            return Ok(plan);
+        }
+        let options = OverlayOptions::read(network, underlay)?;
         let port = Port {
             netns: Netns::Network(network.id),
             bridge: network::bridge_name()?,
@@ -108,7 +154,11 @@ impl Driver for Overlay {
         remote: &RemoteEndpoint,
         cx: &DriverContext,
     ) -> Result<Fragment> {
-        let options = OverlayOptions::read(network, underlay(network, cx)?)?;
+        let underlay = underlay(network, cx)?;
+        if route::is(network) {
+            return route::remote(network, remote, underlay, cx);
+        }
+        let options = OverlayOptions::read(network, underlay)?;
         remote::endpoint(network, remote, &options.way)
     }
 
@@ -119,12 +169,18 @@ impl Driver for Overlay {
         cx: &DriverContext,
     ) -> Result<Fragment> {
         let underlay = underlay(network, cx)?;
+        if route::is(network) {
+            return Ok(Fragment::default());
+        }
         let options = OverlayOptions::read(network, underlay)?;
         remote::host(network, &options, peer)
     }
 
     fn plan_shared(&self, network: &NetworkSpec, cx: &DriverContext) -> Result<Fragment> {
         let underlay = underlay(network, cx)?;
+        if route::is(network) {
+            return Ok(Fragment::default());
+        }
         let way = OverlayOptions::read(network, underlay)?.way;
         match (way.encrypted, underlay.inner) {
             (true, Some(inner)) => plan_tunnel(inner, way.mtu, LinkKind::Tun),
@@ -139,8 +195,28 @@ impl Driver for Overlay {
     }
 
     fn companion(&self, network: &NetworkSpec) -> bool {
-        !network.internal
+        !network.internal && !route::is(network)
     }
+
+    fn plan_ports(
+        &self,
+        network: &NetworkSpec,
+        endpoint: &EndpointSpec,
+        mappings: &[PortMapping],
+        cx: &DriverContext,
+    ) -> Result<Fragment> {
+        match (mappings.first(), routed(network, cx)) {
+            (None, _) => Ok(Fragment::default()),
+            (Some(_), Some(options)) => bridge::of_ports(network, &options, endpoint, mappings, cx),
+            (Some(mapping), None) => Err(cannot_publish(network, mapping)),
+        }
+    }
+}
+
+/// A network whose packets pass by routes, as one of a bridge of this host.
+fn routed(network: &NetworkSpec, cx: &DriverContext) -> Option<BridgeOptions> {
+    let underlay = cx.underlay.as_ref().filter(|_| route::is(network))?;
+    route::read(network, underlay).ok()
 }
 
 /// The way to the other hosts.

@@ -7,16 +7,18 @@ use crate::{
     option,
 };
 use std::net::IpAddr;
-use vw_model::{Error, Kind, NetworkSpec, PROBE_PORT, Result};
+use vw_model::{Error, NetworkSpec, PROBE_PORT, Result};
 
 const VNI: &str = "com.docker.network.driver.overlay.vxlanid_list";
 const PORT: &str = "vethwork.overlay.port";
 const MULTICAST: &str = "vethwork.overlay.multicast";
-const KNOWN: [&str; 4] = [VNI, MTU, PORT, MULTICAST];
+const KNOWN: [&str; 5] = [VNI, MTU, PORT, MULTICAST, MODE];
+/// How packets pass between hosts, and the same by another name.
+pub(super) const MODE: &str = "vethwork.overlay.mode";
+const BARE_MODE: &str = "overlay.mode";
 
-/// Docker's bare options, which mean something although they have no prefix.
+/// Docker's bare option, which means something although it has no prefix.
 pub(super) const ENCRYPTED: &str = "encrypted";
-const MODE: &str = "overlay.mode";
 
 /// The port that IANA gave VXLAN.
 const DEFAULT_PORT: u16 = 4789;
@@ -27,7 +29,77 @@ const OVERHEAD: (u32, u32) = (50, 70);
 /// RFC 8200, section 5.
 const LEAST_IPV6_MTU: u32 = 1280;
 
-/// What the options of a network say, defaults filled in.
+/// How the packets of a network pass between hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// In VXLAN.
+    Vxlan,
+    /// As they are, by routes.
+    Route,
+}
+
+/// How a network's packets pass between hosts.
+///
+/// # Errors
+/// When there is no such way, or the option's two names say different ones.
+pub(super) fn mode(network: &NetworkSpec) -> Result<Mode> {
+    let read = |key| {
+        option::value(&network.options, key, |text| match text {
+            "vxlan" => Ok(Mode::Vxlan),
+            "route" => Ok(Mode::Route),
+            _ => Err("use vxlan or route".to_owned()),
+        })
+    };
+    match (read(MODE)?, read(BARE_MODE)?) {
+        (Some(one), Some(other)) if one != other => {
+            let sentence = format!("options {MODE} and {BARE_MODE} say different things: give one");
+            Err(Error::invalid("option-invalid", sentence))
+        }
+        (mode, bare) => Ok(mode.or(bare).unwrap_or(Mode::Vxlan)),
+    }
+}
+
+/// Checks the options of a network whose packets pass by routes.
+///
+/// # Errors
+/// As [`OverlayOptions::read`]; and by name for an option that is about tunnels.
+pub(super) fn check_routed(network: &NetworkSpec, underlay: &Underlay) -> Result<()> {
+    let options = &network.options;
+    option::refuse_unknown(options, &KNOWN, "the driver overlay")?;
+    let multicast = option::value(options, MULTICAST, option::boolean)?;
+    let tunnelled = [
+        (VNI, options.contains_key(VNI)),
+        (PORT, options.contains_key(PORT)),
+        (MULTICAST, multicast == Some(true)),
+        (ENCRYPTED, encrypted(network)?),
+    ];
+    if let Some((key, _)) = tunnelled.iter().find(|(_, given)| *given) {
+        let sentence = format!(
+            "option {key} is about tunnels, and network {} has none: leave it out, or {MODE}=route",
+            network.name
+        );
+        return Err(Error::invalid("option-conflict", sentence));
+    }
+    routed_mtu(network, underlay).map(|_| ())
+}
+
+/// The MTU in bytes of a network whose packets pass by routes: that of the link that they take.
+///
+/// # Errors
+/// As [`OverlayOptions::read`] about the MTU.
+pub(super) fn routed_mtu(network: &NetworkSpec, underlay: &Underlay) -> Result<u32> {
+    mtu(network, underlay.mtu, underlay.addr)
+}
+
+fn encrypted(network: &NetworkSpec) -> Result<bool> {
+    let given = option::value(&network.options, ENCRYPTED, |text| match text {
+        "" => Ok(true),
+        text => option::boolean(text),
+    })?;
+    Ok(given.unwrap_or_default())
+}
+
+/// What the options of a network in VXLAN say, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OverlayOptions {
     /// The network's number on the wire; absent until the cluster gave it one.
@@ -51,23 +123,15 @@ impl OverlayOptions {
     pub(super) fn read(network: &NetworkSpec, underlay: &Underlay) -> Result<Self> {
         let options = &network.options;
         option::refuse_unknown(options, &KNOWN, "the driver overlay")?;
-        let encrypted = option::value(options, ENCRYPTED, |text| match text {
-            "" => Ok(true),
-            text => option::boolean(text),
-        })?;
-        let way = match encrypted {
-            Some(true) => encryption::way(network, underlay)?,
-            _ => Way::clear(underlay),
+        let way = match encrypted(network)? {
+            true => encryption::way(network, underlay)?,
+            false => Way::clear(underlay),
         };
-        if options.contains_key(MODE) {
-            let why = "this version has VXLAN only: leave the option out";
-            return Err(not_yet(MODE, why));
-        }
         Ok(Self {
             vni: option::value(options, VNI, vni)?,
             port: option::value(options, PORT, port)?.unwrap_or(DEFAULT_PORT),
             multicast: option::value(options, MULTICAST, option::boolean)?.unwrap_or_default(),
-            mtu: mtu(network, &way)?,
+            mtu: mtu(network, inner_mtu(&way), way.local)?,
             way,
         })
     }
@@ -76,19 +140,19 @@ impl OverlayOptions {
 /// Names what a network leaves open and all hosts must do alike: the port, and an MTU that this
 /// host's link takes, whatever those of others do. What cannot be read is refused elsewhere.
 pub(super) fn complete(network: &mut NetworkSpec, underlay: &Underlay) {
-    if let Some(port) = underlay.port {
+    let mode = mode(network);
+    if let (Some(port), Ok(Mode::Vxlan)) = (underlay.port, &mode) {
         let named = network.options.entry(PORT.to_owned());
         named.or_insert_with(|| port.to_string());
     }
-    if let Ok(read) = OverlayOptions::read(network, underlay) {
+    let mtu = mode.and_then(|mode| match mode {
+        Mode::Vxlan => OverlayOptions::read(network, underlay).map(|read| read.mtu),
+        Mode::Route => routed_mtu(network, underlay),
+    });
+    if let Ok(mtu) = mtu {
         let named = network.options.entry(MTU.to_owned());
-        named.or_insert_with(|| read.mtu.to_string());
+        named.or_insert_with(|| mtu.to_string());
     }
-}
-
-fn not_yet(key: &str, why: &str) -> Error {
-    let sentence = format!("option {key} is not supported by the driver overlay: {why}");
-    Error::new(Kind::Unsupported, "option-unsupported", sentence)
 }
 
 /// One number, although Docker's option takes a list: it made a tunnel of each subnet, and here all
@@ -129,13 +193,14 @@ pub fn clear_mtu(underlay: &Underlay) -> u32 {
     inner_mtu(&Way::clear(underlay))
 }
 
-/// Without an MTU of its own a network has what the way to the other hosts leaves of its.
-fn mtu(network: &NetworkSpec, way: &Way) -> Result<u32> {
-    let mtu = read_mtu(network, inner_mtu(way))?;
+/// Without an MTU of its own a network has what the way to the other hosts, from this address,
+/// leaves of its.
+fn mtu(network: &NetworkSpec, left: u32, local: IpAddr) -> Result<u32> {
+    let mtu = read_mtu(network, left)?;
     if network.enable_ipv6 && mtu < LEAST_IPV6_MTU {
         let sentence = format!(
             "network {} cannot have IPv6: the link of {} leaves it an MTU of {mtu}, and IPv6 needs {LEAST_IPV6_MTU}; raise the link's MTU, or set {MTU} and let packets be fragmented",
-            network.name, way.local
+            network.name, local
         );
         return Err(Error::invalid("mtu-invalid", sentence));
     }

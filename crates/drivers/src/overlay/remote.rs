@@ -1,4 +1,4 @@
-//! What the tunnel is told of other hosts and of what lies there.
+//! What lies on other hosts, and what the tunnel is told of it.
 
 use super::{encryption::Way, network::tunnel_name, options::OverlayOptions};
 use crate::bridged::families;
@@ -34,7 +34,7 @@ pub(super) fn endpoint(
         way,
     )?);
     let link = tunnel_name()?;
-    for addr in addresses(network, remote) {
+    for addr in everywhere(network, remote) {
         fragment.insert(Object::Neighbor(Neighbor {
             netns: Netns::Network(network.id),
             link: link.clone(),
@@ -45,11 +45,19 @@ pub(super) fn endpoint(
     Ok(fragment)
 }
 
-/// Those of the network's families, and with IPv6 the one that every interface has besides.
-fn addresses(network: &NetworkSpec, remote: &RemoteEndpoint) -> Vec<IpAddr> {
-    let has = |family| families(network).contains(&(family, true));
+/// Its addresses of the network's families.
+pub(super) fn addresses(
+    network: &NetworkSpec,
+    remote: &RemoteEndpoint,
+) -> impl Iterator<Item = IpAddr> {
+    let families = families(network);
     let given = remote.addresses.iter().map(|net| net.addr());
-    let mut addresses: Vec<IpAddr> = given.filter(|addr| has(Family::of(*addr))).collect();
+    given.filter(move |addr| families.contains(&(Family::of(*addr), true)))
+}
+
+/// Those, and with IPv6 the one that every interface has besides.
+fn everywhere(network: &NetworkSpec, remote: &RemoteEndpoint) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = addresses(network, remote).collect();
     if addresses.iter().any(IpAddr::is_ipv6) {
         addresses.push(IpAddr::V6(remote.mac.link_local()));
     }
@@ -74,21 +82,29 @@ pub(super) fn host(
 }
 
 fn forward(network: &NetworkSpec, mac: MacAddr, dst: IpAddr, way: &Way) -> Result<Object> {
-    if Family::of(dst) != Family::of(way.local) {
-        let sentence = format!(
-            "host {dst} cannot be reached from {}: all hosts of a cluster must advertise addresses of one IP version",
-            way.local
-        );
-        return Err(Error::new(
-            Kind::Conflict,
-            "underlay-family-mismatch",
-            sentence,
-        ));
-    }
+    check_family(dst, way.local)?;
     Ok(Object::Forward(Forward {
         netns: Netns::Network(network.id),
         link: tunnel_name()?,
         mac,
         dst,
     }))
+}
+
+/// A host's address must be of the IP version of this one's.
+///
+/// # Errors
+/// `Conflict` where it is not.
+pub(super) fn check_family(host: IpAddr, local: IpAddr) -> Result<()> {
+    if Family::of(host) == Family::of(local) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "host {host} cannot be reached from {local}: all hosts of a cluster must advertise addresses of one IP version"
+    );
+    Err(Error::new(
+        Kind::Conflict,
+        "underlay-family-mismatch",
+        sentence,
+    ))
 }

@@ -6,21 +6,26 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, net::IpAddr};
 use vw_hoststate::{Key, LinkKind};
-use vw_model::{EndpointId, HostId, MacAddr, NetworkId, SandboxId, inner_address};
+use vw_model::{EndpointId, HostId, MacAddr, NetworkId, SandboxId, inner_address, link_address};
 
 const V4: &str = "10.0.0.0/24";
 const V6: &str = "fd00::/64";
 const VNI: &str = "com.docker.network.driver.overlay.vxlanid_list";
 const MULTICAST: &str = "vethwork.overlay.multicast";
 
+mod route;
+
 fn cx(addr: &str, mtu: u32) -> DriverContext {
     let addr: IpAddr = addr.parse().unwrap();
     DriverContext {
         underlay: Some(Underlay {
             addr,
+            prefix: if addr.is_ipv4() { 24 } else { 64 },
+            link: "wire".parse().unwrap(),
             mtu,
             port: None,
             inner: None,
+            link_local: Some(link_address(HostId::from_bytes([1; 32]))),
         }),
         ..DriverContext::default()
     }
@@ -89,7 +94,7 @@ fn a_network_is_a_bridge_and_a_tunnel_out_of_sight() {
         &over4(),
         expect![[r#"
         network: namespace New
-        rule: TunnelPorts [Protocol(Udp), Port(4789)] []
+        rule: TunnelPorts [Port(4789)] []
         network: link br0 mtu 1450 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
         network: link vxlan0 mtu 1450 vxlan 4097 port 4789 local 192.0.2.1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
         network: net/ipv6/conf/br0/disable_ipv6 = 1
@@ -104,7 +109,7 @@ fn over_ipv6_the_tunnel_takes_more() {
         &over6(),
         expect![[r#"
         network: namespace New
-        rule: TunnelPorts [Protocol(Udp), Port(4789)] []
+        rule: TunnelPorts [Port(4789)] []
         network: link br0 mtu 1430 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
         network: link vxlan0 mtu 1430 vxlan 4097 port 4789 local 2001:db8::1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
         network: net/ipv6/conf/br0/disable_ipv6 = 1
@@ -268,8 +273,7 @@ fn options_that_cannot_be_are_refused() {
         [("encrypted", "")],
         [("encrypted", "true")],
         [("encrypted", "perhaps")],
-        [("overlay.mode", "route")],
-        [("vethwork.overlay.mode", "route")],
+        [("overlay.mode", "bus")],
         [("com.docker.network.bridge.name", "br7")],
     ]
     .iter()
@@ -286,9 +290,8 @@ fn options_that_cannot_be_are_refused() {
         Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out
         Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out
         InvalidArgument option-invalid: failed to parse encrypted value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
-        Unsupported option-unsupported: option overlay.mode is not supported by the driver overlay: this version has VXLAN only: leave the option out
-        InvalidArgument option-unknown: unknown option vethwork.overlay.mode for the driver overlay: known are com.docker.network.driver.overlay.vxlanid_list, com.docker.network.driver.mtu, vethwork.overlay.port, vethwork.overlay.multicast
-        InvalidArgument option-unknown: unknown option com.docker.network.bridge.name for the driver overlay: known are com.docker.network.driver.overlay.vxlanid_list, com.docker.network.driver.mtu, vethwork.overlay.port, vethwork.overlay.multicast
+        InvalidArgument option-invalid: failed to parse overlay.mode value: bus (use vxlan or route)
+        InvalidArgument option-unknown: unknown option com.docker.network.bridge.name for the driver overlay: known are com.docker.network.driver.overlay.vxlanid_list, com.docker.network.driver.mtu, vethwork.overlay.port, vethwork.overlay.multicast, vethwork.overlay.mode
     "#]].assert_eq(&all);
     let kept = overlay(&[V4], &[("encrypted", "false"), ("my.own", "word")]);
     Overlay.validate(&kept, &over4()).unwrap();

@@ -95,6 +95,7 @@ fn ports() -> Vec<Example> {
 }
 
 fn tunnels() -> Vec<Example> {
+    let ends: [std::net::IpAddr; 2] = ["10.64.0.9", "fd00::9"].map(|addr| addr.parse().unwrap());
     let addrs = ["192.0.2.2", "2001:db8::2"].map(|addr| addr.parse().unwrap());
     vec![
         (
@@ -106,6 +107,19 @@ fn tunnels() -> Vec<Example> {
             "Another host of the cluster",
             "By the address that it advertises.",
             addrs.map(peer).to_vec(),
+        ),
+        (
+            "An endpoint on another host, of a routed network (`-o vethwork.overlay.mode=route`)",
+            "By its address, the bridge of its network here and the link that leads to its host. What bears its address as the source and does not come that way is dropped, and so is what is sent to it from anywhere but its network; between hosts of the network nothing is translated.",
+            ends.into_iter()
+                .flat_map(|end| {
+                    remote(
+                        &"vw-0123456789ab".parse().unwrap(),
+                        &"eth0".parse().unwrap(),
+                        end,
+                    )
+                })
+                .collect(),
         ),
     ]
 }

@@ -71,7 +71,7 @@ impl State {
         self.check(object)?;
         let overwrites = matches!(
             object,
-            Object::Sysctl(_) | Object::Neighbor(_) | Object::Table(_)
+            Object::Sysctl(_) | Object::Neighbor(_) | Object::Proxy(_) | Object::Table(_)
         );
         match self.objects.get(&key) {
             Some(stands) if !overwrites && !object.matches(stands) => {
@@ -132,6 +132,7 @@ impl State {
             }
             Object::Address(address) => there("add address to", address.netns, &address.link),
             Object::Neighbor(neighbor) => there("add neighbour to", neighbor.netns, &neighbor.link),
+            Object::Proxy(proxy) => there("answer on", proxy.netns, &proxy.link),
             Object::Forward(forward) => there("forward by", forward.netns, &forward.link),
             Object::WireguardPeer(peer) => there("add peer to", peer.netns, &peer.link),
             Object::Route(route) => match &route.link {
@@ -249,6 +250,7 @@ impl State {
                 self.objects.retain(|key, _| match key {
                     Key::Address(netns, name, _)
                     | Key::Neighbor(netns, name, _)
+                    | Key::Proxy(netns, name, _)
                     | Key::Forward(netns, name, ..)
                     | Key::WireguardPeer(netns, name, _)
                     | Key::Route(netns, _, _, Some(name)) => !lies_on(netns, name),

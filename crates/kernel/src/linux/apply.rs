@@ -161,6 +161,7 @@ impl<'a> Run<'a> {
             Object::Address(address) => address.netns,
             Object::Route(route) => route.netns,
             Object::Neighbor(neighbor) => neighbor.netns,
+            Object::Proxy(proxy) => proxy.netns,
             Object::Forward(forward) => forward.netns,
             Object::WireguardPeer(peer) => peer.netns,
             Object::Table(Table::SandboxDns { sandbox, .. }) => Netns::Sandbox(*sandbox),

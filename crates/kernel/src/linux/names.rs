@@ -65,6 +65,12 @@ fn object(object: &Object) -> String {
             neighbor.link,
             place(neighbor.netns)
         ),
+        Object::Proxy(proxy) => format!(
+            "answers for {} on {}{}",
+            proxy.addr,
+            proxy.link,
+            place(proxy.netns)
+        ),
         Object::Forward(forward) => format!(
             "forwarding of {} to {} on {}{}",
             forward.mac,

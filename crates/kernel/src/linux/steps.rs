@@ -5,7 +5,7 @@ use super::{
     queue::Forgive,
 };
 use crate::netlink::{Batch, addr, fdb, neigh, route};
-use vw_hoststate::{Address, Forward, Neighbor, Netns, Object, Route, Step};
+use vw_hoststate::{Address, Forward, Neighbor, Netns, Object, Proxy, Route, Step};
 use vw_model::IfName;
 
 impl Run<'_> {
@@ -39,6 +39,7 @@ impl Run<'_> {
             Object::Address(address) => self.create_address(at, address),
             Object::Route(route) => self.create_route(at, route, false),
             Object::Neighbor(neighbor) => self.create_neighbor(at, neighbor),
+            Object::Proxy(proxy) => self.create_proxy(at, proxy),
             Object::Forward(forward) => self.create_forward(at, forward),
             Object::WireguardPeer(peer) => self.peer(at, peer, true),
             Object::Element(_) => self.elements(at).map(drop),
@@ -72,6 +73,12 @@ impl Run<'_> {
                 let Neighbor { netns, link, .. } = neighbor;
                 self.remove(at, *netns, Some(link), |batch, index| {
                     neigh::delete(batch, neighbor, index.unwrap_or_default());
+                })
+            }
+            Object::Proxy(proxy) => {
+                let Proxy { netns, link, .. } = proxy;
+                self.remove(at, *netns, Some(link), |batch, index| {
+                    neigh::delete_proxy(batch, proxy, index.unwrap_or_default());
                 })
             }
             Object::Forward(forward) => self.delete_forward(at, forward),
@@ -116,6 +123,15 @@ impl Run<'_> {
         let queue = self.queue(at, neighbor.netns)?;
         queue.push(at, Forgive::Nothing, |batch| {
             neigh::replace(batch, neighbor, index);
+        });
+        Ok(())
+    }
+
+    fn create_proxy(&mut self, at: usize, proxy: &Proxy) -> Result<(), Stop> {
+        let index = self.required_index(at, proxy.netns, &proxy.link)?;
+        let queue = self.queue(at, proxy.netns)?;
+        queue.push(at, Forgive::Nothing, |batch| {
+            neigh::create_proxy(batch, proxy, index);
         });
         Ok(())
     }

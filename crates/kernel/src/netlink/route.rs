@@ -16,6 +16,8 @@ const RTMSG: usize = 12;
 /// What IPv6 gives a route without a metric (`IP6_RT_PRIO_USER`).
 pub(crate) const IPV6_DEFAULT_METRIC: u32 = 1024;
 const RTM_F_CLONED: u32 = 0x200;
+/// Missing from `libc`: a next hop of another family than the destination's (Linux 5.2).
+const RTA_VIA: u16 = 18;
 
 /// Adds a route; it fails when one to the same destination with the same metric is there.
 pub(crate) fn create(batch: &mut Batch, route: &Route, link: Option<u32>) {
@@ -58,8 +60,17 @@ fn encode(body: &mut Body<'_>, route: &Route, link: Option<u32>) {
             body.attr(libc::RTA_DST, octets);
         });
     }
-    if let Some(via) = route.via {
-        with_octets(via, |octets| body.attr(libc::RTA_GATEWAY, octets));
+    match route.via {
+        Some(via) if via.is_ipv4() == route.dst.addr().is_ipv4() => {
+            with_octets(via, |octets| body.attr(libc::RTA_GATEWAY, octets));
+        }
+        // `struct rtvia`: the family and the address.
+        Some(via) => with_octets(via, |octets| {
+            let mut value = u16::from(family(via)).to_ne_bytes().to_vec();
+            value.extend_from_slice(octets);
+            body.attr(RTA_VIA, &value);
+        }),
+        None => {}
     }
     if let Some(link) = link {
         body.attr_u32(libc::RTA_OIF, link);
@@ -137,6 +148,7 @@ fn parse(payload: &[u8]) -> Option<Seen> {
         match kind {
             libc::RTA_DST => dst = ip(value)?,
             libc::RTA_GATEWAY => seen.via = ip(value),
+            RTA_VIA => seen.via = value.get(2..).and_then(ip),
             libc::RTA_OIF => seen.link = Some(get_u32(value, 0)),
             libc::RTA_PRIORITY => seen.metric = get_u32(value, 0),
             libc::RTA_TABLE => seen.table = get_u32(value, 0),

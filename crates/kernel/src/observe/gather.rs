@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 use vw_hoststate::{
-    Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Sysctl, WireguardPeer,
+    Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Proxy, Sysctl, WireguardPeer,
 };
 use vw_model::{IfName, MacAddr};
 
@@ -44,6 +44,7 @@ pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, foun
         scene.addresses(found);
         scene.routes(found);
         scene.neighbors(found);
+        scene.proxies(found);
         scene.forwards(found);
         scene.peers(found);
         scene.sysctls(found);
@@ -146,6 +147,22 @@ impl Scene<'_> {
                 link: link.clone(),
                 addr: seen.addr,
                 mac: seen.mac,
+            });
+            if seen.ours || self.is_expected(&object.key()) {
+                found.insert(object.key(), object);
+            }
+        }
+    }
+
+    fn proxies(&self, found: &mut Objects) {
+        for seen in &self.inside.proxies {
+            let Some(link) = self.names.get(&seen.index) else {
+                continue;
+            };
+            let object = Object::Proxy(Proxy {
+                netns: self.netns,
+                link: link.clone(),
+                addr: seen.addr,
             });
             if seen.ours || self.is_expected(&object.key()) {
                 found.insert(object.key(), object);

@@ -48,6 +48,8 @@ pub(super) struct Inside {
     pub(super) addresses: Vec<addr::Seen>,
     pub(super) routes: Vec<route::Seen>,
     pub(super) neighbors: Vec<neigh::Seen>,
+    /// Addresses that are answered for, which the host alone does.
+    pub(super) proxies: Vec<neigh::SeenProxy>,
     /// Forwarding entries, where tunnels may be.
     pub(super) forwards: Vec<fdb::Seen>,
     /// The encrypted tunnel's peers, where the kernel has it.
@@ -83,6 +85,10 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
         addresses: addr::dump(&mut socket)?,
         routes: route::dump(&mut socket)?,
         neighbors: neigh::dump(&mut socket)?,
+        proxies: match netns {
+            Netns::Host => neigh::dump_proxies(&mut socket)?,
+            Netns::Sandbox(_) | Netns::Network(_) | Netns::Tunnel => Vec::new(),
+        },
         forwards: match netns {
             Netns::Network(_) => fdb::dump(&mut socket)?,
             Netns::Host | Netns::Sandbox(_) | Netns::Tunnel => Vec::new(),

@@ -71,7 +71,7 @@ fn a_listener_hears_what_others_do_to_our_links() {
     vw_testkit::require_root!();
     vw_testkit::require_programs!("ip");
     let lab = Lab::real();
-    let mut monitor = LinkMonitor::open().expect("it can listen");
+    let mut monitor = LinkMonitor::open(None).expect("it can listen");
     let ours = Object::Link(pair("vw0123456789", "vw0", 7, "eth0"));
     lab.create(&[namespace(7), Object::Link(bridge("vw0")), ours.clone()]);
     lab.delete(std::slice::from_ref(&ours));
@@ -93,4 +93,30 @@ fn a_listener_hears_what_others_do_to_our_links() {
     // Of what the executor itself made and retired, nothing.
     heard.retain(|event| !matches!(event, LinkEvent::Down(_)));
     assert_eq!(heard, [LinkEvent::Removed(name())]);
+}
+
+#[test]
+fn a_listener_hears_that_the_link_it_follows_is_back() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip");
+    let _lab = Lab::real();
+    let ip = |words: &str| {
+        let done = Command::new("ip").args(words.split(' ')).status();
+        assert!(done.expect("ip runs").success());
+    };
+    for name in ["wire", "other"] {
+        ip(&format!("link add name {name} type bridge"));
+        ip(&format!("link set {name} up"));
+    }
+    let mut monitor = LinkMonitor::open(Some("wire")).expect("it can listen");
+    for name in ["other", "wire"] {
+        ip(&format!("link set {name} down"));
+        ip(&format!("link set {name} up"));
+    }
+    ip("link set wire mtu 1400");
+    ip("link set wire down");
+    ip("link set wire up");
+    let mut next = || monitor.next(Some(PATIENCE)).expect("it can be read");
+    let back = Some(LinkEvent::Back("wire".to_owned()));
+    assert_eq!([next(), next()], [back.clone(), back]);
 }

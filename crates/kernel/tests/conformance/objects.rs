@@ -3,7 +3,7 @@
 use vw_firewall::{Datum, Element, Entry, HostTable, ServiceSet, SetName};
 use vw_hoststate::{
     Address, BridgeOptions, Forward, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns,
-    Object, Peer, PortOptions, Route, RouteKind, Sysctl, Table, VxlanOptions,
+    Object, Peer, PortOptions, Proxy, Route, RouteKind, Sysctl, Table, VxlanOptions,
 };
 use vw_model::{IfName, MacAddr, NetworkId, Protocol, SandboxId};
 
@@ -182,6 +182,14 @@ pub(crate) fn neighbor(netns: Netns, link: &str, addr: &str, last: u8) -> Object
     })
 }
 
+pub(crate) fn proxy(addr: &str) -> Object {
+    Object::Proxy(Proxy {
+        netns: HOST,
+        link: ifname("vw0"),
+        addr: addr.parse().expect("an address"),
+    })
+}
+
 pub(crate) fn table() -> Object {
     Object::Table(Table::Host(HostTable::default()))
 }
@@ -268,6 +276,8 @@ pub(crate) fn world() -> Vec<Object> {
         address(inside(7), "eth0", "fd00::7/64"),
         neighbor(HOST, "vw0", "10.0.0.9", 9),
         neighbor(inside(7), "eth0", "fd00::9", 9),
+        proxy("10.0.0.200"),
+        proxy("fd00::200"),
     ]);
     world
 }
@@ -281,6 +291,7 @@ fn routes() -> Vec<Object> {
             Some("eth0"),
         )),
         Object::Route(route(inside(7), "::/0", Some("fd00::1"), Some("eth0"))),
+        Object::Route(route(HOST, "10.0.0.200/32", Some("fd00::c8"), Some("vw0"))),
         Object::Route(Route {
             metric: 50,
             ..route(inside(7), "10.7.0.0/16", None, Some("eth0"))

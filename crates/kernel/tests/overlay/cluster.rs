@@ -148,9 +148,12 @@ impl Member {
             cx: DriverContext {
                 underlay: Some(vw_drivers::Underlay {
                     addr,
+                    prefix: 24,
+                    link: "wire".parse().unwrap(),
                     mtu: 1500,
                     port: None,
                     inner: None,
+                    link_local: None,
                 }),
                 br_netfilter: Path::new("/proc/sys/net/bridge").is_dir(),
                 ..DriverContext::default()
@@ -245,6 +248,10 @@ impl Cluster {
 
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    pub(crate) const fn lab(&self) -> &Lab {
+        &self.lab
     }
 
     pub(crate) const fn switch(&self) -> &Host {

@@ -122,10 +122,13 @@ impl ClusterSettings {
         }
         Ok(Underlay {
             addr: net.addr(),
+            prefix: net.prefix_len(),
+            link: link.parse()?,
             mtu: facts.mtus.get(link).copied().unwrap_or(facts.default_mtu),
             port: self.port,
-            // From this host's id, which the controller knows.
+            // Both from this host's id, which the controller knows.
             inner: None,
+            link_local: None,
         })
     }
 
@@ -135,7 +138,7 @@ impl ClusterSettings {
     /// When files that the options name cannot be read.
     pub(super) fn membership(
         &self,
-        underlay: Underlay,
+        underlay: &Underlay,
         tunnel: Option<Arc<dyn Tunnel>>,
     ) -> Result<Membership> {
         let store = connect(&self.url, &self.options);

@@ -57,13 +57,15 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     let facts = kernel.facts().map_err(kernel_error)?;
     let config = settings.controller_config(&facts)?;
     let mut parts = parts(settings, &kernel, &facts)?;
-    if let (Some(cluster), Some(underlay)) = (&settings.cluster, config.drivers.underlay) {
+    if let (Some(cluster), Some(underlay)) = (&settings.cluster, &config.drivers.underlay) {
         let tunnel = tunnel(settings, &kernel, &facts, underlay.addr)?;
         parts.cluster = Some(cluster.membership(underlay, tunnel)?);
     }
+    let underlay = config.drivers.underlay.as_ref();
+    let underlay = underlay.map(|underlay| underlay.link.clone());
     let controller = Arc::new(Controller::open(config, parts)?);
     watch::firewall(&controller, &kernel, settings)?;
-    watch::links(&controller)?;
+    watch::links(&controller, underlay.as_ref().map(vw_model::IfName::as_str))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("api")

@@ -79,11 +79,12 @@ pub(crate) fn leave_foreign(kernel: &LinuxKernel) {
 }
 
 /// Follows our links for the life of the process: one that somebody deletes or puts down comes back.
+/// So does, with the link to the other hosts, what led over it.
 ///
 /// # Errors
 /// As [`firewall`].
-pub(crate) fn links(controller: &Arc<Controller>) -> Result<()> {
-    let mut monitor = LinkMonitor::open()
+pub(crate) fn links(controller: &Arc<Controller>, underlay: Option<&str>) -> Result<()> {
+    let mut monitor = LinkMonitor::open(underlay)
         .map_err(|e| Error::internal("monitor-failed", "cannot listen to links").because(e))?;
     let controller = controller.clone();
     let follow = move || {
@@ -91,6 +92,10 @@ pub(crate) fn links(controller: &Arc<Controller>) -> Result<()> {
             let concerns = match monitor.next(None) {
                 Ok(Some(LinkEvent::Removed(name) | LinkEvent::Down(name))) => {
                     controller.wants_link(&name)
+                }
+                Ok(Some(LinkEvent::Back(_))) => {
+                    controller.underlay_is_back();
+                    false
                 }
                 Ok(Some(LinkEvent::Lost)) => true,
                 Ok(None) => false,

@@ -1,0 +1,104 @@
+//! Containers of other engines on networks over several hosts.
+
+use crate::stage::{Kind, SOON, Stage};
+use vw_testkit::{
+    Host,
+    engines::{Dockerd, Podman, inside},
+    eventually, traffic,
+};
+
+/// Networks of both kinds, on both hosts.
+const NETWORKS: [(&str, &str); 2] = [("shop", "vxlan"), ("lane", "route")];
+
+/// Two hosts with a tunnelled and a routed network, and on the second one a container on each.
+fn stage() -> (Stage, [Host; 2]) {
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let peers = NETWORKS.map(|(network, mode)| {
+        stage.docker(
+            "a",
+            &format!("network create -d overlay --ipv6 -o vethwork.overlay.mode={mode} {network}"),
+        );
+        eventually("the network is there", SOON, || stage.knows("b", network));
+        let name = format!("in-{network}");
+        stage.start("b", &name, &format!("--network {network}"))
+    });
+    (stage, peers)
+}
+
+/// Whether a process of another engine on the first host, and a container on the second, find and
+/// reach each other on a network.
+#[track_caller]
+fn meet(stage: &Stage, pid: u32, (theirs, peer): (&Host, &Host), network: &str) {
+    stage.cli(
+        "a",
+        &format!("adopt --pid {pid} --name theirs --network {network} -p 8080:80"),
+    );
+    for family in ["A", "AAAA"] {
+        for (from, name) in [
+            (theirs, format!("in-{network}")),
+            (peer, "theirs".to_owned()),
+        ] {
+            eventually(&format!("{name} is reached on {network}"), SOON, || {
+                let address = stage.resolve(from, &name, family);
+                !address.is_empty() && traffic::ping(from, &address)
+            });
+        }
+    }
+    let address = stage.address("a", "theirs", network);
+    let own = stage.address("b", &format!("in-{network}"), network);
+    let seen = traffic::tcp(peer, &format!("{address}:80")).expect("it answers");
+    assert_eq!(seen.seen.ip().to_canonical().to_string(), own);
+    let published = format!("{}:8080", stage.addr("a"));
+    eventually("its port is published", SOON, || {
+        traffic::tcp(stage.host("b"), &published).is_ok()
+    });
+    stage.cli("a", "release theirs");
+    eventually("its name goes with it", SOON, || {
+        stage.resolve(peer, "theirs", "A").is_empty()
+    });
+}
+
+#[test]
+fn a_container_of_podman_is_on_networks_over_hosts() {
+    crate::require_cluster!(Kind::Etcd);
+    vw_testkit::require_programs!("podman", "runc");
+    let (stage, peers) = stage();
+    let podman = Podman::new(stage.lab(), stage.host("a"));
+    let pid = podman.start("theirs");
+    let theirs = inside(stage.lab(), "theirs", pid);
+    let server = traffic::Server::tcp(&theirs, "theirs", "[::]:80");
+    for ((network, _), peer) in NETWORKS.iter().zip(&peers) {
+        meet(&stage, pid, (&theirs, peer), network);
+    }
+    drop(server);
+    podman.run(&["rm", "-f", "-t", "0", "theirs"]);
+    drop(peers);
+    stage.end();
+}
+
+#[test]
+fn a_container_of_docker_is_on_networks_over_hosts_beside_its_drop_policy() {
+    crate::require_cluster!(Kind::Etcd);
+    vw_testkit::require_programs!("dockerd", "iptables", "runc");
+    let (stage, peers) = stage();
+    // As if Docker were first: it drops what is forwarded where it was who switched that on.
+    stage
+        .host("a")
+        .sh("echo 0 > /proc/sys/net/ipv4/ip_forward")
+        .must();
+    let docker = Dockerd::start(stage.lab(), stage.host("a"));
+    let policy = stage.host("a").sh("iptables -S FORWARD").ok();
+    assert!(policy.contains("-P FORWARD DROP"), "{policy}");
+    let bare = docker.run("run -d --net=none box sleep 1000");
+    let pid = docker.pid(&bare);
+    let theirs = inside(stage.lab(), "theirs", pid);
+    let server = traffic::Server::tcp(&theirs, "theirs", "[::]:80");
+    for ((network, _), peer) in NETWORKS.iter().zip(&peers) {
+        meet(&stage, pid, (&theirs, peer), network);
+    }
+    drop(server);
+    docker.run(&format!("rm -f {bare}"));
+    docker.stop();
+    drop(peers);
+    stage.end();
+}

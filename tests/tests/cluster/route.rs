@@ -1,0 +1,311 @@
+//! Networks whose packets pass between hosts as they are (`overlay.mode=route`).
+
+use crate::{
+    over_every_store,
+    stage::{Kind, LEASE, SOON, Stage},
+};
+use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    routed_containers_find_and_reach_each_other_in_no_tunnel,
+}
+
+const ROUTED: &str = "network create -d overlay -o vethwork.overlay.mode=route";
+
+/// Waits for a name inside a container.
+#[track_caller]
+fn known(stage: &Stage, inside: &Host, name: &str, family: &str) -> String {
+    let mut address = String::new();
+    eventually("the name is known", SOON, || {
+        address = stage.resolve(inside, name, family);
+        !address.is_empty()
+    });
+    address
+}
+
+/// The link-layer address that a container has for a neighbour.
+fn neighbor(inside: &Host, address: &str) -> String {
+    let shown = inside.ip(&format!("neigh show {address}"));
+    let mut words = shown.split(' ').skip_while(|word| *word != "lladdr");
+    words.nth(1).unwrap_or_default().to_owned()
+}
+
+fn mac(inside: &Host) -> String {
+    let shown = inside.ip("-o link show eth0");
+    let mut words = shown.split(' ').skip_while(|word| *word != "link/ether");
+    words.nth(1).unwrap_or_default().to_owned()
+}
+
+fn routed_containers_find_and_reach_each_other_in_no_tunnel(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    for host in ["b", "c"] {
+        eventually("the network is there", SOON, || stage.knows(host, "shop"));
+    }
+    let web = stage.start("a", "web", "--network shop");
+    let near = stage.start("b", "near", "--network shop");
+    let mate = stage.start("b", "mate", "--network shop");
+    let far = stage.start("c", "far", "--network shop");
+    let _server = traffic::Server::tcp(&web, "passed-in-the-open", "[::]:80");
+    let wire = stage.watch();
+    for (client, name) in [(&near, "web"), (&far, "near.shop"), (&web, "far")] {
+        for family in ["A", "AAAA"] {
+            let address = known(&stage, client, name, family);
+            assert!(traffic::ping(client, &address), "{name} at {address}");
+        }
+    }
+    let v4 = known(&stage, &near, "web", "A");
+    let v6 = known(&stage, &near, "web", "AAAA");
+    let own = stage.address("b", "near", "shop");
+    let seen = traffic::tcp(&near, &format!("{v4}:80")).expect("the server answers");
+    assert_eq!(seen.seen.ip().to_canonical().to_string(), own);
+    assert!(traffic::tcp(&far, &format!("[{v6}]:80")).is_ok());
+    let seen = wire.seen(stage.host("b"), &stage.addr("a"));
+    assert_eq!(seen.packets_to(4789), 0, "no tunnel");
+    assert!(seen.holds("passed-in-the-open"), "the packets themselves");
+    assert!(web.ip("-o link show eth0").contains("mtu 1500"));
+    // The subnet is one: who is beside is reached directly, and who is not by way of the host.
+    assert!(near.ip("-4 addr show eth0").contains(&format!("{own}/20")));
+    assert!(traffic::ping(&near, &known(&stage, &near, "mate", "A")));
+    let beside = stage.address("b", "mate", "shop");
+    assert_eq!(neighbor(&near, &beside), mac(&mate));
+    assert_ne!(neighbor(&near, &v4), mac(&web));
+    stage.forget("b");
+    assert!(traffic::ping(&near, &v4), "a new daemon changes nothing");
+    stage.docker("a", "rm -f web");
+    eventually("the way goes with the endpoint", SOON, || {
+        let host = stage.host("b");
+        let routes = host.ip("route show") + &host.ip("-6 route show");
+        !routes.contains(&v4) && !routes.contains(&v6) && !host.ip("neigh show proxy").contains(&v4)
+    });
+    assert!(!traffic::ping(&near, &v4));
+    stage.end();
+}
+
+#[test]
+fn routed_networks_are_apart_and_strangers_stay_out() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    for network in ["blue", "green"] {
+        stage.docker("a", &format!("{ROUTED} --ipv6 {network}"));
+        for host in ["b", "c"] {
+            eventually("the network is there", SOON, || stage.knows(host, network));
+        }
+    }
+    stage.docker(
+        "a",
+        "network create -o com.docker.network.bridge.enable_ip_masquerade=false local",
+    );
+    let blue = stage.start("a", "blue", "--network blue");
+    let green = stage.start("a", "green", "--network green");
+    let local = stage.start("a", "local", "--network local");
+    let other = stage.start("b", "other", "--network blue");
+    let there = known(&stage, &blue, "other", "A");
+    let there6 = known(&stage, &blue, "other", "AAAA");
+    eventually("they reach each other", SOON, || {
+        traffic::ping(&blue, &there) && traffic::ping(&blue, &there6)
+    });
+    assert!(!traffic::ping(&green, &there), "of another network");
+    assert!(!traffic::ping(&local, &there), "of a bridge of this host");
+    assert!(!traffic::ping(stage.host("a"), &there), "this host itself");
+    assert!(!traffic::ping(&green, &stage.address("a", "blue", "blue")));
+    // With the addresses of somebody who may: not from another network's bridge.
+    let here = stage.address("a", "blue", "blue");
+    assert!(traffic::ping(&other, &here));
+    let comes = |host: &Host, from: &str, to: &str, at: &Host| {
+        let before = received(at);
+        let words = ["busybox", "ping", "-c", "1", "-W", "1", "-I", from, to];
+        host.run(words);
+        received(at) > before
+    };
+    green.ip(&format!("addr add {there}/32 dev eth0"));
+    assert!(!comes(&green, &there, &here, &blue));
+    local.ip(&format!("addr add {here}/32 dev eth0"));
+    assert!(!comes(&local, &here, &there, &other), "it never leaves");
+    // Nor from its own, where it is another host's.
+    let third = stage.start("c", "third", "--network blue");
+    let third_at = known(&stage, &blue, "third", "A");
+    eventually("it is reached", SOON, || {
+        comes(&blue, &here, &third_at, &third)
+    });
+    blue.ip(&format!("addr add {there}/32 dev eth0"));
+    assert!(!comes(&blue, &there, &third_at, &third));
+    // A stranger on the segment who sends by way of a host.
+    let stranger = stage.stranger();
+    stranger.ip(&format!("route add {here} via {}", stage.addr("a")));
+    stranger.ip(&format!("route add {there} via {}", stage.addr("a")));
+    assert!(!traffic::ping(&stranger, &here));
+    assert!(!traffic::ping(&stranger, &there), "nor is a host a router");
+    stranger.ip("addr add 10.64.200.200/32 dev lo");
+    assert!(!comes(&stranger, "10.64.200.200", &here, &blue));
+    stranger.ip(&format!("addr add {here}/32 dev lo"));
+    assert!(!comes(&stranger, &here, &there, &other), "by way of a");
+    stage.end();
+}
+
+/// How many echo requests came in.
+fn received(inside: &Host) -> u64 {
+    let shown = inside.sh("grep '^Icmp:' /proc/net/snmp | tail -1").ok();
+    let columns: Vec<&str> = shown.split(' ').collect();
+    columns
+        .get(9)
+        .and_then(|text| text.parse().ok())
+        .expect("InEchos")
+}
+
+#[test]
+fn a_routed_network_leads_out_by_its_own_bridge() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} shop"));
+    stage.docker("a", &format!("{ROUTED} --ipv6 --internal closed"));
+    for network in ["shop", "closed"] {
+        eventually("the network is there", SOON, || stage.knows("b", network));
+    }
+    let web = stage.start("a", "web", "--network shop -p 8080:80");
+    let client = stage.start("b", "client", "--network shop");
+    let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let _there = traffic::Server::tcp(stage.host("b"), "b", "0.0.0.0:9");
+    let (a, b) = (stage.addr("a"), stage.addr("b"));
+    assert!(
+        traffic::tcp(stage.host("b"), &format!("{a}:8080")).is_ok(),
+        "the port is published"
+    );
+    assert!(
+        traffic::tcp(&client, &format!("{a}:8080")).is_ok(),
+        "also to the network's own"
+    );
+    assert!(traffic::tcp(stage.host("a"), "127.0.0.1:8080").is_ok());
+    let seen = traffic::tcp(&web, &format!("{b}:9")).expect("the outside is there");
+    assert_eq!(seen.seen.ip().to_string(), a, "what leaves is masqueraded");
+    assert!(!web.ip("-br link").contains("eth1"), "by no other network");
+    // An internal one reaches its own on other hosts, and nobody else.
+    let shut = stage.start("a", "shut", "--network closed");
+    let in_there = stage.start("b", "in-there", "--network closed");
+    for family in ["A", "AAAA"] {
+        let address = known(&stage, &shut, "in-there", family);
+        eventually("neighbours are reached", SOON, || {
+            traffic::ping(&shut, &address)
+        });
+    }
+    assert_eq!(shut.ip("route show default"), "");
+    shut.ip("route add default dev eth0");
+    shut.ip(&format!(
+        "neigh replace {b} dev eth0 lladdr {}",
+        neighbor(&shut, &known(&stage, &shut, "in-there", "A"))
+    ));
+    assert!(
+        traffic::tcp(&shut, &format!("{b}:9")).is_err(),
+        "no way out"
+    );
+    drop(in_there);
+    stage.end();
+}
+
+#[test]
+fn the_routes_of_a_host_go_with_it_and_come_back_with_its_wire() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let addresses = ["A", "AAAA"].map(|family| known(&stage, &web, "client", family));
+    eventually("it is reached", SOON, || {
+        addresses.iter().all(|address| traffic::ping(&web, address))
+    });
+    stage.cut("b");
+    eventually("the dead host's routes go", LEASE, || {
+        let host = stage.host("a");
+        let routes = host.ip("route show") + &host.ip("-6 route show");
+        addresses.iter().all(|address| !routes.contains(address))
+    });
+    stage.mend("b");
+    let back = ["A", "AAAA"].map(|family| {
+        let mut address = String::new();
+        eventually("it is known again", LEASE, || {
+            address = stage.resolve(&client, "web", family);
+            !address.is_empty()
+        });
+        address
+    });
+    // Its kernel forgot what led over the wire.
+    eventually("it reaches others again", LEASE, || {
+        back.iter().all(|address| traffic::ping(&client, address))
+    });
+    stage.end();
+}
+
+#[test]
+fn routed_packets_pass_where_hosts_speak_ipv6_alone() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let _server = traffic::Server::tcp(&web, "web", "[::]:80");
+    let v4 = known(&stage, &client, "web", "A");
+    let v6 = known(&stage, &client, "web", "AAAA");
+    eventually("it is reached", SOON, || traffic::ping(&client, &v6));
+    assert!(traffic::tcp(&client, &format!("[{v6}]:80")).is_ok());
+    let seen = traffic::tcp(&client, &format!("{v4}:80")).expect("IPv4 goes over IPv6");
+    let own = stage.address("b", "client", "shop");
+    assert_eq!(seen.seen.ip().to_canonical().to_string(), own);
+    stage.end();
+}
+
+#[test]
+fn hosts_on_other_segments_are_told_of() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::on_no_segment(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let address = known(&stage, &client, "web", "A");
+    let said = format!("network shop does not reach host {}", stage.addr("a"));
+    eventually("it is told", SOON, || {
+        stage.api("b", "/info")["Warnings"]
+            .to_string()
+            .contains(&said)
+    });
+    assert!(!traffic::ping(&client, &address));
+    drop(web);
+    stage.end();
+}
+
+#[test]
+fn what_a_routed_network_cannot_be_is_refused() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    for option in ["encrypted", "vethwork.overlay.port=4790"] {
+        let refused = stage.refused("a", &format!("{ROUTED} -o {option} shop"));
+        let name = option.split('=').next().expect("a name");
+        assert!(
+            refused.contains(&format!("option {name} is about tunnels")),
+            "{refused}"
+        );
+    }
+    let refused = stage.refused("a", "network create -d overlay -o overlay.mode=bus shop");
+    assert!(refused.contains("use vxlan or route"), "{refused}");
+    let refused = stage.refused("a", &format!("{ROUTED} --subnet 192.0.2.0/26 shop"));
+    assert!(
+        refused.contains("this host's route to 192.0.2.0/24"),
+        "{refused}"
+    );
+    // What b has cannot be known on a; b is not cut off by it.
+    stage.docker("b", "network create --subnet 10.42.0.0/24 own");
+    stage.docker(
+        "a",
+        "network create -d overlay -o overlay.mode=route --subnet 10.42.0.0/16 shop",
+    );
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let refused = stage.refused("b", "run -d --name web --network shop host sleep 9");
+    assert!(refused.contains("10.42.0.0/24 of network own"), "{refused}");
+    stage.docker("b", "rm web");
+    drop(stage.start("a", "web", "--network shop"));
+    let refused = stage.refused("a", "network create --subnet 10.42.7.0/24 late");
+    assert!(refused.contains("Pool overlaps"), "{refused}");
+    stage.end();
+}

@@ -1,5 +1,7 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
+mod services;
+
 use super::Cluster;
 use crate::{Delta, Follower, Settings, StoreState};
 use std::{
@@ -147,6 +149,7 @@ impl Host {
             names: vec![name.to_owned()],
             sandbox: vw_model::SandboxId::from_bytes(random()),
             ports: Vec::new(),
+            service: None,
         };
         self.cluster.publish(endpoint.clone());
         endpoint

@@ -1,5 +1,8 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
+mod ends;
+mod restored;
+
 use super::Cluster;
 use crate::{Delta, Follower, Settings, StoreState};
 use std::{

@@ -57,6 +57,8 @@ mod tunnel;
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod trial;
 
 pub use cluster::Cluster;
 pub use copy::{Local, kept_networks};

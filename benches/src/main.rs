@@ -9,12 +9,14 @@
 
 mod api;
 mod bare;
+mod crowd;
 mod dns_load;
 mod dockerd;
 mod machine;
 mod report;
 mod samples;
 mod scene;
+mod segment;
 mod suite;
 
 use std::{error::Error, process::ExitCode};

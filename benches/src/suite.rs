@@ -1,6 +1,7 @@
 //! All benchmarks, each a module; a new one is a file and a row here.
 
 mod attach;
+mod cluster;
 mod concurrent;
 mod memory;
 mod names;
@@ -22,7 +23,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 10] = [
+pub(crate) const ALL: [Bench; 13] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -33,6 +34,9 @@ pub(crate) const ALL: [Bench; 10] = [
     bench(restart::NAME, restart::run),
     bench(scale::NAME, scale::run),
     bench(services::NAME, services::run),
+    bench(cluster::reach::NAME, cluster::reach::run),
+    bench(cluster::load::NAME, cluster::load::run),
+    bench(cluster::remote::NAME, cluster::remote::run),
 ];
 
 const fn bench(name: &'static str, run: fn() -> Result<Table>) -> Bench {

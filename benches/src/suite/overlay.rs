@@ -1,88 +1,128 @@
-//! TCP between two hosts over an overlay network, against a VXLAN made with `ip`, and against the
-//! segment that both use.
+//! TCP between two hosts over an overlay network, in clear text, encrypted and routed, against a
+//! VXLAN made with `ip`, and against the segment that all use.
 
 use crate::{
     Result,
     report::{Aim, OURS, Table},
     scene::Scene,
+    segment::{Segment, until_known},
     suite::traffic::{Pair, ROUNDS, show, show_peer},
 };
-use serde_json::json;
-use std::time::Duration;
-use vw_testkit::{
-    Host, Lab,
-    cluster_stores::{Etcd, Place},
-    missing_program, poll,
-};
+use serde_json::{Map, Value, json};
+use vw_testkit::{Host, Lab};
 
 pub(crate) const NAME: &str = "overlay";
 
-/// What is made on one host is known on the other within this.
-const KNOWN: Duration = Duration::from_secs(20);
+/// What a mode is called behind its rows, and the option that chooses it.
+const MODES: [(&str, Option<(&str, &str)>); 3] = [
+    ("", None),
+    (", encrypted", Some(("encrypted", ""))),
+    (", routed", Some(("overlay.mode", "route"))),
+];
+
+/// What Docker, Podman or Kubernetes have on every host: a NAT rule, and with it connection
+/// tracking of all that comes and goes.
+const NAT: &str = "add table ip nat
+add chain ip nat postrouting { type nat hook postrouting priority 100; }
+add rule ip nat postrouting ip saddr 172.17.0.0/16 oifname \"eth0\" masquerade
+add table ip filter
+add chain ip filter forward { type filter hook forward priority 0; }
+add rule ip filter forward ct state established,related accept
+";
 
 pub(crate) fn run() -> Result<Table> {
-    if let Some(program) = missing_program(&["etcd"]) {
-        return Err(format!("needs {program}: run `scripts/install-deps stores`").into());
-    }
-    let lab = Lab::new();
+    let segment = Segment::new(6)?;
     let mut table = Table::new(NAME, "TCP between two hosts on one segment");
-    let [h1, h2, p1, p2, store] = ["h1", "h2", "p1", "p2", "st"].map(|name| lab.host(name));
-    let members: [(&Host, &str, &[&str]); 5] = [
-        (&h1, "eth0", &["192.0.2.1/24"]),
-        (&h2, "eth0", &["192.0.2.2/24"]),
-        (&p1, "eth0", &["192.0.2.3/24"]),
-        (&p2, "eth0", &["192.0.2.4/24"]),
-        (&store, "eth0", &["192.0.2.9/24"]),
-    ];
-    let _segment = lab.lan("segment", &members);
-    let etcd = Etcd::start(&lab, &[Place::host(&store, "192.0.2.9")]);
-    let url = etcd.url();
-    let flags = ["--cluster-store", &url, "--cluster-advertise", "eth0"];
-    let mut first = Scene::start_in(&lab, h1.clone(), &flags)?;
-    let mut second = Scene::start_in(&lab, h2.clone(), &flags)?;
-    let body = json!({
-        "Name": "wide", "Driver": "overlay", "Attachable": true,
-        "IPAM": { "Config": [{ "Subnet": "10.99.0.0/24" }] },
-    });
-    first.client.post("/v1.41/networks/create", &body)?;
-    let [near, far] = ["near", "far"].map(|name| lab.host(name));
-    first.adopt(&near, &["wide"])?;
-    let adopted = poll(KNOWN, || second.adopt(&far, &["wide"]).ok());
-    adopted.ok_or("the network is not known on the second host")?;
-
-    let [plain_near, plain_far] = ["pn", "pf"].map(|name| lab.host(name));
-    plain(&lab, &p1, &plain_near, ("192.0.2.3", "192.0.2.4"), 1);
-    plain(&lab, &p2, &plain_far, ("192.0.2.4", "192.0.2.3"), 2);
-
-    let mut mine = Pair::new(OURS, near, far);
-    let mut made = Pair::new("VXLAN by ip", plain_near, plain_far);
+    let (mut first, mut second) = (segment.daemon(0)?, segment.daemon(1)?);
+    let mut modes = Vec::new();
+    for (at, (mode, option)) in MODES.into_iter().enumerate() {
+        match network(&segment.lab, (&mut first, &mut second), at, option) {
+            Ok(pair) => modes.push((mode, pair)),
+            Err(error) => table.note(format!("without{}: {error}", mode.trim_start_matches(','))),
+        }
+    }
+    let [p1, p2] = [2, 3].map(|number| segment.host(number).clone());
+    let mut made = plain(
+        &segment.lab,
+        "VXLAN by ip",
+        [&p1, &p2],
+        ["192.0.2.3", "192.0.2.4"],
+    );
+    let tracked = [4, 5].map(|number| segment.host(number));
+    let rules = segment.lab.folder().join("nat.nft");
+    std::fs::write(&rules, NAT)?;
+    for host in tracked {
+        host.sh(&format!("nft -f {}", rules.display())).must();
+    }
+    let places = ["192.0.2.5", "192.0.2.6"];
+    let mut tracked = plain(&segment.lab, "VXLAN by ip, NAT", tracked, places);
     let mut bare = Pair::new("the segment", p1, p2);
-    for pair in [&mut mine, &mut made, &mut bare] {
-        let reached = poll(KNOWN, || pair.round().ok());
-        reached.ok_or("two ends do not reach each other")?;
+    let mut pairs: Vec<&mut Pair> = modes.iter_mut().map(|(_, pair)| pair).collect();
+    pairs.extend([&mut made, &mut tracked, &mut bare]);
+    for pair in &mut pairs {
+        until_known(|| pair.reached())?;
     }
-    for _ in 0..ROUNDS {
-        mine.round()?;
-        made.round()?;
-        bare.round()?;
+    for round in 0..ROUNDS {
+        // Who follows whom changes.
+        if round % 2 == 0 {
+            pairs.iter_mut().try_for_each(|pair| pair.round_of_all())?;
+        } else {
+            let mut pairs = pairs.iter_mut().rev();
+            pairs.try_for_each(|pair| pair.round_of_all())?;
+        }
     }
-    show(&mut table, "", &mine, &made, Some(Aim::AtLeast(1.0)));
-    show_peer(&mut table, "", &mine, &bare, None);
+    for (mode, mine) in &modes {
+        let aim = mode.is_empty().then_some(Aim::AtLeast(1.0));
+        show(&mut table, mode, mine, &made, aim);
+        show_peer(&mut table, mode, mine, &tracked, aim);
+        show_peer(&mut table, mode, mine, &bare, None);
+    }
+    table.note("VXLAN by ip: on hosts without any rule; NAT: with what Docker has on every host");
     Ok(table)
 }
 
-/// What an administrator would make on one of two hosts: a bridge with a VXLAN device that sends
-/// to the other host, and a namespace on it.
-fn plain(lab: &Lab, host: &Host, inside: &Host, (local, remote): (&str, &str), last: u8) {
-    lab.link(host, "port", inside, "eth0");
-    host.ip(&format!(
-        "link add vxlan0 mtu 1450 type vxlan id 42 dstport 4789 local {local} remote {remote}"
-    ));
-    host.ip("link add br0 mtu 1450 type bridge");
-    for port in ["port", "vxlan0"] {
-        host.ip(&format!("link set {port} mtu 1450 master br0 up"));
-    }
-    host.ip("link set br0 up");
-    inside.ip("link set eth0 mtu 1450");
-    inside.ip(&format!("addr add 10.98.0.{last}/24 dev eth0"));
+/// An overlay network with an endpoint on either host.
+fn network(
+    lab: &Lab,
+    (first, second): (&mut Scene, &mut Scene),
+    number: usize,
+    option: Option<(&str, &str)>,
+) -> Result<Pair> {
+    let (name, subnet) = (format!("net{number}"), format!("10.99.{number}.0/24"));
+    let options: Map<String, Value> = option
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .into_iter()
+        .collect();
+    let body = json!({
+        "Name": name, "Driver": "overlay", "Attachable": true, "Options": options,
+        "IPAM": { "Config": [{ "Subnet": subnet }] },
+    });
+    until_known(|| first.client.post("/v1.41/networks/create", &body).map(drop))?;
+    let [near, far] = ["near", "far"].map(|end| lab.host(&format!("{end}{number}")));
+    first.adopt(&near, &[&name])?;
+    until_known(|| second.adopt(&far, &[&name]))?;
+    Ok(Pair::new(OURS, near, far))
+}
+
+/// What an administrator would make on two hosts: on each a bridge with a VXLAN device that sends
+/// to the other one, and a namespace on it.
+fn plain(lab: &Lab, who: &str, hosts: [&Host; 2], addresses: [&str; 2]) -> Pair {
+    let ends = [0, 1].map(|at| {
+        let (host, local, remote) = (hosts[at], addresses[at], addresses[1 - at]);
+        let inside = lab.host(&format!("on-{}", host.name()));
+        lab.link(host, "port", &inside, "eth0");
+        host.ip(&format!(
+            "link add vxlan0 mtu 1450 type vxlan id 42 dstport 4789 local {local} remote {remote}"
+        ));
+        host.ip("link add br0 mtu 1450 type bridge");
+        for port in ["port", "vxlan0"] {
+            host.ip(&format!("link set {port} mtu 1450 master br0 up"));
+        }
+        host.ip("link set br0 up");
+        inside.ip("link set eth0 mtu 1450");
+        inside.ip(&format!("addr add 10.98.0.{}/24 dev eth0", at + 1));
+        inside
+    });
+    let [near, far] = ends;
+    Pair::new(who, near, far)
 }

@@ -37,11 +37,13 @@ pub(super) struct Pair {
     trips: Samples,
     rates: Samples,
     throughput: Samples,
+    /// Connections a second; none where they are not asked for.
+    connections: Samples,
 }
 
 impl Pair {
     pub(super) fn new(who: &str, near: Host, far: Host) -> Self {
-        let [trips, rates, throughput] = [(); 3].map(|()| Samples::default());
+        let [trips, rates, throughput, connections] = [(); 4].map(|()| Samples::default());
         Self {
             who: who.to_owned(),
             near,
@@ -49,6 +51,7 @@ impl Pair {
             trips,
             rates,
             throughput,
+            connections,
         }
     }
 
@@ -58,6 +61,18 @@ impl Pair {
         self.rates.push(trips.len() as f64 / elapsed.as_secs_f64());
         self.trips.push(trips.median());
         self.throughput.push(flood(&self.near, &self.far)?);
+        Ok(())
+    }
+
+    /// Tries whether the ends reach each other.
+    pub(super) fn reached(&self) -> Result<()> {
+        join(&self.near, &self.far).map(drop)
+    }
+
+    /// Measures once, connections too.
+    pub(super) fn round_of_all(&mut self) -> Result<()> {
+        self.round()?;
+        self.connections.push(connect(&self.near, &self.far)?);
         Ok(())
     }
 }
@@ -146,6 +161,10 @@ pub(super) fn show(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair, aim:
         "Gbit/s",
         &mine.throughput,
     );
+    if mine.connections.len() > 0 {
+        let what = format!("connections{mode}");
+        table.row(&what, OURS, "1/s", &mine.connections);
+    }
     show_peer(table, mode, mine, peer, aim);
 }
 
@@ -158,6 +177,10 @@ pub(super) fn show_peer(table: &mut Table, mode: &str, mine: &Pair, peer: &Pair,
     table.rounds(&format!("round trip{mode}"), who, "us", trips, None);
     let throughput = (&peer.throughput, &mine.throughput);
     table.rounds(&format!("throughput{mode}"), who, "Gbit/s", throughput, aim);
+    if peer.connections.len() > 0 {
+        let connections = (&peer.connections, &mine.connections);
+        table.rounds(&format!("connections{mode}"), who, "1/s", connections, aim);
+    }
 }
 
 /// A connection between the hosts: (of `near`, of `far`).
@@ -214,6 +237,27 @@ fn ask(mut stream: TcpStream) -> Result<(Samples, Duration)> {
         trips.push(sent.elapsed().as_secs_f64() * 1e6);
     }
     Ok((trips, start.elapsed()))
+}
+
+/// Connections that are made and reset one after another, a second; both ends on one processor.
+fn connect(near: &Host, far: &Host) -> Result<f64> {
+    let address = address_of(far)?;
+    let listener = far.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
+    let port = listener.local_addr()?.port();
+    near.enter(|| {
+        pin()?;
+        let start = Instant::now();
+        let mut made = 0;
+        while start.elapsed() < LENGTH {
+            let socket = TcpStream::connect((address, port))?;
+            let (other, _) = listener.accept()?;
+            // Without it ports run out while ended connections wait.
+            rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+            drop((socket, other));
+            made += 1;
+        }
+        Ok(f64::from(made) / start.elapsed().as_secs_f64())
+    })
 }
 
 /// As much as goes one way, in Gbit a second.

@@ -41,7 +41,8 @@ pub enum SetName {
     Open4,
     /// As `Open4` for IPv6.
     Open6,
-    /// `inet_proto . inet_service`: ports of this host that tunnels of ours end at.
+    /// `inet_service`: UDP ports of this host that tunnels of ours end at. One field of two octets,
+    /// which the kernel keeps as a bitmap.
     TunnelPorts,
     /// `ipv4_addr`: the hosts of the cluster, which alone may send to those ports.
     Peers4,
@@ -228,7 +229,8 @@ impl SetName {
             | Self::Bridges => &[IfName],
             Self::Ports4 | Self::Open4 => &[Ipv4Addr, InetProto, InetService],
             Self::Ports6 | Self::Open6 => &[Ipv6Addr, InetProto, InetService],
-            Self::PortsAny4 | Self::PortsAny6 | Self::TunnelPorts => &[InetProto, InetService],
+            Self::PortsAny4 | Self::PortsAny6 => &[InetProto, InetService],
+            Self::TunnelPorts => &[InetService],
             Self::Peers4 | Self::Remotes4 => &[Ipv4Addr],
             Self::Peers6 | Self::Remotes6 => &[Ipv6Addr],
             Self::Ways4 => &[IfName, IfName, Ipv4Addr],

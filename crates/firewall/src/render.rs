@@ -158,6 +158,7 @@ impl Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loopback => f.write_str("iif \"lo\""),
+            Self::Bridged => f.write_str("meta iifkind \"bridge\""),
             Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
             Self::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
             Self::Source(net) => {
@@ -172,6 +173,7 @@ impl Display for Match {
             Self::ToBroadcast => f.write_str("fib daddr type broadcast"),
             Self::Icmp(Family::V4) => f.write_str("meta l4proto icmp"),
             Self::Icmp(Family::V6) => f.write_str("meta l4proto ipv6-icmp"),
+            Self::Transport(protocol) => write!(f, "meta l4proto {protocol}"),
             Self::Sport(protocol, port) => write!(f, "{protocol} sport {port}"),
             Self::Dport(protocol, port) => write!(f, "{protocol} dport {port}"),
             Self::Established => f.write_str("ct state established,related"),
@@ -189,6 +191,7 @@ impl Display for Statement {
         };
         match self {
             Self::Accept => f.write_str("accept"),
+            Self::AcceptUntracked => f.write_str("notrack accept"),
             Self::Drop => f.write_str("drop"),
             Self::Reject(_) => f.write_str("reject"),
             Self::Return => f.write_str("return"),

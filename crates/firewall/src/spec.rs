@@ -125,6 +125,8 @@ pub enum Match {
     Loopback,
     /// It came in by no interface: this host sends it, or a bridge whose ports pass the IP hooks.
     NoIif,
+    /// The interface that it came in by is a bridge.
+    Bridged,
     /// It is of that family.
     Family(Family),
     /// Its source lies there.
@@ -139,6 +141,8 @@ pub enum Match {
     ToBroadcast,
     /// It is ICMP or ICMPv6, by family.
     Icmp(Family),
+    /// Its transport protocol.
+    Transport(Protocol),
     /// Its transport protocol and source port.
     Sport(Protocol, u16),
     /// Its transport protocol and destination port.
@@ -158,6 +162,9 @@ pub enum Match {
 pub enum Statement {
     /// The packet passes this hook's chain.
     Accept,
+    /// The packet passes this hook's chain, and belongs to no connection; only before connections
+    /// are looked for.
+    AcceptUntracked,
     /// The packet is gone.
     Drop,
     /// The packet, of that family, is gone, and its sender is told that nobody listens.

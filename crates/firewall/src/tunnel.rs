@@ -2,14 +2,14 @@
 
 use crate::{Datum, Element, SetName};
 use std::net::IpAddr;
-use vw_model::{IfName, Protocol};
+use vw_model::IfName;
 
 /// Guards a UDP port that tunnels of ours end at: from now on only [peers](peer) reach it.
 #[must_use]
 pub fn tunnel_port(port: u16) -> Element {
     Element {
         set: SetName::TunnelPorts,
-        key: vec![Datum::Protocol(Protocol::Udp), Datum::Port(port)],
+        key: vec![Datum::Port(port)],
         value: Vec::new(),
     }
 }

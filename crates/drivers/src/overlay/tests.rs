@@ -94,7 +94,7 @@ fn a_network_is_a_bridge_and_a_tunnel_out_of_sight() {
         &over4(),
         expect![[r#"
         network: namespace New
-        rule: TunnelPorts [Protocol(Udp), Port(4789)] []
+        rule: TunnelPorts [Port(4789)] []
         network: link br0 mtu 1450 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
         network: link vxlan0 mtu 1450 vxlan 4097 port 4789 local 192.0.2.1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
         network: net/ipv6/conf/br0/disable_ipv6 = 1
@@ -109,7 +109,7 @@ fn over_ipv6_the_tunnel_takes_more() {
         &over6(),
         expect![[r#"
         network: namespace New
-        rule: TunnelPorts [Protocol(Udp), Port(4789)] []
+        rule: TunnelPorts [Port(4789)] []
         network: link br0 mtu 1430 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
         network: link vxlan0 mtu 1430 vxlan 4097 port 4789 local 2001:db8::1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
         network: net/ipv6/conf/br0/disable_ipv6 = 1

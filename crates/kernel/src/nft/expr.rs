@@ -19,6 +19,7 @@ pub(super) mod key {
     pub(crate) const OIFNAME: u32 = 7;
     pub(crate) const NFPROTO: u32 = 15;
     pub(crate) const L4PROTO: u32 = 16;
+    pub(crate) const IIFKIND: u32 = 26;
 }
 
 /// `NFT_CT_*`.

@@ -21,6 +21,8 @@ use vw_model::{Family, IpNet, Protocol};
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
+/// A bridge's kind of link (`br_link_ops`), in `IFNAMSIZ` octets.
+const BRIDGE: [u8; 16] = *b"bridge\0\0\0\0\0\0\0\0\0\0";
 /// `LOOPBACK_IFINDEX`.
 const LOOPBACK: u32 = 1;
 /// `RTN_LOCAL`, `RTN_BROADCAST`.
@@ -49,6 +51,10 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
             meta(list, key::IIF, FIRST);
             compare(list, EQ, &[0; 4]);
         }
+        Match::Bridged => {
+            meta(list, key::IIFKIND, FIRST);
+            compare(list, EQ, &BRIDGE);
+        }
         Match::Family(family) => is_family(list, *family),
         Match::Source(net) => within(list, *net, Side::Source),
         Match::Destination(net) => within(list, *net, Side::Destination),
@@ -57,6 +63,7 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
         Match::ToBroadcast => address_type(list, DADDR, EQ, RTN_BROADCAST),
         Match::Icmp(Family::V4) => is_protocol(list, ICMP),
         Match::Icmp(Family::V6) => is_protocol(list, ICMPV6),
+        Match::Transport(protocol) => is_protocol(list, protocol.number()),
         Match::Sport(protocol, port) => has_port(list, *protocol, Side::Source, *port),
         Match::Dport(protocol, port) => has_port(list, *protocol, Side::Destination, *port),
         Match::Established => any_bit(list, CT_STATE, ESTABLISHED_RELATED),
@@ -75,6 +82,10 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
 fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
     match statement {
         Statement::Accept => immediate(list, code::ACCEPT, None),
+        Statement::AcceptUntracked => {
+            expression(list, "notrack", |_| {});
+            immediate(list, code::ACCEPT, None);
+        }
         Statement::Drop => immediate(list, code::DROP, None),
         Statement::Reject(family) => reject(list, *family),
         Statement::Return => immediate(list, code::RETURN, None),

@@ -140,14 +140,8 @@ impl Shape {
             types => (type_id(types), length(types) as u32),
         };
         let types = set.key();
-        // A lone field has its own length, several are padded to registers.
-        let key = match types {
-            [DataType::InetProto | DataType::NfProto] => 1,
-            [DataType::InetService] => 2,
-            types => length(types) as u32,
-        };
         Self {
-            key: (type_id(types), key),
+            key: (type_id(types), length(types) as u32),
             data,
         }
     }

@@ -72,9 +72,14 @@ pub(super) const fn width(ty: DataType) -> usize {
     }
 }
 
-/// How many bytes fields take together.
+/// How many bytes fields take together: a lone one has its own length, several are padded to
+/// registers.
 pub(super) fn length(types: &[DataType]) -> usize {
-    types.iter().map(|ty| width(*ty)).sum()
+    match types {
+        [DataType::InetProto | DataType::NfProto] => 1,
+        [DataType::InetService] => 2,
+        types => types.iter().map(|ty| width(*ty)).sum(),
+    }
 }
 
 /// The number by which `nft` knows the types of a set (`enum datatypes`, six bits each).
@@ -115,6 +120,9 @@ fn field(out: &mut Vec<u8>, datum: &Datum) {
 pub(super) fn fields(data: &[Datum]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() * IFNAME);
     data.iter().for_each(|datum| field(&mut out, datum));
+    if let [lone] = data {
+        out.truncate(length(&[lone.data_type()]));
+    }
     out
 }
 

@@ -60,6 +60,7 @@ over_both!(
     tunnels_work_over_ipv6_and_without_a_bridge,
     a_lost_network_is_told_and_made_again,
     ten_thousand_stations_are_told,
+    ten_thousand_are_routed_to,
     thousands_that_are_gone_are_removed_again,
     an_encrypted_tunnel_is_made_and_found_again,
     a_tunnel_that_is_open_stands,

@@ -182,7 +182,7 @@ pub(crate) fn neighbor(netns: Netns, link: &str, addr: &str, last: u8) -> Object
     })
 }
 
-fn proxy(addr: &str) -> Object {
+pub(crate) fn proxy(addr: &str) -> Object {
     Object::Proxy(Proxy {
         netns: HOST,
         link: ifname("vw0"),

@@ -4,7 +4,7 @@ use crate::{
     lab::{Lab, keyed},
     objects::{
         HOST, NETWORK, address, apart, bridge, forward, ifname, namespace, neighbor,
-        network_namespace, overlay, pair, tunnel,
+        network_namespace, overlay, pair, proxy, route, tunnel,
     },
 };
 use std::{
@@ -205,12 +205,6 @@ pub(crate) fn ten_thousand_stations_are_told(lab: &Lab) {
             ]
         })
         .collect();
-    let took = |what: &str, plan: &Plan| {
-        let (started, worked) = (Instant::now(), on_cpu());
-        lab.kernel().apply(plan).expect("it can be applied");
-        let (took, worked) = (started.elapsed(), on_cpu().saturating_sub(worked));
-        println!("10,000 stations {what} in {took:?}, {worked:?} of them on a CPU");
-    };
     let worked = on_cpu();
     let made = Plan::ordered(many.iter().cloned().map(Step::Create));
     let gone = Plan::ordered(many.iter().cloned().map(Step::Delete));
@@ -218,10 +212,41 @@ pub(crate) fn ten_thousand_stations_are_told(lab: &Lab) {
         "put into order twice in {:?} on a CPU",
         on_cpu().saturating_sub(worked)
     );
-    took("made", &made);
+    took(lab, "10,000 stations made", &made);
     assert_eq!(lab.missing(&[scene(), many].concat()), []);
-    took("removed", &gone);
+    took(lab, "10,000 stations removed", &gone);
     assert_eq!(lab.missing(&scene()), []);
+}
+
+fn took(lab: &Lab, what: &str, plan: &Plan) {
+    let (started, worked) = (Instant::now(), on_cpu());
+    lab.kernel().apply(plan).expect("it can be applied");
+    let (took, worked) = (started.elapsed(), on_cpu().saturating_sub(worked));
+    println!("{what} in {took:?}, {worked:?} of them on a CPU");
+}
+
+pub(crate) fn ten_thousand_are_routed_to(lab: &Lab) {
+    let standing = [
+        Object::Link(bridge("vw0")),
+        Object::Link(bridge("wire")),
+        address(HOST, "wire", "192.0.2.1/24"),
+    ];
+    lab.create(&standing);
+    let many: Vec<Object> = (0..10_000_u32)
+        .flat_map(|n| {
+            let [_, _, a, b] = n.to_be_bytes();
+            let addr = format!("10.6.{a}.{b}");
+            let via = format!("192.0.2.{}", 2 + n % 200);
+            let way = route(HOST, &format!("{addr}/32"), Some(&via), Some("wire"));
+            [Object::Route(way), proxy(&addr)]
+        })
+        .collect();
+    let made = Plan::ordered(many.iter().cloned().map(Step::Create));
+    let gone = Plan::ordered(many.iter().cloned().map(Step::Delete));
+    took(lab, "10,000 routed to", &made);
+    assert_eq!(lab.missing(&[&standing[..], &many].concat()), []);
+    took(lab, "10,000 routed to no more", &gone);
+    assert_eq!(lab.missing(&standing), []);
 }
 
 pub(crate) fn thousands_that_are_gone_are_removed_again(lab: &Lab) {

@@ -250,6 +250,10 @@ impl Cluster {
         &self.members
     }
 
+    pub(crate) const fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
     pub(crate) const fn switch(&self) -> &Host {
         &self.switch
     }

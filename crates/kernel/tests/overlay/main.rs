@@ -198,6 +198,65 @@ fn a_stranger_cannot_send_into_a_network_over_ipv6() {
 }
 
 #[test]
+fn a_container_that_pretends_to_be_a_host_is_not_heard() {
+    require_root!();
+    let cluster = Cluster::new(2, Underlay::V4, &[]);
+    let (host, socket) = (
+        cluster.members()[0].host(),
+        cluster.listen(0, "0.0.0.0:7777"),
+    );
+    let liar = cluster.lab().host("liar");
+    cluster.lab().link(host, "port", &liar, "eth0");
+    host.ip("link add own0 type bridge");
+    for link in ["port master own0", "own0"] {
+        host.ip(&format!("link set {link} up"));
+    }
+    let (to, other) = (cluster.tunnel(0), cluster.tunnel(1));
+    liar.ip(&format!("addr add {other}/32 dev eth0"));
+    liar.ip(&format!("route add {to} dev eth0"));
+    let shown = host.ip("-o link show own0");
+    let mut words = shown.split_whitespace();
+    words.find(|word| *word == "link/ether");
+    let mac = words.next().expect("a bridge has one");
+    liar.ip(&format!("neigh add {to} lladdr {mac} dev eth0"));
+    let forged = wire::forged(cluster::VNI, &station(1), &station(0), 7777);
+    let send = || {
+        liar.enter(|| {
+            let socket = std::net::UdpSocket::bind((other, 0)).expect("it has the address");
+            socket.send_to(&forged, (to, 4789)).expect("it is sent");
+        });
+    };
+    let mut datagram = [0; 64];
+    // A bridge that is none of ours leads to a host.
+    send();
+    socket.recv(&mut datagram).expect("it arrives");
+    let own = vw_firewall::Element {
+        set: vw_firewall::SetName::Bridges,
+        key: vec![vw_firewall::Datum::Interface(
+            "own0".parse().expect("a name"),
+        )],
+        value: Vec::new(),
+    };
+    let own = vec![vw_hoststate::Object::Element(own)];
+    let network = Owner::Network(vw_model::NetworkId::from_bytes([9; 32]));
+    cluster.members()[0].want(vec![(network, own.into())]);
+    send();
+    assert!(socket.recv(&mut datagram).is_err(), "it is no host");
+}
+
+#[test]
+fn no_connection_is_recorded_for_what_tunnels_send() {
+    require_root!();
+    let cluster = Cluster::new(2, Underlay::V4, &[]);
+    reaches(cluster.container(0), &station(1).v4());
+    for member in cluster.members() {
+        let count = "/proc/sys/net/netfilter/nf_conntrack_count";
+        let count = member.host().enter(|| std::fs::read_to_string(count));
+        assert_eq!(count.expect("the table looks at connections").trim(), "0");
+    }
+}
+
+#[test]
 fn what_others_change_in_a_tunnel_is_put_right() {
     require_root!();
     let cluster = Cluster::new(2, Underlay::V4, &[]);

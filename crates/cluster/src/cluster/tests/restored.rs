@@ -8,8 +8,9 @@ use crate::{
 use vw_ipam::Division;
 use vw_store::cluster::{Record, Transaction, Write};
 
-/// Brings records back as they were, and has every host read them.
-fn restore(store: &MemoryStore, backup: &[Record]) {
+/// Brings records back as they were, while no host looks; then every host reads them.
+fn restore(store: &MemoryStore, backup: &[Record], hosts: [&Host; 2]) {
+    hosts.iter().for_each(|host| host.client.cut(true));
     let now = store.records();
     let made = now.iter().filter(|record| {
         let alive = record.key.starts_with(keys::ALIVE);
@@ -19,7 +20,10 @@ fn restore(store: &MemoryStore, backup: &[Record]) {
         .map(|record| Write::Delete(record.key.clone()))
         .collect();
     edit(store, writes);
-    store.compact();
+    for host in hosts {
+        host.client.lose_watches();
+        host.client.cut(false);
+    }
 }
 
 fn edit(store: &MemoryStore, writes: Vec<Write>) {
@@ -66,7 +70,7 @@ fn what_an_older_backup_lacks_is_put_back_by_those_who_hold_it() {
     let grant = Shared::Grant(network.id, next.addr()).key();
     let lost = [&block, &grant].map(|key| record(&store, key));
     assert!(lost.iter().all(Option::is_some));
-    restore(&store, &backup);
+    restore(&store, &backup, [&a, &b]);
     eventually("block and grant are back", SOON, || {
         [&block, &grant].map(|key| record(&store, key)) == lost
     });
@@ -91,7 +95,7 @@ fn what_another_host_has_since_an_older_backup_is_that_hosts() {
     let block = block_of(&network, one.addresses[0].addr());
     let theirs = record::encode(&BlockRecord { host: b.id });
     edit(&store, vec![Write::Put(block.clone(), theirs.clone())]);
-    store.compact();
+    a.client.lose_watches();
     let forgotten = || a.told.count(|delta| *delta == Delta::Forgotten) == 1;
     eventually("it gives way", SOON, forgotten);
     eventually("and takes part again", SOON, || {
@@ -140,7 +144,7 @@ fn a_format_that_became_newer_is_told_and_nothing_is_changed_by_who_does_not_kno
             &store,
             vec![Write::Put(keys::FORMAT.to_owned(), text.into())],
         );
-        store.compact();
+        [&a, &b].map(|host| host.client.lose_watches());
     };
     format("1 {\"least\":2}");
     let told = |delta: &Delta| matches!(delta, Delta::Store(StoreState::Away { reason, .. }) if reason.contains("newer vethwork"));

@@ -22,7 +22,7 @@ use std::{
 use vw_ipam::NetworkRequest;
 use vw_model::{
     EndpointId, Error, Family, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, Result,
-    TunnelKeys,
+    ServiceId, ServiceSpec, TunnelKeys,
 };
 use vw_store::cluster::ClusterStore;
 
@@ -130,6 +130,42 @@ impl Cluster {
         self.core.remove_network(network)
     }
 
+    /// Makes a service that every host can lead to at once, with an address of its own of each of
+    /// these families. The follower may be told of it before this returns.
+    ///
+    /// # Errors
+    /// Conflict for a name or published port in use; as leases are refused; NotFound for the
+    /// network; Unavailable.
+    pub fn create_service(&self, spec: ServiceSpec, families: &[Family]) -> Result<ServiceSpec> {
+        self.core.create_service(spec, families)
+    }
+
+    /// Changes a service as `change` does, which may be called again for what another host made of
+    /// it meanwhile, and gives what it is then.
+    ///
+    /// # Errors
+    /// As `change` and [`Self::create_service`] refuse; NotFound.
+    pub fn update_service(
+        &self,
+        id: ServiceId,
+        change: impl Fn(ServiceSpec) -> Result<ServiceSpec>,
+    ) -> Result<ServiceSpec> {
+        self.core.update_service(id, change)
+    }
+
+    /// Removes a service, and frees its addresses.
+    ///
+    /// # Errors
+    /// NotFound; Unavailable.
+    pub fn remove_service(&self, id: ServiceId) -> Result<()> {
+        self.core.remove_service(id)
+    }
+
+    /// Waits until no other host that lives leads to services on a network any more; not for long.
+    pub fn await_no_balancer(&self, network: NetworkId) {
+        self.core.await_no_balancer(network);
+    }
+
     /// The global networks that are known here.
     #[must_use]
     pub fn networks(&self) -> Vec<NetworkSpec> {
@@ -180,6 +216,17 @@ impl Cluster {
     pub fn withdraw(&self, network: NetworkId, id: EndpointId) {
         self.core.state().outbox.withdraw(network, id);
         self.core.wake();
+    }
+
+    /// Waits until the store has of an endpoint what was published, at most for
+    /// [`Settings::patience`].
+    pub fn await_published(&self, network: NetworkId, id: EndpointId) {
+        let core = &self.core;
+        let until = core.time.now() + core.settings.patience;
+        // While the store is away nobody can be told.
+        let _ = core.wait_for(until, |state| {
+            state.outbox.is_written(network, id).then_some(())
+        });
     }
 
     /// Wants this host's keys of encrypted networks to be known to the others; never waits.

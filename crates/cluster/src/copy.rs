@@ -15,7 +15,7 @@ use std::{
 };
 use vw_model::{
     EndpointId, Error, HostId, Id, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost,
-    Result,
+    Result, ServiceId, ServiceSpec,
 };
 use vw_store::{Batch, Memory, Store, Table};
 
@@ -101,6 +101,7 @@ struct GivenCopy {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) networks: Vec<NetworkSpec>,
+    pub(crate) services: Vec<ServiceSpec>,
     pub(crate) hosts: Vec<RemoteHost>,
     pub(crate) endpoints: Vec<RemoteEndpoint>,
     /// With whether they are being returned.
@@ -214,6 +215,8 @@ impl Copy {
             let (key, value) = match delta {
                 Delta::Network(spec) => (network(spec.id), Some(json(spec))),
                 Delta::NetworkGone(id) => (network(*id), None),
+                Delta::Service(spec) => (service(spec.id), Some(json(spec))),
+                Delta::ServiceGone(id) => (service(*id), None),
                 Delta::Endpoint(endpoint) => (
                     endpoint_key(endpoint.network, endpoint.id),
                     Some(json(endpoint)),
@@ -223,7 +226,13 @@ impl Copy {
                 Delta::HostGone(id) => (host_key(*id), None),
                 Delta::Store(_) | Delta::Forgotten | Delta::Joined => continue,
             };
-            let ours = matches!(delta, Delta::Network(_) | Delta::NetworkGone(_));
+            let ours = matches!(
+                delta,
+                Delta::Network(_)
+                    | Delta::NetworkGone(_)
+                    | Delta::Service(_)
+                    | Delta::ServiceGone(_)
+            );
             soon |= ours;
             if !ours {
                 now.insert(key.clone(), value.clone());
@@ -351,6 +360,7 @@ impl Kept {
         let parts: Vec<&str> = key.split('/').collect();
         match parts[..] {
             ["network", _] => self.networks.push(parse(key, value)?),
+            ["service", _] => self.services.push(parse(key, value)?),
             ["host", _] => self.hosts.push(parse(key, value)?),
             ["endpoint", _, _] => self.endpoints.push(parse(key, value)?),
             ["block", _, _] => {
@@ -384,6 +394,10 @@ impl Kept {
 
 fn network(id: NetworkId) -> String {
     format!("network/{id}")
+}
+
+fn service(id: ServiceId) -> String {
+    format!("service/{id}")
 }
 
 fn host_key(id: HostId) -> String {

@@ -1,7 +1,9 @@
 //! What a follower is told.
 
 use std::time::Duration;
-use vw_model::{EndpointId, HostId, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost};
+use vw_model::{
+    EndpointId, HostId, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec,
+};
 
 /// One change of what this host knows of its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +12,10 @@ pub enum Delta {
     Network(Box<NetworkSpec>),
     /// A global network was removed; its endpoints were told gone before.
     NetworkGone(NetworkId),
+    /// A service of a global network is there, or was changed. Its network was told before.
+    Service(Box<ServiceSpec>),
+    /// A service was removed.
+    ServiceGone(ServiceId),
     /// An endpoint on another host that lives is there, or was changed. Its network was told
     /// before.
     Endpoint(RemoteEndpoint),

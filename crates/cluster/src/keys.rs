@@ -5,30 +5,34 @@
 //! | `v1/format` | the least format that a host must know | the first host |
 //! | `v1/catalogue` | what orders the making and removal of networks | who makes or removes one |
 //! | `v1/forgotten` | replaced whenever a host is forgotten | who forgets one |
+//! | `v1/services` | what orders the making and changing of services | who does either |
 //! | `v1/blocks/NET/FIRST-LEN` | the host that allocates from a part of a subnet | that host |
 //! | `v1/shared/hosts/HOST` | a host that belongs to the cluster | that host |
 //! | `v1/shared/alive/HOST` | there while its daemon lives | that host |
 //! | `v1/shared/tunnels/HOST` | its keys of encrypted networks | that host |
 //! | `v1/shared/networks/NET` | a network | who makes or removes it, or objects to that |
+//! | `v1/shared/services/SERVICE` | a service | who makes, changes or removes it |
 //! | `v1/shared/endpoints/NET/HOST/ENDPOINT` | an endpoint | its host |
 //! | `v1/shared/requests/NET/ADDRESS` | a wish for an address in another's block | who wants it; the block's host |
-//! | `v1/shared/grants/NET/ADDRESS` | an address given away out of a block | the block's host; who got it takes it away |
+//! | `v1/shared/grants/NET/ADDRESS` | an address given away out of a block | the block's host; who got it takes it away, and with a service its addresses |
 //!
 //! Every host follows `v1/shared`; the rest is read when it is needed. Segments of a key are of
 //! `[a-z0-9._-]`, so that an IPv6 address is written as its 32 digits.
 
 use std::net::{IpAddr, Ipv6Addr};
-use vw_model::{EndpointId, HostId, IpNet, NetworkId};
+use vw_model::{EndpointId, HostId, IpNet, NetworkId, ServiceId};
 
 pub(crate) const FORMAT: &str = "v1/format";
 pub(crate) const CATALOGUE: &str = "v1/catalogue";
 pub(crate) const FORGOTTEN: &str = "v1/forgotten";
+pub(crate) const ROSTER: &str = "v1/services";
 pub(crate) const BLOCKS: &str = "v1/blocks";
 pub(crate) const SHARED: &str = "v1/shared";
 pub(crate) const HOSTS: &str = "v1/shared/hosts";
 pub(crate) const ALIVE: &str = "v1/shared/alive";
 pub(crate) const TUNNELS: &str = "v1/shared/tunnels";
 pub(crate) const NETWORKS: &str = "v1/shared/networks";
+pub(crate) const SERVICES: &str = "v1/shared/services";
 pub(crate) const ENDPOINTS: &str = "v1/shared/endpoints";
 pub(crate) const REQUESTS: &str = "v1/shared/requests";
 pub(crate) const GRANTS: &str = "v1/shared/grants";
@@ -40,6 +44,7 @@ pub(crate) enum Shared {
     Alive(HostId),
     Tunnel(HostId),
     Network(NetworkId),
+    Service(ServiceId),
     Endpoint(NetworkId, HostId, EndpointId),
     Request(NetworkId, IpAddr),
     Grant(NetworkId, IpAddr),
@@ -55,6 +60,7 @@ impl Shared {
             ["alive", host] => Some(Self::Alive(host.parse().ok()?)),
             ["tunnels", host] => Some(Self::Tunnel(host.parse().ok()?)),
             ["networks", network] => Some(Self::Network(network.parse().ok()?)),
+            ["services", service] => Some(Self::Service(service.parse().ok()?)),
             ["endpoints", network, host, endpoint] => Some(Self::Endpoint(
                 network.parse().ok()?,
                 host.parse().ok()?,
@@ -76,6 +82,7 @@ impl Shared {
             Self::Alive(host) => format!("{ALIVE}/{host}"),
             Self::Tunnel(host) => format!("{TUNNELS}/{host}"),
             Self::Network(network) => format!("{NETWORKS}/{network}"),
+            Self::Service(service) => format!("{SERVICES}/{service}"),
             Self::Endpoint(network, host, endpoint) => {
                 format!("{ENDPOINTS}/{network}/{host}/{endpoint}")
             }

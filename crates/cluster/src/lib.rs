@@ -20,6 +20,8 @@
 //!   host that learns it takes its endpoints down before it joins again.
 //! - **A network has its name, subnets and VNI alone**: making one replaces a record that orders
 //!   all makings.
+//! - **A service has its name and ports alone**, likewise; its addresses are granted to itself, so
+//!   that they stay its own whichever host made it, dies or is forgotten.
 //! - **A removal loses no endpoint** of a living host: see `removal`.
 //! - **Counts are derived**, never stored; a record that somebody left behind blocks nothing.
 //!
@@ -50,6 +52,7 @@ mod outbox;
 mod record;
 mod removal;
 mod restored;
+mod service;
 mod settings;
 mod status;
 mod time;

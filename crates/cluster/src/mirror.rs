@@ -7,14 +7,19 @@ use crate::{
     Delta, keys,
     keys::Shared,
     record,
-    record::{EndpointRecord, GrantRecord, HostRecord, NetworkRecord, NetworkState, RequestRecord},
+    record::{
+        EndpointRecord, GrantRecord, HostRecord, NetworkRecord, NetworkState, RequestRecord,
+        ServiceRecord,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     net::IpAddr,
     time::Duration,
 };
-use vw_model::{EndpointId, HostId, NetworkId, RemoteEndpoint, RemoteHost, TunnelKeys};
+use vw_model::{
+    EndpointId, HostId, NetworkId, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec, TunnelKeys,
+};
 use vw_store::cluster::{Change, Record, Version};
 
 /// A record with its state in the store.
@@ -62,6 +67,7 @@ pub(crate) struct Mirror {
     ttl: Duration,
     pub(crate) networks: BTreeMap<NetworkId, Known<NetworkRecord>>,
     pub(crate) hosts: BTreeMap<HostId, Host>,
+    pub(crate) services: BTreeMap<ServiceId, ServiceSpec>,
     endpoints: BTreeMap<NetworkId, BTreeMap<EndpointKey, Endpoint>>,
     pub(crate) requests: BTreeMap<(NetworkId, IpAddr), Known<RequestRecord>>,
     pub(crate) grants: BTreeMap<(NetworkId, IpAddr), Known<GrantRecord>>,
@@ -89,6 +95,7 @@ impl Mirror {
             ttl,
             networks: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             requests: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -160,6 +167,7 @@ impl Mirror {
         &mut self,
         networks: Vec<NetworkRecord>,
         hosts: Vec<(HostId, HostRecord, Option<TunnelKeys>)>,
+        services: Vec<ServiceSpec>,
         endpoints: Vec<(NetworkId, HostId, EndpointId, EndpointRecord)>,
     ) {
         let mut seen = Seen::default();
@@ -172,6 +180,9 @@ impl Mirror {
             self.put_host(id, Known { record, version }, &mut seen);
             self.host(id).life = Life::Alive;
             self.refresh_host(id, false, &mut seen);
+        }
+        for spec in services {
+            self.put_service(spec.id, ServiceRecord { spec }, &mut seen);
         }
         for (network, host, id, record) in endpoints {
             self.put_endpoint(network, host, id, record, &mut seen);
@@ -225,6 +236,9 @@ impl Mirror {
                 .map(|record| self.put_host(id, Known { record, version }, seen)),
             Shared::Network(id) => record::decode(&record.value)
                 .map(|record| self.put_network(id, Known { record, version }, seen)),
+            Shared::Service(id) => {
+                record::decode(&record.value).map(|record| self.put_service(id, record, seen))
+            }
             Shared::Endpoint(network, host, id) => record::decode(&record.value)
                 .map(|record| self.put_endpoint(network, host, id, record, seen)),
             Shared::Request(network, addr) => record::decode(&record.value).map(|record| {
@@ -281,8 +295,30 @@ impl Mirror {
             seen.deltas.push(Delta::Network(Box::new(spec)));
         }
         if old.is_none() {
+            let services = self.services_on(id).cloned().map(Box::new);
+            seen.deltas.extend(services.map(Delta::Service));
             self.refresh_network(id, seen);
         }
+    }
+
+    fn put_service(&mut self, id: ServiceId, record: ServiceRecord, seen: &mut Seen) {
+        let spec = record.spec;
+        let old = self.services.insert(id, spec.clone());
+        // One whose network is not known yet is told with it.
+        if old.as_ref() != Some(&spec) && self.networks.contains_key(&spec.network) {
+            seen.deltas.push(Delta::Service(Box::new(spec)));
+        }
+    }
+
+    fn delete_service(&mut self, id: ServiceId, seen: &mut Seen) {
+        if self.services.remove(&id).is_some() {
+            seen.deltas.push(Delta::ServiceGone(id));
+        }
+    }
+
+    fn services_on(&self, network: NetworkId) -> impl Iterator<Item = &ServiceSpec> {
+        let all = self.services.values();
+        all.filter(move |spec| spec.network == network)
     }
 
     fn put_endpoint(
@@ -325,11 +361,16 @@ impl Mirror {
                 self.drop_if_empty(id);
             }
             Shared::Network(id) => {
+                let services: Vec<ServiceId> = self.services_on(id).map(|spec| spec.id).collect();
+                for service in services {
+                    self.delete_service(service, seen);
+                }
                 self.networks.remove(&id);
                 self.removing.remove(&id);
                 self.refresh_network(id, seen);
                 seen.deltas.push(Delta::NetworkGone(id));
             }
+            Shared::Service(id) => self.delete_service(id, seen),
             Shared::Endpoint(network, host, id) if host == self.me => {
                 seen.own.push((network, id, None));
             }
@@ -457,6 +498,7 @@ impl Mirror {
         endpoints
             .chain(requests.map(|(network, addr)| Shared::Request(*network, *addr)))
             .chain(grants.map(|(network, addr)| Shared::Grant(*network, *addr)))
+            .chain(self.services.keys().map(|id| Shared::Service(*id)))
             .chain(self.networks.keys().map(|id| Shared::Network(*id)))
             .chain(alive.map(|(id, _)| Shared::Alive(*id)))
             .chain(tunnels.map(|(id, _)| Shared::Tunnel(*id)))
@@ -494,6 +536,9 @@ impl Mirror {
             .map(|known| known.record.spec.clone());
         let mut deltas: Vec<Delta> = specs.map(|spec| Delta::Network(Box::new(spec))).collect();
         deltas.extend(self.remote_hosts().into_iter().map(Delta::Host));
+        let services = self.services.values();
+        let known = services.filter(|spec| self.networks.contains_key(&spec.network));
+        deltas.extend(known.cloned().map(Box::new).map(Delta::Service));
         for network in self.networks.keys() {
             let endpoints = self.remote_endpoints(*network).into_iter();
             deltas.extend(endpoints.map(Delta::Endpoint));
@@ -519,6 +564,7 @@ fn remote(
         names: record.names.clone(),
         sandbox: record.sandbox,
         ports: record.ports.clone(),
+        service: record.service.clone(),
     }
 }
 

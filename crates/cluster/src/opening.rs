@@ -53,6 +53,7 @@ fn restore_mirror(state: &mut State, kept: &Kept) {
             names,
             sandbox,
             ports,
+            service,
             ..
         } = endpoint;
         (
@@ -65,11 +66,15 @@ fn restore_mirror(state: &mut State, kept: &Kept) {
                 names,
                 sandbox,
                 ports,
+                service,
             },
         )
     });
     let (networks, hosts) = (networks.collect(), hosts.collect());
-    state.mirror.restore(networks, hosts, endpoints.collect());
+    let services = kept.services.clone();
+    state
+        .mirror
+        .restore(networks, hosts, services, endpoints.collect());
 }
 
 /// What the record of a network says to a mirror; what it claims is looked up in the store.

@@ -45,6 +45,7 @@ impl Outbox {
             names: endpoint.names,
             sandbox: endpoint.sandbox,
             ports: endpoint.ports,
+            service: endpoint.service,
         };
         self.desired.insert(key, record);
         self.dirty.insert(key);
@@ -99,6 +100,12 @@ impl Outbox {
     pub(crate) fn name_of(&self, network: NetworkId, id: EndpointId) -> Option<&str> {
         let record = self.desired.get(&(network, id))?;
         record.names.first().map(String::as_str)
+    }
+
+    /// Whether the store has of an endpoint what is wanted.
+    pub(crate) fn is_written(&self, network: NetworkId, id: EndpointId) -> bool {
+        let key = (network, id);
+        self.desired.get(&key) == self.written.get(&key)
     }
 
     /// How many endpoints are to be in the store.
@@ -192,6 +199,7 @@ impl Core {
         match self.commit(conditions, writes)? {
             Done::Applied => {
                 self.state().outbox.wrote(sent);
+                self.wake();
                 Ok(true)
             }
             Done::Refused | Done::Uncertain => Ok(false),

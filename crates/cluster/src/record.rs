@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, net::IpAddr};
-use vw_model::{EndpointId, HostId, IpNet, MacAddr, NetworkSpec, PortKey, SandboxId};
+use vw_model::{
+    EndpointId, HostId, IpNet, MacAddr, NetworkSpec, PortKey, SandboxId, ServicePart, ServiceSpec,
+};
 
 /// The format that this version writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -137,6 +139,21 @@ pub(crate) struct EndpointRecord {
     pub(crate) sandbox: SandboxId,
     #[serde(default)]
     pub(crate) ports: Vec<PortKey>,
+    #[serde(default)]
+    pub(crate) service: Option<ServicePart>,
+}
+
+/// A service of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceRecord {
+    pub(crate) spec: ServiceSpec,
+}
+
+/// An order on the making and changing of services: whoever does either replaces it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RosterRecord {
+    /// How many changes there were.
+    pub(crate) changes: u64,
 }
 
 /// Whose a block is.

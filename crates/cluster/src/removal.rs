@@ -43,6 +43,9 @@ impl Core {
         if let Some((host, endpoints)) = self.published(network, &alive)? {
             return Err(in_use(&record, &self.host_name(host), &endpoints));
         }
+        if let Some(service) = self.service_on(network)? {
+            return Err(has_service(&record, &service));
+        }
         let attempt = Id::from_bytes((self.settings.random)()).short();
         self.mark(network, &attempt)?;
         let result = self.await_consent(network, &attempt);
@@ -94,6 +97,12 @@ impl Core {
                     return Err(in_use(&record, &objection.host, &objection.endpoints));
                 }
                 _ => return Err(contended()),
+            }
+            // Nobody makes one from the mark on.
+            if let Some(service) = self.service_on(network)? {
+                let refusal = has_service(&record, &service);
+                self.unmark(network, record, version);
+                return Err(refusal);
             }
             let users = self.hosts_with_claims(network)?;
             if users.is_empty() {
@@ -318,6 +327,14 @@ impl Core {
 /// An endpoint as Docker names it in such a list.
 fn named(name: Option<&str>, id: EndpointId) -> String {
     format!("name:{:?} id:{:?}", name.unwrap_or_default(), id.short())
+}
+
+fn has_service(record: &NetworkRecord, service: &str) -> Error {
+    let message = format!(
+        "error while removing network: network {} has the service {service}: remove it first",
+        record.spec.name
+    );
+    Error::new(Kind::Forbidden, "network-has-services", message)
 }
 
 fn in_use(record: &NetworkRecord, host: &str, endpoints: &[String]) -> Error {

@@ -168,6 +168,7 @@ impl Controller {
         state.resolver = resolver;
         drop(state);
         lock(&network.members).insert(endpoint.id, sandbox.clone());
+        self.join_late(sandbox, endpoint.id);
         match new_resolver {
             Some(NewResolver { sockets, .. }) => self.serve_names(sandbox, sockets),
             None => {
@@ -224,7 +225,11 @@ impl Controller {
             ports,
             drivers: &self.config.drivers,
         };
-        sandbox_plan::plan(inputs, attachments)
+        let mut fragment = sandbox_plan::plan(inputs, attachments)?;
+        if sandbox.balances {
+            fragment.extend(self.balancer_objects(sandbox.id));
+        }
+        Ok(fragment)
     }
 
     pub(crate) fn note_attachment(&self, endpoint: &EndpointSpec, phase: Phase) -> Result<()> {
@@ -296,7 +301,7 @@ pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 pub(crate) fn namespace_of(state: &SandboxState) -> Option<Namespace> {
     let source = match &state.spec.kind {
         SandboxKind::Host => return None,
-        SandboxKind::Container => NamespaceSource::New,
+        SandboxKind::Container | SandboxKind::Balancer { .. } => NamespaceSource::New,
         SandboxKind::Adopted {
             from: AdoptedFrom::Pid { pid, start_time },
             ..

@@ -9,7 +9,10 @@ use crate::{
     sandbox_plan,
 };
 use std::net::IpAddr;
-use vw_model::{EndpointId, EndpointSettings, EndpointSpec, Family, IfName, MacAddr, Result};
+use vw_model::{
+    EndpointId, EndpointSettings, EndpointSpec, Family, IfName, MacAddr, PortKey, PortRequest,
+    Result,
+};
 
 impl Controller {
     /// Chooses the endpoint's identity and leases its addresses.
@@ -83,7 +86,26 @@ impl Controller {
         held: &mut Claims,
     ) -> Result<Claims> {
         let state = sandbox.state();
-        if state.spec.ports.is_empty() && !state.spec.publish_all {
+        let exposed = if state.spec.publish_all {
+            state.spec.exposed.clone()
+        } else {
+            Vec::new()
+        };
+        let requests = state.spec.ports.clone();
+        drop(state);
+        self.settle_requests(&requests, &exposed, attachments, held)
+    }
+
+    /// Host ports for these requests, and for these exposed ports, of a sandbox with these
+    /// attachments.
+    pub(crate) fn settle_requests(
+        &self,
+        requests: &[PortRequest],
+        exposed: &[PortKey],
+        attachments: &[Attachment],
+        held: &mut Claims,
+    ) -> Result<Claims> {
+        if requests.is_empty() && exposed.is_empty() {
             return Ok(Claims::default());
         }
         let cx = &self.config.drivers;
@@ -105,16 +127,9 @@ impl Controller {
                     .filter(move |host| Family::of(*host) == family)
             })
             .collect();
-        let exposed = if state.spec.publish_all {
-            state.spec.exposed.clone()
-        } else {
-            Vec::new()
-        };
-        let requests = state.spec.ports.clone();
-        drop(state);
         let wanted = Wanted {
-            requests: &requests,
-            exposed: &exposed,
+            requests,
+            exposed,
             families: &families,
             default_hosts: &hosts,
             ephemeral: self.facts().ephemeral_ports,

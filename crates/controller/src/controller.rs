@@ -103,6 +103,7 @@ pub struct Core {
     pub(crate) ipam: Mutex<Ipam>,
     pub(crate) host: Mutex<HostState>,
     pub(crate) services: Mutex<crate::services::Book>,
+    pub(crate) balancers: crate::services::Balancers,
     pub(crate) checker: crate::services::Checker,
     /// Held shared while a change of `host` is recorded and applied, exclusively while the kernel
     /// is compared with `host`: a comparison never meets a change halfway.

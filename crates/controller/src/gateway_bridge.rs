@@ -30,6 +30,7 @@ impl Controller {
         network: &Arc<Network>,
         settings: EndpointSettings,
     ) -> Result<()> {
+        self.prepare_balancer(network);
         let id = self.attach_one(sandbox, network, settings)?;
         self.settle_companion(sandbox).inspect_err(|_| {
             if let Err(left) = self.detach_one(sandbox, id) {

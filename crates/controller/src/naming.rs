@@ -136,7 +136,7 @@ impl Controller {
         sandbox: &Sandbox,
         network: &Network,
     ) -> Result<Option<NewResolver>> {
-        if !network.has_names() || sandbox.state().resolver.is_some() {
+        if sandbox.balances || !network.has_names() || sandbox.state().resolver.is_some() {
             return Ok(None);
         }
         self.resolver_sockets(sandbox, Resolver { udp: 0, tcp: 0 })

@@ -68,6 +68,8 @@ pub(crate) struct Reach {
 /// A container or an adopted sandbox.
 pub(crate) struct Sandbox {
     pub(crate) id: SandboxId,
+    /// It leads to the services of a network, and nobody else has to do with it.
+    pub(crate) balances: bool,
     /// Held for the length of an operation that changes it.
     pub(crate) ops: Mutex<()>,
     /// Held while its durable record is read from `state` and committed, so that of two writers
@@ -187,6 +189,7 @@ impl Registry {
             .parse()
             .ok()
             .and_then(|id: SandboxId| self.sandboxes.get(&id))
+            .filter(|found| !found.balances)
         {
             return Ok(found.clone());
         }
@@ -197,7 +200,8 @@ impl Registry {
         {
             return Ok(found.clone());
         }
-        match by_prefix(self.sandboxes.keys(), text) {
+        let others = self.sandboxes.iter().filter(|(_, s)| !s.balances);
+        match by_prefix(others.map(|(id, _)| id), text) {
             Prefix::One(id) => self.sandboxes.get(&id).cloned().ok_or_else(missing),
             Prefix::None => Err(missing()),
             Prefix::Many(_) => Err(Error::invalid(
@@ -268,6 +272,11 @@ impl Registry {
         self.sandbox_names.insert(name.to_owned(), sandbox.id);
         self.sandboxes.insert(sandbox.id, sandbox);
         Ok(())
+    }
+
+    /// Adds a sandbox that nobody finds by its name.
+    pub(crate) fn add_balancer(&mut self, sandbox: Arc<Sandbox>) {
+        self.sandboxes.insert(sandbox.id, sandbox);
     }
 
     pub(crate) fn remove_sandbox(&mut self, name: &str, id: SandboxId) {

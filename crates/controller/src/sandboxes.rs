@@ -121,14 +121,15 @@ impl Controller {
     ///
     /// # Errors
     /// When the store cannot be written; it is as far as before then.
-    fn enter_phase(&self, sandbox: &Sandbox, phase: Phase) -> Result<()> {
+    pub(crate) fn enter_phase(&self, sandbox: &Sandbox, phase: Phase) -> Result<()> {
         let former = std::mem::replace(&mut sandbox.state().phase, phase);
         self.note_sandbox(sandbox)
             .inspect_err(|_| sandbox.state().phase = former)
     }
 
     /// Forgets an adopted sandbox of which nothing stands.
-    fn unlist(&self, sandbox: &Sandbox) {
+    pub(crate) fn unlist(&self, sandbox: &Sandbox) {
+        self.forget_balancer(sandbox);
         let name = sandbox.state().spec.name.clone();
         self.registry_mut()
             .remove_sandbox(name.as_str(), sandbox.id);
@@ -384,6 +385,7 @@ impl Sandbox {
         memberships: Vec<Membership>,
     ) -> Self {
         let id = spec.id;
+        let balances = matches!(spec.kind, SandboxKind::Balancer { .. });
         let phase = match container {
             Some(_) => Phase::Ready,
             None => Phase::Pending,
@@ -411,6 +413,7 @@ impl Sandbox {
         };
         Self {
             id,
+            balances,
             ops: Mutex::new(()),
             writing: Mutex::new(()),
             state: Mutex::new(state),

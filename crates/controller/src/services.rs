@@ -5,8 +5,10 @@
 //! applied, so that its slots have one order. To the balancing an endpoint is an address alone:
 //! whose it is, and on which host, matters nowhere here but in who tells of it.
 
+mod balancer;
 mod change;
 mod create;
+mod global;
 mod health;
 mod members;
 mod plan;
@@ -16,6 +18,7 @@ mod roster;
 mod show;
 mod update;
 
+pub(crate) use balancer::Balancers;
 pub(crate) use change::Change;
 pub(crate) use health::Checker;
 pub(crate) use restore::SlotRecord;
@@ -26,7 +29,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
 };
-use vw_model::{EndpointId, Error, NetworkId, Result, ServiceId, ServiceSpec};
+use vw_model::{EndpointId, Error, NetworkId, Result, Scope, ServiceId, ServiceSpec};
 
 /// A service that stands.
 pub(crate) struct Service {
@@ -48,19 +51,62 @@ pub(crate) struct ServiceState {
 pub(crate) struct Book {
     services: BTreeMap<ServiceId, Arc<Service>>,
     names: BTreeMap<String, ServiceId>,
+    on: BTreeMap<(NetworkId, String), ServiceId>,
     members: BTreeMap<EndpointId, ServiceId>,
 }
 
+impl Service {
+    /// Whether its endpoints may lie on other hosts.
+    pub(crate) fn is_global(&self) -> bool {
+        self.network.spec.scope == Scope::Global
+    }
+}
+
 impl Book {
+    /// Adds a service. Of one of this host and one of the cluster with one name, which other hosts
+    /// may make at any time, the name is that of the former here.
     pub(crate) fn add(&mut self, name: &str, service: Arc<Service>) {
-        self.names.insert(name.to_owned(), service.id);
+        let holder = self.names.entry(name.to_owned()).or_insert(service.id);
+        if !service.is_global() {
+            *holder = service.id;
+        }
+        let place = (service.network.spec.id, name.to_owned());
+        self.on.insert(place, service.id);
         self.services.insert(service.id, service);
     }
 
     pub(crate) fn remove(&mut self, name: &str, id: ServiceId) {
-        self.names.remove(name);
         self.services.remove(&id);
+        self.on.retain(|_, service| *service != id);
         self.members.retain(|_, service| *service != id);
+        if self.names.get(name) == Some(&id) {
+            self.names.remove(name);
+            let mut others = self.on.iter();
+            if let Some((_, other)) = others.find(|((_, other), _)| other == name) {
+                self.names.insert(name.to_owned(), *other);
+            }
+        }
+    }
+
+    pub(crate) fn has_global(&self) -> bool {
+        self.services.values().any(|service| service.is_global())
+    }
+
+    pub(crate) fn get(&self, id: ServiceId) -> Option<Arc<Service>> {
+        self.services.get(&id).cloned()
+    }
+
+    /// The service of a name on one network.
+    pub(crate) fn named_on(&self, network: NetworkId, name: &str) -> Option<Arc<Service>> {
+        let id = self.on.get(&(network, name.to_owned()))?;
+        self.get(*id)
+    }
+
+    /// The services on a network.
+    pub(crate) fn on(&self, network: NetworkId) -> Vec<Arc<Service>> {
+        let from = self.on.range((network, String::new())..);
+        let on = from.take_while(|((of, _), _)| *of == network);
+        on.filter_map(|(_, id)| self.get(*id)).collect()
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<Arc<Service>> {
@@ -109,12 +155,9 @@ impl Book {
 impl Controller {
     /// Names of the services on a network.
     pub(crate) fn services_on(&self, network: NetworkId) -> Vec<String> {
-        let services = lock(&self.services).all();
-        let on = services
-            .iter()
-            .filter(|service| service.network.spec.id == network);
-        on.map(|service| lock(&service.state).spec.name.to_string())
-            .collect()
+        let on = lock(&self.services).on(network);
+        let name = |service: &Arc<Service>| lock(&service.state).spec.name.to_string();
+        on.iter().map(name).collect()
     }
 }
 

@@ -82,6 +82,7 @@ impl Controller {
             ipam: Mutex::new(ipam),
             host: Mutex::new(HostState::default()),
             services: Mutex::default(),
+            balancers: Default::default(),
             checker,
             applying: RwLock::new(()),
             astray: AtomicBool::new(false),
@@ -197,6 +198,9 @@ impl Controller {
     /// Lists a sandbox under its name. Where an older one has that, as no daemon of ours leaves it,
     /// under another: neither is lost, and everything of both goes on.
     fn list_again(&self, sandbox: &Arc<Sandbox>) {
+        if sandbox.balances {
+            return self.list_balancer(sandbox);
+        }
         let name = sandbox.state().spec.name.clone();
         let listed = self
             .registry_mut()

@@ -282,6 +282,8 @@ pub struct ServiceView {
     pub network: String,
     /// Its endpoints.
     pub members: Vec<ServiceMemberView>,
+    /// The published ports that hosts have otherwise, by the host's name.
+    pub unpublished: BTreeMap<String, Vec<PortKey>>,
 }
 
 /// An endpoint of a service.
@@ -291,6 +293,8 @@ pub struct ServiceMemberView {
     pub endpoint: EndpointId,
     /// The container or adopted sandbox.
     pub sandbox: SandboxId,
+    /// The name of its host; empty outside a cluster.
+    pub host: String,
     /// Its name.
     pub name: String,
     /// Its addresses.

@@ -150,6 +150,12 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// Whether a host can lead to services of the network: one that spans hosts must ask for an
+    /// address that every host has on its own alone.
+    fn balances(&self, _network: &NetworkSpec) -> bool {
+        false
+    }
+
     /// What networks of the driver have in common on a host, for as long as this one stands on it:
     /// the same for each of them, or nothing.
     ///

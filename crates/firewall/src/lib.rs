@@ -19,8 +19,8 @@ pub use dns::{RESOLVER, SANDBOX_TABLE, sandbox_dns};
 pub use element::{Chain, DataType, Datum, Element, SetName};
 pub use policy::{FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, network, port};
 pub use service::{
-    Entry, MAX_SLOTS, SERVICE_TABLE, ServicePolicy, ServicePort, ServiceSet, Slot, service,
-    service_table,
+    Entry, MAX_SLOTS, SERVICE_TABLE, ServicePolicy, ServicePort, ServiceSet, Slot, balancer_table,
+    service, service_table,
 };
 pub use spec::TableSpec;
 pub use table::{HostTable, STAND_IN, USER_CHAIN};

@@ -38,7 +38,7 @@ const DSTNAT: i32 = -100;
 /// `mangle` (-150), where a rule may overwrite the whole mark.
 pub(crate) const FORWARD: i32 = -1;
 /// `srcnat`, where everybody translates sources.
-const SRCNAT: i32 = 100;
+pub(crate) const SRCNAT: i32 = 100;
 
 /// What stands for `::1` while a packet of localhost is on its way to a container: an address
 /// that nobody has (RFC 6666), and that is local to the host on every bridge that publishes.

@@ -283,6 +283,12 @@ pub enum Table {
     Host(vw_firewall::HostTable),
     /// The host's `inet vethwork_services`, without elements.
     Services,
+    /// `inet vethwork_services` of a sandbox that does nothing but lead to services' endpoints,
+    /// without elements.
+    Balancer {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
     /// A sandbox's `inet vethwork_dns`: 127.0.0.11 port 53 to the resolver's real ports.
     SandboxDns {
         /// The sandbox.
@@ -303,6 +309,8 @@ pub enum Object {
     Table(Table),
     /// An element of the host's table, or of the services'.
     Element(Element),
+    /// An element of the services' table of a sandbox.
+    Balance(SandboxId, Element),
     /// A link.
     Link(Link),
     /// A kernel parameter.
@@ -346,6 +354,8 @@ pub enum Key {
     Forward(Netns, IfName, MacAddr, IpAddr),
     /// An element that is a published port, or of a service.
     Port(SetName, Vec<Datum>),
+    /// An element of the services' table of a sandbox.
+    Balance(SandboxId, SetName, Vec<Datum>),
     /// Another host at the encrypted tunnel.
     WireguardPeer(Netns, IfName, PublicKey),
     /// An address that is answered for.
@@ -360,11 +370,16 @@ impl Object {
             Self::Namespace(namespace) => Key::Namespace(namespace.netns),
             Self::Table(Table::Host(_)) => Key::Table(Netns::Host),
             Self::Table(Table::Services) => Key::ServiceTable,
-            Self::Table(Table::SandboxDns { sandbox, .. }) => Key::Table(Netns::Sandbox(*sandbox)),
+            Self::Table(Table::SandboxDns { sandbox, .. } | Table::Balancer { sandbox }) => {
+                Key::Table(Netns::Sandbox(*sandbox))
+            }
             Self::Element(element) if element.set.is_port() => {
                 Key::Port(element.set, element.key.clone())
             }
             Self::Element(element) => Key::Policy(element.set, element.key.clone()),
+            Self::Balance(sandbox, element) => {
+                Key::Balance(*sandbox, element.set, element.key.clone())
+            }
             Self::Link(link) => Key::Link(link.netns, link.name.clone()),
             Self::Sysctl(sysctl) => Key::Sysctl(sysctl.netns, sysctl.path.clone()),
             Self::Address(address) => {
@@ -408,7 +423,7 @@ impl Object {
             Self::Route(_) => 8,
             Self::Forward(_) | Self::WireguardPeer(_) => 9,
             Self::Neighbor(_) | Self::Proxy(_) => 10,
-            Self::Element(_) => 11,
+            Self::Element(_) | Self::Balance(..) => 11,
         }
     }
 

@@ -224,13 +224,13 @@ pub trait Kernel: Send + Sync {
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;
 
-    /// Waits until an endpoint passes frames, by its end on this host and that in its sandbox: the
+    /// Waits until an endpoint passes frames, by its end in `outer` and that in its sandbox: the
     /// kernel lets each a moment after it came up, and drops what is sent before. An end that is
     /// gone is not waited for.
     ///
     /// # Errors
     /// [`KernelError::NamespaceGone`], the system's answer, or `TimedOut`.
-    fn await_forwarding(&self, endpoint: &EndpointSpec) -> Result<(), KernelError>;
+    fn await_forwarding(&self, outer: Netns, endpoint: &EndpointSpec) -> Result<(), KernelError>;
 
     /// Waits until no connection that was led to one of these addresses by translation is open, at
     /// most so long; what has no connections (UDP) is not waited for.
@@ -238,6 +238,18 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// The system's answer.
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError>;
+
+    /// Waits until for a second no TCP connection has come in to a sandbox, and none was open with one
+    /// of these peers, at most so long.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], or the system's answer.
+    fn await_closed(
+        &self,
+        sandbox: SandboxId,
+        peers: &[IpAddr],
+        longest: Duration,
+    ) -> Result<(), KernelError>;
 
     /// Names of the interfaces that a sandbox has, ours or not.
     ///

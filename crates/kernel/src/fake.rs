@@ -199,11 +199,20 @@ impl Kernel for FakeKernel {
         PathBuf::from("/run/vethwork/netns").join(sandbox.to_string())
     }
 
-    fn await_forwarding(&self, _endpoint: &EndpointSpec) -> Result<(), KernelError> {
+    fn await_forwarding(&self, _outer: Netns, _endpoint: &EndpointSpec) -> Result<(), KernelError> {
         Ok(())
     }
 
     fn await_quiet(&self, _addrs: &[IpAddr], _longest: Duration) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    fn await_closed(
+        &self,
+        _sandbox: SandboxId,
+        _peers: &[IpAddr],
+        _longest: Duration,
+    ) -> Result<(), KernelError> {
         Ok(())
     }
 

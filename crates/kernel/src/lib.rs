@@ -17,6 +17,7 @@ mod netlink;
 mod netns;
 mod nft;
 mod observe;
+mod peers;
 mod reaper;
 mod sockets;
 mod sysctl;

@@ -40,6 +40,14 @@ use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
 use zeroize::Zeroizing;
 
+/// How soon, and how seldom, one who waits for connections to end looks again.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
+
+/// For how long nothing may be open: who leads to the sandbox from another host hears a moment
+/// later that it must not.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// A port forwards within a millisecond, on a busy machine some more.
 const FORWARDING_SOON: Duration = Duration::from_secs(2);
 
@@ -275,9 +283,9 @@ impl Kernel for LinuxKernel {
         self.namespaces.path(Netns::Sandbox(sandbox))
     }
 
-    fn await_forwarding(&self, endpoint: &EndpointSpec) -> Result<(), KernelError> {
+    fn await_forwarding(&self, outer: Netns, endpoint: &EndpointSpec) -> Result<(), KernelError> {
         let until = Instant::now() + FORWARDING_SOON;
-        self.await_running(Netns::Host, &endpoint.host_ifname, until)?;
+        self.await_running(outer, &endpoint.host_ifname, until)?;
         let inside = Netns::Sandbox(endpoint.sandbox);
         self.await_running(inside, &endpoint.ifname, until)
     }
@@ -287,6 +295,33 @@ impl Kernel for LinuxKernel {
         let mut conntrack = self.run_in(Netns::Host, "list", object, Conntrack::open)?;
         let waited = conntrack.await_quiet(addrs, longest);
         waited.map_err(|source| names::call("list", object(), source))
+    }
+
+    fn await_closed(
+        &self,
+        sandbox: SandboxId,
+        peers: &[IpAddr],
+        longest: Duration,
+    ) -> Result<(), KernelError> {
+        let begun = Instant::now();
+        let (until, mut quiet) = (begun + longest, begun);
+        let (mut pause, mut accepted) = (FIRST_LOOK, None);
+        loop {
+            let peers = peers.to_vec();
+            let object = || format!("connections of {}", sandbox.short());
+            let look = move || Ok((crate::peers::any_open(&peers)?, crate::peers::accepted()?));
+            let now = Instant::now();
+            let (open, count) = self.run_in(Netns::Sandbox(sandbox), "list", object, look)?;
+            if open || accepted.replace(count) != Some(count) {
+                quiet = now;
+            }
+            let left = until.saturating_duration_since(now);
+            if left.is_zero() || now >= quiet + QUIET {
+                return Ok(());
+            }
+            std::thread::sleep(pause.min(left));
+            pause = LONGEST_LOOK.min(pause * 2);
+        }
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

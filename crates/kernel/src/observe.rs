@@ -102,6 +102,7 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Proxy(netns, ..)
             | Key::Forward(netns, ..)
             | Key::WireguardPeer(netns, ..) => vec![netns],
+            Key::Balance(sandbox, ..) => vec![Netns::Sandbox(sandbox)],
             Key::Namespace(_)
             | Key::ServiceTable
             | Key::Policy(..)

@@ -1,6 +1,6 @@
 //! What one host of a cluster knows of the others.
 
-use crate::{EndpointId, HostId, MacAddr, NetworkId, PortKey, PublicKey, SandboxId};
+use crate::{EndpointId, HostId, MacAddr, NetworkId, PortKey, PublicKey, SandboxId, ServicePart};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::IpAddr};
@@ -59,4 +59,7 @@ pub struct RemoteEndpoint {
     /// The ports it is said to serve, for SRV.
     #[serde(default)]
     pub ports: Vec<PortKey>,
+    /// What it is to services.
+    #[serde(default)]
+    pub service: Option<ServicePart>,
 }

@@ -1,6 +1,6 @@
 //! A sandbox: one network namespace and its configuration.
 
-use crate::{ContainerName, Options, PortRequest, SandboxId};
+use crate::{ContainerName, NetworkId, Options, PortRequest, SandboxId};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, path::PathBuf, time::SystemTime};
 
@@ -26,6 +26,11 @@ pub enum SandboxKind {
     Container,
     /// The host's own namespace (`--network host`).
     Host,
+    /// Made to lead to the services of a network that spans hosts.
+    Balancer {
+        /// The network.
+        network: NetworkId,
+    },
     /// Somebody else's, adopted.
     Adopted {
         /// Where it came from.

@@ -7,6 +7,7 @@ mod failure;
 mod membership;
 mod overlay;
 mod route;
+mod services;
 mod stage;
 mod state;
 mod store;

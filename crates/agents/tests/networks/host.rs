@@ -151,6 +151,7 @@ impl Host {
             addresses: vec![format!("{}/24", other.addr).parse().unwrap()],
             names: vec!["other".to_owned()],
             ports: Vec::new(),
+            service: None,
             sandbox: SandboxId::from_bytes([9; 32]),
         };
         let plan = overlay().plan_remote(&network(self.encrypted), &remote, &self.context());

@@ -2,6 +2,7 @@
 
 mod ends;
 mod restored;
+mod services;
 
 use super::Cluster;
 use crate::{Delta, Follower, Settings, StoreState};
@@ -150,6 +151,7 @@ impl Host {
             names: vec![name.to_owned()],
             sandbox: vw_model::SandboxId::from_bytes(random()),
             ports: Vec::new(),
+            service: None,
         };
         self.cluster.publish(endpoint.clone());
         endpoint

@@ -2,7 +2,7 @@
 
 use super::{Shared, block, parse_block};
 use std::net::IpAddr;
-use vw_model::{EndpointId, HostId, IpNet, NetworkId};
+use vw_model::{EndpointId, HostId, IpNet, NetworkId, ServiceId};
 
 #[test]
 fn a_key_is_read_back_and_fits_every_store() {
@@ -14,6 +14,7 @@ fn a_key_is_read_back_and_fits_every_store() {
         Shared::Alive(host),
         Shared::Tunnel(host),
         Shared::Network(network),
+        Shared::Service(ServiceId::from_bytes([4; 32])),
         Shared::Endpoint(network, host, EndpointId::from_bytes([3; 32])),
         Shared::Request(network, v4),
         Shared::Request(network, v6),

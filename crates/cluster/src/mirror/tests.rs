@@ -91,6 +91,7 @@ fn endpoint_record(on: u8, of: u8, n: u8) -> Record {
         names: vec![format!("e{n}")],
         sandbox: vw_model::SandboxId::from_bytes([n; 32]),
         ports: Vec::new(),
+        service: None,
     };
     record(
         Shared::Endpoint(network(on), host(of), endpoint(n)),
@@ -103,6 +104,8 @@ fn short(deltas: &[Delta]) -> Vec<String> {
     let word = |delta: &Delta| match delta {
         Delta::Network(spec) => format!("+{}", spec.name),
         Delta::NetworkGone(id) => format!("-n{}", id.0.as_bytes()[0]),
+        Delta::Service(spec) => format!("+{}", spec.name),
+        Delta::ServiceGone(id) => format!("-s{}", id.0.as_bytes()[0]),
         Delta::Endpoint(endpoint) => format!("+{}@{}", endpoint.names[0], endpoint.tunnel),
         Delta::EndpointGone(_, id) => format!("-e{}", id.0.as_bytes()[0]),
         Delta::Host(host) => format!("+{}@{}", host.name, host.tunnel),
@@ -282,4 +285,26 @@ fn what_cannot_be_read_changes_nothing() {
         version: Version(1, 0),
     };
     assert!(scene.put(unknown).is_empty());
+}
+
+#[test]
+fn a_service_is_told_once_its_network_is_known_and_goes_with_it() {
+    let mut scene = Scene::new();
+    let id = vw_model::ServiceId::from_bytes([9; 32]);
+    let spec = |drain: u64| {
+        let json = serde_json::json!({
+            "id": id, "name": "web", "network": network(1),
+            "created": std::time::SystemTime::UNIX_EPOCH, "mode": "vip", "vips": [], "ports": [],
+            "affinity": "none", "drain": Duration::from_secs(drain), "health": null, "labels": {},
+        });
+        let record = serde_json::json!({ "spec": json });
+        self::record(Shared::Service(id), format!("1 {record}").into_bytes())
+    };
+    assert!(scene.put(spec(1)).is_empty());
+    assert_eq!(scene.put(network_record(1)), ["+n1", "+web"]);
+    assert!(scene.put(spec(1)).is_empty());
+    assert_eq!(scene.put(spec(2)), ["+web"]);
+    let nothing_new = scene.replace(vec![network_record(1), spec(2)]);
+    assert!(nothing_new.is_empty(), "{nothing_new:?}");
+    assert_eq!(scene.delete(Shared::Network(network(1))), ["-s9", "-n1"]);
 }

@@ -278,6 +278,7 @@ impl Host {
             names: vec![format!("c{}", chance::below(1000))],
             sandbox: vw_model::SandboxId::from_bytes([0; 32]),
             ports: Vec::new(),
+            service: None,
         };
         let world = self.world();
         let mut history = world.history();

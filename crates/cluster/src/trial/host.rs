@@ -203,6 +203,7 @@ impl Controller {
             names: Vec::new(),
             sandbox: SandboxId::from_bytes([0; 32]),
             ports: Vec::new(),
+            service: None,
         }
     }
 

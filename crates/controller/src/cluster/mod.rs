@@ -56,6 +56,17 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// The name of this host.
+    pub(crate) fn own_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Those of the others that live.
+    pub(crate) fn names_of_hosts(&self) -> BTreeMap<HostId, String> {
+        let hosts = self.cluster.hosts().into_iter();
+        hosts.map(|host| (host.id, host.name)).collect()
+    }
+
     /// Its address inside the encrypted tunnel.
     pub(crate) fn inner(&self, host: Id) -> Option<Ipv6Addr> {
         let encryption = self.encryption.as_ref();
@@ -139,11 +150,13 @@ impl Controller {
     /// Follows the cluster from now on, which was told all that this host holds.
     pub(crate) fn follow_cluster(&self) {
         if let Some(member) = &self.member {
+            self.balancers.open();
             member.cluster.settled();
             self.answer_known();
             member.ear.open(self.downgrade());
             self.begin_encryption();
         }
+        self.balance_soon();
     }
 
     pub(crate) fn cluster_changed(&self, deltas: Vec<Delta>) {
@@ -185,6 +198,8 @@ impl Controller {
         match delta {
             Delta::Network(spec) => self.list_global(*spec),
             Delta::NetworkGone(id) => self.global_gone(id),
+            Delta::Service(spec) => self.service_changed(*spec),
+            Delta::ServiceGone(id) => self.service_gone(id),
             Delta::Host(host) => self.peer_changed(host.id, Some(&host)),
             Delta::HostGone(id) => self.peer_changed(id, None),
             Delta::Store(StoreState::Unknown) => {}
@@ -260,11 +275,19 @@ impl Controller {
         let Some(member) = &self.member else {
             return;
         };
+        let service = self.part_of(sandbox, network, id);
+        let (of_service, more_ports) = self.service_names(id);
         let state = sandbox.state();
         let Some(attachment) = state.attachments.iter().find(|a| a.endpoint.id == id) else {
             return;
         };
         let endpoint = &attachment.endpoint;
+        let mut names = local_names(&state, attachment);
+        names.extend(of_service);
+        let mut ports = state.spec.exposed.clone();
+        ports.extend(more_ports);
+        ports.sort_unstable();
+        ports.dedup();
         let remote = RemoteEndpoint {
             id,
             network: network.spec.id,
@@ -274,8 +297,9 @@ impl Controller {
             sandbox: sandbox.id,
             mac: endpoint.mac,
             addresses: endpoint.addresses.clone(),
-            names: local_names(&state, attachment),
-            ports: state.spec.exposed.clone(),
+            names,
+            ports,
+            service,
         };
         drop(state);
         member.cluster.publish(remote);
@@ -294,6 +318,7 @@ impl Controller {
     /// global networks is out of service when this returns, and comes back with new addresses.
     fn leave_all(&self) {
         self.warn("this host was given up by the cluster (cluster forget): its endpoints on global networks are made anew".to_owned());
+        self.lower_balancers();
         let sandboxes = self.registry().sandboxes();
         for sandbox in sandboxes {
             let _ops = lock(&sandbox.ops);
@@ -310,6 +335,7 @@ impl Controller {
     /// This host is a member: what was taken off global networks comes back, by a thread of its
     /// own, as it may wait for the cluster to tell more.
     fn return_all(&self) {
+        self.balance_soon();
         let expelled = std::mem::take(&mut *lock(&self.expelled));
         if expelled.is_empty() {
             return;

@@ -186,6 +186,7 @@ impl Controller {
             }
             *gate = Gate::Removed;
         }
+        self.lower_balancer(id);
         let members: Vec<_> = lock(&network.members)
             .iter()
             .map(|(id, sandbox)| (*id, sandbox.clone()))

@@ -112,6 +112,8 @@ impl Controller {
                 self.warn(error.chain());
             }
         }
+        drop(reach);
+        self.remote_members_changed(network, &touched);
     }
 
     /// What the network needs here: its own, and what each host that takes part in it adds.

@@ -22,6 +22,7 @@ impl Controller {
         let sandboxes = self.registry().sandboxes();
         let mut views: Vec<_> = sandboxes
             .iter()
+            .filter(|sandbox| !sandbox.balances)
             .map(|sandbox| self.view_sandbox(sandbox))
             .collect();
         views.sort_by_key(|view| std::cmp::Reverse(view.sandbox.created));

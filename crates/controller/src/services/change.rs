@@ -3,11 +3,11 @@
 use super::{Member, Roster, Service, SlotRecord, roster::Health};
 use crate::{
     Controller, records,
-    registry::{Attachment, Sandbox, lock},
+    registry::{Attachment, Network, Sandbox, lock},
 };
 use std::sync::Arc;
-use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, EndpointSpec, IpNet, Result};
+use vw_hoststate::{Fragment, Netns, Owner};
+use vw_model::{EndpointId, EndpointSpec, IpNet, Result, Scope};
 use vw_store::{Batch, Table};
 
 /// What goes along with an endpoint that is placed, in the same record.
@@ -67,7 +67,15 @@ impl Controller {
         if change.wants.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.kernel.await_forwarding(endpoint) {
+        let network = self.registry().network_by_id(endpoint.network);
+        let hidden = |n: &Arc<Network>| {
+            n.spec.scope == Scope::Global && n.driver.host_link(&n.spec).is_none()
+        };
+        let outer = match network.as_ref().is_some_and(hidden) {
+            true => Netns::Network(endpoint.network),
+            false => Netns::Host,
+        };
+        if let Err(error) = self.kernel.await_forwarding(outer, endpoint) {
             tracing::warn!("an endpoint serves before frames reach it: {error}");
         }
         self.bring(change.wants.clone())
@@ -110,7 +118,12 @@ impl Controller {
         state: &mut super::ServiceState,
         next: Roster,
     ) -> Result<()> {
-        let change = self.change_of(service, state, &next)?;
+        // Until the kernel is compared with all that is known, nothing is changed in it.
+        let known_alone = service.is_global() && !self.balancers.is_open();
+        let change = match known_alone {
+            true => Change::default(),
+            false => self.change_of(service, state, &next)?,
+        };
         if !change.wants.is_empty() {
             self.note(change.batch)?;
             crate::step::reached("service.noted");
@@ -176,8 +189,8 @@ impl Controller {
         let labels = sandbox.state().spec.labels.clone();
         let (name, weight) =
             super::members::named(&attachment.endpoint.settings.driver_opts, &labels)?;
-        let service = lock(&self.services).named(&name)?;
-        (service.network.spec.id == attachment.network.spec.id).then_some((service, weight))
+        let service = lock(&self.services).named_on(attachment.network.spec.id, &name)?;
+        Some((service, weight))
     }
 }
 
@@ -190,6 +203,7 @@ pub(crate) fn member(
 ) -> Member {
     Member {
         sandbox: sandbox.id,
+        host: None,
         name: sandbox.state().spec.name.to_string(),
         addresses: attachment
             .endpoint

@@ -25,8 +25,13 @@ use vw_store::{Batch, Table};
 
 impl Controller {
     pub(crate) fn service_create(&self, request: ServiceCreate) -> Result<Created> {
-        let _deciding = lock(&self.network_changes);
         let network = self.network(&request.network)?;
+        if network.spec.scope == Scope::Global {
+            // The hosts of the cluster decide: nothing of this host waits for them.
+            self.check_service(&network, &request)?;
+            return self.create_global_service(&network, request);
+        }
+        let _deciding = lock(&self.network_changes);
         // Nobody joins the network meanwhile, so that nobody misses the service.
         let gate = network.gate.write().unwrap_or_else(PoisonError::into_inner);
         if *gate == Gate::Removed {
@@ -77,17 +82,6 @@ impl Controller {
             let sentence =
                 format!("service {name} already exists: remove it first, or use another name");
             return Err(Error::conflict("service-exists", sentence));
-        }
-        if network.spec.scope == Scope::Global {
-            let sentence = format!(
-                "network {} reaches over several hosts, and services over several hosts are not there yet: use a bridge network of this host",
-                network.spec.name
-            );
-            return Err(Error::new(
-                Kind::Unsupported,
-                "service-over-hosts",
-                sentence,
-            ));
         }
         if !network.has_names() {
             let sentence = format!(
@@ -172,11 +166,24 @@ impl Controller {
                 sentence,
             ));
         }
+        self.claim_ports(&families, requests, held)
+    }
+
+    /// The same where it is known that they can be published over these families.
+    ///
+    /// # Errors
+    /// `Conflict` for one that is taken.
+    pub(super) fn claim_ports(
+        &self,
+        families: &[Family],
+        requests: &[PortRequest],
+        held: &mut Claims,
+    ) -> Result<Claims> {
         let hosts: Vec<IpAddr> = families.iter().map(|family| unspecified(*family)).collect();
         let wanted = Wanted {
             requests,
             exposed: &[],
-            families: &families,
+            families,
             default_hosts: &hosts,
             ephemeral: self.facts().ephemeral_ports,
             cursor: &self.ephemeral_cursor,
@@ -229,7 +236,7 @@ impl Controller {
     }
 
     /// The endpoints that name a service before it is there, by a label.
-    fn waiting_members(&self, network: &Network, spec: &ServiceSpec) -> Result<Roster> {
+    pub(super) fn waiting_members(&self, network: &Network, spec: &ServiceSpec) -> Result<Roster> {
         let members: Vec<_> = lock(&network.members)
             .iter()
             .map(|(id, sandbox)| (*id, sandbox.clone()))

@@ -128,8 +128,8 @@ impl Controller {
                 continue;
             };
             for (id, member) in &state.roster.members {
-                if let (Some(addr), false) =
-                    (member.addresses.first(), member.health == Health::Leaving)
+                let asked = member.host.is_none() && member.health != Health::Leaving;
+                if let (Some(addr), true) = (member.addresses.first(), asked)
                     && self.can_answer(&spec.probe, member.sandbox)
                 {
                     let patient = Patient {

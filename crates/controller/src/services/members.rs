@@ -7,7 +7,7 @@ use crate::{
 use std::sync::Arc;
 use vw_model::{
     EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, Options, PortKey, Result,
-    SERVICE_KEY, WEIGHT_KEY,
+    SERVICE_KEY, Scope, WEIGHT_KEY,
 };
 use vw_names::EndpointNames;
 
@@ -52,11 +52,12 @@ impl Controller {
         let Some(name) = options.get(SERVICE_KEY) else {
             return Ok(());
         };
-        let service = lock(&self.services).named(name);
-        let service = service.ok_or_else(|| super::no_service(name))?;
-        if service.network.spec.id == network.spec.id {
+        let book = lock(&self.services);
+        if book.named_on(network.spec.id, name).is_some() {
             return Ok(());
         }
+        let service = book.named(name).ok_or_else(|| super::no_service(name))?;
+        drop(book);
         let sentence = format!(
             "service {name} is on network {}, not on {}: join that network",
             service.network.spec.name, network.spec.name
@@ -77,15 +78,13 @@ impl Controller {
         let Some(name) = labels.get(SERVICE_KEY) else {
             return Ok(());
         };
-        let service = lock(&self.services).named(name);
-        let service = service.ok_or_else(|| super::no_service(name))?;
-        let wanted = service.network.spec.id;
-        if networks
-            .iter()
-            .any(|(network, _)| network.spec.id == wanted)
-        {
+        let book = lock(&self.services);
+        let on = |(network, _): &(Arc<Network>, T)| book.named_on(network.spec.id, name).is_some();
+        if networks.iter().any(on) {
             return Ok(());
         }
+        let service = book.named(name).ok_or_else(|| super::no_service(name))?;
+        drop(book);
         let sentence = format!(
             "service {name} is on network {}: join that network too",
             service.network.spec.name
@@ -166,10 +165,14 @@ impl Controller {
                 .collect()
         };
         let mut longest = std::time::Duration::ZERO;
-        let mut addresses = Vec::new();
+        let (mut addresses, mut global) = (Vec::new(), Vec::new());
         for (network, endpoint) in endpoints {
             if let Some(time) = self.retire(endpoint.id) {
                 self.publish_names(sandbox, &network, endpoint.id);
+                if network.spec.scope == Scope::Global {
+                    global.push((network, endpoint.id, time));
+                    continue;
+                }
                 longest = longest.max(time);
                 addresses.extend(endpoint.addresses.iter().map(vw_model::IpNet::addr));
             }
@@ -178,6 +181,9 @@ impl Controller {
             && let Err(error) = self.kernel.await_quiet(&addresses, longest)
         {
             tracing::warn!("connections are not waited for: {error}");
+        }
+        for (network, id, time) in global {
+            self.await_led_away(sandbox, &network, id, time);
         }
     }
 }

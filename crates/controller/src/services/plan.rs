@@ -4,7 +4,9 @@ use super::{Roster, ServiceState};
 use crate::{Controller, attach::FAMILIES, registry::Network};
 use vw_firewall::{ServicePolicy, ServicePort};
 use vw_hoststate::{Address, Fragment, Netns, Object, Table};
-use vw_model::{Affinity, Error, Family, IfName, IpNet, Kind, Result, ServiceSpec};
+use vw_model::{
+    Affinity, Error, Family, IfName, IpNet, Kind, PublishedPort, Result, Scope, ServiceSpec,
+};
 
 impl Controller {
     /// What a service wants with these members.
@@ -14,6 +16,9 @@ impl Controller {
         spec: &ServiceSpec,
         roster: &Roster,
     ) -> Fragment {
+        if network.spec.scope == Scope::Global {
+            return self.balanced_fragment(network, spec, roster);
+        }
         let mut fragment = Fragment::default();
         if spec.vips.is_empty() && spec.ports.is_empty() {
             return fragment;
@@ -32,20 +37,49 @@ impl Controller {
                 addr: IpNet::from(*addr),
             })
         }));
-        let port = |port: &vw_model::PublishedPort| ServicePort {
-            host: port.host,
-            published: port.published,
-            target: port.target.port,
-            protocol: port.target.protocol,
-        };
         let elements = vw_firewall::service(&ServicePolicy {
             vips,
-            ports: spec.ports.iter().map(port).collect(),
+            ports: spec.ports.iter().map(published).collect(),
             families: self.published_families(network),
             affinity: spec.affinity == Affinity::Client,
             slots: roster.leads(),
         });
         fragment.extend(elements.into_iter().map(Object::Element));
+        fragment
+    }
+
+    /// The same of one whose endpoints may lie on other hosts: what it wants of the sandbox that
+    /// leads to them here, while there is one.
+    fn balanced_fragment(
+        &self,
+        network: &Network,
+        spec: &ServiceSpec,
+        roster: &Roster,
+    ) -> Fragment {
+        let mut fragment = Fragment::default();
+        let Some((sandbox, link)) = self.balancer_on(network.spec.id) else {
+            return fragment;
+        };
+        fragment.extend(spec.vips.iter().map(|vip| {
+            Object::Address(Address {
+                netns: Netns::Sandbox(sandbox),
+                link: link.clone(),
+                addr: IpNet::from(vip.addr()),
+            })
+        }));
+        let has = |family: &Family| network.spec.pools(*family).next().is_some();
+        let elements = vw_firewall::service(&ServicePolicy {
+            vips: spec
+                .vips
+                .iter()
+                .map(|vip| (link.clone(), vip.addr()))
+                .collect(),
+            ports: spec.ports.iter().map(published).collect(),
+            families: FAMILIES.into_iter().filter(has).collect(),
+            affinity: spec.affinity == Affinity::Client,
+            slots: roster.leads(),
+        });
+        fragment.extend(elements.into_iter().map(|e| Object::Balance(sandbox, e)));
         fragment
     }
 
@@ -88,6 +122,15 @@ impl Controller {
             return Err(Error::new(Kind::Unsupported, "vip-impossible", sentence));
         }
         Ok(families)
+    }
+}
+
+const fn published(port: &PublishedPort) -> ServicePort {
+    ServicePort {
+        host: port.host,
+        published: port.published,
+        target: port.target.port,
+        protocol: port.target.protocol,
     }
 }
 

@@ -10,8 +10,11 @@ use vw_store::{Batch, Table};
 
 impl Controller {
     pub(crate) fn service_remove(&self, request: ServiceRemove) -> Result<()> {
-        let _deciding = lock(&self.network_changes);
         let service = lock(&self.services).find(&request.service)?;
+        if service.is_global() {
+            return self.remove_global_service(&service);
+        }
+        let _deciding = lock(&self.network_changes);
         let spec = {
             let mut state = lock(&service.state);
             self.keep(Batch::new().delete(Table::Services, service.id.to_string()))?;

@@ -32,7 +32,9 @@ impl Controller {
         let boot = self.facts().boot_id.clone();
         let specs: Vec<ServiceSpec> = records::scan(&*self.data, Table::Services)?;
         let records: Vec<SlotRecord> = records::scan(&*self.run, Table::Slots)?;
-        let known: HashSet<ServiceId> = specs.iter().map(|spec| spec.id).collect();
+        let mut known: HashSet<ServiceId> = specs.iter().map(|spec| spec.id).collect();
+        let global = lock(&self.services).all();
+        known.extend(global.iter().map(|service| service.id));
         let (kept, void): (Vec<_>, Vec<_>) = records
             .into_iter()
             .partition(|record| record.boot == boot && known.contains(&record.service));
@@ -46,6 +48,12 @@ impl Controller {
         for spec in specs {
             let slots = left.remove(&spec.id).map(|record| record.slots);
             self.take_up_service(spec, slots.unwrap_or_default());
+        }
+        for service in global {
+            if let Some(record) = left.remove(&service.id) {
+                let mut state = lock(&service.state);
+                state.roster = state.roster.in_order(record.slots);
+            }
         }
         Ok(())
     }
@@ -118,17 +126,7 @@ impl Controller {
         let services = lock(&self.services).all();
         let settle = |service: &Arc<Service>| {
             let mut state = lock(&service.state);
-            let gone: Vec<EndpointId> = {
-                let roster = &state.roster;
-                let gone = roster
-                    .slots
-                    .iter()
-                    .filter(|id| !roster.members.contains_key(id));
-                gone.copied().collect()
-            };
-            for id in gone {
-                state.roster = state.roster.without(id);
-            }
+            state.roster = state.roster.settled();
             (
                 Owner::Service(service.id),
                 self.fragment_of(&service.network, &state),

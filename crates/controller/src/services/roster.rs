@@ -5,27 +5,15 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 use vw_firewall::{MAX_SLOTS, Slot};
-use vw_model::{EndpointId, Error, Kind, Result, SandboxId};
-
-/// How a member is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Health {
-    /// Nobody asks it.
-    Unchecked,
-    /// It was not well yet.
-    Starting,
-    /// It was well last.
-    Healthy,
-    /// It failed too often in a row.
-    Unhealthy,
-    /// It leaves.
-    Leaving,
-}
+pub(crate) use vw_model::MemberHealth as Health;
+use vw_model::{EndpointId, Error, HostId, Kind, Result, SandboxId};
 
 /// An endpoint of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) sandbox: SandboxId,
+    /// The host that it lies on; `None` for this one.
+    pub(crate) host: Option<HostId>,
     pub(crate) name: String,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) weight: u32,
@@ -48,7 +36,7 @@ impl Roster {
     /// `Exhausted` when there are too many slots.
     pub(crate) fn with(&self, id: EndpointId, member: Member) -> Result<Self> {
         let mut next = self.clone();
-        let serves = matches!(member.health, Health::Unchecked | Health::Healthy);
+        let serves = member.health.serves();
         let held = next.slots.iter().filter(|held| **held == id).count();
         if !serves || held != member.weight as usize {
             next.give_up(id);
@@ -65,6 +53,30 @@ impl Roster {
         }
         next.members.insert(id, member);
         Ok(next)
+    }
+
+    /// This roster with its slots in the order that they had before, as far as that can be.
+    pub(crate) fn in_order(&self, slots: Vec<EndpointId>) -> Self {
+        let mut next = Self {
+            slots,
+            ..Self::default()
+        };
+        for (id, member) in &self.members {
+            // One for whom there is no room had none before.
+            next = next.with(*id, member.clone()).unwrap_or(next);
+        }
+        next
+    }
+
+    /// This roster without the slots of those who are no members.
+    pub(crate) fn settled(&self) -> Self {
+        let gone = self.slots.iter();
+        let gone: Vec<EndpointId> = gone
+            .filter(|id| !self.members.contains_key(id))
+            .copied()
+            .collect();
+        gone.into_iter()
+            .fold(self.clone(), |roster, id| roster.without(id))
     }
 
     /// This roster without a member.

@@ -10,8 +10,11 @@ use vw_store::{Batch, Table};
 
 impl Controller {
     pub(crate) fn service_update(&self, request: ServiceUpdate) -> Result<()> {
-        let _deciding = lock(&self.network_changes);
         let service = lock(&self.services).find(&request.service)?;
+        if service.is_global() {
+            return self.update_global_service(&service, &request);
+        }
+        let _deciding = lock(&self.network_changes);
         let mut state = lock(&service.state);
         self.check_askable(&state, &request)?;
         let mut held = std::mem::take(&mut state.claims);
@@ -106,7 +109,10 @@ fn back(claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
 ///
 /// # Errors
 /// `NotFound` for a port to go that is not published.
-fn wanted_ports(spec: &ServiceSpec, request: &ServiceUpdate) -> Result<Vec<PortRequest>> {
+pub(super) fn wanted_ports(
+    spec: &ServiceSpec,
+    request: &ServiceUpdate,
+) -> Result<Vec<PortRequest>> {
     for target in &request.unpublish {
         if !spec.ports.iter().any(|port| port.target == *target) {
             let sentence = format!("service {} does not publish {target}", spec.name);
@@ -135,18 +141,25 @@ fn updated(
 ) -> ServiceSpec {
     let mut spec = former.clone();
     spec.ports = ports;
+    settings(&mut spec, request);
+    spec
+}
+
+/// What is asked for besides ports.
+pub(super) fn settings(spec: &mut ServiceSpec, request: &ServiceUpdate) {
     spec.affinity = request.affinity.unwrap_or(spec.affinity);
     spec.drain = request.drain.unwrap_or(spec.drain);
     if let Some(health) = &request.health {
         spec.health.clone_from(health);
     }
-    spec
 }
 
 /// Members whom nobody asks any more serve; those whom somebody will ask serve until they fail.
-fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Result<Roster> {
+pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Result<Roster> {
     let mut next = roster.clone();
-    for (id, member) in &roster.members {
+    // Of endpoints on other hosts those tell.
+    let here = roster.members.iter().filter(|(_, m)| m.host.is_none());
+    for (id, member) in here {
         let mut member = member.clone();
         member.health = match (&spec.health, member.health) {
             (None, Health::Starting | Health::Healthy | Health::Unhealthy) => Health::Unchecked,

@@ -211,12 +211,25 @@ impl Kernel for FaultyKernel {
         self.fake.netns_path(sandbox)
     }
 
-    fn await_forwarding(&self, endpoint: &EndpointSpec) -> Result<(), KernelError> {
-        self.fake.await_forwarding(endpoint)
+    fn await_forwarding(
+        &self,
+        outer: vw_hoststate::Netns,
+        endpoint: &EndpointSpec,
+    ) -> Result<(), KernelError> {
+        self.fake.await_forwarding(outer, endpoint)
     }
 
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
         self.fake.await_quiet(addrs, longest)
+    }
+
+    fn await_closed(
+        &self,
+        sandbox: SandboxId,
+        peers: &[IpAddr],
+        longest: Duration,
+    ) -> Result<(), KernelError> {
+        self.fake.await_closed(sandbox, peers, longest)
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

@@ -296,6 +296,7 @@ fn object(object: &Object) -> String {
             Key::Table(vw_hoststate::Netns::Host) => "host table".to_owned(),
             _ => "sandbox table".to_owned(),
         },
+        Object::Balance(_, element) => format!("led {:?}", element.key),
         Object::Element(_) => match object.key() {
             Key::Port(..) => format!("port {:?}", without_ids(&format!("{:?}", object.key()))),
             _ => "policy".to_owned(),

@@ -130,7 +130,7 @@ impl OverlayOptions {
         Ok(Self {
             vni: option::value(options, VNI, vni)?,
             port: option::value(options, PORT, port)?.unwrap_or(DEFAULT_PORT),
-            multicast: option::value(options, MULTICAST, option::boolean)?.unwrap_or_default(),
+            multicast: multicast(network)?,
             mtu: mtu(network, inner_mtu(&way), way.local)?,
             way,
         })
@@ -166,6 +166,12 @@ fn vni(text: &str) -> Result<u32, String> {
         true => Ok(number),
         false => Err(format!("use one number from 1 to {MOST_VNI}")),
     }
+}
+
+/// Whether frames for many go to every host of a network.
+pub(super) fn multicast(network: &NetworkSpec) -> Result<bool> {
+    let asked = option::value(&network.options, MULTICAST, option::boolean)?;
+    Ok(asked.unwrap_or_default())
 }
 
 fn port(text: &str) -> Result<u16, String> {

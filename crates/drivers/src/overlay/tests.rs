@@ -74,6 +74,7 @@ fn remote(tunnel: &str, addresses: &[&str]) -> RemoteEndpoint {
         addresses: addresses.iter().map(|addr| addr.parse().unwrap()).collect(),
         names: vec!["db".to_owned()],
         ports: Vec::new(),
+        service: None,
         sandbox: SandboxId::from_bytes([3; 32]),
     }
 }

@@ -11,7 +11,7 @@ mod sets;
 mod table;
 
 pub use sets::{Entry, ServiceSet};
-pub use table::{SERVICE_TABLE, service_table};
+pub use table::{SERVICE_TABLE, balancer_table, service_table};
 
 use crate::{Datum, Element, STAND_IN, SetName};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -7,7 +7,7 @@
 use super::{CLASSES, Entry, ServiceSet};
 use crate::SetName;
 use crate::spec::{Base, ChainKind, ChainSpec, Field, Hook, Match, Rule, Statement, TableSpec};
-use crate::table::{RAW, alone, stand_in};
+use crate::table::{FORWARD, RAW, SRCNAT, alone, stand_in};
 use std::net::Ipv6Addr;
 use vw_model::Family::{self, V4, V6};
 
@@ -108,6 +108,42 @@ fn drawn(entry: Entry, class: usize, draw: Draw) -> &'static [Field] {
 /// The table, without elements.
 #[must_use]
 pub fn service_table() -> TableSpec {
+    let mut chains = balancing();
+    chains.extend([stand_in(), published6(), from_localhost()]);
+    chains.push(enter("prerouting", Hook::Prerouting));
+    chains.push(enter("output", Hook::Output));
+    with_sets(chains)
+}
+
+/// The same of a namespace that does nothing but lead to endpoints that may lie on other hosts: what
+/// is led there comes back by it, and nothing else passes through it.
+#[must_use]
+pub fn balancer_table() -> TableSpec {
+    let mut chains = balancing();
+    chains.push(enter("prerouting", Hook::Prerouting));
+    let base = |kind, hook, priority| {
+        Some(Base {
+            kind,
+            hook,
+            priority,
+        })
+    };
+    let pass = vec![
+        rule("led here", vec![Match::Established], Statement::Accept),
+        rule("led here", vec![Match::Translated], Statement::Accept),
+        rule("this is no router", Vec::new(), Statement::Drop),
+    ];
+    let forward = base(ChainKind::Filter, Hook::Forward, FORWARD);
+    chains.push(ChainSpec::ours("forward", forward, pass));
+    let back = "comes back by this host";
+    let back = vec![rule(back, vec![Match::Translated], Statement::Masquerade)];
+    let postrouting = base(ChainKind::Nat, Hook::Postrouting, SRCNAT);
+    chains.push(ChainSpec::ours("postrouting", postrouting, back));
+    with_sets(chains)
+}
+
+/// The chains that choose a slot.
+fn balancing() -> Vec<ChainSpec> {
     let mut chains = Vec::new();
     for entry in Entry::ALL {
         for class in 0..CLASSES {
@@ -119,9 +155,10 @@ pub fn service_table() -> TableSpec {
         chains.push(stick(entry));
         chains.push(balance(entry));
     }
-    chains.extend([stand_in(), published6(), from_localhost()]);
-    chains.push(enter("prerouting", Hook::Prerouting));
-    chains.push(enter("output", Hook::Output));
+    chains
+}
+
+fn with_sets(chains: Vec<ChainSpec>) -> TableSpec {
     let sets = ServiceSet::ALL.into_iter().map(SetName::Service);
     TableSpec {
         name: SERVICE_TABLE,

@@ -143,9 +143,19 @@ impl State {
                 let table = format!("nftables table inet {}", element.set.table());
                 Err(refused("add element to", table, ErrorKind::NotFound))
             }
-            Object::Element(_) | Object::Sysctl(_) | Object::Table(_) | Object::Namespace(_) => {
-                Ok(())
+            Object::Balance(sandbox, _)
+                if !self
+                    .objects
+                    .contains_key(&Key::Table(Netns::Sandbox(*sandbox))) =>
+            {
+                let table = format!("nftables table of {}", sandbox.short());
+                Err(refused("add element to", table, ErrorKind::NotFound))
             }
+            Object::Balance(..)
+            | Object::Element(_)
+            | Object::Sysctl(_)
+            | Object::Table(_)
+            | Object::Namespace(_) => Ok(()),
         }
     }
 
@@ -243,6 +253,10 @@ impl State {
                     Key::Policy(set, _) | Key::Port(set, _) => table_of(*set) != *key,
                     _ => true,
                 });
+            }
+            (Key::Table(Netns::Sandbox(sandbox)), Some(_)) => {
+                self.objects
+                    .retain(|held, _| !matches!(held, Key::Balance(on, ..) if on == sandbox));
             }
             (Key::Link(..), Some(Object::Link(link))) => {
                 let ends = [Some((link.netns, &link.name)), far_end(&link)];

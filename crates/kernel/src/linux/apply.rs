@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             at = match step.object() {
-                Object::Element(_) => self.elements(at)?,
+                Object::Element(_) | Object::Balance(..) => self.elements(at)?,
                 Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns)?,
                 _ => {
                     self.single(at, step)?;
@@ -137,7 +137,8 @@ impl<'a> Run<'a> {
             Object::Proxy(proxy) => proxy.netns,
             Object::Forward(forward) => forward.netns,
             Object::WireguardPeer(peer) => peer.netns,
-            Object::Table(Table::SandboxDns { sandbox, .. }) => Netns::Sandbox(*sandbox),
+            Object::Table(Table::SandboxDns { sandbox, .. } | Table::Balancer { sandbox })
+            | Object::Balance(sandbox, _) => Netns::Sandbox(*sandbox),
             Object::Table(Table::Host(_) | Table::Services)
             | Object::Namespace(_)
             | Object::Element(_) => {

@@ -50,6 +50,15 @@ fn object(object: &Object) -> String {
         Object::Table(Table::SandboxDns { sandbox, .. }) => {
             format!("nftables table inet vethwork_dns of {}", sandbox.short())
         }
+        Object::Table(Table::Balancer { sandbox }) => {
+            format!("nftables table inet {SERVICE_TABLE} of {}", sandbox.short())
+        }
+        Object::Balance(sandbox, element) => format!(
+            "nftables element {:?} {:?} of {}",
+            element.set,
+            element.key,
+            sandbox.short()
+        ),
         Object::Element(element) => format!("nftables element {:?} {:?}", element.set, element.key),
         Object::Link(link) => format!("link {}{}", link.name, place(link.netns)),
         Object::Sysctl(sysctl) => {

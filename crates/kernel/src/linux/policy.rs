@@ -4,9 +4,23 @@ use super::{
     apply::{Run, Stop},
     names,
 };
-use crate::{Nft, nft::Change};
-use vw_firewall::{HostTable, SANDBOX_TABLE, SERVICE_TABLE, TableSpec, sandbox_dns, service_table};
+use crate::{
+    Nft,
+    nft::{Change, Refused},
+};
+use std::io;
+use vw_firewall::{
+    Element, HostTable, SANDBOX_TABLE, SERVICE_TABLE, TableSpec, balancer_table, sandbox_dns,
+    service_table,
+};
 use vw_hoststate::{Netns, Object, Step, Table};
+use vw_model::SandboxId;
+
+/// An element that is to be there, or not.
+struct Wish<'a> {
+    element: &'a Element,
+    there: bool,
+}
 
 impl Run<'_> {
     pub(super) fn table(&mut self, at: usize, table: &Table, wanted: bool) -> Result<(), Stop> {
@@ -21,7 +35,7 @@ impl Run<'_> {
             (Table::Host(_), false) => self.kernel.with_nft(|nft| nft.remove(HostTable::NAME)),
             (Table::Services, true) => ensure(service_table()),
             (Table::Services, false) => self.kernel.with_nft(|nft| nft.remove(SERVICE_TABLE)),
-            (Table::SandboxDns { sandbox, udp, tcp }, wanted) => {
+            (Table::SandboxDns { sandbox, .. } | Table::Balancer { sandbox }, wanted) => {
                 let place = match self.kernel.namespaces.place(Netns::Sandbox(*sandbox)) {
                     Err(error) if !wanted && error.is_namespace_gone() => {
                         self.done[at] = true;
@@ -29,12 +43,15 @@ impl Run<'_> {
                     }
                     place => place.map_err(|error| (at, error))?,
                 };
-                let spec = sandbox_dns(*udp, *tcp);
+                let (spec, name) = match table {
+                    Table::SandboxDns { udp, tcp, .. } => (sandbox_dns(*udp, *tcp), SANDBOX_TABLE),
+                    _ => (balancer_table(), SERVICE_TABLE),
+                };
                 self.kernel.namespaces.run(&place, move || {
                     let mut nft = Nft::open()?;
                     match wanted {
                         true => nft.ensure(&spec).map_err(|refused| refused.source),
-                        false => nft.remove(SANDBOX_TABLE),
+                        false => nft.remove(name),
                     }
                 })
             }
@@ -43,30 +60,29 @@ impl Run<'_> {
         self.finish(at, result.map_err(|error| names::failed(step, error)))
     }
 
-    /// Changes elements from `at` on as one transaction; answers the step behind them.
+    /// Changes elements of one namespace from `at` on as one transaction; answers the step behind
+    /// them.
     pub(super) fn elements(&mut self, at: usize) -> Result<usize, Stop> {
         self.flush()?;
-        let mut changes = Vec::new();
+        let place = home(self.plan.steps[at].object());
+        let mut wishes = Vec::new();
         let mut places = Vec::new();
         let mut end = at;
         while let Some(step) = self.plan.steps.get(end) {
-            match step {
-                Step::Create(Object::Element(new)) => changes.push(Change::Add(new)),
-                Step::Delete(Object::Element(old)) => changes.push(Change::Remove(old)),
-                Step::Replace {
-                    old: Object::Element(old),
-                    new: Object::Element(new),
-                } => {
-                    changes.push(Change::Remove(old));
-                    changes.push(Change::Add(new));
-                }
-                _ => break,
+            if !matches!(step.object(), Object::Element(_) | Object::Balance(..))
+                || home(step.object()) != place
+            {
+                break;
             }
-            places.resize(changes.len(), end);
+            wishes.extend(wishes_of(step));
+            places.resize(wishes.len(), end);
             end += 1;
         }
         let failed = |step: usize, error| (step, names::failed(&self.plan.steps[step], error));
-        let changed = self.kernel.with_nft(|nft| nft.change(&changes));
+        let changed = match place {
+            None => self.kernel.with_nft(|nft| change(nft, &wishes)),
+            Some(sandbox) => self.change_inside(at, sandbox, &wishes)?,
+        };
         changed
             .map_err(|error| failed(at, error))?
             .map_err(|refused| {
@@ -76,4 +92,65 @@ impl Run<'_> {
         self.done[at..end].fill(true);
         Ok(end)
     }
+
+    /// The same in a sandbox. Of one whose namespace is gone nothing is left to remove.
+    fn change_inside(
+        &self,
+        at: usize,
+        sandbox: SandboxId,
+        wishes: &[Wish<'_>],
+    ) -> Result<io::Result<Result<(), Refused>>, Stop> {
+        let place = match self.kernel.namespaces.place(Netns::Sandbox(sandbox)) {
+            Err(error) if error.is_namespace_gone() && wishes.iter().all(|wish| !wish.there) => {
+                return Ok(Ok(Ok(())));
+            }
+            place => place.map_err(|error| (at, error))?,
+        };
+        let wishes: Vec<(Element, bool)> = wishes
+            .iter()
+            .map(|wish| (wish.element.clone(), wish.there))
+            .collect();
+        Ok(self.kernel.namespaces.run(&place, move || {
+            let mut nft = Nft::open()?;
+            let wishes: Vec<Wish<'_>> = wishes
+                .iter()
+                .map(|(element, there)| Wish {
+                    element,
+                    there: *there,
+                })
+                .collect();
+            change(&mut nft, &wishes)
+        }))
+    }
+}
+
+fn change(nft: &mut Nft, wishes: &[Wish<'_>]) -> Result<(), Refused> {
+    let changes = wishes.iter().map(|wish| match wish.there {
+        true => Change::Add(wish.element),
+        false => Change::Remove(wish.element),
+    });
+    nft.change(&changes.collect::<Vec<_>>())
+}
+
+/// The sandbox whose table an element lies in; `None` for the host's.
+const fn home(object: &Object) -> Option<SandboxId> {
+    match object {
+        Object::Balance(sandbox, _) => Some(*sandbox),
+        _ => None,
+    }
+}
+
+fn wishes_of(step: &Step) -> Vec<Wish<'_>> {
+    fn wish(object: &Object, there: bool) -> Option<Wish<'_>> {
+        match object {
+            Object::Element(element) | Object::Balance(_, element) => Some(Wish { element, there }),
+            _ => None,
+        }
+    }
+    let wishes = match step {
+        Step::Create(new) => [wish(new, true), None],
+        Step::Delete(old) => [wish(old, false), None],
+        Step::Replace { old, new } => [wish(old, false), wish(new, true)],
+    };
+    wishes.into_iter().flatten().collect()
 }

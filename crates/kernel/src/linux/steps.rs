@@ -41,7 +41,7 @@ impl Run<'_> {
             Object::Proxy(proxy) => self.create_proxy(at, proxy),
             Object::Forward(forward) => self.create_forward(at, forward),
             Object::WireguardPeer(peer) => self.peer(at, peer, true),
-            Object::Element(_) => self.elements(at).map(drop),
+            Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
     }
@@ -81,7 +81,7 @@ impl Run<'_> {
             }
             Object::Forward(forward) => self.delete_forward(at, forward),
             Object::WireguardPeer(peer) => self.peer(at, peer, false),
-            Object::Element(_) => self.elements(at).map(drop),
+            Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
     }

@@ -50,7 +50,11 @@ pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, foun
         scene.sysctls(found);
         let tables = inside.table.iter().chain(&inside.services);
         let table = tables.cloned().map(Object::Table);
-        let elements = inside.elements.iter().cloned().map(Object::Element);
+        let elements = inside.elements.iter().cloned();
+        let elements = elements.map(|element| match netns {
+            Netns::Sandbox(sandbox) => Object::Balance(*sandbox, element),
+            _ => Object::Element(element),
+        });
         for object in table.chain(elements) {
             found.insert(object.key(), object);
         }

@@ -7,7 +7,7 @@ use crate::{
     sysctl,
 };
 use std::{collections::BTreeMap, io};
-use vw_firewall::{Element, HostTable, TableSpec, sandbox_dns, service_table};
+use vw_firewall::{Element, HostTable, TableSpec, balancer_table, sandbox_dns, service_table};
 use vw_hoststate::{Key, Netns, Object, Table, WireguardPeer};
 
 /// What to read besides what is always read.
@@ -59,7 +59,7 @@ pub(super) struct Inside {
     pub(super) table: Option<Table>,
     /// Likewise the services' table, which the host alone may have.
     pub(super) services: Option<Table>,
-    /// The elements of both tables of the host.
+    /// The elements of both tables of the host, or of a balancer's.
     pub(super) elements: Vec<Element>,
 }
 
@@ -73,6 +73,9 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
     let mut nft = Nft::open()?;
     let elements = match netns {
         Netns::Host => nft.elements().or_else(without_nftables)?,
+        Netns::Sandbox(_) if matches!(question.table, Some(Table::Balancer { .. })) => {
+            nft.elements().or_else(without_nftables)?
+        }
         Netns::Sandbox(_) | Netns::Network(_) | Netns::Tunnel => Vec::new(),
     };
     let links = link::dump(&mut socket)?;
@@ -140,6 +143,7 @@ fn spec_of(table: &Table) -> TableSpec {
     match table {
         Table::Host(table) => table.rules(),
         Table::Services => service_table(),
+        Table::Balancer { .. } => balancer_table(),
         Table::SandboxDns { udp, tcp, .. } => sandbox_dns(*udp, *tcp),
     }
 }

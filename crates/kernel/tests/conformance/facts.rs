@@ -120,7 +120,10 @@ fn an_endpoint_is_awaited_until_both_its_ends_pass_frames() {
         gateways: Vec::new(),
         settings: EndpointSettings::default(),
     };
-    let awaited = || lab.kernel().await_forwarding(&endpoint);
+    let awaited = || {
+        lab.kernel()
+            .await_forwarding(vw_hoststate::Netns::Host, &endpoint)
+    };
     awaited().expect("it comes up");
     let netns = lab.kernel().netns_path(id(7));
     let turn = |to: &str| {

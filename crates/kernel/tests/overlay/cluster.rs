@@ -355,6 +355,7 @@ impl Cluster {
             addresses: station.addresses(),
             names: Vec::new(),
             ports: Vec::new(),
+            service: None,
         };
         let driver = vw_drivers::find("overlay").expect("it is one");
         for (other, member) in self.members.iter().enumerate() {

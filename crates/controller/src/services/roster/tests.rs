@@ -11,6 +11,7 @@ fn id(name: &str) -> EndpointId {
 
 fn member(name: &str, weight: u32, health: Health) -> Member {
     Member {
+        host: None,
         sandbox: guest(),
         name: name.to_owned(),
         addresses: vec![[10, 0, 0, 2].into()],

@@ -84,6 +84,15 @@ struct Service<'a> {
     health: Option<Health>,
     labels: &'a Options,
     endpoints: Vec<Endpoint<'a>>,
+    unpublished: Vec<Unpublished<'a>>,
+}
+
+/// A host that does not publish ports, as something there has them.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Unpublished<'a> {
+    host: &'a str,
+    ports: &'a [PortKey],
 }
 
 #[derive(Serialize)]
@@ -103,6 +112,7 @@ struct Endpoint<'a> {
     endpoint_id: String,
     #[serde(rename = "ContainerID")]
     container_id: String,
+    host: &'a str,
     name: &'a str,
     addresses: Vec<String>,
     weight: u32,
@@ -295,6 +305,7 @@ fn show(view: &ServiceView) -> Service<'_> {
     let members = view.members.iter().map(|member| Endpoint {
         endpoint_id: member.endpoint.to_string(),
         container_id: member.sandbox.to_string(),
+        host: &member.host,
         name: &member.name,
         addresses: member.addresses.iter().map(ToString::to_string).collect(),
         weight: member.weight,
@@ -302,6 +313,8 @@ fn show(view: &ServiceView) -> Service<'_> {
         serves: member.serves,
         log: member.checks.iter().map(check).collect(),
     });
+    let unpublished = view.unpublished.iter();
+    let unpublished = unpublished.map(|(host, ports)| Unpublished { host, ports });
     Service {
         id: spec.id.to_string(),
         name: spec.name.as_str(),
@@ -316,6 +329,7 @@ fn show(view: &ServiceView) -> Service<'_> {
         health: spec.health.as_ref().map(health),
         labels: &spec.labels,
         endpoints: members.collect(),
+        unpublished: unpublished.collect(),
     }
 }
 

@@ -51,6 +51,14 @@ struct Service {
     ports: Vec<Port>,
     labels: BTreeMap<String, String>,
     endpoints: Vec<Endpoint>,
+    unpublished: Vec<Unpublished>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Unpublished {
+    host: String,
+    ports: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,6 +75,31 @@ struct Port {
 #[serde(rename_all = "PascalCase", default)]
 struct Endpoint {
     serves: bool,
+}
+
+impl Service {
+    /// A port, and the hosts that do not publish it.
+    fn port(&self, port: &Port) -> String {
+        let key = format!("{}/{}", port.published, port.protocol);
+        let lacking = self
+            .unpublished
+            .iter()
+            .filter(|host| host.ports.contains(&key));
+        let hosts: Vec<&str> = lacking.map(|host| host.host.as_str()).collect();
+        let but = match hosts.is_empty() {
+            true => String::new(),
+            false => format!(" (not on {})", hosts.join(", ")),
+        };
+        let host = match port.host_ip.as_str() {
+            "" => "*".to_owned(),
+            v6 if v6.contains(':') => format!("[{v6}]"),
+            v4 => v4.to_owned(),
+        };
+        format!(
+            "{host}:{}->{}/{}{but}",
+            port.published, port.target, port.protocol
+        )
+    }
 }
 
 impl List {
@@ -88,17 +121,7 @@ impl List {
         } else {
             short_id(&service.id)
         };
-        let port = |port: &Port| {
-            let host = match port.host_ip.as_str() {
-                "" => "*".to_owned(),
-                v6 if v6.contains(':') => format!("[{v6}]"),
-                v4 => v4.to_owned(),
-            };
-            format!(
-                "{host}:{}->{}/{}",
-                port.published, port.target, port.protocol
-            )
-        };
+        let port = |port: &Port| service.port(port);
         let ports: Vec<String> = service.ports.iter().map(port).collect();
         let addresses = service.virtual_ips.iter();
         let addresses: Vec<&str> = addresses

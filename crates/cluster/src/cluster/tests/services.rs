@@ -1,0 +1,134 @@
+//! Services that hosts agree on.
+
+use super::{Host, SOON, random, request, spec};
+use std::{net::IpAddr, time::SystemTime};
+use vw_model::{
+    Affinity, EndpointId, EndpointMode, Family, NetworkId, PublishedPort, ServiceId, ServiceSpec,
+};
+use vw_store::cluster::memory::MemoryStore;
+use vw_testkit::eventually;
+
+fn service(network: NetworkId, name: &str, port: u16) -> ServiceSpec {
+    ServiceSpec {
+        id: ServiceId::from_bytes(random()),
+        name: name.parse().unwrap(),
+        network,
+        created: SystemTime::UNIX_EPOCH,
+        mode: EndpointMode::Vip,
+        vips: Vec::new(),
+        ports: vec![PublishedPort {
+            host: None,
+            published: port,
+            target: "80/tcp".parse().unwrap(),
+        }],
+        affinity: Affinity::None,
+        drain: SOON,
+        health: None,
+        labels: Default::default(),
+    }
+}
+
+/// A network of so few addresses that a host can take all.
+fn small(a: &Host, subnet: &str) -> NetworkId {
+    let request = request(&[subnet]);
+    let mut made = None;
+    eventually("the host has joined", SOON, || {
+        made = a.cluster.create_network(spec("small"), &request, &[], true).ok();
+        made.is_some()
+    });
+    made.unwrap().id
+}
+
+#[test]
+fn of_two_services_of_one_name_that_two_hosts_make_at_once_one_is_made() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = small(&a, "10.1.0.0/28");
+    eventually("b knows the network", SOON, || b.knows(network));
+    for (round, same_name) in (0..8_u16).flat_map(|round| [(round, true), (round, false)]) {
+        let names = match same_name {
+            true => ["web", "web"],
+            false => ["one", "two"],
+        };
+        let ports = match same_name {
+            true => [1000 + round, 2000 + round],
+            false => [80, 80],
+        };
+        let make = |host: &Host, at: usize| {
+            let spec = service(network, names[at], ports[at]);
+            host.cluster.create_service(spec, &[Family::V4])
+        };
+        let (one, two) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| make(&b, 1));
+            (make(&a, 0), other.join().unwrap())
+        });
+        let reasons = [&one, &two].map(|made| made.as_ref().err().map(|error| error.reason));
+        let refused = match same_name {
+            true => "service-exists",
+            false => "port-allocated",
+        };
+        assert!(
+            reasons == [None, Some(refused)] || reasons == [Some(refused), None],
+            "{reasons:?}"
+        );
+        let made = one.or(two).unwrap();
+        let error = a.cluster.remove_network(network).unwrap_err();
+        assert_eq!(error.reason, "network-has-services");
+        b.cluster.remove_service(made.id).unwrap();
+    }
+    // Had an address been lost each time, there would be none left.
+    let holder = EndpointId::from_bytes(random());
+    eventually("the addresses are free again", SOON, || {
+        let leased = || b.cluster.lease(network, Family::V4, None, holder);
+        let all: Vec<_> = (0..6).map_while(|_| leased().ok()).collect();
+        all.iter()
+            .for_each(|addr| b.cluster.release(network, addr.addr(), holder));
+        all.len() == 6
+    });
+}
+
+#[test]
+fn an_address_stays_a_services_own_when_the_host_that_made_it_is_forgotten() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = small(&a, "10.1.0.0/28");
+    let made = a
+        .cluster
+        .create_service(service(network, "web", 80), &[Family::V4])
+        .unwrap();
+    let vip = made.vips[0].addr();
+    eventually("b knows the network", SOON, || b.knows(network));
+    a.client.cut(true);
+    eventually("a can be forgotten", SOON, || {
+        b.cluster.forget("host-1").is_ok()
+    });
+    let mut all: Vec<IpAddr> = Vec::new();
+    let holder = EndpointId::from_bytes(random());
+    while let Ok(leased) = b.cluster.lease(network, Family::V4, None, holder) {
+        all.push(leased.addr());
+    }
+    assert!(all.len() > 8, "{all:?}");
+    assert!(!all.contains(&vip), "{vip} is the service's");
+    b.cluster.remove_service(made.id).unwrap();
+    eventually("it is free again", SOON, || {
+        let leased = b.cluster.lease(network, Family::V4, None, holder);
+        leased.is_ok_and(|leased| leased.addr() == vip)
+    });
+}
+
+#[test]
+fn a_service_without_room_for_its_address_leaves_nothing() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    let network = small(&a, "10.1.0.0/29");
+    let holder = EndpointId::from_bytes(random());
+    while a.cluster.lease(network, Family::V4, None, holder).is_ok() {}
+    let spec = service(network, "web", 80);
+    let error = a
+        .cluster
+        .create_service(spec.clone(), &[Family::V4])
+        .unwrap_err();
+    assert_eq!(error.kind, vw_model::Kind::Exhausted);
+    let dnsrr = a.cluster.create_service(spec, &[]);
+    assert!(dnsrr.is_ok(), "the name and the port are free");
+}

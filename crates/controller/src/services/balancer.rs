@@ -1,0 +1,508 @@
+//! What leads to the services of a network that spans hosts, on this host: a sandbox of its own on
+//! that network, with the services' addresses and `inet vethwork_services`, and on the gateway
+//! bridge where ports are published.
+//!
+//! Owns when there is one, and what the host publishes by it. What is led there comes back by it,
+//! because endpoints see its address as the client's: so a host leads to endpoints wherever they
+//! lie, and none of the others has to know of it but where that address is. There is one while a
+//! service has an address and something here is on its network, or a service publishes ports.
+
+use crate::{
+    Controller,
+    command::SandboxRequest,
+    controller::kernel_error,
+    detach::Leaving,
+    ports::Claims,
+    records::Phase,
+    registry::{Network, Sandbox, lock},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
+use vw_model::{
+    ContainerName, EndpointId, EndpointSettings, Family, IfName, IpNet, NetworkId, PortKey,
+    PortRange, PortRequest, Result, SandboxId, SandboxKind, Scope, ServicePart,
+};
+
+/// Those of this host.
+#[derive(Default)]
+pub(crate) struct Balancers {
+    /// Held while one is made, changed or taken away; before its sandbox's `ops`.
+    one: Mutex<()>,
+    standing: Mutex<BTreeMap<NetworkId, Standing>>,
+    due: Mutex<Due>,
+    open: AtomicBool,
+}
+
+struct Standing {
+    sandbox: Arc<Sandbox>,
+    /// What it cannot publish.
+    unpublished: BTreeSet<PortKey>,
+}
+
+/// Whether a thread looks at all of them.
+#[derive(Default)]
+enum Due {
+    #[default]
+    No,
+    Running,
+    /// It is to look once more.
+    Again,
+}
+
+impl Balancers {
+    /// Says that the kernel is as the records want it: from now on they may be made.
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    fn on(&self, network: NetworkId) -> Option<Arc<Sandbox>> {
+        let standing = lock(&self.standing);
+        standing.get(&network).map(|found| found.sandbox.clone())
+    }
+
+    pub(super) fn unpublished(&self, network: NetworkId) -> BTreeSet<PortKey> {
+        let standing = lock(&self.standing);
+        let found = standing.get(&network);
+        found
+            .map(|found| found.unpublished.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl Controller {
+    /// The sandbox that leads to a network's services here, and its interface there.
+    pub(super) fn balancer_on(&self, network: NetworkId) -> Option<(SandboxId, IfName)> {
+        let sandbox = self.balancers.on(network)?;
+        let state = sandbox.state();
+        let mut attachments = state.attachments.iter();
+        let found = attachments.find(|a| a.network.spec.id == network)?;
+        Some((sandbox.id, found.endpoint.ifname.clone()))
+    }
+
+    /// What such a sandbox wants besides its attachments.
+    pub(crate) fn balancer_objects(&self, sandbox: SandboxId) -> Vec<Object> {
+        let set = |path: &str, value: &str| {
+            Object::Sysctl(Sysctl {
+                netns: Netns::Sandbox(sandbox),
+                path: path.to_owned(),
+                value: value.to_owned(),
+                previous: None,
+            })
+        };
+        let mut objects = vec![
+            Object::Table(Table::Balancer { sandbox }),
+            set("net/ipv4/ip_forward", "1"),
+            // Clients are its neighbours, and so are those whom it leads them to.
+            set("net/ipv4/conf/all/send_redirects", "0"),
+            set("net/ipv4/conf/default/send_redirects", "0"),
+        ];
+        if self.config.drivers.ipv6 {
+            objects.push(set("net/ipv6/conf/all/forwarding", "1"));
+        }
+        objects
+    }
+
+    /// Lists one that stood before the start.
+    pub(crate) fn list_balancer(&self, sandbox: &Arc<Sandbox>) {
+        let SandboxKind::Balancer { network } = sandbox.state().spec.kind else {
+            return;
+        };
+        self.registry_mut().add_balancer(sandbox.clone());
+        let standing = Standing {
+            sandbox: sandbox.clone(),
+            unpublished: BTreeSet::new(),
+        };
+        lock(&self.balancers.standing).insert(network, standing);
+    }
+
+    /// Looks at all of them, by a thread of its own: it may wait for the cluster.
+    pub(crate) fn balance_soon(&self) {
+        let some = self.member.is_some()
+            && (lock(&self.services).has_global() || !lock(&self.balancers.standing).is_empty());
+        if !some || !self.balancers.is_open() {
+            return;
+        }
+        {
+            let mut due = lock(&self.balancers.due);
+            if !matches!(*due, Due::No) {
+                *due = Due::Again;
+                return;
+            }
+            *due = Due::Running;
+        }
+        let controller = self.downgrade();
+        let look = move || {
+            while let Some(controller) = controller.upgrade() {
+                controller.settle_balancers();
+                let mut due = lock(&controller.balancers.due);
+                match *due {
+                    Due::Again => *due = Due::Running,
+                    _ => {
+                        *due = Due::No;
+                        return;
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("balance".to_owned());
+        if let Err(error) = thread.spawn(look) {
+            *lock(&self.balancers.due) = Due::No;
+            self.warn(format!("no thread to look after services: {error}"));
+        }
+    }
+
+    fn settle_balancers(&self) {
+        let networks = self.registry().networks();
+        let global = networks.iter().filter(|n| n.spec.scope == Scope::Global);
+        for network in global {
+            self.settle_balancer(network, false);
+        }
+        let standing: Vec<NetworkId> = lock(&self.balancers.standing).keys().copied().collect();
+        for id in standing {
+            let known = self.registry().network_by_id(id).is_some();
+            if !known {
+                self.lower_balancer(id);
+            }
+        }
+    }
+
+    /// Has the services of a network be led to by what is about to be on it.
+    pub(crate) fn prepare_balancer(&self, network: &Arc<Network>) {
+        if network.spec.scope == Scope::Global && self.balancers.on(network.spec.id).is_none() {
+            self.settle_balancer(network, true);
+        }
+    }
+
+    /// Makes, changes or takes away the one of a network, as its services and what is on it ask;
+    /// what cannot be is told, and tried again with the next change.
+    pub(super) fn settle_balancer(&self, network: &Arc<Network>, joining: bool) {
+        let id = network.spec.id;
+        if lock(&self.services).on(id).is_empty() && self.balancers.on(id).is_none() {
+            return;
+        }
+        let one = lock(&self.balancers.one);
+        let wanted = self.wants_balancer(network, joining);
+        let settled = match (wanted, self.balancers.on(id)) {
+            (true, None) => self.raise_balancer(network),
+            (true, Some(sandbox)) => {
+                let _ops = lock(&sandbox.ops);
+                self.publish_ingress(network, &sandbox)
+            }
+            (false, Some(_)) => {
+                drop(one);
+                return self.lower_balancer(id);
+            }
+            (false, None) => Ok(()),
+        };
+        if let Err(error) = settled {
+            self.warn(format!(
+                "this host does not lead to the services of network {}: {}",
+                network.spec.name,
+                error.chain()
+            ));
+        }
+    }
+
+    fn wants_balancer(&self, network: &Network, joining: bool) -> bool {
+        let services = lock(&self.services).on(network.spec.id);
+        let (mut address, mut port) = (false, false);
+        for service in services {
+            let state = lock(&service.state);
+            address |= !state.spec.vips.is_empty();
+            port |= !state.spec.ports.is_empty();
+        }
+        let mut members = Vec::new();
+        members.extend(lock(&network.members).values().cloned());
+        let used = joining || members.iter().any(|sandbox| !sandbox.balances);
+        let cx = &self.config.drivers;
+        let has = |family: &Family| network.spec.pools(*family).next().is_some();
+        let rules = [Family::V4, Family::V6].iter().filter(|f| has(f));
+        let rules = rules.copied().all(|family| cx.filters(family));
+        rules && network.driver.balances(&network.spec) && (port || address && used)
+    }
+
+    fn raise_balancer(&self, network: &Arc<Network>) -> Result<()> {
+        let id = self.new_sandbox_id();
+        let by_name = format!("lb-{}", network.spec.name).parse::<ContainerName>();
+        let name = by_name.or_else(|_| format!("lb-{}", network.spec.id.short()).parse())?;
+        let kind = SandboxKind::Balancer {
+            network: network.spec.id,
+        };
+        let spec = self.sandbox_spec(id, name, kind, SandboxRequest::default());
+        let sandbox = Arc::new(Sandbox::new(spec, None, Vec::new()));
+        let _ops = lock(&sandbox.ops);
+        self.registry_mut().add_balancer(sandbox.clone());
+        let raised = self
+            .pin(&sandbox)
+            .and_then(|()| {
+                let settings = EndpointSettings::default();
+                self.attach_one(&sandbox, network, settings)
+            })
+            .and_then(|_| self.settle_companion(&sandbox))
+            .and_then(|()| {
+                crate::step::reached("balancer.built");
+                self.enter_phase(&sandbox, Phase::Ready)
+            });
+        if let Err(error) = raised {
+            self.undo_balancer(&sandbox);
+            return Err(error);
+        }
+        let standing = Standing {
+            sandbox: sandbox.clone(),
+            unpublished: BTreeSet::new(),
+        };
+        lock(&self.balancers.standing).insert(network.spec.id, standing);
+        self.lead_to_services(network.spec.id)?;
+        self.publish_ingress(network, &sandbox)
+    }
+
+    /// Brings what all services of a network want of the sandbox that leads to them.
+    fn lead_to_services(&self, network: NetworkId) -> Result<()> {
+        let services = lock(&self.services).on(network);
+        for service in services {
+            let state = lock(&service.state);
+            if !state.removed {
+                let fragment = self.fragment_of(&service.network, &state);
+                self.bring(vec![(Owner::Service(service.id), fragment)])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away the one of a network, if there is one.
+    pub(crate) fn lower_balancer(&self, network: NetworkId) {
+        let _one = lock(&self.balancers.one);
+        let found = lock(&self.balancers.standing).remove(&network);
+        let Some(Standing { sandbox, .. }) = found else {
+            return;
+        };
+        let _ops = lock(&sandbox.ops);
+        if let Err(error) = self.enter_phase(&sandbox, Phase::Removing) {
+            tracing::error!("{}", error.chain());
+        }
+        // Nobody wants anything of it any more; what stands goes with it.
+        let services = lock(&self.services).on(network);
+        for service in services {
+            let state = lock(&service.state);
+            let fragment = self.fragment_of(&service.network, &state);
+            if let Err(error) = self.take_away(vec![(Owner::Service(service.id), fragment)]) {
+                tracing::warn!("{}", error.chain());
+            }
+        }
+        self.undo_balancer(&sandbox);
+    }
+
+    pub(crate) fn lower_balancers(&self) {
+        let standing: Vec<NetworkId> = lock(&self.balancers.standing).keys().copied().collect();
+        for network in standing {
+            self.lower_balancer(network);
+        }
+    }
+
+    fn undo_balancer(&self, sandbox: &Arc<Sandbox>) {
+        if let Err(left) = self.dissolve(sandbox) {
+            lock(&self.leaving).push(Leaving::Sandbox(sandbox.id));
+            self.warn(format!(
+                "{} is gone, and not all of it could be taken down: {}",
+                sandbox.state().spec.name,
+                left.chain()
+            ));
+        }
+        self.unlist(sandbox);
+    }
+
+    /// Forgets one that was found half made at the start.
+    pub(crate) fn forget_balancer(&self, sandbox: &Sandbox) {
+        lock(&self.balancers.standing).retain(|_, found| found.sandbox.id != sandbox.id);
+    }
+
+    /// Publishes the ports of a network's services on this host, those that can be had; the caller
+    /// holds the sandbox's `ops`.
+    fn publish_ingress(&self, network: &Arc<Network>, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let wanted = self.ingress_of(network);
+        let (attachments, former) = {
+            let state = sandbox.state();
+            (state.attachments.clone(), state.published.clone())
+        };
+        let mut held = std::mem::take(&mut sandbox.state().claims);
+        let can = |request: &PortRequest, held: &Claims| {
+            let mut mappings = held.mappings().into_iter();
+            mappings.any(|mapping| mapping.container == request.container)
+                || self
+                    .settle_requests(&[*request], &[], &attachments, &mut Claims::default())
+                    .is_ok()
+        };
+        let (requests, not): (Vec<_>, Vec<_>) =
+            wanted.into_iter().partition(|request| can(request, &held));
+        let settled = self.settle_requests(&requests, &[], &attachments, &mut held);
+        let brought = settled.and_then(|claims| {
+            let fragment = self.sandbox_fragment(sandbox, &attachments, None, &claims.mappings());
+            let brought =
+                fragment.and_then(|wants| self.bring(vec![(Owner::Sandbox(sandbox.id), wants)]));
+            match brought {
+                Ok(()) => Ok(claims),
+                Err(error) => {
+                    held = claims.back_to(std::mem::take(&mut held), &former);
+                    Err(error)
+                }
+            }
+        });
+        let mut state = sandbox.state();
+        let claims = match brought {
+            Ok(claims) => claims,
+            Err(error) => {
+                state.claims = held;
+                return Err(error);
+            }
+        };
+        state.published = claims.mappings();
+        state.claims = claims;
+        state.spec.ports = requests;
+        let changed = state.published != former;
+        drop(state);
+        if changed {
+            self.note_sandbox(sandbox)?;
+        }
+        self.tell_unpublished(network, sandbox, not.iter().map(|r| r.container).collect());
+        Ok(())
+    }
+
+    fn tell_unpublished(
+        &self,
+        network: &Arc<Network>,
+        sandbox: &Arc<Sandbox>,
+        unpublished: BTreeSet<PortKey>,
+    ) {
+        let id = network.spec.id;
+        {
+            let mut standing = lock(&self.balancers.standing);
+            let Some(found) = standing.get_mut(&id) else {
+                return;
+            };
+            if found.unpublished == unpublished {
+                return;
+            }
+            found.unpublished.clone_from(&unpublished);
+        }
+        for port in unpublished {
+            self.warn(format!(
+                "port {port} of a service of network {} is not published on this host: something here has it",
+                network.spec.name
+            ));
+        }
+        let endpoint = {
+            let state = sandbox.state();
+            let mut attachments = state.attachments.iter();
+            attachments
+                .find(|a| a.network.spec.id == id)
+                .map(|a| a.endpoint.id)
+        };
+        if let Some(endpoint) = endpoint {
+            self.publish_names(sandbox, network, endpoint);
+        }
+    }
+
+    /// What the services of a network publish, as requests of the sandbox that leads to them.
+    fn ingress_of(&self, network: &Network) -> Vec<PortRequest> {
+        let has = |family| network.spec.pools(family).next().is_some();
+        // Of one IP version alone nobody answers over the other.
+        let host_ip = match (has(Family::V4), has(Family::V6)) {
+            (true, true) => None,
+            (_, v6) => Some(super::create::unspecified(match v6 {
+                true => Family::V6,
+                false => Family::V4,
+            })),
+        };
+        let services = lock(&self.services).on(network.spec.id);
+        let mut requests = Vec::new();
+        for service in services {
+            let state = lock(&service.state);
+            requests.extend(state.spec.ports.iter().map(|port| PortRequest {
+                container: PortKey {
+                    port: port.published,
+                    protocol: port.target.protocol,
+                },
+                host_ip,
+                host: Some(PortRange {
+                    first: port.published,
+                    last: port.published,
+                }),
+            }));
+        }
+        requests
+    }
+
+    /// What an endpoint of this host is to services, for the other hosts.
+    pub(crate) fn part_of(
+        &self,
+        sandbox: &Sandbox,
+        network: &Network,
+        id: EndpointId,
+    ) -> Option<ServicePart> {
+        if sandbox.balances {
+            let unpublished = self.balancers.unpublished(network.spec.id);
+            return Some(ServicePart::Balancer { unpublished });
+        }
+        let service = lock(&self.services).of(id)?;
+        let state = lock(&service.state);
+        let member = state.roster.members.get(&id)?;
+        Some(ServicePart::Member {
+            service: state.spec.name.to_string(),
+            weight: member.weight,
+            health: member.health,
+        })
+    }
+
+    /// Waits until nobody leads to an endpoint that leaves, and what was led to it has ended, at
+    /// most so long.
+    pub(super) fn await_led_away(
+        &self,
+        sandbox: &Sandbox,
+        network: &Network,
+        id: EndpointId,
+        longest: Duration,
+    ) {
+        let mut peers: Vec<IpAddr> = {
+            let reach = lock(&network.reach);
+            let balances = |remote: &&vw_model::RemoteEndpoint| {
+                matches!(remote.service, Some(ServicePart::Balancer { .. }))
+            };
+            let remotes = reach.remotes.values().filter(balances);
+            remotes
+                .flat_map(|r| r.addresses.iter().map(IpNet::addr))
+                .collect()
+        };
+        if longest.is_zero() {
+            return;
+        }
+        if !peers.is_empty()
+            && let Ok(cluster) = self.cluster()
+        {
+            cluster.await_published(network.spec.id, id);
+        }
+        if let Some(own) = self.balancers.on(network.spec.id) {
+            let state = own.state();
+            let addresses = state.attachments.iter().flat_map(|a| &a.endpoint.addresses);
+            peers.extend(addresses.map(IpNet::addr));
+        }
+        if peers.is_empty() {
+            return;
+        }
+        let closed = self.kernel.await_closed(sandbox.id, &peers, longest);
+        if let Err(error) = closed.map_err(kernel_error) {
+            tracing::warn!("connections are not waited for: {}", error.chain());
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Services of networks that span hosts: agreed on with the other hosts, listed on every one.
+//!
+//! Who is in one is told with each endpoint, by the host that it lies on, which alone asks whether
+//! it is well. So a host knows all members of all services, and leads to them while the store is
+//! away as it last knew.
+
+use super::{
+    Member, Roster, Service, ServiceState,
+    roster::Health,
+    update::{rechecked, wanted_ports},
+};
+use crate::{
+    Controller,
+    command::{ServiceCreate, ServiceUpdate},
+    event::EventType,
+    ports::Claims,
+    registry::{Network, Sandbox, lock},
+    view::Created,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+use vw_hoststate::{Fragment, Owner};
+use vw_model::{
+    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishedPort,
+    RemoteEndpoint, Result, Scope, ServiceId, ServicePart, ServiceSpec,
+};
+use vw_store::Table;
+
+impl Controller {
+    /// Has all hosts of the cluster know a service, and lists it.
+    pub(super) fn create_global_service(
+        &self,
+        network: &Arc<Network>,
+        request: ServiceCreate,
+    ) -> Result<Created> {
+        let families = match request.mode {
+            EndpointMode::Vip => self.balanced_families(network, "have a virtual address")?,
+            EndpointMode::Dnsrr => Vec::new(),
+        };
+        let ports = self.check_ingress(network, &request.ports)?;
+        let spec = ServiceSpec {
+            id: ServiceId::from_bytes((self.random)()),
+            name: request.name,
+            network: network.spec.id,
+            created: SystemTime::now(),
+            mode: request.mode,
+            vips: Vec::new(),
+            ports,
+            affinity: request.affinity,
+            drain: request.drain,
+            health: request.health,
+            labels: request.labels,
+        };
+        let spec = self.cluster()?.create_service(spec, &families)?;
+        let id = spec.id;
+        crate::step::reached("service.agreed");
+        self.service_changed(spec);
+        self.settle_balancer(network, false);
+        Ok(Created {
+            id: id.to_string(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The families over which this host leads to services of a network.
+    ///
+    /// # Errors
+    /// `Unsupported` where it cannot.
+    fn balanced_families(&self, network: &Network, what: &str) -> Result<Vec<Family>> {
+        let has = |family: &Family| network.spec.pools(*family).next().is_some();
+        let families: Vec<Family> = crate::attach::FAMILIES.into_iter().filter(has).collect();
+        let cx = &self.config.drivers;
+        let rules = families.iter().all(|family| cx.filters(*family));
+        if families.is_empty() || !rules || !network.driver.balances(&network.spec) {
+            let sentence = format!(
+                "network {} cannot {what}: its packets pass by routes, or its frames for many go to every host, or this host makes no rules; use --endpoint-mode dnsrr, or another network",
+                network.spec.name
+            );
+            return Err(Error::new(Kind::Unsupported, "vip-impossible", sentence));
+        }
+        Ok(families)
+    }
+
+    /// Whether ports can be published on every host, as far as this one can know.
+    ///
+    /// # Errors
+    /// `Conflict` for one that is taken here.
+    fn check_ingress(
+        &self,
+        network: &Network,
+        requests: &[PortRequest],
+    ) -> Result<Vec<PublishedPort>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !network.driver.companion(&network.spec) {
+            let sentence = format!(
+                "network {} cannot publish ports: publish on a network that is not internal",
+                network.spec.name
+            );
+            return Err(Error::new(
+                Kind::Unsupported,
+                "port-not-publishable",
+                sentence,
+            ));
+        }
+        let families = self.balanced_families(network, "publish ports")?;
+        let mut ports: Vec<PublishedPort> = Vec::new();
+        for request in requests {
+            let port = published(request)?;
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        // Held for a moment alone: what publishes them here takes them next.
+        self.claim_ports(&families, requests, &mut Claims::default())?;
+        Ok(ports)
+    }
+
+    /// A service of the cluster is there, or was changed.
+    pub(crate) fn service_changed(&self, spec: ServiceSpec) {
+        let found = lock(&self.services).get(spec.id);
+        match found {
+            Some(service) => self.respecify(&service, spec),
+            None => self.list_service(spec),
+        }
+        self.balance_soon();
+    }
+
+    fn list_service(&self, spec: ServiceSpec) {
+        let Some(network) = self.registry().network_by_id(spec.network) else {
+            return;
+        };
+        let (id, name) = (spec.id, spec.name.to_string());
+        let service = Arc::new(Service {
+            id,
+            network: network.clone(),
+            state: Mutex::new(ServiceState {
+                spec: spec.clone(),
+                roster: Roster::default(),
+                claims: Claims::default(),
+                removed: false,
+            }),
+        });
+        {
+            // Of two who list it, one does.
+            let mut book = lock(&self.services);
+            if book.get(id).is_some() {
+                return;
+            }
+            book.add(&name, service.clone());
+        }
+        let local = self
+            .waiting_members(&network, &spec)
+            .unwrap_or_else(|error| {
+                self.warn(format!("service {name}: {}", error.chain()));
+                Roster::default()
+            });
+        let mut state = lock(&service.state);
+        let mut next = local.clone();
+        {
+            let reach = lock(&network.reach);
+            for remote in reach.remotes.values() {
+                if let Some((_, member)) = member_of(remote).filter(|(of, _)| *of == name) {
+                    // One for whom there is no room waits for some.
+                    next = next.with(remote.id, member).unwrap_or(next);
+                }
+            }
+        }
+        let members: Vec<EndpointId> = next.members.keys().copied().collect();
+        if let Err(error) = self.turn_to(&service, &mut state, next) {
+            self.warn(format!("service {name}: {}", error.chain()));
+        }
+        drop(state);
+        let mut book = lock(&self.services);
+        for member in members {
+            book.join(member, id);
+        }
+        drop(book);
+        self.publish_service(&service);
+        self.publish_members(&service);
+        if self.balancers.is_open() {
+            let about = [("name", name)];
+            self.tell(EventType::Service, "create", &id.to_string(), about);
+        }
+        if spec.health.is_some() {
+            self.checker.wake();
+        }
+    }
+
+    fn respecify(&self, service: &Service, spec: ServiceSpec) {
+        let mut state = lock(&service.state);
+        if state.removed || state.spec == spec {
+            return;
+        }
+        let name = spec.name.to_string();
+        let next = rechecked(&state.roster, &spec).unwrap_or_else(|_| state.roster.clone());
+        let fragment = self.service_fragment(&service.network, &spec, &next);
+        if self.balancers.is_open() {
+            let brought = self
+                .slots_batch(service, &next)
+                .and_then(|batch| self.note(batch))
+                .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
+            if let Err(error) = brought {
+                self.warn(format!("service {name}: {}", error.chain()));
+            }
+        }
+        (state.spec, state.roster) = (spec, next);
+        drop(state);
+        self.publish_service(service);
+        self.publish_members(service);
+        let about = [("name", name)];
+        self.tell(EventType::Service, "update", &service.id.to_string(), about);
+        self.checker.wake();
+    }
+
+    /// A service of the cluster is gone.
+    pub(crate) fn service_gone(&self, id: ServiceId) {
+        let Some(service) = lock(&self.services).get(id) else {
+            return;
+        };
+        let name = {
+            let mut state = lock(&service.state);
+            state.removed = true;
+            state.spec.name.to_string()
+        };
+        lock(&self.services).remove(&name, id);
+        self.withdraw_service(&service);
+        self.publish_members(&service);
+        let gone = self.take_away(vec![(Owner::Service(id), Fragment::default())]);
+        if let Err(error) = gone {
+            self.warn(format!("service {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
+        }
+        self.unnote(Table::Slots, id.to_string());
+        let about = [("name", name)];
+        self.tell(EventType::Service, "remove", &id.to_string(), about);
+        self.balance_soon();
+    }
+
+    /// Changes a service on all hosts.
+    pub(super) fn update_global_service(
+        &self,
+        service: &Service,
+        request: &ServiceUpdate,
+    ) -> Result<()> {
+        let before = lock(&service.state).spec.clone();
+        self.check_update(&service.network, &before, request)?;
+        let change = |former: ServiceSpec| {
+            let mut spec = former.clone();
+            let wanted = wanted_ports(&former, request)?;
+            spec.ports = wanted.iter().map(published).collect::<Result<_>>()?;
+            spec.ports.sort_by_key(|port| (port.published, port.target));
+            spec.ports.dedup();
+            super::update::settings(&mut spec, request);
+            Ok(spec)
+        };
+        let spec = self.cluster()?.update_service(service.id, change)?;
+        self.respecify(service, spec);
+        self.settle_balancer(&service.network, false);
+        Ok(())
+    }
+
+    fn check_update(
+        &self,
+        network: &Network,
+        spec: &ServiceSpec,
+        request: &ServiceUpdate,
+    ) -> Result<()> {
+        wanted_ports(spec, request)?;
+        let held = |asked: &&PortRequest| {
+            let same = published(asked);
+            !same.is_ok_and(|port| {
+                let taken = |held: &PublishedPort| held.published == port.published;
+                spec.ports.iter().any(taken)
+            })
+        };
+        let new: Vec<PortRequest> = request.publish.iter().filter(held).copied().collect();
+        self.check_ingress(network, &new).map(drop)
+    }
+
+    /// Removes a service on all hosts.
+    pub(super) fn remove_global_service(&self, service: &Service) -> Result<()> {
+        self.cluster()?.remove_service(service.id)?;
+        crate::step::reached("service.removed");
+        self.service_gone(service.id);
+        self.settle_balancer(&service.network, false);
+        let network = service.network.spec.id;
+        if lock(&self.services).on(network).is_empty() {
+            // Also where another thread is about it already.
+            self.lower_balancer(network);
+            self.cluster()?.await_no_balancer(network);
+        }
+        Ok(())
+    }
+
+    /// Takes up what changed of endpoints on other hosts.
+    pub(crate) fn remote_members_changed(&self, network: &Network, touched: &[EndpointId]) {
+        let mut affected: BTreeMap<ServiceId, Vec<EndpointId>> = BTreeMap::new();
+        {
+            let reach = lock(&network.reach);
+            let book = lock(&self.services);
+            for id in touched {
+                let remote = reach.remotes.get(id).and_then(member_of);
+                let named = remote.and_then(|(name, _)| book.named_on(network.spec.id, &name));
+                for service in book.of(*id).iter().chain(&named) {
+                    affected.entry(service.id).or_default().push(*id);
+                }
+            }
+        }
+        for (id, endpoints) in affected {
+            let service = lock(&self.services).get(id);
+            if let Some(service) = service {
+                self.take_up_remotes(&service, &endpoints);
+            }
+        }
+    }
+
+    fn take_up_remotes(&self, service: &Service, endpoints: &[EndpointId]) {
+        let mut state = lock(&service.state);
+        if state.removed {
+            return;
+        }
+        let name = state.spec.name.to_string();
+        let mut next = state.roster.clone();
+        {
+            let reach = lock(&service.network.reach);
+            for id in endpoints {
+                let remote = reach.remotes.get(id).and_then(member_of);
+                let taken = match remote.filter(|(of, _)| *of == name) {
+                    Some((_, member)) => next.with(*id, member),
+                    None if next.members.get(id).is_some_and(|m| m.host.is_some()) => {
+                        Ok(next.without(*id))
+                    }
+                    None => continue,
+                };
+                match taken {
+                    Ok(taken) => next = taken,
+                    Err(error) => tracing::warn!("service {name}: {}", error.chain()),
+                }
+            }
+        }
+        let turned = self.turn_to(service, &mut state, next);
+        let stay: Vec<bool> = endpoints
+            .iter()
+            .map(|id| state.roster.members.contains_key(id))
+            .collect();
+        drop(state);
+        if let Err(error) = turned {
+            self.warn(format!("service {name}: {}", error.chain()));
+        }
+        let mut book = lock(&self.services);
+        for (id, stays) in endpoints.iter().zip(stay) {
+            match stays {
+                true => book.join(*id, service.id),
+                false if book.of(*id).is_some_and(|of| of.id == service.id) => book.leave(*id),
+                false => {}
+            }
+        }
+    }
+
+    /// Takes an endpoint that was placed meanwhile into a service that was listed meanwhile: either
+    /// who lists finds the endpoint, or who places it finds the service.
+    pub(crate) fn join_late(&self, sandbox: &Sandbox, id: EndpointId) {
+        let found = {
+            let state = sandbox.state();
+            let mut attachments = state.attachments.iter();
+            attachments.find(|a| a.endpoint.id == id).cloned()
+        };
+        let Some(attachment) = found.filter(|a| a.network.spec.scope == Scope::Global) else {
+            return;
+        };
+        if lock(&self.services).of(id).is_some() {
+            return;
+        }
+        let Some((service, weight)) = self.service_of(sandbox, &attachment) else {
+            return;
+        };
+        let mut state = lock(&service.state);
+        if state.removed {
+            return;
+        }
+        let health = match state.spec.health {
+            Some(_) => Health::Starting,
+            None => Health::Unchecked,
+        };
+        let member = super::change::member(sandbox, &attachment, weight, health);
+        let next = state.roster.with(id, member);
+        let joined = next.and_then(|next| self.turn_to(&service, &mut state, next));
+        drop(state);
+        match joined {
+            Ok(()) => {
+                lock(&self.services).join(id, service.id);
+                self.checker.wake();
+            }
+            Err(error) => self.warn(error.chain()),
+        }
+    }
+}
+
+/// An endpoint on another host as a member, and its service's name.
+fn member_of(remote: &RemoteEndpoint) -> Option<(String, Member)> {
+    let Some(ServicePart::Member {
+        service,
+        weight,
+        health,
+    }) = &remote.service
+    else {
+        return None;
+    };
+    let member = Member {
+        sandbox: remote.sandbox,
+        host: Some(remote.host),
+        name: remote.names.first().cloned().unwrap_or_default(),
+        addresses: remote.addresses.iter().map(IpNet::addr).collect(),
+        weight: *weight,
+        health: *health,
+    };
+    Some((service.clone(), member))
+}
+
+/// A port that is published on every host, which must be the same on all.
+fn published(request: &PortRequest) -> Result<PublishedPort> {
+    if let Some(ip) = request.host_ip {
+        let sentence = format!(
+            "a service of a network that spans hosts publishes on every address of every host: leave {ip} out of the port {}",
+            request.container
+        );
+        return Err(Error::invalid("service-port-address", sentence));
+    }
+    match request.host {
+        Some(range) if range.first == range.last => Ok(PublishedPort {
+            host: None,
+            published: range.first,
+            target: request.container,
+        }),
+        _ => {
+            let sentence = format!(
+                "a service of a network that spans hosts publishes one port that you name, the same on every host: write PORT:{}",
+                request.container
+            );
+            Err(Error::invalid("service-port-open", sentence))
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Services whose endpoints lie on several hosts, reached on every one.
+
+use crate::{
+    over_every_store,
+    stage::{Kind, LEASE, SOON, Stage},
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    a_service_is_reached_on_every_host,
+}
+
+/// Who answers a client that asks often enough to meet all.
+fn who(from: &Host, to: &str) -> BTreeSet<String> {
+    let answers = (0..24).map(|_| match traffic::tcp(from, to) {
+        Ok(answer) => answer.name,
+        Err(error) => format!("nobody: {error}"),
+    });
+    answers.collect()
+}
+
+/// Waits until these and nobody else answer.
+#[track_caller]
+fn answer(from: &Host, to: &str, names: &[&str]) {
+    let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut last = BTreeSet::new();
+    let met = vw_testkit::poll(SOON, || {
+        last = who(from, to);
+        (last == names).then_some(())
+    });
+    assert!(met.is_some(), "from {} to {to}: {last:?}", from.name());
+}
+
+/// A service as a host shows it.
+#[track_caller]
+fn shown(stage: &Stage, host: &str, name: &str) -> Value {
+    stage.api(host, &format!("/vethwork/services/{name}"))
+}
+
+/// Its addresses, IPv4 first.
+#[track_caller]
+fn addresses(stage: &Stage, host: &str, name: &str) -> Vec<String> {
+    let shown = shown(stage, host, name);
+    let all = shown["VirtualIPs"].as_array().expect("a list").iter();
+    let bare = |net: &Value| net.as_str()?.split('/').next().map(str::to_owned);
+    all.filter_map(bare).collect()
+}
+
+/// Waits until a network is everywhere.
+#[track_caller]
+fn network(stage: &Stage, line: &str, name: &str) {
+    stage.docker("a", &format!("network create -d overlay {line} {name}"));
+    for host in ["b", "c"] {
+        eventually("the network is there", SOON, || stage.knows(host, name));
+    }
+}
+
+/// Waits until every host shows a service alike, with so many endpoints that serve.
+#[track_caller]
+fn alike(stage: &Stage, name: &str, serving: usize) {
+    for host in ["a", "b", "c"] {
+        let alike = vw_testkit::poll(SOON, || {
+            let found = shown(stage, host, name);
+            let serve = found["Endpoints"].as_array()?.iter();
+            let serve = serve.filter(|one| one["Serves"] == true).count();
+            (serve == serving && found == shown(stage, "a", name)).then_some(())
+        });
+        let (there, here) = (shown(stage, host, name), shown(stage, "a", name));
+        assert!(
+            alike.is_some(),
+            "{serving} serve: {host}: {there}\na: {here}"
+        );
+    }
+}
+
+fn a_service_is_reached_on_every_host(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
+    network(&stage, "--ipv6", "shop");
+    stage.cli("a", "service create --name web --network shop -p 8080:80");
+    let label = "--network shop --label vethwork.service=web";
+    eventually("b knows the service", SOON, || {
+        stage.cli("b", "service ls").contains("web")
+    });
+    let one = stage.start("a", "one", label);
+    let two = stage.start("b", "two", label);
+    let near = stage.start("c", "near", "--network shop");
+    let _servers = [("one", &one), ("two", &two)]
+        .map(|(name, host)| traffic::Server::tcp(host, name, "[::]:80"));
+    alike(&stage, "web", 2);
+    let vips = addresses(&stage, "c", "web");
+    let both = ["one", "two"];
+    for from in [&near, &one, &two] {
+        answer(from, &format!("{}:80", vips[0]), &both);
+        answer(from, &format!("[{}]:80", vips[1]), &both);
+        eventually("the name is the address", SOON, || {
+            stage.resolve(from, "web", "A") == vips[0]
+        });
+        eventually("and of all tasks", SOON, || {
+            stage.resolve(from, "tasks.web", "A").lines().count() == 2
+        });
+    }
+    let stranger = stage.stranger();
+    for host in ["a", "b", "c"] {
+        answer(&stranger, &format!("{}:8080", stage.addr(host)), &both);
+        answer(stage.host(host), "127.0.0.1:8080", &both);
+        answer(stage.host(host), "[::1]:8080", &both);
+    }
+    // Nobody is led to one that has left.
+    stage.docker("b", "stop -t 1 two");
+    alike(&stage, "web", 1);
+    for host in ["a", "b", "c"] {
+        answer(&stranger, &format!("{}:8080", stage.addr(host)), &["one"]);
+    }
+    answer(&near, &format!("{}:80", vips[0]), &["one"]);
+    let refused = stage.refused("c", "network rm shop");
+    assert!(refused.contains("has the service web"), "{refused}");
+    stage.cli("b", "service rm web");
+    for host in ["a", "b", "c"] {
+        eventually("it is gone everywhere", SOON, || {
+            !stage.cli(host, "service ls").contains("web")
+                && traffic::tcp(&stranger, &format!("{}:8080", stage.addr(host))).is_err()
+        });
+    }
+    stage.end();
+}
+
+/// One who asks until it is over.
+struct Load<'a> {
+    over: &'a AtomicBool,
+    from: &'a Host,
+    to: String,
+}
+
+impl Load<'_> {
+    fn run(&self) -> (usize, Vec<String>) {
+        let (mut answered, mut failed) = (0, Vec::new());
+        while !self.over.load(Ordering::Relaxed) {
+            match traffic::tcp(self.from, &self.to) {
+                Ok(_) => answered += 1,
+                Err(error) => failed.push(format!("to {}: {error}", self.to)),
+            }
+        }
+        (answered, failed)
+    }
+}
+
+#[test]
+fn endpoints_come_and_go_on_every_host_without_a_failed_connection() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "", "shop");
+    stage.cli("a", "service create --name web --network shop -p 8080:80");
+    eventually("b knows the service", SOON, || {
+        stage.cli("b", "service ls").contains("web")
+    });
+    let label = "--network shop --label vethwork.service=web";
+    let near = stage.start("c", "near", "--network shop");
+    let stays = stage.start("a", "stays", label);
+    let goes = stage.start("b", "goes", label);
+    let _stays = traffic::Server::tcp(&stays, "stays", "0.0.0.0:80");
+    let server = traffic::Server::tcp(&goes, "goes", "0.0.0.0:80");
+    alike(&stage, "web", 2);
+    let stranger = stage.stranger();
+    let over = AtomicBool::new(false);
+    let vip = addresses(&stage, "a", "web").remove(0);
+    let outside = |host| format!("{}:8080", stage.addr(host));
+    let ways = [
+        (&near, format!("{vip}:80")),
+        (&stranger, outside("b")),
+        (&stranger, outside("c")),
+    ];
+    let loads = ways.map(|(from, to)| Load {
+        over: &over,
+        from,
+        to,
+    });
+    let outcomes = thread::scope(|scope| {
+        let running: Vec<_> = loads
+            .iter()
+            .map(|load| scope.spawn(|| load.run()))
+            .collect();
+        let mut server = Some(server);
+        for _ in 0..3 {
+            stage.docker("b", "network disconnect shop goes");
+            drop(server.take());
+            alike(&stage, "web", 1);
+            let address = traffic::Server::tcp(&goes, "goes", "0.0.0.0:80");
+            server = Some(address);
+            stage.docker("b", "network connect shop goes");
+            alike(&stage, "web", 2);
+        }
+        over.store(true, Ordering::Relaxed);
+        let outcomes: Vec<_> = running
+            .into_iter()
+            .map(|load| load.join().unwrap())
+            .collect();
+        drop(server);
+        outcomes
+    });
+    for (answered, failed) in outcomes {
+        assert!(failed.is_empty(), "{answered} answered, {failed:?}");
+        assert!(answered > 20, "{answered}");
+    }
+    stage.cli("c", "service rm web");
+    stage.end();
+}
+
+#[test]
+fn whatever_fails_balancing_goes_on_and_is_right_again() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "", "shop");
+    stage.cli(
+        "b",
+        "service create --name web --network shop -p 8080:80 --drain 1s",
+    );
+    eventually("a knows the service", SOON, || {
+        stage.cli("a", "service ls").contains("web")
+    });
+    let label = "--network shop --label vethwork.service=web";
+    let near = stage.start("c", "near", "--network shop");
+    let one = stage.start("a", "one", label);
+    let two = stage.start("b", "two", label);
+    let _servers = [("one", &one), ("two", &two)]
+        .map(|(name, end)| traffic::Server::tcp(end, name, "0.0.0.0:80"));
+    alike(&stage, "web", 2);
+    let to = format!("{}:80", addresses(&stage, "a", "web")[0]);
+    let stranger = stage.stranger();
+    let outside = format!("{}:8080", stage.addr("c"));
+    answer(&near, &to, &["one", "two"]);
+    // The daemon of the host that is asked is gone.
+    stage.kill("c");
+    answer(&near, &to, &["one", "two"]);
+    answer(&stranger, &outside, &["one", "two"]);
+    let three = stage.start("a", "three", label);
+    let _three = traffic::Server::tcp(&three, "three", "0.0.0.0:80");
+    let mut talk = traffic::Conversation::open(&near, &to).expect("reachable");
+    stage.forget("c");
+    answer(&near, &to, &["one", "three", "two"]);
+    talk.say("it went on").expect("the connection stands");
+    // The store is away: each host goes on, and its own endpoints come and go.
+    stage.pause_store();
+    answer(&stranger, &outside, &["one", "three", "two"]);
+    stage.docker("a", "stop -t 0 three");
+    let own = format!("{}:8080", stage.addr("a"));
+    answer(&stranger, &own, &["one", "two"]);
+    let refused = stage.cli_refused("a", "service rm web");
+    assert!(refused.contains("store"), "{refused}");
+    stage.resume_store();
+    answer(&stranger, &outside, &["one", "two"]);
+    talk.say("still").expect("the connection stands");
+    drop(talk);
+    // A host is lost, with what is on it, and comes back.
+    stage.cut("b");
+    let met = vw_testkit::poll(LEASE, || {
+        let names = who(&near, &to);
+        (names == BTreeSet::from(["one".to_owned()])).then_some(())
+    });
+    assert!(met.is_some(), "b is led to still: {:?}", who(&near, &to));
+    stage.mend("b");
+    answer(&near, &to, &["one", "two"]);
+    alike(&stage, "web", 2);
+    stage.cli("a", "service rm web");
+    stage.end();
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_any_host() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "", "shop");
+    network(&stage, "--internal", "inner");
+    network(&stage, "-o vethwork.overlay.multicast=true", "loud");
+    stage.cli("a", "service create --name web --network shop -p 8080:80");
+    eventually("b knows the service", SOON, || {
+        stage.cli("b", "service ls").contains("web")
+    });
+    for (host, line, why) in [
+        (
+            "b",
+            "--name web --network shop",
+            "service web already exists",
+        ),
+        ("c", "--name db --network shop -p 8080:81", "is already"),
+        ("b", "--name db --network shop -p 8080:81", "is already"),
+        (
+            "c",
+            "--name db --network shop -p 81",
+            "publishes one port that you name",
+        ),
+        (
+            "c",
+            "--name db --network inner -p 81:81",
+            "cannot publish ports",
+        ),
+        (
+            "c",
+            "--name db --network loud",
+            "cannot have a virtual address",
+        ),
+        (
+            "c",
+            "--name db --network nowhere",
+            "network nowhere not found",
+        ),
+    ] {
+        let refused = stage.cli_refused(host, &format!("service create {line}"));
+        assert!(refused.contains(why), "{line}: {refused}");
+    }
+    let refused = stage.cli_refused("c", "run -d --network shop --service db host sleep 1");
+    assert!(refused.contains("service db not found"), "{refused}");
+    stage.cli("c", "service create --name db --network inner");
+    stage.cli(
+        "c",
+        "service create --name many --network loud --endpoint-mode dnsrr",
+    );
+    for (host, name) in [("a", "web"), ("b", "db"), ("c", "many")] {
+        stage.cli(host, &format!("service rm {name}"));
+    }
+    stage.end();
+}
+
+#[test]
+fn a_port_that_a_host_has_otherwise_stays_its() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "", "shop");
+    let own = stage.start("b", "own", "-p 8080:80");
+    let _own = traffic::Server::tcp(&own, "own", "0.0.0.0:80");
+    stage.cli("a", "service create --name web --network shop -p 8080:80");
+    eventually("b knows the service", SOON, || {
+        stage.cli("b", "service ls").contains("web")
+    });
+    let one = stage.start("a", "one", "--network shop --label vethwork.service=web");
+    let _one = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    let stranger = stage.stranger();
+    let at = |host| format!("{}:8080", stage.addr(host));
+    answer(&stranger, &at("c"), &["one"]);
+    answer(&stranger, &at("b"), &["own"]);
+    eventually("every host says where it is not published", SOON, || {
+        ["a", "b", "c"].iter().all(|host| {
+            let shown = stage.cli(host, "service ls");
+            shown.contains("*:8080->80/tcp (not on b)")
+        })
+    });
+    stage.docker("b", "rm -f own");
+    answer(&stranger, &at("b"), &["one"]);
+    eventually("and that it is now", SOON, || {
+        !stage.cli("c", "service ls").contains("not on")
+    });
+    // What is published is changed on every host.
+    stage.cli(
+        "b",
+        "service update --publish-rm 80 --publish-add 8081:80 web",
+    );
+    for host in ["a", "b", "c"] {
+        answer(&stranger, &format!("{}:8081", stage.addr(host)), &["one"]);
+        assert!(traffic::tcp(&stranger, &at(host)).is_err(), "{host}");
+    }
+    stage.cli("a", "service rm web");
+    stage.end();
+}

@@ -80,8 +80,19 @@ fn alike(stage: &Stage, name: &str, serving: usize) {
 }
 
 fn a_service_is_reached_on_every_host(kind: Kind) {
+    reached_on_every_host(kind, "--ipv6");
+}
+
+#[test]
+fn a_service_on_a_routed_network_is_too() {
+    crate::require_cluster!(Kind::Etcd);
+    reached_on_every_host(Kind::Etcd, "--ipv6 -o vethwork.overlay.mode=route");
+}
+
+#[track_caller]
+fn reached_on_every_host(kind: Kind, options: &str) {
     let stage = Stage::new(kind, &["a", "b", "c"]);
-    network(&stage, "--ipv6", "shop");
+    network(&stage, options, "shop");
     stage.cli("a", "service create --name web --network shop -p 8080:80");
     let label = "--network shop --label vethwork.service=web";
     eventually("b knows the service", SOON, || {

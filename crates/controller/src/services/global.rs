@@ -76,7 +76,7 @@ impl Controller {
         let rules = families.iter().all(|family| cx.filters(*family));
         if families.is_empty() || !rules || !network.driver.balances(&network.spec) {
             let sentence = format!(
-                "network {} cannot {what}: its packets pass by routes, or its frames for many go to every host, or this host makes no rules; use --endpoint-mode dnsrr, or another network",
+                "network {} cannot {what}: its frames for many go to every host, or this host makes no rules; use --endpoint-mode dnsrr, or another network",
                 network.spec.name
             );
             return Err(Error::new(Kind::Unsupported, "vip-impossible", sentence));
@@ -96,7 +96,7 @@ impl Controller {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        if !network.driver.companion(&network.spec) {
+        if network.spec.internal {
             let sentence = format!(
                 "network {} cannot publish ports: publish on a network that is not internal",
                 network.spec.name

@@ -196,8 +196,7 @@ impl Driver for Overlay {
 
     fn balances(&self, network: &NetworkSpec) -> bool {
         // Every host would answer for the address.
-        let tunnelled = !route::is(network);
-        tunnelled && options::multicast(network).is_ok_and(|multicast| !multicast)
+        options::multicast(network).is_ok_and(|multicast| !multicast)
     }
 
     fn companion(&self, network: &NetworkSpec) -> bool {

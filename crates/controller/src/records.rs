@@ -223,18 +223,34 @@ impl Owed {
 /// # Errors
 /// `Internal` with the table and key.
 pub(crate) fn scan<T: DeserializeOwned>(store: &dyn Store, table: Table) -> Result<Vec<T>> {
-    let rows = store.scan(table).map_err(|e| {
+    let rows = rows(store, table)?;
+    rows.iter().map(|row| decode(table, row)).collect()
+}
+
+/// A record as it is stored, under its key.
+pub(crate) type Row = (String, Vec<u8>);
+
+/// Reads all records of a table, without understanding them.
+///
+/// # Errors
+/// `Internal` with the table.
+pub(crate) fn rows(store: &dyn Store, table: Table) -> Result<Vec<Row>> {
+    store.scan(table).map_err(|e| {
         Error::internal(
             "store-unreadable",
             format!("cannot read the table {table:?}"),
         )
         .because(e)
-    })?;
-    let decode = |(key, bytes): (String, Vec<u8>)| {
-        serde_json::from_slice(&bytes).map_err(|e| {
-            let message = format!("the record {key} of the table {table:?} cannot be understood: move it away or restore the data directory from a backup");
-            Error::internal("record-corrupt", message).because(e)
-        })
-    };
-    rows.into_iter().map(decode).collect()
+    })
+}
+
+/// Understands a record.
+///
+/// # Errors
+/// `Internal` with the table and key.
+pub(crate) fn decode<T: DeserializeOwned>(table: Table, (key, bytes): &Row) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        let message = format!("the record {key} of the table {table:?} cannot be understood: move it away or restore the data directory from a backup");
+        Error::internal("record-corrupt", message).because(e)
+    })
 }

@@ -44,7 +44,8 @@ const LONGEST_START: usize = 240;
 /// What the run store said.
 struct Left {
     sandboxes: HashMap<SandboxId, SandboxRecord>,
-    attachments: Vec<AttachmentRecord>,
+    /// Attachments, not yet read.
+    attachments: Vec<records::Row>,
 }
 
 impl Controller {
@@ -116,8 +117,11 @@ impl Controller {
         self.load_services()?;
         let left = self.load_left()?;
         self.load_sandboxes(&left)?;
-        let taken = self.take_up_attachments(left.attachments);
-        self.restore_resolvers(&left.sandboxes);
+        let (taken, sockets) = self.beside_sockets(&left.sandboxes, || {
+            let attachments = self.load_attachments(&left)?;
+            Ok(self.take_up_attachments(attachments))
+        })?;
+        self.restore_resolvers(sockets);
         tracing::info!(elapsed = ?began.elapsed(), "names answer");
         let undone = self.plan_attachments(taken);
         self.restore_host(undone)?;
@@ -147,23 +151,32 @@ impl Controller {
     fn load_left(&self) -> Result<Left> {
         let boot = self.facts().boot_id.clone();
         let sandboxes: Vec<SandboxRecord> = records::scan(&*self.run, Table::Sandboxes)?;
-        let attachments: Vec<AttachmentRecord> = records::scan(&*self.run, Table::Attachments)?;
         let mut void = Batch::new();
         for record in sandboxes.iter().filter(|record| record.boot != boot) {
             void = void.delete(Table::Sandboxes, record.id.to_string());
-        }
-        for record in attachments.iter().filter(|record| record.boot != boot) {
-            void = void.delete(Table::Attachments, record.endpoint.id.to_string());
         }
         self.note(void)?;
         let sandboxes = sandboxes.into_iter().filter(|record| record.boot == boot);
         Ok(Left {
             sandboxes: sandboxes.map(|record| (record.id, record)).collect(),
-            attachments: attachments
-                .into_iter()
-                .filter(|record| record.boot == boot)
-                .collect(),
+            attachments: records::rows(&*self.run, Table::Attachments)?,
         })
+    }
+
+    /// Understands the attachments; what belongs to another boot is forgotten.
+    fn load_attachments(&self, left: &Left) -> Result<Vec<AttachmentRecord>> {
+        let boot = self.facts().boot_id.clone();
+        let read = left.attachments.iter();
+        let read = read.map(|row| records::decode(Table::Attachments, row));
+        let all = read.collect::<Result<Vec<AttachmentRecord>>>()?;
+        let (now, before): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|record| record.boot == boot);
+        let mut void = Batch::new();
+        for record in before {
+            void = void.delete(Table::Attachments, record.endpoint.id.to_string());
+        }
+        self.note(void)?;
+        Ok(now)
     }
 
     fn load_sandboxes(&self, left: &Left) -> Result<()> {

@@ -66,6 +66,9 @@ pub struct LinuxKernel {
     namespaces: Arc<Namespaces>,
     announcer: Announcer,
     reaper: Reaper,
+    /// Held by whoever changes links, so that the kernel's own lock (RTNL) is free when it is asked
+    /// for.
+    turn: Mutex<()>,
     nft: Mutex<Option<Nft>>,
     conntrack: Mutex<Option<Conntrack>>,
     claims: Arc<Mutex<Claims>>,
@@ -86,6 +89,7 @@ impl LinuxKernel {
         Ok(Self {
             announcer: Announcer::start(Arc::clone(&namespaces)).map_err(started)?,
             reaper: Reaper::start(Arc::clone(&namespaces)).map_err(started)?,
+            turn: Mutex::default(),
             nft: Mutex::default(),
             conntrack: Mutex::default(),
             claims: Arc::default(),

@@ -13,6 +13,7 @@ mod name;
 mod network;
 mod part;
 mod port;
+pub mod rfc3339;
 mod sandbox;
 mod service;
 mod tunnel;

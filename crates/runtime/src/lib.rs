@@ -24,7 +24,6 @@ mod programs;
 mod rootfs;
 mod spec;
 mod state;
-mod timestamp;
 mod wait;
 mod watch;
 

@@ -12,6 +12,7 @@ mod disk;
 mod firewall;
 mod firewalls;
 mod flags;
+mod missing;
 mod names;
 mod networks;
 mod options;

@@ -9,11 +9,23 @@ use crate::{
     Controller,
     controller::kernel_error,
     records::{AttachmentRecord, Membership, Phase, SandboxRecord},
-    registry::{Attachment, Resolver, Sandbox, lock},
+    registry::{Attachment, Network, Resolver, Sandbox, lock},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc, thread};
 use vw_hoststate::Owner;
-use vw_model::{EndpointSpec, Result, SandboxId};
+use vw_kernel::KernelError;
+use vw_model::{EndpointSpec, Error, NetworkId, Result, SandboxId};
+use vw_names::EndpointNames;
+
+/// What endpoints are called, by network: each zone is changed once for all of them.
+type Names = HashMap<NetworkId, (Arc<Network>, Vec<EndpointNames>)>;
+
+/// A sandbox, the resolver that it had, and the sockets that were made for it.
+pub(super) type Made = (
+    Arc<Sandbox>,
+    Resolver,
+    std::result::Result<Vec<OwnedFd>, KernelError>,
+);
 
 /// What the attachment records came to.
 #[derive(Default)]
@@ -28,9 +40,10 @@ impl Controller {
     /// Takes up attachments that were complete; gives back those that were not.
     pub(super) fn take_up_attachments(&self, records: Vec<AttachmentRecord>) -> TakenUp {
         let mut taken = TakenUp::default();
+        let mut names = Names::new();
         for record in records {
             let endpoint = record.endpoint;
-            let found = (record.phase == Phase::Ready).then(|| self.take_up(&endpoint));
+            let found = (record.phase == Phase::Ready).then(|| self.take_up(&endpoint, &mut names));
             match found.flatten() {
                 Some(sandbox) => taken.standing.push((sandbox, endpoint)),
                 None => {
@@ -39,11 +52,14 @@ impl Controller {
                 }
             }
         }
+        for (network, called) in names.values() {
+            network.zone.update(|zone| zone.with_all(called));
+        }
         taken
     }
 
     /// Leases, lists and names an endpoint; nothing where its network or sandbox is not there.
-    fn take_up(&self, endpoint: &EndpointSpec) -> Option<Arc<Sandbox>> {
+    fn take_up(&self, endpoint: &EndpointSpec, names: &mut Names) -> Option<Arc<Sandbox>> {
         let registry = self.registry();
         let network = registry.network_by_id(endpoint.network)?;
         let sandbox = registry.sandbox_by_id(endpoint.sandbox)?;
@@ -80,40 +96,71 @@ impl Controller {
         drop(state);
         lock(&network.members).insert(endpoint.id, sandbox.clone());
         lock(&network.reach).users += 1;
-        self.publish_names(&sandbox, &network, endpoint.id);
+        if let Some(called) = self.called(&sandbox, endpoint.id) {
+            let empty = || (network.clone(), Vec::new());
+            let of_network = names.entry(network.spec.id).or_insert_with(empty);
+            of_network.1.push(called);
+            self.publish(&sandbox, &network, endpoint.id);
+        }
         Some(sandbox)
     }
 
-    /// Has the resolvers answer again where they did: one visit a sandbox, and all of them handed
-    /// to the server at once. The rules that lead to them still stand.
-    pub(super) fn restore_resolvers(&self, left: &HashMap<SandboxId, SandboxRecord>) {
-        let mut known = Vec::with_capacity(left.len());
-        for record in left.values() {
-            let sandbox = self.registry().sandbox_by_id(record.id);
-            if let (Some(sandbox), Some((udp, tcp))) = (sandbox, record.resolver) {
-                known.push((sandbox, Resolver { udp, tcp }));
-            }
-        }
+    /// Does `work` while others make the sockets of the resolvers that answered before: one visit
+    /// a sandbox, which takes about as long as the records of their endpoints.
+    ///
+    /// # Errors
+    /// That of `work`, or when there is no thread.
+    pub(super) fn beside_sockets<T>(
+        &self,
+        left: &HashMap<SandboxId, SandboxRecord>,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Vec<Made>)> {
+        let known = left.values().filter_map(|record| {
+            let sandbox = self.registry().sandbox_by_id(record.id)?;
+            let (udp, tcp) = record.resolver?;
+            Some((sandbox, Resolver { udp, tcp }))
+        });
+        let known: Vec<_> = known.collect();
         let wanted: Vec<_> = known
             .iter()
             .map(|(sandbox, former)| (sandbox.id, former.sockets()))
             .collect();
-        let made = self.kernel.sockets(&wanted);
-        let mut news = Vec::with_capacity(known.len());
-        for ((sandbox, former), made) in known.iter().zip(made) {
+        let kernel = &*self.kernel;
+        let (worked, made) = thread::scope(|scope| {
+            let builder = thread::Builder::new().name("resolvers".into());
+            let making = builder.spawn_scoped(scope, || kernel.sockets(&wanted));
+            let making = making.map_err(|e| {
+                Error::internal("thread-refused", "no thread to make sockets").because(e)
+            })?;
+            let worked = work();
+            let made = making.join().map_err(|_| {
+                Error::internal("resolver-socket", "the thread that makes sockets ended")
+            })?;
+            Ok::<_, Error>((worked, made))
+        })?;
+        let made = known.into_iter().zip(made);
+        let made = made.map(|((sandbox, former), made)| (sandbox, former, made));
+        Ok((worked?, made.collect()))
+    }
+
+    /// Has the resolvers answer again where they did, all of them handed to the server at once. The
+    /// rules that lead to them still stand.
+    pub(super) fn restore_resolvers(&self, sockets: Vec<Made>) {
+        let mut news = Vec::with_capacity(sockets.len());
+        for (sandbox, former, made) in sockets {
             let made = made.map_err(kernel_error);
             let made = made.and_then(crate::naming::resolver_of);
             // A program inside may have bound a port meanwhile: the rules follow to new ones.
-            let anew = |_| self.resolver_sockets(sandbox, Resolver { udp: 0, tcp: 0 });
+            let anew = |_| self.resolver_sockets(&sandbox, Resolver { udp: 0, tcp: 0 });
             match made.or_else(anew) {
                 Ok(new) => {
                     sandbox.state().resolver = Some(new.ports);
-                    if new.ports != *former
-                        && let Err(error) = self.note_sandbox(sandbox)
+                    if new.ports != former
+                        && let Err(error) = self.note_sandbox(&sandbox)
                     {
                         tracing::error!("{}", error.chain());
                     }
-                    news.push((sandbox.id, new.sockets, self.view_of(sandbox)));
+                    news.push((sandbox.id, new.sockets, self.view_of(&sandbox)));
                 }
                 Err(error) if error.reason == "namespace-gone" => {}
                 Err(error) => {

@@ -31,6 +31,7 @@ impl Run<'_> {
         }
         let writes: Vec<_> = steps.into_iter().map(write_of).collect();
         let place = self.place(netns).map_err(|error| (at, error))?;
+        self.take_turn();
         let results = write_all(&self.kernel.namespaces, &place, writes);
         let failed = |step: usize, error| (step, names::failed(&self.plan.steps[step], error));
         let results = results.map_err(|error| failed(at, error))?;

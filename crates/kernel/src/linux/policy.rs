@@ -25,6 +25,7 @@ struct Wish<'a> {
 impl Run<'_> {
     pub(super) fn table(&mut self, at: usize, table: &Table, wanted: bool) -> Result<(), Stop> {
         self.flush()?;
+        self.end_turn();
         let step = &self.plan.steps[at];
         let ensure = |spec: TableSpec| {
             self.kernel
@@ -64,6 +65,7 @@ impl Run<'_> {
     /// them.
     pub(super) fn elements(&mut self, at: usize) -> Result<usize, Stop> {
         self.flush()?;
+        self.end_turn();
         let place = home(self.plan.steps[at].object());
         let mut wishes = Vec::new();
         let mut places = Vec::new();

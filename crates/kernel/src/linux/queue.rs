@@ -80,6 +80,11 @@ impl Queue {
         }
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.notes.is_empty()
+    }
+
     /// Where the requests go.
     pub(super) fn place(&self) -> Arc<Place> {
         Arc::clone(&self.place)

@@ -30,6 +30,7 @@ impl Run<'_> {
         match object {
             Object::Namespace(namespace) => {
                 self.flush()?;
+                self.end_turn();
                 let pinned = self.kernel.namespaces.pin(namespace);
                 self.finish(at, pinned)
             }
@@ -50,6 +51,7 @@ impl Run<'_> {
         match object {
             Object::Namespace(namespace) => {
                 self.settle()?;
+                self.end_turn();
                 self.recent = None;
                 let unpinned = self.kernel.namespaces.unpin(namespace.netns);
                 self.finish(at, unpinned)

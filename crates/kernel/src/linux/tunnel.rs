@@ -28,6 +28,7 @@ impl Run<'_> {
     /// Makes a link of user space; one that a process has open stands.
     pub(super) fn create_tun(&mut self, at: usize, link: &Link) -> Result<(), Stop> {
         self.flush()?;
+        self.end_turn();
         let failed = |run: &Self, error| (at, names::failed(&run.plan.steps[at], error));
         let place = self.place(link.netns).map_err(|error| (at, error))?;
         let name = link.name.clone();
@@ -58,6 +59,7 @@ impl Run<'_> {
         wanted: bool,
     ) -> Result<(), Stop> {
         self.settle()?;
+        self.end_turn();
         if !wanted && self.is_gone(peer.netns) {
             self.done[at] = true;
             return Ok(());

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Context, Error, Result},
-    files, timestamp,
+    files,
 };
 use std::{
     fs::{self, File},
@@ -19,6 +19,7 @@ use std::{
     path::{Path, PathBuf},
     time::SystemTime,
 };
+use vw_model::rfc3339;
 
 impl Images {
     /// Makes an image of one layer from a tar, plain or compressed with gzip.
@@ -43,7 +44,7 @@ impl Images {
         let document = Document {
             architecture: config::architecture().to_owned(),
             os: "linux".to_owned(),
-            created: timestamp::format(timestamp::nanos(SystemTime::now())),
+            created: rfc3339::format(rfc3339::nanos(SystemTime::now())),
             config,
             rootfs: LayerList {
                 kind: "layers".to_owned(),
@@ -114,7 +115,7 @@ impl Images {
         let name = format!(
             "{}-{}",
             std::process::id(),
-            timestamp::nanos(SystemTime::now())
+            rfc3339::nanos(SystemTime::now())
         );
         let path = self.root.join("tmp").join(name);
         files::make_dir(&path)?;

@@ -27,8 +27,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
+use vw_model::rfc3339;
 
 /// The image that is always there: a private, writable view of this machine's own root.
 pub const HOST: &str = "host";
@@ -60,8 +61,8 @@ impl Image {
     /// When it was made; `None` where its configuration does not say.
     #[must_use]
     pub fn made(&self) -> Option<SystemTime> {
-        let nanos = crate::timestamp::parse(&self.created)?;
-        Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanos).ok()?))
+        let nanos = rfc3339::parse(&self.created).filter(|nanos| *nanos >= 0)?;
+        rfc3339::system_time(nanos)
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
     container::Runtime,
     error::{Context, Error, Result},
     layout::RunDir,
-    timestamp::{self, Nanos},
     wait,
 };
 use rustix::{
@@ -29,7 +28,10 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use vw_model::SandboxId;
+use vw_model::{
+    SandboxId,
+    rfc3339::{self, Nanos},
+};
 
 /// Which part of a log, and whether to wait for more.
 #[derive(Debug, Clone, Copy)]
@@ -129,8 +131,8 @@ impl Runtime {
         Ok(LogReader {
             file: BufReader::with_capacity(64 << 10, file),
             pending: Vec::new(),
-            since: options.since.map(timestamp::nanos),
-            until: options.until.map(timestamp::nanos),
+            since: options.since.map(rfc3339::nanos),
+            until: options.until.map(rfc3339::nanos),
             stdout: options.stdout,
             stderr: options.stderr,
             follow,
@@ -161,7 +163,7 @@ impl Follow {
             return false;
         };
         let cancel = self.cancel.0.as_fd();
-        let left = until.map(|until| until - timestamp::nanos(SystemTime::now()));
+        let left = until.map(|until| until - rfc3339::nanos(SystemTime::now()));
         let left = left.map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)));
         let which = wait::any_readable(&[cancel, self.changes.as_fd(), monitor.as_fd()], left);
         match which {

@@ -2,10 +2,8 @@
 //!
 //! Owns its format (Kubernetes' CRI logging: `TIME STREAM F|P TEXT`).
 
-use crate::{
-    conmon::Stream,
-    timestamp::{self, Nanos},
-};
+use crate::conmon::Stream;
+use vw_model::rfc3339::{self, Nanos};
 
 /// What a container wrote at one moment to one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +19,7 @@ impl LogEntry {
     /// When, as Docker shows it: RFC 3339 in UTC with nanoseconds.
     #[must_use]
     pub fn timestamp(&self) -> String {
-        timestamp::format(self.nanos)
+        rfc3339::format(self.nanos)
     }
 }
 
@@ -29,7 +27,7 @@ impl LogEntry {
 pub(super) fn parse(line: &[u8]) -> Option<LogEntry> {
     let mut fields = line.splitn(4, |byte| *byte == b' ');
     let time = std::str::from_utf8(fields.next()?).ok()?;
-    let nanos = timestamp::parse(time)?;
+    let nanos = rfc3339::parse(time)?;
     let stream = match fields.next()? {
         b"stdout" => Stream::Stdout,
         b"stderr" => Stream::Stderr,

@@ -1,12 +1,12 @@
 //! What is promised of reading logs, on examples.
 
 use super::{LogOptions, LogReader, record, tail};
-use crate::timestamp;
 use expect_test::{Expect, expect};
 use std::{
     fs::File,
     io::{BufReader, Seek, SeekFrom, Write},
 };
+use vw_model::rfc3339;
 
 const LOG: &str = "\
 2026-01-02T03:04:05.000000001+00:00 stdout F one
@@ -45,8 +45,8 @@ fn check(options: &LogOptions, since: &str, until: &str, expected: Expect) {
     let reader = LogReader {
         file: BufReader::new(file),
         pending: Vec::new(),
-        since: timestamp::parse(since),
-        until: timestamp::parse(until),
+        since: rfc3339::parse(since),
+        until: rfc3339::parse(until),
         stdout: options.stdout,
         stderr: options.stderr,
         follow: None,

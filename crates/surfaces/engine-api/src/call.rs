@@ -57,10 +57,7 @@ impl App {
         self.server.clone()
     }
 
-    /// Carries a command out where it is, while another thread goes on with all other requests.
-    ///
-    /// Handing it to a thread of the blocking pool instead would wake two threads more on the way
-    /// of every request, which costs a tenth of an attach.
+    /// Carries a command out where it is, on the connection's own thread.
     ///
     /// # Errors
     /// The refusal as Docker words and numbers it.
@@ -69,7 +66,7 @@ impl App {
         C: Command + 'static,
         C::Output: Send + 'static,
     {
-        tokio::task::block_in_place(|| carry_out(&self.controller, command))
+        carry_out(&self.controller, command)
     }
 
     /// Carries out a command that reads the request's body. The body comes by this very task, so

@@ -168,7 +168,7 @@ pub(crate) fn route(call: Call) -> Answer {
     let recent = call.app.controller.recent_events();
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let mut stopping = call.app.stopping.clone();
-    tokio::spawn(async move {
+    tokio::task::spawn_local(async move {
         tokio::select! {
             () = tell(request, recent, live, sender) => {}
             _ = stopping.changed() => {}
@@ -227,7 +227,7 @@ async fn end_of(until: Option<SystemTime>) {
 fn line(event: &Event) -> Bytes {
     let container = event.kind == EventType::Container;
     let legacy = container || event.kind == EventType::Image;
-    let nanos = time::nanos(event.time);
+    let nanos = vw_model::rfc3339::nanos(event.time);
     let image = event.attributes.get("image").map(String::as_str);
     let message = Message {
         status: legacy.then_some(event.action.as_str()),

@@ -11,6 +11,7 @@
 mod absent;
 mod body;
 mod call;
+mod connection;
 mod containers;
 mod endpoint;
 mod errors;
@@ -22,10 +23,12 @@ mod networks;
 mod query;
 mod router;
 mod server;
+mod socket;
 mod streams;
 mod system;
 mod time;
 mod version;
 mod vethwork;
 
-pub use server::{ApiConfig, Listener, serve};
+pub use connection::Listener;
+pub use server::{ApiConfig, serve};

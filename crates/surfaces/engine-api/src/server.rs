@@ -1,11 +1,12 @@
-//! Listening, connections and shutdown.
+//! Listening, answers and shutdown.
 //!
-//! Owns the sockets from accept to close, the headers that every answer carries and the log line
+//! Owns the sockets that clients come by, the headers that every answer carries and the log line
 //! of each request. It must not know what any path means.
 
 use crate::{
     body::Body,
     call::{App, Call},
+    connection::{Listener, Shared, begin},
     errors::ApiError,
     query::{Query, percent_decode},
     router,
@@ -15,22 +16,15 @@ use hyper::{
     Request, Response,
     body::Incoming,
     header::{HeaderName, HeaderValue, SERVER, UPGRADE},
-    server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
-    convert::Infallible,
     future::Future,
     io,
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 use vw_controller::Controller;
@@ -39,22 +33,9 @@ use vw_controller::Controller;
 /// such as a container's log that is followed, is cut then.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a client may take to send a request's head; dockerd's own limit, so that clients
-/// which keep idle connections find them as they expect.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
-
 /// How long to wait before the next accept after one failed for want of descriptors: nothing
 /// tells when there are some again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// A socket to serve on.
-#[derive(Debug)]
-pub enum Listener {
-    /// `unix://`.
-    Unix(UnixListener),
-    /// `tcp://`.
-    Tcp(TcpListener),
-}
 
 /// What the API tells about the program that serves it.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +52,7 @@ pub struct ApiConfig {
 
 /// Serves the API on `listeners` until `shutdown` completes and requests under way have ended.
 ///
-/// Requests block on the controller in tokio's blocking pool, never on its async threads.
+/// Each connection has a thread, on which its requests block.
 ///
 /// # Errors
 /// When a task of the server fails; errors of single connections are logged.
@@ -82,11 +63,18 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let (stop, stopped) = watch::channel(());
+    let (open, mut closed) = mpsc::channel(1);
     let app = Arc::new(App::new(controller, config, stopped.clone()));
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        tasks.spawn(accept(listener, app.clone(), stopped.clone()));
+        let shared = Shared {
+            app: app.clone(),
+            stopped: stopped.clone(),
+            open: open.clone(),
+        };
+        tasks.spawn(accept(listener, shared));
     }
+    drop(open);
     shutdown.await;
     // Only fails when nobody listens, which is the end we want.
     let _ = stop.send(());
@@ -94,83 +82,29 @@ pub async fn serve(
         while let Some(task) = tasks.join_next().await {
             task.map_err(io::Error::other)?;
         }
+        // Nothing is ever sent: this ends with the last connection.
+        let _ = closed.recv().await;
         Ok(())
     });
     ended.await.unwrap_or(Ok(()))
 }
 
-/// Accepts connections until told to stop, then waits for those that are open.
-async fn accept(listener: Listener, app: Arc<App>, stopped: watch::Receiver<()>) {
-    let mut connections = JoinSet::new();
-    let mut stop = stopped.clone();
+/// Accepts connections until told to stop.
+async fn accept(listener: Listener, mut shared: Shared) {
     loop {
         let accepted = tokio::select! {
-            accepted = next(&listener) => accepted,
-            _ = stop.changed() => break,
-            Some(_) = connections.join_next() => continue,
+            accepted = listener.next() => accepted,
+            _ = shared.stopped.changed() => return,
         };
-        match accepted {
-            Ok(Io::Unix(stream)) => {
-                connections.spawn(connection(stream, app.clone(), stopped.clone()));
-            }
-            Ok(Io::Tcp(stream)) => {
-                connections.spawn(connection(stream, app.clone(), stopped.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        if let Err(error) = accepted.and_then(|client| begin(client, shared.clone())) {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
         }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-enum Io {
-    Unix(tokio::net::UnixStream),
-    Tcp(tokio::net::TcpStream),
-}
-
-async fn next(listener: &Listener) -> io::Result<Io> {
-    match listener {
-        Listener::Unix(listener) => Ok(Io::Unix(listener.accept().await?.0)),
-        Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok(Io::Tcp(stream))
-        }
-    }
-}
-
-/// Serves one connection.
-async fn connection<S>(stream: S, app: Arc<App>, mut stopped: watch::Receiver<()>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |request| {
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(answer(app, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
     }
 }
 
 /// Answers one request.
-async fn answer(app: Arc<App>, mut request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(app: Arc<App>, mut request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
     let server = app.server_header();
     let method = request.method().clone();

@@ -201,7 +201,7 @@ pub(crate) fn take_over(
         Channel::Connection(upgrade) => upgrade,
         Channel::Exchange(request) => {
             if let (Some(request), Some(sink)) = (request, attached.input.take()) {
-                tokio::spawn(feed(request, sink));
+                tokio::task::spawn_local(feed(request, sink));
             }
             let mut response = body(attached, wanted, version);
             // Only a body of HTTP/1.0 ends with its connection and has no chunks of its own.
@@ -209,7 +209,7 @@ pub(crate) fn take_over(
             return response;
         }
     };
-    tokio::spawn(async move {
+    tokio::task::spawn_local(async move {
         match upgrade.await {
             Ok(connection) => run(TokioIo::new(connection), attached, wanted, keys).await,
             Err(error) => tracing::debug!(%error, "a connection was not taken over"),

@@ -30,9 +30,7 @@ pub(crate) async fn route(call: Call, path: &[&str]) -> Answer {
         (&Method::GET, ["version"]) => Ok(json_response(StatusCode::OK, &version(&call.app))),
         (&Method::GET, ["info"]) => {
             let view = call.submit(Info).await?;
-            let host = tokio::task::spawn_blocking(Host::read)
-                .await
-                .unwrap_or_default();
+            let host = Host::read();
             let rendered = info::render(&view, &host, &call.app.config, call.version);
             Ok(json_response(StatusCode::OK, &rendered))
         }

@@ -1,6 +1,7 @@
 //! The wall clock, and civil time in UTC and in this machine's zone.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vw_model::rfc3339;
 
 /// A date and a time of day without a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,8 @@ pub(crate) fn seconds(civil: Civil, east: Option<i32>) -> Option<i64> {
         && (0..24).contains(&hour)
         && (0..60).contains(&minute)
         && (0..60).contains(&second);
-    let utc = days(civil) * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
+    let day_of = rfc3339::days(civil.year.into(), month.into(), day.into());
+    let utc = day_of * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
     if !in_range || civil_of(utc) != civil {
         return None;
     }
@@ -71,21 +73,7 @@ pub(crate) fn seconds(civil: Civil, east: Option<i32>) -> Option<i64> {
 /// Civil time in UTC.
 pub(crate) fn civil_of(seconds: i64) -> Civil {
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days to a date by the algorithm of Howard Hinnant ("chrono-Compatible Low-Level Date
-    // Algorithms"), in eras of 400 years that start on 1 March.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let of_era = z.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = rfc3339::date(days);
     let int = |value: i64| i32::try_from(value).unwrap_or(i32::MAX);
     Civil {
         year: int(year),
@@ -95,15 +83,6 @@ pub(crate) fn civil_of(seconds: i64) -> Civil {
         minute: int(of_day / 60 % 60),
         second: int(of_day % 60),
     }
-}
-
-/// Days since 1970 of a date (the same algorithm backwards).
-fn days(civil: Civil) -> i64 {
-    let (month, day) = (i64::from(civil.month), i64::from(civil.day));
-    let year = i64::from(civil.year) - i64::from(month <= 2);
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 /// Civil time in this machine's zone, as `TZ` and `/etc/localtime` say.

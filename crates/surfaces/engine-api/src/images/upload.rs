@@ -14,7 +14,7 @@ const PIECES: usize = 16;
 /// whole one. Must be called on the runtime that the body belongs to.
 pub(super) fn reader(mut body: Incoming) -> impl Read + Send + 'static {
     let (sender, pieces) = mpsc::channel(PIECES);
-    tokio::spawn(async move {
+    tokio::task::spawn_local(async move {
         while let Some(frame) = body.frame().await {
             let piece = match frame {
                 Ok(frame) => frame.into_data().map_err(|_| None),

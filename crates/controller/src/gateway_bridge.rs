@@ -45,6 +45,21 @@ impl Controller {
     /// As [`Self::detach_one`] says; that a way out cannot be had is told and fails no leaving.
     pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
         self.detach_one(sandbox, id)?;
+        self.change_way_out(sandbox);
+        Ok(())
+    }
+
+    /// The same at once, whoever is connected to it.
+    ///
+    /// # Errors
+    /// As [`Self::detach`].
+    pub(crate) fn expel(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+        self.detach_undrained(sandbox, id)?;
+        self.change_way_out(sandbox);
+        Ok(())
+    }
+
+    fn change_way_out(&self, sandbox: &Arc<Sandbox>) {
         self.see_off();
         if let Err(error) = self.settle_companion(sandbox) {
             let name = sandbox.state().spec.name.clone();
@@ -53,7 +68,6 @@ impl Controller {
                 error.chain()
             ));
         }
-        Ok(())
     }
 
     /// Gives a sandbox its endpoint on the gateway bridge, or takes it, as its networks ask.

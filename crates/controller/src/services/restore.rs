@@ -142,10 +142,11 @@ impl Controller {
         services.iter().map(out).collect()
     }
 
-    /// Holds the host ports of what services publish.
+    /// Holds the host ports of what services publish; those of a service that spans hosts are held
+    /// by what leads to it here.
     pub(crate) fn restore_service_ports(&self) {
         let services = lock(&self.services).all();
-        for service in services {
+        for service in services.iter().filter(|service| !service.is_global()) {
             let families = self.published_families(&service.network);
             let mut state = lock(&service.state);
             let mappings: Vec<PortMapping> = state

@@ -309,3 +309,48 @@ fn what_a_routed_network_cannot_be_is_refused() {
     assert!(refused.contains("Pool overlaps"), "{refused}");
     stage.end();
 }
+
+#[test]
+fn what_others_take_off_the_wire_comes_back() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let _client = stage.start("b", "client", "--network shop");
+    let addresses = ["A", "AAAA"].map(|family| known(&stage, &web, "client", family));
+    let reached = || addresses.iter().all(|address| traffic::ping(&web, address));
+    eventually("it is reached", SOON, reached);
+    let a = stage.host("a");
+    let addr = format!("{}/24", stage.addr("a"));
+    let own = a.ip("-6 -br addr show dev wire deprecated");
+    let own = own.split_whitespace().nth(2).expect("a next hop of others");
+    // As systemd-networkd does with what it did not make.
+    for line in [
+        "route flush dev wire proto 86".to_owned(),
+        "-6 route flush dev wire proto 86".to_owned(),
+        format!("addr del {own} dev wire"),
+    ] {
+        a.ip(&line);
+        eventually("it is back", SOON, || {
+            reached() && a.ip("-6 addr show dev wire").contains(own)
+        });
+    }
+    // As a renewal that failed: the kernel flushes what leads over the link, and tells of none.
+    a.ip(&format!("addr del {addr} dev wire"));
+    assert!(!a.ip("route show proto 86").contains(&addresses[0]));
+    a.ip(&format!("addr add {addr} dev wire"));
+    eventually("it is back with the address", SOON, reached);
+    // Or one whose answer comes late.
+    stage.cut("a");
+    a.ip(&format!("addr del {addr} dev wire"));
+    let known = stage.daemon("a").log().len();
+    stage.mend("a");
+    eventually("what is refused is told", SOON, || {
+        stage.daemon("a").log()[known..].contains("cannot repair Some(Route(")
+    });
+    assert!(!stage.daemon("a").log()[known..].contains("other hosts is back"));
+    a.ip(&format!("addr add {addr} dev wire"));
+    eventually("it is back with the late address", LEASE, reached);
+    stage.end();
+}

@@ -171,8 +171,9 @@ impl Controller {
         }
     }
 
-    /// The link to the other hosts was down and is up again: the kernel forgot what led over it.
-    pub fn underlay_is_back(&self) {
+    /// The link to the other hosts was down and is up again, or lost an address or a route: the
+    /// kernel forgot what led over it. Answers whether all of it stands again.
+    pub fn underlay_is_back(&self) -> bool {
         let networks = self.registry().networks();
         for network in networks.iter().filter(|n| n.spec.scope == Scope::Global) {
             let mut reach = lock(&network.reach);
@@ -181,11 +182,18 @@ impl Controller {
                 self.bring_remotes(network, &mut reach, &refused);
             }
         }
-        match self.repair() {
-            Ok(0) => {}
-            Ok(steps) => tracing::info!(steps, "the way to the other hosts is back"),
-            Err(error) => self.warn(error.chain()),
+        match self.compare() {
+            Ok(compared) if compared.refused > 0 => return false,
+            Ok(compared) if compared.steps == 0 => {}
+            Ok(compared) => {
+                tracing::info!(compared.steps, "the way to the other hosts is back");
+            }
+            Err(error) => {
+                self.warn(error.chain());
+                return false;
+            }
         }
+        true
     }
 
     /// Wants, at the start, what the local copy knows of other hosts; the comparison that follows

@@ -175,6 +175,7 @@ impl Simulated {
             addresses: vec![IpNet::new_assert(addr.into(), 16)],
             names: vec![name.to_owned()],
             ports: Vec::new(),
+            service: None,
         });
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 13] = [
+pub(crate) const ALL: [Bench; 14] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -34,6 +34,7 @@ pub(crate) const ALL: [Bench; 13] = [
     bench(restart::NAME, restart::run),
     bench(scale::NAME, scale::run),
     bench(services::NAME, services::run),
+    bench(services::many::NAME, services::many::run),
     bench(cluster::reach::NAME, cluster::reach::run),
     bench(cluster::load::NAME, cluster::load::run),
     bench(cluster::remote::NAME, cluster::remote::run),

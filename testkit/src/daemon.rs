@@ -173,6 +173,12 @@ impl Daemon {
         self.restart();
     }
 
+    /// As [`Daemon::try_restart`], with other flags.
+    pub fn try_restart_with(&mut self, flags: &[&str]) -> Result<(), String> {
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.try_restart()
+    }
+
     /// Waits until it has ended by itself, as at a named crash step; fails the test when it has not.
     #[track_caller]
     pub fn wait_for_end(&mut self, time: Duration) {

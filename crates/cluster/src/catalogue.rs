@@ -4,6 +4,7 @@
 //! before all networks were read. Whoever is second reads again.
 
 use crate::{
+    Delta,
     core::{Core, Done, contended, uncertain},
     keys::{self, Shared},
     mirror::UNCONFIRMED,
@@ -124,8 +125,10 @@ impl Core {
         let version = version.map_or(UNCONFIRMED, |(_, version)| version);
         let mut state = self.state();
         // Else somebody has removed it already, or all networks are just being read.
-        if state.made.contains(&spec.id) {
-            state.mirror.made(network, version);
+        if state.made.contains(&spec.id) && state.mirror.made(network, version) {
+            // The store will tell nothing new of it, and the local copy is to have it.
+            let delta = Delta::Network(Box::new(spec.clone()));
+            state.deltas.push(delta);
         }
         drop(state);
         self.wake();

@@ -12,7 +12,10 @@ use crate::{
 };
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -31,7 +34,12 @@ use vw_store::cluster::ClusterStore;
 pub struct Cluster {
     core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Says that the last of them has ended: nothing is ever sent.
+    ended: Mutex<Receiver<()>>,
 }
+
+/// How long the end waits for a store that does not answer.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// What a thread runs until the host closes.
 type Loop = fn(&Core);
@@ -55,23 +63,35 @@ impl Cluster {
         follower: Arc<dyn Follower>,
     ) -> Result<Arc<Self>> {
         let time = Box::new(Machine(Instant::now()));
-        let core = open(store, local, settings, follower, time)?;
+        Self::over(open(store, local, settings, follower, time)?)
+    }
+
+    /// Runs what was opened.
+    pub(crate) fn over(core: Arc<Core>) -> Result<Arc<Self>> {
         let mut threads = Vec::new();
+        let (running, ended) = mpsc::channel();
         let loops: [(&str, Loop); 3] = [
             ("cluster-follow", follow),
             ("cluster-present", be_present),
             ("cluster-work", work),
         ];
         for (name, run) in loops {
-            let core = core.clone();
+            let (core, running) = (core.clone(), running.clone());
             let thread = std::thread::Builder::new().name(name.to_owned());
-            let spawned = thread.spawn(move || run(&core));
+            let spawned = thread.spawn(move || {
+                run(&core);
+                drop(running);
+            });
             threads.push(spawned.map_err(|error| {
                 Error::internal("thread-failed", "a thread cannot be started").because(error)
             })?);
         }
-        let threads = Mutex::new(threads);
-        Ok(Arc::new(Self { core, threads }))
+        let (threads, ended) = (Mutex::new(threads), Mutex::new(ended));
+        Ok(Arc::new(Self {
+            core,
+            threads,
+            ended,
+        }))
     }
 
     /// Says that all that this host had before its start was told.
@@ -246,17 +266,24 @@ impl Cluster {
     }
 
     /// Ends the threads. The others go on to see this host and its endpoints for
-    /// [`Settings::grace`], so that nothing flaps when the daemon is restarted.
+    /// [`Settings::grace`], so that nothing flaps when the daemon is restarted. A store that does
+    /// not answer is not waited for: a thread that asks it goes on until it gives up, or until
+    /// the process ends, as if that had been killed.
     pub fn close(&self) {
         self.core.state().closing = true;
         self.core.wake();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            // A thread that panicked has said so.
-            let _ = thread.join();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        match ended.recv_timeout(PARTING) {
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!("the cluster's store does not answer: it is not told of the end");
+            }
+            _ => threads.into_iter().for_each(|thread| {
+                // A thread that panicked has said so.
+                let _ = thread.join();
+            }),
         }
-        self.core.leave_presence();
         if let Err(error) = self.core.copy.flush() {
             tracing::warn!("{}", error.chain());
         }
@@ -294,7 +321,8 @@ impl Core {
         if !ready {
             return;
         }
-        let steps: [fn(&Self) -> Result<()>; 5] = [
+        let steps: [fn(&Self) -> Result<()>; 6] = [
+            Self::assert_holdings,
             Self::answer_removals,
             // Who hears of an endpoint knows its host's keys.
             Self::send_keys,
@@ -330,6 +358,7 @@ fn be_present(core: &Core) {
         let next = core.time.now() + core.keep_present(&mut presence);
         core.wait_for(next, |state| (joined(state) != was).then_some(()));
     }
+    core.leave_presence();
 }
 
 fn work(core: &Core) {

@@ -451,6 +451,10 @@ impl Core {
     fn free_given(&self) -> Result<()> {
         let given: Vec<(NetworkId, IpAddr, Given)> = {
             let state = self.state();
+            if !state.is_asserted() {
+                // The store may have lost the grants.
+                return Ok(());
+            }
             let held = state.holdings.0.iter();
             let all = held.flat_map(|(network, held)| {
                 held.given

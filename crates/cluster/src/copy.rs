@@ -20,6 +20,8 @@ use vw_model::{
 use vw_store::{Batch, Memory, Store, Table};
 
 const IDENTITY: &str = "identity";
+/// How many earlier instances are known: of as many starts a backup may be old.
+const FORMER: usize = 32;
 /// Says that the fast store holds all that is known of others.
 const COMPLETE: &str = "complete";
 
@@ -49,6 +51,8 @@ pub(crate) struct Copy {
     pub(crate) run: String,
     /// What is to be written behind.
     behind: Mutex<BTreeMap<String, Option<Vec<u8>>>>,
+    /// What the fast store refused.
+    owed: Mutex<BTreeMap<String, Option<Vec<u8>>>>,
 }
 
 /// What this host wrote into its own record in the store.
@@ -58,6 +62,20 @@ pub(crate) struct Identity {
     pub(crate) confirmed: Option<String>,
     /// Those that it tried since, any of which may have come through.
     pub(crate) tried: Vec<String>,
+    /// Those with which it belonged to the cluster before, the last ones.
+    #[serde(default)]
+    pub(crate) former: Vec<String>,
+}
+
+impl Identity {
+    /// Takes up the instance with which the host belongs to the cluster from now on.
+    pub(crate) fn confirm(&mut self, instance: Option<String>) {
+        self.tried.clear();
+        let former = std::mem::replace(&mut self.confirmed, instance);
+        self.former.extend(former);
+        let surplus = self.former.len().saturating_sub(FORMER);
+        self.former.drain(..surplus);
+    }
 }
 
 /// A block of this host.
@@ -99,6 +117,7 @@ impl Copy {
             fast: local.fast,
             run: Id::from_bytes((settings.random)()).short(),
             behind: Mutex::default(),
+            owed: Mutex::default(),
         }
     }
 
@@ -187,9 +206,9 @@ impl Copy {
     /// that should be soon.
     ///
     /// # Errors
-    /// When the fast store refuses: a start without the cluster's store may forget it.
+    /// When the fast store refuses: it is tried again with the next call, and by [`Self::flush`].
     pub(crate) fn note(&self, deltas: &[Delta]) -> Result<bool> {
-        let mut now = Batch::new();
+        let mut now = BTreeMap::new();
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         let mut soon = false;
         for delta in deltas {
@@ -216,17 +235,33 @@ impl Copy {
             );
             soon |= ours;
             if !ours {
-                now = put_or_delete(now, &key, value.as_ref());
+                now.insert(key.clone(), value.clone());
             }
             behind.insert(key, value);
         }
         drop(behind);
-        self.fast.commit(now).map_err(unwritable)?;
+        self.write_fast(now)?;
         Ok(soon)
+    }
+
+    /// Writes to the fast store, what it refused before too.
+    fn write_fast(&self, now: BTreeMap<String, Option<Vec<u8>>>) -> Result<()> {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        owed.extend(now);
+        if owed.is_empty() {
+            return Ok(());
+        }
+        let batch = owed.iter().fold(Batch::new(), |batch, (key, value)| {
+            put_or_delete(batch, key, value.as_ref())
+        });
+        self.fast.commit(batch).map_err(unwritable)?;
+        owed.clear();
+        Ok(())
     }
 
     /// Writes what was noted.
     pub(crate) fn flush(&self) -> Result<()> {
+        self.write_fast(BTreeMap::new())?;
         let behind = {
             let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *behind)
@@ -303,6 +338,20 @@ impl Copy {
     fn commit(&self, batch: Batch) -> Result<()> {
         self.local.commit(batch).map_err(unwritable)
     }
+}
+
+/// The global networks that a local copy knows, for a daemon that is in no cluster.
+///
+/// # Errors
+/// When the copy cannot be read.
+pub fn kept_networks(durable: &dyn Store) -> Result<Vec<NetworkSpec>> {
+    let mut kept = Kept::default();
+    for (key, value) in durable.scan(Table::Cluster).map_err(unreadable)? {
+        if key.starts_with("network/") {
+            kept.take(&key, &value)?;
+        }
+    }
+    Ok(kept.networks)
 }
 
 impl Kept {

@@ -57,6 +57,14 @@ pub(crate) struct State {
     pub(crate) synced: bool,
     /// Whether the controller has said all that it holds from before.
     pub(crate) settled: bool,
+    /// Counts how often everything was read.
+    pub(crate) reads: u64,
+    /// Up to which of these the store is known to have what this host holds.
+    pub(crate) asserted: u64,
+    /// Why this host may not change anything, in words: the others are of a newer format.
+    pub(crate) outdated: Option<String>,
+    /// The store has an older record of this host, which it replaces.
+    pub(crate) replaces_former: bool,
     pub(crate) closing: bool,
     pub(crate) mirror: Mirror,
     pub(crate) holdings: Holdings,
@@ -105,6 +113,10 @@ impl Core {
                 store: StoreState::Unknown,
                 synced: false,
                 settled: false,
+                reads: 0,
+                asserted: 0,
+                outdated: None,
+                replaces_former: false,
                 closing: false,
                 mirror,
                 holdings: Holdings::default(),
@@ -159,6 +171,7 @@ impl Core {
             Phase::Joined(version) => version,
             other => return Err(self.outside(&other)),
         };
+        self.may_write()?;
         let own = Shared::Host(self.settings.host).key();
         let mut transaction = Transaction { conditions, writes };
         let fence = Condition::Unchanged(own, version);
@@ -190,16 +203,20 @@ impl Core {
 
     /// Holds the record of this host against the one that it joined with.
     pub(crate) fn judge(&self, record: Option<(Version, &[u8])>) {
-        let mut state = self.state();
-        let Phase::Joined(joined) = state.phase else {
+        let joined = |state: &State| match state.phase {
+            Phase::Joined(joined) => Some(joined),
+            _ => None,
+        };
+        let Some(version) = joined(&self.state()) else {
             return;
         };
-        let stands = record.is_some_and(|(version, _)| version == joined);
-        if stands {
+        if record.is_some_and(|(found, _)| found == version) {
             return;
         }
         let other = record.and_then(|(_, value)| record::decode::<HostRecord>(value).ok());
-        state.phase = match other.filter(|other| !self.is_mine(other)) {
+        let phase = match other.filter(|other| !self.is_mine(other)) {
+            // A store that was brought back from a backup of that time.
+            Some(other) if self.is_former_self(&other) => Phase::Joining,
             Some(other) => Phase::Superseded(format!(
                 "another daemon runs with this host's id, on {} ({}): give each its own data \
                  directory, then restart this one",
@@ -207,6 +224,13 @@ impl Core {
             )),
             None => Phase::Forgotten,
         };
+        let mut state = self.state();
+        if joined(&state) != Some(version) {
+            // It has joined anew meanwhile.
+            return;
+        }
+        state.replaces_former = phase == Phase::Joining;
+        state.phase = phase;
         tracing::error!(phase = ?state.phase, "this host is no longer in the cluster");
         drop(state);
         self.wake();
@@ -215,6 +239,12 @@ impl Core {
     /// Whether a record was written by this run of the daemon.
     fn is_mine(&self, record: &HostRecord) -> bool {
         record.instance.starts_with(&self.copy.run)
+    }
+
+    /// Whether a record is of an earlier run of this host's daemon, not of a daemon elsewhere.
+    fn is_former_self(&self, record: &HostRecord) -> bool {
+        let identity = self.copy.identity();
+        identity.is_ok_and(|identity| identity.former.contains(&record.instance))
     }
 
     /// Why this host cannot change anything.
@@ -327,6 +357,11 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
+    /// Whether the store is known to have what this host holds, since everything was read last.
+    pub(crate) fn is_asserted(&self) -> bool {
+        self.asserted == self.reads
+    }
+
     /// Takes over what a step of the mirror led to; `whole` when it had read everything.
     pub(crate) fn saw(&mut self, seen: Seen, whole: bool) {
         for delta in &seen.deltas {

@@ -12,10 +12,15 @@ use vw_store::cluster::{Change, ClusterError, Watch};
 /// How long the store may be silent before it is asked anew whether something changed.
 pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 
+/// How often the format of the cluster's records is looked at.
+const FORMAT_LOOK: Duration = Duration::from_secs(30);
+
 /// The watch of this host, while it has one.
 #[derive(Default)]
 pub(crate) struct Following {
     watch: Option<Box<dyn Watch>>,
+    /// When the format is next looked at.
+    format_due: Duration,
 }
 
 impl Core {
@@ -43,13 +48,22 @@ impl Core {
             following.watch = None;
         }
         // Without a part in the cluster one may still look at it.
-        let superseded = matches!(self.state().phase, Phase::Superseded(_));
-        if !superseded {
+        let phase = self.state().phase.clone();
+        if !matches!(phase, Phase::Superseded(_)) {
             self.join()?;
+            let now = self.time.now();
+            let due = following.watch.is_none() || following.format_due <= now;
+            if due {
+                // Who has just joined has looked.
+                if let Phase::Joined(_) = phase {
+                    self.look_at_format()?;
+                }
+                following.format_due = now + FORMAT_LOOK;
+            }
         }
         let Some(watch) = &mut following.watch else {
             following.watch = Some(self.read_everything()?);
-            return Ok(());
+            return self.standing();
         };
         match watch.next(SILENCE) {
             Ok(changes) => self.see(changes),
@@ -64,10 +78,15 @@ impl Core {
                 following.watch = None;
             }
         }
+        self.standing()
+    }
+
+    /// Refuses where this host only looks on.
+    fn standing(&self) -> Result<()> {
         let phase = self.state().phase.clone();
         match phase {
             Phase::Superseded(_) => Err(self.outside(&phase)),
-            _ => Ok(()),
+            _ => self.may_write(),
         }
     }
 
@@ -85,6 +104,7 @@ impl Core {
         let seen = state.mirror.replace(records, &made, now);
         state.made = made;
         state.saw(seen, true);
+        state.reads += 1;
         let first = !std::mem::replace(&mut state.synced, true);
         drop(state);
         if first {

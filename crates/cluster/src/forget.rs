@@ -17,7 +17,12 @@ const BATCH: usize = 25;
 impl Core {
     /// See [`crate::Cluster::forget`].
     pub(crate) fn forget(&self, host: &str) -> Result<()> {
-        let (id, found, known) = self.find_host(host)?;
+        let (id, found, known) = match self.find_host(host) {
+            Err(error) if error.kind == Kind::NotFound => {
+                return self.go_on(host).unwrap_or(Err(error));
+            }
+            found => found?,
+        };
         let name = &known.name;
         if id == self.settings.host {
             let message = format!("host {name} is this host: forget it on another one");
@@ -34,7 +39,10 @@ impl Core {
             Condition::Unchanged(found.key.clone(), found.version),
             self.as_it_is(keys::FORGOTTEN)?,
         ];
-        let forgotten = record::encode(&ForgottenRecord { host: id });
+        let forgotten = record::encode(&ForgottenRecord {
+            host: id,
+            name: name.clone(),
+        });
         let writes = vec![
             Write::Delete(found.key.clone()),
             Write::Put(keys::FORGOTTEN.to_owned(), forgotten),
@@ -51,7 +59,23 @@ impl Core {
                 }
             }
         }
-        self.clear_host(id)
+        self.clear_host(id).map(drop)
+    }
+
+    /// Clears up after the host that was forgotten last, where that was cut off; nothing where this
+    /// is another one, or nothing of it is left.
+    fn go_on(&self, host: &str) -> Option<Result<()>> {
+        let last = self.get(keys::FORGOTTEN).ok()??;
+        let last: ForgottenRecord = record::decode(&last.value).ok()?;
+        let is_it =
+            last.name == host || (!host.is_empty() && last.host.to_string().starts_with(host));
+        if !is_it {
+            return None;
+        }
+        match self.clear_host(last.host) {
+            Ok(false) => None,
+            cleared => Some(cleared.map(drop)),
+        }
     }
 
     /// A host by its name, else by its id or the beginning of it.
@@ -91,8 +115,8 @@ impl Core {
     }
 
     /// Deletes what a forgotten host left, as far as it still is as it was read and the host has
-    /// not joined again: then it is the host's, and in use.
-    fn clear_host(&self, id: HostId) -> Result<()> {
+    /// not joined again: then it is the host's, and in use. Says whether there was anything.
+    fn clear_host(&self, id: HostId) -> Result<bool> {
         let mut left = Vec::new();
         for prefix in [
             keys::TUNNELS,
@@ -111,7 +135,7 @@ impl Core {
                 }
             }
         }
-        Ok(())
+        Ok(!left.is_empty())
     }
 
     fn delete_unchanged(&self, id: HostId, records: &[Record]) -> Result<Done> {

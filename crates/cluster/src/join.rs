@@ -22,6 +22,9 @@ use vw_store::cluster::{
 /// of this one came in between.
 const ATTEMPTS: usize = 4;
 
+/// The reason where the others' records are of a newer format.
+const NEWER: &str = "cluster-format-newer";
+
 impl Core {
     /// Makes this host part of the cluster, if it is not yet. One that was part of it before and
     /// is not any more has been forgotten.
@@ -38,6 +41,7 @@ impl Core {
                 let mut state = self.state();
                 if state.phase == Phase::Joining {
                     state.phase = Phase::Joined(version);
+                    state.replaces_former = false;
                     state.deltas.push(Delta::Joined);
                 }
                 drop(state);
@@ -68,15 +72,15 @@ impl Core {
                     .is_some_and(|found| tried(found) && found.starts_with(&self.copy.run))
                 {
                     // An attempt of which nobody could tell whether it came through.
-                    identity.confirmed = instance;
-                    identity.tried.clear();
+                    identity.confirm(instance);
                     self.copy.set_identity(&identity)?;
                     return Ok(Some(*version));
                 }
                 let known = instance.as_ref().is_some_and(|found| {
                     tried(found) || identity.confirmed.as_ref() == Some(found)
                 });
-                if identity.confirmed.is_some() && !known {
+                let replaces = self.state().replaces_former;
+                if identity.confirmed.is_some() && !known && !replaces {
                     return Err(self.was_forgotten());
                 }
                 Condition::Unchanged(own.clone(), *version)
@@ -133,6 +137,25 @@ impl Core {
         }
     }
 
+    /// Looks whether the cluster has come to a format that this host does not know: then it changes
+    /// nothing there any more, and goes on with what it has.
+    pub(crate) fn look_at_format(&self) -> Result<()> {
+        let outdated = match self.check_format() {
+            Err(error) if error.reason == NEWER => Some(error.message),
+            other => other.map(|()| None)?,
+        };
+        self.state().outdated = outdated;
+        Ok(())
+    }
+
+    /// Refuses changes of a cluster whose hosts must know more than this one does.
+    pub(crate) fn may_write(&self) -> Result<()> {
+        match self.state().outdated.clone() {
+            None => Ok(()),
+            Some(why) => Err(Error::new(Kind::Unsupported, NEWER, why)),
+        }
+    }
+
     /// Refuses a cluster whose hosts must know more than this one does.
     fn check_format(&self) -> Result<()> {
         let least = match self.get(keys::FORMAT)? {
@@ -160,11 +183,7 @@ impl Core {
             return Ok(());
         }
         let message = "the cluster's records need a newer vethwork than this host has: update it";
-        Err(Error::new(
-            Kind::Unsupported,
-            "cluster-format-newer",
-            message,
-        ))
+        Err(Error::new(Kind::Unsupported, NEWER, message))
     }
 
     /// Notes that this host is no longer part of the cluster.

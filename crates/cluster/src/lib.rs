@@ -29,7 +29,8 @@
 //!
 //! What is, stays: the mirror, the local copy, leases, and new leases out of this host's blocks.
 //! What is to be published waits. When the store is back everything is read once, compared, and
-//! told as differences. Hosts whose presence ended meanwhile get twice their time to live to
+//! told as differences, and what it lost, brought back from an older backup, is put back: see
+//! `restored`. Hosts whose presence ended meanwhile get twice their time to live to
 //! renew it before they count as dead.
 
 mod catalogue;
@@ -50,6 +51,7 @@ mod opening;
 mod outbox;
 mod record;
 mod removal;
+mod restored;
 mod service;
 mod settings;
 mod status;
@@ -58,9 +60,11 @@ mod tunnel;
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod trial;
 
 pub use cluster::Cluster;
-pub use copy::Local;
+pub use copy::{Local, kept_networks};
 pub use delta::{Delta, Follower, StoreState};
 pub use settings::{Settings, default_pools};
 pub use status::{HostStatus, Status};

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     net::IpAddr,
     time::Duration,
 };
@@ -153,10 +153,13 @@ impl Mirror {
         seen
     }
 
-    /// Takes a network that this host has just made, before the store tells of it.
-    pub(crate) fn made(&mut self, record: NetworkRecord, version: Version) {
-        let known = Known { record, version };
-        self.networks.entry(known.record.spec.id).or_insert(known);
+    /// Takes a network that this host has just made; says whether the store has not told of it yet.
+    pub(crate) fn made(&mut self, record: NetworkRecord, version: Version) -> bool {
+        let Entry::Vacant(vacant) = self.networks.entry(record.spec.id) else {
+            return false;
+        };
+        vacant.insert(Known { record, version });
+        true
     }
 
     /// Takes what the local copy has, as if the store had told it.

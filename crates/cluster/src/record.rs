@@ -72,6 +72,8 @@ pub(crate) struct CatalogueRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ForgottenRecord {
     pub(crate) host: HostId,
+    #[serde(default)]
+    pub(crate) name: String,
 }
 
 /// A network.

@@ -47,7 +47,7 @@ pub struct HostStatus {
     pub since: SystemTime,
     /// How many endpoints it has on global networks.
     pub endpoints: usize,
-    /// Its address blocks, by network; empty while the store is away.
+    /// Its address blocks, by network; those of others are empty while the store is away.
     pub blocks: BTreeMap<NetworkId, Vec<IpNet>>,
 }
 
@@ -63,6 +63,11 @@ impl Core {
         };
         let me = self.settings.host;
         let state = self.state();
+        let held = state.holdings.0.iter();
+        let held = held.map(|(network, held)| (*network, held.ranges().collect::<Vec<_>>()));
+        // What this host holds it knows better.
+        let own = held.filter(|(_, ranges)| !ranges.is_empty()).collect();
+        blocks.insert(me, own);
         let known = state.mirror.hosts.iter();
         let mut hosts: Vec<HostStatus> = known
             .filter_map(|(id, host)| {
@@ -84,6 +89,9 @@ impl Core {
                 })
             })
             .collect();
+        if hosts.iter().all(|host| host.id != me) {
+            hosts.push(self.own_status(state.outbox.len(), blocks.remove(&me)));
+        }
         hosts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         Status {
             host: me,
@@ -91,6 +99,24 @@ impl Core {
             store: state.store.clone(),
             members,
             hosts,
+        }
+    }
+
+    /// This host, where it has not seen its own record yet.
+    fn own_status(
+        &self,
+        endpoints: usize,
+        blocks: Option<BTreeMap<NetworkId, Vec<IpNet>>>,
+    ) -> HostStatus {
+        HostStatus {
+            id: self.settings.host,
+            name: self.settings.name.clone(),
+            advertise: self.settings.advertise,
+            version: self.settings.version.clone(),
+            alive: true,
+            since: SystemTime::now(),
+            endpoints,
+            blocks: blocks.unwrap_or_default(),
         }
     }
 

@@ -126,7 +126,7 @@ impl Controller {
         };
         let is_member = sandbox.state().memberships.iter().any(|m| m.network == id);
         if !is_member && endpoint.is_none() && self.is_leaving(&sandbox, id) {
-            return self.mend_now();
+            return self.go_on_leaving();
         }
         if !is_member && endpoint.is_none() {
             let message = format!(

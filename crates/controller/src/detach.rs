@@ -37,7 +37,7 @@ impl Controller {
             attachments.find(|a| a.endpoint.id == id).cloned()
         };
         let Some(leaving) = found else {
-            return self.mend_now();
+            return self.go_on_leaving();
         };
         self.note_attachment(&leaving.endpoint, Phase::Removing)?;
         self.drain(sandbox, Some(id));
@@ -144,6 +144,16 @@ impl Controller {
             Leaving::Endpoint(left) => left.sandbox == sandbox.id && left.network == network,
             Leaving::Sandbox(_) | Leaving::Service(_) => false,
         })
+    }
+
+    /// Has what was taken out halfway go for good.
+    ///
+    /// # Errors
+    /// As [`Self::mend_now`].
+    pub(crate) fn go_on_leaving(&self) -> Result<()> {
+        let mended = self.mend_now();
+        self.see_off();
+        mended
     }
 
     /// Takes back an endpoint that could not be placed.

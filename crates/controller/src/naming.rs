@@ -16,11 +16,17 @@ use vw_names::{
 impl Controller {
     /// Puts an endpoint's names into its network's zone, and tells the other hosts of a global one.
     pub(crate) fn publish_names(&self, sandbox: &Sandbox, network: &Network, id: EndpointId) {
+        if let Some(called) = self.called(sandbox, id) {
+            network.zone.update(|zone| zone.with(&called));
+            self.publish(sandbox, network, id);
+        }
+    }
+
+    /// What an endpoint is called on its network; nothing when it is not in the sandbox.
+    pub(crate) fn called(&self, sandbox: &Sandbox, id: EndpointId) -> Option<EndpointNames> {
         let (of_service, more_ports) = self.service_names(id);
         let state = sandbox.state();
-        let Some(attachment) = state.attachments.iter().find(|a| a.endpoint.id == id) else {
-            return;
-        };
+        let attachment = state.attachments.iter().find(|a| a.endpoint.id == id)?;
         let mut names = names_of(&state, attachment).into_iter();
         let mut ports = state.spec.exposed.clone();
         ports.extend(
@@ -28,7 +34,7 @@ impl Controller {
                 .into_iter()
                 .filter(|port| !state.spec.exposed.contains(port)),
         );
-        let called = EndpointNames {
+        Some(EndpointNames {
             endpoint: id,
             name: names.next().unwrap_or_default(),
             aliases: names
@@ -43,10 +49,7 @@ impl Controller {
                 .map(IpNet::addr)
                 .collect(),
             ports,
-        };
-        drop(state);
-        network.zone.update(|zone| zone.with(&called));
-        self.publish(sandbox, network, id);
+        })
     }
 
     /// Takes an endpoint's names away.

@@ -49,6 +49,11 @@ fn below(path: &str) -> Option<&str> {
     path.strip_prefix(IPV6_CONF)?.strip_prefix('/')
 }
 
+/// The link and the name of a parameter of IPv6 on a link.
+pub(crate) fn ipv6_of_link(path: &str) -> Option<(&str, &str)> {
+    below(path)?.split_once('/')
+}
+
 /// Writes a value.
 pub(crate) fn write(path: &str, value: &str) -> io::Result<()> {
     fs::write(file(path)?, value)

@@ -119,48 +119,66 @@ impl Zone {
     /// ([`Name::from_text`]) is left out: such a container is reached by its other names.
     #[must_use]
     pub fn with(&self, called: &EndpointNames) -> Self {
-        let mut zone = self.without(called.endpoint);
-        let host = Arc::new(zone.host(called));
+        self.with_all([called])
+    }
+
+    /// This zone with the names of many endpoints put in, each as by [`Zone::with`]: what a snapshot
+    /// shares with the one before it is copied once for all of them.
+    #[must_use]
+    pub fn with_all<'a>(&self, all: impl IntoIterator<Item = &'a EndpointNames>) -> Self {
+        let mut zone = self.clone();
+        for called in all {
+            zone.put(called);
+        }
+        zone
+    }
+
+    fn put(&mut self, called: &EndpointNames) {
+        self.take_out(called.endpoint);
+        let host = Arc::new(self.host(called));
         for name in &host.names {
-            let hosts = match zone.names.get(name) {
-                Some(hosts) => hosts.clone().with(Arc::clone(&host)),
+            let hosts = match self.names.remove(name) {
+                Some(hosts) => hosts.with(Arc::clone(&host)),
                 None => Hosts::One(Arc::clone(&host)),
             };
-            zone.names.insert(name.clone(), hosts);
+            self.names.insert(name.clone(), hosts);
         }
         for addr in &called.addresses {
-            zone.addresses.insert(*addr, Arc::clone(&host));
+            self.addresses.insert(*addr, Arc::clone(&host));
         }
-        zone.hosts.insert(called.endpoint, host);
-        zone
+        self.hosts.insert(called.endpoint, host);
     }
 
     /// This zone without an endpoint; the same when it was not in.
     #[must_use]
     pub fn without(&self, endpoint: EndpointId) -> Self {
         let mut zone = self.clone();
-        let Some(host) = zone.hosts.remove(&endpoint) else {
-            return zone;
+        zone.take_out(endpoint);
+        zone
+    }
+
+    fn take_out(&mut self, endpoint: EndpointId) {
+        let Some(host) = self.hosts.remove(&endpoint) else {
+            return;
         };
         for name in &host.names {
-            if let Some(hosts) = zone.names.remove(name)
+            if let Some(hosts) = self.names.remove(name)
                 && let Some(rest) = hosts.without(endpoint)
             {
-                zone.names.insert(name.clone(), rest);
+                self.names.insert(name.clone(), rest);
             }
         }
         let v4 = host.v4.iter().copied().map(IpAddr::V4);
         for addr in v4.chain(host.v6.iter().copied().map(IpAddr::V6)) {
             // An address may have gone to its next holder before the last one was taken out.
-            if zone
+            if self
                 .addresses
                 .get(&addr)
                 .is_some_and(|held| held.endpoint == endpoint)
             {
-                zone.addresses.remove(&addr);
+                self.addresses.remove(&addr);
             }
         }
-        zone
     }
 
     /// How many endpoints it holds.

@@ -8,10 +8,12 @@ mod consul;
 mod etcd;
 mod place;
 mod server;
+mod servers;
 mod zookeeper;
 
 pub use certificates::Certificates;
 pub use consul::{Consul, ConsulSettings};
 pub use etcd::{Etcd, EtcdSettings};
 pub use place::Place;
+pub use servers::{Kind, Servers};
 pub use zookeeper::{ZooKeeper, ZooKeeperSettings};

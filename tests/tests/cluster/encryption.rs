@@ -1,6 +1,9 @@
 //! Encrypted networks: what containers say passes no wire in clear text, whatever dies.
 
-use crate::stage::{Kind, LEASE, SOON, Stage};
+use crate::{
+    over_every_store,
+    stage::{Kind, LEASE, SOON, Stage},
+};
 use std::{
     fs,
     net::UdpSocket,
@@ -8,6 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_testkit::{Host, eventually, require_programs, stays, traffic};
+
+over_every_store! {
+    no_wire_shows_what_containers_say,
+    keys_change_and_no_connection_breaks,
+}
 
 /// What must not be seen.
 const MARK: &str = "clear-text-of-an-encrypted-network";
@@ -60,11 +68,9 @@ fn pair(stage: &Stage) -> (Host, Host, String) {
     (web, client, to)
 }
 
-#[test]
-fn no_wire_shows_what_containers_say() {
-    crate::require_cluster!(Kind::Etcd);
+fn no_wire_shows_what_containers_say(kind: Kind) {
     require_programs!("tcpdump");
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let stage = Stage::new(kind, &["a", "b"]);
     for (option, mtu) in [("-o encrypted", "1370"), ("", "1450")] {
         let encrypted = mtu == "1370";
         assert_eq!(process(stage.host("a")), None, "nobody needs it");
@@ -153,10 +159,8 @@ fn whatever_dies_nothing_is_said_in_clear_text() {
     stage.end();
 }
 
-#[test]
-fn keys_change_and_no_connection_breaks() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn keys_change_and_no_connection_breaks(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     for host in ["a", "b"] {
         stage.set_env(host, "VETHWORK_TUNNEL_KEY_PERIOD", "2");
     }
@@ -282,5 +286,43 @@ fn an_endpoint_whose_packets_nobody_would_carry_is_refused() {
     stage.docker("a", "rm -f web");
     let (_web, client, to) = pair(&stage);
     assert!(traffic::ping(&client, &to));
+    stage.end();
+}
+
+#[test]
+fn rules_that_others_flush_come_back_and_nothing_is_said_in_clear_text_meanwhile() {
+    crate::require_cluster!(Kind::Etcd);
+    require_programs!("tcpdump", "iptables");
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    create(&stage, "-o encrypted");
+    let (web, client, to) = pair(&stage);
+    let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
+    let rules = |host: &str| {
+        let listed = stage
+            .host(host)
+            .run(["nft", "-s", "list", "table", "inet", "vethwork"]);
+        listed.success().then(|| listed.ok())
+    };
+    let before = ["a", "b"].map(rules);
+    assert!(before.iter().all(Option::is_some));
+    let wire = stage.watch();
+    for _ in 0..3 {
+        for host in ["a", "b"] {
+            stage.host(host).run(["nft", "flush", "ruleset"]).must();
+            talk.say(MARK).unwrap();
+            stage.host(host).run(["iptables", "-F"]).must();
+            talk.say(MARK).unwrap();
+        }
+        eventually("the rules are back", SOON, || {
+            ["a", "b"].map(rules) == before
+        });
+    }
+    assert!(traffic::ping(&client, &to));
+    talk.say(MARK).unwrap();
+    let seen = wire.seen(stage.host("a"), &stage.addr("b"));
+    assert!(!seen.holds(MARK));
+    assert_eq!(seen.packets_to(VXLAN), 0);
+    assert!(seen.packets_to(WIREGUARD) > 0);
     stage.end();
 }

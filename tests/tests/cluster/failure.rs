@@ -4,6 +4,7 @@ use crate::{
     over_every_store,
     stage::{Kind, LEASE, SOON, Stage},
 };
+use std::time::{Duration, Instant};
 use vw_testkit::{eventually, traffic};
 
 over_every_store! {
@@ -75,7 +76,7 @@ fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
     stage.mend("c");
     eventually("c learns it", LEASE, || !stage.knows("c", "shop"));
     stage.docker("c", "rm -f lost");
-    stage.docker("a", "network create -d overlay shop");
+    stage.docker("a", "network create -d overlay --subnet 10.99.0.0/24 shop");
     eventually("c is a member as before", LEASE, || {
         stage.knows("c", "shop")
     });
@@ -90,11 +91,20 @@ fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
         stage.daemon("a").cli(["cluster", "forget", "c"]).success()
     });
     assert!(!stage.cli("b", "cluster status").contains("dead"));
+    let former = stage.address("c", "found", "shop");
+    drop(stage.start("b", "thief", &format!("--network shop --ip {former}")));
     stage.mend("c");
     eventually("c is made consistent", LEASE, || {
         let address = stage.resolve(&client, "found", "A");
         !address.is_empty() && traffic::ping(&client, &address)
     });
+    let address = stage.address("c", "found", "shop");
+    assert_ne!(address, former);
+    let hosts = stage.docker("c", "exec found cat /etc/hosts");
+    assert!(
+        hosts.contains(&address) && !hosts.contains(&former),
+        "{hosts}"
+    );
     stage.end();
 }
 
@@ -146,5 +156,104 @@ fn a_host_whose_disk_was_emptied_is_a_new_one() {
         stage.resolve(&client, "web", "A") == at
     });
     assert!(traffic::ping(&client, &at));
+    stage.end();
+}
+
+#[test]
+fn a_daemon_without_its_store_shows_itself_and_ends_at_once() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a"]);
+    stage.docker("a", "network create -d overlay shop");
+    drop(stage.start("a", "web", "--network shop"));
+    stage.pause_store();
+    stage.forget("a");
+    let status = stage.cli("a", "cluster status");
+    assert!(status.contains("this host"), "{status}");
+    eventually("info tells that the store is away", LEASE, || {
+        let warnings = stage.api("a", "/info")["Warnings"].to_string();
+        warnings.contains("etcd") && warnings.contains("192.0.2.99")
+    });
+    let began = Instant::now();
+    stage.stop("a");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(7), "it took {took:?}");
+    stage.resume_store();
+    stage.start_inside("a");
+    eventually("info tells nothing of it any more", LEASE, || {
+        !stage.api("a", "/info")["Warnings"]
+            .to_string()
+            .contains("192.0.2.99")
+    });
+    stage.end();
+}
+
+#[test]
+fn a_daemon_leaves_its_cluster_only_when_it_is_told_to() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    drop(stage.start("a", "web", "--network shop"));
+    let client = stage.start("b", "client", "--network shop");
+    let web = stage.address("a", "web", "shop");
+    eventually("they reach each other", SOON, || {
+        traffic::ping(&client, &web)
+    });
+    let refused = stage.start_outside("a", &[]).unwrap_err();
+    assert!(
+        refused.contains("networks of a cluster (shop)"),
+        "{refused}"
+    );
+    assert!(traffic::ping(&client, &web), "nothing was changed");
+    stage
+        .start_outside("a", &["--cluster-store", "none"])
+        .unwrap();
+    assert!(!traffic::ping(&client, &web), "it was taken off");
+    stage.start_outside("a", &[]).unwrap();
+    stage.docker("a", "rm -f web");
+    stage.start_inside("a");
+    eventually("it is a member as before", LEASE, || {
+        stage.knows("a", "shop")
+    });
+    drop(stage.start("a", "web", "--network shop"));
+    let web = stage.address("a", "web", "shop");
+    eventually("they reach each other", SOON, || {
+        traffic::ping(&client, &web)
+    });
+    stage.end();
+}
+
+#[test]
+fn a_host_with_a_full_disk_follows_its_cluster() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.stop("b");
+    let disk = stage.daemon("b").data_root().display().to_string();
+    let lines = format!(
+        "mv {disk} {disk}.old; mkdir {disk}; mount -t tmpfs -o size=16m tmpfs {disk}; \
+         cp -a {disk}.old/. {disk}"
+    );
+    stage.host("b").sh(&lines).must();
+    stage.start_inside("b");
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    drop(stage.start("a", "web", "--network shop"));
+    let client = stage.start("b", "client", "--network shop");
+    let reaches = |name: &str| {
+        let address = stage.resolve(&client, name, "A");
+        !address.is_empty() && traffic::ping(&client, &address)
+    };
+    eventually("they reach each other", SOON, || reaches("web"));
+    let fill = format!("dd if=/dev/zero of={disk}/filler bs=4k 2>/dev/null || true");
+    stage.host("b").sh(&fill).must();
+    drop(stage.start("a", "more", "--network shop"));
+    eventually("who comes elsewhere is reached", SOON, || reaches("more"));
+    assert!(reaches("web"));
+    let refused = stage.refused("b", "run -d --name late --network shop host sleep 9");
+    assert!(refused.contains("No space left on device"), "{refused}");
+    let removed = format!("rm {disk}/filler");
+    stage.host("b").sh(&removed).must();
+    drop(stage.start("b", "late", "--network shop"));
+    eventually("with room new ones come", SOON, || reaches("late"));
     stage.end();
 }

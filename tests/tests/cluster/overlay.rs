@@ -133,6 +133,17 @@ fn a_container_reaches_the_outside_and_publishes_ports() {
         "an internal network has no way out"
     );
     assert_eq!(alone.ip("route show default"), "");
+    let warned = |name: &str, network: &str| {
+        let line = format!("create --name {name} --network {network} -p 127.0.0.1:81:80 host true");
+        let created = stage.daemon("a").docker(line.split_whitespace());
+        created.must();
+        created.stderr.contains("publishes ports over IPv4")
+    };
+    assert!(warned("vain", "closed"), "its port leads nowhere");
+    assert!(
+        !warned("useful", "shop"),
+        "its port leads through vw_gwbridge"
+    );
     stage.docker("a", "network create bridged");
     stage.docker("a", "network connect bridged web");
     let links = web.ip("-br link show type veth");

@@ -1,7 +1,10 @@
 //! The stage of a cluster: hosts on one switch, a store on another host there, a daemon each.
 
 pub(crate) use crate::store::Kind;
-use crate::{store::Servers, wire::Wire};
+use crate::{
+    store::{self, Servers},
+    wire::Wire,
+};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use vw_testkit::{Daemon, Host, Lab, poll};
@@ -112,7 +115,7 @@ impl Stage {
             .for_each(|host| {
                 host.ip(&format!("route add {prefix}0/24 dev wire"));
             });
-        let store = kind.map(|kind| Servers::start(kind, &lab, &server, &at));
+        let store = kind.map(|kind| store::start(kind, &lab, &server, &at));
         let mut members = BTreeMap::new();
         for ((name, host), addr) in names.iter().zip(hosts).zip(addresses) {
             let flags = store
@@ -304,12 +307,14 @@ impl Stage {
 
     /// Stops the store where it is: it neither answers nor closes.
     pub(crate) fn pause_store(&self) {
-        self.store.as_ref().expect("there is one").pause();
+        let store = self.store.as_ref().expect("there is one");
+        (0..store.count()).for_each(|member| store.pause(member));
     }
 
     /// Has it go on.
     pub(crate) fn resume_store(&self) {
-        self.store.as_ref().expect("there is one").resume();
+        let store = self.store.as_ref().expect("there is one");
+        (0..store.count()).for_each(|member| store.resume(member));
     }
 
     /// Has the switch's port of a host take packets up to so many bytes, which its ends do not see.
@@ -360,6 +365,20 @@ impl Stage {
             .filter(|line| line.contains("repairing"))
             .collect();
         assert!(repairs.is_empty(), "{host}: {}", repairs.join("\n"));
+    }
+
+    /// Kills a daemon and starts it with other flags than the cluster's; tells how it failed.
+    pub(crate) fn start_outside(&mut self, host: &str, flags: &[&str]) -> Result<(), String> {
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        daemon.try_restart_with(flags)
+    }
+
+    /// Kills a daemon and starts it in the cluster, as at first.
+    #[track_caller]
+    pub(crate) fn start_inside(&mut self, host: &str) {
+        let member = self.members.get_mut(host).expect("a member");
+        let words: Vec<&str> = member.flags.iter().map(String::as_str).collect();
+        member.daemon.restart_with(&words);
     }
 
     /// Ends a host's containers and empties its disk; its daemon starts as a new one's.

@@ -95,6 +95,43 @@ fn a_command_in_its_container_says_whether_an_endpoint_is_well() {
     scene.end();
 }
 
+/// How the checks of the only endpoint ended, the oldest first.
+#[track_caller]
+fn statuses(scene: &Scene) -> Vec<i64> {
+    let shown = scene.cli("service inspect web");
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let log = shown[0]["Endpoints"][0]["Log"].as_array().expect("a log");
+    log.iter()
+        .filter_map(|one| one["ExitCode"].as_i64())
+        .collect()
+}
+
+#[test]
+fn failures_count_after_the_start_and_in_a_row_alone() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    let fixed = "service create --name web --network blue --label a=b --health-interval 200ms --health-retries 3 --health-start-period 1h --health";
+    let check = "exec:test -e /ready";
+    scene.daemon.cli(fixed.split(' ').chain([check])).must();
+    assert_eq!(scene.cli("service ls --format {{.Labels}}"), "a=b");
+    scene.start("one", "--network blue --label vethwork.service=web");
+    eventually("it failed often enough", SOON, || {
+        statuses(&scene).len() > 3
+    });
+    assert_eq!(endpoints(&scene, "web"), ["one starting false"]);
+    scene.docker("exec one touch /ready");
+    eventually("it is well", SOON, || {
+        endpoints(&scene, "web") == ["one healthy true"]
+    });
+    scene.docker("exec one rm /ready");
+    eventually("it is not any more", SOON, || {
+        endpoints(&scene, "web") == ["one unhealthy false"]
+    });
+    assert!(statuses(&scene).ends_with(&[1, 1, 1]));
+    scene.end();
+}
+
 #[test]
 fn a_check_that_cannot_run_or_end_says_why_and_leaves_no_process() {
     require_stage!();

@@ -303,6 +303,27 @@ fn a_service_and_its_endpoints_are_found_by_name() {
     scene.end();
 }
 
+#[test]
+fn a_container_and_a_service_of_one_name_both_answer() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue");
+    let ask = scene.start("ask", "--network blue");
+    scene.start("web", "--network blue");
+    let both = [
+        addresses(&scene, "web")[0].clone(),
+        scene.address("web", "blue"),
+    ];
+    assert_eq!(lines(&short(&ask, "web")), lines(&both.join("\n")));
+    scene.docker("rm -f web");
+    assert_eq!(short(&ask, "web"), both[0]);
+    scene.start("web", "--network blue");
+    scene.cli("service rm web");
+    assert_eq!(short(&ask, "web"), scene.address("web", "blue"));
+    scene.end();
+}
+
 fn scene_address(scene: &Scene) -> String {
     scene.address("d1", "blue")
 }

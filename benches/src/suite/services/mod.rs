@@ -3,6 +3,7 @@
 //! request fails while endpoints come and go.
 
 mod load;
+pub(crate) mod many;
 mod others;
 
 use crate::{

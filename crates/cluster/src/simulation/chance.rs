@@ -6,7 +6,7 @@ thread_local! {
     static STATE: Cell<u64> = const { Cell::new(1) };
 }
 
-pub(super) fn seed(seed: u64) {
+pub(crate) fn seed(seed: u64) {
     STATE.set(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for _ in 0..8 {
         next();
@@ -23,20 +23,20 @@ fn next() -> u64 {
 }
 
 /// A number below `end`.
-pub(super) fn below(end: usize) -> usize {
+pub(crate) fn below(end: usize) -> usize {
     (next() >> 16) as usize % end.max(1)
 }
 
 /// Whether something happens that happens `n` times in a thousand.
-pub(super) fn per_mille(n: usize) -> bool {
+pub(crate) fn per_mille(n: usize) -> bool {
     below(1000) < n
 }
 
-pub(super) fn pick<T>(from: &[T]) -> Option<&T> {
+pub(crate) fn pick<T>(from: &[T]) -> Option<&T> {
     from.get(below(from.len()))
 }
 
-pub(super) fn bytes() -> [u8; 32] {
+pub(crate) fn bytes() -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes
         .chunks_exact_mut(8)

@@ -5,14 +5,15 @@
 
 use crate::{
     keys::{self, Shared},
-    record::{self, BlockRecord, GrantRecord, NetworkRecord, NetworkState},
+    record::{self, BlockRecord, Claims, GrantRecord, NetworkRecord, NetworkState},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     time::Duration,
 };
-use vw_model::{EndpointId, HostId, NetworkId};
+use vw_ipam::Division;
+use vw_model::{EndpointId, HostId, IpNet, NetworkId};
 use vw_store::cluster::{Change, ClusterStore, Watch, memory::MemoryStore};
 
 /// The name of the client that looks on, which no weather touches.
@@ -110,16 +111,7 @@ impl History {
         let new: NetworkRecord = record::decode(value).expect("a network");
         assert!(!self.removed.contains(&id), "{id:?} comes back");
         for (_, other) in self.networks.iter().filter(|(other, _)| **other != id) {
-            assert_ne!(other.claims.name, new.claims.name, "a name twice");
-            assert!(
-                other.claims.vnis.is_disjoint(&new.claims.vnis),
-                "a VNI twice"
-            );
-            for subnet in &new.claims.subnets {
-                let overlaps =
-                    |held: &vw_model::IpNet| held.contains(subnet) || subnet.contains(held);
-                assert!(!other.claims.subnets.iter().any(overlaps), "{subnet} twice");
-            }
+            apart(&other.claims, &new.claims).unwrap_or_else(|why| panic!("{why}"));
         }
         if let NetworkState::Removing { .. } = new.state {
             self.marks.insert(id, self.count);
@@ -209,31 +201,9 @@ impl History {
 
     /// An address must lie in a block of the host, or have been granted to it.
     fn check_right(&self, network: NetworkId, addr: IpAddr, host: HostId, id: EndpointId) {
-        let grant = self.records.get(&Shared::Grant(network, addr).key());
-        let grant = grant.map(|bytes| record::decode::<GrantRecord>(bytes).expect("a grant"));
-        if let Some(grant) = grant {
-            assert_eq!(
-                (grant.host, grant.holder),
-                (host, id),
-                "{addr} was given away"
-            );
-            return;
-        }
-        let network_record = &self.networks[&network];
-        let mut pools = network_record.spec.ipam.pools.iter();
-        let pool = pools
-            .find(|pool| pool.subnet.contains(&addr))
-            .expect("one has it");
-        let range = vw_ipam::Division::of(pool.subnet)
-            .block(addr)
-            .expect("in a block");
-        let block = self.records.get(&keys::block(network, range));
-        let owner = block.map(|bytes| record::decode::<BlockRecord>(bytes).expect("a block").host);
-        assert_eq!(
-            owner,
-            Some(host),
-            "{addr} lies in {range}, which is not {host:?}'s"
-        );
+        let known = &self.networks[&network];
+        right(&self.records, (network, known), addr, (host, id))
+            .unwrap_or_else(|why| panic!("{why}"));
     }
 
     pub(super) fn released(&mut self, network: NetworkId, addr: IpAddr, host: HostId) {
@@ -244,4 +214,49 @@ impl History {
             }
         }
     }
+}
+
+/// That two networks share nothing that one must have alone.
+pub(crate) fn apart(one: &Claims, other: &Claims) -> Result<(), String> {
+    if one.name == other.name {
+        return Err(format!("the name {} twice", one.name));
+    }
+    if let Some(vni) = one.vnis.intersection(&other.vnis).next() {
+        return Err(format!("the VNI {vni} twice"));
+    }
+    for subnet in &one.subnets {
+        let overlaps = |held: &IpNet| held.contains(subnet) || subnet.contains(held);
+        if other.subnets.iter().any(overlaps) {
+            return Err(format!("{subnet} twice"));
+        }
+    }
+    Ok(())
+}
+
+/// That an address in use lies in a block of its host, or was granted to it.
+pub(crate) fn right(
+    records: &BTreeMap<String, Vec<u8>>,
+    (network, known): (NetworkId, &NetworkRecord),
+    addr: IpAddr,
+    (host, id): (HostId, EndpointId),
+) -> Result<(), String> {
+    if let Some(bytes) = records.get(&Shared::Grant(network, addr).key()) {
+        let grant: GrantRecord = record::decode(bytes)?;
+        if (grant.host, grant.holder) != (host, id) {
+            return Err(format!("{addr} was given away, and {host:?} uses it"));
+        }
+        return Ok(());
+    }
+    let mut pools = known.spec.ipam.pools.iter();
+    let pool = pools.find(|pool| pool.subnet.contains(&addr));
+    let pool = pool.ok_or_else(|| format!("{addr} is in no subnet"))?;
+    let range = Division::of(pool.subnet)
+        .block(addr)
+        .ok_or_else(|| format!("{addr} is in no block"))?;
+    let block = records.get(&keys::block(network, range));
+    let owner = block.map(|bytes| record::decode::<BlockRecord>(bytes).map(|block| block.host));
+    if owner.transpose()? != Some(host) {
+        return Err(format!("{addr} lies in {range}, which is not {host:?}'s"));
+    }
+    Ok(())
 }

@@ -6,8 +6,10 @@
 //! be lost, answered to nobody, or arrive much later. Hosts are cut off, paused, killed, emptied
 //! and forgotten, and their clocks run at different speeds. [`history`] says what must never be.
 
-mod chance;
-mod history;
+pub(crate) mod chance;
+pub(crate) mod history;
 mod host;
 mod tests;
 mod world;
+
+pub(crate) use world::{network, some_address};

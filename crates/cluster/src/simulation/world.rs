@@ -408,7 +408,7 @@ fn check_equal(
 }
 
 /// A network with one of few names, and with one of few subnets or one by default.
-pub(super) fn network() -> (NetworkSpec, NetworkRequest) {
+pub(crate) fn network() -> (NetworkSpec, NetworkRequest) {
     let id = NetworkId::from_bytes(chance::bytes());
     let subnets = ["10.1.0.0/28", "10.1.0.0/27", "10.1.1.0/26", "10.1.0.0/16"];
     let subnet = chance::per_mille(700)
@@ -448,7 +448,7 @@ pub(super) fn network() -> (NetworkSpec, NetworkRequest) {
     (spec, request)
 }
 
-fn some_address(network: &NetworkSpec) -> IpAddr {
+pub(crate) fn some_address(network: &NetworkSpec) -> IpAddr {
     let subnet = network.ipam.pools[0].subnet;
     let IpNet::V4(v4) = subnet else {
         return subnet.addr();

@@ -6,6 +6,7 @@
 
 mod ear;
 mod encryption;
+mod left;
 mod networks;
 mod reach;
 
@@ -21,10 +22,12 @@ use crate::{
 use ear::Ear;
 use encryption::Encryption;
 pub use encryption::Tunnel;
+pub use left::refuse_to_leave_cluster;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 use vw_agents::probe::Prober;
 use vw_cluster::{Cluster, Delta, StoreState};
@@ -34,6 +37,9 @@ use vw_model::{
     Scope, inner_address,
 };
 use vw_store::Store;
+
+/// After how long an endpoint that could not come back is tried again, if nothing happens before.
+const RETURN: Duration = Duration::from_secs(2);
 
 /// This host's place among the others.
 pub(crate) struct Member {
@@ -340,6 +346,11 @@ impl Controller {
                 expelled
                     .iter()
                     .for_each(|(sandbox, left)| controller.return_one(sandbox, left));
+            }
+            // A store that is full answers and takes nothing: no change tells when it does.
+            std::thread::park_timeout(RETURN);
+            if let Some(controller) = controller.upgrade() {
+                controller.return_all();
             }
         };
         let thread = std::thread::Builder::new().name("rejoin".to_owned());

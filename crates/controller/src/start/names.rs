@@ -9,12 +9,16 @@ use crate::{
     Controller,
     controller::kernel_error,
     records::{AttachmentRecord, Membership, Phase, SandboxRecord},
-    registry::{Attachment, Resolver, Sandbox, lock},
+    registry::{Attachment, Network, Resolver, Sandbox, lock},
 };
 use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc, thread};
 use vw_hoststate::Owner;
 use vw_kernel::KernelError;
-use vw_model::{EndpointSpec, Error, Result, SandboxId};
+use vw_model::{EndpointSpec, Error, NetworkId, Result, SandboxId};
+use vw_names::EndpointNames;
+
+/// What endpoints are called, by network: each zone is changed once for all of them.
+type Names = HashMap<NetworkId, (Arc<Network>, Vec<EndpointNames>)>;
 
 /// A sandbox, the resolver that it had, and the sockets that were made for it.
 pub(super) type Made = (
@@ -36,9 +40,10 @@ impl Controller {
     /// Takes up attachments that were complete; gives back those that were not.
     pub(super) fn take_up_attachments(&self, records: Vec<AttachmentRecord>) -> TakenUp {
         let mut taken = TakenUp::default();
+        let mut names = Names::new();
         for record in records {
             let endpoint = record.endpoint;
-            let found = (record.phase == Phase::Ready).then(|| self.take_up(&endpoint));
+            let found = (record.phase == Phase::Ready).then(|| self.take_up(&endpoint, &mut names));
             match found.flatten() {
                 Some(sandbox) => taken.standing.push((sandbox, endpoint)),
                 None => {
@@ -47,11 +52,14 @@ impl Controller {
                 }
             }
         }
+        for (network, called) in names.values() {
+            network.zone.update(|zone| zone.with_all(called));
+        }
         taken
     }
 
     /// Leases, lists and names an endpoint; nothing where its network or sandbox is not there.
-    fn take_up(&self, endpoint: &EndpointSpec) -> Option<Arc<Sandbox>> {
+    fn take_up(&self, endpoint: &EndpointSpec, names: &mut Names) -> Option<Arc<Sandbox>> {
         let registry = self.registry();
         let network = registry.network_by_id(endpoint.network)?;
         let sandbox = registry.sandbox_by_id(endpoint.sandbox)?;
@@ -88,7 +96,12 @@ impl Controller {
         drop(state);
         lock(&network.members).insert(endpoint.id, sandbox.clone());
         lock(&network.reach).users += 1;
-        self.publish_names(&sandbox, &network, endpoint.id);
+        if let Some(called) = self.called(&sandbox, endpoint.id) {
+            let empty = || (network.clone(), Vec::new());
+            let of_network = names.entry(network.spec.id).or_insert_with(empty);
+            of_network.1.push(called);
+            self.publish(&sandbox, &network, endpoint.id);
+        }
         Some(sandbox)
     }
 

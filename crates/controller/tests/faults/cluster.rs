@@ -1,6 +1,7 @@
 //! Hosts of a cluster, one of whose kernels refuses.
 
 use crate::{
+    global::create,
     scenario::{adopt, disconnect},
     world::World,
 };
@@ -9,38 +10,12 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use vw_controller::{
-    Controller,
-    command::{NetworkCreate, NetworkInspect, PoolRequest},
-};
+use vw_controller::{Controller, command::NetworkInspect};
 use vw_hoststate::Key;
-use vw_model::Result;
 use vw_store::cluster::memory::MemoryStore;
 
 /// What takes longer never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn create(controller: &Controller) -> Result<()> {
-    let request = NetworkCreate {
-        name: "shop".parse()?,
-        driver: Some("overlay".to_owned()),
-        scope: None,
-        ipv4: None,
-        ipv6: None,
-        internal: true,
-        attachable: false,
-        unsupported: Vec::new(),
-        ipam_driver: None,
-        ipam_options: Default::default(),
-        pools: vec![PoolRequest {
-            subnet: "10.42.0.0/24".to_owned(),
-            ..PoolRequest::default()
-        }],
-        options: Default::default(),
-        labels: Default::default(),
-    };
-    controller.submit(request).map(drop)
-}
 
 /// Asks until it is so, on another thread: one that waits for ever fails the test too.
 fn eventually(what: &str, controller: &Controller, holds: fn(&Controller) -> bool) {

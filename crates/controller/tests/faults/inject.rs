@@ -32,24 +32,55 @@ pub(crate) enum Mode {
     From(usize),
 }
 
+/// Whose effects are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Everybody's.
+    All,
+    /// Those of whoever asks for something: of all threads but the cluster's.
+    Request,
+    /// Those of the thread that takes in what other hosts tell.
+    Follower,
+    /// Those of the thread that tells them.
+    Worker,
+}
+
+impl Whose {
+    fn is_mine(self) -> bool {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        match self {
+            Self::All => true,
+            Self::Request => !name.starts_with("cluster-"),
+            Self::Follower => name == "cluster-follow",
+            Self::Worker => name == "cluster-work",
+        }
+    }
+}
+
 /// The one sequence of effects.
 #[derive(Debug)]
 pub(crate) struct Faults {
-    mode: Mutex<(Mode, usize)>,
+    mode: Mutex<(Mode, usize, Whose)>,
     struck: AtomicBool,
 }
 
 impl Faults {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            mode: Mutex::new((Mode::Never, 0)),
+            mode: Mutex::new((Mode::Never, 0, Whose::All)),
             struck: AtomicBool::new(false),
         })
     }
 
     /// Starts to count anew.
     pub(crate) fn set(&self, mode: Mode) {
-        *self.mode.lock().unwrap() = (mode, 0);
+        self.set_of(Whose::All, mode);
+    }
+
+    /// Starts to count anew, some threads' effects alone.
+    pub(crate) fn set_of(&self, whose: Whose, mode: Mode) {
+        *self.mode.lock().unwrap() = (mode, 0, whose);
         self.struck.store(false, Ordering::SeqCst);
     }
 
@@ -58,8 +89,11 @@ impl Faults {
         self.struck.load(Ordering::SeqCst)
     }
 
-    fn strike(&self) -> bool {
+    pub(crate) fn strike(&self) -> bool {
         let mut mode = self.mode.lock().unwrap();
+        if !mode.2.is_mine() {
+            return false;
+        }
         mode.1 += 1;
         let strikes = match mode.0 {
             Mode::Never => false,

@@ -5,10 +5,13 @@
 //! crash finds the operation whole or not begun. Nothing stands that nobody wants, and no address
 //! stays leased: the next endpoint gets the one that it would have got.
 
+mod apart;
 mod cluster;
 mod crowd;
+mod global;
 mod inject;
 mod lasting;
+mod members;
 mod scenario;
 mod twins;
 mod world;

@@ -161,7 +161,7 @@ pub(crate) fn create(controller: &Controller, name: &str, subnet: &str) -> Resul
     controller.submit(request).map(drop)
 }
 
-fn create_service(
+pub(crate) fn create_service(
     controller: &Controller,
     name: &str,
     network: &str,
@@ -187,7 +187,7 @@ fn remove_service(controller: &Controller, service: &str) -> Result<()> {
     controller.submit(ServiceRemove { service })
 }
 
-fn join(
+pub(crate) fn join(
     controller: &Controller,
     network: &str,
     sandbox: &str,

@@ -203,8 +203,10 @@ impl World {
                 .filter(|table| *table != Table::Slots)
             {
                 let records = store.scan(table).unwrap().into_iter();
-                lines
-                    .extend(records.map(|(_, bytes)| format!("{name}: {}", record(table, &bytes))));
+                lines.extend(records.map(|(key, bytes)| match table {
+                    Table::Cluster => format!("{name}: cluster {}", kind_of(&key)),
+                    _ => format!("{name}: {}", record(table, &bytes)),
+                }));
             }
         }
         let networks = controller.submit(NetworkList).unwrap();
@@ -244,6 +246,13 @@ impl Picture {
         self
     }
 
+    /// Without what is only known of others and written to disk when there is time.
+    pub(crate) fn without_written_behind(mut self) -> Self {
+        let behind = ["data: cluster host", "data: cluster endpoint"];
+        self.0.retain(|line, _| !behind.contains(&line.as_str()));
+        self
+    }
+
     /// Whether a container says that it is being removed: its files may be gone, and the next
     /// call or start goes on.
     pub(crate) fn is_halfway_removed(&self) -> bool {
@@ -263,6 +272,11 @@ impl Picture {
         }
         text
     }
+}
+
+/// What a record of a cluster's local copy is of.
+fn kind_of(key: &str) -> &str {
+    key.split('/').next().unwrap_or(key)
 }
 
 /// Names of links and ports of resolvers are made of random bits.

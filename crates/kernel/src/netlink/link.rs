@@ -13,6 +13,9 @@ use vw_model::MacAddr;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IFLA_INET6_CONF: u16 = 2;
+/// Parameters of a link in `IFLA_INET6_CONF`, by their place (`DEVCONF_*` of `linux/ipv6.h`).
+const DEVCONF: [(&str, usize); 2] = [("accept_ra", 3), ("disable_ipv6", 26)];
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_MODE: u16 = 4;
@@ -339,6 +342,8 @@ pub(crate) struct Seen {
     pub(crate) tunnel: (u32, u16, Option<IpAddr>),
     /// Whether it gives itself IPv6 addresses; not so without IPv6 state.
     pub(crate) autoconf: bool,
+    /// Its parameters of [`DEVCONF`]; none without IPv6 state.
+    devconf: [Option<i32>; DEVCONF.len()],
 }
 
 impl Seen {
@@ -403,11 +408,24 @@ impl Seen {
 
     fn parse_families(&mut self, families: &[u8]) {
         let inet6 = Attrs::of(families).find(|(family, _)| *family == libc::AF_INET6 as u16);
-        self.autoconf = inet6.is_some_and(|(_, inet6)| {
-            Attrs::of(inet6).any(|(kind, value)| {
-                kind == IFLA_INET6_ADDR_GEN_MODE && value != [IN6_ADDR_GEN_MODE_NONE]
-            })
-        });
+        for (kind, value) in inet6.into_iter().flat_map(|(_, inet6)| Attrs::of(inet6)) {
+            match kind {
+                IFLA_INET6_ADDR_GEN_MODE => self.autoconf = value != [IN6_ADDR_GEN_MODE_NONE],
+                IFLA_INET6_CONF => {
+                    let at = |(_, place): (&str, usize)| {
+                        (value.len() >= 4 * place + 4).then(|| get_i32(value, 4 * place))
+                    };
+                    self.devconf = DEVCONF.map(at);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A parameter of IPv6 on it, where the kernel told it with the link.
+    pub(crate) fn ipv6_parameter(&self, name: &str) -> Option<i32> {
+        let place = DEVCONF.iter().position(|(known, _)| *known == name)?;
+        self.devconf[place]
     }
 
     /// Whether it is marked as ours and in service.

@@ -6,7 +6,10 @@ use crate::{
     nft::Skeleton,
     sysctl,
 };
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+};
 use vw_firewall::{Element, HostTable, TableSpec, balancer_table, sandbox_dns, service_table};
 use vw_hoststate::{Key, Netns, Object, Table, WireguardPeer};
 
@@ -66,10 +69,6 @@ pub(super) struct Inside {
 /// Reads a namespace; the calling thread must be in it.
 pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
     let mut socket = Socket::open()?;
-    let mut sysctls = Vec::new();
-    for path in &question.sysctls {
-        sysctls.extend(sysctl::read(path)?.map(|value| (path.clone(), value)));
-    }
     let mut nft = Nft::open()?;
     let elements = match netns {
         Netns::Host => nft.elements().or_else(without_nftables)?,
@@ -79,6 +78,7 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
         Netns::Sandbox(_) | Netns::Network(_) | Netns::Tunnel => Vec::new(),
     };
     let links = link::dump(&mut socket)?;
+    let sysctls = sysctls(&links, &question.sysctls)?;
     let peers = match netns {
         Netns::Tunnel => wireguard::peers(&links)?,
         _ => Vec::new(),
@@ -102,6 +102,32 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
         services: services(netns, &mut nft, question.services)?,
         elements,
     })
+}
+
+/// The values of parameters that are there.
+///
+/// What came with the links is not read from files: the folders of all namespaces below
+/// `/proc/sys/net` lie in one hash chain, so that with a thousand namespaces opening one file takes
+/// a thousand comparisons (`proc_sys_compare`).
+fn sysctls(links: &[link::Seen], paths: &[String]) -> io::Result<Vec<(String, String)>> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    let links: HashMap<&str, &link::Seen> = links
+        .iter()
+        .map(|seen| (seen.name.as_str(), seen))
+        .collect();
+    let mut found = Vec::with_capacity(paths.len());
+    for path in paths {
+        let of_link = sysctl::ipv6_of_link(path);
+        let told = of_link.and_then(|(link, name)| links.get(link)?.ipv6_parameter(name));
+        let value = match told {
+            Some(number) => Some(number.to_string()),
+            None => sysctl::read(path)?,
+        };
+        found.extend(value.map(|value| (path.clone(), value)));
+    }
+    Ok(found)
 }
 
 /// Our table as it stands. One that differs from what is expected is as if it were not there:

@@ -220,6 +220,12 @@ pub(crate) fn routes_and_parameters_are_replaced(lab: &Lab) {
     replace(lab, Object::Route(old), Object::Route(new));
     let value = |value| sysctl(HOST, "net/ipv4/ip_forward", value, Some("0"));
     replace(lab, value("1"), value("0"));
+    for (name, old, new) in [("accept_ra", "0", "2"), ("disable_ipv6", "0", "1")] {
+        let path = format!("net/ipv6/conf/eth2/{name}");
+        let value = |value| sysctl(inside(7), &path, value, None);
+        lab.create(&[value(old)]);
+        replace(lab, value(old), value(new));
+    }
     let mac = |last| neighbor(HOST, "vw0", "10.0.0.9", last);
     replace(lab, mac(9), mac(10));
 }

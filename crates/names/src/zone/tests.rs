@@ -112,6 +112,8 @@ proptest! {
             }
         }
         let fresh = now.values().fold(Zone::new("net", []), |zone, names| zone.with(names));
+        prop_assert_eq!(zone.with_all(now.values()), fresh.clone());
+        prop_assert_eq!(Zone::new("net", []).with_all(now.values()), fresh.clone());
         prop_assert_eq!(zone, fresh);
     }
 

@@ -40,6 +40,9 @@ impl fmt::Display for At {
     }
 }
 
+/// What stands for a store's URL where a host leaves its cluster.
+pub(super) const NONE: &str = "none";
+
 /// The option that is the host's, not the store's.
 const NAME: &str = "name";
 
@@ -49,7 +52,8 @@ impl ClusterSettings {
     /// # Errors
     /// One sentence that names the directive.
     pub(super) fn check(directives: &Directives) -> Result<Option<Self>, String> {
-        let Some(url) = &directives.cluster_store else {
+        let url = directives.cluster_store.as_ref();
+        let Some(url) = url.filter(|url| *url != NONE) else {
             let without = [
                 (directives.cluster_advertise.is_some(), "cluster-advertise"),
                 (

@@ -37,7 +37,7 @@ pub(super) struct Directives {
     /// Address of this daemon in its cluster
     #[arg(long, value_name = "ADDRESS|INTERFACE[:PORT]")]
     pub(super) cluster_advertise: Option<String>,
-    /// URL of the cluster's store
+    /// URL of the cluster's store; none to leave a cluster
     #[arg(long, value_name = "URL")]
     pub(super) cluster_store: Option<String>,
     /// Options of the cluster's store

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use vw_controller::{Controller, Parts, Tunnel, kernel_error};
+use vw_controller::{Controller, Parts, Tunnel, kernel_error, refuse_to_leave_cluster};
 use vw_dns_server::DnsServer;
 use vw_engine_api::{ApiConfig, serve};
 use vw_kernel::{HostFacts, Kernel, LinuxKernel};
@@ -57,6 +57,9 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     let facts = kernel.facts().map_err(kernel_error)?;
     let config = settings.controller_config(&facts)?;
     let mut parts = parts(settings, &kernel, &facts)?;
+    if settings.cluster.is_none() && !settings.leaves_cluster {
+        refuse_to_leave_cluster(&*parts.data, &*parts.run, &facts.boot_id)?;
+    }
     if let (Some(cluster), Some(underlay)) = (&settings.cluster, &config.drivers.underlay) {
         let tunnel = tunnel(settings, &kernel, &facts, underlay.addr)?;
         parts.cluster = Some(cluster.membership(underlay, tunnel)?);

@@ -3,7 +3,11 @@
 //! Pure: nothing here reads the host. What flags and file say together is refused here, by name,
 //! where it cannot be or has no effect yet.
 
-use super::{cluster::ClusterSettings, flags::Directives, values};
+use super::{
+    cluster::{self, ClusterSettings},
+    flags::Directives,
+    values,
+};
 pub(crate) use crate::client::Host as HostAddr;
 use std::{net::IpAddr, path::PathBuf};
 use tracing::Level;
@@ -65,6 +69,8 @@ pub(crate) struct DaemonSettings {
     pub(crate) host_gateway: Vec<IpAddr>,
     /// `--cluster-store` and its kin.
     pub(crate) cluster: Option<ClusterSettings>,
+    /// `--cluster-store none`: what is on a cluster's networks is taken off them.
+    pub(crate) leaves_cluster: bool,
     /// What the user should know, to be logged once.
     pub(crate) notices: Vec<String>,
 }
@@ -90,6 +96,7 @@ impl DaemonSettings {
         };
         Ok(Self {
             cluster: ClusterSettings::check(&directives)?,
+            leaves_cluster: directives.cluster_store.as_deref() == Some(cluster::NONE),
             hosts: values::hosts(&directives.host)?,
             group: Some(directives.group.unwrap_or_else(|| GROUP.to_owned()))
                 .filter(|group| !group.is_empty()),

@@ -33,7 +33,10 @@ fn small(a: &Host, subnet: &str) -> NetworkId {
     let request = request(&[subnet]);
     let mut made = None;
     eventually("the host has joined", SOON, || {
-        made = a.cluster.create_network(spec("small"), &request, &[]).ok();
+        made = a
+            .cluster
+            .create_network(spec("small"), &request, &[], true)
+            .ok();
         made.is_some()
     });
     made.unwrap().id

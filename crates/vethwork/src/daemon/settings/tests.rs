@@ -84,6 +84,7 @@ fn the_defaults_are_dockerds_but_for_names() {
             },
             host_gateway: [],
             cluster: None,
+            leaves_cluster: false,
             notices: [],
         }
     "#]]

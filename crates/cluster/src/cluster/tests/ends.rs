@@ -1,0 +1,46 @@
+//! A host whose store does not answer: how it is shown, and how it ends.
+
+use super::*;
+use vw_store::cluster::memory::{Call, Fate, Weather};
+
+#[test]
+fn a_host_shows_itself_also_when_the_store_was_never_there() {
+    let store = MemoryStore::new();
+    let client = store.client("host-1");
+    client.cut(true);
+    let a = Host::start(client, Arc::new(Memory::new()), 1);
+    let hosts = a.cluster.status().hosts;
+    let [own] = &hosts[..] else {
+        panic!("{hosts:?}");
+    };
+    assert!(own.id == a.id && own.alive && own.name == "host-1");
+    assert_eq!(own.advertise, IpAddr::from([192, 0, 2, 1]));
+    a.client.cut(false);
+    a.create("blue");
+    assert_eq!(a.cluster.status().hosts.len(), 1);
+}
+
+/// Calls hang as long as it is there.
+struct Hang(Arc<Mutex<()>>);
+
+impl Weather for Hang {
+    fn before(&self, _client: &str, _call: Call) -> Fate {
+        drop(self.0.lock());
+        Fate::Answered
+    }
+}
+
+#[test]
+fn the_end_does_not_wait_for_a_store_that_hangs() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    let network = a.create("blue");
+    a.connect(network.id, "one");
+    let hang = Arc::new(Mutex::new(()));
+    let hanging = hang.lock();
+    store.set_weather(Arc::new(Hang(hang.clone())));
+    a.connect(network.id, "two");
+    // It would hang for ever.
+    a.cluster.close();
+    drop(hanging);
+}

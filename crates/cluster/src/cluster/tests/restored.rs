@@ -1,0 +1,167 @@
+//! A store that was brought back from an older backup, or that comes to a newer format.
+
+use super::*;
+use crate::{
+    keys::{self, Shared},
+    record::{self, BlockRecord},
+};
+use vw_ipam::Division;
+use vw_store::cluster::{Record, Transaction, Write};
+
+/// Brings records back as they were, while no host looks; then every host reads them.
+fn restore(store: &MemoryStore, backup: &[Record], hosts: [&Host; 2]) {
+    hosts.iter().for_each(|host| host.client.cut(true));
+    let now = store.records();
+    let made = now.iter().filter(|record| {
+        let alive = record.key.starts_with(keys::ALIVE);
+        !alive && backup.iter().all(|old| old.key != record.key)
+    });
+    let writes = made
+        .map(|record| Write::Delete(record.key.clone()))
+        .collect();
+    edit(store, writes);
+    for host in hosts {
+        host.client.lose_watches();
+        host.client.cut(false);
+    }
+}
+
+fn edit(store: &MemoryStore, writes: Vec<Write>) {
+    let conditions = Vec::new();
+    assert!(store.edit(&Transaction { conditions, writes }));
+}
+
+fn record(store: &MemoryStore, key: &str) -> Option<Vec<u8>> {
+    let mut records = store.records().into_iter();
+    records
+        .find(|record| record.key == key)
+        .map(|record| record.value)
+}
+
+fn block_of(network: &NetworkSpec, addr: IpAddr) -> String {
+    let subnet = network.ipam.pools[0].subnet;
+    let range = Division::of(subnet).block(addr).expect("it is in one");
+    keys::block(network.id, range)
+}
+
+#[test]
+fn what_an_older_backup_lacks_is_put_back_by_those_who_hold_it() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let request = request(&["10.1.0.0/24"]);
+    a.create("any");
+    let network = a
+        .cluster
+        .create_network(spec("blue"), &request, &[], true)
+        .unwrap();
+    eventually("the network is known", SOON, || b.knows(network.id));
+    let backup = store.records();
+    let one = a.connect(network.id, "one");
+    // An address of a's block that b has by a's consent.
+    let holder = EndpointId::from_bytes([7; 32]);
+    let next = a.lease(network.id, holder);
+    a.cluster.release(network.id, next.addr(), holder);
+    let granted = b
+        .cluster
+        .lease(network.id, Family::V4, Some(next.addr()), holder);
+    assert_eq!(granted.unwrap(), next);
+    eventually("it is seen", SOON, || b.sees(&one));
+    let block = block_of(&network, one.addresses[0].addr());
+    let grant = Shared::Grant(network.id, next.addr()).key();
+    let lost = [&block, &grant].map(|key| record(&store, key));
+    assert!(lost.iter().all(Option::is_some));
+    restore(&store, &backup, [&a, &b]);
+    eventually("block and grant are back", SOON, || {
+        [&block, &grant].map(|key| record(&store, key)) == lost
+    });
+    eventually("and so is the endpoint", SOON, || b.sees(&one));
+    for _ in 0..40 {
+        let other = a.lease(network.id, EndpointId::from_bytes(random()));
+        assert!(other != next && other != one.addresses[0], "{other} twice");
+    }
+    for host in [&a, &b] {
+        assert_eq!(host.told.count(|delta| *delta == Delta::Forgotten), 0);
+    }
+}
+
+#[test]
+fn what_another_host_has_since_an_older_backup_is_that_hosts() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = a.create("blue");
+    eventually("the network is known", SOON, || b.knows(network.id));
+    let one = a.connect(network.id, "one");
+    eventually("it is seen", SOON, || b.sees(&one));
+    let block = block_of(&network, one.addresses[0].addr());
+    let theirs = record::encode(&BlockRecord { host: b.id });
+    edit(&store, vec![Write::Put(block.clone(), theirs.clone())]);
+    a.client.lose_watches();
+    let forgotten = || a.told.count(|delta| *delta == Delta::Forgotten) == 1;
+    eventually("it gives way", SOON, forgotten);
+    eventually("and takes part again", SOON, || {
+        let id = EndpointId::from_bytes(random());
+        let lease = a.cluster.lease(network.id, Family::V4, None, id);
+        lease.is_ok_and(|addr| block_of(&network, addr.addr()) != block)
+    });
+    assert_eq!(record(&store, &block), Some(theirs));
+}
+
+#[test]
+fn an_older_record_of_a_host_is_not_another_daemon() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = a.create("blue");
+    let one = a.connect(network.id, "one");
+    eventually("it is seen", SOON, || b.sees(&one));
+    let own = Shared::Host(a.id).key();
+    let older = record(&store, &own).expect("it joined");
+    let a = a.restart();
+    a.cluster
+        .hold(network.id, one.addresses[0].addr(), one.id)
+        .unwrap();
+    a.cluster.publish(one.clone());
+    a.cluster.settled();
+    let joined = |times| move |a: &Host| a.told.count(|delta| *delta == Delta::Joined) == times;
+    eventually("it has joined again", SOON, || joined(1)(&a));
+    edit(&store, vec![Write::Put(own.clone(), older.clone())]);
+    eventually("it takes its place", SOON, || {
+        joined(2)(&a) && record(&store, &own) != Some(older.clone())
+    });
+    assert_eq!(a.told.count(|delta| *delta == Delta::Forgotten), 0);
+    assert!(b.sees(&one));
+    a.create("red");
+}
+
+#[test]
+fn a_format_that_became_newer_is_told_and_nothing_is_changed_by_who_does_not_know_it() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = a.create("blue");
+    let one = a.connect(network.id, "one");
+    eventually("it is seen", SOON, || b.sees(&one));
+    let format = |text: &str| {
+        edit(
+            &store,
+            vec![Write::Put(keys::FORMAT.to_owned(), text.into())],
+        );
+        [&a, &b].map(|host| host.client.lose_watches());
+    };
+    format("1 {\"least\":2}");
+    let told = |delta: &Delta| matches!(delta, Delta::Store(StoreState::Away { reason, .. }) if reason.contains("newer vethwork"));
+    eventually("the follower is told", SOON, || a.told.count(told) > 0);
+    let refused = a
+        .cluster
+        .create_network(spec("red"), &request(&[]), &[], true)
+        .unwrap_err();
+    assert_eq!(
+        (refused.kind, refused.reason),
+        (Kind::Unsupported, "cluster-format-newer")
+    );
+    // What it has it goes on with.
+    let two = a.connect(network.id, "two");
+    stays("who was there is", Duration::from_secs(2), || b.sees(&one));
+    assert!(!b.sees(&two));
+    format("1 {\"least\":1}");
+    eventually("what waited is published", SOON, || b.sees(&two));
+    a.create("red");
+}

@@ -1,0 +1,156 @@
+//! What a store lost that was brought back from an older backup, while this host still holds it.
+//!
+//! Whenever everything was read anew, what this host holds is held against the store: what is
+//! missing there is put back, if nobody else has it by now. Where somebody has, the store is
+//! right: this host takes its endpoints down and joins again with nothing, as one that was
+//! forgotten.
+
+use crate::{
+    core::{Core, Done, Phase, contended},
+    holdings::Given,
+    keys::{self, Shared},
+    lease::Blocks,
+    outbox::unchanged,
+    record::{self, BlockRecord, GrantRecord},
+};
+use std::net::IpAddr;
+use vw_model::{IpNet, NetworkId, Result};
+use vw_store::cluster::{Condition, Version, Write};
+
+/// The most records of one transaction, each with a condition and a write.
+const BATCH: usize = 25;
+
+impl Core {
+    /// Puts back what the store lost, once each time after everything was read.
+    pub(crate) fn assert_holdings(&self) -> Result<()> {
+        let (read, networks): (u64, Vec<NetworkId>) = {
+            let state = self.state();
+            if state.is_asserted() || !state.settled {
+                return Ok(());
+            }
+            let held = state.holdings.0.keys();
+            let known = held.filter(|id| state.mirror.networks.contains_key(id));
+            (state.reads, known.copied().collect())
+        };
+        let Some(_turn) = self.try_turn() else {
+            return Ok(());
+        };
+        for network in networks {
+            self.assert_on(network)?;
+        }
+        self.state().asserted = read;
+        Ok(())
+    }
+
+    fn assert_on(&self, network: NetworkId) -> Result<()> {
+        let (ranges, given) = self.held_on(network);
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let blocks = self.read_blocks(network)?;
+        let Some((_, version)) = self.fetch_network(network)? else {
+            return Ok(());
+        };
+        let missing = self.missing_of(network, &ranges, &blocks)?;
+        let host = self.settings.host;
+        for batch in missing.chunks(BATCH) {
+            let block = record::encode(&BlockRecord { host });
+            let keyed = batch
+                .iter()
+                .map(|range| (keys::block(network, *range), block.clone()));
+            self.put_back(network, version, keyed.collect())?;
+        }
+        for batch in given.chunks(BATCH) {
+            let keyed = batch.iter().map(|(addr, given)| {
+                let Given { host, holder } = *given;
+                let grant = record::encode(&GrantRecord { host, holder });
+                (Shared::Grant(network, *addr).key(), grant)
+            });
+            self.put_back(network, version, keyed.collect())?;
+        }
+        Ok(())
+    }
+
+    /// The blocks of a network that this host may use, and the addresses that it gave away to
+    /// hosts that the store does not know of.
+    fn held_on(&self, network: NetworkId) -> (Vec<IpNet>, Vec<(IpAddr, Given)>) {
+        let state = self.state();
+        let Some(held) = state.holdings.get(network) else {
+            return Default::default();
+        };
+        let returning = held.returning();
+        let ranges = held.ranges().filter(|range| !returning.contains(range));
+        let lost = |(addr, given): &(&IpAddr, &Given)| {
+            let at = (network, **addr);
+            let host = state.mirror.hosts.get(&given.host);
+            // Of one that is asked for still the answer decides.
+            !state.mirror.grants.contains_key(&at)
+                && !state.mirror.requests.contains_key(&at)
+                && host.is_some_and(|host| host.record.is_some())
+        };
+        let given = held.given.iter().filter(lost);
+        (
+            ranges.collect(),
+            given.map(|(addr, given)| (*addr, *given)).collect(),
+        )
+    }
+
+    /// Those of this host's blocks that the store does not have.
+    ///
+    /// # Errors
+    /// When another host has one.
+    fn missing_of(
+        &self,
+        network: NetworkId,
+        ranges: &[IpNet],
+        blocks: &Blocks,
+    ) -> Result<Vec<IpNet>> {
+        let mut missing = Vec::new();
+        for range in ranges {
+            match blocks.get(range) {
+                None => missing.push(*range),
+                Some(Some(standing)) if standing.host != self.settings.host => {
+                    tracing::error!(
+                        "addresses {range} of network {} are those of host {} by the cluster's \
+                         store, and this host used them: its endpoints on global networks are \
+                         made anew",
+                        network.short(),
+                        self.host_name(standing.host)
+                    );
+                    self.state().phase = Phase::Forgotten;
+                    self.wake();
+                    return Err(self.outside(&Phase::Forgotten));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(missing)
+    }
+
+    fn put_back(
+        &self,
+        network: NetworkId,
+        version: Version,
+        records: Vec<(String, Vec<u8>)>,
+    ) -> Result<()> {
+        let absent = records
+            .iter()
+            .map(|(key, _)| Condition::Absent(key.clone()));
+        let conditions = absent.chain([unchanged(network, version)]).collect();
+        let keys: Vec<String> = records.iter().map(|(key, _)| key.clone()).collect();
+        let writes = records
+            .into_iter()
+            .map(|(key, value)| Write::Put(key, value));
+        match self.commit(conditions, writes.collect())? {
+            Done::Applied => {
+                tracing::warn!(
+                    "the cluster's store had lost what this host holds, and has it again: {}",
+                    keys.join(", ")
+                );
+                Ok(())
+            }
+            // The next round sees what stands there.
+            Done::Refused | Done::Uncertain => Err(contended()),
+        }
+    }
+}

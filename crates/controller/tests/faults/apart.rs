@@ -1,0 +1,165 @@
+//! A host that is cut off from its cluster, and comes back to one that went on without it.
+
+use crate::{
+    global::{create, remove},
+    scenario::{adopt, release},
+    world::World,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+use vw_controller::{
+    Controller,
+    command::{ClusterForget, Info, NetworkInspect},
+};
+use vw_store::cluster::memory::{Call, Fate, MemoryStore, Weather};
+
+/// A presence ends within seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const MENDED: u8 = 0;
+const CUT: u8 = 1;
+const TAKES_NOTHING_ONCE_JOINED: u8 = 2;
+
+/// The way of the first host to the store.
+struct Way {
+    store: MemoryStore,
+    state: Arc<AtomicU8>,
+}
+
+impl Weather for Way {
+    fn before(&self, client: &str, call: Call) -> Fate {
+        let members = || {
+            let records = self.store.records().into_iter();
+            let hosts = records.filter(|record| record.key.starts_with("v1/shared/hosts/"));
+            hosts.count()
+        };
+        let cut = match self.state.load(Ordering::SeqCst) {
+            CUT => true,
+            TAKES_NOTHING_ONCE_JOINED => call == Call::Commit && members() == 2,
+            _ => false,
+        };
+        match client == "host-1" && cut {
+            true => Fate::Unreachable,
+            false => Fate::Answered,
+        }
+    }
+}
+
+struct Scene {
+    here: World,
+    a: Controller,
+    b: Controller,
+    way: Arc<AtomicU8>,
+    _there: World,
+}
+
+impl Scene {
+    /// Two hosts on a network, of which the first has an endpoint there.
+    fn new() -> Self {
+        let store = MemoryStore::new();
+        let way = Arc::<AtomicU8>::default();
+        let weather = Way {
+            store: store.clone(),
+            state: way.clone(),
+        };
+        store.set_weather(Arc::new(weather));
+        let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+        let (a, b) = (here.open(), there.open());
+        eventually("the network is made", || create(&b).is_ok());
+        eventually("it is known", || members(&a) == Some(0));
+        adopt(&a, &here, "one", &["shop"], &[]).unwrap();
+        eventually("the endpoint is known", || members(&b) == Some(1));
+        Self {
+            here,
+            a,
+            b,
+            way,
+            _there: there,
+        }
+    }
+
+    fn set(&self, state: u8) {
+        self.way.store(state, Ordering::SeqCst);
+    }
+}
+
+#[track_caller]
+fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    vw_testkit::eventually(what, PATIENCE, holds);
+}
+
+fn members(controller: &Controller) -> Option<usize> {
+    let network = "shop".to_owned();
+    let shop = controller.submit(NetworkInspect { network }).ok()?;
+    Some(shop.members.len())
+}
+
+#[test]
+fn a_removal_that_comes_while_endpoints_come_leaves_nothing() {
+    let scene = Scene::new();
+    let (a, b, here) = (&scene.a, &scene.b, &scene.here);
+    scene.set(CUT);
+    eventually("it is removed once its user is dead", || remove(b).is_ok());
+    let over = AtomicBool::new(false);
+    let came = thread::scope(|scope| {
+        let coming = ["two", "three"].map(|name| {
+            let over = &over;
+            scope.spawn(move || {
+                let mut came = 0;
+                while !over.load(Ordering::SeqCst) {
+                    came += usize::from(adopt(a, here, name, &["shop"], &[]).is_ok());
+                    // It may not have come, or been taken off already.
+                    let _ = release(a, name);
+                }
+                came
+            })
+        });
+        scene.set(MENDED);
+        let gone = vw_testkit::poll(PATIENCE, || members(a).is_none().then_some(()));
+        over.store(true, Ordering::SeqCst);
+        let came = coming.map(|thread| thread.join().unwrap());
+        assert!(gone.is_some(), "the removal is never heard of");
+        came.iter().sum::<usize>()
+    });
+    assert!(came > 0, "nobody came meanwhile");
+    assert_eq!(a.repair().unwrap(), 0);
+    release(a, "one").unwrap();
+    // As on a host that never had the network.
+    eventually("it can be made again", || create(a).is_ok());
+    adopt(a, here, "one", &["shop"], &[]).unwrap();
+    release(a, "one").unwrap();
+    eventually("and be removed", || remove(a).is_ok());
+    let left = here.kernel.objects();
+    let of_network = |text: &str| text.contains("vxlan") || text.contains("br0");
+    let left: Vec<String> = left.keys().map(|key| format!("{key:?}")).collect();
+    assert!(!left.iter().any(|key| of_network(key)), "{left:#?}");
+    assert_eq!(a.repair().unwrap(), 0);
+}
+
+#[test]
+fn who_was_given_up_is_back_also_when_the_store_takes_nothing_for_a_while() {
+    let scene = Scene::new();
+    let (a, b) = (&scene.a, &scene.b);
+    scene.set(CUT);
+    let host = "host-1".to_owned();
+    let forget = ClusterForget { host };
+    eventually("it is given up", || b.submit(forget.clone()).is_ok());
+    scene.set(TAKES_NOTHING_ONCE_JOINED);
+    eventually("it cannot come back at first", || {
+        let warnings = a.submit(Info).unwrap().warnings;
+        warnings
+            .iter()
+            .any(|said| said.contains("one is off network shop"))
+    });
+    assert_eq!(members(a), Some(0));
+    scene.set(MENDED);
+    eventually("it is back", || members(a) == Some(1));
+    eventually("and the others know", || members(b) == Some(1));
+    assert_eq!(a.repair().unwrap(), 0);
+}

@@ -1,0 +1,104 @@
+//! The servers of a store, of whichever kind, and what a test does to them.
+
+use super::{Consul, Etcd, Place, ZooKeeper};
+use crate::Lab;
+
+/// What a cluster's state can lie in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// etcd.
+    Etcd,
+    /// Consul.
+    Consul,
+    /// ZooKeeper.
+    ZooKeeper,
+}
+
+impl Kind {
+    /// As the status names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::Consul => "consul",
+            Self::ZooKeeper => "zookeeper",
+        }
+    }
+
+    /// Whether its servers can be run here.
+    #[must_use]
+    pub fn is_installed(self) -> bool {
+        match self {
+            Self::ZooKeeper => ZooKeeper::is_installed(),
+            other => crate::missing_program(&[other.name()]).is_none(),
+        }
+    }
+}
+
+/// Running servers. Dropping them kills them.
+#[derive(Debug)]
+pub enum Servers {
+    /// Of etcd.
+    Etcd(Etcd),
+    /// Of Consul.
+    Consul(Consul),
+    /// Of ZooKeeper.
+    ZooKeeper(ZooKeeper),
+}
+
+/// One call, whichever store it is.
+macro_rules! each {
+    ($servers:expr, $store:ident => $call:expr) => {
+        match $servers {
+            Self::Etcd($store) => $call,
+            Self::Consul($store) => $call,
+            Self::ZooKeeper($store) => $call,
+        }
+    };
+}
+
+impl Servers {
+    /// Starts one at each place, and waits until they serve.
+    #[track_caller]
+    #[must_use]
+    pub fn start(kind: Kind, lab: &Lab, places: &[Place]) -> Self {
+        match kind {
+            Kind::Etcd => Self::Etcd(Etcd::start(lab, places)),
+            Kind::Consul => Self::Consul(Consul::start(lab, places)),
+            Kind::ZooKeeper => Self::ZooKeeper(ZooKeeper::start(lab, places)),
+        }
+    }
+
+    /// Their addresses, as `--cluster-store` takes them.
+    #[must_use]
+    pub fn url(&self) -> String {
+        each!(self, store => store.url())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        each!(self, store => store.addresses().len())
+    }
+
+    /// Kills one (SIGKILL).
+    pub fn kill(&mut self, member: usize) {
+        each!(self, store => store.kill(member));
+    }
+
+    /// Starts one again, with what it had on disk.
+    #[track_caller]
+    pub fn restart(&mut self, member: usize) {
+        each!(self, store => store.restart(member));
+    }
+
+    /// Stops one where it is (SIGSTOP): it neither answers nor closes.
+    pub fn pause(&self, member: usize) {
+        each!(self, store => store.pause(member));
+    }
+
+    /// Lets one go on.
+    pub fn resume(&self, member: usize) {
+        each!(self, store => store.resume(member));
+    }
+}

@@ -272,6 +272,12 @@ fn hosts_on_other_segments_are_told_of() {
     });
     assert!(!traffic::ping(&client, &address));
     drop(web);
+    stage.docker("a", "rm -f web");
+    eventually("it is told no more", SOON, || {
+        !stage.api("b", "/info")["Warnings"]
+            .to_string()
+            .contains(&said)
+    });
     stage.end();
 }
 
@@ -352,5 +358,108 @@ fn what_others_take_off_the_wire_comes_back() {
     assert!(!stage.daemon("a").log()[known..].contains("other hosts is back"));
     a.ip(&format!("addr add {addr} dev wire"));
     eventually("it is back with the late address", LEASE, reached);
+    stage.end();
+}
+
+#[test]
+fn a_host_that_leaves_the_segment_is_led_to_no_more() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let _client = stage.start("b", "client", "--network shop");
+    let addresses = ["A", "AAAA"].map(|family| known(&stage, &web, "client", family));
+    let routes = |stage: &Stage| {
+        let a = stage.host("a");
+        a.ip("route show") + &a.ip("-6 route show") + &a.ip("neigh show proxy")
+    };
+    eventually("it is reached", SOON, || {
+        addresses.iter().all(|address| traffic::ping(&web, address))
+    });
+    // It still hears the others, from where they do not expect it.
+    stage
+        .host("b")
+        .ip("addr add 198.51.100.2/24 dev wire metric 1");
+    stage.readvertise("b", "198.51.100.2");
+    eventually("no route leads to where it was", LEASE, || {
+        let routes = routes(&stage);
+        addresses.iter().all(|address| !routes.contains(address))
+    });
+    eventually("it is told", SOON, || {
+        stage.api("a", "/info")["Warnings"]
+            .to_string()
+            .contains("network shop does not reach host 198.51.100.2")
+    });
+    stage.readvertise("b", "192.0.2.2");
+    eventually("it is reached again", LEASE, || {
+        addresses.iter().all(|address| traffic::ping(&web, address))
+    });
+    assert!(
+        !stage.api("a", "/info")["Warnings"]
+            .to_string()
+            .contains("does not reach host")
+    );
+    stage.end();
+}
+
+#[test]
+fn an_endpoint_that_moves_is_found_by_its_former_neighbours() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker(
+        "a",
+        &format!("{ROUTED} --subnet 10.70.0.0/20 --ipv6 --subnet fd70::/64 shop"),
+    );
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let near = stage.start("b", "near", "--network shop");
+    let at = ["10.70.1.77", "fd70::4d:77"];
+    let where_it_is = format!("--network shop --ip {} --ip6 {}", at[0], at[1]);
+    let before = stage.start("b", "moved", &where_it_is);
+    for address in at {
+        assert!(traffic::ping(&near, address), "{address}");
+        assert_eq!(neighbor(&near, address), mac(&before));
+    }
+    stage.docker("b", "rm -f moved");
+    let _after = stage.start("a", "moved", &where_it_is);
+    // A neighbour that answered is asked again after half a minute.
+    for address in at {
+        eventually("it is found", SOON, || traffic::ping(&near, address));
+    }
+    stage.end();
+}
+
+#[test]
+fn a_host_that_does_not_forward_takes_no_part_in_a_routed_network() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    stage.restart_with("b", &["--ip-forward=false"]);
+    let switches = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
+    for off in switches {
+        for switch in switches {
+            let value = u8::from(switch != off);
+            let path = switch.replace('.', "/");
+            stage
+                .host("b")
+                .sh(&format!("echo {value} > /proc/sys/{path}"))
+                .must();
+        }
+        let refused = stage.refused("b", "run -d --name web --network shop host sleep 9");
+        assert!(refused.contains(&format!("set {off}=1")), "{refused}");
+        stage.docker("b", "rm web");
+    }
+    stage
+        .host("b")
+        .sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+        .must();
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    for family in ["A", "AAAA"] {
+        let address = known(&stage, &client, "web", family);
+        eventually("it is reached", SOON, || traffic::ping(&client, &address));
+    }
+    drop(web);
     stage.end();
 }

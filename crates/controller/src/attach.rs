@@ -157,7 +157,7 @@ impl Controller {
         });
         if let Err(error) = placed {
             let mut state = sandbox.state();
-            state.claims = settled.back_to(before, &state.published);
+            state.claims = settled.back_to(&*self.kernel, before, &state.published);
             return Err(error);
         }
         crate::step::reached("attach.ready");

@@ -25,10 +25,55 @@ impl Claims {
     }
 
     /// Takes back an attempt: of these and the `rest` that it left over, what was published.
-    pub(crate) fn back_to(mut self, mut rest: Self, published: &[PortMapping]) -> Self {
+    pub(crate) fn back_to(
+        mut self,
+        kernel: &dyn Kernel,
+        mut rest: Self,
+        published: &[PortMapping],
+    ) -> Self {
         rest.held.append(&mut self.held);
         rest.held.retain(|mapping, _| published.contains(mapping));
+        rest.claim_again(kernel);
         rest
+    }
+
+    /// Claims what has no claim, as what made room for an attempt that came to nothing. What a
+    /// stranger bound meanwhile stays published.
+    fn claim_again(&mut self, kernel: &dyn Kernel) {
+        for (mapping, claim) in &mut self.held {
+            if claim.is_none() {
+                let again = kernel.claim_port(mapping.container.protocol, mapping.host);
+                *claim = again.ok();
+            }
+        }
+    }
+
+    /// Claims a port. Of what is to go, that of the same number makes room for it: one address of
+    /// a port that was published on all, or all of one that was published on one.
+    fn claim(
+        &mut self,
+        kernel: &dyn Kernel,
+        wanted: PortMapping,
+        to_go: &BTreeSet<PortMapping>,
+    ) -> Result<PortClaim, KernelError> {
+        let protocol = wanted.container.protocol;
+        let refusal = match kernel.claim_port(protocol, wanted.host) {
+            Err(refusal) if is_in_use(&refusal) => refusal,
+            other => return other,
+        };
+        let in_the_way = self.held.iter_mut().filter(|(mapping, _)| {
+            mapping.container.protocol == protocol
+                && mapping.host.port() == wanted.host.port()
+                && to_go.contains(*mapping)
+        });
+        let made_room = in_the_way
+            .filter_map(|(_, claim)| claim.take())
+            .map(drop)
+            .count();
+        match made_room {
+            0 => Err(refusal),
+            _ => kernel.claim_port(protocol, wanted.host),
+        }
     }
 
     /// Takes back what was published before a restart. A port that a stranger bound meanwhile
@@ -88,16 +133,18 @@ pub(crate) fn settle(
         host_ip: None,
         host: None,
     });
+    let requests = wanted.requests.iter().copied().chain(ephemeral);
+    let requests: Vec<_> = requests.map(|r| (r, hosts_of(&r, wanted))).collect();
     let before: BTreeSet<PortMapping> = held.held.keys().copied().collect();
+    let mut to_go = before.clone();
+    to_go.retain(|mapping| !requests.iter().any(|(r, hosts)| suits(r, hosts, mapping)));
     let mut settled = Claims::default();
-    for request in wanted.requests.iter().copied().chain(ephemeral) {
-        let hosts = hosts_of(&request, wanted);
-        if hosts.is_empty() {
-            continue;
-        }
-        if let Err(error) = settle_one(kernel, &request, &hosts, wanted, held, &mut settled) {
+    for (request, hosts) in requests.iter().filter(|(_, hosts)| !hosts.is_empty()) {
+        let from = (&mut *held, &to_go);
+        if let Err(error) = settle_one(kernel, request, hosts, wanted, from, &mut settled) {
             held.held.append(&mut settled.held);
             held.held.retain(|mapping, _| before.contains(mapping));
+            held.claim_again(kernel);
             return Err(error);
         }
     }
@@ -165,21 +212,25 @@ fn hosts_of(request: &PortRequest, wanted: &Wanted<'_>) -> Vec<IpAddr> {
     }
 }
 
+/// Whether what is published is what a request asks for.
+fn suits(request: &PortRequest, hosts: &[IpAddr], mapping: &PortMapping) -> bool {
+    mapping.container == request.container
+        && hosts.contains(&mapping.host.ip())
+        && request
+            .host
+            .is_none_or(|r| (r.first..=r.last).contains(&mapping.host.port()))
+}
+
 fn settle_one(
     kernel: &dyn Kernel,
     request: &PortRequest,
     hosts: &[IpAddr],
     wanted: &Wanted<'_>,
-    held: &mut Claims,
+    (held, to_go): (&mut Claims, &BTreeSet<PortMapping>),
     settled: &mut Claims,
 ) -> Result<()> {
     let fits = |mapping: &&PortMapping| {
-        mapping.container == request.container
-            && hosts.contains(&mapping.host.ip())
-            && request
-                .host
-                .is_none_or(|r| (r.first..=r.last).contains(&mapping.host.port()))
-            && !settled.held.contains_key(*mapping)
+        suits(request, hosts, mapping) && !settled.held.contains_key(*mapping)
     };
     let kept = held
         .held
@@ -199,7 +250,11 @@ fn settle_one(
     };
     let mut last = None;
     for port in (start..=range.last).chain(range.first..start) {
-        match claim_all(kernel, request.container, hosts, port, held, settled) {
+        let at = hosts.iter().map(|ip| PortMapping {
+            host: SocketAddr::new(*ip, port),
+            container: request.container,
+        });
+        match claim_all(kernel, at, held, to_go, settled) {
             Ok(()) => {
                 if request.host.is_none() {
                     wanted.cursor.store(port.wrapping_add(1), Ordering::Relaxed);
@@ -232,21 +287,16 @@ fn settle_one(
 /// Claims one port on every host address, or none.
 fn claim_all(
     kernel: &dyn Kernel,
-    container: PortKey,
-    hosts: &[IpAddr],
-    port: u16,
+    at: impl Iterator<Item = PortMapping>,
     held: &mut Claims,
+    to_go: &BTreeSet<PortMapping>,
     settled: &mut Claims,
-) -> std::result::Result<(), (SocketAddr, KernelError)> {
-    let mut mine = Vec::with_capacity(hosts.len());
-    for ip in hosts {
-        let mapping = PortMapping {
-            host: SocketAddr::new(*ip, port),
-            container,
-        };
+) -> Result<(), (SocketAddr, KernelError)> {
+    let mut mine = Vec::with_capacity(at.size_hint().0);
+    for mapping in at {
         let claim = match held.held.remove(&mapping) {
             Some(claim) => claim,
-            None => match kernel.claim_port(container.protocol, mapping.host) {
+            None => match held.claim(kernel, mapping, to_go) {
                 Ok(claim) => Some(claim),
                 Err(source) => {
                     held.held.extend(mine);

@@ -7,11 +7,11 @@
 use crate::{
     conmon::{self, AttachStream},
     container::Runtime,
-    error::Result,
-    exec::ExecSpec,
+    error::{Error, Result},
+    exec::{ExecSession, ExecSpec},
     files,
     layout::RunDir,
-    wait,
+    wait::{self, Until},
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -19,6 +19,9 @@ use rustix::{
 };
 use std::time::{Duration, Instant};
 use vw_model::{Id, SandboxId};
+
+/// How long what was killed may take to go, before its conmon is killed.
+const LAST: Duration = Duration::from_secs(5);
 
 /// What is kept of the output, as Docker's `maxOutputLen` (moby `daemon/health.go`).
 const OUTPUT: usize = 4096;
@@ -34,8 +37,9 @@ pub struct Checked {
 
 impl Runtime {
     /// Runs a command in a running container to its end, or kills it and its process group when
-    /// `limit` is over or `left` can be read, because nobody waits for it any more. `name` is one of a kind: what runs by it still, of a daemon that was killed
-    /// for instance, ends first.
+    /// `limit` is over or `left` can be read, because nobody waits for it any more; also where the
+    /// container stands still, or the OCI runtime does. `name` is one of a kind: what runs by it
+    /// still, of a daemon that was killed for instance, ends first.
     ///
     /// # Errors
     /// As [`Runtime::exec`].
@@ -57,22 +61,42 @@ impl Runtime {
             limit: Some(limit + Duration::from_secs(1)),
             ..ExecSpec::default()
         };
-        let deadline = Instant::now() + limit;
-        let session = self.exec(id, name, &request, true, None)?;
+        let until = Until {
+            deadline: Some(Instant::now() + limit),
+            left: Some(left.as_fd()),
+        };
         let mut output = Vec::new();
+        let status = match self.exec_until(id, name, &request, (true, None), &until) {
+            Ok(session) => self.see_to_its_end(id, &session, &until, &mut output),
+            Err(error) => Err(error),
+        };
+        match status {
+            Ok(status) => Ok(Checked { status, output }),
+            Err(Error::Late(_)) => Ok(Checked {
+                status: None,
+                output,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn see_to_its_end(
+        &self,
+        id: SandboxId,
+        session: &ExecSession,
+        until: &Until<'_>,
+        output: &mut Vec<u8>,
+    ) -> Result<Option<i32>> {
         let ended = session
             .attach()
-            .is_none_or(|stream| read_until(stream, deadline, left, &mut output));
+            .is_none_or(|stream| read_until(stream, until, output));
         if !ended {
             self.kill_group(id, Pid::from_raw(session.pid));
             // Its conmon would wait until somebody reads the rest.
             session.attach().inspect(|stream| stream.close());
         }
-        let status = session.wait()?;
-        Ok(Checked {
-            status: ended.then_some(status),
-            output,
-        })
+        let status = session.wait_until(&Until::within(LAST))?;
+        Ok(ended.then_some(status))
     }
 
     /// Kills a process of a container's and all of its group: the OCI runtime makes each the first
@@ -99,8 +123,8 @@ impl Runtime {
         let first = noted.and_then(|text| Pid::from_raw(text.trim().parse().ok()?));
         self.kill_group(id, first);
         for monitor in &monitors {
-            if !wait::readable(monitor, wait::PATIENCE) {
-                let _ = rustix::process::pidfd_send_signal(monitor, Signal::KILL);
+            if !wait::readable(monitor, LAST) {
+                conmon::kill(monitor);
             }
         }
         files::remove_tree(directory.path())
@@ -108,17 +132,12 @@ impl Runtime {
 }
 
 /// Reads to the end; false when the time was over first, or nobody waits.
-fn read_until(
-    stream: &AttachStream,
-    deadline: Instant,
-    left: &OwnedFd,
-    output: &mut Vec<u8>,
-) -> bool {
+fn read_until(stream: &AttachStream, until: &Until<'_>, output: &mut Vec<u8>) -> bool {
     let mut buffer = vec![0; conmon::ATTACH_MESSAGE];
     loop {
-        let time = deadline.saturating_duration_since(Instant::now());
-        let fds = [left.as_fd(), stream.as_fd()];
-        if time.is_zero() || wait::any_readable(&fds, Some(time)) != Some(1) {
+        // Also of one that never stops writing the time is over once.
+        let over = until.deadline.is_some_and(|d| d <= Instant::now());
+        if over || until.any_readable(&[stream.as_fd()]).is_none() {
             return false;
         }
         match stream.recv(&mut buffer) {

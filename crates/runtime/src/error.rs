@@ -100,6 +100,9 @@ pub enum Error {
     /// An operation that needs a process.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// The time that somebody gave is over.
+    #[error("{0} took too long")]
+    Late(String),
     /// A helper program failed.
     #[error("{program} {action}: {said}")]
     Program {
@@ -202,6 +205,7 @@ impl Error {
             Self::NoSuchContainer(_) => (Kind::NotFound, "container-not-found"),
             Self::AlreadyCreated(_) => (Kind::Conflict, "container-has-process"),
             Self::NotRunning(_) => (Kind::Conflict, "container-not-running"),
+            Self::Late(_) => (Kind::Internal, "took-too-long"),
             Self::Program { .. } => (Kind::Internal, "oci-runtime-failed"),
             Self::Damaged { .. } => (Kind::Internal, "damaged-file"),
             Self::Io { .. } => (Kind::Internal, "runtime-io"),

@@ -13,6 +13,7 @@ use crate::{
     lifecycle::refused,
     spec::{self, WindowSize, oci::Process},
     state::State,
+    wait::Until,
 };
 use rustix::fd::AsFd;
 use std::{
@@ -72,13 +73,28 @@ impl Runtime {
         attach: bool,
         console: Option<WindowSize>,
     ) -> Result<ExecSession> {
+        self.exec_until(id, exec, request, (attach, console), &Until::default())
+    }
+
+    /// As [`Runtime::exec`], given up when it was waited long enough for the OCI runtime.
+    ///
+    /// # Errors
+    /// [`Error::Late`] as well; then nothing runs.
+    pub(crate) fn exec_until(
+        &self,
+        id: SandboxId,
+        exec: Id,
+        request: &ExecSpec,
+        terms: (bool, Option<WindowSize>),
+        until: &Until<'_>,
+    ) -> Result<ExecSession> {
         if !matches!(self.state(id)?, State::Running { .. }) {
             return Err(Error::NotRunning(id.to_string()));
         }
         let run = self.layout.run(id);
         let directory = RunDir(run.execs().join(exec.to_string()));
         files::make_dir(directory.path())?;
-        let started = self.exec_in(id, &run, directory.clone(), request, attach, console);
+        let started = self.exec_in(id, &run, directory.clone(), request, terms, until);
         started.inspect_err(|_| {
             if let Err(error) = files::remove_tree(directory.path()) {
                 tracing::warn!(%id, %error, "a failed exec left its directory until the container goes");
@@ -92,8 +108,8 @@ impl Runtime {
         run: &RunDir,
         directory: RunDir,
         request: &ExecSpec,
-        attach: bool,
-        console: Option<WindowSize>,
+        (attach, console): (bool, Option<WindowSize>),
+        until: &Until<'_>,
     ) -> Result<ExecSession> {
         let process = directory.path().join("process.json");
         let rootfs = run.rootfs();
@@ -118,14 +134,16 @@ impl Runtime {
             doors: &self.cgroups.monitor_doors()?,
         })?;
         let who = format!("exec in container {id}");
-        let stream = if attach {
-            launched.await_attach()?;
-            Some(AttachStream::connect(&directory, &who)?)
-        } else {
-            None
+        let stream = || {
+            launched.await_attach(until)?;
+            AttachStream::connect(&directory, &who)
         };
-        launched.go()?;
-        match launched.answer()? {
+        let begun = attach.then(stream).transpose().and_then(|stream| {
+            launched.go()?;
+            Ok((stream, launched.answer(until)?))
+        });
+        let (stream, answer) = begun.inspect_err(|_| launched.kill())?;
+        match answer {
             Some(answer) if answer.data > 0 => Ok(ExecSession {
                 pid: answer.data,
                 attach: stream,
@@ -162,10 +180,18 @@ impl ExecSession {
     /// # Errors
     /// [`Error::Io`].
     pub fn wait(&self) -> Result<i32> {
+        self.wait_until(&Until::default())
+    }
+
+    /// As [`ExecSession::wait`]; what has not ended when it was waited long enough is killed.
+    ///
+    /// # Errors
+    /// [`Error::Late`] as well.
+    pub(crate) fn wait_until(&self, until: &Until<'_>) -> Result<i32> {
         let mut launched = self.launched.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = launched.answer()?;
+        let answer = launched.answer(until).inspect_err(|_| launched.kill());
         files::remove_tree(self.directory.path())?;
-        Ok(answer.map_or(crate::watch::KILLED, |answer| answer.data))
+        Ok(answer?.map_or(crate::watch::KILLED, |answer| answer.data))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     programs::Programs,
     spec::{self, WindowSize},
     state::State,
+    wait::Until,
 };
 use rustix::{fd::AsFd, process::Signal};
 use std::{
@@ -88,7 +89,7 @@ impl Runtime {
                 doors: &self.cgroups.monitor_doors()?,
             })?
         };
-        match launched.answer()? {
+        match launched.answer(&Until::default())? {
             Some(answer) if answer.data > 0 => {
                 if let Some(registry) = self.registry.get() {
                     registry.register(id)?;

@@ -16,9 +16,12 @@ over_every_store! {
     a_service_is_reached_on_every_host,
 }
 
+/// How a client asks.
+type Ask = fn(&Host, &str) -> std::io::Result<traffic::Answer>;
+
 /// Who answers a client that asks often enough to meet all.
-fn who(from: &Host, to: &str) -> BTreeSet<String> {
-    let answers = (0..24).map(|_| match traffic::tcp(from, to) {
+fn who(ask: Ask, from: &Host, to: &str) -> BTreeSet<String> {
+    let answers = (0..24).map(|_| match ask(from, to) {
         Ok(answer) => answer.name,
         Err(error) => format!("nobody: {error}"),
     });
@@ -27,11 +30,17 @@ fn who(from: &Host, to: &str) -> BTreeSet<String> {
 
 /// Waits until these and nobody else answer.
 #[track_caller]
-fn answer(from: &Host, to: &str, names: &[&str]) {
+pub(crate) fn answer(from: &Host, to: &str, names: &[&str]) {
+    answer_by(traffic::tcp, from, to, names);
+}
+
+/// The same where a client asks so.
+#[track_caller]
+pub(crate) fn answer_by(ask: Ask, from: &Host, to: &str, names: &[&str]) {
     let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut last = BTreeSet::new();
     let met = vw_testkit::poll(SOON, || {
-        last = who(from, to);
+        last = who(ask, from, to);
         (last == names).then_some(())
     });
     assert!(met.is_some(), "from {} to {to}: {last:?}", from.name());
@@ -45,7 +54,7 @@ fn shown(stage: &Stage, host: &str, name: &str) -> Value {
 
 /// Its addresses, IPv4 first.
 #[track_caller]
-fn addresses(stage: &Stage, host: &str, name: &str) -> Vec<String> {
+pub(crate) fn addresses(stage: &Stage, host: &str, name: &str) -> Vec<String> {
     let shown = shown(stage, host, name);
     let all = shown["VirtualIPs"].as_array().expect("a list").iter();
     let bare = |net: &Value| net.as_str()?.split('/').next().map(str::to_owned);
@@ -54,7 +63,7 @@ fn addresses(stage: &Stage, host: &str, name: &str) -> Vec<String> {
 
 /// Waits until a network is everywhere.
 #[track_caller]
-fn network(stage: &Stage, line: &str, name: &str) {
+pub(crate) fn network(stage: &Stage, line: &str, name: &str) {
     stage.docker("a", &format!("network create -d overlay {line} {name}"));
     for host in ["b", "c"] {
         eventually("the network is there", SOON, || stage.knows(host, name));
@@ -63,7 +72,7 @@ fn network(stage: &Stage, line: &str, name: &str) {
 
 /// Waits until every host shows a service alike, with so many endpoints that serve.
 #[track_caller]
-fn alike(stage: &Stage, name: &str, serving: usize) {
+pub(crate) fn alike(stage: &Stage, name: &str, serving: usize) {
     for host in ["a", "b", "c"] {
         let alike = vw_testkit::poll(SOON, || {
             let found = shown(stage, host, name);
@@ -218,7 +227,6 @@ fn endpoints_come_and_go_on_every_host_without_a_failed_connection() {
         assert!(failed.is_empty(), "{answered} answered, {failed:?}");
         assert!(answered > 20, "{answered}");
     }
-    stage.cli("c", "service rm web");
     stage.end();
 }
 
@@ -270,14 +278,17 @@ fn whatever_fails_balancing_goes_on_and_is_right_again() {
     // A host is lost, with what is on it, and comes back.
     stage.cut("b");
     let met = vw_testkit::poll(LEASE, || {
-        let names = who(&near, &to);
+        let names = who(traffic::tcp, &near, &to);
         (names == BTreeSet::from(["one".to_owned()])).then_some(())
     });
-    assert!(met.is_some(), "b is led to still: {:?}", who(&near, &to));
+    assert!(
+        met.is_some(),
+        "b is led to still: {:?}",
+        who(traffic::tcp, &near, &to)
+    );
     stage.mend("b");
     answer(&near, &to, &["one", "two"]);
     alike(&stage, "web", 2);
-    stage.cli("a", "service rm web");
     stage.end();
 }
 
@@ -331,9 +342,6 @@ fn what_cannot_be_is_refused_by_any_host() {
         "c",
         "service create --name many --network loud --endpoint-mode dnsrr",
     );
-    for (host, name) in [("a", "web"), ("b", "db"), ("c", "many")] {
-        stage.cli(host, &format!("service rm {name}"));
-    }
     stage.end();
 }
 
@@ -374,6 +382,5 @@ fn a_port_that_a_host_has_otherwise_stays_its() {
         answer(&stranger, &format!("{}:8081", stage.addr(host)), &["one"]);
         assert!(traffic::tcp(&stranger, &at(host)).is_err(), "{host}");
     }
-    stage.cli("a", "service rm web");
     stage.end();
 }

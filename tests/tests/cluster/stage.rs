@@ -230,6 +230,12 @@ impl Stage {
             host,
             &format!("run -d --name {name} {arguments} host sleep 1000"),
         );
+        self.inside(host, name)
+    }
+
+    /// The namespace of a container that runs.
+    #[track_caller]
+    pub(crate) fn inside(&self, host: &str, name: &str) -> Host {
         let key = self.docker(
             host,
             &format!("inspect -f {{{{.NetworkSettings.SandboxKey}}}} {name}"),
@@ -267,11 +273,34 @@ impl Stage {
 
     /// A host on the switch that is in no cluster.
     pub(crate) fn stranger(&self) -> Host {
-        let stranger = self.lab.host("stranger");
-        self.lab.link(&stranger, "wire", &self.switch, "stranger");
-        self.switch.ip("link set stranger master br0");
-        stranger.ip("addr add 192.0.2.66/24 dev wire");
-        stranger
+        self.plugged("stranger", "192.0.2.66")
+    }
+
+    /// One more host of the cluster, whose daemon starts now.
+    #[track_caller]
+    pub(crate) fn join(&mut self, name: &str) {
+        let addr = format!("192.0.2.{}", self.members.len() + 1);
+        let host = self.plugged(name, &addr);
+        let flags = flags(self.store.as_ref().expect("there is one"), name);
+        let words: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let daemon = Daemon::start_with(&self.lab, &host, &words);
+        let member = Member {
+            daemon,
+            host,
+            addr,
+            flags: flags.to_vec(),
+        };
+        self.members.insert(name.to_owned(), member);
+        self.wait_for_all();
+    }
+
+    /// A new host on the switch.
+    fn plugged(&self, name: &str, addr: &str) -> Host {
+        let host = self.lab.host(name);
+        self.lab.link(&host, "wire", &self.switch, name);
+        self.switch.ip(&format!("link set {name} master br0"));
+        host.ip(&format!("addr add {addr}/24 dev wire"));
+        host
     }
 
     /// Watches what passes between the hosts.
@@ -372,6 +401,18 @@ impl Stage {
         self.restart_with(host, &[]);
     }
 
+    /// Has a daemon die at a point of what our own command line asks of it, and starts it again.
+    #[track_caller]
+    pub(crate) fn die_at(&mut self, host: &str, point: &str, line: &str) {
+        self.set_env(host, "VETHWORK_CRASH_AT", point);
+        let output = self.daemon(host).cli(line.split_whitespace());
+        assert!(!output.success(), "{line} did not reach {point}");
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        daemon.wait_for_end(SOON);
+        daemon.set_env("VETHWORK_CRASH_AT", None);
+        daemon.restart();
+    }
+
     /// Kills a daemon, starts it again, and fails the test when there was anything to repair.
     #[track_caller]
     pub(crate) fn forget(&mut self, host: &str) {
@@ -433,6 +474,10 @@ impl Stage {
         }
         for name in &names {
             self.remove_all(name);
+        }
+        // Only now: while the hosts take down what led to them, a daemon that starts has to do.
+        for service in self.cli(&names[0], "service ls -q").lines() {
+            self.cli(&names[0], &format!("service rm {service}"));
         }
         let listed = self.docker(&names[0], "network ls -q --filter type=custom");
         for network in listed.lines() {

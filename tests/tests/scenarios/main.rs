@@ -23,6 +23,7 @@ mod restart;
 mod scene;
 mod sctp;
 mod service_changes;
+mod service_commands;
 mod service_health;
 mod services;
 mod several;

@@ -8,11 +8,11 @@ use crate::{
 use std::time::Duration;
 use vw_testkit::{eventually, traffic};
 
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A service on the network `blue` that is checked by a command, at once and each second.
 #[track_caller]
-fn create(scene: &Scene, check: &str) {
+pub(crate) fn create(scene: &Scene, check: &str) {
     scene.docker("network create blue");
     let fixed = "service create --name web --network blue --drain 0s --health-interval 1s --health-retries 1 --health";
     scene.daemon.cli(fixed.split(' ').chain([check])).must();
@@ -20,15 +20,21 @@ fn create(scene: &Scene, check: &str) {
 
 /// Checks by another command, once.
 #[track_caller]
-fn update(scene: &Scene, check: &str, timeout: &str) {
+pub(crate) fn update(scene: &Scene, check: &str, timeout: &str) {
     let fixed = format!(
         "service update web --health-interval 1h --health-retries 1 --health-timeout {timeout} --health"
     );
     scene.daemon.cli(fixed.split(' ').chain([check])).must();
 }
 
+/// A command that waits, and that no process of others is called by.
+pub(crate) fn unlike_others(number: u64) -> String {
+    let unlike = 10_000_000 * number + u64::from(std::process::id());
+    format!("sleep {}", 3_000_000_000 + unlike)
+}
+
 /// The processes that were started by these words alone.
-fn processes(words: &str) -> Vec<String> {
+pub(crate) fn processes(words: &str) -> Vec<String> {
     let line = format!("{}\0", words.replace(' ', "\0"));
     let all = std::fs::read_dir("/proc").expect("/proc").flatten();
     let pids = all.filter_map(|entry| entry.file_name().into_string().ok());
@@ -40,7 +46,7 @@ fn processes(words: &str) -> Vec<String> {
 
 /// What the last check of the only endpoint said.
 #[track_caller]
-fn last(scene: &Scene) -> String {
+pub(crate) fn last(scene: &Scene) -> String {
     let shown = scene.cli("service inspect web");
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
     let log = shown[0]["Endpoints"][0]["Log"].as_array().expect("a log");
@@ -136,11 +142,7 @@ fn failures_count_after_the_start_and_in_a_row_alone() {
 fn a_check_that_cannot_run_or_end_says_why_and_leaves_no_process() {
     require_stage!();
     let mut scene = Scene::new();
-    // Nobody else's process is called so.
-    let sleep = format!(
-        "sleep {}",
-        3_000_000_000_u64 + u64::from(std::process::id())
-    );
+    let sleep = unlike_others(0);
     let hangs = format!("exec:echo waiting; {sleep}; true");
     let running = || processes(&sleep).len();
     create(&scene, "exec:echo all is well");
@@ -158,11 +160,16 @@ fn a_check_that_cannot_run_or_end_says_why_and_leaves_no_process() {
     });
     update(&scene, "exec:yes", "1s");
     eventually("what does not end says so", SOON, || {
-        last(&scene) == "-1 Health check exceeded timeout (1s)"
+        let last = last(&scene);
+        let said = last.strip_prefix("-1 Health check exceeded timeout (1s): ");
+        said.is_some_and(|said| said.len() == 4096 && said.starts_with("y\ny\n"))
     });
     update(&scene, &hangs, "2s");
     eventually("it runs", SOON, || running() == 1);
     eventually("it is killed", SOON, || running() == 0);
+    eventually("what it said is shown", SOON, || {
+        last(&scene) == "-1 Health check exceeded timeout (2s): waiting\n"
+    });
     // Nobody waits for its end any more.
     update(&scene, &hangs, "1h");
     eventually("it runs", SOON, || running() == 1);
@@ -180,8 +187,11 @@ fn a_check_that_cannot_run_or_end_says_why_and_leaves_no_process() {
         running() == 1 && processes(&sleep) != first
     });
     // We are killed, and do not come back in time.
-    update(&scene, &hangs, "2s");
-    eventually("a third runs", SOON, || running() == 1);
+    let second = processes(&sleep);
+    update(&scene, &hangs, "10s");
+    eventually("a third runs alone", SOON, || {
+        running() == 1 && processes(&sleep) != second
+    });
     scene.daemon.kill9();
     eventually("nobody but its monitor kills it", SOON, || running() == 0);
     scene.daemon.restart();

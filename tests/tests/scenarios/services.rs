@@ -223,6 +223,40 @@ fn a_port_is_published_on_one_address() {
 }
 
 #[test]
+fn a_published_port_is_narrowed_and_widened_at_once() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue -p 8080:80");
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    scene.start("other", "--network blue -p 81:80");
+    let check = |far: bool| {
+        assert!(traffic::tcp(&scene.host, "127.0.0.1:8080").is_ok());
+        let found = traffic::tcp(&scene.outside, &format!("{HOST}:8080"));
+        assert_eq!(found.is_ok(), far, "{found:?}");
+        let refusal = scene.refused("run -d --network blue -p 8080:80 host sleep 1000");
+        assert!(refusal.contains("port is already allocated"), "{refusal}");
+    };
+    for (port, far) in [
+        ("127.0.0.1:8080:80", false),
+        ("8080:80", true),
+        ("127.0.0.1:8080:80 --publish-add 81:81", true),
+    ] {
+        let update = format!("service update --publish-rm 80 --publish-add {port} web");
+        if port.contains("81:81") {
+            let refusal = scene.cli_refused(&update);
+            assert!(refusal.contains("0.0.0.0:81 failed"), "{refusal}");
+        } else {
+            scene.cli(&update);
+        }
+        check(far);
+    }
+    drop(server);
+    scene.end();
+}
+
+#[test]
 fn a_client_is_seen_and_nobody_answers_in_an_endpoints_place() {
     require_stage!();
     let scene = Scene::new();

@@ -212,9 +212,69 @@ fn an_attempt_taken_back_holds_what_was_published() {
         .unwrap();
     let published = held.mappings();
     let tried = bench.settle(&["8081:81", "8082:82"], &mut held).unwrap();
-    let back = tried.back_to(held, &published);
+    let back = tried.back_to(&bench.kernel, held, &published);
     assert_eq!(back.mappings(), published);
     assert_eq!(bench.kernel.claimed().len(), 2);
+}
+
+#[test]
+fn a_port_is_narrowed_and_widened_at_once() {
+    let bench = Bench::new(&[ANY4, ANY6]);
+    let mut wide = bench
+        .settle(&["8080:80", "8081:81"], &mut Claims::default())
+        .unwrap();
+    let mut narrow = bench
+        .settle(&["127.0.0.1:8080:80", "8081:81"], &mut wide)
+        .unwrap();
+    drop(wide);
+    assert_eq!(
+        shown(&narrow),
+        [
+            "0.0.0.0:8081 -> 81/tcp",
+            "127.0.0.1:8080 -> 80/tcp",
+            "[::]:8081 -> 81/tcp"
+        ]
+    );
+    assert_eq!(bench.kernel.claimed().len(), 3);
+    let wide = bench.settle(&["8080:80", "8081:81"], &mut narrow).unwrap();
+    drop(narrow);
+    assert_eq!(wide.mappings().len(), 4);
+    assert_eq!(bench.kernel.claimed().len(), 4);
+}
+
+#[test]
+fn what_made_room_in_vain_is_held_again() {
+    let bench = Bench::new(&[ANY4]);
+    let mut held = bench
+        .settle(&["8080:80", "8081:81"], &mut Claims::default())
+        .unwrap();
+    let taken = "0.0.0.0:8082".parse().unwrap();
+    bench.kernel.occupy(Protocol::Tcp, taken);
+    let asked = ["127.0.0.1:8080:80", "8081:81", "8082:82"];
+    bench.refused(&asked, &mut held, "port-allocated");
+    // Later than the claims, something else fails.
+    let published = held.mappings();
+    let tried = bench.settle(&asked[..2], &mut held).unwrap();
+    let back = tried.back_to(&bench.kernel, held, &published);
+    assert_eq!(back.mappings(), published);
+    let expected = published.iter();
+    let expected: Held = expected.map(|m| (Protocol::Tcp, m.host)).collect();
+    assert_eq!(sorted(&bench.kernel), sort(expected));
+}
+
+#[test]
+fn what_another_request_keeps_makes_no_room() {
+    let bench = Bench::new(&[ANY4]);
+    let mut held = bench.settle(&["8080:80"], &mut Claims::default()).unwrap();
+    let asked = ["127.0.0.1:8080:81", "8080:80"];
+    bench.refused(&asked, &mut held, "port-allocated");
+    let claims = bench
+        .settle(&["127.0.0.1:8080-8081:81", "8080:80"], &mut held)
+        .unwrap();
+    assert_eq!(
+        shown(&claims),
+        ["0.0.0.0:8080 -> 80/tcp", "127.0.0.1:8081 -> 81/tcp"]
+    );
 }
 
 #[test]

@@ -354,7 +354,7 @@ impl Controller {
             match brought {
                 Ok(()) => Ok(claims),
                 Err(error) => {
-                    held = claims.back_to(std::mem::take(&mut held), &former);
+                    held = claims.back_to(&*self.kernel, std::mem::take(&mut held), &former);
                     Err(error)
                 }
             }

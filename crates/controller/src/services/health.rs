@@ -34,6 +34,10 @@ use verdict::Verdict;
 use vw_kernel::{SocketKind, SocketPlace};
 use vw_model::{EndpointId, Error, HealthSpec, Probe, Result, SandboxId, ServiceId, ServiceSpec};
 
+/// How many commands run at once: each takes an OCI runtime and a conmon, so that the first checks
+/// of many members would take all of the host.
+const AT_ONCE: usize = 8;
+
 /// What wakes the thread that asks, and what it was answered.
 pub(crate) struct Checker {
     wake: Arc<OwnedFd>,
@@ -101,6 +105,19 @@ impl Watched {
     fn is_due(&self, now: Instant) -> bool {
         self.running.is_none() && self.next <= now
     }
+
+    const fn is_asked_by_command(&self) -> bool {
+        matches!(self.patient.spec.probe, Probe::Exec { .. })
+    }
+}
+
+/// All who are asked, and what goes on.
+#[derive(Default)]
+struct Rounds {
+    watched: BTreeMap<EndpointId, Watched>,
+    /// Commands for whose answer nobody waits any more. An endpoint is asked again when its own has
+    /// ended, so that no two are in each other's way.
+    ending: BTreeMap<EndpointId, Command>,
 }
 
 impl Controller {
@@ -203,37 +220,35 @@ impl Controller {
 }
 
 fn ask_all(controller: &WeakController, wake: &OwnedFd, answers: &Answers) {
-    let mut watched: BTreeMap<EndpointId, Watched> = BTreeMap::new();
+    let mut rounds = Rounds::default();
     loop {
         if drained(wake) {
             let Some(controller) = controller.upgrade() else {
                 return;
             };
-            refresh(&mut watched, controller.patients());
-            answers.retain(|id| watched.contains_key(id));
+            rounds.refresh(controller.patients());
+            answers.retain(|id| rounds.watched.contains_key(id));
         }
         let now = Instant::now();
-        if watched.values().any(|one| one.is_due(now))
+        let due = rounds.due(now);
+        if !due.is_empty()
             && let Some(controller) = controller.upgrade()
         {
-            let due = watched.iter_mut().filter(|(_, one)| one.is_due(now));
-            due.for_each(|(id, one)| {
-                one.running = Some(begin(&controller, *id, &one.patient, now))
-            });
+            for id in due {
+                if let Some(one) = rounds.watched.get_mut(&id) {
+                    one.running = Some(begin(&controller, id, &one.patient, now));
+                }
+            }
         }
-        wait(&watched, wake);
-        let ended: Vec<(EndpointId, bool)> = watched
-            .iter_mut()
-            .filter_map(|(id, one)| Some((*id, look(*id, one, answers)?)))
-            .collect();
-        for (endpoint, well) in ended {
+        rounds.wait(wake, now);
+        for (endpoint, well) in rounds.look(answers) {
             let Some(controller) = controller.upgrade() else {
                 return;
             };
             if let Err(error) = controller.submit(ServiceReport { endpoint, well }) {
                 // It is told again with the next answer.
                 tracing::warn!("a health check has no effect: {}", error.chain());
-                if let Some(one) = watched.get_mut(&endpoint) {
+                if let Some(one) = rounds.watched.get_mut(&endpoint) {
                     one.verdict.forget();
                 }
             }
@@ -245,26 +260,103 @@ fn drained(wake: &OwnedFd) -> bool {
     rustix::io::read(wake, &mut [0; 8]).is_ok()
 }
 
-/// Keeps those who are asked as before, and begins with those who are new.
-fn refresh(
-    watched: &mut BTreeMap<EndpointId, Watched>,
-    patients: BTreeMap<EndpointId, (Patient, Health)>,
-) {
-    watched.retain(|id, one| {
-        patients
-            .get(id)
-            .is_some_and(|(patient, _)| *patient == one.patient)
-    });
-    let now = Instant::now();
-    for (id, (patient, health)) in patients {
-        watched.entry(id).or_insert_with(|| Watched {
-            joined: now,
-            // One that serves already is asked in its turn, a new one at once.
-            next: now,
-            running: None,
-            verdict: Verdict::new(health, patient.spec.retries),
-            patient,
+impl Rounds {
+    /// Keeps those who are asked as before, and begins with those who are new, at once.
+    fn refresh(&mut self, patients: BTreeMap<EndpointId, (Patient, Health)>) {
+        let ending = &mut self.ending;
+        self.watched.retain(|id, one| {
+            let found = patients.get(id);
+            let stays = found.is_some_and(|(patient, _)| *patient == one.patient);
+            if !stays {
+                dismiss(ending, *id, one.running.take());
+            }
+            stays
         });
+        let now = Instant::now();
+        for (id, (patient, health)) in patients {
+            self.watched.entry(id).or_insert_with(|| Watched {
+                joined: now,
+                next: now,
+                running: None,
+                verdict: Verdict::new(health, patient.spec.retries),
+                patient,
+            });
+        }
+    }
+
+    /// Whom to ask now: who waits longest first, and by commands no more than there is room for.
+    fn due(&self, now: Instant) -> Vec<EndpointId> {
+        let commands = self
+            .watched
+            .values()
+            .filter(|one| one.is_asked_by_command());
+        let running = commands.filter(|one| one.running.is_some()).count();
+        let mut room = AT_ONCE.saturating_sub(running);
+        let mut due: Vec<_> = (self.watched.iter())
+            .filter(|(id, one)| one.is_due(now) && !self.ending.contains_key(id))
+            .collect();
+        due.sort_by_key(|(_, one)| one.next);
+        due.retain(|(_, one)| {
+            let has_room = !one.is_asked_by_command() || room > 0;
+            room = room.saturating_sub(usize::from(one.is_asked_by_command()));
+            has_room
+        });
+        due.into_iter().map(|(id, _)| *id).collect()
+    }
+
+    /// Waits until something can be read or written, or is due that was not at `now`: who was and is
+    /// not asked waits for the end of a command.
+    fn wait(&self, wake: &OwnedFd, now: Instant) {
+        let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
+        let running = self.watched.values().filter_map(|one| one.running.as_ref());
+        fds.extend(running.filter_map(Check::poll));
+        let ending = self.ending.values();
+        fds.extend(ending.map(|command| PollFd::new(command.told(), PollFlags::IN)));
+        let moments = self.watched.values().filter_map(|one| match &one.running {
+            Some(running) => running.deadline(),
+            None => Some(one.next).filter(|next| *next > now),
+        });
+        let left = moments
+            .min()
+            .map(|moment| moment.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        // An interruption is as good as an event: all is looked at anew.
+        let _ = poll(&mut fds, timeout.as_ref());
+    }
+
+    /// What became of the checks: whose members are other than before.
+    fn look(&mut self, answers: &Answers) -> Vec<(EndpointId, bool)> {
+        self.ending.retain(|_, command| !command.has_ended());
+        let now = Instant::now();
+        let mut changed = Vec::new();
+        for (id, one) in &mut self.watched {
+            let Some(running) = &mut one.running else {
+                continue;
+            };
+            let Some(answer) = running.answer(&one.patient.spec, now) else {
+                continue;
+            };
+            let well = answer.is_well();
+            answers.note(*id, running.start, answer);
+            dismiss(&mut self.ending, *id, one.running.take());
+            one.next = now + one.patient.spec.interval;
+            let starting = now < one.joined + one.patient.spec.start_period;
+            changed.extend(one.verdict.take(well, starting).map(|well| (*id, well)));
+        }
+        changed
+    }
+}
+
+/// Nobody waits for a check any more.
+fn dismiss(ending: &mut BTreeMap<EndpointId, Command>, id: EndpointId, check: Option<Check>) {
+    if let Some(Check {
+        by: Asking::Command(command),
+        ..
+    }) = check
+        && !command.has_ended()
+    {
+        command.leave();
+        ending.insert(id, command);
     }
 }
 
@@ -306,7 +398,7 @@ impl Check {
     fn deadline(&self) -> Option<Instant> {
         match &self.by {
             Asking::Socket(socket) => Some(socket.deadline()),
-            Asking::Command(_) => None,
+            Asking::Command(command) => Some(command.deadline()),
             Asking::Failed(_) => Some(Instant::now()),
         }
     }
@@ -314,43 +406,10 @@ impl Check {
     fn answer(&mut self, spec: &HealthSpec, now: Instant) -> Option<Answer> {
         match &mut self.by {
             Asking::Socket(socket) => socket.go_on(spec, now),
-            Asking::Command(command) => command.answer(),
+            Asking::Command(command) => command.answer(now),
             Asking::Failed(answer) => Some(answer.clone()),
         }
     }
-}
-
-/// Waits until something can be read or written, or is due.
-fn wait(watched: &BTreeMap<EndpointId, Watched>, wake: &OwnedFd) {
-    let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
-    fds.extend(
-        watched
-            .values()
-            .filter_map(|one| one.running.as_ref()?.poll()),
-    );
-    let moments = watched.values().filter_map(|one| match &one.running {
-        Some(running) => running.deadline(),
-        None => Some(one.next),
-    });
-    let left = moments
-        .min()
-        .map(|moment| moment.saturating_duration_since(Instant::now()));
-    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-    // An interruption is as good as an event: all is looked at anew.
-    let _ = poll(&mut fds, timeout.as_ref());
-}
-
-/// What became of a check, where that changes how the member is.
-fn look(id: EndpointId, one: &mut Watched, answers: &Answers) -> Option<bool> {
-    let now = Instant::now();
-    let running = one.running.as_mut()?;
-    let answer = running.answer(&one.patient.spec, now)?;
-    let well = answer.is_well();
-    answers.note(id, running.start, answer);
-    one.running = None;
-    one.next = now + one.patient.spec.interval;
-    let starting = now < one.joined + one.patient.spec.start_period;
-    one.verdict.take(well, starting)
 }
 
 /// Whether a service's check can be made of an endpoint of this sandbox.

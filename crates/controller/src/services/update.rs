@@ -5,7 +5,8 @@ use crate::{
     Controller, command::ServiceUpdate, event::EventType, ports::Claims, records, registry::lock,
 };
 use vw_hoststate::Owner;
-use vw_model::{Error, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
+use vw_kernel::Kernel;
+use vw_model::{Error, PortMapping, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -51,7 +52,7 @@ impl Controller {
                     left.chain()
                 ));
             }
-            state.claims = back(claims, held, &former);
+            state.claims = back(&*self.kernel, claims, held, &former);
             return Err(error);
         }
         let checked = spec.health.is_some() || former.health.is_some();
@@ -90,10 +91,10 @@ impl Controller {
 }
 
 /// The claims that a service had before an attempt.
-fn back(claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
+fn back(kernel: &dyn Kernel, claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
     let mut all = claims.mappings();
     all.extend(held.mappings());
-    let stays = |mapping: &vw_model::PortMapping| {
+    let stays = |mapping: &PortMapping| {
         former.ports.iter().any(|port| {
             let host = mapping.host.ip();
             port.host.map_or(host.is_unspecified(), |ip| ip == host)
@@ -102,7 +103,7 @@ fn back(claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
         })
     };
     all.retain(stays);
-    claims.back_to(held, &all)
+    claims.back_to(kernel, held, &all)
 }
 
 /// What is published after the update: what was and is not to go, and what comes.

@@ -6,9 +6,11 @@
 //! elsewhere.
 
 mod attach;
+mod end;
 mod sync;
 
 pub use attach::{ATTACH_MESSAGE, AttachStream, Stream};
+pub(crate) use end::kill;
 pub(crate) use sync::{Answer, SyncFile};
 
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
     layout::RunDir,
     programs::Programs,
     spec::WindowSize,
+    wait::Until,
 };
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -244,10 +247,15 @@ fn spawn(
 
 impl Launched {
     /// Waits until the attach socket of an attached `exec` takes connections.
-    pub(crate) fn await_attach(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Late`].
+    pub(crate) fn await_attach(&mut self, until: &Until<'_>) -> Result<()> {
         let Some(ready) = self.ready.take() else {
             return Ok(());
         };
+        let told = until.any_readable(&[ready.as_fd()]);
+        told.ok_or_else(|| Error::Late("conmon's start".to_owned()))?;
         let mut buffer = [0; 256];
         // The end of file, when conmon died, shows again when connecting.
         rustix::io::read(&ready, &mut buffer).context(|| "wait for conmon".to_owned())?;
@@ -263,8 +271,17 @@ impl Launched {
     }
 
     /// conmon's next answer; `None` when it ended without one.
-    pub(crate) fn answer(&mut self) -> Result<Option<Answer>> {
-        self.sync.next(self.monitor.as_ref().map(AsFd::as_fd))
+    ///
+    /// # Errors
+    /// [`Error::Late`].
+    pub(crate) fn answer(&mut self, until: &Until<'_>) -> Result<Option<Answer>> {
+        self.sync
+            .next(self.monitor.as_ref().map(AsFd::as_fd), until)
+    }
+
+    /// Ends a conmon from which no answer is awaited any more, with what it runs.
+    pub(crate) fn kill(&self) {
+        self.monitor.iter().for_each(kill);
     }
 }
 

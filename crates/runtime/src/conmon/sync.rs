@@ -3,7 +3,10 @@
 //! Owns reading it as it grows. The first answer is the process id, or -1 with the OCI
 //! runtime's words; for an `exec`, the second is the exit status.
 
-use crate::error::{Context, Result};
+use crate::{
+    error::{Context, Error, Result},
+    wait::Until,
+};
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     fs::inotify,
@@ -56,7 +59,14 @@ impl SyncFile {
 
     /// Waits for the next answer; `None` when conmon (`monitor`, or absent because it has
     /// ended) will give no more.
-    pub(crate) fn next(&mut self, monitor: Option<BorrowedFd<'_>>) -> Result<Option<Answer>> {
+    ///
+    /// # Errors
+    /// [`Error::Late`] when it was waited long enough.
+    pub(crate) fn next(
+        &mut self,
+        monitor: Option<BorrowedFd<'_>>,
+        until: &Until<'_>,
+    ) -> Result<Option<Answer>> {
         loop {
             // Asked before reading: what an ended conmon wrote is all there.
             let ended = monitor.is_none_or(|monitor| ended(monitor));
@@ -66,7 +76,8 @@ impl SyncFile {
             let Some(monitor) = monitor.filter(|_| !ended) else {
                 return Ok(None);
             };
-            crate::wait::any_readable(&[self.watch.as_fd(), monitor], None);
+            let told = until.any_readable(&[self.watch.as_fd(), monitor]);
+            told.ok_or_else(|| Error::Late("conmon's answer".to_owned()))?;
             self.forget_events();
         }
     }

@@ -35,11 +35,13 @@ impl Answer {
         }
     }
 
-    /// Docker's sentence, and its status.
-    pub(super) fn late(timeout: Duration) -> Self {
+    /// Docker's sentence, with what was said until then, and its status.
+    pub(super) fn late(timeout: Duration, said: &[u8]) -> Self {
+        let colon = if said.is_empty() { "" } else { ": " };
+        let said = String::from_utf8_lossy(said);
         Self {
             code: -1,
-            output: format!("Health check exceeded timeout ({timeout:?})"),
+            output: format!("Health check exceeded timeout ({timeout:?}){colon}{said}"),
         }
     }
 

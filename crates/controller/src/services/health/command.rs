@@ -8,7 +8,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{Arc, Mutex},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use vw_model::{EndpointId, SandboxId};
 use vw_runtime::{Checked, Runtime};
@@ -18,9 +18,14 @@ use crate::registry::lock;
 /// Docker's status of what could not run, or not end.
 const NO_STATUS: i32 = -1;
 
+/// How long a command may take to go when its time is over, before that is said without it.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// A command that runs.
 pub(super) struct Command {
     end: Arc<End>,
+    timeout: Duration,
+    deadline: Instant,
 }
 
 struct End {
@@ -55,26 +60,45 @@ impl Command {
             raise(&ended.told);
         };
         thread::Builder::new().name("check".to_owned()).spawn(run)?;
-        Ok(Self { end })
+        Ok(Self {
+            end,
+            timeout,
+            deadline: Instant::now() + timeout + GRACE,
+        })
     }
 
     pub(super) fn told(&self) -> &OwnedFd {
         &self.end.told
     }
 
-    pub(super) fn answer(&self) -> Option<Answer> {
-        lock(&self.end.answer).take()
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// What it answered, or that it did not: some of what it needs has no time limit.
+    pub(super) fn answer(&self, now: Instant) -> Option<Answer> {
+        let late = || (now >= self.deadline).then(|| Answer::late(self.timeout, &[]));
+        lock(&self.end.answer).clone().or_else(late)
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.end.answer).is_some()
+    }
+
+    /// Nobody waits for it any more: it ends.
+    pub(super) fn leave(&self) {
+        raise(&self.end.left);
     }
 }
 
 impl Drop for Command {
     fn drop(&mut self) {
-        raise(&self.end.left);
+        self.leave();
     }
 }
 
 fn raise(signal: &OwnedFd) {
-    // It was zero, so there is room.
+    // A counter that is full can be read as well.
     let _ = rustix::io::write(signal, &1_u64.to_ne_bytes());
 }
 
@@ -87,7 +111,10 @@ fn judge(checked: vw_runtime::Result<Checked>, timeout: Duration) -> Answer {
             code,
             output: String::from_utf8_lossy(&output).into_owned(),
         },
-        Ok(Checked { status: None, .. }) => Answer::late(timeout),
+        Ok(Checked {
+            status: None,
+            output,
+        }) => Answer::late(timeout, &output),
         Err(error) => Answer {
             code: NO_STATUS,
             output: error.to_string(),

@@ -58,7 +58,7 @@ impl Running {
     pub(super) fn go_on(&mut self, spec: &HealthSpec, now: Instant) -> Option<Answer> {
         let late = now >= self.deadline;
         self.step(&spec.probe)
-            .or_else(|| late.then(|| Answer::late(spec.timeout)))
+            .or_else(|| late.then(|| Answer::late(spec.timeout, &[])))
     }
 
     fn step(&mut self, probe: &Probe) -> Option<Answer> {

@@ -1,0 +1,157 @@
+//! What leads to services on each host: over UDP, by SRV names, on a host that joins late, and
+//! where a daemon dies while it is made.
+
+use crate::{
+    services::{addresses, alike, answer, answer_by, network},
+    stage::{Kind, SOON, Stage},
+};
+use vw_testkit::{Host, eventually, traffic};
+
+/// Waits until a host knows the service `web`.
+#[track_caller]
+fn known(stage: &Stage, host: &str) {
+    eventually("the service is known", SOON, || {
+        stage.cli(host, "service ls").contains("web")
+    });
+}
+
+/// What an SRV name is, in order.
+fn srv(stage: &Stage, inside: &Host, name: &str) -> Vec<String> {
+    let answer = stage.resolve(inside, name, "SRV");
+    let mut lines: Vec<String> = answer.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+const MEMBER: &str = "--network shop --label vethwork.service=web";
+
+#[test]
+fn udp_is_led_to_every_host_and_srv_names_tell_where() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "--ipv6", "shop");
+    stage.cli(
+        "a",
+        "service create --name web --network shop -p 8053:1053/udp",
+    );
+    known(&stage, "b");
+    let one = stage.start("a", "one", MEMBER);
+    let two = stage.start("b", "two", MEMBER);
+    let near = stage.start("c", "near", "--network shop");
+    let _servers = [("one", &one), ("two", &two)]
+        .map(|(name, host)| traffic::Server::udp(host, name, "[::]:1053"));
+    alike(&stage, "web", 2);
+    let vips = addresses(&stage, "c", "web");
+    let both = ["one", "two"];
+    for from in [&near, &one] {
+        answer_by(traffic::udp, from, &format!("{}:1053", vips[0]), &both);
+        answer_by(traffic::udp, from, &format!("[{}]:1053", vips[1]), &both);
+    }
+    let stranger = stage.stranger();
+    for host in ["a", "c"] {
+        let at = format!("{}:8053", stage.addr(host));
+        answer_by(traffic::udp, &stranger, &at, &both);
+        assert!(traffic::tcp(&stranger, &at).is_err(), "only UDP is led on");
+    }
+    for at in ["127.0.0.1:8053", "[::1]:8053"] {
+        answer_by(traffic::udp, stage.host("c"), at, &both);
+    }
+    // From a host that runs none of them.
+    let service = ["0 0 1053 web.shop."];
+    let tasks = ["0 0 1053 one.shop.", "0 0 1053 two.shop."];
+    for inside in [&near, &two] {
+        eventually("the port of the service is named", SOON, || {
+            srv(&stage, inside, "_1053._udp.web") == service
+        });
+        eventually("and of all endpoints", SOON, || {
+            srv(&stage, inside, "_1053._udp.tasks.web") == tasks
+        });
+        assert!(srv(&stage, inside, "_1053._tcp.web").is_empty());
+    }
+    stage.docker("b", "stop -t 1 two");
+    alike(&stage, "web", 1);
+    let at = format!("{}:8053", stage.addr("c"));
+    answer_by(traffic::udp, &stranger, &at, &["one"]);
+    eventually("nobody is sent to one that left", SOON, || {
+        srv(&stage, &near, "_1053._udp.tasks.web") == tasks[..1]
+    });
+    stage.end();
+}
+
+#[test]
+fn a_host_that_joins_late_leads_to_services_and_is_led_to() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    stage.cli("a", "service create --name web --network shop -p 8080:80");
+    known(&stage, "b");
+    let one = stage.start("a", "one", MEMBER);
+    let two = stage.start("b", "two", MEMBER);
+    let _servers = [("one", &one), ("two", &two)]
+        .map(|(name, host)| traffic::Server::tcp(host, name, "0.0.0.0:80"));
+    let stranger = stage.stranger();
+    answer(
+        &stranger,
+        &format!("{}:8080", stage.addr("b")),
+        &["one", "two"],
+    );
+    stage.join("c");
+    let outside = format!("{}:8080", stage.addr("c"));
+    answer(&stranger, &outside, &["one", "two"]);
+    alike(&stage, "web", 2);
+    let three = stage.start("c", "three", MEMBER);
+    let _three = traffic::Server::tcp(&three, "three", "0.0.0.0:80");
+    alike(&stage, "web", 3);
+    let all = ["one", "three", "two"];
+    let vip = format!("{}:80", addresses(&stage, "c", "web")[0]);
+    for from in [&one, &three] {
+        answer(from, &vip, &all);
+    }
+    for host in ["a", "c"] {
+        answer(&stranger, &format!("{}:8080", stage.addr(host)), &all);
+    }
+    stage.end();
+}
+
+#[test]
+fn a_daemon_that_dies_over_a_service_leaves_nothing_half_made() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "", "shop");
+    // The others have agreed to it, so that it is there.
+    let create = "service create --name web --network shop";
+    stage.die_at("a", "service.agreed", create);
+    for host in ["a", "b", "c"] {
+        known(&stage, host);
+    }
+    let refused = stage.cli_refused("a", create);
+    assert!(refused.contains("already exists"), "{refused}");
+    stage.forget("a");
+    let one = stage.start("a", "one", MEMBER);
+    let _one = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    // The first of the network on b has the service led to there.
+    let run = format!("run -d --name two {MEMBER} host sleep 1000");
+    stage.die_at("b", "balancer.built", &run);
+    stage.forget("b");
+    stage.docker("b", "rm -f two");
+    let two = stage.start("b", "two", MEMBER);
+    let _two = traffic::Server::tcp(&two, "two", "0.0.0.0:80");
+    alike(&stage, "web", 2);
+    let vip = format!("{}:80", addresses(&stage, "b", "web")[0]);
+    for from in [&one, &two] {
+        answer(from, &vip, &["one", "two"]);
+    }
+    // Where ports are published it is made on a host that runs nothing.
+    stage.die_at(
+        "c",
+        "balancer.built",
+        "service update --publish-add 8080:80 web",
+    );
+    let stranger = stage.stranger();
+    for host in ["a", "b", "c"] {
+        let at = format!("{}:8080", stage.addr(host));
+        answer(&stranger, &at, &["one", "two"]);
+    }
+    stage.end();
+}

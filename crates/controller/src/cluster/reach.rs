@@ -21,6 +21,8 @@ impl Controller {
         if network.spec.scope == Scope::Local {
             return Ok(());
         }
+        let here = network.driver.host_link(&network.spec).is_some();
+        let _room = here.then(|| lock(&self.room));
         let mut reach = lock(&network.reach);
         if reach.users == 0 {
             self.check_room(&network.spec, network.driver)?;

@@ -302,7 +302,7 @@ fn whatever_fails_balancing_goes_on_and_is_right_again() {
 fn a_host_that_was_given_up_waits_for_nobody_who_is_connected() {
     crate::require_cluster!(Kind::Etcd);
     let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
-    network(&stage, "", "shop");
+    network(&stage, "--subnet 10.99.0.0/24", "shop");
     stage.cli("a", "service create --name web --network shop --drain 5m");
     eventually("c knows the service", SOON, || {
         stage.cli("c", "service ls").contains("web")

@@ -30,7 +30,18 @@ impl Controller {
         network: &Arc<Network>,
         settings: EndpointSettings,
     ) -> Result<()> {
-        self.prepare_balancer(network);
+        let coming = self.prepare_balancer(network);
+        let attached = self.attach_both(sandbox, network, settings);
+        self.has_come(network, coming);
+        attached
+    }
+
+    fn attach_both(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        network: &Arc<Network>,
+        settings: EndpointSettings,
+    ) -> Result<()> {
         let id = self.attach_one(sandbox, network, settings)?;
         self.settle_companion(sandbox).inspect_err(|_| {
             if let Err(left) = self.detach_one(sandbox, id) {

@@ -16,6 +16,7 @@ mod remove;
 mod restore;
 mod roster;
 mod show;
+mod turns;
 mod update;
 
 pub(crate) use balancer::Balancers;

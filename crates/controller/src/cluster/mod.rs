@@ -155,6 +155,9 @@ impl Controller {
             self.answer_known();
             member.ear.open(self.downgrade());
             self.begin_encryption();
+        } else {
+            // What led to the services of a cluster that this host has left.
+            self.lower_balancers();
         }
         self.balance_soon();
     }

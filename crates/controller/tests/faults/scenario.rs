@@ -174,6 +174,7 @@ pub(crate) fn create_service(
         network: network.to_owned(),
         mode,
         ports: ports.collect::<Result<Vec<_>>>()?.concat(),
+        host_ports: Vec::new(),
         affinity: Affinity::None,
         drain: Default::default(),
         health: None,
@@ -224,6 +225,7 @@ pub(crate) fn adopt(
         sandbox: SandboxRequest {
             networks: networks.collect(),
             ports: ports.collect::<Result<Vec<_>>>()?.concat(),
+            host_ports: Vec::new(),
             ..SandboxRequest::default()
         },
         resolv_conf: false,

@@ -12,21 +12,33 @@ use vw_testkit::eventually;
 /// How many commands run at once.
 const AT_ONCE: usize = 8;
 
-/// A container whose processes all stand still, until this is dropped.
+/// Processes of a container or its group's neighbour that stand still, until this is dropped.
 struct Frozen {
     file: PathBuf,
     thawed: &'static str,
 }
 
 impl Frozen {
+    /// All of a container's.
     #[track_caller]
-    fn new(scene: &Scene, name: &str) -> Self {
+    fn container(scene: &Scene, name: &str) -> Self {
+        Self::group(scene, name, "")
+    }
+
+    /// All who watch over containers.
+    #[track_caller]
+    fn monitors(scene: &Scene, name: &str) -> Self {
+        Self::group(scene, name, "/../monitors")
+    }
+
+    #[track_caller]
+    fn group(scene: &Scene, name: &str, from_it: &str) -> Self {
         let pid = scene.docker(&format!("inspect -f {{{{.State.Pid}}}} {name}"));
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
         let find = |kind: &str| {
             let line = groups.lines().find(|line| line.contains(kind));
-            line.and_then(|line| line.rsplit(':').next())
-                .map(|path| path.trim_start_matches('/').to_owned())
+            let path = line.and_then(|line| line.rsplit(':').next())?;
+            Some(format!("{}{from_it}", path.trim_start_matches('/')))
         };
         let (file, frozen, thawed) = match find(":freezer:") {
             Some(path) => {
@@ -60,7 +72,7 @@ fn a_check_in_a_container_that_stands_still_is_late() {
     eventually("it is asked", SOON, || last(&scene) == "0 ");
     update(&scene, &format!("exec:echo waiting; {sleep}; true"), "10s");
     eventually("it runs", SOON, || processes(&sleep).len() == 1);
-    let frozen = Frozen::new(&scene, "one");
+    let frozen = Frozen::container(&scene, "one");
     eventually("its time is over", SOON, || {
         last(&scene) == "-1 Health check exceeded timeout (10s): waiting\n"
     });
@@ -72,7 +84,7 @@ fn a_check_in_a_container_that_stands_still_is_late() {
     // Nor is it in the way of the next, which the OCI runtime refuses.
     update(&scene, &format!("exec:{sleep}; true"), "1h");
     eventually("it runs", SOON, || processes(&sleep).len() == 1);
-    let frozen = Frozen::new(&scene, "one");
+    let frozen = Frozen::container(&scene, "one");
     update(&scene, "exec:echo again", "30s");
     eventually("the next is asked", SOON, || {
         let last = last(&scene);
@@ -131,6 +143,25 @@ fn a_check_whose_runtime_stands_still_is_late_and_leaves_nothing() {
     update(&scene, "exec:echo again", "30s");
     eventually("it is asked again", SOON, || last(&scene) == "0 again\n");
     assert!(processes(&sleep).is_empty());
+    scene.end();
+}
+
+#[test]
+fn a_check_that_cannot_even_begin_is_late() {
+    require_stage!();
+    let scene = Scene::new();
+    create(&scene, "exec:true");
+    scene.start("one", "--network blue --label vethwork.service=web");
+    eventually("it is asked", SOON, || last(&scene) == "0 ");
+    let frozen = Frozen::monitors(&scene, "one");
+    update(&scene, "exec:echo late", "2s");
+    eventually("its time is over", SOON, || {
+        last(&scene) == "-1 Health check exceeded timeout (2s)"
+    });
+    assert_eq!(endpoints(&scene, "web"), ["one unhealthy false"]);
+    drop(frozen);
+    update(&scene, "exec:echo again", "30s");
+    eventually("it is asked again", SOON, || last(&scene) == "0 again\n");
     scene.end();
 }
 

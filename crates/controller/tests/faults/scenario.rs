@@ -225,7 +225,6 @@ pub(crate) fn adopt(
         sandbox: SandboxRequest {
             networks: networks.collect(),
             ports: ports.collect::<Result<Vec<_>>>()?.concat(),
-            host_ports: Vec::new(),
             ..SandboxRequest::default()
         },
         resolv_conf: false,

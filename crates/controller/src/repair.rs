@@ -16,6 +16,8 @@ use vw_model::{Error, Result, SandboxId};
 pub(crate) struct Compared {
     /// How many steps it found to do.
     pub(crate) steps: usize,
+    /// How many of them the kernel refused.
+    pub(crate) refused: usize,
     /// The first refusal to take away what nobody wants. That something wanted cannot be had is
     /// told as it happens, and is no failure of who removes something else.
     pub(crate) standing: Option<KernelError>,
@@ -53,14 +55,22 @@ impl Core {
             tracing::info!(?step, "repairing");
         }
         let steps = plan.steps.len();
-        let refused = self.do_what_can_be_done(plan);
-        self.astray.store(!refused.is_empty(), Ordering::SeqCst);
+        let refusals = self.do_what_can_be_done(plan);
+        let refused = refusals.len();
+        self.astray.store(refused > 0, Ordering::SeqCst);
         let host = lock(&self.host);
         let unwanted =
             |(key, _): &(Option<Key>, KernelError)| key.as_ref().is_none_or(|key| !host.wants(key));
-        let standing = refused.into_iter().find(unwanted).map(|(_, source)| source);
+        let standing = refusals
+            .into_iter()
+            .find(unwanted)
+            .map(|(_, source)| source);
         drop(host);
-        Ok(Compared { steps, standing })
+        Ok(Compared {
+            steps,
+            refused,
+            standing,
+        })
     }
 
     /// Applies a plan without the steps that fail, and tells which those are.

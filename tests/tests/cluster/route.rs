@@ -468,3 +468,29 @@ fn a_host_that_does_not_forward_takes_no_part_in_a_routed_network() {
     drop(web);
     stage.end();
 }
+
+#[test]
+fn a_next_hop_that_shows_no_owner_does_not_outlive_its_network() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    let shown = || stage.host("a").ip("-6 -br addr show dev wire deprecated");
+    let web = stage.start("a", "web", "--network shop");
+    let stands = shown();
+    let own = stands.split_whitespace().nth(2).expect("a next hop");
+    drop(web);
+    stage.docker("a", "rm -f web");
+    eventually("it goes with the network", SOON, || !shown().contains(own));
+    // As kernels before 5.18 show it, left by a daemon that was killed.
+    let lifetimes = "valid_lft forever preferred_lft 0 nodad";
+    let a = stage.host("a");
+    a.ip(&format!("addr add {own} dev wire {lifetimes}"));
+    a.ip("addr add fe80::1/128 dev wire valid_lft forever preferred_lft 0 nodad");
+    let mut stage = stage;
+    stage.restart_with("a", &[]);
+    let shown = stage.host("a").ip("-6 -br addr show dev wire deprecated");
+    assert!(!shown.contains(own), "{shown}");
+    assert!(shown.contains("fe80::1/128"), "another's stays: {shown}");
+    stage.host("a").ip("addr del fe80::1/128 dev wire");
+    stage.end();
+}

@@ -32,7 +32,7 @@ impl Controller {
     ) -> Result<()> {
         let coming = self.prepare_balancer(network);
         let attached = self.attach_both(sandbox, network, settings);
-        self.has_come(network, coming);
+        self.has_come(coming);
         attached
     }
 

@@ -99,14 +99,11 @@ impl Controller {
         Some(coming)
     }
 
-    /// Says that what was about to be on a network is on it, or could not be.
-    pub(crate) fn has_come(&self, network: &Network, coming: Option<Coming>) {
-        if coming.is_none() {
-            return;
-        }
-        drop(coming);
-        let stands = self.balancers.on(network.spec.id).is_some();
-        if self.wants_balancer(network, false) != stands {
+    /// Says that what was about to be on a network is on it, or could not be: only now a service
+    /// can publish it on this host alone, and what was made for nobody goes.
+    pub(crate) fn has_come(&self, coming: Option<Coming>) {
+        if coming.is_some() {
+            drop(coming);
             self.balance_soon();
         }
     }

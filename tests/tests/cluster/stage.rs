@@ -409,8 +409,13 @@ impl Stage {
     #[track_caller]
     pub(crate) fn die_at(&mut self, host: &str, point: &str, line: &str) {
         self.set_env(host, "VETHWORK_CRASH_AT", point);
-        let output = self.daemon(host).cli(line.split_whitespace());
-        assert!(!output.success(), "{line} did not reach {point}");
+        // What comes before it has reached the store is refused.
+        let died = poll(SOON, || {
+            let output = self.daemon(host).cli(line.split_whitespace());
+            assert!(!output.success(), "{line} did not reach {point}");
+            (!self.daemon(host).answers()).then_some(())
+        });
+        assert!(died.is_some(), "{line} is refused before {point}");
         let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
         daemon.wait_for_end(SOON);
         daemon.set_env("VETHWORK_CRASH_AT", None);

@@ -108,3 +108,6 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

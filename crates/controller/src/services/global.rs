@@ -142,7 +142,7 @@ impl Controller {
             id,
             network: network.clone(),
             state: Mutex::new(ServiceState {
-                spec: spec.clone(),
+                spec,
                 roster: Roster::default(),
                 claims: Claims::default(),
                 hosted: Hosted::default(),
@@ -157,42 +157,59 @@ impl Controller {
             }
             book.add(&name, service.clone());
         }
-        let local = self
-            .waiting_members(&network, &spec)
-            .unwrap_or_else(|error| {
-                self.warn(format!("service {name}: {}", error.chain()));
-                Roster::default()
-            });
-        let mut state = lock(&service.state);
-        let mut next = local.clone();
-        {
-            let reach = lock(&network.reach);
-            for remote in reach.remotes.values() {
-                if let Some((_, member)) = member_of(remote).filter(|(of, _)| *of == name) {
-                    // One for whom there is no room waits for some.
-                    next = next.with(remote.id, member).unwrap_or(next);
-                }
-            }
-        }
-        let members: Vec<EndpointId> = next.members.keys().copied().collect();
-        if let Err(error) = self.turn_to(&service, &mut state, next) {
-            self.warn(format!("service {name}: {}", error.chain()));
-        }
-        drop(state);
-        let mut book = lock(&self.services);
-        for member in members {
-            book.join(member, id);
-        }
-        drop(book);
+        let Some(checked) = self.gather(&service) else {
+            return;
+        };
         self.publish_service(&service);
         self.publish_members(&service);
         if self.balancers.is_open() {
             let about = [("name", name)];
             self.tell(EventType::Service, "create", &id.to_string(), about);
         }
-        if spec.health.is_some() {
+        if checked {
             self.checker.wake();
         }
+    }
+
+    /// Takes all who name a service into it that is listed now, beside those who joined it already;
+    /// tells whether they are checked, and nothing where it was removed meanwhile.
+    fn gather(&self, service: &Service) -> Option<bool> {
+        let mut state = lock(&service.state);
+        if state.removed {
+            return None;
+        }
+        let name = state.spec.name.to_string();
+        // Under the service's lock: who leaves from now on finds that it is a member.
+        let local = self
+            .waiting_members(&service.network, &state.spec)
+            .unwrap_or_else(|error| {
+                self.warn(format!("service {name}: {}", error.chain()));
+                Roster::default()
+            });
+        let mut all: Vec<(EndpointId, Member)> = local.members.into_iter().collect();
+        {
+            let reach = lock(&service.network.reach);
+            let named = |remote: &RemoteEndpoint| {
+                let (of, member) = member_of(remote)?;
+                (of == name).then_some((remote.id, member))
+            };
+            all.extend(reach.remotes.values().filter_map(named));
+        }
+        let mut next = state.roster.clone();
+        for (id, member) in all {
+            if !next.members.contains_key(&id) {
+                // One for whom there is no room waits for some.
+                next = next.with(id, member).unwrap_or(next);
+            }
+        }
+        if let Err(error) = self.turn_to(service, &mut state, next) {
+            self.warn(format!("service {name}: {}", error.chain()));
+        }
+        let mut book = lock(&self.services);
+        for member in state.roster.members.keys() {
+            book.join(*member, service.id);
+        }
+        Some(state.spec.health.is_some())
     }
 
     fn respecify(&self, service: &Service, spec: ServiceSpec) {

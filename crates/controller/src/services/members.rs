@@ -110,9 +110,13 @@ impl Controller {
         (names, ports.collect())
     }
 
-    /// Puts a service's own name into its network's zone, where it has an address.
+    /// Puts a service's own name into its network's zone, where it has an address and was not
+    /// removed meanwhile.
     pub(crate) fn publish_service(&self, service: &super::Service) {
         let state = lock(&service.state);
+        if state.removed {
+            return;
+        }
         let called = EndpointNames {
             endpoint: name_holder(service),
             name: state.spec.name.to_string(),
@@ -121,10 +125,10 @@ impl Controller {
             addresses: state.spec.vips.iter().map(vw_model::IpNet::addr).collect(),
             ports: state.spec.ports.iter().map(|port| port.target).collect(),
         };
-        drop(state);
         if !called.addresses.is_empty() {
             service.network.zone.update(|zone| zone.with(&called));
         }
+        drop(state);
     }
 
     /// Takes it away.

@@ -16,8 +16,9 @@ use std::{
     time::Duration,
 };
 
-/// What does not answer within this is taken for unreachable.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What does not answer within this is taken for unreachable: more than the second after which TCP
+/// asks again (RFC 6298), because on a machine that does much else one packet may come late.
+const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// How often a server looks whether it should end.
 const TICK: Duration = Duration::from_millis(50);

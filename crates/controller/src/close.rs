@@ -66,4 +66,10 @@ impl Controller {
         };
         lock(&self.host).wants(&vw_hoststate::Key::Link(vw_hoststate::Netns::Host, name))
     }
+
+    /// Whether an object must stand in the kernel.
+    #[must_use]
+    pub fn wants(&self, key: &vw_hoststate::Key) -> bool {
+        lock(&self.host).wants(key)
+    }
 }

@@ -124,6 +124,10 @@ pub struct Core {
     /// Held while a network is made or removed, so that names and subnets are decided once, and
     /// while a namespace is found free and pinned.
     pub(crate) network_changes: Mutex<()>,
+    /// Held while a network of this host takes its subnets, and while one of the cluster comes to
+    /// stand in this host's own namespace, so that either sees the other. Taken after
+    /// `network_changes` and before a network's `reach`.
+    pub(crate) room: Mutex<()>,
     pub(crate) ephemeral_cursor: AtomicU16,
     pub(crate) warnings: Mutex<Vec<String>>,
     pub(crate) watcher: crate::watch::Watcher,

@@ -32,6 +32,7 @@ impl Controller {
         }
         info.network_drivers = vw_drivers::names().map(str::to_owned).collect();
         info.warnings.extend(lock(&self.warnings).iter().cloned());
+        info.warnings.extend(self.unreached());
         info.warnings.extend(lock(&self.store_away).clone());
         for (path, former) in self.data.scan(Table::Saved).unwrap_or_default() {
             let now = self.facts().sysctls.get(&path).cloned().unwrap_or_default();

@@ -31,7 +31,7 @@ impl Controller {
         let driver = vw_drivers::find(request.driver.as_deref().unwrap_or(DEFAULT_DRIVER))?;
         // The hosts of the cluster decide about theirs: nothing of this host waits for them.
         let local = driver.scope() == Scope::Local;
-        let deciding = local.then(|| lock(&self.network_changes));
+        let deciding = local.then(|| (lock(&self.network_changes), lock(&self.room)));
         self.check_create(&request)?;
         let id = self.new_network_id();
         let spec = self.new_spec(id, request)?;

@@ -12,7 +12,7 @@ use crate::{
     records::{ContainerRecord, FormerFile, Membership, Mode, Phase},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
 };
@@ -61,8 +61,9 @@ pub(crate) struct Reach {
     pub(crate) remotes: BTreeMap<EndpointId, RemoteEndpoint>,
     /// The hosts of those: the end of the tunnel, and how many they are.
     pub(crate) hosts: BTreeMap<HostId, (IpAddr, usize)>,
-    /// Those of them that the kernel or another endpoint's claims did not let in.
-    pub(crate) refused: BTreeSet<EndpointId>,
+    /// Those of them that cannot be reached from here, with the reason: by where their host is, or
+    /// because the kernel or another endpoint's claims did not let them in.
+    pub(crate) unreached: BTreeMap<EndpointId, String>,
 }
 
 /// A container or an adopted sandbox.

@@ -6,16 +6,22 @@ use crate::{
     controller::{Core, kernel_error},
     registry::lock,
 };
-use std::sync::{PoisonError, atomic::Ordering};
-use vw_hoststate::{Fragment, Key, Netns, Owner, Plan, Step};
-use vw_kernel::KernelError;
-use vw_model::{Error, Result, SandboxId};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{PoisonError, atomic::Ordering},
+};
+use vw_hoststate::{Address, Fragment, Key, Netns, Object, Owner, Plan, Step};
+use vw_kernel::{KernelError, Observed};
+use vw_model::{Error, IpNet, Result, SandboxId};
 
 /// What a comparison did.
 #[derive(Debug)]
 pub(crate) struct Compared {
     /// How many steps it found to do.
     pub(crate) steps: usize,
+    /// How many of them the kernel refused.
+    pub(crate) refused: usize,
     /// The first refusal to take away what nobody wants. That something wanted cannot be had is
     /// told as it happens, and is no failure of who removes something else.
     pub(crate) standing: Option<KernelError>,
@@ -43,7 +49,7 @@ impl Core {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let mut desired = lock(&self.host).desired();
-        let observed = self.kernel.observe(&desired).map_err(kernel_error)?;
+        let observed = self.observe(&desired)?;
         if !observed.gone.is_empty() {
             self.want_nothing_of(&observed.gone)?;
             desired = lock(&self.host).desired();
@@ -53,14 +59,41 @@ impl Core {
             tracing::info!(?step, "repairing");
         }
         let steps = plan.steps.len();
-        let refused = self.do_what_can_be_done(plan);
-        self.astray.store(!refused.is_empty(), Ordering::SeqCst);
+        let refusals = self.do_what_can_be_done(plan);
+        let refused = refusals.len();
+        self.astray.store(refused > 0, Ordering::SeqCst);
         let host = lock(&self.host);
         let unwanted =
             |(key, _): &(Option<Key>, KernelError)| key.as_ref().is_none_or(|key| !host.wants(key));
-        let standing = refused.into_iter().find(unwanted).map(|(_, source)| source);
+        let standing = refusals
+            .into_iter()
+            .find(unwanted)
+            .map(|(_, source)| source);
         drop(host);
-        Ok(Compared { steps, standing })
+        Ok(Compared {
+            steps,
+            refused,
+            standing,
+        })
+    }
+
+    /// What stands of ours: also, where a kernel does not show whose an address is (before Linux
+    /// 5.18), the one that only this host makes on the link to the others.
+    fn observe(&self, desired: &BTreeMap<Key, Object>) -> Result<Observed> {
+        let underlay = self.config.drivers.underlay.as_ref();
+        let own = underlay.and_then(|underlay| {
+            Some(Object::Address(Address {
+                netns: Netns::Host,
+                link: underlay.link.clone(),
+                addr: IpNet::from(IpAddr::V6(underlay.link_local?)),
+            }))
+        });
+        let Some(own) = own.filter(|own| !desired.contains_key(&own.key())) else {
+            return self.kernel.observe(desired).map_err(kernel_error);
+        };
+        let mut looked_for = desired.clone();
+        looked_for.insert(own.key(), own);
+        self.kernel.observe(&looked_for).map_err(kernel_error)
     }
 
     /// Applies a plan without the steps that fail, and tells which those are.

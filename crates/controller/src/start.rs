@@ -28,7 +28,7 @@ use vw_model::{ContainerName, EndpointSpec, Error, Id, NetworkSpec, Result, Sand
 use vw_store::{Batch, Table};
 
 /// Forwarding must be on for networks to reach anything.
-const FORWARDING: [(&str, &str); 2] = [
+pub(crate) const FORWARDING: [(&str, &str); 2] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
 ];
@@ -94,6 +94,7 @@ impl Controller {
             owed_run: Owed::default(),
             events: EventBus::default(),
             network_changes: Mutex::new(()),
+            room: Mutex::new(()),
             ephemeral_cursor: AtomicU16::new(0),
             warnings: Mutex::new(Vec::new()),
             watcher,

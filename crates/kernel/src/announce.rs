@@ -9,7 +9,7 @@ mod tests;
 
 use crate::{
     alarm::Alarm,
-    netlink::addr,
+    netlink::{addr, neigh},
     netns::{Namespaces, Place, lock},
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -41,7 +41,7 @@ const PATIENCE: u32 = 9;
 /// Packet sockets that wait for their closing.
 const CLOSING: usize = 256;
 
-/// Addresses that appeared on a link.
+/// Addresses that appeared on a link, or are answered for on it from now on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Appeared {
     /// The namespace.
@@ -186,23 +186,24 @@ fn announce(
     place: &Arc<Place>,
     what: &Appeared,
 ) -> io::Result<Option<OwnedFd>> {
-    let (index, mac, held) = {
-        let name = what.link.as_str();
-        let found = namespaces.with_socket(place, |socket| {
-            let index = socket.index_of(name)?;
-            let mac = socket.ready_mac(name)?;
-            Ok((index, mac, addr::dump(socket)?))
-        })?;
-        let (index, Some(mac), held) = found else {
+    let name = what.link.as_str();
+    let found = namespaces.with_socket(place, |socket| {
+        let index = socket.index_of(name)?;
+        let Some(mac) = socket.ready_mac(name)? else {
             return Ok(None);
         };
-        (index, mac, held)
+        let held = addr::dump(socket)?;
+        let is_held = |ip: IpAddr| {
+            let mut held = held.iter();
+            held.any(|seen| seen.index == index && seen.addr.addr() == ip)
+        };
+        let addrs = what.addrs.iter().copied();
+        let stands = addrs.filter(|ip| is_held(*ip) || neigh::is_proxied(socket, index, *ip));
+        Ok(Some((index, mac, stands.collect::<Vec<IpAddr>>())))
+    })?;
+    let Some((index, mac, addrs)) = found else {
+        return Ok(None);
     };
-    let is_held = |ip: &&IpAddr| {
-        let mut held = held.iter();
-        held.any(|seen| seen.index == index && seen.addr.addr() == **ip)
-    };
-    let addrs: Vec<IpAddr> = what.addrs.iter().filter(is_held).copied().collect();
     let sent = namespaces.run(place, move || send_all(index, mac, &addrs))??;
     Ok(Some(sent))
 }

@@ -1,7 +1,7 @@
-//! Tells when a link of ours goes, or goes out of service, by somebody else's hand; and when one
-//! that others own and we depend on comes back.
+//! Tells when a link of ours goes, or goes out of service, by somebody else's hand; and of one that
+//! others own and we depend on, when it comes back, or loses what we put on it.
 
-use crate::netlink::{Socket, link::Seen, messages};
+use crate::netlink::{PROTOCOL, Socket, addr, link, link::Seen, messages, route};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with},
@@ -12,9 +12,14 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
+use vw_hoststate::{Key, Netns};
+use vw_model::IfName;
 
 /// `RTMGRP_LINK`.
-const GROUP: u32 = 1;
+const LINKS: u32 = 1;
+/// `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR` and `RTMGRP_IPV6_ROUTE`: what a
+/// link that is followed has besides.
+const BESIDES: u32 = 0x10 | 0x40 | 0x100 | 0x400;
 const RECEIVE: usize = 64 << 10;
 
 /// What happened to links of ours.
@@ -24,8 +29,12 @@ pub enum LinkEvent {
     Removed(String),
     /// It is down; a bridge of ours also when it is made, before it is brought up.
     Down(String),
-    /// The link that is followed besides was down, and is up.
+    /// The link that is followed besides was down and is up, or has another address. With its last
+    /// IPv4 address the kernel flushes the routes over a link, and tells of none (`fib_disable_ip`).
     Back(String),
+    /// An address, or a route of ours, was taken off the link that is followed besides while that
+    /// is up; by whom is not told.
+    Gone(Key),
     /// So much happened that the kernel lost some of it: look at everything.
     Lost,
 }
@@ -36,8 +45,15 @@ pub struct LinkMonitor {
     fd: OwnedFd,
     buf: Vec<u8>,
     events: VecDeque<LinkEvent>,
-    besides: Option<u32>,
-    was_down: bool,
+    besides: Option<Besides>,
+}
+
+/// A link that somebody else owns.
+#[derive(Debug)]
+struct Besides {
+    index: u32,
+    name: IfName,
+    up: bool,
 }
 
 impl LinkMonitor {
@@ -47,8 +63,7 @@ impl LinkMonitor {
     /// # Errors
     /// The system's answer.
     pub fn open(besides: Option<&str>) -> io::Result<Self> {
-        let besides = besides.map(|name| Socket::open()?.index_of(name));
-        let besides = besides.transpose()?;
+        let besides = besides.map(Besides::find).transpose()?;
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
@@ -57,17 +72,16 @@ impl LinkMonitor {
             None,
         )?;
         // It only spares wake-ups: what comes through without it is looked at all the same.
-        if let Err(error) = only_losses(&fd, besides) {
+        if let Err(error) = only_losses(&fd, besides.as_ref().map(|link| link.index)) {
             tracing::debug!(%error, "every change of a link wakes its watcher");
         }
-        bind(&fd, &netlink::SocketAddrNetlink::new(0, GROUP))?;
+        let groups = besides.as_ref().map_or(LINKS, |_| LINKS | BESIDES);
+        bind(&fd, &netlink::SocketAddrNetlink::new(0, groups))?;
         Ok(Self {
             fd,
             buf: vec![0; RECEIVE],
             events: VecDeque::new(),
             besides,
-            // What it is now is not asked: the first news of it tells.
-            was_down: true,
         })
     }
 
@@ -95,13 +109,10 @@ impl LinkMonitor {
         match recv(&self.fd, self.buf.as_mut_slice(), RecvFlags::empty()) {
             Ok((_, len)) => {
                 for message in messages(&self.buf[..len]) {
-                    let seen = Seen::parse(message.payload);
-                    self.events.extend(event(message.kind, &seen));
-                    if Some(seen.index) == self.besides {
-                        let was_down = std::mem::replace(&mut self.was_down, !seen.up);
-                        let back = (was_down && seen.up).then_some(LinkEvent::Back(seen.name));
-                        self.events.extend(back);
-                    }
+                    self.events.extend(event(message.kind, message.payload));
+                    let besides = self.besides.as_mut();
+                    let told = besides.and_then(|link| link.event(message.kind, message.payload));
+                    self.events.extend(told);
                 }
                 Ok(())
             }
@@ -115,14 +126,15 @@ impl LinkMonitor {
     }
 }
 
-/// Has the kernel pass on only links that were deleted or are down, and the one that is followed.
+/// Has the kernel pass on only links that were deleted or are down, routes of ours that were, and
+/// the link that is followed with its addresses.
 ///
 /// Making a pair tells of it sixteen times, with its maker waiting; waking a thread for each cost
 /// a tenth of an attachment. `RTM_NEWLINK` of a link that is up concerns nobody here.
 fn only_losses(fd: &OwnedFd, besides: Option<u32>) -> io::Result<()> {
     const ACCEPT: u32 = u32::MAX;
     // The filter reads numbers in network order, netlink has them in the host's.
-    let deleted = u32::from(u16::from_be_bytes(libc::RTM_DELLINK.to_ne_bytes()));
+    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
     let flags = if cfg!(target_endian = "little") {
         24
     } else {
@@ -136,13 +148,22 @@ fn only_losses(fd: &OwnedFd, besides: Option<u32>) -> io::Result<()> {
     // No link has the index 0.
     let besides = u32::from_be_bytes(besides.unwrap_or_default().to_ne_bytes());
     let program = [
-        // `nlmsg_type`, `ifi_index`, then the first byte of `ifi_flags`, which has IFF_UP.
+        // `nlmsg_type`.
         load(libc::BPF_H, 4),
-        jump(libc::BPF_JEQ, 4, 0, deleted),
+        jump(libc::BPF_JEQ, 10, 0, kind(libc::RTM_DELLINK)),
+        jump(libc::BPF_JEQ, 7, 0, kind(libc::RTM_DELROUTE)),
+        jump(libc::BPF_JEQ, 9, 0, kind(libc::RTM_NEWROUTE)),
+        // `ifi_index` and `ifa_index`.
         load(libc::BPF_W, 20),
-        jump(libc::BPF_JEQ, 2, 0, besides),
+        jump(libc::BPF_JEQ, 6, 0, besides),
+        load(libc::BPF_H, 4),
+        jump(libc::BPF_JEQ, 0, 5, kind(libc::RTM_NEWLINK)),
+        // The first byte of `ifi_flags`, which has IFF_UP.
         load(libc::BPF_B, flags),
-        jump(libc::BPF_JSET, 1, 0, libc::IFF_UP as u32),
+        jump(libc::BPF_JSET, 3, 2, libc::IFF_UP as u32),
+        // `rtm_protocol`.
+        load(libc::BPF_B, 21),
+        jump(libc::BPF_JEQ, 0, 1, u32::from(PROTOCOL)),
         answer(ACCEPT),
         answer(0),
     ];
@@ -178,11 +199,66 @@ impl AsFd for LinkMonitor {
     }
 }
 
-fn event(kind: u16, seen: &Seen) -> Option<LinkEvent> {
+impl Besides {
+    fn find(name: &str) -> io::Result<Self> {
+        let mut socket = Socket::open()?;
+        let index = socket.index_of(name)?;
+        let found = link::get(&mut socket, name)?;
+        Ok(Self {
+            index,
+            name: name.parse().map_err(io::Error::other)?,
+            up: found.is_some_and(|seen| seen.up),
+        })
+    }
+
+    fn event(&mut self, kind: u16, payload: &[u8]) -> Option<LinkEvent> {
+        let back = || Some(LinkEvent::Back(self.name.to_string()));
+        match kind {
+            libc::RTM_NEWLINK | libc::RTM_DELLINK => {
+                let seen = Seen::parse(payload);
+                if seen.index != self.index {
+                    return None;
+                }
+                let returns = !self.up && seen.up;
+                let back = if returns { back() } else { None };
+                self.up = seen.up;
+                back
+            }
+            libc::RTM_NEWADDR => {
+                let seen = addr::parse(payload)?;
+                // What we put there ourselves is no news.
+                (seen.index == self.index && !seen.ours)
+                    .then(back)
+                    .flatten()
+            }
+            // A link that goes down loses all at once, and nothing can be put back before it is up.
+            _ if !self.up => None,
+            libc::RTM_DELADDR => {
+                let seen = addr::parse(payload)?;
+                let key = Key::Address(Netns::Host, self.name.clone(), seen.addr);
+                (seen.index == self.index).then_some(LinkEvent::Gone(key))
+            }
+            libc::RTM_DELROUTE => {
+                let seen = route::parse(payload)?;
+                let ours = seen.ours && seen.link == Some(self.index);
+                let link = Some(self.name.clone());
+                let key = Key::Route(Netns::Host, seen.dst, seen.metric, link);
+                ours.then_some(LinkEvent::Gone(key))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn event(kind: u16, payload: &[u8]) -> Option<LinkEvent> {
+    if !matches!(kind, libc::RTM_NEWLINK | libc::RTM_DELLINK) {
+        return None;
+    }
+    let seen = Seen::parse(payload);
     match kind {
         _ if !seen.is_ours() => None,
-        libc::RTM_DELLINK => Some(LinkEvent::Removed(seen.name.clone())),
-        libc::RTM_NEWLINK if !seen.up => Some(LinkEvent::Down(seen.name.clone())),
+        libc::RTM_DELLINK => Some(LinkEvent::Removed(seen.name)),
+        _ if !seen.up => Some(LinkEvent::Down(seen.name)),
         _ => None,
     }
 }

@@ -112,12 +112,6 @@ fn routed_networks_are_apart_and_strangers_stay_out() {
     // With the addresses of somebody who may: not from another network's bridge.
     let here = stage.address("a", "blue", "blue");
     assert!(traffic::ping(&other, &here));
-    let comes = |host: &Host, from: &str, to: &str, at: &Host| {
-        let before = received(at);
-        let words = ["busybox", "ping", "-c", "1", "-W", "1", "-I", from, to];
-        host.run(words);
-        received(at) > before
-    };
     green.ip(&format!("addr add {there}/32 dev eth0"));
     assert!(!comes(&green, &there, &here, &blue));
     local.ip(&format!("addr add {here}/32 dev eth0"));
@@ -141,6 +135,14 @@ fn routed_networks_are_apart_and_strangers_stay_out() {
     stranger.ip(&format!("addr add {here}/32 dev lo"));
     assert!(!comes(&stranger, &here, &there, &other), "by way of a");
     stage.end();
+}
+
+/// Whether an echo request from an address comes in, answered or not.
+fn comes(host: &Host, from: &str, to: &str, at: &Host) -> bool {
+    let before = received(at);
+    let words = ["busybox", "ping", "-c", "1", "-W", "1", "-I", from, to];
+    host.run(words);
+    received(at) > before
 }
 
 /// How many echo requests came in.
@@ -194,8 +196,11 @@ fn a_routed_network_leads_out_by_its_own_bridge() {
         "neigh replace {b} dev eth0 lladdr {}",
         neighbor(&shut, &known(&stage, &shut, "in-there", "A"))
     ));
+    let from = |name, network| stage.address("a", name, network);
+    let outside = stage.host("b");
+    assert!(comes(&web, &from("web", "shop"), &b, outside));
     assert!(
-        traffic::tcp(&shut, &format!("{b}:9")).is_err(),
+        !comes(&shut, &from("shut", "closed"), &b, outside),
         "no way out"
     );
     drop(in_there);
@@ -272,6 +277,12 @@ fn hosts_on_other_segments_are_told_of() {
     });
     assert!(!traffic::ping(&client, &address));
     drop(web);
+    stage.docker("a", "rm -f web");
+    eventually("it is told no more", SOON, || {
+        !stage.api("b", "/info")["Warnings"]
+            .to_string()
+            .contains(&said)
+    });
     stage.end();
 }
 
@@ -307,5 +318,179 @@ fn what_a_routed_network_cannot_be_is_refused() {
     drop(stage.start("a", "web", "--network shop"));
     let refused = stage.refused("a", "network create --subnet 10.42.7.0/24 late");
     assert!(refused.contains("Pool overlaps"), "{refused}");
+    stage.end();
+}
+
+#[test]
+fn what_others_take_off_the_wire_comes_back() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let _client = stage.start("b", "client", "--network shop");
+    let addresses = ["A", "AAAA"].map(|family| known(&stage, &web, "client", family));
+    let reached = || addresses.iter().all(|address| traffic::ping(&web, address));
+    eventually("it is reached", SOON, reached);
+    let a = stage.host("a");
+    let addr = format!("{}/24", stage.addr("a"));
+    let own = a.ip("-6 -br addr show dev wire deprecated");
+    let own = own.split_whitespace().nth(2).expect("a next hop of others");
+    // As systemd-networkd does with what it did not make.
+    for line in [
+        "route flush dev wire proto 86".to_owned(),
+        "-6 route flush dev wire proto 86".to_owned(),
+        format!("addr del {own} dev wire"),
+    ] {
+        a.ip(&line);
+        eventually("it is back", SOON, || {
+            reached() && a.ip("-6 addr show dev wire").contains(own)
+        });
+    }
+    // As a renewal that failed: the kernel flushes what leads over the link, and tells of none.
+    a.ip(&format!("addr del {addr} dev wire"));
+    assert!(!a.ip("route show proto 86").contains(&addresses[0]));
+    a.ip(&format!("addr add {addr} dev wire"));
+    eventually("it is back with the address", SOON, reached);
+    // Or one whose answer comes late.
+    stage.cut("a");
+    a.ip(&format!("addr del {addr} dev wire"));
+    let known = stage.daemon("a").log().len();
+    stage.mend("a");
+    eventually("what is refused is told", SOON, || {
+        stage.daemon("a").log()[known..].contains("cannot repair Some(Route(")
+    });
+    assert!(!stage.daemon("a").log()[known..].contains("other hosts is back"));
+    a.ip(&format!("addr add {addr} dev wire"));
+    eventually("it is back with the late address", LEASE, reached);
+    stage.end();
+}
+
+#[test]
+fn a_host_that_leaves_the_segment_is_led_to_no_more() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let _client = stage.start("b", "client", "--network shop");
+    let addresses = ["A", "AAAA"].map(|family| known(&stage, &web, "client", family));
+    let routes = |stage: &Stage| {
+        let a = stage.host("a");
+        a.ip("route show") + &a.ip("-6 route show") + &a.ip("neigh show proxy")
+    };
+    eventually("it is reached", SOON, || {
+        addresses.iter().all(|address| traffic::ping(&web, address))
+    });
+    // It still hears the others, from where they do not expect it.
+    stage
+        .host("b")
+        .ip("addr add 198.51.100.2/24 dev wire metric 1");
+    stage.readvertise("b", "198.51.100.2");
+    eventually("no route leads to where it was", LEASE, || {
+        let routes = routes(&stage);
+        addresses.iter().all(|address| !routes.contains(address))
+    });
+    eventually("it is told", SOON, || {
+        stage.api("a", "/info")["Warnings"]
+            .to_string()
+            .contains("network shop does not reach host 198.51.100.2")
+    });
+    stage.readvertise("b", "192.0.2.2");
+    eventually("it is reached again", LEASE, || {
+        addresses.iter().all(|address| traffic::ping(&web, address))
+    });
+    assert!(
+        !stage.api("a", "/info")["Warnings"]
+            .to_string()
+            .contains("does not reach host")
+    );
+    stage.end();
+}
+
+#[test]
+fn an_endpoint_that_moves_is_found_by_its_former_neighbours() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker(
+        "a",
+        &format!("{ROUTED} --subnet 10.70.0.0/20 --ipv6 --subnet fd70::/64 shop"),
+    );
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let near = stage.start("b", "near", "--network shop");
+    let at = ["10.70.1.77", "fd70::4d:77"];
+    let where_it_is = format!("--network shop --ip {} --ip6 {}", at[0], at[1]);
+    let before = stage.start("b", "moved", &where_it_is);
+    for address in at {
+        assert!(traffic::ping(&near, address), "{address}");
+        assert_eq!(neighbor(&near, address), mac(&before));
+    }
+    stage.docker("b", "rm -f moved");
+    let _after = stage.start("a", "moved", &where_it_is);
+    // A neighbour that answered is asked again after half a minute.
+    for address in at {
+        eventually("it is found", SOON, || traffic::ping(&near, address));
+    }
+    stage.end();
+}
+
+#[test]
+fn a_host_that_does_not_forward_takes_no_part_in_a_routed_network() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    stage.restart_with("b", &["--ip-forward=false"]);
+    let switches = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
+    for off in switches {
+        for switch in switches {
+            let value = u8::from(switch != off);
+            let path = switch.replace('.', "/");
+            stage
+                .host("b")
+                .sh(&format!("echo {value} > /proc/sys/{path}"))
+                .must();
+        }
+        let refused = stage.refused("b", "run -d --name web --network shop host sleep 9");
+        assert!(refused.contains(&format!("set {off}=1")), "{refused}");
+        stage.docker("b", "rm web");
+    }
+    stage
+        .host("b")
+        .sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+        .must();
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    for family in ["A", "AAAA"] {
+        let address = known(&stage, &client, "web", family);
+        eventually("it is reached", SOON, || traffic::ping(&client, &address));
+    }
+    drop(web);
+    stage.end();
+}
+
+#[test]
+fn a_next_hop_that_shows_no_owner_does_not_outlive_its_network() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
+    let shown = || stage.host("a").ip("-6 -br addr show dev wire deprecated");
+    let web = stage.start("a", "web", "--network shop");
+    let stands = shown();
+    let own = stands.split_whitespace().nth(2).expect("a next hop");
+    drop(web);
+    stage.docker("a", "rm -f web");
+    eventually("it goes with the network", SOON, || !shown().contains(own));
+    // As kernels before 5.18 show it, left by a daemon that was killed.
+    let lifetimes = "valid_lft forever preferred_lft 0 nodad";
+    let a = stage.host("a");
+    a.ip(&format!("addr add {own} dev wire {lifetimes}"));
+    a.ip("addr add fe80::1/128 dev wire valid_lft forever preferred_lft 0 nodad");
+    let mut stage = stage;
+    stage.restart_with("a", &[]);
+    let shown = stage.host("a").ip("-6 -br addr show dev wire deprecated");
+    assert!(!shown.contains(own), "{shown}");
+    assert!(shown.contains("fe80::1/128"), "another's stays: {shown}");
+    stage.host("a").ip("addr del fe80::1/128 dev wire");
     stage.end();
 }

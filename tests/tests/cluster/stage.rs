@@ -382,6 +382,25 @@ impl Stage {
         daemon.restart();
     }
 
+    /// Starts a daemon again with flags besides those that it was made with.
+    #[track_caller]
+    pub(crate) fn restart_with(&mut self, host: &str, flags: &[&str]) {
+        let member = self.members.get_mut(host).expect("a member");
+        let own = member.flags.iter().map(String::as_str);
+        let flags: Vec<&str> = own.chain(flags.iter().copied()).collect();
+        member.daemon.restart_with(&flags);
+    }
+
+    /// Starts a daemon again that tells the others another address.
+    #[track_caller]
+    pub(crate) fn readvertise(&mut self, host: &str, addr: &str) {
+        let member = self.members.get_mut(host).expect("a member");
+        let mut flags = member.flags.iter();
+        let name = flags.position(|flag| flag == "--cluster-advertise");
+        member.flags[name.expect("it advertises") + 1] = addr.to_owned();
+        self.restart_with(host, &[]);
+    }
+
     /// Has a daemon die at a point of what our own command line asks of it, and starts it again.
     #[track_caller]
     pub(crate) fn die_at(&mut self, host: &str, point: &str, line: &str) {

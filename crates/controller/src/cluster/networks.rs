@@ -5,6 +5,7 @@ use crate::{
     attach::FAMILIES,
     event::EventType,
     registry::{Gate, Network, lock},
+    start::FORWARDING,
     view::{MemberView, PeerView},
 };
 use std::{
@@ -13,6 +14,7 @@ use std::{
 };
 use vw_drivers::Driver;
 use vw_ipam::{NetworkRequest, PoolRequest};
+use vw_kernel::HostFacts;
 use vw_model::{Error, HostId, IpNet, NetworkId, NetworkSpec, Result, Scope};
 
 fn overlap(a: IpNet, b: IpNet) -> bool {
@@ -60,10 +62,10 @@ impl Controller {
     }
 
     /// A global network that stands in this host's own namespace must leave alone what else is
-    /// routed there; whoever made it on another host could not know.
+    /// routed there, and needs a host that forwards; whoever made it on another host could not know.
     ///
     /// # Errors
-    /// `Conflict`, naming both.
+    /// `Conflict`, naming both, or what is to be switched on.
     pub(super) fn check_room(&self, spec: &NetworkSpec, driver: &dyn Driver) -> Result<()> {
         if driver.host_link(spec).is_none() {
             return Ok(());
@@ -88,11 +90,30 @@ impl Controller {
             .kernel
             .facts()
             .map_err(crate::controller::kernel_error)?;
+        self.check_forwarding(spec, &facts)?;
         let mut routes = facts.routes.iter().filter(|route| !route.ours);
         match routes.find(|route| meets(&route.dst)) {
             Some(route) => refuse(format!("this host's route to {}", route.dst)),
             None => Ok(()),
         }
+    }
+
+    fn check_forwarding(&self, spec: &NetworkSpec, facts: &HostFacts) -> Result<()> {
+        let enabled = [spec.enable_ipv4, spec.enable_ipv6];
+        let mut needed = FORWARDING.iter().zip(enabled).filter(|(_, on)| *on);
+        let off = needed.find(|((path, on), _)| {
+            let now = facts.sysctls.get(*path);
+            !self.config.ip_forward && now.is_some_and(|now| now != on)
+        });
+        let Some(((path, on), _)) = off else {
+            return Ok(());
+        };
+        let sentence = format!(
+            "network {} cannot stand on this host, which routes its packets itself and forwards none: set {}={on}, or start the daemon without --ip-forward=false",
+            spec.name,
+            path.replace('/', ".")
+        );
+        Err(Error::conflict("forwarding-off", sentence))
     }
 
     /// Nor may a network of this host take addresses that a global one has in this host's namespace.

@@ -7,7 +7,7 @@ use crate::{
     Controller,
     registry::{Network, Reach, lock},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{EndpointId, RemoteEndpoint, RemoteHost, Result, Scope};
 use vw_names::EndpointNames;
@@ -21,6 +21,8 @@ impl Controller {
         if network.spec.scope == Scope::Local {
             return Ok(());
         }
+        let here = network.driver.host_link(&network.spec).is_some();
+        let _room = here.then(|| lock(&self.room));
         let mut reach = lock(&network.reach);
         if reach.users == 0 {
             self.check_room(&network.spec, network.driver)?;
@@ -59,7 +61,7 @@ impl Controller {
 
     fn lower(&self, network: &Network, reach: &mut Reach) {
         reach.users = 0;
-        reach.refused.clear();
+        reach.unreached.clear();
         let remotes = reach.remotes.keys().map(|id| Owner::Remote(*id));
         let owners = remotes.chain([Owner::Network(network.spec.id)]);
         let wants = owners.map(|owner| (owner, Fragment::default())).collect();
@@ -101,7 +103,7 @@ impl Controller {
         });
         if reach.users > 0 {
             // What stood in the way of others may be among what is gone.
-            touched.extend(reach.refused.iter().copied());
+            touched.extend(reach.unreached.keys().copied());
             self.bring_remotes(network, &mut reach, &touched);
         }
         if reach.users > 0 && hosts_changed {
@@ -141,51 +143,75 @@ impl Controller {
     }
 
     /// Brings the kernel to what is known of these endpoints; those that cannot be are told, and
-    /// tried again with the next change.
+    /// tried again with the next change. All that could not be before must be among them.
     fn bring_remotes(&self, network: &Network, reach: &mut Reach, ids: &[EndpointId]) {
+        let former = std::mem::take(&mut reach.unreached);
         let mut wants = Vec::with_capacity(ids.len());
         for id in ids {
-            match self.remote_fragment(network, reach.remotes.get(id)) {
-                Ok(fragment) => wants.push((Owner::Remote(*id), fragment)),
-                Err(error) => self.warn(error.chain()),
+            let planned = self.remote_fragment(network, reach.remotes.get(id));
+            let fragment = planned.unwrap_or_else(|error| {
+                // What led to where it was before leads nowhere.
+                reach.unreached.insert(*id, error.chain());
+                Fragment::default()
+            });
+            wants.push((Owner::Remote(*id), fragment));
+        }
+        if !wants.is_empty() && self.bring(wants.clone()).is_err() {
+            // One that cannot be does not keep the others out; what is gone makes room first.
+            wants.sort_by_key(|(_, fragment)| !fragment.is_empty());
+            for (owner, fragment) in wants {
+                let Err(error) = self.bring(vec![(owner, fragment)]) else {
+                    continue;
+                };
+                let Owner::Remote(id) = owner else { continue };
+                let sentence = format!(
+                    "endpoint {} of network {} on another host cannot be reached: {}",
+                    id.short(),
+                    network.spec.name,
+                    error.chain()
+                );
+                reach.unreached.insert(id, sentence);
             }
         }
-        reach.refused.clear();
-        if wants.is_empty() || self.bring(wants.clone()).is_ok() {
-            return;
-        }
-        // One that cannot be does not keep the others out; what is gone makes room first.
-        wants.sort_by_key(|(_, fragment)| !fragment.is_empty());
-        for (owner, fragment) in wants {
-            let Err(error) = self.bring(vec![(owner, fragment)]) else {
-                continue;
-            };
-            let Owner::Remote(id) = owner else { continue };
-            reach.refused.insert(id);
-            self.warn(format!(
-                "endpoint {} of network {} on another host cannot be reached: {}",
-                id.short(),
-                network.spec.name,
-                error.chain()
-            ));
+        let known: BTreeSet<&String> = former.values().collect();
+        let now: BTreeSet<&String> = reach.unreached.values().collect();
+        for sentence in now.difference(&known) {
+            tracing::warn!("{sentence}");
         }
     }
 
-    /// The link to the other hosts was down and is up again: the kernel forgot what led over it.
-    pub fn underlay_is_back(&self) {
+    /// What cannot be reached of other hosts, as it is now: each reason once.
+    pub(crate) fn unreached(&self) -> BTreeSet<String> {
+        let networks = self.registry().networks();
+        let reasons = |network: &std::sync::Arc<Network>| -> Vec<String> {
+            lock(&network.reach).unreached.values().cloned().collect()
+        };
+        networks.iter().flat_map(reasons).collect()
+    }
+
+    /// The link to the other hosts was down and is up again, or lost an address or a route: the
+    /// kernel forgot what led over it. Answers whether all of it stands again.
+    pub fn underlay_is_back(&self) -> bool {
         let networks = self.registry().networks();
         for network in networks.iter().filter(|n| n.spec.scope == Scope::Global) {
             let mut reach = lock(&network.reach);
-            let refused: Vec<EndpointId> = reach.refused.iter().copied().collect();
-            if reach.users > 0 && !refused.is_empty() {
-                self.bring_remotes(network, &mut reach, &refused);
+            let unreached: Vec<EndpointId> = reach.unreached.keys().copied().collect();
+            if reach.users > 0 && !unreached.is_empty() {
+                self.bring_remotes(network, &mut reach, &unreached);
             }
         }
-        match self.repair() {
-            Ok(0) => {}
-            Ok(steps) => tracing::info!(steps, "the way to the other hosts is back"),
-            Err(error) => self.warn(error.chain()),
+        match self.compare() {
+            Ok(compared) if compared.refused > 0 => return false,
+            Ok(compared) if compared.steps == 0 => {}
+            Ok(compared) => {
+                tracing::info!(compared.steps, "the way to the other hosts is back");
+            }
+            Err(error) => {
+                self.warn(error.chain());
+                return false;
+            }
         }
+        true
     }
 
     /// Wants, at the start, what the local copy knows of other hosts; the comparison that follows
@@ -198,7 +224,7 @@ impl Controller {
             if reach.users == 0 {
                 continue;
             }
-            let mut refused = BTreeSet::new();
+            let mut unreached = BTreeMap::new();
             for remote in reach.remotes.values() {
                 let wanted = self
                     .remote_fragment(network, Some(remote))
@@ -210,11 +236,11 @@ impl Controller {
                             .map_err(crate::start::conflict)
                     });
                 if let Err(error) = wanted {
-                    refused.insert(remote.id);
-                    self.warn(error.chain());
+                    tracing::warn!("{}", error.chain());
+                    unreached.insert(remote.id, error.chain());
                 }
             }
-            reach.refused = refused;
+            reach.unreached = unreached;
         }
     }
 

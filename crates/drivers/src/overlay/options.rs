@@ -83,12 +83,15 @@ pub(super) fn check_routed(network: &NetworkSpec, underlay: &Underlay) -> Result
     routed_mtu(network, underlay).map(|_| ())
 }
 
-/// The MTU in bytes of a network whose packets pass by routes: that of the link that they take.
+/// The MTU in bytes of a network whose packets pass by routes: that of the link that they take, or
+/// a smaller one that the network names. Nothing larger gets out of this host, nor into it, whatever
+/// the links of others take.
 ///
 /// # Errors
 /// As [`OverlayOptions::read`] about the MTU.
 pub(super) fn routed_mtu(network: &NetworkSpec, underlay: &Underlay) -> Result<u32> {
-    mtu(network, underlay.mtu, underlay.addr)
+    let mtu = read_mtu(network, underlay.mtu)?.min(underlay.mtu);
+    carries_ipv6(network, mtu, underlay.addr, "raise the link's MTU")
 }
 
 fn encrypted(network: &NetworkSpec) -> Result<bool> {
@@ -203,10 +206,15 @@ pub fn clear_mtu(underlay: &Underlay) -> u32 {
 /// leaves of its.
 fn mtu(network: &NetworkSpec, left: u32, local: IpAddr) -> Result<u32> {
     let mtu = read_mtu(network, left)?;
+    let remedy = format!("raise the link's MTU, or set {MTU} and let packets be fragmented");
+    carries_ipv6(network, mtu, local, &remedy)
+}
+
+fn carries_ipv6(network: &NetworkSpec, mtu: u32, local: IpAddr, remedy: &str) -> Result<u32> {
     if network.enable_ipv6 && mtu < LEAST_IPV6_MTU {
         let sentence = format!(
-            "network {} cannot have IPv6: the link of {} leaves it an MTU of {mtu}, and IPv6 needs {LEAST_IPV6_MTU}; raise the link's MTU, or set {MTU} and let packets be fragmented",
-            network.name, local
+            "network {} cannot have IPv6: the link of {local} leaves it an MTU of {mtu}, and IPv6 needs {LEAST_IPV6_MTU}; {remedy}",
+            network.name
         );
         return Err(Error::invalid("mtu-invalid", sentence));
     }

@@ -133,6 +133,9 @@ impl Run<'_> {
         queue.push(at, Forgive::Nothing, |batch| {
             neigh::create_proxy(batch, proxy, index);
         });
+        // It may have been a neighbour until now.
+        let link = (proxy.netns, proxy.link.clone());
+        self.appeared.entry(link).or_default().push(proxy.addr);
         Ok(())
     }
 

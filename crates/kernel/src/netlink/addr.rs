@@ -74,7 +74,8 @@ pub(crate) fn dump(socket: &mut Socket) -> io::Result<Vec<Seen>> {
     Ok(addresses)
 }
 
-fn parse(payload: &[u8]) -> Option<Seen> {
+/// An address from what the kernel tells of it.
+pub(crate) fn parse(payload: &[u8]) -> Option<Seen> {
     let prefix = *payload.get(1)?;
     let (mut addr, mut local, mut ours) = (None, None, false);
     for (kind, value) in Attrs::after(payload, IFADDRMSG) {

@@ -105,6 +105,20 @@ pub(crate) fn dump_proxies(socket: &mut Socket) -> io::Result<Vec<SeenProxy>> {
     Ok(proxies)
 }
 
+/// Whether an address is answered for on a link. A kernel that cannot be asked for one (before
+/// Linux 5.0) answers for none.
+pub(crate) fn is_proxied(socket: &mut Socket, index: u32, addr: IpAddr) -> bool {
+    let mut bytes = [0; NDMSG];
+    bytes[0] = family(addr);
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[PROXY.0] = PROXY.1;
+    let body = |body: &mut Body<'_>| {
+        body.bytes(&bytes);
+        with_octets(addr, |octets| body.attr(libc::NDA_DST, octets));
+    };
+    matches!(socket.get(libc::RTM_GETNEIGH, body), Ok(Some(_)))
+}
+
 fn parse_proxy(payload: &[u8]) -> Option<SeenProxy> {
     if payload.get(PROXY.0)? & PROXY.1 == 0 {
         return None;

@@ -123,7 +123,8 @@ pub(crate) fn dump(socket: &mut Socket) -> io::Result<Vec<Seen>> {
     Ok(routes)
 }
 
-fn parse(payload: &[u8]) -> Option<Seen> {
+/// A route from what the kernel tells of it; none of a cached one.
+pub(crate) fn parse(payload: &[u8]) -> Option<Seen> {
     let (family, prefix) = (*payload.first()?, *payload.get(1)?);
     let any: IpAddr = match i32::from(family) {
         libc::AF_INET => Ipv4Addr::UNSPECIFIED.into(),

@@ -9,8 +9,9 @@ use rustix::{
     net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt},
 };
 use std::{process::Command, time::Duration};
-use vw_hoststate::Object;
+use vw_hoststate::{Key, Netns, Object};
 use vw_kernel::{LinkEvent, LinkMonitor};
+use vw_model::IfName;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -119,4 +120,58 @@ fn a_listener_hears_that_the_link_it_follows_is_back() {
     let mut next = || monitor.next(Some(PATIENCE)).expect("it can be read");
     let back = Some(LinkEvent::Back("wire".to_owned()));
     assert_eq!([next(), next()], [back.clone(), back]);
+}
+
+#[test]
+fn a_listener_hears_what_the_link_it_follows_loses_and_gets() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip");
+    let lab = Lab::real();
+    let ip = |words: &str| {
+        let done = Command::new("ip").args(words.split(' ')).status();
+        assert!(done.expect("ip runs").success());
+    };
+    for name in ["wire", "other"] {
+        ip(&format!("link add name {name} type bridge"));
+        ip(&format!("link set {name} addrgenmode none"));
+        ip(&format!("link set {name} up"));
+    }
+    ip("addr add 192.0.2.1/24 dev wire");
+    let mut monitor = LinkMonitor::open(Some("wire")).expect("it can listen");
+    let mut next = || monitor.next(Some(PATIENCE)).expect("it can be read");
+    let link: IfName = "wire".parse().unwrap();
+    let gone_route = |dst: &str| {
+        let dst = dst.parse().unwrap();
+        let key = Key::Route(Netns::Host, dst, 0, Some(link.clone()));
+        Some(LinkEvent::Gone(key))
+    };
+    let gone_address = |addr: &str| {
+        let key = Key::Address(Netns::Host, link.clone(), addr.parse().unwrap());
+        Some(LinkEvent::Gone(key))
+    };
+    // Neither other links, nor others' routes, nor what we put there.
+    ip("addr add 192.0.2.65/26 dev other");
+    ip("route add 198.51.100.1/32 via 192.0.2.2 dev wire");
+    ip("route del 198.51.100.1/32");
+    for route in [
+        "198.51.100.2/32 via 192.0.2.2",
+        "2001:db8::2/128 via fe80::2",
+    ] {
+        ip(&format!("route add {route} dev wire proto 86"));
+        ip(&format!("route del {route} dev wire proto 86"));
+    }
+    assert_eq!(next(), gone_route("198.51.100.2/32"));
+    assert_eq!(next(), gone_route("2001:db8::2/128"));
+    lab.create(&[address(HOST, "wire", "2001:db8::1/128")]);
+    ip("addr del 2001:db8::1/128 dev wire");
+    assert_eq!(next(), gone_address("2001:db8::1/128"));
+    ip("addr del 192.0.2.1/24 dev wire");
+    assert_eq!(next(), gone_address("192.0.2.1/24"));
+    ip("addr add 192.0.2.1/24 dev wire");
+    assert_eq!(next(), Some(LinkEvent::Back("wire".to_owned())));
+    // Down, it loses all, and that is no news until it is up.
+    ip("route add 2001:db8::2/128 via fe80::2 dev wire proto 86");
+    ip("link set wire down");
+    ip("link set wire up");
+    assert_eq!(next(), Some(LinkEvent::Back("wire".to_owned())));
 }

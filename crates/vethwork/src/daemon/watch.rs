@@ -2,11 +2,15 @@
 //! our traffic by.
 
 use super::settings::DaemonSettings;
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 use vw_controller::Controller;
 use vw_firewall::foreign::adjustments;
 use vw_kernel::{Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains};
 use vw_model::{Error, Result};
+
+/// While what leads to the other hosts is refused, all is compared again after this many seconds,
+/// and each time twice as many, to the last.
+const AGAIN: (u64, u64) = (1, 64);
 
 /// Follows changes of nftables for the life of the process.
 ///
@@ -79,7 +83,8 @@ pub(crate) fn leave_foreign(kernel: &LinuxKernel) {
 }
 
 /// Follows our links for the life of the process: one that somebody deletes or puts down comes back.
-/// So does, with the link to the other hosts, what led over it.
+/// So does what leads over the link to the other hosts, when that had been down or without an
+/// address, and when somebody took it away.
 ///
 /// # Errors
 /// As [`firewall`].
@@ -88,21 +93,19 @@ pub(crate) fn links(controller: &Arc<Controller>, underlay: Option<&str>) -> Res
         .map_err(|e| Error::internal("monitor-failed", "cannot listen to links").because(e))?;
     let controller = controller.clone();
     let follow = move || {
+        let mut again = None;
         loop {
-            let concerns = match monitor.next(None) {
-                Ok(Some(LinkEvent::Removed(name) | LinkEvent::Down(name))) => {
-                    controller.wants_link(&name)
-                }
-                Ok(Some(LinkEvent::Back(_))) => {
-                    controller.underlay_is_back();
-                    false
-                }
-                Ok(Some(LinkEvent::Lost)) => true,
-                Ok(None) => false,
+            let news = match news(&mut monitor, again.map(Duration::from_secs)) {
+                Ok(news) => news,
                 Err(error) => return tracing::error!("no longer watching links: {error}"),
             };
-            if concerns {
+            let (links, way) = concern(&controller, &news);
+            if links {
                 repair(&controller, "links");
+            }
+            if way {
+                let delay = again.map_or(AGAIN.0, |delay: u64| (delay * 2).min(AGAIN.1));
+                again = (!controller.underlay_is_back()).then_some(delay);
             }
         }
     };
@@ -112,6 +115,35 @@ pub(crate) fn links(controller: &Arc<Controller>, underlay: Option<&str>) -> Res
         .spawn(follow)
         .map(|_| ())
         .map_err(refused)
+}
+
+/// What is told next, with all that was told until now: of a flush the kernel tells route by route,
+/// and one comparison is for all. Nothing when `timeout` passed.
+fn news(monitor: &mut LinkMonitor, timeout: Option<Duration>) -> std::io::Result<Vec<LinkEvent>> {
+    let mut news = Vec::new();
+    let mut next = monitor.next(timeout)?;
+    while let Some(event) = next {
+        news.push(event);
+        next = monitor.next(Some(Duration::ZERO))?;
+    }
+    Ok(news)
+}
+
+/// Whether news are about links of ours, and about the way to the other hosts; without any it is
+/// time to look at that again.
+fn concern(controller: &Controller, news: &[LinkEvent]) -> (bool, bool) {
+    let (mut links, mut way) = (false, news.is_empty());
+    for event in news {
+        match event {
+            LinkEvent::Removed(name) | LinkEvent::Down(name) => {
+                links |= controller.wants_link(name);
+            }
+            LinkEvent::Gone(key) => way |= controller.wants(key),
+            LinkEvent::Back(_) => way = true,
+            LinkEvent::Lost => (links, way) = (true, true),
+        }
+    }
+    (links, way)
 }
 
 fn repair(controller: &Controller, what: &str) {

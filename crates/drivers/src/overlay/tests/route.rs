@@ -252,3 +252,25 @@ fn hosts_are_told_the_mtu_and_no_port() {
     assert_eq!(network.options["com.docker.network.driver.mtu"], "9000");
     assert!(!network.options.contains_key("vethwork.overlay.port"));
 }
+
+#[test]
+fn no_endpoint_has_more_than_its_hosts_link_takes() {
+    let mut network = routed(&[V4]);
+    let named = [
+        ("9000", 1500, 1500),
+        ("1400", 1500, 1400),
+        ("9000", 9000, 9000),
+    ];
+    for (named, link, has) in named {
+        let option = "com.docker.network.driver.mtu".to_owned();
+        network.options.insert(option, named.to_owned());
+        let cx = cx("192.0.2.1", link);
+        let fragment = Overlay.plan_network(&network, &cx).expect("it is one");
+        let mut objects = fragment.iter().map(|(_, object)| object);
+        let bridge = objects.find_map(|object| match object {
+            Object::Link(link) => Some(link.mtu),
+            _ => None,
+        });
+        assert_eq!(bridge, Some(has), "{named} over {link}");
+    }
+}

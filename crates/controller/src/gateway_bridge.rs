@@ -36,7 +36,10 @@ impl Controller {
             if let Err(left) = self.detach_one(sandbox, id) {
                 tracing::error!("an endpoint without a way out: {}", left.chain());
             }
-        })
+        })?;
+        // Only now a service can publish it on this host alone.
+        self.balance_soon();
+        Ok(())
     }
 
     /// Takes an endpoint out of its sandbox, and gives or takes the one on the gateway bridge.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 use vw_model::{
-    Affinity, EndpointId, EndpointMode, HealthSpec, Options, PortKey, PortRequest, ServiceName,
+    Affinity, EndpointId, EndpointMode, HealthSpec, Options, PortKey, PortRequest, PublishMode,
+    ServiceName,
 };
 
 /// `service create`.
@@ -16,6 +17,8 @@ pub struct ServiceCreate {
     pub mode: EndpointMode,
     /// `--publish`.
     pub ports: Vec<PortRequest>,
+    /// `--publish mode=host`.
+    pub host_ports: Vec<PortRequest>,
     /// `--affinity`.
     pub affinity: Affinity,
     /// `--drain`.
@@ -44,6 +47,8 @@ pub struct ServiceUpdate {
     pub service: String,
     /// `--publish-add`.
     pub publish: Vec<PortRequest>,
+    /// `--publish-add mode=host`.
+    pub host_publish: Vec<PortRequest>,
     /// `--publish-rm`: the endpoints' ports.
     pub unpublish: Vec<PortKey>,
     /// `--affinity`.
@@ -52,6 +57,21 @@ pub struct ServiceUpdate {
     pub drain: Option<Duration>,
     /// `--health` and its kin, or none any more.
     pub health: Option<Option<HealthSpec>>,
+}
+
+impl ServiceUpdate {
+    /// What is to be published besides, by where.
+    pub(crate) fn asked_by_mode(&self) -> [(&[PortRequest], PublishMode); 2] {
+        [
+            (&self.publish, PublishMode::Ingress),
+            (&self.host_publish, PublishMode::Host),
+        ]
+    }
+
+    /// All of that.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = PortRequest> {
+        self.publish.iter().chain(&self.host_publish).copied()
+    }
 }
 
 /// `service rm`.

@@ -10,6 +10,7 @@ mod change;
 mod create;
 mod global;
 mod health;
+mod hosted;
 mod members;
 mod plan;
 mod remove;
@@ -21,6 +22,7 @@ mod update;
 pub(crate) use balancer::Balancers;
 pub(crate) use change::Change;
 pub(crate) use health::Checker;
+pub(crate) use hosted::Hosted;
 pub(crate) use restore::SlotRecord;
 pub(crate) use roster::{Member, Roster};
 
@@ -43,6 +45,7 @@ pub(crate) struct ServiceState {
     pub(crate) spec: ServiceSpec,
     pub(crate) roster: Roster,
     pub(crate) claims: Claims,
+    pub(crate) hosted: Hosted,
     pub(crate) removed: bool,
 }
 

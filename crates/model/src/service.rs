@@ -37,6 +37,17 @@ pub enum Affinity {
     Client,
 }
 
+/// Where a port of a service that spans hosts is published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublishMode {
+    /// On every host, led to all endpoints.
+    #[default]
+    Ingress,
+    /// On the hosts with endpoints that serve, led to those alone.
+    Host,
+}
+
 /// How an endpoint is asked whether it is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {
@@ -87,6 +98,9 @@ pub struct PublishedPort {
     pub published: u16,
     /// The endpoints' port.
     pub target: PortKey,
+    /// On which hosts; without a meaning where the network is one of a single host.
+    #[serde(default)]
+    pub mode: PublishMode,
 }
 
 /// A service as it was asked for, with what it holds; durable.

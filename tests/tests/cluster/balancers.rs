@@ -1,5 +1,5 @@
-//! What leads to services on each host: over UDP, by SRV names, on a host that joins late, and
-//! where a daemon dies while it is made.
+//! What leads to services on each host: over UDP, by SRV names, on a host that joins late, past
+//! the balancer (`mode=host`), and where a daemon dies while it is made.
 
 use crate::{
     services::{addresses, alike, answer, answer_by, network},
@@ -153,5 +153,89 @@ fn a_daemon_that_dies_over_a_service_leaves_nothing_half_made() {
         let at = format!("{}:8080", stage.addr(host));
         answer(&stranger, &at, &["one", "two"]);
     }
+    stage.end();
+}
+
+/// Which client a server sees.
+#[track_caller]
+fn seen(from: &Host, to: &str) -> String {
+    let answer = traffic::tcp(from, to).expect("reachable");
+    answer.seen.ip().to_canonical().to_string()
+}
+
+#[test]
+fn a_port_is_published_by_the_hosts_with_endpoints_alone() {
+    crate::require_cluster!(Kind::Etcd);
+    published_by_hosts("--ipv6");
+}
+
+#[test]
+fn a_port_of_a_routed_network_is_too() {
+    crate::require_cluster!(Kind::Etcd);
+    published_by_hosts("--ipv6 -o vethwork.overlay.mode=route");
+}
+
+#[track_caller]
+fn published_by_hosts(options: &str) {
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, options, "shop");
+    let own = stage.start("b", "own", "-p 8080:80");
+    let _own = traffic::Server::tcp(&own, "own", "0.0.0.0:80");
+    stage.cli(
+        "a",
+        "service create --name web --network shop -p published=8080,target=80,mode=host",
+    );
+    known(&stage, "b");
+    let one = stage.start("a", "one", MEMBER);
+    let more = stage.start("a", "more", MEMBER);
+    let two = stage.start("b", "two", MEMBER);
+    let _servers = [("one", &one), ("more", &more), ("two", &two)]
+        .map(|(name, host)| traffic::Server::tcp(host, name, "[::]:80"));
+    alike(&stage, "web", 3);
+    let stranger = stage.stranger();
+    let at = |host: &str| format!("{}:8080", stage.addr(host));
+    let (a, b, c) = (at("a"), at("b"), at("c"));
+    answer(&stranger, &a, &["more", "one"]);
+    for localhost in ["127.0.0.1:8080", "[::1]:8080"] {
+        answer(stage.host("a"), localhost, &["more", "one"]);
+    }
+    assert_eq!(seen(&stranger, &a), "192.0.2.66", "the client's address");
+    assert!(traffic::tcp(&stranger, &c).is_err(), "c runs none of them");
+    // What has the port there keeps it, and the service says so.
+    answer(&stranger, &b, &["own"]);
+    for host in ["a", "c"] {
+        eventually("every host says where it is not published", SOON, || {
+            let shown = stage.cli(host, "service ls");
+            shown.contains("*:8080->80/tcp host (not on b)")
+        });
+    }
+    stage.docker("b", "rm -f own");
+    answer(&stranger, &b, &["two"]);
+    for host in ["a", "b", "c"] {
+        stage.forget(host);
+    }
+    answer(&stranger, &a, &["more", "one"]);
+    let taken = stage.refused("b", "run --rm -p 8080:80 host true");
+    assert!(taken.contains("port is already allocated"), "{taken}");
+    // Without an endpoint that serves the port is anyone's.
+    stage.docker("b", "stop -t 0 two");
+    eventually("it is published no more", SOON, || {
+        traffic::tcp(&stranger, &b).is_err()
+    });
+    let free = || {
+        let run = "run -d --name again -p 8080:80 host sleep 1000";
+        stage.daemon("b").docker(run.split_whitespace()).success()
+    };
+    eventually("the port is free", SOON, || {
+        free() || {
+            stage.docker("b", "rm -f again");
+            false
+        }
+    });
+    stage.cli("c", "service update --publish-rm 80 web");
+    let table = ["nft", "list", "table", "inet", "vethwork_services"];
+    eventually("nor where endpoints serve", SOON, || {
+        traffic::tcp(&stranger, &a).is_err() && !stage.host("a").run(table).success()
+    });
     stage.end();
 }

@@ -323,6 +323,16 @@ fn what_cannot_be_is_refused_by_any_host() {
         ),
         (
             "c",
+            "--name db --network shop -p target=81,mode=host",
+            "publishes one port that you name",
+        ),
+        (
+            "c",
+            "--name db --network shop -p published=8080,target=81,mode=host",
+            "is already",
+        ),
+        (
+            "c",
             "--name db --network loud",
             "cannot have a virtual address",
         ),

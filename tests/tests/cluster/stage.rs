@@ -6,7 +6,11 @@ use crate::{
     wire::Wire,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
 use vw_testkit::{Daemon, Host, Lab, poll};
 
 /// A change is everywhere within this; it takes milliseconds.
@@ -405,8 +409,13 @@ impl Stage {
     #[track_caller]
     pub(crate) fn die_at(&mut self, host: &str, point: &str, line: &str) {
         self.set_env(host, "VETHWORK_CRASH_AT", point);
-        let output = self.daemon(host).cli(line.split_whitespace());
-        assert!(!output.success(), "{line} did not reach {point}");
+        // What comes before it has reached the store is refused.
+        let died = poll(SOON, || {
+            let output = self.daemon(host).cli(line.split_whitespace());
+            assert!(!output.success(), "{line} did not reach {point}");
+            (!self.daemon(host).answers()).then_some(())
+        });
+        assert!(died.is_some(), "{line} is refused before {point}");
         let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
         daemon.wait_for_end(SOON);
         daemon.set_env("VETHWORK_CRASH_AT", None);
@@ -416,6 +425,7 @@ impl Stage {
     /// Kills a daemon, starts it again, and fails the test when there was anything to repair.
     #[track_caller]
     pub(crate) fn forget(&mut self, host: &str) {
+        self.settle(host);
         let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
         let known = daemon.log().len();
         daemon.restart();
@@ -425,6 +435,27 @@ impl Stage {
             .filter(|line| line.contains("repairing"))
             .collect();
         assert!(repairs.is_empty(), "{host}: {}", repairs.join("\n"));
+    }
+
+    /// Waits until a host has stayed as it is for a moment: another's change may be on its way, and
+    /// a daemon that is killed in the midst of one has the rest to do.
+    fn settle(&self, host: &str) {
+        const MOMENT: Duration = Duration::from_millis(500);
+        let Member { daemon, host, .. } = &self.members[host];
+        let netns = daemon.exec_root().join("netns");
+        let look = format!(
+            "ls {0}; nft list tables; ip route show proto 86; for net in {0}/net-*; do nsenter --net=$net bridge fdb | grep -E 'self|static'; done",
+            netns.display()
+        );
+        let look = || host.sh(&look).stdout;
+        let mut since = (Instant::now(), look());
+        poll(SOON, || {
+            let now = look();
+            if now != since.1 {
+                since = (Instant::now(), now);
+            }
+            (since.0.elapsed() >= MOMENT).then_some(())
+        });
     }
 
     /// Kills a daemon and starts it with other flags than the cluster's; tells how it failed.

@@ -54,23 +54,6 @@ fn a_host_outside_a_cluster_says_so() {
 }
 
 #[test]
-fn a_service_on_a_network_over_many_hosts_is_refused() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a"]);
-    stage.docker("a", "network create -d overlay shop");
-    for mode in ["vip", "dnsrr"] {
-        let line = format!("service create --name web --network shop --endpoint-mode {mode}");
-        let refused = stage.cli_refused("a", &line);
-        assert!(
-            refused.contains("services over several hosts are not there yet"),
-            "{mode}: {refused}"
-        );
-    }
-    assert_eq!(stage.cli("a", "service ls -q"), "");
-    stage.end();
-}
-
-#[test]
 fn any_subnet_may_be_global_wherever_the_way_out_lies() {
     crate::require_cluster!(Kind::Etcd);
     let stage = Stage::new(Kind::Etcd, &["a", "b"]);

@@ -513,8 +513,36 @@ const REFUSALS: &[(&str, &str)] = &[
         "port is already allocated",
     ),
     (
-        "service create --name api --network blue -p published=81,target=80,mode=host",
-        "mode=host",
+        "service create --name api --network blue -p published=81,target=80,mode=any",
+        "\"any\" is no mode",
+    ),
+    (
+        "service create --name api --network blue -p published=81,mode=host",
+        "target is missing",
+    ),
+    (
+        "service create --name api --network blue -p published=0,target=80",
+        "published is no port",
+    ),
+    (
+        "service create --name api --network blue -p target=80,target=81",
+        "target is there twice",
+    ),
+    (
+        "service create --name api --network blue -p target=80,prefer=local",
+        "\"prefer\" is unknown",
+    ),
+    (
+        "service create --name api --network blue -p target=80,host",
+        "has no value",
+    ),
+    (
+        "service create --name api --network blue -p target=80,protocol=icmp",
+        "use tcp, udp or sctp",
+    ),
+    (
+        "service create --name api --network blue -p published=8080,target=80,mode=host",
+        "port is already allocated",
     ),
     (
         "service create --name api --network blue --endpoint-mode any",

@@ -28,7 +28,8 @@ use std::{
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
     ContainerName, EndpointId, EndpointSettings, Family, IfName, IpNet, NetworkId, PortKey,
-    PortRange, PortRequest, Result, SandboxId, SandboxKind, Scope, ServicePart,
+    PortRange, PortRequest, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, Scope,
+    ServicePart,
 };
 
 /// Those of this host.
@@ -192,6 +193,7 @@ impl Controller {
         if lock(&self.services).on(id).is_empty() && self.balancers.on(id).is_none() {
             return;
         }
+        self.settle_hosted(network);
         let one = lock(&self.balancers.one);
         let wanted = self.wants_balancer(network, joining);
         let settled = match (wanted, self.balancers.on(id)) {
@@ -218,10 +220,12 @@ impl Controller {
     fn wants_balancer(&self, network: &Network, joining: bool) -> bool {
         let services = lock(&self.services).on(network.spec.id);
         let (mut address, mut port) = (false, false);
+        let hosted = |port: &PublishedPort| port.mode == PublishMode::Host;
         for service in services {
             let state = lock(&service.state);
-            address |= !state.spec.vips.is_empty();
-            port |= !state.spec.ports.is_empty();
+            // Where ports are published for its own endpoints, it tells of those that cannot be.
+            address |= !state.spec.vips.is_empty() || state.spec.ports.iter().any(hosted);
+            port |= super::plan::ingress(&state.spec).next().is_some();
         }
         let mut members = Vec::new();
         members.extend(lock(&network.members).values().cloned());
@@ -375,7 +379,12 @@ impl Controller {
         if changed {
             self.note_sandbox(sandbox)?;
         }
-        self.tell_unpublished(network, sandbox, not.iter().map(|r| r.container).collect());
+        let mut lacking: BTreeSet<PortKey> = not.iter().map(|r| r.container).collect();
+        let services = lock(&self.services).on(network.spec.id);
+        for service in services {
+            lacking.extend(&lock(&service.state).hosted.lacking);
+        }
+        self.tell_unpublished(network, sandbox, lacking);
         Ok(())
     }
 
@@ -429,7 +438,7 @@ impl Controller {
         let mut requests = Vec::new();
         for service in services {
             let state = lock(&service.state);
-            requests.extend(state.spec.ports.iter().map(|port| PortRequest {
+            requests.extend(super::plan::ingress(&state.spec).map(|port| PortRequest {
                 container: PortKey {
                     port: port.published,
                     protocol: port.target.protocol,

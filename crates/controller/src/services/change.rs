@@ -7,7 +7,7 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Netns, Owner};
-use vw_model::{EndpointId, EndpointSpec, IpNet, Result, Scope};
+use vw_model::{EndpointId, EndpointSpec, IpNet, PublishedPort, Result, Scope};
 use vw_store::{Batch, Table};
 
 /// What goes along with an endpoint that is placed, in the same record.
@@ -88,22 +88,30 @@ impl Controller {
         state: &super::ServiceState,
         next: &Roster,
     ) -> Result<Change> {
-        let fragment = |roster| self.service_fragment(&service.network, &state.spec, roster);
+        let fragment = |roster| {
+            self.service_fragment(&service.network, &state.spec, roster, &state.hosted.ports)
+        };
         if state.roster.slots == next.slots {
             return Ok(Change::default());
         }
         Ok(Change {
             wants: vec![(Owner::Service(service.id), fragment(next))],
             former: vec![(Owner::Service(service.id), fragment(&state.roster))],
-            batch: self.slots_batch(service, next)?,
+            batch: self.slots_batch(service, next, &state.hosted.ports)?,
         })
     }
 
-    pub(crate) fn slots_batch(&self, service: &Service, roster: &Roster) -> Result<Batch> {
+    pub(crate) fn slots_batch(
+        &self,
+        service: &Service,
+        roster: &Roster,
+        hosted: &[PublishedPort],
+    ) -> Result<Batch> {
         let record = SlotRecord {
             boot: self.facts().boot_id.clone(),
             service: service.id,
             slots: roster.slots.clone(),
+            hosted: hosted.to_vec(),
         };
         records::put(Batch::new(), Table::Slots, &service.id.to_string(), &record)
     }
@@ -129,7 +137,12 @@ impl Controller {
             crate::step::reached("service.noted");
             self.bring(change.wants)?;
         }
+        let others = state.roster.slots != next.slots;
         state.roster = next;
+        if others && service.is_global() {
+            // Whether something serves here decides what this host publishes.
+            self.balance_soon();
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! `service create`.
 
-use super::{Roster, Service, ServiceState, change::member, roster::Health};
+use super::{Hosted, Roster, Service, ServiceState, change::member, roster::Health};
 use crate::{
     Controller,
     command::ServiceCreate,
@@ -18,8 +18,8 @@ use std::{
 use vw_hoststate::Owner;
 use vw_ipam::Holder;
 use vw_model::{
-    EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRequest, PublishedPort, Result,
-    Scope, ServiceId, ServiceSpec,
+    EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRequest, PublishMode, PublishedPort,
+    Result, Scope, ServiceId, ServiceSpec,
 };
 use vw_store::{Batch, Table};
 
@@ -40,7 +40,9 @@ impl Controller {
         }
         self.check_service(&network, &request)?;
         let id = ServiceId::from_bytes((self.random)());
-        let claims = self.claim_service_ports(&network, &request.ports, &mut Claims::default())?;
+        // On one host both kinds of publishing are the same.
+        let asked = [request.ports, request.host_ports].concat();
+        let claims = self.claim_service_ports(&network, &asked, &mut Claims::default())?;
         let vips = self.lease_vips(&network, id, request.mode)?;
         let spec = ServiceSpec {
             id,
@@ -200,7 +202,7 @@ impl Controller {
     ) -> Result<Arc<Service>> {
         let id = spec.id;
         let roster = self.waiting_members(network, &spec)?;
-        let fragment = self.service_fragment(network, &spec, &roster);
+        let fragment = self.service_fragment(network, &spec, &roster, &[]);
         let name = spec.name.to_string();
         let batch = records::put(Batch::new(), Table::Services, &id.to_string(), &spec)?;
         let members: Vec<_> = roster.members.keys().copied().collect();
@@ -211,10 +213,11 @@ impl Controller {
                 spec,
                 roster,
                 claims,
+                hosted: Hosted::default(),
                 removed: false,
             }),
         });
-        let slots = self.slots_batch(&service, &lock(&service.state).roster)?;
+        let slots = self.slots_batch(&service, &lock(&service.state).roster, &[])?;
         self.keep(batch)?;
         crate::step::reached("service.recorded");
         let brought = self
@@ -288,6 +291,7 @@ pub(super) fn published(claims: &Claims, families: &[Family]) -> Vec<PublishedPo
             host: (!everywhere(mapping)).then_some(mapping.host.ip()),
             published: mapping.host.port(),
             target: mapping.container,
+            mode: PublishMode::default(),
         };
         if !ports.contains(&port) {
             ports.push(port);

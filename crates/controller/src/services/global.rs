@@ -5,7 +5,7 @@
 //! away as it last knew.
 
 use super::{
-    Member, Roster, Service, ServiceState,
+    Hosted, Member, Roster, Service, ServiceState,
     roster::Health,
     update::{rechecked, wanted_ports},
 };
@@ -24,7 +24,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{
-    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishedPort,
+    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishMode, PublishedPort,
     RemoteEndpoint, Result, Scope, ServiceId, ServicePart, ServiceSpec,
 };
 use vw_store::Table;
@@ -40,7 +40,7 @@ impl Controller {
             EndpointMode::Vip => self.balanced_families(network, "have a virtual address")?,
             EndpointMode::Dnsrr => Vec::new(),
         };
-        let ports = self.check_ingress(network, &request.ports)?;
+        let ports = self.check_ingress(network, &request.ports, &request.host_ports)?;
         let spec = ServiceSpec {
             id: ServiceId::from_bytes((self.random)()),
             name: request.name,
@@ -91,9 +91,10 @@ impl Controller {
     fn check_ingress(
         &self,
         network: &Network,
-        requests: &[PortRequest],
+        ingress: &[PortRequest],
+        hosted: &[PortRequest],
     ) -> Result<Vec<PublishedPort>> {
-        if requests.is_empty() {
+        if ingress.is_empty() && hosted.is_empty() {
             return Ok(Vec::new());
         }
         if network.spec.internal {
@@ -109,14 +110,16 @@ impl Controller {
         }
         let families = self.balanced_families(network, "publish ports")?;
         let mut ports: Vec<PublishedPort> = Vec::new();
-        for request in requests {
-            let port = published(request)?;
-            if !ports.contains(&port) {
-                ports.push(port);
+        for (requests, mode) in [(ingress, PublishMode::Ingress), (hosted, PublishMode::Host)] {
+            for request in requests {
+                let port = published(request, mode)?;
+                if !ports.contains(&port) {
+                    ports.push(port);
+                }
             }
         }
         // Held for a moment alone: what publishes them here takes them next.
-        self.claim_ports(&families, requests, &mut Claims::default())?;
+        self.claim_ports(&families, ingress, &mut Claims::default())?;
         Ok(ports)
     }
 
@@ -142,6 +145,7 @@ impl Controller {
                 spec: spec.clone(),
                 roster: Roster::default(),
                 claims: Claims::default(),
+                hosted: Hosted::default(),
                 removed: false,
             }),
         });
@@ -198,10 +202,10 @@ impl Controller {
         }
         let name = spec.name.to_string();
         let next = rechecked(&state.roster, &spec).unwrap_or_else(|_| state.roster.clone());
-        let fragment = self.service_fragment(&service.network, &spec, &next);
+        let fragment = self.service_fragment(&service.network, &spec, &next, &state.hosted.ports);
         if self.balancers.is_open() {
             let brought = self
-                .slots_batch(service, &next)
+                .slots_batch(service, &next, &state.hosted.ports)
                 .and_then(|batch| self.note(batch))
                 .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
             if let Err(error) = brought {
@@ -225,6 +229,7 @@ impl Controller {
         let name = {
             let mut state = lock(&service.state);
             state.removed = true;
+            state.hosted = Hosted::default();
             state.spec.name.to_string()
         };
         lock(&self.services).remove(&name, id);
@@ -234,6 +239,7 @@ impl Controller {
         if let Err(error) = gone {
             self.warn(format!("service {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
         }
+        lock(&service.state).claims = Claims::default();
         self.unnote(Table::Slots, id.to_string());
         let about = [("name", name)];
         self.tell(EventType::Service, "remove", &id.to_string(), about);
@@ -250,8 +256,13 @@ impl Controller {
         self.check_update(&service.network, &before, request)?;
         let change = |former: ServiceSpec| {
             let mut spec = former.clone();
-            let wanted = wanted_ports(&former, request)?;
-            spec.ports = wanted.iter().map(published).collect::<Result<_>>()?;
+            wanted_ports(&former, request)?;
+            spec.ports
+                .retain(|port| !request.unpublish.contains(&port.target));
+            for (asked, mode) in request.asked_by_mode() {
+                let asked = asked.iter().map(|port| published(port, mode));
+                spec.ports.extend(asked.collect::<Result<Vec<_>>>()?);
+            }
             spec.ports.sort_by_key(|port| (port.published, port.target));
             spec.ports.dedup();
             super::update::settings(&mut spec, request);
@@ -271,14 +282,15 @@ impl Controller {
     ) -> Result<()> {
         wanted_ports(spec, request)?;
         let held = |asked: &&PortRequest| {
-            let same = published(asked);
+            let same = published(asked, PublishMode::Ingress);
             !same.is_ok_and(|port| {
                 let taken = |held: &PublishedPort| held.published == port.published;
                 spec.ports.iter().any(taken)
             })
         };
         let new: Vec<PortRequest> = request.publish.iter().filter(held).copied().collect();
-        self.check_ingress(network, &new).map(drop)
+        self.check_ingress(network, &new, &request.host_publish)
+            .map(drop)
     }
 
     /// Removes a service on all hosts.
@@ -422,7 +434,7 @@ fn member_of(remote: &RemoteEndpoint) -> Option<(String, Member)> {
 }
 
 /// A port that is published on every host, which must be the same on all.
-fn published(request: &PortRequest) -> Result<PublishedPort> {
+fn published(request: &PortRequest, mode: PublishMode) -> Result<PublishedPort> {
     if let Some(ip) = request.host_ip {
         let sentence = format!(
             "a service of a network that spans hosts publishes on every address of every host: leave {ip} out of the port {}",
@@ -435,6 +447,7 @@ fn published(request: &PortRequest) -> Result<PublishedPort> {
             host: None,
             published: range.first,
             target: request.container,
+            mode,
         }),
         _ => {
             let sentence = format!(

@@ -170,6 +170,12 @@ impl Controller {
             if let Some(time) = self.retire(endpoint.id) {
                 self.publish_names(sandbox, &network, endpoint.id);
                 if network.spec.scope == Scope::Global {
+                    // Those whom this host led here past the balancer.
+                    let reached = self.reached_at(&network, sandbox.id);
+                    if self.hosts_ports_of(endpoint.id) {
+                        longest = longest.max(time);
+                        addresses.extend(reached);
+                    }
                     global.push((network, endpoint.id, time));
                     continue;
                 }

@@ -5,7 +5,8 @@ use crate::{Controller, attach::FAMILIES, registry::Network};
 use vw_firewall::{ServicePolicy, ServicePort};
 use vw_hoststate::{Address, Fragment, Netns, Object, Table};
 use vw_model::{
-    Affinity, Error, Family, IfName, IpNet, Kind, PublishedPort, Result, Scope, ServiceSpec,
+    Affinity, Error, Family, IfName, IpNet, Kind, PublishMode, PublishedPort, Result, Scope,
+    ServiceSpec,
 };
 
 impl Controller {
@@ -15,9 +16,12 @@ impl Controller {
         network: &Network,
         spec: &ServiceSpec,
         roster: &Roster,
+        hosted: &[PublishedPort],
     ) -> Fragment {
         if network.spec.scope == Scope::Global {
-            return self.balanced_fragment(network, spec, roster);
+            let mut fragment = self.balanced_fragment(network, spec, roster);
+            fragment.extend(self.hosted_objects(network, spec, roster, hosted));
+            return fragment;
         }
         let mut fragment = Fragment::default();
         if spec.vips.is_empty() && spec.ports.is_empty() {
@@ -74,7 +78,7 @@ impl Controller {
                 .iter()
                 .map(|vip| (link.clone(), vip.addr()))
                 .collect(),
-            ports: spec.ports.iter().map(published).collect(),
+            ports: ingress(spec).map(published).collect(),
             families: FAMILIES.into_iter().filter(has).collect(),
             affinity: spec.affinity == Affinity::Client,
             slots: roster.leads(),
@@ -85,7 +89,7 @@ impl Controller {
 
     /// The same of one that stands.
     pub(crate) fn fragment_of(&self, network: &Network, state: &ServiceState) -> Fragment {
-        self.service_fragment(network, &state.spec, &state.roster)
+        self.service_fragment(network, &state.spec, &state.roster, &state.hosted.ports)
     }
 
     /// The families that ports of services on a network are published over.
@@ -125,13 +129,19 @@ impl Controller {
     }
 }
 
-const fn published(port: &PublishedPort) -> ServicePort {
+pub(super) const fn published(port: &PublishedPort) -> ServicePort {
     ServicePort {
         host: port.host,
         published: port.published,
         target: port.target.port,
         protocol: port.target.protocol,
     }
+}
+
+/// What is published on every host.
+pub(super) fn ingress(spec: &ServiceSpec) -> impl Iterator<Item = &PublishedPort> {
+    let ports = spec.ports.iter();
+    ports.filter(|port| port.mode == PublishMode::Ingress)
 }
 
 const fn is_global(addr: &IpNet) -> bool {

@@ -1,6 +1,6 @@
 //! Services at the daemon's start: taken up as they were left.
 
-use super::{Roster, Service, ServiceState, change::member, roster::Health};
+use super::{Hosted, Roster, Service, ServiceState, change::member, roster::Health};
 use crate::{
     Controller,
     ports::Claims,
@@ -15,7 +15,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, Owner};
 use vw_ipam::Holder;
-use vw_model::{EndpointId, PortMapping, Result, ServiceId, ServiceSpec};
+use vw_model::{EndpointId, PortMapping, PublishedPort, Result, ServiceId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// The order of a service's slots, void after a reboot.
@@ -24,6 +24,9 @@ pub(crate) struct SlotRecord {
     pub(crate) boot: String,
     pub(crate) service: ServiceId,
     pub(crate) slots: Vec<EndpointId>,
+    /// What this host publishes for its own endpoints alone.
+    #[serde(default)]
+    pub(crate) hosted: Vec<PublishedPort>,
 }
 
 impl Controller {
@@ -53,6 +56,7 @@ impl Controller {
             if let Some(record) = left.remove(&service.id) {
                 let mut state = lock(&service.state);
                 state.roster = state.roster.in_order(record.slots);
+                state.hosted.ports = record.hosted;
             }
         }
         Ok(())
@@ -79,6 +83,7 @@ impl Controller {
                     ..Roster::default()
                 },
                 claims: Claims::default(),
+                hosted: Hosted::default(),
                 removed: false,
             }),
         });
@@ -146,11 +151,12 @@ impl Controller {
     pub(crate) fn restore_service_ports(&self) {
         let services = lock(&self.services).all();
         for service in services {
-            let families = self.published_families(&service.network);
             let mut state = lock(&service.state);
-            let mappings: Vec<PortMapping> = state
-                .spec
-                .ports
+            let (families, ports) = match service.is_global() {
+                true => (self.hosted_families(), &state.hosted.ports),
+                false => (self.published_families(&service.network), &state.spec.ports),
+            };
+            let mappings: Vec<PortMapping> = ports
                 .iter()
                 .flat_map(|port| {
                     let hosts: Vec<IpAddr> = match port.host {

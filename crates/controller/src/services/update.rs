@@ -37,10 +37,10 @@ impl Controller {
             records::put(Batch::new(), Table::Services, &service.id.to_string(), spec)
                 .and_then(|batch| self.keep(batch))
         };
-        let fragment = self.service_fragment(&service.network, &spec, &roster);
+        let fragment = self.service_fragment(&service.network, &spec, &roster, &[]);
         let done = put(&spec).and_then(|()| {
             crate::step::reached("service.updated");
-            let slots = self.slots_batch(&service, &roster)?;
+            let slots = self.slots_batch(&service, &roster, &[])?;
             self.note(slots)?;
             self.bring(vec![(Owner::Service(service.id), fragment)])
         });
@@ -132,7 +132,7 @@ pub(super) fn wanted_ports(
             last: port.published,
         }),
     });
-    Ok(kept.chain(request.publish.iter().copied()).collect())
+    Ok(kept.chain(request.asked()).collect())
 }
 
 fn updated(

@@ -174,6 +174,7 @@ pub(crate) fn create_service(
         network: network.to_owned(),
         mode,
         ports: ports.collect::<Result<Vec<_>>>()?.concat(),
+        host_ports: Vec::new(),
         affinity: Affinity::None,
         drain: Default::default(),
         health: None,

@@ -149,7 +149,9 @@ fn a_format_that_became_newer_is_told_and_nothing_is_changed_by_who_does_not_kno
             &store,
             vec![Write::Put(keys::FORMAT.to_owned(), text.into())],
         );
-        [&a, &b].iter().for_each(|host| host.client.lose_watches());
+        for host in [&a, &b] {
+            host.client.lose_watches();
+        }
     };
     format("1 {\"least\":2}");
     let told = |delta: &Delta| matches!(delta, Delta::Store(StoreState::Away { reason, .. }) if reason.contains("newer vethwork"));

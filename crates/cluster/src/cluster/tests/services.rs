@@ -31,6 +31,7 @@ pub(super) fn service(network: NetworkId, name: &str, port: u16) -> ServiceSpec 
             host: None,
             published: port,
             target: "80/tcp".parse().unwrap(),
+            mode: Default::default(),
         }],
         affinity: Affinity::None,
         drain: SOON,

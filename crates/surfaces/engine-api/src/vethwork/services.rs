@@ -9,12 +9,14 @@ use crate::{
 };
 use hyper::{Method, StatusCode};
 use serde::Serialize;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use vw_controller::{
     command::{ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate},
     view::{CheckView, ServiceView},
 };
-use vw_model::{Affinity, EndpointMode, HealthSpec, IpNet, Options, PortKey, PortRequest};
+use vw_model::{
+    Affinity, EndpointMode, HealthSpec, IpNet, Options, PortKey, PortRequest, PublishMode,
+};
 
 /// Docker's defaults of a health check.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -103,6 +105,7 @@ struct Port {
     published: u16,
     target: u16,
     protocol: String,
+    mode: PublishMode,
 }
 
 #[derive(Serialize)]
@@ -186,11 +189,13 @@ impl CreateRequest {
                 "a service needs a network: give Network",
             ));
         }
+        let (ports, host_ports) = ports(&self.publish)?;
         Ok(ServiceCreate {
             name: self.name.parse()?,
             network: self.network,
             mode,
-            ports: ports(&self.publish)?,
+            ports,
+            host_ports,
             affinity: affinity(&self.affinity)?.unwrap_or_default(),
             drain: drain(self.drain)?.unwrap_or(DRAIN),
             health: self.health.map(Health::into_model).transpose()?,
@@ -213,9 +218,11 @@ impl UpdateRequest {
         };
         let unpublish = self.publish_remove.iter();
         let unpublish = unpublish.map(|text| text.parse::<PortKey>().map_err(ApiError::from));
+        let (publish, host_publish) = ports(&self.publish_add)?;
         Ok(ServiceUpdate {
             service,
-            publish: ports(&self.publish_add)?,
+            publish,
+            host_publish,
             unpublish: unpublish.collect::<Result<_, _>>()?,
             affinity: affinity(&self.affinity)?,
             drain: drain(self.drain)?,
@@ -246,18 +253,63 @@ impl Health {
     }
 }
 
-fn ports(texts: &[String]) -> Result<Vec<PortRequest>, ApiError> {
-    let mut ports = Vec::new();
+/// What is published on every host, and on those with endpoints alone.
+type Published = (Vec<PortRequest>, Vec<PortRequest>);
+
+fn ports(texts: &[String]) -> Result<Published, ApiError> {
+    let (mut ingress, mut hosted) = Published::default();
     for text in texts {
-        if text.contains('=') {
-            let sentence = format!(
-                "published port {text:?} is not supported: use [[IP:][PORT]:]PORT[/PROTO]; mode=host and a preference for local endpoints are not there yet"
-            );
-            return Err(ApiError::not_implemented(sentence));
+        if !text.contains('=') {
+            ingress.extend(PortRequest::parse(text)?);
+            continue;
         }
-        ports.extend(PortRequest::parse(text)?);
+        let (mode, requests) = long_form(text)?;
+        match mode {
+            PublishMode::Ingress => ingress.extend(requests),
+            PublishMode::Host => hosted.extend(requests),
+        }
     }
-    Ok(ports)
+    Ok((ingress, hosted))
+}
+
+/// Docker's `published=80,target=8080,protocol=udp,mode=host`.
+fn long_form(text: &str) -> Result<(PublishMode, Vec<PortRequest>), ApiError> {
+    let refuse = |why: String| {
+        let form = "published=PORT,target=PORT[,protocol=tcp|udp|sctp][,mode=ingress|host]";
+        ApiError::bad_request(format!(
+            "invalid published port {text:?}: {why}: use {form}"
+        ))
+    };
+    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+    for field in text.split(',') {
+        let pair = field.split_once('=');
+        let (key, value) = pair.ok_or_else(|| refuse(format!("{field:?} has no value")))?;
+        if !["published", "target", "protocol", "mode"].contains(&key) {
+            return Err(refuse(format!("{key:?} is unknown")));
+        }
+        if fields.insert(key, value).is_some() {
+            return Err(refuse(format!("{key} is there twice")));
+        }
+    }
+    let mode = match fields.get("mode").copied() {
+        None | Some("ingress") => PublishMode::Ingress,
+        Some("host") => PublishMode::Host,
+        Some(other) => return Err(refuse(format!("{other:?} is no mode"))),
+    };
+    let number = |key| {
+        let value: Option<&&str> = fields.get(key);
+        let number = value.map(|value| value.parse::<u16>().ok().filter(|port| *port > 0));
+        match number {
+            Some(None) => Err(refuse(format!("{key} is no port"))),
+            Some(port) => Ok(port),
+            None => Ok(None),
+        }
+    };
+    let target = number("target")?.ok_or_else(|| refuse("target is missing".to_owned()))?;
+    let host = number("published")?.map_or_else(String::new, |port| format!("{port}:"));
+    let protocol = fields.get("protocol").copied().unwrap_or("tcp");
+    let requests = PortRequest::parse(&format!("{host}{target}/{protocol}"))?;
+    Ok((mode, requests))
 }
 
 fn affinity(text: &str) -> Result<Option<Affinity>, ApiError> {
@@ -294,6 +346,7 @@ fn show(view: &ServiceView) -> Service<'_> {
         published: port.published,
         target: port.target.port,
         protocol: port.target.protocol.to_string(),
+        mode: port.mode,
     };
     let health = |health: &HealthSpec| Health {
         test: health.probe.to_string(),

@@ -31,7 +31,8 @@ pub(crate) struct Create {
     /// The network that it and its endpoints are on
     #[arg(long, value_name = "NETWORK")]
     network: String,
-    /// Publish a port of the endpoints on every address of the host, or on one
+    /// Publish a port of the endpoints on every address of the host, or on one; also as
+    /// published=PORT,target=PORT[,protocol=PROTO][,mode=ingress|host]
     #[arg(short, long, value_name = "[[IP:][PORT]:]PORT[/PROTO]")]
     publish: Vec<String>,
 }

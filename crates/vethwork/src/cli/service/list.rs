@@ -69,6 +69,7 @@ struct Port {
     published: u16,
     target: u16,
     protocol: String,
+    mode: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,8 +96,9 @@ impl Service {
             v6 if v6.contains(':') => format!("[{v6}]"),
             v4 => v4.to_owned(),
         };
+        let mode = if port.mode == "host" { " host" } else { "" };
         format!(
-            "{host}:{}->{}/{}{but}",
+            "{host}:{}->{}/{}{mode}{but}",
             port.published, port.target, port.protocol
         )
     }

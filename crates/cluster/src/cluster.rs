@@ -219,13 +219,15 @@ impl Cluster {
     }
 
     /// Waits until the store has of an endpoint what was published, at most for
-    /// [`Settings::patience`].
+    /// [`Settings::patience`]; not while the store is away or this host is no member.
     pub fn await_published(&self, network: NetworkId, id: EndpointId) {
         let core = &self.core;
         let until = core.time.now() + core.settings.patience;
-        // While the store is away nobody can be told.
         let _ = core.wait_for(until, |state| {
-            state.outbox.is_written(network, id).then_some(())
+            let joined = matches!(state.phase, Phase::Joined(_));
+            // Nobody can be told.
+            let in_vain = !joined || state.store != crate::StoreState::Reachable;
+            (in_vain || state.outbox.is_written(network, id)).then_some(())
         });
     }
 

@@ -31,17 +31,34 @@ impl Controller {
     /// When its leaving cannot be recorded, and nothing has changed; or when something of it
     /// stands still: it is out of service then, and the next call, change or start goes on.
     pub(crate) fn detach_one(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+        let Some(leaving) = self.begin_leaving(sandbox, id)? else {
+            return self.go_on_leaving();
+        };
+        self.drain(sandbox, Some(id));
+        self.take_out(sandbox, leaving)
+    }
+
+    /// The same without waiting for who is connected to it.
+    ///
+    /// # Errors
+    /// As [`Self::detach_one`].
+    pub(crate) fn detach_undrained(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+        let Some(leaving) = self.begin_leaving(sandbox, id)? else {
+            return self.go_on_leaving();
+        };
+        self.take_out(sandbox, leaving)
+    }
+
+    fn begin_leaving(&self, sandbox: &Sandbox, id: EndpointId) -> Result<Option<Attachment>> {
         let found = {
             let state = sandbox.state();
             let mut attachments = state.attachments.iter();
             attachments.find(|a| a.endpoint.id == id).cloned()
         };
-        let Some(leaving) = found else {
-            return self.go_on_leaving();
-        };
-        self.note_attachment(&leaving.endpoint, Phase::Removing)?;
-        self.drain(sandbox, Some(id));
-        self.take_out(sandbox, leaving)
+        if let Some(leaving) = &found {
+            self.note_attachment(&leaving.endpoint, Phase::Removing)?;
+        }
+        Ok(found)
     }
 
     /// Takes all endpoints out of a sandbox that ends. Its own record explains what a crash would

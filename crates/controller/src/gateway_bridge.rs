@@ -30,16 +30,24 @@ impl Controller {
         network: &Arc<Network>,
         settings: EndpointSettings,
     ) -> Result<()> {
-        self.prepare_balancer(network);
+        let coming = self.prepare_balancer(network);
+        let attached = self.attach_both(sandbox, network, settings);
+        self.has_come(coming);
+        attached
+    }
+
+    fn attach_both(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        network: &Arc<Network>,
+        settings: EndpointSettings,
+    ) -> Result<()> {
         let id = self.attach_one(sandbox, network, settings)?;
         self.settle_companion(sandbox).inspect_err(|_| {
             if let Err(left) = self.detach_one(sandbox, id) {
                 tracing::error!("an endpoint without a way out: {}", left.chain());
             }
-        })?;
-        // Only now a service can publish it on this host alone.
-        self.balance_soon();
-        Ok(())
+        })
     }
 
     /// Takes an endpoint out of its sandbox, and gives or takes the one on the gateway bridge.
@@ -48,6 +56,21 @@ impl Controller {
     /// As [`Self::detach_one`] says; that a way out cannot be had is told and fails no leaving.
     pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
         self.detach_one(sandbox, id)?;
+        self.change_way_out(sandbox);
+        Ok(())
+    }
+
+    /// The same at once, whoever is connected to it.
+    ///
+    /// # Errors
+    /// As [`Self::detach`].
+    pub(crate) fn expel(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+        self.detach_undrained(sandbox, id)?;
+        self.change_way_out(sandbox);
+        Ok(())
+    }
+
+    fn change_way_out(&self, sandbox: &Arc<Sandbox>) {
         self.see_off();
         if let Err(error) = self.settle_companion(sandbox) {
             let name = sandbox.state().spec.name.clone();
@@ -56,7 +79,6 @@ impl Controller {
                 error.chain()
             ));
         }
-        Ok(())
     }
 
     /// Gives a sandbox its endpoint on the gateway bridge, or takes it, as its networks ask.

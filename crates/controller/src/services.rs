@@ -17,6 +17,7 @@ mod remove;
 mod restore;
 mod roster;
 mod show;
+mod turns;
 mod update;
 
 pub(crate) use balancer::Balancers;

@@ -3,8 +3,9 @@
 
 use crate::{
     services::{addresses, alike, answer, answer_by, network},
-    stage::{Kind, SOON, Stage},
+    stage::{Kind, LEASE, SOON, Stage},
 };
+use std::thread;
 use vw_testkit::{Host, eventually, traffic};
 
 /// Waits until a host knows the service `web`.
@@ -153,6 +154,63 @@ fn a_daemon_that_dies_over_a_service_leaves_nothing_half_made() {
         let at = format!("{}:8080", stage.addr(host));
         answer(&stranger, &at, &["one", "two"]);
     }
+    stage.end();
+}
+
+/// How many namespaces a daemon holds.
+fn pins(stage: &Stage, host: &str) -> usize {
+    let pins = std::fs::read_dir(stage.daemon(host).exec_root().join("netns"));
+    pins.into_iter().flatten().flatten().count()
+}
+
+#[test]
+fn what_leads_to_services_stands_only_as_long_as_somebody_is_there() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "--subnet 10.99.0.0/24", "shop");
+    stage.cli("a", "service create --name web --network shop");
+    known(&stage, "b");
+    let one = stage.start("a", "one", MEMBER);
+    let _one = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    alike(&stage, "web", 1);
+    let vip = format!("{}:80", addresses(&stage, "b", "web")[0]);
+    // What was prepared for one that could not come goes again.
+    let taken = stage.address("a", "one", "shop");
+    let refused = stage.refused(
+        "b",
+        &format!("run -d --network shop --ip {taken} host sleep 1000"),
+    );
+    assert!(refused.contains(&taken), "{refused}");
+    eventually("nothing is held on b", SOON, || pins(&stage, "b") == 0);
+    // Of two that come and go the one that is there is led on.
+    drop(stage.start("b", "first", "--network shop"));
+    for round in 0..4 {
+        let goes = ["first", "second"][round % 2];
+        let comes = ["second", "first"][round % 2];
+        let daemon = stage.daemon("b");
+        thread::scope(|scope| {
+            scope.spawn(|| daemon.docker(["rm", "-f", goes]).must());
+            let run = ["run", "-d", "--name", comes, "--network", "shop"];
+            let run = run.into_iter().chain(["host", "sleep", "1000"]);
+            scope.spawn(|| daemon.docker(run).must());
+        });
+        answer(&stage.inside("b", comes), &vip, &["one"]);
+    }
+    // Outside the cluster nobody needs it; back in it is made anew.
+    assert!(pins(&stage, "b") > 1);
+    stage
+        .start_outside("b", &["--cluster-store", "none"])
+        .unwrap();
+    eventually("only the container's is held", SOON, || {
+        pins(&stage, "b") == 1
+    });
+    stage.docker("b", "rm -f first");
+    stage.start_inside("b");
+    eventually("it is a member as before", LEASE, || {
+        stage.knows("b", "shop")
+    });
+    let first = stage.start("b", "first", "--network shop");
+    answer(&first, &vip, &["one"]);
     stage.end();
 }
 

@@ -100,7 +100,7 @@ fn a_service_on_a_routed_network_is_too() {
 
 #[track_caller]
 fn reached_on_every_host(kind: Kind, options: &str) {
-    let stage = Stage::new(kind, &["a", "b", "c"]);
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, options, "shop");
     stage.cli("a", "service create --name web --network shop -p 8080:80");
     let label = "--network shop --label vethwork.service=web";
@@ -131,6 +131,12 @@ fn reached_on_every_host(kind: Kind, options: &str) {
         answer(stage.host(host), "127.0.0.1:8080", &both);
         answer(stage.host(host), "[::1]:8080", &both);
     }
+    // What leads to it has its ports still when a daemon comes back, and has them alone.
+    stage.forget("c");
+    let warnings = stage.api("c", "/info")["Warnings"].to_string();
+    assert!(!warnings.contains("has bound"), "{warnings}");
+    answer(&stranger, &format!("{}:8080", stage.addr("c")), &both);
+    assert!(!stage.cli("a", "service ls").contains("not on"));
     // Nobody is led to one that has left.
     stage.docker("b", "stop -t 1 two");
     alike(&stage, "web", 1);
@@ -289,6 +295,39 @@ fn whatever_fails_balancing_goes_on_and_is_right_again() {
     stage.mend("b");
     answer(&near, &to, &["one", "two"]);
     alike(&stage, "web", 2);
+    stage.end();
+}
+
+#[test]
+fn a_host_that_was_given_up_waits_for_nobody_who_is_connected() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "--subnet 10.99.0.0/24", "shop");
+    stage.cli("a", "service create --name web --network shop --drain 5m");
+    eventually("c knows the service", SOON, || {
+        stage.cli("c", "service ls").contains("web")
+    });
+    let client = stage.start("a", "client", "--network shop");
+    let found = stage.start("c", "found", "--network shop --label vethwork.service=web");
+    let _found = traffic::Server::tcp(&found, "found", "0.0.0.0:80");
+    alike(&stage, "web", 1);
+    let vip = format!("{}:80", addresses(&stage, "a", "web")[0]);
+    let mut talk = traffic::Conversation::open(&client, &vip).expect("reachable");
+    talk.say("hello").expect("led to c");
+    stage.cut("c");
+    eventually("it may be given up", LEASE, || {
+        stage.daemon("a").cli(["cluster", "forget", "c"]).success()
+    });
+    let former = stage.address("c", "found", "shop");
+    drop(stage.start("b", "thief", &format!("--network shop --ip {former}")));
+    stage.mend("c");
+    let met = vw_testkit::poll(LEASE, || {
+        let address = stage.address("c", "found", "shop");
+        (!address.is_empty() && address != former).then_some(())
+    });
+    assert!(met.is_some(), "c has {former} still");
+    answer(&client, &vip, &["found"]);
+    drop(talk);
     stage.end();
 }
 

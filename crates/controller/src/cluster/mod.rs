@@ -155,6 +155,9 @@ impl Controller {
             self.answer_known();
             member.ear.open(self.downgrade());
             self.begin_encryption();
+        } else {
+            // What led to the services of a cluster that this host has left.
+            self.lower_balancers();
         }
         self.balance_soon();
     }
@@ -320,11 +323,12 @@ impl Controller {
         self.warn("this host was given up by the cluster (cluster forget): its endpoints on global networks are made anew".to_owned());
         self.lower_balancers();
         let sandboxes = self.registry().sandboxes();
-        for sandbox in sandboxes {
+        for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.balances) {
             let _ops = lock(&sandbox.ops);
-            for attachment in self.global_attachments(&sandbox) {
+            for attachment in self.global_attachments(sandbox) {
                 let id = attachment.endpoint.id;
-                match self.refreshing(&sandbox, || self.detach(&sandbox, id)) {
+                // Nobody's connections are worth an address that is somebody else's.
+                match self.refreshing(sandbox, || self.expel(sandbox, id)) {
                     Ok(()) => lock(&self.expelled).push((sandbox.clone(), attachment)),
                     Err(error) => self.warn(error.chain()),
                 }

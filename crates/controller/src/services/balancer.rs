@@ -7,6 +7,7 @@
 //! lie, and none of the others has to know of it but where that address is. There is one while a
 //! service has an address and something here is on its network, or a service publishes ports.
 
+use super::turns::{Turn, Turns};
 use crate::{
     Controller,
     command::SandboxRequest,
@@ -21,7 +22,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,15 +36,18 @@ use vw_model::{
 /// Those of this host.
 #[derive(Default)]
 pub(crate) struct Balancers {
-    /// Held while one is made, changed or taken away; before its sandbox's `ops`.
-    one: Mutex<()>,
+    pub(super) turns: Turns,
     standing: Mutex<BTreeMap<NetworkId, Standing>>,
     due: Mutex<Due>,
     open: AtomicBool,
+    /// How often all of them were taken away.
+    given_up: AtomicUsize,
 }
 
 struct Standing {
     sandbox: Arc<Sandbox>,
+    /// It has all that the services want of it.
+    led: bool,
     /// What it cannot publish.
     unpublished: BTreeSet<PortKey>,
 }
@@ -68,7 +72,7 @@ impl Balancers {
         self.open.load(Ordering::SeqCst)
     }
 
-    fn on(&self, network: NetworkId) -> Option<Arc<Sandbox>> {
+    pub(super) fn on(&self, network: NetworkId) -> Option<Arc<Sandbox>> {
         let standing = lock(&self.standing);
         standing.get(&network).map(|found| found.sandbox.clone())
     }
@@ -123,6 +127,7 @@ impl Controller {
         self.registry_mut().add_balancer(sandbox.clone());
         let standing = Standing {
             sandbox: sandbox.clone(),
+            led: true,
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
@@ -168,7 +173,7 @@ impl Controller {
         let networks = self.registry().networks();
         let global = networks.iter().filter(|n| n.spec.scope == Scope::Global);
         for network in global {
-            self.settle_balancer(network, false);
+            self.settle_balancer(network);
         }
         let standing: Vec<NetworkId> = lock(&self.balancers.standing).keys().copied().collect();
         for id in standing {
@@ -177,36 +182,43 @@ impl Controller {
                 self.lower_balancer(id);
             }
         }
-    }
-
-    /// Has the services of a network be led to by what is about to be on it.
-    pub(crate) fn prepare_balancer(&self, network: &Arc<Network>) {
-        if network.spec.scope == Scope::Global && self.balancers.on(network.spec.id).is_none() {
-            self.settle_balancer(network, true);
-        }
+        let known = |id| self.registry().network_by_id(id).is_some();
+        self.balancers.turns.retain(known);
     }
 
     /// Makes, changes or takes away the one of a network, as its services and what is on it ask;
     /// what cannot be is told, and tried again with the next change.
-    pub(super) fn settle_balancer(&self, network: &Arc<Network>, joining: bool) {
+    pub(super) fn settle_balancer(&self, network: &Arc<Network>) {
         let id = network.spec.id;
         if lock(&self.services).on(id).is_empty() && self.balancers.on(id).is_none() {
             return;
         }
         self.settle_hosted(network);
-        let one = lock(&self.balancers.one);
-        let wanted = self.wants_balancer(network, joining);
+        let turn = self.balancers.turns.of(id);
+        let _one = lock(&turn.one);
+        self.settle_in_turn(network, &turn);
+    }
+
+    /// The same for who has the turn.
+    pub(super) fn settle_in_turn(&self, network: &Arc<Network>, turn: &Turn) {
+        let id = network.spec.id;
+        let wanted = self.wants_balancer(network, turn.is_awaited());
+        // One that came back without its place on the network leads to nobody.
+        let astray = self.balancers.on(id).is_some() && self.balancer_on(id).is_none();
+        if !wanted || astray {
+            self.lower_in_turn(id);
+        }
         let settled = match (wanted, self.balancers.on(id)) {
-            (true, None) => self.raise_balancer(network),
+            (true, None) => {
+                let raised = self.raise_balancer(network);
+                turn.note_made(raised.is_ok());
+                raised
+            }
             (true, Some(sandbox)) => {
                 let _ops = lock(&sandbox.ops);
-                self.publish_ingress(network, &sandbox)
+                self.lead_all(network, &sandbox)
             }
-            (false, Some(_)) => {
-                drop(one);
-                return self.lower_balancer(id);
-            }
-            (false, None) => Ok(()),
+            (false, _) => Ok(()),
         };
         if let Err(error) = settled {
             self.warn(format!(
@@ -246,7 +258,8 @@ impl Controller {
         };
         let spec = self.sandbox_spec(id, name, kind, SandboxRequest::default());
         let sandbox = Arc::new(Sandbox::new(spec, None, Vec::new()));
-        let _ops = lock(&sandbox.ops);
+        let given_up = self.balancers.given_up.load(Ordering::SeqCst);
+        let ops = lock(&sandbox.ops);
         self.registry_mut().add_balancer(sandbox.clone());
         let raised = self
             .pin(&sandbox)
@@ -265,29 +278,60 @@ impl Controller {
         }
         let standing = Standing {
             sandbox: sandbox.clone(),
+            led: false,
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
-        self.lead_to_services(network.spec.id)?;
-        self.publish_ingress(network, &sandbox)
+        if self.balancers.given_up.load(Ordering::SeqCst) != given_up {
+            // Whoever took all away may have looked before this one stood.
+            drop(ops);
+            self.lower_in_turn(network.spec.id);
+            return Ok(());
+        }
+        self.lead_all(network, &sandbox)
     }
 
-    /// Brings what all services of a network want of the sandbox that leads to them.
+    /// Has one that stands lead to all services, and publish their ports; the caller holds its
+    /// `ops`.
+    fn lead_all(&self, network: &Arc<Network>, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let led = self.lead_to_services(network.spec.id);
+        led.and(self.publish_ingress(network, sandbox))
+    }
+
+    /// Brings what all services of a network want of the sandbox that leads to them, if that is
+    /// still to be done; goes on after errors.
     fn lead_to_services(&self, network: NetworkId) -> Result<()> {
+        let led = |found: &mut Standing| std::mem::replace(&mut found.led, true);
+        if lock(&self.balancers.standing)
+            .get_mut(&network)
+            .is_none_or(led)
+        {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
         let services = lock(&self.services).on(network);
         for service in services {
             let state = lock(&service.state);
             if !state.removed {
                 let fragment = self.fragment_of(&service.network, &state);
-                self.bring(vec![(Owner::Service(service.id), fragment)])?;
+                outcome = outcome.and(self.bring(vec![(Owner::Service(service.id), fragment)]));
             }
         }
-        Ok(())
+        let mut standing = lock(&self.balancers.standing);
+        if let Some(found) = standing.get_mut(&network) {
+            found.led = outcome.is_ok();
+        }
+        outcome
     }
 
     /// Takes away the one of a network, if there is one.
     pub(crate) fn lower_balancer(&self, network: NetworkId) {
-        let _one = lock(&self.balancers.one);
+        let turn = self.balancers.turns.of(network);
+        let _one = lock(&turn.one);
+        self.lower_in_turn(network);
+    }
+
+    fn lower_in_turn(&self, network: NetworkId) {
         let found = lock(&self.balancers.standing).remove(&network);
         let Some(Standing { sandbox, .. }) = found else {
             return;
@@ -308,7 +352,9 @@ impl Controller {
         self.undo_balancer(&sandbox);
     }
 
+    /// Takes away all of them.
     pub(crate) fn lower_balancers(&self) {
+        self.balancers.given_up.fetch_add(1, Ordering::SeqCst);
         let standing: Vec<NetworkId> = lock(&self.balancers.standing).keys().copied().collect();
         for network in standing {
             self.lower_balancer(network);

@@ -58,7 +58,7 @@ impl Controller {
         let id = spec.id;
         crate::step::reached("service.agreed");
         self.service_changed(spec);
-        self.settle_balancer(network, false);
+        self.settle_balancer(network);
         Ok(Created {
             id: id.to_string(),
             warnings: Vec::new(),
@@ -270,7 +270,7 @@ impl Controller {
         };
         let spec = self.cluster()?.update_service(service.id, change)?;
         self.respecify(service, spec);
-        self.settle_balancer(&service.network, false);
+        self.settle_balancer(&service.network);
         Ok(())
     }
 
@@ -298,7 +298,7 @@ impl Controller {
         self.cluster()?.remove_service(service.id)?;
         crate::step::reached("service.removed");
         self.service_gone(service.id);
-        self.settle_balancer(&service.network, false);
+        self.settle_balancer(&service.network);
         let network = service.network.spec.id;
         if lock(&self.services).on(network).is_empty() {
             // Also where another thread is about it already.

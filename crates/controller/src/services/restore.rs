@@ -147,7 +147,8 @@ impl Controller {
         services.iter().map(out).collect()
     }
 
-    /// Holds the host ports of what services publish.
+    /// Holds the host ports of what services publish; those that every host publishes are held by
+    /// what leads to it here.
     pub(crate) fn restore_service_ports(&self) {
         let services = lock(&self.services).all();
         for service in services {

@@ -1,0 +1,110 @@
+//! Whose turn it is with what leads to the services of a network, and who waits for it.
+//!
+//! Owns that it is decided and done by one at a time, for each network by itself: making one may
+//! wait for the cluster.
+
+use crate::{
+    Controller,
+    registry::{Network, lock},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use vw_model::{NetworkId, Scope};
+
+/// For how long nobody who joins a network tries again what could not be made; the threads that
+/// look at all networks do.
+const RESPITE: Duration = Duration::from_secs(10);
+
+/// Those of all networks.
+#[derive(Default)]
+pub(super) struct Turns(Mutex<BTreeMap<NetworkId, Arc<Turn>>>);
+
+impl Turns {
+    pub(super) fn of(&self, network: NetworkId) -> Arc<Turn> {
+        lock(&self.0).entry(network).or_default().clone()
+    }
+
+    /// Forgets those of networks that are gone.
+    pub(super) fn retain(&self, known: impl Fn(NetworkId) -> bool) {
+        // One that somebody has is in use still.
+        lock(&self.0).retain(|id, turn| Arc::strong_count(turn) > 1 || known(*id));
+    }
+}
+
+/// That of one network.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// Held while it is decided whether one is wanted, and while one is made, changed or taken
+    /// away; before its sandbox's `ops`.
+    pub(super) one: Mutex<()>,
+    coming: AtomicUsize,
+    refused: Mutex<Option<Instant>>,
+}
+
+impl Turn {
+    /// Says that something is about to be on the network, until the answer is dropped.
+    pub(super) fn expect(self: &Arc<Self>) -> Coming {
+        self.coming.fetch_add(1, Ordering::SeqCst);
+        Coming(self.clone())
+    }
+
+    pub(super) fn is_awaited(&self) -> bool {
+        self.coming.load(Ordering::SeqCst) > 0
+    }
+
+    /// Notes whether one could be made.
+    pub(super) fn note_made(&self, made: bool) {
+        *lock(&self.refused) = (!made).then(Instant::now);
+    }
+
+    /// Whether one could not be made a moment ago.
+    pub(super) fn was_refused(&self) -> bool {
+        lock(&self.refused).is_some_and(|when| when.elapsed() < RESPITE)
+    }
+}
+
+/// Something that is about to be on a network.
+pub(crate) struct Coming(Arc<Turn>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.coming.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Controller {
+    /// Has the services of a network be led to by what is about to be on it; nobody takes away
+    /// what leads to them before [`Self::has_come`].
+    pub(crate) fn prepare_balancer(&self, network: &Arc<Network>) -> Option<Coming> {
+        if network.spec.scope == Scope::Local {
+            return None;
+        }
+        let id = network.spec.id;
+        let turn = self.balancers.turns.of(id);
+        let coming = turn.expect();
+        let none = lock(&self.services).on(id).is_empty();
+        if !none && !turn.was_refused() {
+            let _one = lock(&turn.one);
+            // Who had the turn before may have tried in vain.
+            if self.balancers.on(id).is_none() && !turn.was_refused() {
+                self.settle_in_turn(network, &turn);
+            }
+        }
+        Some(coming)
+    }
+
+    /// Says that what was about to be on a network is on it, or could not be: only now a service
+    /// can publish it on this host alone, and what was made for nobody goes.
+    pub(crate) fn has_come(&self, coming: Option<Coming>) {
+        if coming.is_some() {
+            drop(coming);
+            self.balance_soon();
+        }
+    }
+}

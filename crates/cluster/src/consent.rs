@@ -16,7 +16,9 @@ use crate::{
 };
 use std::{net::IpAddr, time::Duration};
 use vw_ipam::Division;
-use vw_model::{EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, NetworkSpec, Result};
+use vw_model::{
+    EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, NetworkSpec, Result, ServiceId,
+};
 use vw_store::cluster::{Condition, Version, Write};
 
 const ATTEMPTS: usize = 8;
@@ -468,6 +470,9 @@ impl Core {
             let Some(turn) = self.try_turn() else {
                 return Ok(());
             };
+            if !self.cannot_be_made(ServiceId(given.holder.0))? {
+                continue;
+            }
             let asked = self.get(&Shared::Request(network, addr).key())?;
             let asked = asked.and_then(|found| record::decode::<RequestRecord>(&found.value).ok());
             let still = asked.is_some_and(|asked| {

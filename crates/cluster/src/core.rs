@@ -16,11 +16,11 @@ use crate::{
     tunnel::Keys,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use vw_model::{Error, Kind, NetworkId, Result};
+use vw_model::{Error, Kind, NetworkId, Result, ServiceId};
 use vw_store::cluster::{
     ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
 };
@@ -78,6 +78,9 @@ pub(crate) struct State {
     pub(crate) idle_check: Duration,
     /// Networks made here since the mirror last began to read everything.
     pub(crate) made: BTreeSet<NetworkId>,
+    /// Services of which nobody knows whether they will be made yet, by what their making depends
+    /// on.
+    pub(crate) doubtful: BTreeMap<ServiceId, Condition>,
     /// What the follower is still to be told.
     pub(crate) deltas: Vec<Delta>,
     /// Counts what may give the worker something to do.
@@ -126,6 +129,7 @@ impl Core {
                 turn_missed: false,
                 idle_check: Duration::ZERO,
                 made: BTreeSet::new(),
+                doubtful: BTreeMap::new(),
                 deltas: Vec::new(),
                 work: 0,
             }),

@@ -179,7 +179,11 @@ impl Core {
     }
 
     /// The grants that lie in some blocks.
-    fn read_given(&self, network: NetworkId, ranges: &[IpNet]) -> Result<Vec<(IpAddr, Given)>> {
+    pub(crate) fn read_given(
+        &self,
+        network: NetworkId,
+        ranges: &[IpNet],
+    ) -> Result<Vec<(IpAddr, Given)>> {
         let mut given = Vec::new();
         for record in self.list(&format!("{}/{network}", keys::GRANTS))? {
             let Some(Shared::Grant(_, addr)) = Shared::parse(&record.key) else {

@@ -3,10 +3,11 @@
 //! A host reads the formats up to its own. What it cannot read it passes over and keeps; of a
 //! network it can always read what it claims, which no format may change.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, net::IpAddr};
 use vw_model::{
-    EndpointId, HostId, IpNet, MacAddr, NetworkSpec, PortKey, SandboxId, ServicePart, ServiceSpec,
+    EndpointId, HostId, IpNet, MacAddr, NetworkId, NetworkSpec, PortKey, SandboxId, ServicePart,
+    ServiceSpec,
 };
 
 /// The format that this version writes.
@@ -139,14 +140,41 @@ pub(crate) struct EndpointRecord {
     pub(crate) sandbox: SandboxId,
     #[serde(default)]
     pub(crate) ports: Vec<PortKey>,
-    #[serde(default)]
+    /// `None` also where a newer version wrote what this one does not know.
+    #[serde(default, deserialize_with = "known_part")]
     pub(crate) service: Option<ServicePart>,
+}
+
+fn known_part<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ServicePart>, D::Error> {
+    let part = Option::<serde_json::Value>::deserialize(from)?;
+    Ok(part.and_then(|part| serde_json::from_value(part).ok()))
 }
 
 /// A service of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServiceRecord {
     pub(crate) spec: ServiceSpec,
+}
+
+/// The part of a service's record that every version reads.
+#[derive(Debug, Deserialize)]
+struct OnlyServiceClaims {
+    spec: ServiceClaims,
+}
+
+/// Where a service is, and what it is called.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ServiceClaims {
+    pub(crate) name: String,
+    pub(crate) network: NetworkId,
+}
+
+/// Where a service is, whichever version wrote it, or why that cannot be read, in words.
+pub(crate) fn service_claims(bytes: &[u8]) -> Result<ServiceClaims, String> {
+    let (_, json) = split(bytes).ok_or("it does not begin with the number of its format")?;
+    let only: OnlyServiceClaims = serde_json::from_slice(json)
+        .map_err(|error| format!("it cannot be understood: {error}"))?;
+    Ok(only.spec)
 }
 
 /// An order on the making and changing of services: whoever does either replaces it.

@@ -3,18 +3,20 @@
 //! Whenever everything was read anew, what this host holds is held against the store: what is
 //! missing there is put back, if nobody else has it by now. Where somebody has, the store is
 //! right: this host takes its endpoints down and joins again with nothing, as one that was
-//! forgotten.
+//! forgotten. What stands there of which this host knows no more, such as a service that was removed
+//! since, holds its addresses again.
 
 use crate::{
     core::{Core, Done, Phase, contended},
-    holdings::Given,
+    holdings::{Given, Grant, GrantState},
     keys::{self, Shared},
     lease::Blocks,
     outbox::unchanged,
     record::{self, BlockRecord, GrantRecord},
 };
 use std::net::IpAddr;
-use vw_model::{IpNet, NetworkId, Result};
+use vw_ipam::Division;
+use vw_model::{IpNet, NetworkId, Result, ServiceId};
 use vw_store::cluster::{Condition, Version, Write};
 
 /// The most records of one transaction, each with a condition and a write.
@@ -35,16 +37,20 @@ impl Core {
         let Some(_turn) = self.try_turn() else {
             return Ok(());
         };
+        let mut result = Ok(());
         for network in networks {
-            self.assert_on(network)?;
+            // What stands in the way on one is none of the others' business.
+            result = result.and(self.assert_on(network));
         }
+        result?;
         self.state().asserted = read;
         Ok(())
     }
 
     fn assert_on(&self, network: NetworkId) -> Result<()> {
         let (ranges, given) = self.held_on(network);
-        if ranges.is_empty() {
+        let granted = self.granted_on(network);
+        if ranges.is_empty() && granted.is_empty() {
             return Ok(());
         }
         let blocks = self.read_blocks(network)?;
@@ -68,7 +74,86 @@ impl Core {
             });
             self.put_back(network, version, keyed.collect())?;
         }
+        self.put_grants_back(&granted, (network, version), &blocks)?;
+        self.take_up_given(network, &ranges)
+    }
+
+    /// The addresses that this host holds out of the blocks of others.
+    fn granted_on(&self, network: NetworkId) -> Vec<Grant> {
+        let state = self.state();
+        let held = state.holdings.get(network);
+        let grants = held.into_iter().flat_map(|held| held.grants.values());
+        let held = grants.filter(|grant| grant.state == GrantState::Held);
+        held.copied().collect()
+    }
+
+    /// Puts back this host's grants that the store lost, where nobody has the block either. Where
+    /// somebody has, that host knows to whom it gave the address.
+    fn put_grants_back(
+        &self,
+        granted: &[Grant],
+        network: (NetworkId, Version),
+        blocks: &Blocks,
+    ) -> Result<()> {
+        let (network, version) = network;
+        let host = self.settings.host;
+        for grant in granted {
+            let (addr, holder) = (grant.addr.addr(), grant.holder);
+            let key = Shared::Grant(network, addr).key();
+            let range = Division::of(grant.addr.trunc()).block(addr);
+            let Some(range) = range.filter(|range| !blocks.contains_key(range)) else {
+                continue;
+            };
+            if self.get(&key)?.is_some() {
+                continue;
+            }
+            let conditions = vec![
+                Condition::Absent(keys::block(network, range)),
+                Condition::Absent(key.clone()),
+                unchanged(network, version),
+            ];
+            let record = record::encode(&GrantRecord { host, holder });
+            let names = [key.clone()];
+            let done = self.commit(conditions, vec![Write::Put(key, record)])?;
+            told_back(done, &names)?;
+        }
         Ok(())
+    }
+
+    /// Takes up what the store says was given out of this host's blocks and this host has freed
+    /// since: the backup is older. A service whose address an endpoint has by now goes.
+    fn take_up_given(&self, network: NetworkId, ranges: &[IpNet]) -> Result<()> {
+        for (addr, given) in self.read_given(network, ranges)? {
+            let taken = {
+                let mut state = self.state();
+                let held = state.holdings.held(network);
+                if held.given.get(&addr) == Some(&given) {
+                    continue;
+                }
+                held.give(addr, given)
+            };
+            match taken {
+                Some(Ok(_)) => self.copy.add_given(network, addr, given)?,
+                Some(Err(holder)) => self.remove_restored(addr, given, &holder)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a service that came back after its address was leased again. What came back of
+    /// another host's endpoint that host takes away itself.
+    fn remove_restored(&self, addr: IpAddr, given: Given, holder: &str) -> Result<()> {
+        let service = ServiceId(given.holder.0);
+        if given.host.0 != given.holder.0 || self.get(&Shared::Service(service).key())?.is_none() {
+            return Ok(());
+        }
+        tracing::error!(
+            "service {} came back with the cluster's store, and {holder} has its address {addr} by \
+             now: the service is removed, make it again if it is wanted",
+            service.short()
+        );
+        self.remove_service(service)
     }
 
     /// The blocks of a network that this host may use, and the addresses that it gave away to
@@ -141,16 +226,21 @@ impl Core {
         let writes = records
             .into_iter()
             .map(|(key, value)| Write::Put(key, value));
-        match self.commit(conditions, writes.collect())? {
-            Done::Applied => {
-                tracing::warn!(
-                    "the cluster's store had lost what this host holds, and has it again: {}",
-                    keys.join(", ")
-                );
-                Ok(())
-            }
-            // The next round sees what stands there.
-            Done::Refused | Done::Uncertain => Err(contended()),
+        told_back(self.commit(conditions, writes.collect())?, &keys)
+    }
+}
+
+/// Tells of records that were to be put back.
+fn told_back(done: Done, keys: &[String]) -> Result<()> {
+    match done {
+        Done::Applied => {
+            tracing::warn!(
+                "the cluster's store had lost what this host holds, and has it again: {}",
+                keys.join(", ")
+            );
+            Ok(())
         }
+        // The next round sees what stands there.
+        Done::Refused | Done::Uncertain => Err(contended()),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 use vw_model::{
-    EndpointId, Error, Family, HostId, IpNet, NetworkId, Result, ServiceId, ServicePart,
+    EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, Result, ServiceId, ServicePart,
     ServiceSpec,
 };
 use vw_store::cluster::{Condition, Version, Write};
@@ -61,11 +61,15 @@ impl Core {
         let _turn = self.turn()?;
         for _ in 0..ATTEMPTS {
             let standing = self.standing_services()?;
+            if standing.services.contains_key(&spec.id) {
+                // The answer was lost.
+                return Ok(());
+            }
             self.check_service(spec, &standing.services)?;
             let (_, version) = self.usable_network(spec.network)?;
             let key = Shared::Service(spec.id).key();
             let mut conditions = vec![
-                standing.order,
+                standing.order.clone(),
                 unchanged(spec.network, version),
                 Condition::Absent(key.clone()),
             ];
@@ -80,12 +84,33 @@ impl Core {
                 Done::Applied => return Ok(()),
                 Done::Refused => {}
                 Done::Uncertain => {
-                    let found = self.get(&Shared::Service(spec.id).key())?;
-                    return found.map(drop).ok_or_else(|| uncertain("made the service"));
+                    self.state().doubtful.insert(spec.id, standing.order);
+                    let ruled_out = self.cannot_be_made(spec.id);
+                    if !ruled_out.is_ok_and(|ruled_out| ruled_out) {
+                        return Err(uncertain("made the service"));
+                    }
                 }
             }
         }
         Err(contended())
+    }
+
+    /// Whether no transaction that is still under way can make a service: replaces what it depends
+    /// on where there may be one. Only then its addresses can be free.
+    pub(crate) fn cannot_be_made(&self, id: ServiceId) -> Result<bool> {
+        let doubtful = self.state().doubtful.get(&id).cloned();
+        let Some(order) = doubtful else {
+            return Ok(true);
+        };
+        let next = self.read_order()?.1;
+        match self.commit(vec![order], vec![next])? {
+            // When refused it was replaced already, by that transaction or by another.
+            Done::Applied | Done::Refused => {
+                self.state().doubtful.remove(&id);
+                Ok(true)
+            }
+            Done::Uncertain => Ok(false),
+        }
     }
 
     /// Takes an address that was leased here out of this host's own use, for good and on disk.
@@ -158,16 +183,16 @@ impl Core {
 
     /// See [`crate::Cluster::remove_service`].
     pub(crate) fn remove_service(&self, id: ServiceId) -> Result<()> {
+        let key = Shared::Service(id).key();
         for _ in 0..ATTEMPTS {
-            let standing = self.standing_services()?;
-            let found = standing.services.get(&id);
-            let (spec, version) = found.ok_or_else(|| no_service(id))?;
-            let key = Shared::Service(id).key();
+            let found = self.get(&key)?.ok_or_else(|| no_service(id))?;
+            let known: ServiceRecord = record::decode(&found.value).map_err(unreadable)?;
+            let spec = known.spec;
             let vips = spec.vips.iter();
             let grants = vips.map(|vip| Shared::Grant(spec.network, vip.addr()).key());
             let mut writes = vec![Write::Delete(key.clone())];
             writes.extend(grants.map(Write::Delete));
-            let condition = Condition::Unchanged(key.clone(), *version);
+            let condition = Condition::Unchanged(key.clone(), found.version);
             match self.commit(vec![condition], writes)? {
                 Done::Applied => return Ok(()),
                 Done::Uncertain if self.get(&key)?.is_none() => return Ok(()),
@@ -180,9 +205,13 @@ impl Core {
 
     /// A service on a network, by the store.
     pub(crate) fn service_on(&self, network: NetworkId) -> Result<Option<String>> {
-        let services = self.standing_services()?.services.into_values();
-        let mut on = services.filter(|(spec, _)| spec.network == network);
-        Ok(on.next().map(|(spec, _)| spec.name.to_string()))
+        for found in self.list(keys::SERVICES)? {
+            let claims = record::service_claims(&found.value).map_err(unreadable)?;
+            if claims.network == network {
+                return Ok(Some(claims.name));
+            }
+        }
+        Ok(None)
     }
 
     /// See [`crate::Cluster::await_no_balancer`].
@@ -196,7 +225,8 @@ impl Core {
         });
     }
 
-    fn standing_services(&self) -> Result<Standing> {
+    /// What orders the making of services, as it stands and as it is next.
+    fn read_order(&self) -> Result<(Condition, Write)> {
         let found = self.get(keys::ROSTER)?;
         let order = match &found {
             Some(found) => Condition::Unchanged(found.key.clone(), found.version),
@@ -205,21 +235,19 @@ impl Core {
         let former = found.and_then(|found| record::decode::<RosterRecord>(&found.value).ok());
         let changes = former.unwrap_or_default().changes.wrapping_add(1);
         let next = record::encode(&RosterRecord { changes });
+        Ok((order, Write::Put(keys::ROSTER.to_owned(), next)))
+    }
+
+    fn standing_services(&self) -> Result<Standing> {
+        let (order, next) = self.read_order()?;
         let mut services = BTreeMap::new();
         for found in self.list(keys::SERVICES)? {
-            let known: ServiceRecord = record::decode(&found.value).map_err(|why| {
-                let message = format!("services cannot be changed by this host: {why}");
-                Error::new(
-                    vw_model::Kind::Unsupported,
-                    "cluster-record-unreadable",
-                    message,
-                )
-            })?;
+            let known: ServiceRecord = record::decode(&found.value).map_err(unreadable)?;
             services.insert(known.spec.id, (known.spec, found.version));
         }
         Ok(Standing {
             order,
-            next: Write::Put(keys::ROSTER.to_owned(), next),
+            next,
             services,
         })
     }
@@ -267,4 +295,9 @@ fn no_service(id: ServiceId) -> Error {
         id.short()
     );
     Error::not_found("service-not-found", message)
+}
+
+fn unreadable(why: String) -> Error {
+    let message = format!("services cannot be changed by this host: {why}");
+    Error::new(Kind::Unsupported, "cluster-record-unreadable", message)
 }

@@ -1,7 +1,7 @@
 //! What a host can read of what others wrote.
 
-use super::{BlockRecord, claims, decode, encode};
-use vw_model::HostId;
+use super::{BlockRecord, EndpointRecord, claims, decode, encode};
+use vw_model::{HostId, ServicePart};
 
 #[test]
 fn a_record_says_its_format_and_is_read_back() {
@@ -37,4 +37,32 @@ fn what_a_network_claims_is_read_whatever_its_format() {
     let read = claims(text).expect("its claims");
     assert_eq!((read.name.as_str(), read.subnets.len()), ("blue", 1));
     assert_eq!(claims(b"7 {}"), None);
+}
+
+#[test]
+fn a_part_in_services_that_is_not_known_leaves_the_endpoint() {
+    let id = "07".repeat(32);
+    let read = |part: &str| {
+        let text = format!(
+            r#"1 {{"mac":"02:00:00:00:00:01","addresses":[],"names":["one"],"sandbox":"{id}"{part}}}"#
+        );
+        decode::<EndpointRecord>(text.as_bytes())
+            .expect(part)
+            .service
+    };
+    let member = |health: &str| {
+        format!(r#","service":{{"member":{{"service":"web","weight":1,"health":"{health}"}}}}"#)
+    };
+    assert!(matches!(
+        read(&member("healthy")),
+        Some(ServicePart::Member { .. })
+    ));
+    let unknown = [member("dozing"), r#","service":{"other":5}"#.to_owned()];
+    for part in unknown
+        .iter()
+        .map(String::as_str)
+        .chain([r#","service":null"#, ""])
+    {
+        assert_eq!(read(part), None, "{part}");
+    }
 }

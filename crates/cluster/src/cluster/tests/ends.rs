@@ -1,6 +1,7 @@
 //! A host whose store does not answer: how it is shown, and how it ends.
 
 use super::*;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use vw_store::cluster::memory::{Call, Fate, Weather};
 
 #[test]
@@ -40,7 +41,15 @@ fn the_end_does_not_wait_for_a_store_that_hangs() {
     let hanging = hang.lock();
     store.set_weather(Arc::new(Hang(hang.clone())));
     a.connect(network.id, "two");
-    // It would hang for ever.
-    a.cluster.close();
+    let (running, ended) = mpsc::channel::<()>();
+    let cluster = a.cluster.clone();
+    let ending = std::thread::spawn(move || {
+        cluster.close();
+        drop(running);
+    });
+    let in_time = ended.recv_timeout(SOON) == Err(RecvTimeoutError::Disconnected);
+    // It ends now in any case.
     drop(hanging);
+    ending.join().unwrap();
+    assert!(in_time, "it waits for the store");
 }

@@ -1,6 +1,6 @@
 //! A store that was brought back from an older backup, or that comes to a newer format.
 
-use super::*;
+use super::{services, *};
 use crate::{
     keys::{self, Shared},
     record::{self, BlockRecord},
@@ -16,8 +16,13 @@ fn restore(store: &MemoryStore, backup: &[Record], hosts: [&Host; 2]) {
         let alive = record.key.starts_with(keys::ALIVE);
         !alive && backup.iter().all(|old| old.key != record.key)
     });
+    let removed = backup.iter().filter(|old| {
+        let alive = old.key.starts_with(keys::ALIVE);
+        !alive && now.iter().all(|record| record.key != old.key)
+    });
     let writes = made
         .map(|record| Write::Delete(record.key.clone()))
+        .chain(removed.map(|old| Write::Put(old.key.clone(), old.value.clone())))
         .collect();
     edit(store, writes);
     for host in hosts {
@@ -166,4 +171,91 @@ fn a_format_that_became_newer_is_told_and_nothing_is_changed_by_who_does_not_kno
     format("1 {\"least\":1}");
     eventually("what waited is published", SOON, || b.sees(&two));
     a.create("red");
+}
+
+#[test]
+fn a_removed_service_that_comes_back_has_its_address_alone() {
+    for leased_again in [false, true] {
+        let store = MemoryStore::new();
+        let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+        let network = services::small(&a, "10.1.0.0/28");
+        let service = services::service(network, "web", 80);
+        let made = a.cluster.create_service(service, &[Family::V4]).unwrap();
+        let (vip, key) = (made.vips[0].addr(), Shared::Service(made.id).key());
+        let told = |delta: &Delta| matches!(delta, Delta::Service(spec) if spec.id == made.id);
+        eventually("it is told of", SOON, || a.told.count(told) == 1);
+        let backup = store.records();
+        a.cluster.remove_service(made.id).unwrap();
+        let holder = EndpointId::from_bytes(random());
+        eventually("its address is free", SOON, || {
+            let leased = a.cluster.lease(network, Family::V4, Some(vip), holder);
+            leased.is_ok()
+        });
+        if !leased_again {
+            a.cluster.release(network, vip, holder);
+        }
+        restore(&store, &backup, [&a, &b]);
+        eventually("it is told of again", SOON, || a.told.count(told) == 2);
+        eventually("what a holds stands", SOON, || {
+            a.cluster.core.state().is_asserted()
+        });
+        if leased_again {
+            let grant = Shared::Grant(network, vip).key();
+            assert_eq!([&key, &grant].map(|key| record(&store, key)), [None, None]);
+            continue;
+        }
+        assert!(record(&store, &key).is_some());
+        let lease = || a.cluster.lease(network, Family::V4, None, holder);
+        let all: Vec<_> = std::iter::from_fn(|| lease().ok()).collect();
+        assert!(all.len() > 8 && all.iter().all(|addr| addr.addr() != vip));
+        a.cluster.remove_service(made.id).unwrap();
+        eventually("it is free once more", SOON, || {
+            lease().is_ok_and(|addr| addr.addr() == vip)
+        });
+    }
+}
+
+#[test]
+fn a_host_puts_back_what_it_was_granted_by_one_that_is_gone() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let networks = ["10.1.0.0/28", "10.2.0.0/28"].map(|subnet| {
+        let mut spec = spec(&format!("net-{}", &subnet[3..4]));
+        spec.id = NetworkId::from_bytes(random());
+        let made = || {
+            a.cluster
+                .create_network(spec.clone(), &request(&[subnet]), &[], true)
+        };
+        eventually("the host has joined", SOON, || made().is_ok());
+        spec.id
+    });
+    let holder = EndpointId::from_bytes(random());
+    let granted = networks.map(|network| {
+        eventually("the network is known", SOON, || b.knows(network));
+        let addr = a.lease(network, holder).addr();
+        a.cluster.release(network, addr, holder);
+        let leased = b.cluster.lease(network, Family::V4, Some(addr), holder);
+        leased.unwrap().addr()
+    });
+    // Whoever gave them has lost all, and one network cannot be read.
+    a.cluster.close();
+    let block = |at: usize| {
+        let subnet = ["10.1.0.0/28", "10.2.0.0/28"][at].parse().unwrap();
+        let range = Division::of(subnet).block(granted[at]).unwrap();
+        keys::block(networks[at], range)
+    };
+    let grants = [0, 1].map(|at| Shared::Grant(networks[at], granted[at]).key());
+    let first = usize::from(networks[1] < networks[0]);
+    let lost = [block(0), block(1)].into_iter().chain(grants.clone());
+    let mut writes: Vec<_> = lost.map(Write::Delete).collect();
+    let unreadable = Shared::Network(networks[first]).key();
+    let readable = record(&store, &unreadable).unwrap();
+    writes.push(Write::Put(unreadable.clone(), b"7 {}".to_vec()));
+    edit(&store, writes);
+    b.client.lose_watches();
+    let back = |at: usize| record(&store, &grants[at]).is_some();
+    eventually("the other is back", SOON, || back(1 - first));
+    assert!(!back(first));
+    edit(&store, vec![Write::Put(unreadable, readable)]);
+    eventually("and so is this one", SOON, || back(first));
 }

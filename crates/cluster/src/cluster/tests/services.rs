@@ -1,14 +1,25 @@
 //! Services that hosts agree on.
 
 use super::{Host, SOON, random, request, spec};
-use std::{net::IpAddr, time::SystemTime};
+use crate::keys::Shared;
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
 use vw_model::{
     Affinity, EndpointId, EndpointMode, Family, NetworkId, PublishedPort, ServiceId, ServiceSpec,
 };
-use vw_store::cluster::memory::MemoryStore;
+use vw_store::cluster::{
+    Transaction, Write,
+    memory::{Call, Fate, MemoryStore, Weather},
+};
 use vw_testkit::eventually;
 
-fn service(network: NetworkId, name: &str, port: u16) -> ServiceSpec {
+pub(super) fn service(network: NetworkId, name: &str, port: u16) -> ServiceSpec {
     ServiceSpec {
         id: ServiceId::from_bytes(random()),
         name: name.parse().unwrap(),
@@ -30,7 +41,7 @@ fn service(network: NetworkId, name: &str, port: u16) -> ServiceSpec {
 }
 
 /// A network of so few addresses that a host can take all.
-fn small(a: &Host, subnet: &str) -> NetworkId {
+pub(super) fn small(a: &Host, subnet: &str) -> NetworkId {
     let request = request(&[subnet]);
     let mut made = None;
     eventually("the host has joined", SOON, || {
@@ -135,4 +146,82 @@ fn a_service_without_room_for_its_address_leaves_nothing() {
     assert_eq!(error.kind, vw_model::Kind::Exhausted);
     let dnsrr = a.cluster.create_service(spec, &[]);
     assert!(dnsrr.is_ok(), "the name and the port are free");
+}
+
+/// So many transactions are late.
+#[derive(Default)]
+struct Late(AtomicUsize);
+
+impl Weather for Late {
+    fn before(&self, _client: &str, call: Call) -> Fate {
+        let less = |left: usize| left.checked_sub(1);
+        let late = call == Call::Commit
+            && self
+                .0
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+                .is_ok();
+        if late { Fate::Late } else { Fate::Answered }
+    }
+}
+
+#[test]
+fn a_service_whose_making_arrives_late_has_its_address_alone() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    let network = small(&a, "10.1.0.0/28");
+    let one = a.connect(network, "one");
+    eventually("one is published", SOON, || {
+        let key = Shared::Endpoint(network, a.id, one.id).key();
+        store.records().iter().any(|record| record.key == key)
+    });
+    let weather = Arc::new(Late::default());
+    store.set_weather(weather.clone());
+    weather.0.store(usize::MAX, Ordering::SeqCst);
+    let spec = service(network, "web", 80);
+    let made = a.cluster.create_service(spec.clone(), &[Family::V4]);
+    assert_eq!(made.unwrap_err().reason, "cluster-uncertain");
+    weather.0.store(0, Ordering::SeqCst);
+    let holder = EndpointId::from_bytes(random());
+    let mut leased = Vec::new();
+    // Of 14 one is the gateway's and one is taken.
+    eventually("all addresses are leased", SOON, || {
+        let next = a.cluster.lease(network, Family::V4, None, holder);
+        leased.extend(next.ok().map(|addr| addr.addr()));
+        leased.len() >= 12
+    });
+    while store.arrive() {}
+    let key = Shared::Service(spec.id).key();
+    assert!(store.records().iter().all(|record| record.key != key));
+    // One that is late for a moment is made all the same, once.
+    leased
+        .iter()
+        .for_each(|addr| a.cluster.release(network, *addr, holder));
+    weather.0.store(1, Ordering::SeqCst);
+    let made = a.cluster.create_service(spec, &[Family::V4]).unwrap();
+    assert_eq!(made.vips.len(), 1);
+    while store.arrive() {}
+    a.cluster.remove_service(made.id).unwrap();
+}
+
+#[test]
+fn what_a_newer_version_wrote_of_one_service_is_in_no_others_way() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    let network = small(&a, "10.1.0.0/28");
+    let made = a
+        .cluster
+        .create_service(service(network, "web", 80), &[Family::V4])
+        .unwrap();
+    let newer = |network: NetworkId| {
+        let text = format!("7 {{\"spec\":{{\"name\":\"new\",\"network\":\"{network}\"}}}}");
+        let key = Shared::Service(ServiceId::from_bytes([9; 32])).key();
+        let (conditions, writes) = (Vec::new(), vec![Write::Put(key, text.into())]);
+        assert!(store.edit(&Transaction { conditions, writes }));
+    };
+    newer(network);
+    a.cluster.remove_service(made.id).unwrap();
+    let error = a.cluster.remove_network(network).unwrap_err();
+    assert!(error.message.contains("new"), "{error:?}");
+    newer(NetworkId::from_bytes([8; 32]));
+    a.cluster.remove_network(network).unwrap();
 }

@@ -6,7 +6,14 @@
 use crate::{body::Body, call::App, server::answer, socket::Socket, socket::Stream};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, io, pin::pin, sync::Arc, thread, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, Write},
+    pin::pin,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime::{self, Runtime},
@@ -73,6 +80,24 @@ pub(crate) fn begin(client: Client, shared: Shared) -> io::Result<()> {
     };
     let builder = thread::Builder::new().name("api".to_owned());
     builder.spawn(serving).map(drop)
+}
+
+/// Tells a client that there are too many, whatever it asks, and lets it go.
+///
+/// # Errors
+/// When it does not take the answer.
+pub(crate) fn refuse(client: Client) -> io::Result<()> {
+    let body = "{\"message\":\"too many clients are connected: try again when some have left\"}\n";
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    // There is room for so little in a socket that nothing was written to.
+    match client {
+        Client::Unix(mut stream) => stream.write_all(answer.as_bytes()),
+        Client::Tcp(mut stream) => stream.write_all(answer.as_bytes()),
+    }
 }
 
 fn serve(client: Client, shared: Shared) -> io::Result<()> {

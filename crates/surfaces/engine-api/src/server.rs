@@ -6,7 +6,7 @@
 use crate::{
     body::Body,
     call::{App, Call},
-    connection::{Listener, Shared, begin},
+    connection::{Listener, Shared, begin, refuse},
     errors::ApiError,
     query::{Query, percent_decode},
     router,
@@ -48,7 +48,13 @@ pub struct ApiConfig {
     pub build_time: String,
     /// The firewall back end as `/info` names it, such as `nftables`.
     pub firewall_backend: String,
+    /// How many clients are served at once, each on a thread of its own; 4,096 where it does not
+    /// say. Further ones are told so with status 503.
+    pub most_clients: Option<usize>,
 }
+
+/// See [`ApiConfig::most_clients`].
+const MOST_CLIENTS: usize = 4096;
 
 /// Serves the API on `listeners` until `shutdown` completes and requests under way have ended.
 ///
@@ -64,6 +70,8 @@ pub async fn serve(
 ) -> io::Result<()> {
     let (stop, stopped) = watch::channel(());
     let (open, mut closed) = mpsc::channel(1);
+    // Each socket that is listened on has a sender too.
+    let most = config.most_clients.unwrap_or(MOST_CLIENTS) + listeners.len();
     let app = Arc::new(App::new(controller, config, stopped.clone()));
     let mut tasks = JoinSet::new();
     for listener in listeners {
@@ -72,7 +80,7 @@ pub async fn serve(
             stopped: stopped.clone(),
             open: open.clone(),
         };
-        tasks.spawn(accept(listener, shared));
+        tasks.spawn(accept(listener, shared, most));
     }
     drop(open);
     shutdown.await;
@@ -89,14 +97,18 @@ pub async fn serve(
     ended.await.unwrap_or(Ok(()))
 }
 
-/// Accepts connections until told to stop.
-async fn accept(listener: Listener, mut shared: Shared) {
+/// Accepts connections until told to stop; those beyond `most` users of `open` are refused.
+async fn accept(listener: Listener, mut shared: Shared, most: usize) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.next() => accepted,
             _ = shared.stopped.changed() => return,
         };
-        if let Err(error) = accepted.and_then(|client| begin(client, shared.clone())) {
+        let begun = accepted.and_then(|client| match shared.open.strong_count() < most {
+            true => begin(client, shared.clone()),
+            false => refuse(client),
+        });
+        if let Err(error) = begun {
             tracing::warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }

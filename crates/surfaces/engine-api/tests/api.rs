@@ -4,7 +4,7 @@ mod support;
 
 use expect_test::{Expect, expect};
 use std::io::{Read, Write};
-use support::Api;
+use support::{Api, MOST_CLIENTS};
 
 /// Sends requests in turn and compares all answers, one a line.
 fn check(name: &str, requests: &[(&str, &str)], expected: Expect) {
@@ -417,4 +417,28 @@ fn listeners_do_not_hold_the_daemon_up() {
     let mut rest = Vec::new();
     listener.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"0\r\n\r\n");
+}
+
+#[test]
+fn a_client_too_many_is_told_so() {
+    let api = Api::start("crowd");
+    let ping = |stream: &mut std::os::unix::net::UnixStream| {
+        // It may have been refused already.
+        let _ = stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: api\r\n\r\n");
+        let mut answer = [0; 1024];
+        let length = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    };
+    let mut clients: Vec<_> = (0..MOST_CLIENTS).map(|_| api.connect()).collect();
+    for client in &mut clients {
+        assert!(ping(client).starts_with("HTTP/1.1 200 "));
+    }
+    let refused = ping(&mut api.connect());
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("too many clients"), "{refused}");
+    clients.pop();
+    let within = std::time::Duration::from_secs(20);
+    vw_testkit::eventually("there is room again", within, || {
+        ping(&mut api.connect()).starts_with("HTTP/1.1 200 ")
+    });
 }

@@ -19,6 +19,9 @@ use vw_ipam::DefaultPools;
 use vw_kernel::fake::FakeKernel;
 use vw_store::Memory;
 
+/// How many clients are served at once.
+pub(crate) const MOST_CLIENTS: usize = 16;
+
 /// A served API. Stops and removes its folder when dropped.
 pub(crate) struct Api {
     dir: PathBuf,
@@ -45,6 +48,7 @@ impl Api {
                 let listeners = vec![Listener::Unix(listener)];
                 let config = ApiConfig {
                     version: "0.1.0".to_owned(),
+                    most_clients: Some(MOST_CLIENTS),
                     ..ApiConfig::default()
                 };
                 let shutdown = async {

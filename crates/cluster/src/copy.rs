@@ -65,6 +65,9 @@ pub(crate) struct Identity {
     /// Those with which it belonged to the cluster before, the last ones.
     #[serde(default)]
     pub(crate) former: Vec<String>,
+    /// The name of that cluster, once it was seen.
+    #[serde(default)]
+    pub(crate) cluster: Option<String>,
 }
 
 impl Identity {

@@ -65,6 +65,10 @@ pub(crate) struct State {
     pub(crate) outdated: Option<String>,
     /// The store has an older record of this host, which it replaces.
     pub(crate) replaces_former: bool,
+    /// This host's presence was over, and everything is to be read once more.
+    pub(crate) lapsed: bool,
+    /// When the store's last trouble was logged, and of which sort it was.
+    pub(crate) logged: Option<(Duration, &'static str)>,
     pub(crate) closing: bool,
     pub(crate) mirror: Mirror,
     pub(crate) holdings: Holdings,
@@ -120,6 +124,8 @@ impl Core {
                 asserted: 0,
                 outdated: None,
                 replaces_former: false,
+                lapsed: false,
+                logged: None,
                 closing: false,
                 mirror,
                 holdings: Holdings::default(),
@@ -194,6 +200,9 @@ impl Core {
     /// Reads this host's record, and finds out whether it is still the one that it joined with.
     pub(crate) fn check_fence(&self) -> Result<()> {
         let own = self.get(&Shared::Host(self.settings.host).key())?;
+        if own.is_none() {
+            self.confirm_loss(&[], true)?;
+        }
         self.judge(
             own.as_ref()
                 .map(|record| (record.version, &record.value[..])),
@@ -382,11 +391,24 @@ impl State {
     }
 }
 
+/// The reason where no server of the store answered.
+const AWAY: &str = "cluster-store-unavailable";
+
+/// Whether that is what went wrong.
+pub(crate) fn is_away(error: &Error) -> bool {
+    error.reason == AWAY
+}
+
 /// The store's trouble as a refusal of a request.
 pub(crate) fn unavailable(error: ClusterError) -> Error {
+    let reason = match error {
+        ClusterError::Forbidden { .. } => "cluster-store-forbidden",
+        ClusterError::Protocol { .. } => "cluster-store-unintelligible",
+        _ => AWAY,
+    };
     let message =
         format!("{error}: local networks go on, global ones as they are; try again later");
-    Error::new(Kind::Unavailable, "cluster-store-unavailable", message).because(error)
+    Error::new(Kind::Unavailable, reason, message).because(error)
 }
 
 /// After too many changes by others.

@@ -6,7 +6,7 @@ use crate::{
     keys::{self, Shared},
 };
 use std::time::Duration;
-use vw_model::Result;
+use vw_model::{Error, NetworkId, Result};
 use vw_store::cluster::{Change, ClusterError, Watch};
 
 /// How long the store may be silent before it is asked anew whether something changed.
@@ -15,12 +15,25 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 /// How often the format of the cluster's records is looked at.
 const FORMAT_LOOK: Duration = Duration::from_secs(30);
 
+/// By how much more, for each host of the cluster, they spread their reading of everything.
+const SPREAD: Duration = Duration::from_millis(10);
+
+/// The most that they spread it.
+const WIDEST: Duration = Duration::from_secs(10);
+
+/// How often a trouble of the same sort is logged, in whatever words the store tells of it.
+const LOGGED: Duration = Duration::from_secs(60);
+
 /// The watch of this host, while it has one.
 #[derive(Default)]
 pub(crate) struct Following {
     watch: Option<Box<dyn Watch>>,
     /// When the format is next looked at.
     format_due: Duration,
+    /// Whether the store was away since everything was read.
+    was_away: bool,
+    /// When everything is read once more, though no change was missed.
+    anew: Option<Duration>,
 }
 
 impl Core {
@@ -36,7 +49,9 @@ impl Core {
         }
         drop(state);
         let answered = result.is_ok();
-        self.note_store(result.err().map(|error| error.chain()));
+        let trouble = result.err();
+        following.was_away |= trouble.as_ref().is_some_and(crate::core::is_away);
+        self.note_store(trouble);
         self.tell();
         answered
     }
@@ -45,6 +60,9 @@ impl Core {
         if self.state().phase == Phase::Forgotten {
             self.start_over()?;
             // What the store still has of this host's former self is to be seen again.
+            following.watch = None;
+        }
+        if following.anew.is_some_and(|due| due <= self.time.now()) {
             following.watch = None;
         }
         // Without a part in the cluster one may still look at it.
@@ -63,22 +81,41 @@ impl Core {
         }
         let Some(watch) = &mut following.watch else {
             following.watch = Some(self.read_everything()?);
+            (following.was_away, following.anew) = (false, None);
             return self.standing();
         };
-        match watch.next(SILENCE) {
-            Ok(changes) => self.see(changes),
-            Err(ClusterError::Unavailable { .. }) => {
-                return Err(crate::core::unavailable(ClusterError::Unavailable {
-                    store: self.store.kind(),
-                    reason: "no server answers".to_owned(),
-                }));
+        let seen = match watch.next(SILENCE) {
+            Ok(changes) => {
+                self.after_absence(following);
+                self.see(changes)
+            }
+            Err(error @ ClusterError::Unavailable { .. }) => {
+                return Err(crate::core::unavailable(error));
             }
             Err(error) => {
                 tracing::info!("the store is read anew: {error}");
                 following.watch = None;
+                Ok(())
             }
+        };
+        if seen.is_err() {
+            following.watch = None;
         }
-        self.standing()
+        seen.and_then(|()| self.standing())
+    }
+
+    /// Has everything read once more where the store was away, or this host was, though the watch
+    /// tells what changed: the store may be an older one by now, in which others have written since.
+    /// Hosts do so at different times.
+    fn after_absence(&self, following: &mut Following) {
+        let lapsed = std::mem::take(&mut self.state().lapsed);
+        if !(std::mem::take(&mut following.was_away) || lapsed) || following.anew.is_some() {
+            return;
+        }
+        let hosts = u32::try_from(self.state().mirror.hosts.len()).unwrap_or(u32::MAX);
+        let spread = SPREAD.saturating_mul(hosts).min(WIDEST);
+        let [bits, ..] = (self.settings.random)();
+        following.anew = Some(self.time.now() + spread * u32::from(bits) / 256);
     }
 
     /// Refuses where this host only looks on.
@@ -98,6 +135,8 @@ impl Core {
             .map_err(crate::core::unavailable)?;
         let own = Shared::Host(self.settings.host).key();
         let own = records.iter().find(|record| record.key == own).cloned();
+        let joined = matches!(self.state().phase, Phase::Joined(_));
+        self.confirm_loss(&self.missing_networks(&records), joined && own.is_none())?;
         let now = self.time.now();
         let mut state = self.state();
         let made = std::mem::take(&mut state.made);
@@ -118,31 +157,52 @@ impl Core {
         Ok(watch)
     }
 
-    fn see(&self, changes: Vec<Change>) {
+    /// Takes what changed.
+    ///
+    /// # Errors
+    /// When it cannot be believed: nothing of it was taken.
+    fn see(&self, changes: Vec<Change>) -> Result<()> {
         if changes.is_empty() {
-            return;
+            return Ok(());
         }
         let own = Shared::Host(self.settings.host).key();
-        let mine: Vec<Change> = changes
-            .iter()
-            .filter(|change| match change {
-                Change::Put(record) => record.key == own,
-                Change::Deleted(key) => *key == own,
-            })
-            .cloned()
-            .collect();
+        let is_own = |change: &Change| match change {
+            Change::Put(record) => record.key == own,
+            Change::Deleted(key) => *key == own,
+        };
+        let mine = changes.iter().any(is_own);
+        self.confirm_loss(&self.removed_networks(&changes), false)?;
+        if mine && let Err(error) = self.check_fence() {
+            // What the watch tells may lie behind this host's own joining: it is asked how it is
+            // now.
+            tracing::debug!("own record: {error}");
+            if error.reason.starts_with("cluster-store") {
+                return Err(error);
+            }
+        }
         let now = self.time.now();
         let mut state = self.state();
         let seen = state.mirror.apply(changes, now);
         state.saw(seen, false);
         drop(state);
-        if !mine.is_empty() {
-            // What the watch tells may lie behind this host's own joining: ask how it is now.
-            if let Err(error) = self.check_fence() {
-                tracing::debug!("own record: {error}");
-            }
-        }
         self.wake();
+        Ok(())
+    }
+
+    /// The networks that this host knows and that were removed.
+    fn removed_networks(&self, changes: &[Change]) -> Vec<NetworkId> {
+        let state = self.state();
+        let gone = changes.iter().filter_map(|change| match change {
+            Change::Deleted(key) => Shared::parse(key),
+            Change::Put(_) => None,
+        });
+        let networks = gone.filter_map(|key| match key {
+            Shared::Network(id) => Some(id),
+            _ => None,
+        });
+        networks
+            .filter(|id| state.mirror.networks.contains_key(id))
+            .collect()
     }
 
     /// Tells the follower, in order, what was seen, and what is kept of it.
@@ -167,31 +227,36 @@ impl Core {
     }
 
     /// Notes whether the store answers.
-    fn note_store(&self, trouble: Option<String>) {
+    fn note_store(&self, trouble: Option<Error>) {
         let now = self.time.now();
         let mut state = self.state();
-        let next = match (trouble, &state.store) {
-            (None, _) => StoreState::Reachable,
-            (Some(reason), StoreState::Away { since, .. }) => StoreState::Away {
-                since: *since,
-                reason,
-            },
-            (Some(reason), StoreState::Reachable) => StoreState::Away {
-                since: Some(now),
-                reason,
-            },
-            (Some(reason), StoreState::Unknown) => StoreState::Away {
-                since: None,
-                reason,
-            },
+        let sort = trouble.as_ref().map(|error| error.reason);
+        let since = match &state.store {
+            StoreState::Away { since, .. } => *since,
+            StoreState::Reachable => Some(now),
+            StoreState::Unknown => None,
         };
-        if next != state.store {
-            match &next {
-                StoreState::Away { reason, .. } => tracing::warn!("{reason}"),
-                _ => tracing::info!("the cluster's store answers"),
-            }
-            state.store = next.clone();
-            state.deltas.push(Delta::Store(next));
+        let next = trouble.map_or(StoreState::Reachable, |error| StoreState::Away {
+            since,
+            reason: error.chain(),
+        });
+        if next == state.store {
+            return;
         }
+        match (&next, sort) {
+            (StoreState::Away { reason, .. }, Some(sort)) => {
+                let known = state.logged.filter(|(_, before)| *before == sort);
+                if known.is_none_or(|(at, _)| at + LOGGED <= now) {
+                    tracing::warn!("{reason}");
+                    state.logged = Some((now, sort));
+                }
+            }
+            _ => {
+                tracing::info!("the cluster's store answers");
+                state.logged = None;
+            }
+        }
+        state.store = next.clone();
+        state.deltas.push(Delta::Store(next));
     }
 }

@@ -28,15 +28,11 @@ impl Core {
             let message = format!("host {name} is this host: forget it on another one");
             return Err(Error::new(Kind::Forbidden, "cluster-host-self", message));
         }
-        if self.get(&Shared::Alive(id).key())?.is_some() {
-            let message = format!(
-                "host {name} is alive: stop its daemon first, and wait until `vethwork cluster status` \
-                 shows it as dead"
-            );
-            return Err(Error::conflict("cluster-host-alive", message));
-        }
+        self.must_be_dead(id, name)?;
         let conditions = vec![
             Condition::Unchanged(found.key.clone(), found.version),
+            // It may come back until then.
+            Condition::Absent(Shared::Alive(id).key()),
             self.as_it_is(keys::FORGOTTEN)?,
         ];
         let forgotten = record::encode(&ForgottenRecord {
@@ -49,7 +45,10 @@ impl Core {
         ];
         match self.commit(conditions, writes)? {
             Done::Applied => {}
-            Done::Refused => return Err(contended()),
+            Done::Refused => {
+                self.must_be_dead(id, name)?;
+                return Err(contended());
+            }
             Done::Uncertain => {
                 if self
                     .get(&found.key)?
@@ -60,6 +59,17 @@ impl Core {
             }
         }
         self.clear_host(id).map(drop)
+    }
+
+    fn must_be_dead(&self, id: HostId, name: &str) -> Result<()> {
+        if self.get(&Shared::Alive(id).key())?.is_none() {
+            return Ok(());
+        }
+        let message = format!(
+            "host {name} is alive: stop its daemon first, and wait until `vethwork cluster status` \
+             shows it as dead"
+        );
+        Err(Error::conflict("cluster-host-alive", message))
     }
 
     /// Clears up after the host that was forgotten last, where that was cut off; nothing where this

@@ -10,10 +10,10 @@ use crate::{
     holdings::Holdings,
     keys::{self, Shared},
     mirror::Known,
-    record::{self, FormatRecord, HostRecord},
+    record::{self, HostRecord},
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use vw_model::{Error, Id, Kind, Result};
+use vw_model::{Error, Id, Result};
 use vw_store::cluster::{
     ClusterError, Condition, Outcome, Presence, Record, Transaction, Version, Write,
 };
@@ -21,9 +21,6 @@ use vw_store::cluster::{
 /// How often joining is tried before the next round; each time another host or a former attempt
 /// of this one came in between.
 const ATTEMPTS: usize = 4;
-
-/// The reason where the others' records are of a newer format.
-const NEWER: &str = "cluster-format-newer";
 
 impl Core {
     /// Makes this host part of the cluster, if it is not yet. One that was part of it before and
@@ -137,55 +134,6 @@ impl Core {
         }
     }
 
-    /// Looks whether the cluster has come to a format that this host does not know: then it changes
-    /// nothing there any more, and goes on with what it has.
-    pub(crate) fn look_at_format(&self) -> Result<()> {
-        let outdated = match self.check_format() {
-            Err(error) if error.reason == NEWER => Some(error.message),
-            other => other.map(|()| None)?,
-        };
-        self.state().outdated = outdated;
-        Ok(())
-    }
-
-    /// Refuses changes of a cluster whose hosts must know more than this one does.
-    pub(crate) fn may_write(&self) -> Result<()> {
-        match self.state().outdated.clone() {
-            None => Ok(()),
-            Some(why) => Err(Error::new(Kind::Unsupported, NEWER, why)),
-        }
-    }
-
-    /// Refuses a cluster whose hosts must know more than this one does.
-    fn check_format(&self) -> Result<()> {
-        let least = match self.get(keys::FORMAT)? {
-            Some(found) => {
-                let decoded = record::decode::<FormatRecord>(&found.value);
-                decoded.map_or(u32::MAX, |format| format.least)
-            }
-            None => {
-                let first = Transaction {
-                    conditions: vec![Condition::Absent(keys::FORMAT.to_owned())],
-                    writes: vec![Write::Put(
-                        keys::FORMAT.to_owned(),
-                        record::encode(&FormatRecord {
-                            least: record::FORMAT,
-                        }),
-                    )],
-                };
-                match self.store.commit(&first) {
-                    Ok(_) | Err(ClusterError::Uncertain { .. }) => record::FORMAT,
-                    Err(error) => return Err(unavailable(error)),
-                }
-            }
-        };
-        if least <= record::FORMAT {
-            return Ok(());
-        }
-        let message = "the cluster's records need a newer vethwork than this host has: update it";
-        Err(Error::new(Kind::Unsupported, NEWER, message))
-    }
-
     /// Notes that this host is no longer part of the cluster.
     fn was_forgotten(&self) -> Error {
         self.state().phase = Phase::Forgotten;
@@ -229,6 +177,8 @@ impl Core {
             Ok(()) => third,
             Err(ClusterError::Expired { .. }) => {
                 *presence = None;
+                // Who was away for so long may have missed that the store is an older one.
+                self.state().lapsed = true;
                 Duration::ZERO
             }
             Err(error) => {

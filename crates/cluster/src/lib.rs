@@ -41,6 +41,7 @@ mod core;
 mod delta;
 mod following;
 mod forget;
+mod format;
 mod giveback;
 mod holdings;
 mod join;

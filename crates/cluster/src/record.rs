@@ -45,6 +45,9 @@ fn newer(v: u32) -> String {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FormatRecord {
     pub(crate) least: u32,
+    /// Names the cluster: another one has made its own.
+    #[serde(default)]
+    pub(crate) cluster: Option<String>,
 }
 
 /// A host that belongs to the cluster. Every transaction of a host depends on its record, so

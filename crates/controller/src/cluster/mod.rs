@@ -207,12 +207,10 @@ impl Controller {
             Delta::HostGone(id) => self.peer_changed(id, None),
             Delta::Store(StoreState::Unknown) => {}
             Delta::Store(StoreState::Reachable) => {
-                tracing::info!("the cluster's store answers");
                 *lock(&self.store_away) = None;
                 self.return_all();
             }
             Delta::Store(StoreState::Away { reason, .. }) => {
-                tracing::warn!("{reason}");
                 *lock(&self.store_away) = Some(reason);
             }
             Delta::Forgotten => self.leave_all(),

@@ -1,4 +1,5 @@
-//! A store that was brought back from an older backup, or that comes to a newer format.
+//! A store that was brought back from an older backup, that was emptied, or that comes to a newer
+//! format.
 
 use super::{services, *};
 use crate::{
@@ -86,6 +87,81 @@ fn what_an_older_backup_lacks_is_put_back_by_those_who_hold_it() {
     }
     for host in [&a, &b] {
         assert_eq!(host.told.count(|delta| *delta == Delta::Forgotten), 0);
+    }
+}
+
+#[test]
+fn what_was_lost_in_an_absence_is_put_back_though_the_watch_missed_nothing() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = a.create("blue");
+    eventually("the network is known", SOON, || b.knows(network.id));
+    let one = a.connect(network.id, "one");
+    eventually("it is seen", SOON, || b.sees(&one));
+    let block = block_of(&network, one.addresses[0].addr());
+    // The watch of a host tells it of no block.
+    let lose = || edit(&store, vec![Write::Delete(block.clone())]);
+    let back = || record(&store, &block).is_some();
+    a.client.cut(true);
+    let away = |delta: &Delta| matches!(delta, Delta::Store(StoreState::Away { reason, .. }) if reason.contains("host-1 is cut off"));
+    eventually("it says why the store is away", SOON, || {
+        a.told.count(away) > 0
+    });
+    lose();
+    a.client.cut(false);
+    eventually("the store was away", SOON, back);
+    stays("nobody misses anything now", Duration::from_secs(1), back);
+    lose();
+    a.client.expire();
+    eventually("the host was away", SOON, back);
+}
+
+#[test]
+fn an_emptied_store_takes_nothing_down() {
+    for another in [false, true] {
+        let store = MemoryStore::new();
+        let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+        let network = a.create("blue");
+        eventually("the network is known", SOON, || b.knows(network.id));
+        let (one, two) = (a.connect(network.id, "one"), b.connect(network.id, "two"));
+        eventually("they see each other", SOON, || b.sees(&one) && a.sees(&two));
+        let known = || a.cluster.core.copy.identity().unwrap().cluster.is_some();
+        assert!(known());
+        let delete = store.records().into_iter();
+        let delete = delete.map(|record| Write::Delete(record.key));
+        let format = (
+            keys::FORMAT.to_owned(),
+            b"1 {\"least\":1,\"cluster\":\"x\"}",
+        );
+        let made = another.then(|| Write::Put(format.0.clone(), format.1.to_vec()));
+        let kept = delete.filter(|write| !another || write.key() != format.0);
+        edit(&store, kept.chain(made).collect());
+        let told = |delta: &Delta| matches!(delta, Delta::Store(StoreState::Away { reason, .. }) if reason.contains("Bring the store back"));
+        eventually("it is told", SOON, || a.told.count(told) > 0);
+        let change = || {
+            a.cluster
+                .create_network(spec("red"), &request(&[]), &[], true)
+        };
+        assert_eq!(change().unwrap_err().reason, "cluster-store-emptied");
+        stays("nothing is taken down", Duration::from_secs(2), || {
+            let gone = |delta: &Delta| {
+                use Delta::{EndpointGone, Forgotten, NetworkGone};
+                matches!(delta, EndpointGone(..) | Forgotten | NetworkGone(_))
+            };
+            a.told.count(gone) == 0 && a.sees(&two)
+        });
+        let left = store.records().into_iter();
+        let left: Vec<_> = left
+            .filter(|record| !record.key.starts_with(keys::ALIVE))
+            .collect();
+        assert_eq!(left.len(), usize::from(another), "{left:?}");
+        // Begun anew by one that has nothing there any more.
+        a.cluster.withdraw(network.id, one.id);
+        a.cluster
+            .release(network.id, one.addresses[0].addr(), one.id);
+        eventually("it joins anew", SOON, || change().is_ok());
+        assert!(a.told.count(|delta| *delta == Delta::Forgotten) == 1 && !a.knows(network.id));
+        assert!(b.knows(network.id));
     }
 }
 

@@ -62,7 +62,9 @@ struct Member {
 /// Hosts with daemons that share a store. Its last field is dropped last.
 pub(crate) struct Stage {
     members: BTreeMap<String, Member>,
-    store: Option<Servers>,
+    pub(crate) store: Option<Servers>,
+    /// How every daemon is let in there.
+    options: Vec<String>,
     switch: Host,
     lab: Lab,
 }
@@ -71,19 +73,25 @@ impl Stage {
     /// Hosts of these names that reach each other by IPv4.
     #[track_caller]
     pub(crate) fn new(kind: Kind, names: &[&str]) -> Self {
-        Self::made(Some(kind), names, "192.0.2.", 24)
+        Self::made(Some(store::of(kind)), names, "192.0.2.", 24)
+    }
+
+    /// As [`Self::new`], with a Consul that lets in who shows a token.
+    #[track_caller]
+    pub(crate) fn guarded(names: &[&str]) -> Self {
+        Self::made(Some(Box::new(store::guarded)), names, "192.0.2.", 24)
     }
 
     /// As [`Self::new`], by IPv6 alone.
     #[track_caller]
     pub(crate) fn over_ipv6(kind: Kind, names: &[&str]) -> Self {
-        Self::made(Some(kind), names, "2001:db8::", 64)
+        Self::made(Some(store::of(kind)), names, "2001:db8::", 64)
     }
 
     /// As [`Self::new`], each with a prefix of its own, though they hear each other.
     #[track_caller]
     pub(crate) fn on_no_segment(kind: Kind, names: &[&str]) -> Self {
-        Self::made(Some(kind), names, "192.0.2.", 32)
+        Self::made(Some(store::of(kind)), names, "192.0.2.", 32)
     }
 
     /// One host, `a`, without a store.
@@ -92,7 +100,7 @@ impl Stage {
         Self::made(None, &["a"], "192.0.2.", 24)
     }
 
-    fn made(kind: Option<Kind>, names: &[&str], prefix: &str, length: u8) -> Self {
+    fn made(start: Option<store::Start>, names: &[&str], prefix: &str, length: u8) -> Self {
         let lab = Lab::new();
         let hosts: Vec<Host> = names.iter().map(|name| lab.host(name)).collect();
         let server = lab.host("store");
@@ -119,12 +127,14 @@ impl Stage {
             .for_each(|host| {
                 host.ip(&format!("route add {prefix}0/24 dev wire"));
             });
-        let store = kind.map(|kind| store::start(kind, &lab, &server, &at));
+        let is_cluster = start.is_some();
+        let (store, options) = start.map(|start| start(&lab, &server, &at)).unzip();
+        let options = options.unwrap_or_default();
         let mut members = BTreeMap::new();
         for ((name, host), addr) in names.iter().zip(hosts).zip(addresses) {
             let flags = store
                 .iter()
-                .flat_map(|store| flags(store, name))
+                .flat_map(|store| flags(store, &options, name))
                 .collect::<Vec<_>>();
             let words: Vec<&str> = flags.iter().map(String::as_str).collect();
             let daemon = Daemon::start_with(&lab, &host, &words);
@@ -139,10 +149,11 @@ impl Stage {
         let stage = Self {
             members,
             store,
+            options,
             switch,
             lab,
         };
-        if kind.is_some() {
+        if is_cluster {
             stage.wait_for_all();
         }
         stage
@@ -285,14 +296,15 @@ impl Stage {
     pub(crate) fn join(&mut self, name: &str) {
         let addr = format!("192.0.2.{}", self.members.len() + 1);
         let host = self.plugged(name, &addr);
-        let flags = flags(self.store.as_ref().expect("there is one"), name);
+        let store = self.store.as_ref().expect("there is one");
+        let flags = flags(store, &self.options, name);
         let words: Vec<&str> = flags.iter().map(String::as_str).collect();
         let daemon = Daemon::start_with(&self.lab, &host, &words);
         let member = Member {
             daemon,
             host,
             addr,
-            flags: flags.to_vec(),
+            flags,
         };
         self.members.insert(name.to_owned(), member);
         self.wait_for_all();
@@ -550,18 +562,12 @@ impl Stage {
 }
 
 /// What the daemon of that name is started with.
-fn flags(store: &Servers, name: &str) -> [String; 6] {
-    let option = format!("name={name}");
+fn flags(store: &Servers, options: &[String], name: &str) -> Vec<String> {
     let url = store.url();
-    let words = [
-        "--cluster-store",
-        &url,
-        "--cluster-advertise",
-        "wire",
-        "--cluster-store-opt",
-        &option,
-    ];
-    words.map(str::to_owned)
+    let words = ["--cluster-store", &url, "--cluster-advertise", "wire"].map(str::to_owned);
+    let options = options.iter().cloned().chain([format!("name={name}")]);
+    let options = options.flat_map(|option| ["--cluster-store-opt".to_owned(), option]);
+    words.into_iter().chain(options).collect()
 }
 
 /// What of ours stands on a host.

@@ -1,12 +1,39 @@
 //! The servers of a store, of whichever kind, as a stage wants them.
 
-use vw_testkit::{Host, Lab, cluster_stores::Place};
+use vw_testkit::{
+    Host, Lab,
+    cluster_stores::{Consul, ConsulSettings, Place},
+};
 
 pub(crate) use vw_testkit::cluster_stores::{Kind, Servers};
 
-/// Starts them at an address of a host: three of etcd, one of the others.
+/// Starts them at an address of a host; with the options that a daemon is let in by.
+pub(crate) type Start = Box<dyn FnOnce(&Lab, &Host, &str) -> (Servers, Vec<String>)>;
+
+/// Three servers of etcd, one of the others.
+pub(crate) fn of(kind: Kind) -> Start {
+    Box::new(move |lab, host, addr| {
+        let count = if kind == Kind::Etcd { 3 } else { 1 };
+        let places = vec![Place::host(host, addr); count];
+        (Servers::start(kind, lab, &places), Vec::new())
+    })
+}
+
+/// The policy of a guarded Consul's token, and what it lets do at first.
+pub(crate) const POLICY: (&str, &str) = (
+    "net",
+    r#"key_prefix "vethwork/" { policy = "write" } session_prefix "" { policy = "write" }"#,
+);
+
+/// A Consul that lets in who shows a token.
 #[track_caller]
-pub(crate) fn start(kind: Kind, lab: &Lab, host: &Host, addr: &str) -> Servers {
-    let count = if kind == Kind::Etcd { 3 } else { 1 };
-    Servers::start(kind, lab, &vec![Place::host(host, addr); count])
+pub(crate) fn guarded(lab: &Lab, host: &Host, addr: &str) -> (Servers, Vec<String>) {
+    let settings = ConsulSettings {
+        token: Some("2f9c2c7e-63d5-4a3b-9d35-b3b7a5c0f001".to_owned()),
+        ..ConsulSettings::default()
+    };
+    let consul = Consul::start_with(lab, &[Place::host(host, addr)], settings);
+    let (policy, rules) = POLICY;
+    let token = format!("token={}", consul.token(policy, rules));
+    (Servers::Consul(consul), vec![token])
 }

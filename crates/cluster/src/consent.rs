@@ -14,7 +14,7 @@ use crate::{
     outbox::unchanged,
     record::{self, GrantRecord, NetworkRecord, NetworkState, RequestRecord},
 };
-use std::{net::IpAddr, time::Duration};
+use std::{collections::btree_map::Entry, net::IpAddr, time::Duration};
 use vw_ipam::Division;
 use vw_model::{
     EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, NetworkSpec, Result, ServiceId,
@@ -65,6 +65,7 @@ impl Core {
                         continue;
                     }
                     self.check_alive(*standing, addr)?;
+                    self.want(network, net, holder)?;
                     drop(turn);
                     return self.ask_for(network, net, holder, version, *standing);
                 }
@@ -87,13 +88,22 @@ impl Core {
             return Ok(None);
         };
         if let Some(grant) = held.grants.get(&addr) {
-            if grant.state == GrantState::Returning {
-                return Err(being_returned(addr));
-            }
-            let holder = vw_ipam::Holder::Endpoint(grant.holder);
-            return Err(vw_ipam::Error::AddressInUse { addr, holder }.into());
+            return Err(in_use(addr, *grant));
         }
         Ok(held.take(addr, holder).transpose()?)
+    }
+
+    /// Notes that an address is asked for, before the turn is left: of two that ask for one
+    /// address on this host, one alone may have what is answered.
+    fn want(&self, network: NetworkId, addr: IpNet, holder: EndpointId) -> Result<()> {
+        let mut state = self.state();
+        match state.holdings.held(network).grants.entry(addr.addr()) {
+            Entry::Occupied(other) => Err(in_use(addr.addr(), *other.get())),
+            Entry::Vacant(vacant) => {
+                vacant.insert(wanted(addr, holder));
+                Ok(())
+            }
+        }
     }
 
     fn check_alive(&self, standing: Standing, addr: IpAddr) -> Result<()> {
@@ -120,7 +130,8 @@ impl Core {
         record.map_or_else(|| host.short(), |known| known.record.name.clone())
     }
 
-    /// Asks the host of a block for one address of it, and waits for the answer.
+    /// Asks the host of a block for one address of it that is noted as wanted, and waits for the
+    /// answer.
     fn ask_for(
         &self,
         network: NetworkId,
@@ -129,6 +140,30 @@ impl Core {
         version: Version,
         standing: Standing,
     ) -> Result<IpNet> {
+        let result = self
+            .request(network, addr, holder, version)
+            .and_then(|()| self.await_grant(network, addr, holder, standing))
+            .and_then(|()| self.keep_grant(network, addr, holder));
+        if result.is_err() {
+            let mut state = self.state();
+            let grants = &mut state.holdings.held(network).grants;
+            // The worker clears away what may be left in the store.
+            if grants.get(&addr.addr()) == Some(&wanted(addr, holder)) {
+                grants.remove(&addr.addr());
+            }
+        }
+        self.wake();
+        result.map(|()| addr)
+    }
+
+    /// Leaves a request for an address, where nobody asks for it and nobody was given it.
+    fn request(
+        &self,
+        network: NetworkId,
+        addr: IpNet,
+        holder: EndpointId,
+        version: Version,
+    ) -> Result<()> {
         let (request, grant) = (
             Shared::Request(network, addr.addr()).key(),
             Shared::Grant(network, addr.addr()).key(),
@@ -136,19 +171,8 @@ impl Core {
         if let Some(found) = self.get(&grant)? {
             return Err(granted_already(addr.addr(), &found.value));
         }
-        let wanted = Grant {
-            holder,
-            addr,
-            state: GrantState::Wanted,
-        };
-        self.state()
-            .holdings
-            .held(network)
-            .grants
-            .insert(addr.addr(), wanted);
-        let host = self.settings.host;
         let asked = RequestRecord {
-            host,
+            host: self.settings.host,
             holder,
             refused: None,
         };
@@ -157,33 +181,37 @@ impl Core {
             Condition::Absent(request.clone()),
             Condition::Absent(grant),
         ];
-        let result = match self.commit(
-            conditions,
-            vec![Write::Put(request, record::encode(&asked))],
-        ) {
-            Ok(Done::Applied | Done::Uncertain) => {
-                self.await_grant(network, addr, holder, standing)
-            }
-            Ok(Done::Refused) => Err(being_asked_for(addr.addr())),
-            Err(error) => Err(error),
+        let writes = vec![Write::Put(request, record::encode(&asked))];
+        match self.commit(conditions, writes)? {
+            Done::Applied | Done::Uncertain => Ok(()),
+            Done::Refused => Err(being_asked_for(addr.addr())),
+        }
+    }
+
+    /// Takes an address into use that was granted, unless this host started over meanwhile, with
+    /// which all that it had asked for went.
+    fn keep_grant(&self, network: NetworkId, addr: IpNet, holder: EndpointId) -> Result<()> {
+        let turn = self.turn()?;
+        let wanted = wanted(addr, holder);
+        let stands = {
+            let state = self.state();
+            let held = state.holdings.get(network);
+            held.and_then(|held| held.grants.get(&addr.addr())) == Some(&wanted)
         };
-        let kept = result.and_then(|()| self.copy.add_grant(network, addr, holder));
+        if !stands {
+            return Err(contended());
+        }
+        self.copy.add_grant(network, addr, holder)?;
+        let grant = Grant {
+            state: GrantState::Held,
+            ..wanted
+        };
         let mut state = self.state();
         let held = state.holdings.held(network);
-        if kept.is_ok() {
-            let grant = Grant {
-                holder,
-                addr,
-                state: GrantState::Held,
-            };
-            held.grants.insert(addr.addr(), grant);
-        } else {
-            // The worker clears away what may be left in the store.
-            held.grants.remove(&addr.addr());
-        }
+        held.grants.insert(addr.addr(), grant);
         drop(state);
-        self.wake();
-        kept.map(|()| addr)
+        drop(turn);
+        Ok(())
     }
 
     /// Waits until a request was answered; one that is not in time is taken back.
@@ -515,6 +543,23 @@ fn check_request(spec: &NetworkSpec, family: Family, addr: IpAddr) -> Result<IpN
     let nobody = EndpointId::from_bytes([0; 32]);
     let mut block = vw_ipam::Block::new(pool, range)?;
     Ok(block.take(addr, vw_ipam::Holder::Endpoint(nobody))?)
+}
+
+/// An address that is asked for, and not to be used yet.
+fn wanted(addr: IpNet, holder: EndpointId) -> Grant {
+    Grant {
+        holder,
+        addr,
+        state: GrantState::Wanted,
+    }
+}
+
+fn in_use(addr: IpAddr, grant: Grant) -> Error {
+    if grant.state == GrantState::Returning {
+        return being_returned(addr);
+    }
+    let holder = vw_ipam::Holder::Endpoint(grant.holder);
+    vw_ipam::Error::AddressInUse { addr, holder }.into()
 }
 
 fn being_returned(addr: IpAddr) -> Error {

@@ -1,5 +1,6 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
+mod asking;
 mod ends;
 mod restored;
 mod services;

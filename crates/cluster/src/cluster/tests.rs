@@ -2,6 +2,7 @@
 
 mod asking;
 mod ends;
+mod outbox;
 mod restored;
 mod services;
 

@@ -394,7 +394,10 @@ impl State {
 /// The reason where no server of the store answered.
 const AWAY: &str = "cluster-store-unavailable";
 
-/// Whether that is what went wrong.
+/// The reason of what no store takes, whenever it is tried.
+pub(crate) const UNFIT: &str = "cluster-record-unfit";
+
+/// Whether no server of the store answered.
 pub(crate) fn is_away(error: &Error) -> bool {
     error.reason == AWAY
 }
@@ -402,6 +405,9 @@ pub(crate) fn is_away(error: &Error) -> bool {
 /// The store's trouble as a refusal of a request.
 pub(crate) fn unavailable(error: ClusterError) -> Error {
     let reason = match error {
+        ClusterError::Unfit { .. } => {
+            return Error::new(Kind::InvalidArgument, UNFIT, error.to_string());
+        }
         ClusterError::Forbidden { .. } => "cluster-store-forbidden",
         ClusterError::Protocol { .. } => "cluster-store-unintelligible",
         _ => AWAY,

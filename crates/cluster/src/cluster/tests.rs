@@ -1,7 +1,9 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
+mod asking;
 mod ends;
 mod hiding;
+mod outbox;
 mod restored;
 mod services;
 

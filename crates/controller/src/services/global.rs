@@ -7,11 +7,11 @@
 use super::{
     Hosted, Member, Roster, Service, ServiceState,
     roster::Health,
-    update::{rechecked, wanted_ports},
+    update::{as_asked, rechecked, wanted_ports},
 };
 use crate::{
     Controller,
-    command::{ServiceCreate, ServiceUpdate},
+    command::{Publication, ServiceCreate, ServiceUpdate},
     event::EventType,
     ports::Claims,
     registry::{Network, Sandbox, lock},
@@ -40,7 +40,7 @@ impl Controller {
             EndpointMode::Vip => self.balanced_families(network, "have a virtual address")?,
             EndpointMode::Dnsrr => Vec::new(),
         };
-        let ports = self.check_ingress(network, &request.ports, &request.host_ports)?;
+        let ports = self.check_ports(network, &request.ports, &[])?;
         let spec = ServiceSpec {
             id: ServiceId::from_bytes((self.random)()),
             name: request.name,
@@ -84,17 +84,18 @@ impl Controller {
         Ok(families)
     }
 
-    /// Whether ports can be published on every host, as far as this one can know.
+    /// Whether ports can be published on every host, as far as this one can know, beside those that
+    /// the service holds already.
     ///
     /// # Errors
     /// `Conflict` for one that is taken here.
-    fn check_ingress(
+    fn check_ports(
         &self,
         network: &Network,
-        ingress: &[PortRequest],
-        hosted: &[PortRequest],
+        asked: &[Publication],
+        held: &[PublishedPort],
     ) -> Result<Vec<PublishedPort>> {
-        if ingress.is_empty() && hosted.is_empty() {
+        if asked.is_empty() {
             return Ok(Vec::new());
         }
         if network.spec.internal {
@@ -109,17 +110,13 @@ impl Controller {
             ));
         }
         let families = self.balanced_families(network, "publish ports")?;
-        let mut ports: Vec<PublishedPort> = Vec::new();
-        for (requests, mode) in [(ingress, PublishMode::Ingress), (hosted, PublishMode::Host)] {
-            for request in requests {
-                let port = published(request, mode)?;
-                if !ports.contains(&port) {
-                    ports.push(port);
-                }
-            }
-        }
+        let ports = with_published(Vec::new(), asked)?;
+        let new = |port: &&PublishedPort| {
+            port.mode == PublishMode::Ingress && !held.iter().any(|held| held.collides(port))
+        };
+        let new: Vec<PortRequest> = ports.iter().filter(new).map(as_asked).collect();
         // Held for a moment alone: what publishes them here takes them next.
-        self.claim_ports(&families, ingress, &mut Claims::default())?;
+        self.claim_ports(&families, &new, &mut Claims::default())?;
         Ok(ports)
     }
 
@@ -276,12 +273,7 @@ impl Controller {
             wanted_ports(&former, request)?;
             spec.ports
                 .retain(|port| !request.unpublish.contains(&port.target));
-            for (asked, mode) in request.asked_by_mode() {
-                let asked = asked.iter().map(|port| published(port, mode));
-                spec.ports.extend(asked.collect::<Result<Vec<_>>>()?);
-            }
-            spec.ports.sort_by_key(|port| (port.published, port.target));
-            spec.ports.dedup();
+            spec.ports = with_published(spec.ports, &request.publish)?;
             super::update::settings(&mut spec, request);
             Ok(spec)
         };
@@ -298,15 +290,7 @@ impl Controller {
         request: &ServiceUpdate,
     ) -> Result<()> {
         wanted_ports(spec, request)?;
-        let held = |asked: &&PortRequest| {
-            let same = published(asked, PublishMode::Ingress);
-            !same.is_ok_and(|port| {
-                let taken = |held: &PublishedPort| held.published == port.published;
-                spec.ports.iter().any(taken)
-            })
-        };
-        let new: Vec<PortRequest> = request.publish.iter().filter(held).copied().collect();
-        self.check_ingress(network, &new, &request.host_publish)
+        self.check_ports(network, &request.publish, &spec.ports)
             .map(drop)
     }
 
@@ -450,8 +434,38 @@ fn member_of(remote: &RemoteEndpoint) -> Option<(String, Member)> {
     Some((service.clone(), member))
 }
 
+/// These ports and those that are asked for, in place of what is the same but for whom it leads to.
+///
+/// # Errors
+/// `InvalidArgument` for what cannot be published by hosts of a cluster, `Conflict` for two on one
+/// port.
+fn with_published(
+    mut ports: Vec<PublishedPort>,
+    asked: &[Publication],
+) -> Result<Vec<PublishedPort>> {
+    for asked in asked {
+        let port = published(asked)?;
+        ports.retain(|held| as_asked(held) != as_asked(&port));
+        if ports.iter().any(|held| held.collides(&port)) {
+            let sentence = format!(
+                "port {}/{} is already published by this service: choose another, or leave one of them out",
+                port.published, port.target.protocol
+            );
+            return Err(Error::conflict("port-allocated", sentence));
+        }
+        ports.push(port);
+    }
+    ports.sort_by_key(|port| (port.published, port.target));
+    Ok(ports)
+}
+
 /// A port that is published on every host, which must be the same on all.
-fn published(request: &PortRequest, mode: PublishMode) -> Result<PublishedPort> {
+fn published(asked: &Publication) -> Result<PublishedPort> {
+    let Publication {
+        port: request,
+        mode,
+        prefer,
+    } = *asked;
     if let Some(ip) = request.host_ip {
         let sentence = format!(
             "a service of a network that spans hosts publishes on every address of every host: leave {ip} out of the port {}",
@@ -465,6 +479,7 @@ fn published(request: &PortRequest, mode: PublishMode) -> Result<PublishedPort> 
             published: range.first,
             target: request.container,
             mode,
+            prefer,
         }),
         _ => {
             let sentence = format!(

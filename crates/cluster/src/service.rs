@@ -268,7 +268,7 @@ impl Core {
                 return Err(Error::conflict("service-exists", message));
             }
             for port in &spec.ports {
-                if other.ports.iter().any(|held| held.collides(port)) {
+                if other.ports.iter().any(|held| held.clashes(port)) {
                     let message = format!(
                         "port {}/{} is already published by service {}: choose another",
                         port.published, port.target.protocol, other.name

@@ -54,7 +54,7 @@ pub struct ServiceInspect {
 pub struct ServiceUpdate {
     /// The service.
     pub service: String,
-    /// `--publish-add`; in place of what was said before of the same ports.
+    /// `--publish-add`.
     pub publish: Vec<Publication>,
     /// `--publish-rm`: the endpoints' ports.
     pub unpublish: Vec<PortKey>,

@@ -142,7 +142,8 @@ fn whom_a_port_prefers_is_changed_while_it_is_published() {
     };
     assert_eq!(prefer(&stage).as_deref(), Some("none"));
     answer(&stranger, &at("a")[0], &["one", "two"]);
-    let on = "service update --publish-add published=8080,target=80,prefer=local web";
+    let on =
+        "service update --publish-rm 80 --publish-add published=8080,target=80,prefer=local web";
     stage.cli("b", on);
     for to in at("a") {
         answer(&stranger, &to, &["one"]);
@@ -151,7 +152,10 @@ fn whom_a_port_prefers_is_changed_while_it_is_published() {
         prefer(&stage).as_deref() == Some("local")
     });
     let mut talk = traffic::Conversation::open(&stranger, &at("a")[0]).expect("reachable");
-    stage.cli("c", "service update --publish-add 8080:80 web");
+    stage.cli(
+        "c",
+        "service update --publish-rm 80 --publish-add 8080:80 web",
+    );
     for to in at("a") {
         answer(&stranger, &to, &["one", "two"]);
     }
@@ -163,7 +167,10 @@ fn whom_a_port_prefers_is_changed_while_it_is_published() {
         !stage.host("a").run(table).success()
     });
     for (add, why) in [
-        ("8080:81", "already published by this service"),
+        (
+            "published=8080,target=80,prefer=local",
+            "would publish port 8080/tcp twice",
+        ),
         (
             "published=8080,target=80,mode=host,prefer=local",
             "use one of them",
@@ -196,7 +203,7 @@ fn a_port_goes_from_one_mode_to_the_other_and_back() {
     answer(&stranger, &at("a")[0], &["one"]);
     stage.cli(
         "a",
-        "service update --publish-add published=8080,target=80,mode=host web",
+        "service update --publish-rm 80 --publish-add published=8080,target=80,mode=host web",
     );
     eventually("c publishes nothing", SOON, || {
         traffic::tcp(&stranger, &at("c")[0]).is_err()
@@ -207,7 +214,7 @@ fn a_port_goes_from_one_mode_to_the_other_and_back() {
     });
     stage.cli(
         "b",
-        "service update --publish-add published=8080,target=80,prefer=local web",
+        "service update --publish-rm 80 --publish-add published=8080,target=80,prefer=local web",
     );
     answer(&stranger, &at("c")[0], &["one", "two"]);
     answer(&stranger, &at("a")[0], &["one"]);

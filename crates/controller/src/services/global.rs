@@ -7,7 +7,7 @@
 use super::{
     Hosted, Member, Roster, Service, ServiceState,
     roster::Health,
-    update::{as_asked, rechecked, wanted_ports},
+    update::{rechecked, wanted_ports},
 };
 use crate::{
     Controller,
@@ -24,7 +24,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{
-    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishMode, PublishedPort,
+    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PublishMode, PublishedPort,
     RemoteEndpoint, Result, Scope, ServiceId, ServicePart, ServiceSpec,
 };
 use vw_store::Table;
@@ -40,7 +40,8 @@ impl Controller {
             EndpointMode::Vip => self.balanced_families(network, "have a virtual address")?,
             EndpointMode::Dnsrr => Vec::new(),
         };
-        let ports = self.check_ports(network, &request.ports, &[])?;
+        let ports = request.ports.iter().map(published);
+        let ports = ports.collect::<Result<Vec<_>>>()?;
         let spec = ServiceSpec {
             id: ServiceId::from_bytes((self.random)()),
             name: request.name,
@@ -48,12 +49,14 @@ impl Controller {
             created: SystemTime::now(),
             mode: request.mode,
             vips: Vec::new(),
-            ports,
+            ports: each_once(ports),
             affinity: request.affinity,
             drain: request.drain,
             health: request.health,
             labels: request.labels,
         };
+        spec.check_ports()?;
+        self.check_ports(network, &spec, &[])?;
         let spec = self.cluster()?.create_service(spec, &families)?;
         let id = spec.id;
         crate::step::reached("service.agreed");
@@ -84,19 +87,21 @@ impl Controller {
         Ok(families)
     }
 
-    /// Whether ports can be published on every host, as far as this one can know, beside those that
-    /// the service holds already.
+    /// Whether a service can publish its ports, as far as this host can know, beside those that it
+    /// published before.
     ///
     /// # Errors
-    /// `Conflict` for one that is taken here.
+    /// `Conflict` for one that something else has here; `Unsupported` where none can be published.
     fn check_ports(
         &self,
         network: &Network,
-        asked: &[Publication],
-        held: &[PublishedPort],
-    ) -> Result<Vec<PublishedPort>> {
-        if asked.is_empty() {
-            return Ok(Vec::new());
+        spec: &ServiceSpec,
+        before: &[PublishedPort],
+    ) -> Result<()> {
+        let ports = spec.ports.iter().filter(|port| !before.contains(port));
+        let new: Vec<&PublishedPort> = ports.collect();
+        if new.is_empty() {
+            return Ok(());
         }
         if network.spec.internal {
             let sentence = format!(
@@ -110,14 +115,15 @@ impl Controller {
             ));
         }
         let families = self.balanced_families(network, "publish ports")?;
-        let ports = with_published(Vec::new(), asked)?;
-        let new = |port: &&PublishedPort| {
-            port.mode == PublishMode::Ingress && !held.iter().any(|held| held.collides(port))
+        // What it has already, for another port of its endpoints or in another way, makes room.
+        let foreign = |port: &&PublishedPort| {
+            port.mode == PublishMode::Ingress && !before.iter().any(|held| held.clashes(port))
         };
-        let new: Vec<PortRequest> = ports.iter().filter(new).map(as_asked).collect();
+        let foreign = new.into_iter().filter(foreign).map(super::hosted::request);
         // Held for a moment alone: what publishes them here takes them next.
-        self.claim_ports(&families, &new, &mut Claims::default())?;
-        Ok(ports)
+        let claimed = foreign.collect::<Vec<_>>();
+        self.claim_ports(&families, &claimed, &mut Claims::default())
+            .map(drop)
     }
 
     /// A service of the cluster is there, or was changed.
@@ -266,32 +272,25 @@ impl Controller {
         service: &Service,
         request: &ServiceUpdate,
     ) -> Result<()> {
-        let before = lock(&service.state).spec.clone();
-        self.check_update(&service.network, &before, request)?;
         let change = |former: ServiceSpec| {
             let mut spec = former.clone();
             wanted_ports(&former, request)?;
             spec.ports
                 .retain(|port| !request.unpublish.contains(&port.target));
-            spec.ports = with_published(spec.ports, &request.publish)?;
+            let asked = request.publish.iter().map(published);
+            spec.ports.extend(asked.collect::<Result<Vec<_>>>()?);
+            spec.ports = each_once(spec.ports);
+            spec.check_ports()?;
             super::update::settings(&mut spec, request);
             Ok(spec)
         };
+        let before = lock(&service.state).spec.clone();
+        let next = change(before.clone())?;
+        self.check_ports(&service.network, &next, &before.ports)?;
         let spec = self.cluster()?.update_service(service.id, change)?;
         self.respecify(service, spec);
         self.settle_balancer(&service.network);
         Ok(())
-    }
-
-    fn check_update(
-        &self,
-        network: &Network,
-        spec: &ServiceSpec,
-        request: &ServiceUpdate,
-    ) -> Result<()> {
-        wanted_ports(spec, request)?;
-        self.check_ports(network, &request.publish, &spec.ports)
-            .map(drop)
     }
 
     /// Removes a service on all hosts.
@@ -434,29 +433,11 @@ fn member_of(remote: &RemoteEndpoint) -> Option<(String, Member)> {
     Some((service.clone(), member))
 }
 
-/// These ports and those that are asked for, in place of what is the same but for whom it leads to.
-///
-/// # Errors
-/// `InvalidArgument` for what cannot be published by hosts of a cluster, `Conflict` for two on one
-/// port.
-fn with_published(
-    mut ports: Vec<PublishedPort>,
-    asked: &[Publication],
-) -> Result<Vec<PublishedPort>> {
-    for asked in asked {
-        let port = published(asked)?;
-        ports.retain(|held| as_asked(held) != as_asked(&port));
-        if ports.iter().any(|held| held.collides(&port)) {
-            let sentence = format!(
-                "port {}/{} is already published by this service: choose another, or leave one of them out",
-                port.published, port.target.protocol
-            );
-            return Err(Error::conflict("port-allocated", sentence));
-        }
-        ports.push(port);
-    }
-    ports.sort_by_key(|port| (port.published, port.target));
-    Ok(ports)
+/// Ports in their order, each once.
+fn each_once(mut ports: Vec<PublishedPort>) -> Vec<PublishedPort> {
+    ports.sort_by_key(|port| (port.published, port.target, port.mode));
+    ports.dedup();
+    ports
 }
 
 /// A port that is published on every host, which must be the same on all.

@@ -6,11 +6,10 @@
 //! none. The host leads by its own table, past no other sandbox, so that the endpoint sees the
 //! client's address: at its address where the default route of its sandbox leads out.
 
-use super::{Roster, Service, ServiceState, plan::published, update::as_asked};
+use super::{Roster, Service, ServiceState, plan::published};
 use crate::{
     Controller,
     attach::FAMILIES,
-    ports::Claims,
     registry::{Network, lock},
     sandbox_plan,
 };
@@ -18,7 +17,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use vw_firewall::{ServicePolicy, Slot};
 use vw_hoststate::{Object, Owner, Table};
 use vw_model::{
-    Affinity, EndpointId, Family, IpNet, PortKey, PortRequest, Preference, PublishMode,
+    Affinity, EndpointId, Family, IpNet, PortKey, PortRange, PortRequest, Preference, PublishMode,
     PublishedPort, Result, SandboxId, ServiceSpec,
 };
 
@@ -192,22 +191,11 @@ impl Controller {
         }
         let families = self.hosted_families();
         let mut held = std::mem::take(&mut state.claims);
-        let can = |port: &PublishedPort| {
-            let mut mappings = held.mappings().into_iter();
-            mappings.any(|m| m.host.port() == port.published && m.container == port.target)
-                || self
-                    .claim_ports(&families, &[as_asked(port)], &mut Claims::default())
-                    .is_ok()
-        };
+        let requests: Vec<PortRequest> = ports.iter().map(request).collect();
+        let (claims, refused) = self.claim_each(&families, &requests, &mut held);
+        let refused: Vec<PortRequest> = refused.into_iter().map(|(request, _)| request).collect();
+        let can = |port: &PublishedPort| !refused.contains(&request(port));
         let (mut ports, lacking): (Vec<_>, Vec<_>) = ports.into_iter().partition(can);
-        let requests: Vec<PortRequest> = ports.iter().map(as_asked).collect();
-        let claims = match self.claim_ports(&families, &requests, &mut held) {
-            Ok(claims) => claims,
-            Err(error) => {
-                state.claims = held;
-                return Err(error);
-            }
-        };
         ports.extend(preferred);
         let fragment = self.service_fragment(&service.network, &state.spec, &state.roster, &ports);
         let done = self
@@ -241,4 +229,15 @@ impl Controller {
 /// Whether connections to a port may be led past the balancer.
 fn past_balancer(port: &PublishedPort) -> bool {
     port.mode == PublishMode::Host || port.prefer == Preference::Local
+}
+
+pub(super) const fn request(port: &PublishedPort) -> PortRequest {
+    PortRequest {
+        container: port.target,
+        host_ip: port.host,
+        host: Some(PortRange {
+            first: port.published,
+            last: port.published,
+        }),
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use vw_hoststate::Owner;
 use vw_kernel::Kernel;
-use vw_model::{Error, PortMapping, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
+use vw_model::{Error, PortMapping, PortRequest, Result, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -114,8 +114,7 @@ fn back(kernel: &dyn Kernel, claims: Claims, held: Claims, former: &ServiceSpec)
     claims.back_to(kernel, held, &all)
 }
 
-/// What is published after the update: what was and is not to go, and what comes, also in place of
-/// what is the same but for whom it leads to.
+/// What is published after the update: what was and is not to go, and what comes.
 ///
 /// # Errors
 /// `NotFound` for a port to go that is not published.
@@ -129,26 +128,12 @@ pub(super) fn wanted_ports(
             return Err(Error::not_found("service-port-unknown", sentence));
         }
     }
-    let asked = || request.publish.iter().map(|asked| asked.port);
     let stays = spec
         .ports
         .iter()
         .filter(|port| !request.unpublish.contains(&port.target));
-    let kept = stays.map(as_asked);
-    let kept = kept.filter(|port| !asked().any(|asked| asked == *port));
-    Ok(kept.chain(asked()).collect())
-}
-
-/// What is published, as it may have been asked for.
-pub(super) const fn as_asked(port: &PublishedPort) -> PortRequest {
-    PortRequest {
-        container: port.target,
-        host_ip: port.host,
-        host: Some(PortRange {
-            first: port.published,
-            last: port.published,
-        }),
-    }
+    let asked = request.publish.iter().map(|asked| asked.port);
+    Ok(stays.map(super::hosted::request).chain(asked).collect())
 }
 
 /// What is asked for besides ports.

@@ -241,7 +241,11 @@ impl World {
     }
 
     pub(super) fn create(&self, daemon: &Daemon) -> vw_model::Result<()> {
-        let (spec, request) = network();
+        let (spec, mut request) = network();
+        if !self.rough.load(Ordering::SeqCst) {
+            // Whoever counts what is there wants room for it.
+            request.pools.clear();
+        }
         let spec = daemon.core.create_network(spec, &request, &[], true)?;
         daemon.networks.lock().unwrap().insert(spec.id, spec);
         self.history().note("networks made");

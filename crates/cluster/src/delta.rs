@@ -1,6 +1,6 @@
 //! What a follower is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use vw_model::{
     EndpointId, HostId, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec,
 };
@@ -18,7 +18,7 @@ pub enum Delta {
     ServiceGone(ServiceId),
     /// An endpoint on another host that lives is there, or was changed. Its network was told
     /// before.
-    Endpoint(RemoteEndpoint),
+    Endpoint(Arc<RemoteEndpoint>),
     /// An endpoint was withdrawn, or its host is dead.
     EndpointGone(NetworkId, EndpointId),
     /// Another host lives, or was changed.

@@ -121,7 +121,7 @@ impl Membership {
 /// Changes of one network's endpoints that came in a row.
 #[derive(Default)]
 struct Changes {
-    appeared: BTreeMap<EndpointId, RemoteEndpoint>,
+    appeared: BTreeMap<EndpointId, Arc<RemoteEndpoint>>,
     gone: BTreeSet<EndpointId>,
 }
 

@@ -57,4 +57,7 @@ pub trait Follower: Send + Sync {
     /// Takes changes, in the order in which they happened. One thread calls it, and no lock of
     /// the cluster is held: it may call the cluster.
     fn follow(&self, deltas: Vec<Delta>);
+
+    /// All that the store has was read and told, and what reading it took is free again.
+    fn caught_up(&self) {}
 }

@@ -48,10 +48,9 @@ impl Core {
             let range = division
                 .block(addr)
                 .ok_or(vw_ipam::Error::OutOfSubnet { addr })?;
-            let blocks = self.read_blocks(network)?;
-            if self.adopt(&record.spec, &blocks)? {
+            let Some(blocks) = self.blocks_but_adopted(&record.spec)? else {
                 continue;
-            }
+            };
             match blocks.get(&range) {
                 None => {
                     let absent = Condition::Absent(keys::block(network, range));

@@ -170,11 +170,7 @@ impl Core {
 
     /// Applies changes if the conditions hold and this host still belongs to the cluster.
     pub(crate) fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<Done> {
-        let phase = self.state().phase.clone();
-        let version = match phase {
-            Phase::Joined(version) => version,
-            other => return Err(self.outside(&other)),
-        };
+        let version = self.joined()?;
         self.may_write()?;
         let own = Shared::Host(self.settings.host).key();
         let mut transaction = Transaction { conditions, writes };
@@ -198,9 +194,19 @@ impl Core {
             own.as_ref()
                 .map(|record| (record.version, &record.value[..])),
         );
+        self.joined().map(drop)
+    }
+
+    /// The state of its record by which this host belongs to the cluster, as far as it knows. What
+    /// is found to be its own while this one stands stays its own until it has started over, for
+    /// which it takes the turn.
+    ///
+    /// # Errors
+    /// Where it has not joined, or knows that it was forgotten.
+    pub(crate) fn joined(&self) -> Result<Version> {
         let phase = self.state().phase.clone();
         match phase {
-            Phase::Joined(_) => Ok(()),
+            Phase::Joined(version) => Ok(version),
             other => Err(self.outside(&other)),
         }
     }

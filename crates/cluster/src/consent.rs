@@ -16,9 +16,7 @@ use crate::{
 };
 use std::{net::IpAddr, time::Duration};
 use vw_ipam::Division;
-use vw_model::{
-    EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, NetworkSpec, Result, ServiceId,
-};
+use vw_model::{EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, NetworkSpec, Result};
 use vw_store::cluster::{Condition, Version, Write};
 
 const ATTEMPTS: usize = 8;
@@ -469,7 +467,7 @@ impl Core {
             let Some(turn) = self.try_turn() else {
                 return Ok(());
             };
-            if !self.cannot_be_made(ServiceId(given.holder.0))? {
+            if !self.cannot_be_granted(given.holder)? {
                 continue;
             }
             let asked = self.get(&Shared::Request(network, addr).key())?;

@@ -39,6 +39,7 @@ mod consent;
 mod copy;
 mod core;
 mod delta;
+mod doubts;
 mod following;
 mod forget;
 mod giveback;

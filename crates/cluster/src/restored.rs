@@ -8,6 +8,7 @@
 
 use crate::{
     core::{Core, Done, Phase, contended},
+    doubts::Doubt,
     holdings::{Given, Grant, GrantState},
     keys::{self, Shared},
     lease::Blocks,
@@ -66,16 +67,46 @@ impl Core {
                 .map(|range| (keys::block(network, *range), block.clone()));
             self.put_back(network, version, keyed.collect())?;
         }
-        for batch in given.chunks(BATCH) {
-            let keyed = batch.iter().map(|(addr, given)| {
-                let Given { host, holder } = *given;
-                let grant = record::encode(&GrantRecord { host, holder });
-                (Shared::Grant(network, *addr).key(), grant)
-            });
-            self.put_back(network, version, keyed.collect())?;
+        for (addr, given) in given {
+            self.put_given_back((network, version), &ranges, addr, given)?;
         }
         self.put_grants_back(&granted, (network, version), &blocks)?;
         self.take_up_given(network, &ranges)
+    }
+
+    /// Grants an address again that this host gave away out of one of these blocks.
+    fn put_given_back(
+        &self,
+        network: (NetworkId, Version),
+        ranges: &[IpNet],
+        addr: IpAddr,
+        given: Given,
+    ) -> Result<()> {
+        let (network, version) = network;
+        let Some(range) = ranges.iter().find(|range| range.contains(&addr)) else {
+            return Ok(());
+        };
+        let block = keys::block(network, *range);
+        let standing = self.get(&block)?.ok_or_else(contended)?;
+        let stands = Condition::Unchanged(block.clone(), standing.version);
+        let key = Shared::Grant(network, addr).key();
+        let conditions = vec![
+            stands.clone(),
+            Condition::Absent(key.clone()),
+            unchanged(network, version),
+        ];
+        let Given { host, holder } = given;
+        let grant = record::encode(&GrantRecord { host, holder });
+        let done = self.commit(conditions, vec![Write::Put(key.clone(), grant)])?;
+        if done == Done::Uncertain {
+            // It may arrive when who has the address has given it back, and it is used here.
+            self.state().doubts.push(Doubt {
+                holder,
+                condition: stands,
+                write: Write::Put(block, standing.value),
+            });
+        }
+        told_back(done, &[key])
     }
 
     /// The addresses that this host holds out of the blocks of others.

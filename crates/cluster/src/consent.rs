@@ -8,7 +8,7 @@
 use crate::{
     core::Core,
     holdings::{Given, GrantState},
-    keys::{self, Shared},
+    keys::Shared,
     mirror::Known,
     outbox::unchanged,
     record::{self, GrantRecord, NetworkRecord, NetworkState, RequestRecord},
@@ -101,8 +101,7 @@ impl Core {
         asked: Version,
     ) -> Result<()> {
         self.copy.add_given(network, addr, given)?;
-        let block = keys::block(network, range);
-        let Some(standing) = self.get(&block)? else {
+        let Some((block, _)) = self.own_block(network, range)? else {
             return Ok(());
         };
         let Some((
@@ -119,7 +118,7 @@ impl Core {
         let grant = Shared::Grant(network, addr).key();
         let conditions = vec![
             Condition::Unchanged(request.clone(), asked),
-            Condition::Unchanged(block, standing.version),
+            block,
             Condition::Absent(grant.clone()),
             unchanged(network, version),
         ];

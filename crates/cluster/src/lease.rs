@@ -47,6 +47,7 @@ impl Core {
         requested: Option<IpAddr>,
         holder: EndpointId,
     ) -> Result<IpNet> {
+        self.await_comparison(network)?;
         if let Some(addr) = requested {
             return self.lease_requested(network, family, addr, holder);
         }
@@ -254,6 +255,23 @@ impl Core {
         }
         self.use_blocks(spec, &unknown)?;
         Ok(None)
+    }
+
+    /// That a block is this host's by the store, as it stands there, and what replaces it by itself;
+    /// nothing where it is not.
+    pub(crate) fn own_block(
+        &self,
+        network: NetworkId,
+        range: IpNet,
+    ) -> Result<Option<(Condition, Write)>> {
+        let key = keys::block(network, range);
+        let Some(found) = self.get(&key)? else {
+            return Ok(None);
+        };
+        let block = record::decode::<BlockRecord>(&found.value);
+        let own = block.is_ok_and(|block| block.host == self.settings.host);
+        let stands = Condition::Unchanged(key.clone(), found.version);
+        Ok(own.then_some((stands, Write::Put(key, found.value))))
     }
 
     /// Takes a block of a host that was forgotten; says whether there was one.

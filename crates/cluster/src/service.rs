@@ -118,7 +118,8 @@ impl Core {
         };
         self.copy.add_given(spec.network, addr, given)?;
         let grant = Shared::Grant(spec.network, addr).key();
-        let block = self.as_it_is(&keys::block(spec.network, range))?;
+        let own = self.own_block(spec.network, range)?;
+        let (block, _) = own.ok_or_else(contended)?;
         let Given { host, holder } = given;
         let record = record::encode(&GrantRecord { host, holder });
         Ok((

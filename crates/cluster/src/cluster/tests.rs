@@ -1,6 +1,7 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
 mod asking;
+mod compared;
 mod ends;
 mod outbox;
 mod restored;

@@ -31,19 +31,19 @@ fn restore(store: &MemoryStore, backup: &[Record], hosts: [&Host; 2]) {
     }
 }
 
-fn edit(store: &MemoryStore, writes: Vec<Write>) {
+pub(super) fn edit(store: &MemoryStore, writes: Vec<Write>) {
     let conditions = Vec::new();
     assert!(store.edit(&Transaction { conditions, writes }));
 }
 
-fn record(store: &MemoryStore, key: &str) -> Option<Vec<u8>> {
+pub(super) fn record(store: &MemoryStore, key: &str) -> Option<Vec<u8>> {
     let mut records = store.records().into_iter();
     records
         .find(|record| record.key == key)
         .map(|record| record.value)
 }
 
-fn block_of(network: &NetworkSpec, addr: IpAddr) -> String {
+pub(super) fn block_of(network: &NetworkSpec, addr: IpAddr) -> String {
     let subnet = network.ipam.pools[0].subnet;
     let range = Division::of(subnet).block(addr).expect("it is in one");
     keys::block(network.id, range)

@@ -196,6 +196,8 @@ impl Core {
             }
             state.store = next.clone();
             state.deltas.push(Delta::Store(next));
+            drop(state);
+            self.wake();
         }
     }
 }

@@ -40,6 +40,7 @@ impl Core {
     /// One step: waits for changes at most for [`SILENCE`] and tells what they mean. Says whether
     /// the store answered.
     pub(crate) fn follow(&self, following: &mut Following) -> bool {
+        let reads = self.state().reads;
         let result = self.step(following);
         let now = self.time.now();
         let mut state = self.state();
@@ -53,6 +54,9 @@ impl Core {
         following.was_away |= trouble.as_ref().is_some_and(crate::core::is_away);
         self.note_store(trouble);
         self.tell();
+        if self.state().reads != reads {
+            self.follower.caught_up();
+        }
         answered
     }
 
@@ -258,5 +262,7 @@ impl Core {
         }
         state.store = next.clone();
         state.deltas.push(Delta::Store(next));
+        drop(state);
+        self.wake();
     }
 }

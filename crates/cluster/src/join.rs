@@ -149,6 +149,7 @@ impl Core {
         {
             let mut state = self.state();
             state.holdings = Holdings::default();
+            state.doubts.clear();
             state.outbox.forget_all();
             state.keys.forget();
         }

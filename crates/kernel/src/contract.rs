@@ -251,6 +251,13 @@ pub trait Kernel: Send + Sync {
         longest: Duration,
     ) -> Result<(), KernelError>;
 
+    /// Forgets what a sandbox leads to these addresses, where nobody is any more: what goes on over
+    /// UDP, and what was not answered yet over TCP. Who sends again is led elsewhere.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], or the system's answer.
+    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError>;
+
     /// Names of the interfaces that a sandbox has, ours or not.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ use crate::{
 };
 use rustix::thread::{CapabilitySet, capabilities};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -37,7 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
+use vw_model::{EndpointSpec, Family, IfName, Protocol, SandboxId};
 use zeroize::Zeroizing;
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
@@ -57,6 +57,9 @@ pub struct Config {
     /// Namespaces are pinned under `netns` in this folder; it should lie on a tmpfs.
     pub exec_root: PathBuf,
 }
+
+/// A port over UDP, at one address or over a family.
+type UdpPort = (Family, Option<IpAddr>, u16);
 
 /// The executor on the real kernel.
 ///
@@ -159,6 +162,47 @@ impl LinuxKernel {
         };
         if let Err(error) = forget() {
             tracing::debug!("connections of {addrs:?} are not forgotten: {error}");
+        }
+    }
+
+    /// Forgets what was sent to ports before they were opened: it would be led nowhere for as long as
+    /// somebody sends.
+    fn forget_unled(&self, netns: Netns, ports: Vec<UdpPort>) {
+        let forget = || {
+            let place = self.namespaces.place(netns)?;
+            let failed = |source| names::call("list", "addresses", source);
+            let addresses = self
+                .namespaces
+                .with_socket(&place, crate::netlink::addr::dump);
+            let own: BTreeSet<IpAddr> = addresses
+                .map_err(failed)?
+                .into_iter()
+                .map(|seen| seen.addr.addr())
+                .collect();
+            self.run_in(
+                netns,
+                "forget",
+                || "connections".to_owned(),
+                move || {
+                    let mut conntrack = Conntrack::open()?;
+                    for family in [Family::V4, Family::V6] {
+                        let of: Vec<_> = ports.iter().filter(|(of, ..)| *of == family).collect();
+                        if of.is_empty() {
+                            continue;
+                        }
+                        conntrack.forget_unled(family, |addr, port| {
+                            (own.contains(&addr) || addr.is_loopback())
+                                && of.iter().any(|(_, at, opened)| {
+                                    *opened == port && at.is_none_or(|at| at == addr)
+                                })
+                        })?;
+                    }
+                    Ok(())
+                },
+            )
+        };
+        if let Err(error) = forget() {
+            tracing::debug!("who sent to a port before it was opened stays there: {error}");
         }
     }
 
@@ -326,6 +370,14 @@ impl Kernel for LinuxKernel {
             std::thread::sleep(pause.min(left));
             pause = LONGEST_LOOK.min(pause * 2);
         }
+    }
+
+    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError> {
+        let addrs = addrs.to_vec();
+        let object = || format!("connections of {}", sandbox.short());
+        self.run_in(Netns::Sandbox(sandbox), "forget", object, move || {
+            Conntrack::open()?.forget_led(&addrs)
+        })
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

@@ -7,7 +7,10 @@
 //! lie, and none of the others has to know of it but where that address is. There is one while a
 //! service has an address and something here is on its network, or a service publishes ports.
 
-use super::turns::{Turn, Turns};
+use super::{
+    Member, Service,
+    turns::{Turn, Turns},
+};
 use crate::{
     Controller,
     command::SandboxRequest,
@@ -480,6 +483,21 @@ impl Controller {
         requests.sort_by_key(|request| request.container);
         requests.dedup();
         requests
+    }
+
+    /// Has who was led here to endpoints that are gone be led to others, where it can be: over UDP
+    /// there is no end to what somebody sends, and a connection that nobody answered has not begun.
+    pub(super) fn forget_led(&self, service: &Service, gone: &[Member]) {
+        let Some(sandbox) = self.balancers.on(service.network.spec.id) else {
+            return;
+        };
+        let addresses: Vec<IpAddr> = gone.iter().flat_map(|m| m.addresses.clone()).collect();
+        if addresses.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel.forget_led(sandbox.id, &addresses) {
+            tracing::warn!("who was led to an endpoint that is gone stays there: {error}");
+        }
     }
 
     /// What an endpoint of this host is to services, for the other hosts.

@@ -166,9 +166,11 @@ impl Controller {
             true => Ok(()),
             false => self.take_away(change.wants),
         };
+        let gone = state.roster.members.get(&id).cloned();
         state.roster = next;
         drop(state);
         lock(&self.services).leave(id);
+        self.forget_led(&service, gone.as_slice());
         left
     }
 

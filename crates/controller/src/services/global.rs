@@ -359,6 +359,10 @@ impl Controller {
                 }
             }
         }
+        let stays = |id: &EndpointId| next.members.contains_key(id);
+        let members = state.roster.members.iter();
+        let gone = members.filter(|(id, _)| !stays(id)).map(|(_, m)| m.clone());
+        let gone: Vec<Member> = gone.collect();
         let turned = self.turn_to(service, &mut state, next);
         let stay: Vec<bool> = endpoints
             .iter()
@@ -368,6 +372,7 @@ impl Controller {
         if let Err(error) = turned {
             self.warn(format!("service {name}: {}", error.chain()));
         }
+        self.forget_led(service, &gone);
         let mut book = lock(&self.services);
         for (id, stays) in endpoints.iter().zip(stay) {
             match stays {

@@ -232,6 +232,10 @@ impl Kernel for FaultyKernel {
         self.fake.await_closed(sandbox, peers, longest)
     }
 
+    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError> {
+        self.fake.forget_led(sandbox, addrs)
+    }
+
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
         self.fake.interfaces(sandbox)
     }

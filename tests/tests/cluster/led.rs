@@ -1,0 +1,104 @@
+//! Who is led where by services over several hosts, when endpoints come and go.
+
+use crate::{
+    services::addresses,
+    stage::{Kind, SOON, Stage},
+};
+use std::time::Duration;
+use vw_testkit::{
+    Host, eventually,
+    traffic::{Sender, Server},
+};
+
+/// Less than a connection over UDP that is not answered lives (30 s).
+const PATIENCE: Duration = Duration::from_millis(200);
+
+const MEMBER: &str = "--network shop --label vethwork.service=web";
+
+/// Two hosts with the network `shop`.
+#[track_caller]
+fn pair(options: &str) -> Stage {
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("network create -d overlay {options} shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    stage
+}
+
+/// Makes the service `web` there, which both hosts know then.
+#[track_caller]
+fn service(stage: &Stage, options: &str) {
+    let create = format!("service create --name web --network shop {options}");
+    stage.cli("a", &create);
+    eventually("b knows the service", SOON, || {
+        stage.cli("b", "service ls").contains("web")
+    });
+}
+
+#[track_caller]
+fn sender(from: &Host, to: &str) -> Sender {
+    Sender::open(from, to, PATIENCE).expect("a socket")
+}
+
+/// Waits until one who keeps sending is answered by one of these, and tells by whom.
+#[track_caller]
+fn led(sender: &Sender, names: &[&str]) -> String {
+    let mut last = String::new();
+    eventually("it is led", SOON, || {
+        sender.ask().is_ok_and(|answer| {
+            last = answer.name;
+            names.contains(&last.as_str())
+        })
+    });
+    last
+}
+
+#[test]
+fn one_who_keeps_sending_is_led_to_whoever_serves() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = pair("");
+    let stranger = stage.stranger();
+    let at = |host: &str, port: u16| sender(&stranger, &format!("{}:{port}", stage.addr(host)));
+    let everywhere = [at("a", 8053), at("b", 8053)];
+    let hosted = at("a", 8054);
+    for sender in everywhere.iter().chain([&hosted]) {
+        sender.ask().expect_err("nobody is there");
+    }
+    service(
+        &stage,
+        "-p 8053:1053/udp -p published=8054,target=1053,protocol=udp,mode=host --drain 0s",
+    );
+    let near = stage.start("b", "near", "--network shop");
+    let vip = format!("{}:1053", addresses(&stage, "b", "web")[0]);
+    let inside = sender(&near, &vip);
+    let all = || everywhere.iter().chain([&inside]);
+    for sender in all() {
+        sender.ask().expect_err("nobody serves");
+    }
+    let one = stage.start("a", "one", MEMBER);
+    let first = Server::udp(&one, "one", "0.0.0.0:1053");
+    for sender in all().chain([&hosted]) {
+        led(sender, &["one"]);
+    }
+    // One more comes, and the first goes: who was led there is led to the other.
+    let two = stage.start("b", "two", MEMBER);
+    let _two = Server::udp(&two, "two", "0.0.0.0:1053");
+    eventually("both hosts know both", SOON, || {
+        ["a", "b"].iter().all(|host| {
+            let shown = stage.cli(host, "service inspect web");
+            shown.matches("\"Serves\": true").count() == 2
+        })
+    });
+    for sender in all() {
+        assert_eq!(led(sender, &["one", "two"]), "one", "it stays where it is");
+    }
+    drop(first);
+    stage.docker("a", "rm -f one");
+    for sender in all() {
+        led(sender, &["two"]);
+    }
+    hosted.ask().expect_err("nobody serves on a");
+    let three = stage.start("a", "three", MEMBER);
+    let _three = Server::udp(&three, "three", "0.0.0.0:1053");
+    led(&hosted, &["three"]);
+    stage.end();
+}

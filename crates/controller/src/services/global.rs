@@ -249,13 +249,15 @@ impl Controller {
         let Some(service) = lock(&self.services).get(id) else {
             return;
         };
-        let name = {
+        let spec = {
             let mut state = lock(&service.state);
             state.removed = true;
             state.hosted = Hosted::default();
-            state.spec.name.to_string()
+            state.spec.clone()
         };
+        let name = spec.name.to_string();
         lock(&self.services).remove(&name, id);
+        self.ask_no_more(&spec);
         self.withdraw_service(&service);
         self.publish_members(&service);
         let gone = self.take_away(vec![(Owner::Service(id), Fragment::default())]);

@@ -183,6 +183,14 @@ impl Controller {
         }
     }
 
+    /// Members of such a service are asked no more: what asks them now ends, commands in their
+    /// containers too.
+    pub(super) fn ask_no_more(&self, spec: &ServiceSpec) {
+        if spec.health.is_some() {
+            self.checker.wake();
+        }
+    }
+
     /// Takes it that a member is well, or is not, from now on.
     pub(crate) fn service_report(&self, report: ServiceReport) -> Result<()> {
         let service = lock(&self.services).of(report.endpoint);

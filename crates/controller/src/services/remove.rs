@@ -25,6 +25,7 @@ impl Controller {
         };
         let name = spec.name.to_string();
         lock(&self.services).remove(&name, service.id);
+        self.ask_no_more(&spec);
         self.withdraw_service(&service);
         self.publish_members(&service);
         let gone = self.take_away(vec![(Owner::Service(service.id), Fragment::default())]);

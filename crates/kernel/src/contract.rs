@@ -239,8 +239,8 @@ pub trait Kernel: Send + Sync {
     /// The system's answer.
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError>;
 
-    /// Waits until for a second no TCP connection has come in to a sandbox, and none was open with one
-    /// of these peers, at most so long.
+    /// Waits until for a second no TCP connection of a sandbox with one of these peers was open or
+    /// has ended, at most so long.
     ///
     /// # Errors
     /// [`KernelError::NamespaceGone`], or the system's answer.

@@ -23,6 +23,7 @@ use crate::{
     netlink::wireguard,
     netns::{Namespaces, lock},
     observe,
+    peers::{Ends, any_open},
     reaper::Reaper,
     sockets,
 };
@@ -353,14 +354,17 @@ impl Kernel for LinuxKernel {
     ) -> Result<(), KernelError> {
         let begun = Instant::now();
         let (until, mut quiet) = (begun + longest, begun);
-        let (mut pause, mut accepted) = (FIRST_LOOK, None);
+        let mut pause = FIRST_LOOK;
+        let object = || format!("connections of {}", sandbox.short());
+        let netns = Netns::Sandbox(sandbox);
+        let ends = self.run_in(netns, "watch", object, Ends::watch)?;
         loop {
-            let peers = peers.to_vec();
-            let object = || format!("connections of {}", sandbox.short());
-            let look = move || Ok((crate::peers::any_open(&peers)?, crate::peers::accepted()?));
+            let asked = peers.to_vec();
+            let look = move || any_open(&asked);
             let now = Instant::now();
-            let (open, count) = self.run_in(Netns::Sandbox(sandbox), "list", object, look)?;
-            if open || accepted.replace(count) != Some(count) {
+            let open = self.run_in(netns, "list", object, look)?;
+            let ended = ends.any(peers);
+            if open || ended.map_err(|source| names::call("list", object(), source))? {
                 quiet = now;
             }
             let left = until.saturating_duration_since(now);

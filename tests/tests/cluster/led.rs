@@ -1,13 +1,17 @@
 //! Who is led where by services over several hosts, when endpoints come and go.
 
 use crate::{
-    services::addresses,
+    services::{addresses, answer},
     stage::{Kind, SOON, Stage},
 };
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 use vw_testkit::{
     Host, eventually,
-    traffic::{Sender, Server},
+    traffic::{Conversation, Sender, Server, tcp},
 };
 
 /// Less than a connection over UDP that is not answered lives (30 s).
@@ -100,5 +104,56 @@ fn one_who_keeps_sending_is_led_to_whoever_serves() {
     let three = stage.start("a", "three", MEMBER);
     let _three = Server::udp(&three, "three", "0.0.0.0:1053");
     led(&hosted, &["three"]);
+    stage.end();
+}
+
+/// How long it takes an endpoint to leave.
+#[track_caller]
+fn leaves(stage: &Stage, name: &str) -> Duration {
+    let begun = Instant::now();
+    stage.docker("a", &format!("network disconnect shop {name}"));
+    begun.elapsed()
+}
+
+#[test]
+fn a_stop_waits_for_those_who_are_led_there_and_once() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = pair("");
+    service(&stage, "-p published=8080,target=80,mode=host --drain 60s");
+    let one = stage.start("a", "one", MEMBER);
+    let _one = Server::tcp(&one, "one", "0.0.0.0:80");
+    let near = stage.start("a", "near", "--network shop");
+    let stranger = stage.stranger();
+    let vip = format!("{}:80", addresses(&stage, "a", "web")[0]);
+    let at = format!("{}:8080", stage.addr("a"));
+    answer(&stranger, &at, &["one"]);
+    answer(&near, &vip, &["one"]);
+    // It talks to itself all the time, and a neighbour to it, past the service.
+    let own = format!("{}:80", stage.address("a", "one", "shop"));
+    let over = AtomicBool::new(false);
+    let took = thread::scope(|scope| {
+        for (from, to) in [(&one, "127.0.0.1:80"), (&one, &own), (&near, &own)] {
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = tcp(from, to);
+                }
+            });
+        }
+        let took = leaves(&stage, "one");
+        over.store(true, Ordering::Relaxed);
+        took
+    });
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    // Who is led there past the balancer and who is by it are waited for at the same time.
+    stage.cli("a", "service update --drain 8s web");
+    stage.docker("a", "network connect shop one");
+    answer(&stranger, &at, &["one"]);
+    answer(&near, &vip, &["one"]);
+    let _talks = [(&stranger, &at), (&near, &vip)]
+        .map(|(from, to)| Conversation::open(from, to).expect("it is led"));
+    let took = leaves(&stage, "one");
+    assert!(took >= Duration::from_secs(8), "{took:?}");
+    assert!(took < Duration::from_secs(14), "{took:?}");
     stage.end();
 }

@@ -4,7 +4,10 @@ use crate::{
     Controller,
     registry::{Network, Sandbox, lock},
 };
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use vw_model::{
     EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, Options, PortKey, Result,
     SERVICE_KEY, Scope, WEIGHT_KEY,
@@ -168,7 +171,8 @@ impl Controller {
             all.map(|a| (a.network.clone(), a.endpoint.clone()))
                 .collect()
         };
-        let mut longest = std::time::Duration::ZERO;
+        let begun = Instant::now();
+        let mut longest = Duration::ZERO;
         let (mut addresses, mut global) = (Vec::new(), Vec::new());
         for (network, endpoint) in endpoints {
             if let Some(time) = self.retire(endpoint.id) {
@@ -193,7 +197,8 @@ impl Controller {
             tracing::warn!("connections are not waited for: {error}");
         }
         for (network, id, time) in global {
-            self.await_led_away(sandbox, &network, id, time);
+            let left = time.saturating_sub(begun.elapsed());
+            self.await_led_away(sandbox, &network, id, left);
         }
     }
 }

@@ -50,7 +50,9 @@ struct Standing {
     sandbox: Arc<Sandbox>,
     /// It has all that the services want of it.
     led: bool,
-    /// What it cannot publish.
+    /// What of the ports of every host it cannot publish.
+    refused: BTreeSet<PortKey>,
+    /// All that is not published here, as it was told.
     unpublished: BTreeSet<PortKey>,
 }
 
@@ -130,6 +132,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: true,
+            refused: BTreeSet::new(),
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
@@ -199,6 +202,11 @@ impl Controller {
         let turn = self.balancers.turns.of(id);
         let _one = lock(&turn.one);
         self.settle_in_turn(network, &turn);
+        if !self.hosted_lacking(network).is_empty() {
+            // A port that every host published until now may be what was lacking.
+            self.settle_hosted(network);
+        }
+        self.tell_unpublished(network);
     }
 
     /// The same for who has the turn.
@@ -281,6 +289,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: false,
+            refused: BTreeSet::new(),
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
@@ -408,32 +417,28 @@ impl Controller {
         if changed {
             self.note_sandbox(sandbox)?;
         }
-        let mut lacking: BTreeSet<PortKey> = not.iter().map(|r| r.container).collect();
-        let services = lock(&self.services).on(network.spec.id);
-        for service in services {
-            lacking.extend(&lock(&service.state).hosted.lacking);
+        if let Some(found) = lock(&self.balancers.standing).get_mut(&network.spec.id) {
+            found.refused = not.iter().map(|request| request.container).collect();
         }
-        self.tell_unpublished(network, sandbox, lacking);
         Ok(())
     }
 
-    fn tell_unpublished(
-        &self,
-        network: &Arc<Network>,
-        sandbox: &Arc<Sandbox>,
-        unpublished: BTreeSet<PortKey>,
-    ) {
+    /// Tells which ports of a network's services are not published here.
+    fn tell_unpublished(&self, network: &Arc<Network>) {
         let id = network.spec.id;
-        {
+        let lacking = self.hosted_lacking(network);
+        let (sandbox, unpublished) = {
             let mut standing = lock(&self.balancers.standing);
             let Some(found) = standing.get_mut(&id) else {
                 return;
             };
+            let unpublished: BTreeSet<PortKey> = lacking.union(&found.refused).copied().collect();
             if found.unpublished == unpublished {
                 return;
             }
             found.unpublished.clone_from(&unpublished);
-        }
+            (found.sandbox.clone(), unpublished)
+        };
         for port in unpublished {
             self.warn(format!(
                 "port {port} of a service of network {} is not published on this host: something here has it",
@@ -448,7 +453,7 @@ impl Controller {
                 .map(|a| a.endpoint.id)
         };
         if let Some(endpoint) = endpoint {
-            self.publish_names(sandbox, network, endpoint);
+            self.publish_names(&sandbox, network, endpoint);
         }
     }
 

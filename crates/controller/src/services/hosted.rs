@@ -11,7 +11,7 @@ use crate::{
     attach::FAMILIES,
     registry::{Attachment, Network, lock},
 };
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use vw_firewall::{ServicePolicy, Slot};
 use vw_hoststate::{Object, Owner, Table};
 use vw_model::{
@@ -116,6 +116,13 @@ impl Controller {
                 ));
             }
         }
+    }
+
+    /// What services of a network ask this host to publish and it cannot.
+    pub(super) fn hosted_lacking(&self, network: &Network) -> BTreeSet<PortKey> {
+        let services = lock(&self.services).on(network.spec.id);
+        let lacking = |service: &Arc<Service>| lock(&service.state).hosted.lacking.clone();
+        services.iter().flat_map(lacking).collect()
     }
 
     fn settle_hosted_of(&self, service: &Service) -> Result<()> {

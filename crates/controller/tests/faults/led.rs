@@ -1,7 +1,7 @@
 //! Services of a network that spans hosts, as one host of the cluster has them.
 
 use crate::{
-    scenario::{create_overlay, create_service},
+    scenario::{adopt, create_overlay, create_service, disconnect, join},
     world::World,
 };
 use std::time::Duration;
@@ -100,4 +100,58 @@ fn a_service_publishes_a_port_of_a_host_once() {
     assert_eq!(published(&controller), ["8080:81/tcp Ingress"]);
     update(&controller, &["81"], &[], &["8080:81"]).unwrap();
     assert_eq!(published(&controller), ["8080:81/tcp Host"]);
+}
+
+/// Which host ports are held.
+fn held(world: &World) -> Vec<u16> {
+    let held = world.kernel.claimed().into_iter();
+    let mut held: Vec<u16> = held.map(|(_, addr)| addr.port()).collect();
+    held.sort_unstable();
+    held.dedup();
+    held
+}
+
+/// Which ports of `web` hosts say that they do not publish.
+fn lacking(controller: &Controller) -> Vec<u16> {
+    let service = "web".to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    view.unpublished
+        .values()
+        .flatten()
+        .map(|key| key.port)
+        .collect()
+}
+
+#[track_caller]
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    vw_testkit::eventually(what, PATIENCE, holds);
+}
+
+#[test]
+fn a_port_is_published_in_another_way_by_one_update() {
+    let store = MemoryStore::new();
+    let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+    let (a, b) = (here.open(), there.open());
+    eventually("the network is made", || {
+        create_overlay(&a, "shop", false).is_ok()
+    });
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    eventually("every host publishes it", || {
+        held(&here) == [8080] && held(&there) == [8080]
+    });
+    adopt(&b, &there, "one", &["shop"], &[]).unwrap();
+    disconnect(&b, "shop", "one").unwrap();
+    join(&b, "shop", "one", "web", 1).unwrap();
+    update(&a, &["80"], &[], &["8080:80"]).unwrap();
+    eventually("the host with an endpoint publishes it alone", || {
+        held(&here).is_empty() && held(&there) == [8080] && published(&b) == ["8080:80/tcp Host"]
+    });
+    assert_eq!(lacking(&b), [0; 0]);
+    update(&a, &["80"], &["8080:80"], &[]).unwrap();
+    eventually("every host publishes it again", || {
+        held(&here) == [8080] && held(&there) == [8080] && published(&b) == ["8080:80/tcp Ingress"]
+    });
+    eventually("all is as it should be", || {
+        a.repair().unwrap() == 0 && b.repair().unwrap() == 0
+    });
 }

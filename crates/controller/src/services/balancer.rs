@@ -9,6 +9,7 @@
 
 use super::{
     Member, Service,
+    looks::Looks,
     turns::{Turn, Turns},
 };
 use crate::{
@@ -31,7 +32,7 @@ use std::{
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
     ContainerName, EndpointId, EndpointSettings, Family, IfName, IpNet, NetworkId, PortKey,
-    PortRange, PortRequest, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, Scope,
+    PortRange, PortRequest, PublishMode, PublishedPort, Result, SandboxId, SandboxKind,
     ServicePart,
 };
 
@@ -40,7 +41,7 @@ use vw_model::{
 pub(crate) struct Balancers {
     pub(super) turns: Turns,
     standing: Mutex<BTreeMap<NetworkId, Standing>>,
-    due: Mutex<Due>,
+    pub(super) looks: Arc<Looks>,
     open: AtomicBool,
     /// How often all of them were taken away.
     given_up: AtomicUsize,
@@ -56,16 +57,6 @@ struct Standing {
     unpublished: BTreeSet<PortKey>,
 }
 
-/// Whether a thread looks at all of them.
-#[derive(Default)]
-enum Due {
-    #[default]
-    No,
-    Running,
-    /// It is to look once more.
-    Again,
-}
-
 impl Balancers {
     /// Says that the kernel is as the records want it: from now on they may be made.
     pub(crate) fn open(&self) {
@@ -79,6 +70,17 @@ impl Balancers {
     pub(super) fn on(&self, network: NetworkId) -> Option<Arc<Sandbox>> {
         let standing = lock(&self.standing);
         standing.get(&network).map(|found| found.sandbox.clone())
+    }
+
+    /// The networks that have one.
+    pub(super) fn networks(&self) -> Vec<NetworkId> {
+        lock(&self.standing).keys().copied().collect()
+    }
+
+    /// Whether one cannot publish what it is to.
+    pub(super) fn lacks_ports(&self) -> bool {
+        let standing = lock(&self.standing);
+        standing.values().any(|found| !found.unpublished.is_empty())
     }
 
     pub(super) fn unpublished(&self, network: NetworkId) -> BTreeSet<PortKey> {
@@ -136,59 +138,6 @@ impl Controller {
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
-    }
-
-    /// Looks at all of them, by a thread of its own: it may wait for the cluster.
-    pub(crate) fn balance_soon(&self) {
-        let some = self.member.is_some()
-            && (lock(&self.services).has_global() || !lock(&self.balancers.standing).is_empty());
-        if !some || !self.balancers.is_open() {
-            return;
-        }
-        {
-            let mut due = lock(&self.balancers.due);
-            if !matches!(*due, Due::No) {
-                *due = Due::Again;
-                return;
-            }
-            *due = Due::Running;
-        }
-        let controller = self.downgrade();
-        let look = move || {
-            while let Some(controller) = controller.upgrade() {
-                controller.settle_balancers();
-                let mut due = lock(&controller.balancers.due);
-                match *due {
-                    Due::Again => *due = Due::Running,
-                    _ => {
-                        *due = Due::No;
-                        return;
-                    }
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("balance".to_owned());
-        if let Err(error) = thread.spawn(look) {
-            *lock(&self.balancers.due) = Due::No;
-            self.warn(format!("no thread to look after services: {error}"));
-        }
-    }
-
-    fn settle_balancers(&self) {
-        let networks = self.registry().networks();
-        let global = networks.iter().filter(|n| n.spec.scope == Scope::Global);
-        for network in global {
-            self.settle_balancer(network);
-        }
-        let standing: Vec<NetworkId> = lock(&self.balancers.standing).keys().copied().collect();
-        for id in standing {
-            let known = self.registry().network_by_id(id).is_some();
-            if !known {
-                self.lower_balancer(id);
-            }
-        }
-        let known = |id| self.registry().network_by_id(id).is_some();
-        self.balancers.turns.retain(known);
     }
 
     /// Makes, changes or takes away the one of a network, as its services and what is on it ask;
@@ -366,8 +315,7 @@ impl Controller {
     /// Takes away all of them.
     pub(crate) fn lower_balancers(&self) {
         self.balancers.given_up.fetch_add(1, Ordering::SeqCst);
-        let standing: Vec<NetworkId> = lock(&self.balancers.standing).keys().copied().collect();
-        for network in standing {
+        for network in self.balancers.networks() {
             self.lower_balancer(network);
         }
     }

@@ -42,6 +42,8 @@ impl Controller {
             &service.id.to_string(),
             [("name", name)],
         );
+        // Its ports may be those of a service that this host could not publish.
+        self.balance_soon();
         Ok(())
     }
 

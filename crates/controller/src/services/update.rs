@@ -61,15 +61,13 @@ impl Controller {
         drop(state);
         self.publish_service(&service);
         self.publish_members(&service);
-        self.tell(
-            EventType::Service,
-            "update",
-            &service.id.to_string(),
-            [("name", name)],
-        );
+        let about = [("name", name)];
+        self.tell(EventType::Service, "update", &service.id.to_string(), about);
         if checked {
             self.checker.wake();
         }
+        // What it does not publish any more may be what another service was refused here.
+        self.balance_soon();
         Ok(())
     }
 

@@ -155,3 +155,23 @@ fn a_port_is_published_in_another_way_by_one_update() {
         a.repair().unwrap() == 0 && b.repair().unwrap() == 0
     });
 }
+
+#[test]
+fn a_port_that_a_stranger_had_is_published_once_it_is_free() {
+    let store = MemoryStore::new();
+    let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+    let taken = "0.0.0.0:8080".parse().unwrap();
+    there.kernel.occupy(Protocol::Tcp, taken);
+    let (a, b) = (here.open(), there.open());
+    eventually("the network is made", || {
+        create_overlay(&a, "shop", false).is_ok()
+    });
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    eventually("it is said where it is not", || lacking(&a) == [8080]);
+    assert_eq!((held(&here), held(&there)), (vec![8080], Vec::new()));
+    // Nothing else happens on that host.
+    there.kernel.vacate(Protocol::Tcp, taken);
+    eventually("it is published", || held(&there) == [8080]);
+    eventually("and nobody says that it is not", || lacking(&a).is_empty());
+    assert_eq!(b.repair().unwrap(), 0);
+}

@@ -157,3 +157,36 @@ fn a_stop_waits_for_those_who_are_led_there_and_once() {
     assert!(took < Duration::from_secs(14), "{took:?}");
     stage.end();
 }
+
+#[test]
+fn a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = pair("");
+    service(&stage, "-p published=8080,target=80,mode=host");
+    for network in ["blue", "--internal inner"] {
+        stage.docker("a", &format!("network create {network}"));
+    }
+    let one = stage.start("a", "one", MEMBER);
+    let _one = Server::tcp(&one, "one", "0.0.0.0:80");
+    let stranger = stage.stranger();
+    let at = format!("{}:8080", stage.addr("a"));
+    answer(&stranger, &at, &["one"]);
+    for change in [
+        "connect blue",
+        "connect inner",
+        "disconnect shop",
+        "connect shop",
+        "disconnect blue",
+        "disconnect inner",
+    ] {
+        stage.docker("a", &format!("network {change} one"));
+        if change == "disconnect shop" {
+            eventually("it is no member", SOON, || tcp(&stranger, &at).is_err());
+            continue;
+        }
+        answer(&stranger, &at, &["one"]);
+        assert!(!stage.cli("b", "service ls").contains("not on"), "{change}");
+        stage.forget("a");
+    }
+    stage.end();
+}

@@ -2,14 +2,14 @@
 //!
 //! Owns when this host has such a port: while an endpoint serves here and nothing else has it. The
 //! host leads there by its own table, past no other sandbox, so that the endpoint sees the client's
-//! address: at its address on the gateway bridge, or on its network's own bridge where that leads
-//! out by itself.
+//! address: at its address on the network that it leaves by, most often the gateway bridge.
 
 use super::{Roster, Service, plan::published};
 use crate::{
     Controller,
     attach::FAMILIES,
     registry::{Attachment, Network, lock},
+    sandbox_plan::gateway_of,
 };
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use vw_firewall::{ServicePolicy, Slot};
@@ -38,7 +38,6 @@ impl Controller {
     /// What leads to the endpoints here, by these ports.
     pub(super) fn hosted_objects(
         &self,
-        network: &Network,
         spec: &ServiceSpec,
         roster: &Roster,
         ports: &[PublishedPort],
@@ -51,7 +50,7 @@ impl Controller {
             ports: ports.iter().map(published).collect(),
             families: self.hosted_families(),
             affinity: spec.affinity == Affinity::Client,
-            slots: self.slots_here(network, roster),
+            slots: self.slots_here(roster),
         });
         let table = Object::Table(Table::Services);
         let elements = elements.into_iter().map(Object::Element);
@@ -59,11 +58,11 @@ impl Controller {
     }
 
     /// Where the host reaches those endpoints of it that serve.
-    fn slots_here(&self, network: &Network, roster: &Roster) -> Vec<Slot> {
+    fn slots_here(&self, roster: &Roster) -> Vec<Slot> {
         let here = |id: &EndpointId| {
             let member = roster.members.get(id)?;
             let here = member.host.is_none();
-            here.then(|| self.reached_at(network, member.sandbox))
+            here.then(|| self.reached_at(member.sandbox))
         };
         let lead = |addresses: Vec<IpAddr>| {
             let mut slot = Slot::default();
@@ -79,20 +78,21 @@ impl Controller {
         all.filter(|slot| *slot != Slot::default()).collect()
     }
 
-    /// The addresses at which this host reaches an endpoint on a network, as a client from outside
-    /// is led to it.
-    pub(super) fn reached_at(&self, network: &Network, sandbox: SandboxId) -> Vec<IpAddr> {
+    /// The addresses at which this host reaches an endpoint, as a client from outside is led to it:
+    /// what it answers leaves by its gateway of that family, and must come by here.
+    pub(super) fn reached_at(&self, sandbox: SandboxId) -> Vec<IpAddr> {
         let Some(sandbox) = self.registry().sandbox_by_id(sandbox) else {
             return Vec::new();
         };
         let state = sandbox.state();
-        let leads =
-            |a: &&Attachment| a.network.is_gateway_bridge() || a.network.spec.id == network.spec.id;
         let mut reached = Vec::new();
-        for attachment in state.attachments.iter().filter(leads) {
-            let families = self.published_families(&attachment.network);
-            let addresses = attachment.endpoint.addresses.iter().map(IpNet::addr);
-            reached.extend(addresses.filter(|addr| families.contains(&Family::of(*addr))));
+        for family in FAMILIES {
+            let way_out = gateway_of(&state.attachments, family);
+            let publishes = |a: &&Attachment| self.published_families(&a.network).contains(&family);
+            if let Some(attachment) = way_out.filter(publishes) {
+                let addresses = attachment.endpoint.addresses.iter().map(IpNet::addr);
+                reached.extend(addresses.filter(|addr| Family::of(*addr) == family));
+            }
         }
         reached
     }
@@ -128,11 +128,21 @@ impl Controller {
     fn settle_hosted_of(&self, service: &Service) -> Result<()> {
         let mut state = lock(&service.state);
         let asked = |port: &&PublishedPort| port.mode == PublishMode::Host;
-        let serves = !self.slots_here(&service.network, &state.roster).is_empty();
         let ports = state.spec.ports.iter().filter(asked).copied();
-        let ports: Vec<PublishedPort> = ports.filter(|_| serves && !state.removed).collect();
+        let serves = serves_here(&state.roster) && !state.removed;
+        let asked: Vec<PublishedPort> = ports.filter(|_| serves).collect();
+        // One without a way out answers nobody.
+        let reached = !self.slots_here(&state.roster).is_empty();
+        let (ports, unreached) = match reached {
+            true => (asked, Vec::new()),
+            false => (Vec::new(), asked),
+        };
+        let key = |port: &PublishedPort| PortKey {
+            port: port.published,
+            protocol: port.target.protocol,
+        };
         if ports.is_empty() && state.hosted.ports.is_empty() {
-            state.hosted.lacking.clear();
+            state.hosted.lacking = unreached.iter().map(key).collect();
             return Ok(());
         }
         let families = self.hosted_families();
@@ -143,14 +153,13 @@ impl Controller {
         let can = |port: &PublishedPort| !refused.contains(&request(port));
         let (ports, lacking): (Vec<_>, Vec<_>) = ports.into_iter().partition(can);
         let fragment = self.service_fragment(&service.network, &state.spec, &state.roster, &ports);
-        let done = self
-            .slots_batch(service, &state.roster, &ports)
-            .and_then(|batch| self.note(batch))
-            .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
-        let key = |port: &PublishedPort| PortKey {
-            port: port.published,
-            protocol: port.target.protocol,
+        let noted = match ports == state.hosted.ports {
+            true => Ok(()),
+            false => self
+                .slots_batch(service, &state.roster, &ports)
+                .and_then(|batch| self.note(batch)),
         };
+        let done = noted.and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
         if let Err(error) = done {
             let mut all = claims.mappings();
             all.extend(held.mappings());
@@ -165,10 +174,17 @@ impl Controller {
         state.claims = claims;
         state.hosted = Hosted {
             ports,
-            lacking: lacking.iter().map(key).collect(),
+            lacking: lacking.iter().chain(&unreached).map(key).collect(),
         };
         Ok(())
     }
+}
+
+/// Whether an endpoint here serves.
+fn serves_here(roster: &Roster) -> bool {
+    let led = |id: &EndpointId| roster.members.get(id);
+    let mut members = roster.slots.iter().filter_map(led);
+    members.any(|member| member.host.is_none())
 }
 
 pub(super) const fn request(port: &PublishedPort) -> PortRequest {

@@ -179,7 +179,7 @@ impl Controller {
                 self.publish_names(sandbox, &network, endpoint.id);
                 if network.spec.scope == Scope::Global {
                     // Those whom this host led here past the balancer.
-                    let reached = self.reached_at(&network, sandbox.id);
+                    let reached = self.reached_at(sandbox.id);
                     if self.hosts_ports_of(endpoint.id) {
                         longest = longest.max(time);
                         addresses.extend(reached);

@@ -202,7 +202,9 @@ impl Controller {
             all.extend(reach.remotes.values().filter_map(named));
         }
         let mut next = state.roster.clone();
+        let mut taken = Vec::with_capacity(all.len());
         for (id, member) in all {
+            taken.push(id);
             if !next.members.contains_key(&id) {
                 // One for whom there is no room waits for some.
                 next = next.with(id, member).unwrap_or(next);
@@ -211,11 +213,11 @@ impl Controller {
         if let Err(error) = self.turn_to(service, &mut state, next) {
             self.warn(format!("service {name}: {}", error.chain()));
         }
-        let mut book = lock(&self.services);
-        for member in state.roster.members.keys() {
-            book.join(*member, service.id);
-        }
-        Some(state.spec.health.is_some())
+        taken.retain(|id| state.roster.members.contains_key(id));
+        let checked = state.spec.health.is_some();
+        drop(state);
+        self.join_all(service, &taken);
+        Some(checked)
     }
 
     fn respecify(&self, service: &Service, spec: ServiceSpec) {

@@ -1,16 +1,16 @@
 //! Services of a network that spans hosts, as one host of the cluster has them.
 
 use crate::{
-    scenario::{adopt, create_overlay, create_service, disconnect, join},
+    scenario::{adopt, create, create_overlay, create_service, disconnect, join, release},
     world::World,
 };
 use std::time::Duration;
 use vw_controller::{
     Controller,
-    command::{ServiceCreate, ServiceInspect, ServiceUpdate},
+    command::{ServiceCreate, ServiceInspect, ServiceRemove, ServiceUpdate},
 };
 use vw_model::{Affinity, EndpointMode, PortRequest, Protocol, Result};
-use vw_store::cluster::memory::MemoryStore;
+use vw_store::{Table, cluster::memory::MemoryStore};
 
 /// What takes longer never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -174,4 +174,49 @@ fn a_port_that_a_stranger_had_is_published_once_it_is_free() {
     eventually("it is published", || held(&there) == [8080]);
     eventually("and nobody says that it is not", || lacking(&a).is_empty());
     assert_eq!(b.repair().unwrap(), 0);
+}
+
+fn members(controller: &Controller) -> Vec<String> {
+    let service = "web".to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    view.members.into_iter().map(|member| member.name).collect()
+}
+
+fn remove(controller: &Controller) {
+    let service = "web".to_owned();
+    controller.submit(ServiceRemove { service }).unwrap();
+}
+
+/// An endpoint that names a service leaves in the midst of its being listed, once who lists it has
+/// seen the endpoint and before a record of this table is written.
+#[track_caller]
+fn leaves_meanwhile(world: &World, controller: &Controller, network: &'static str, table: Table) {
+    let vip = EndpointMode::Vip;
+    create_service(controller, "web", network, vip, &[]).unwrap();
+    for name in ["one", "two"] {
+        adopt(controller, world, name, &[], &[]).unwrap();
+        join(controller, network, name, "web", 1).unwrap();
+    }
+    remove(controller);
+    let leaving = controller.clone();
+    world.faults.meanwhile(table, move || {
+        disconnect(&leaving, network, "one").unwrap();
+    });
+    create_service(controller, "web", network, vip, &[]).unwrap();
+    eventually("the other is a member alone", || {
+        members(controller) == ["two"]
+    });
+    assert_eq!(controller.repair().unwrap(), 0);
+    for name in ["one", "two"] {
+        release(controller, name).unwrap();
+    }
+    remove(controller);
+}
+
+#[test]
+fn one_who_leaves_while_its_service_is_listed_is_no_member() {
+    let (world, controller) = stage();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    leaves_meanwhile(&world, &controller, "blue", Table::Services);
+    leaves_meanwhile(&world, &controller, "shop", Table::Slots);
 }

@@ -190,3 +190,33 @@ fn a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by() {
     }
     stage.end();
 }
+
+#[test]
+fn a_command_asks_those_in_whom_it_can_run() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = pair("");
+    service(&stage, "");
+    let guest = stage.lab().host("guest");
+    let adopt = format!("adopt --netns {} --name guest", guest.netns().display());
+    stage.cli("b", &format!("{adopt} --network shop --service web"));
+    drop(stage.start("b", "one", MEMBER));
+    let update = "service update --health exec:true --health-interval 1s web";
+    let refused = stage.cli_refused("b", update);
+    assert!(refused.contains("guest cannot be an endpoint"), "{refused}");
+    // Made by a host that cannot know who names it on another.
+    stage.cli("a", "service rm web");
+    eventually("b knows it no more", SOON, || {
+        !stage.cli("b", "service ls").contains("web")
+    });
+    service(&stage, "--health exec:true --health-interval 1s");
+    for host in ["a", "b"] {
+        eventually("who can be asked is a member, and well", SOON, || {
+            let shown = stage.api(host, "/vethwork/services/web");
+            let all = shown["Endpoints"].as_array().expect("a list").iter();
+            let all: Vec<_> = all.map(|one| (&one["Name"], &one["State"])).collect();
+            all.len() == 1 && all[0].0 == "one" && all[0].1 == "healthy"
+        });
+    }
+    stage.cli("b", "release guest");
+    stage.end();
+}

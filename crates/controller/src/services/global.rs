@@ -293,7 +293,11 @@ impl Controller {
             super::update::settings(&mut spec, request);
             Ok(spec)
         };
-        let before = lock(&service.state).spec.clone();
+        let before = {
+            let state = lock(&service.state);
+            self.check_askable(&state, request)?;
+            state.spec.clone()
+        };
         let next = change(before.clone())?;
         self.check_ports(&service.network, &next, &before.ports)?;
         let spec = self.cluster()?.update_service(service.id, change)?;

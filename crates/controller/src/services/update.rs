@@ -71,8 +71,12 @@ impl Controller {
         Ok(())
     }
 
-    /// Whether the members can be asked as they are to be from now on.
-    fn check_askable(&self, state: &ServiceState, request: &ServiceUpdate) -> Result<()> {
+    /// Whether the members here can be asked as they are to be from now on.
+    pub(super) fn check_askable(
+        &self,
+        state: &ServiceState,
+        request: &ServiceUpdate,
+    ) -> Result<()> {
         let Some(health) = &request.health else {
             return Ok(());
         };

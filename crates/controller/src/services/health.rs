@@ -349,7 +349,11 @@ impl Rounds {
             dismiss(&mut self.ending, *id, one.running.take());
             one.next = now + one.patient.spec.interval;
             let starting = now < one.joined + one.patient.spec.start_period;
-            changed.extend(one.verdict.take(well, starting).map(|well| (*id, well)));
+            changed.extend(
+                one.verdict
+                    .take(well, starting, now)
+                    .map(|well| (*id, well)),
+            );
         }
         changed
     }

@@ -8,6 +8,7 @@ mod failure;
 mod led;
 mod membership;
 mod overlay;
+mod prefer;
 mod route;
 mod services;
 mod stage;

@@ -51,9 +51,9 @@ struct Standing {
     sandbox: Arc<Sandbox>,
     /// It has all that the services want of it.
     led: bool,
-    /// What of the ports of every host it cannot publish.
-    refused: BTreeSet<PortKey>,
-    /// All that is not published here, as it was told.
+    /// What it cannot publish.
+    lacking: BTreeSet<PortKey>,
+    /// That and what this host cannot lead to its own endpoints, as it was told.
     unpublished: BTreeSet<PortKey>,
 }
 
@@ -134,7 +134,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: true,
-            refused: BTreeSet::new(),
+            lacking: BTreeSet::new(),
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
@@ -149,12 +149,11 @@ impl Controller {
         }
         self.settle_hosted(network);
         let turn = self.balancers.turns.of(id);
-        let _one = lock(&turn.one);
+        let one = lock(&turn.one);
         self.settle_in_turn(network, &turn);
-        if !self.hosted_lacking(network).is_empty() {
-            // A port that every host published until now may be what was lacking.
-            self.settle_hosted(network);
-        }
+        drop(one);
+        // What is published now may lead to endpoints here, and what no more is free for them.
+        self.settle_hosted_again(network);
         self.tell_unpublished(network);
     }
 
@@ -238,7 +237,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: false,
-            refused: BTreeSet::new(),
+            lacking: BTreeSet::new(),
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
@@ -303,9 +302,15 @@ impl Controller {
         // Nobody wants anything of it any more; what stands goes with it.
         let services = lock(&self.services).on(network);
         for service in services {
-            let state = lock(&service.state);
+            let mut state = lock(&service.state);
+            // Its ports go with it, whomever they lead to.
+            state.hosted.ports = state.hosted.claimed();
+            let noted = self
+                .slots_batch(&service, &state.roster, &state.hosted.ports)
+                .and_then(|batch| self.note(batch));
             let fragment = self.fragment_of(&service.network, &state);
-            if let Err(error) = self.take_away(vec![(Owner::Service(service.id), fragment)]) {
+            let gone = self.take_away(vec![(Owner::Service(service.id), fragment)]);
+            if let Err(error) = noted.and(gone) {
                 tracing::warn!("{}", error.chain());
             }
         }
@@ -366,26 +371,30 @@ impl Controller {
             self.note_sandbox(sandbox)?;
         }
         if let Some(found) = lock(&self.balancers.standing).get_mut(&network.spec.id) {
-            found.refused = not.iter().map(|request| request.container).collect();
+            found.lacking = not.iter().map(|request| request.container).collect();
         }
         Ok(())
     }
 
-    /// Tells which ports of a network's services are not published here.
+    /// Tells everybody which ports of a network's services this host does not publish.
     fn tell_unpublished(&self, network: &Arc<Network>) {
         let id = network.spec.id;
-        let lacking = self.hosted_lacking(network);
-        let (sandbox, unpublished) = {
+        let services = lock(&self.services).on(id);
+        let hosted = services
+            .iter()
+            .flat_map(|service| lock(&service.state).hosted.lacking.clone());
+        let mut unpublished: BTreeSet<PortKey> = hosted.collect();
+        let sandbox = {
             let mut standing = lock(&self.balancers.standing);
             let Some(found) = standing.get_mut(&id) else {
                 return;
             };
-            let unpublished: BTreeSet<PortKey> = lacking.union(&found.refused).copied().collect();
+            unpublished.extend(&found.lacking);
             if found.unpublished == unpublished {
                 return;
             }
             found.unpublished.clone_from(&unpublished);
-            (found.sandbox.clone(), unpublished)
+            found.sandbox.clone()
         };
         for port in unpublished {
             self.warn(format!(
@@ -407,15 +416,7 @@ impl Controller {
 
     /// What the services of a network publish, as requests of the sandbox that leads to them.
     fn ingress_of(&self, network: &Network) -> Vec<PortRequest> {
-        let has = |family| network.spec.pools(family).next().is_some();
-        // Of one IP version alone nobody answers over the other.
-        let host_ip = match (has(Family::V4), has(Family::V6)) {
-            (true, true) => None,
-            (_, v6) => Some(super::create::unspecified(match v6 {
-                true => Family::V6,
-                false => Family::V4,
-            })),
-        };
+        let host_ip = ingress_host(network);
         let services = lock(&self.services).on(network.spec.id);
         let mut requests = Vec::new();
         for service in services {
@@ -513,5 +514,18 @@ impl Controller {
         if let Err(error) = closed.map_err(kernel_error) {
             tracing::warn!("connections are not waited for: {}", error.chain());
         }
+    }
+}
+
+/// At which addresses of a host the services of a network are published: all where there is none.
+pub(super) fn ingress_host(network: &Network) -> Option<IpAddr> {
+    let has = |family| network.spec.pools(family).next().is_some();
+    // Of one IP version alone nobody answers over the other.
+    match (has(Family::V4), has(Family::V6)) {
+        (true, true) => None,
+        (_, v6) => Some(super::create::unspecified(match v6 {
+            true => Family::V6,
+            false => Family::V4,
+        })),
     }
 }

@@ -56,12 +56,21 @@ impl Controller {
         if ports.is_empty() {
             return Vec::new();
         }
+        let slots = self.slots_here(roster);
+        // Over another the balancer may lead, and refuses what it cannot.
+        let led = |family: &Family| {
+            slots.iter().any(|slot| match family {
+                Family::V4 => slot.v4.is_some(),
+                Family::V6 => slot.v6.is_some(),
+            })
+        };
+        let families = self.hosted_families().into_iter().filter(led).collect();
         let elements = vw_firewall::service(&ServicePolicy {
             vips: Vec::new(),
             ports: ports.iter().map(published).collect(),
-            families: self.hosted_families(),
+            families,
             affinity: spec.affinity == Affinity::Client,
-            slots: self.slots_here(roster),
+            slots,
         });
         let table = Object::Table(Table::Services);
         let elements = elements.into_iter().map(Object::Element);

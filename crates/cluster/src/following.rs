@@ -192,6 +192,8 @@ impl Core {
             }
             state.store = next.clone();
             state.deltas.push(Delta::Store(next));
+            drop(state);
+            self.wake();
         }
     }
 }

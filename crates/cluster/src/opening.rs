@@ -4,7 +4,6 @@ use crate::{
     Follower, Settings,
     copy::{Copy, Kept, Local},
     core::{Core, State},
-    holdings::{Grant, GrantState},
     lease::pool_of,
     record::{Claims, EndpointRecord, HostRecord, NetworkRecord, NetworkState},
     time::Time,
@@ -120,18 +119,9 @@ fn restore_holdings(state: &mut State, kept: Kept, now: Duration) -> Result<()> 
             held.given.insert(addr, given);
         }
     }
-    for (network, addr, holder) in kept.grants {
-        let state_of = GrantState::Unclaimed;
-        let grant = Grant {
-            holder,
-            addr,
-            state: state_of,
-        };
-        state
-            .holdings
-            .held(network)
-            .grants
-            .insert(addr.addr(), grant);
+    for (network, grant) in kept.grants {
+        let held = state.holdings.held(network);
+        held.grants.insert(grant.addr.addr(), grant);
     }
     Ok(())
 }

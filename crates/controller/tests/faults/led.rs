@@ -9,6 +9,7 @@ use vw_controller::{
     Controller,
     command::{Publication, ServiceCreate, ServiceInspect, ServiceRemove, ServiceUpdate},
 };
+use vw_hoststate::Object;
 use vw_model::{Affinity, EndpointMode, PortRequest, Preference, Protocol, PublishMode, Result};
 use vw_store::{Table, cluster::memory::MemoryStore};
 
@@ -224,4 +225,77 @@ fn one_who_leaves_while_its_service_is_listed_is_no_member() {
     create(&controller, "blue", "10.7.0.0/24").unwrap();
     leaves_meanwhile(&world, &controller, "blue", Table::Services);
     leaves_meanwhile(&world, &controller, "shop", Table::Slots);
+}
+
+/// Waits until this host leads ports to its own endpoints by these elements of its own table.
+#[track_caller]
+fn leads(world: &World, wanted: &[&str]) {
+    let found = || {
+        let objects = world.kernel.objects().into_values();
+        let elements = objects.filter_map(|object| match object {
+            Object::Element(element) => Some(element.to_string()),
+            _ => None,
+        });
+        let mut lines: Vec<String> = elements.filter(|line| line.starts_with("port4_")).collect();
+        lines.sort();
+        lines
+    };
+    vw_testkit::poll(PATIENCE, || (found() == wanted).then_some(()));
+    assert_eq!(found(), wanted);
+}
+
+#[test]
+fn a_host_prefers_its_own_endpoints_while_one_serves() {
+    let (world, controller) = stage();
+    let prefer = |texts: &[&str]| {
+        let ports = ports(texts, &[]).into_iter();
+        let prefer = Preference::Local;
+        ports.map(|port| Publication { prefer, ..port }).collect()
+    };
+    let asked = ServiceCreate {
+        name: "web".parse().unwrap(),
+        network: "shop".to_owned(),
+        mode: EndpointMode::Vip,
+        ports: prefer(&["8080:80", "8053:53/udp"]),
+        affinity: Affinity::Client,
+        drain: Duration::ZERO,
+        health: None,
+        labels: Default::default(),
+    };
+    controller.submit(asked).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "shop", "one", "web", 2).unwrap();
+    let led = [
+        "port4_affine { tcp . 8080 }",
+        "port4_affine { udp . 8053 }",
+        "port4_of_2 { tcp . 8080 }",
+        "port4_of_2 { udp . 8053 }",
+        "port4_slots { tcp . 8080 . 0 : 172.18.0.3 . 80 }",
+        "port4_slots { tcp . 8080 . 1 : 172.18.0.3 . 80 }",
+        "port4_slots { udp . 8053 . 0 : 172.18.0.3 . 53 }",
+        "port4_slots { udp . 8053 . 1 : 172.18.0.3 . 53 }",
+    ];
+    leads(&world, &led);
+    drop(controller);
+    let controller = world.open();
+    assert_eq!(controller.repair().unwrap(), 0);
+    leads(&world, &led);
+    // Turned off, and on again for one of the two; then nobody is left.
+    let both = ["80/tcp", "53/udp"];
+    update(&controller, &both, &["8080:80", "8053:53/udp"], &[]).unwrap();
+    leads(&world, &[]);
+    let gone = "80/tcp".to_owned().try_into().unwrap();
+    controller
+        .submit(ServiceUpdate {
+            service: "web".to_owned(),
+            publish: prefer(&["8080:80"]),
+            unpublish: vec![gone],
+            affinity: Some(Affinity::None),
+            ..ServiceUpdate::default()
+        })
+        .unwrap();
+    leads(&world, &[led[2], led[4], led[5]]);
+    disconnect(&controller, "shop", "one").unwrap();
+    leads(&world, &[]);
+    assert_eq!(controller.repair().unwrap(), 0);
 }

@@ -231,7 +231,7 @@ impl Copy {
                 Delta::ServiceGone(id) => (service(*id), None),
                 Delta::Endpoint(endpoint) => (
                     endpoint_key(endpoint.network, endpoint.id),
-                    Some(json(endpoint)),
+                    Some(json(&**endpoint)),
                 ),
                 Delta::EndpointGone(network, id) => (endpoint_key(*network, *id), None),
                 Delta::Host(host) => (host_key(host.id), Some(json(host))),

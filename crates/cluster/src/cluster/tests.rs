@@ -188,7 +188,8 @@ impl Host {
     fn sees(&self, endpoint: &RemoteEndpoint) -> bool {
         self.cluster
             .remote_endpoints(endpoint.network)
-            .contains(endpoint)
+            .iter()
+            .any(|seen| **seen == *endpoint)
     }
 
     fn knows(&self, network: NetworkId) -> bool {

@@ -337,7 +337,7 @@ impl World {
             let seen: BTreeMap<EndpointId, RemoteEndpoint> = networks
                 .iter()
                 .flat_map(|network| state.mirror.remote_endpoints(*network))
-                .map(|endpoint| (endpoint.id, endpoint))
+                .map(|endpoint| (endpoint.id, RemoteEndpoint::clone(&endpoint)))
                 .collect();
             let others = all.iter().filter(|(_, endpoint)| endpoint.host != id);
             let others: BTreeMap<_, _> = others

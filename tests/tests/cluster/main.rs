@@ -5,6 +5,7 @@ mod balancers;
 mod encryption;
 mod engines;
 mod failure;
+mod led;
 mod membership;
 mod overlay;
 mod prefer;

@@ -3,10 +3,12 @@
 //! Who wants one leaves a request; the block's host, and nobody else, answers it: it takes the
 //! address out of its own use first, then makes the grant, on the condition that the request and
 //! the block still stand. From then on the address belongs to whom it was given to, until that
-//! host deletes the grant; only then the block's host may use it again.
+//! host deletes the grant; only then the block's host may use it again. That a grant is missing
+//! which the block's host has never seen does not tell so, as a store that was brought back from a
+//! backup lacks it too: it is made once more, and its holder deletes it where it has no use for it.
 
 use crate::{
-    core::Core,
+    core::{Core, Done},
     holdings::{Given, GrantState},
     keys::Shared,
     mirror::Known,
@@ -125,8 +127,12 @@ impl Core {
         let Given { host, holder } = given;
         let record = record::encode(&GrantRecord { host, holder });
         let writes = vec![Write::Put(grant, record), Write::Delete(request)];
-        self.commit(conditions, writes)?;
-        Ok(())
+        let news = self.state().expect_grant(network, addr);
+        let done = self.commit(conditions, writes);
+        if news && !matches!(done, Ok(Done::Applied | Done::Uncertain)) {
+            self.state().holdings.held(network).unseen.remove(&addr);
+        }
+        done.map(drop)
     }
 
     fn refuse(
@@ -224,12 +230,11 @@ impl Core {
             if !self.cannot_be_granted(given.holder)? {
                 continue;
             }
-            let asked = self.get(&Shared::Request(network, addr).key())?;
-            let asked = asked.and_then(|found| record::decode::<RequestRecord>(&found.value).ok());
-            let still = asked.is_some_and(|asked| {
-                (asked.host, asked.holder) == (given.host, given.holder) && asked.refused.is_none()
-            });
-            if still || self.get(&Shared::Grant(network, addr).key())?.is_some() {
+            if self.is_given(network, addr, given)? {
+                continue;
+            }
+            if self.may_be_lost(network, addr, given) {
+                go_on(self.grant_once_more(network, addr, given))?;
                 continue;
             }
             self.copy.drop_given(network, addr)?;
@@ -237,9 +242,43 @@ impl Core {
             let mut state = self.state();
             let held = state.holdings.held(network);
             held.given.remove(&addr);
+            held.unseen.remove(&addr);
             held.free(addr, given.holder, now);
             drop(state);
             drop(turn);
+        }
+        Ok(())
+    }
+
+    /// Whether the store has a request or a grant by which an address is another's.
+    fn is_given(&self, network: NetworkId, addr: IpAddr, given: Given) -> Result<bool> {
+        let asked = self.get(&Shared::Request(network, addr).key())?;
+        let asked = asked.and_then(|found| record::decode::<RequestRecord>(&found.value).ok());
+        let still = asked.is_some_and(|asked| {
+            (asked.host, asked.holder) == (given.host, given.holder) && asked.refused.is_none()
+        });
+        Ok(still || self.get(&Shared::Grant(network, addr).key())?.is_some())
+    }
+
+    /// Whether a grant that is missing may be one that the store lost, to a host that is there. A
+    /// service is lost with its grants.
+    fn may_be_lost(&self, network: NetworkId, addr: IpAddr, given: Given) -> bool {
+        let state = self.state();
+        let held = state.holdings.get(network);
+        let host = state.mirror.hosts.get(&given.host);
+        held.is_some_and(|held| held.unseen.contains(&addr))
+            && host.is_some_and(|host| host.record.is_some())
+    }
+
+    fn grant_once_more(&self, network: NetworkId, addr: IpAddr, given: Given) -> Result<()> {
+        let range = {
+            let state = self.state();
+            let held = state.holdings.get(network);
+            held.and_then(|held| held.ranges().find(|range| range.contains(&addr)))
+        };
+        let version = self.fetch_network(network)?.map(|(_, version)| version);
+        if let (Some(range), Some(version)) = (range, version) {
+            self.grant_again((network, version), range, addr, given)?;
         }
         Ok(())
     }

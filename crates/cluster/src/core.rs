@@ -18,6 +18,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -381,6 +382,13 @@ impl State {
         self.asserted == self.reads
     }
 
+    /// Notes that a grant out of a block of this host's stands, or may soon; says whether that is
+    /// news, and the mirror does not show it.
+    pub(crate) fn expect_grant(&mut self, network: NetworkId, addr: IpAddr) -> bool {
+        let shown = self.mirror.grants.contains_key(&(network, addr));
+        !shown && self.holdings.held(network).unseen.insert(addr)
+    }
+
     /// Takes over what a step of the mirror led to; `whole` when it had read everything.
     pub(crate) fn saw(&mut self, seen: Seen, whole: bool) {
         for delta in &seen.deltas {
@@ -389,6 +397,11 @@ impl State {
                 self.holdings.0.remove(network);
                 self.made.remove(network);
             }
+        }
+        let grants = &self.mirror.grants;
+        for (network, held) in &mut self.holdings.0 {
+            held.unseen
+                .retain(|addr| !grants.contains_key(&(*network, *addr)));
         }
         self.outbox.saw(seen.own, whole);
         self.keys.saw(seen.own_keys, whole);

@@ -25,6 +25,9 @@ pub(crate) struct Held {
     pub(crate) grants: BTreeMap<IpAddr, Grant>,
     /// Addresses of own blocks that other hosts hold.
     pub(crate) given: BTreeMap<IpAddr, Given>,
+    /// Of these, those whose grants the mirror has not shown yet: where one is missing, nobody knows
+    /// whether its holder gave it back or the store lost it.
+    pub(crate) unseen: BTreeSet<IpAddr>,
     /// Of which families this host waits for any free block.
     pub(crate) wants: BTreeSet<Family>,
     /// Since which reading of everything the store is known to have this.
@@ -239,6 +242,7 @@ impl Held {
         self.blocks.remove(&range);
         self.open.remove(&range);
         self.given.retain(|addr, _| !range.contains(addr));
+        self.unseen.retain(|addr| !range.contains(addr));
     }
 }
 

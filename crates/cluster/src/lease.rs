@@ -170,8 +170,10 @@ impl Core {
             held.add(pool, *range, now)?;
         }
         for (addr, given) in given {
+            let held = state.holdings.held(spec.id);
             held.keep(addr, given.holder).transpose()?;
             held.given.insert(addr, given);
+            state.expect_grant(spec.id, addr);
         }
         drop(state);
         self.wake();

@@ -112,21 +112,39 @@ impl Core {
         addr: IpAddr,
         given: Given,
     ) -> Result<()> {
-        let (network, version) = network;
         let Some(range) = ranges.iter().find(|range| range.contains(&addr)) else {
             return Ok(());
         };
-        let own = self.own_block(network, *range)?;
+        let done = self.grant_again(network, *range, addr, given)?;
+        told_back(done, &[Shared::Grant(network.0, addr).key()])
+    }
+
+    /// Makes a grant again of an address that this host gave away out of a block.
+    pub(crate) fn grant_again(
+        &self,
+        network: (NetworkId, Version),
+        range: IpNet,
+        addr: IpAddr,
+        given: Given,
+    ) -> Result<Done> {
+        let (network, version) = network;
+        let own = self.own_block(network, range)?;
         let (stands, again) = own.ok_or_else(contended)?;
+        let Given { host, holder } = given;
+        // One that was forgotten would never delete it.
+        let Some(known) = self.get(&Shared::Host(host).key())? else {
+            return Ok(Done::Refused);
+        };
         let key = Shared::Grant(network, addr).key();
         let conditions = vec![
             stands.clone(),
             Condition::Absent(key.clone()),
+            Condition::Unchanged(known.key, known.version),
             unchanged(network, version),
         ];
-        let Given { host, holder } = given;
         let grant = record::encode(&GrantRecord { host, holder });
-        let done = self.commit(conditions, vec![Write::Put(key.clone(), grant)])?;
+        self.state().expect_grant(network, addr);
+        let done = self.commit(conditions, vec![Write::Put(key, grant)])?;
         if done == Done::Uncertain {
             // It may arrive when who has the address has given it back, and it is used here.
             self.state().doubts.push(Doubt {
@@ -135,7 +153,7 @@ impl Core {
                 write: again,
             });
         }
-        told_back(done, &[key])
+        Ok(done)
     }
 
     /// The addresses that this host holds out of the blocks of others.
@@ -237,7 +255,11 @@ impl Core {
                 if held.given.get(&addr) == Some(&given) {
                     continue;
                 }
-                held.give(addr, given)
+                let taken = held.give(addr, given);
+                if let Some(Ok(_)) = taken {
+                    state.expect_grant(network, addr);
+                }
+                taken
             };
             match taken {
                 Some(Ok(_)) => self.copy.add_given(network, addr, given)?,

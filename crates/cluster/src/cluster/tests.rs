@@ -7,6 +7,7 @@ mod hiding;
 mod outbox;
 mod restored;
 mod services;
+mod unseen;
 
 use super::Cluster;
 use crate::{Delta, Follower, Settings, StoreState};

@@ -54,6 +54,8 @@ impl Controller {
             .map(|pool| (pool.base.to_string(), pool.size))
             .collect();
         info.debug = self.config.debug;
+        let member = self.member.as_ref();
+        info.encryption = member.map_or("", |member| member.encryption_word());
         Ok(info)
     }
 }

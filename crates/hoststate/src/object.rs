@@ -247,7 +247,24 @@ pub struct Forward {
     pub dst: IpAddr,
 }
 
-/// Another host, as the kernel's WireGuard knows it.
+/// The key of an encrypted tunnel of the kernel, by its public half, and its UDP port.
+///
+/// The private half is no part of any object, which may be shown and stored: the executor is told
+/// it by another way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireguardKey {
+    /// The namespace.
+    pub netns: Netns,
+    /// The tunnel.
+    pub link: IfName,
+    /// What the other hosts know it by.
+    pub public: PublicKey,
+    /// Where their datagrams come in, at every address of the host.
+    pub port: u16,
+}
+
+/// Another host, as the kernel's WireGuard knows it. An address that it gets is no longer any
+/// other's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireguardPeer {
     /// The namespace.
@@ -325,6 +342,8 @@ pub enum Object {
     Proxy(Proxy),
     /// A forwarding entry.
     Forward(Forward),
+    /// The key of the encrypted tunnel.
+    WireguardKey(WireguardKey),
     /// Another host at the encrypted tunnel.
     WireguardPeer(WireguardPeer),
 }
@@ -356,6 +375,8 @@ pub enum Key {
     Port(SetName, Vec<Datum>),
     /// An element of the services' table of a sandbox.
     Balance(SandboxId, SetName, Vec<Datum>),
+    /// The key of the encrypted tunnel.
+    WireguardKey(Netns, IfName),
     /// Another host at the encrypted tunnel.
     WireguardPeer(Netns, IfName, PublicKey),
     /// An address that is answered for.
@@ -398,6 +419,7 @@ impl Object {
                 forward.mac,
                 forward.dst,
             ),
+            Self::WireguardKey(key) => Key::WireguardKey(key.netns, key.link.clone()),
             Self::WireguardPeer(peer) => {
                 Key::WireguardPeer(peer.netns, peer.link.clone(), peer.public)
             }
@@ -420,7 +442,7 @@ impl Object {
             Self::Sysctl(_) => 5,
             Self::Address(_) => 6,
             Self::Route(route) if route.via.is_none() => 7,
-            Self::Route(_) => 8,
+            Self::Route(_) | Self::WireguardKey(_) => 8,
             Self::Forward(_) | Self::WireguardPeer(_) => 9,
             Self::Neighbor(_) | Self::Proxy(_) => 10,
             Self::Element(_) | Self::Balance(..) => 11,

@@ -101,6 +101,7 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Neighbor(netns, ..)
             | Key::Proxy(netns, ..)
             | Key::Forward(netns, ..)
+            | Key::WireguardKey(netns, _)
             | Key::WireguardPeer(netns, ..) => vec![netns],
             Key::Balance(sandbox, ..) => vec![Netns::Sandbox(sandbox)],
             Key::Namespace(_)

@@ -13,3 +13,4 @@ mod stage;
 mod state;
 mod store;
 mod wire;
+mod wireguard;

@@ -13,6 +13,7 @@ pub mod agent;
 mod counters;
 mod device;
 mod engine;
+mod holder;
 mod identity;
 mod keeper;
 mod keyring;
@@ -26,6 +27,7 @@ mod tun;
 
 pub use counters::{PeerStats, Stats};
 pub use device::{Device, StartError, Tun};
+pub use holder::KeyHolder;
 pub use keeper::{Carrier, KeepError, Keeper, UserSpace};
 pub use keyring::KeyFileError;
 pub use keys::PrivateKey;

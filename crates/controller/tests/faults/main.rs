@@ -13,6 +13,7 @@ mod inject;
 mod lasting;
 mod members;
 mod scenario;
+mod sealed;
 mod twins;
 mod world;
 

@@ -163,6 +163,7 @@ impl<'a> Run<'a> {
             Object::Neighbor(neighbor) => neighbor.netns,
             Object::Proxy(proxy) => proxy.netns,
             Object::Forward(forward) => forward.netns,
+            Object::WireguardKey(key) => key.netns,
             Object::WireguardPeer(peer) => peer.netns,
             Object::Table(Table::SandboxDns { sandbox, .. } | Table::Balancer { sandbox })
             | Object::Balance(sandbox, _) => Netns::Sandbox(*sandbox),

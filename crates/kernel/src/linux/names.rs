@@ -87,6 +87,13 @@ fn object(object: &Object) -> String {
             forward.link,
             place(forward.netns)
         ),
+        Object::WireguardKey(key) => format!(
+            "key {} and UDP port {} of {}{}",
+            key.public,
+            key.port,
+            key.link,
+            place(key.netns)
+        ),
         Object::WireguardPeer(peer) => format!(
             "peer {} at {} on {}{}",
             peer.public,

@@ -41,6 +41,7 @@ impl Run<'_> {
             Object::Neighbor(neighbor) => self.create_neighbor(at, neighbor),
             Object::Proxy(proxy) => self.create_proxy(at, proxy),
             Object::Forward(forward) => self.create_forward(at, forward),
+            Object::WireguardKey(key) => self.tunnel_key(at, key, true),
             Object::WireguardPeer(peer) => self.peer(at, peer, true),
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
@@ -82,6 +83,7 @@ impl Run<'_> {
                 })
             }
             Object::Forward(forward) => self.delete_forward(at, forward),
+            Object::WireguardKey(key) => self.tunnel_key(at, key, false),
             Object::WireguardPeer(peer) => self.peer(at, peer, false),
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),

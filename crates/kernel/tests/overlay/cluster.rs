@@ -153,6 +153,7 @@ impl Member {
                     mtu: 1500,
                     port: None,
                     inner: None,
+                    carrier: Default::default(),
                     link_local: None,
                 }),
                 br_netfilter: Path::new("/proc/sys/net/bridge").is_dir(),

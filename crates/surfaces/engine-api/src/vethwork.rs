@@ -82,6 +82,7 @@ struct Details<'a> {
     sysctls: Vec<Sysctl<'a>>,
     labels: &'a Options,
     warnings: &'a [String],
+    encryption: &'static str,
 }
 
 #[derive(Serialize)]
@@ -219,5 +220,6 @@ fn details(view: &InfoView) -> Details<'_> {
             .collect(),
         labels: &view.labels,
         warnings: &view.warnings,
+        encryption: view.encryption,
     }
 }

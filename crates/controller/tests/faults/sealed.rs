@@ -2,9 +2,9 @@
 //! change, and what becomes of it when effects fail.
 
 use crate::{
-    global::{Operation, Scene, Then, create_with, sweep},
+    global::{Operation, Scene, Then, sweep},
     inject::{Mode, Whose},
-    scenario::{adopt, connect, disconnect, release},
+    scenario::{adopt, connect, create_overlay, disconnect, release},
     world::World,
 };
 use std::{collections::BTreeMap, thread, time::Duration};
@@ -35,7 +35,7 @@ fn eventually(what: &str, holds: impl FnMut() -> bool) {
 }
 
 fn made(s: &Scene) -> Result<()> {
-    create_with(&s.a(), &[("encrypted", "")])
+    create_overlay(&s.a(), "shop", true, &[("encrypted", "")])
 }
 
 fn one_here(s: &Scene) -> Result<()> {

@@ -448,7 +448,7 @@ fn what_cannot_be_encrypted_is_refused() {
         &network,
         &over4(),
         expect![
-            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out"
+            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out"
         ],
     );
     refused(

@@ -180,12 +180,12 @@ pub(crate) fn create_overlay(
         attachable: false,
         unsupported: Vec::new(),
         ipam_driver: None,
-        ipam_options: options.map(owned).collect(),
+        ipam_options: Default::default(),
         pools: vec![PoolRequest {
             subnet: "10.42.0.0/24".to_owned(),
             ..PoolRequest::default()
         }],
-        options: Default::default(),
+        options: options.map(owned).collect(),
         labels: Default::default(),
     };
     controller.submit(request).map(drop)

@@ -268,10 +268,7 @@ impl Core {
                 return Err(Error::conflict("service-exists", message));
             }
             for port in &spec.ports {
-                let same = |held: &&vw_model::PublishedPort| {
-                    held.published == port.published && held.target.protocol == port.target.protocol
-                };
-                if other.ports.iter().any(|held| same(&held)) {
+                if other.ports.iter().any(|held| held.clashes(port)) {
                     let message = format!(
                         "port {}/{} is already published by service {}: choose another",
                         port.published, port.target.protocol, other.name

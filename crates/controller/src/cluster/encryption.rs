@@ -166,7 +166,7 @@ impl Encryption {
         let mut next = self.tunnel.change(&others)?;
         if !standing.networks.is_empty() {
             let wanted = self.wanted(&standing, &others)?;
-            let is_so = lock(&controller.host).fragment(Owner::Cluster) == Some(&wanted);
+            let is_so = lock(&controller.host).fragment(Owner::Cluster) == wanted;
             if !is_so {
                 controller.bring(vec![(Owner::Cluster, wanted)])?;
             }

@@ -109,6 +109,7 @@ impl World {
             advertise,
             version: "0".to_owned(),
             tunnel: self.tunnel(advertise, kernel),
+            caught_up: || {},
         })
     }
 

@@ -1,6 +1,8 @@
 //! The daemon's parts put together, from checked settings to a clean end.
 
-use super::{encryption, listen, notify, settings::DaemonSettings, sockets::KernelSockets, watch};
+use super::{
+    encryption, listen, memory, notify, settings::DaemonSettings, sockets::KernelSockets, watch,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     fs, io,
@@ -35,6 +37,7 @@ impl Drop for PidFile {
 /// Whatever prevents the start, as one sentence with its causes.
 pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     raise_descriptors();
+    memory::keep_little();
     for folder in [&settings.data_root, &settings.exec_root] {
         fs::create_dir_all(folder).map_err(|e| cannot("make", folder, e))?;
     }
@@ -72,6 +75,7 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         let stop = stop_signal()?;
         notify::ready();
         tracing::info!("API listens");
+        memory::give_back();
         let config = ApiConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             firewall_backend: settings.firewall_name().to_owned(),

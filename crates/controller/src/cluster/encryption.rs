@@ -52,8 +52,8 @@ pub trait Tunnel: Send + Sync {
     }
 
     /// Has packets carried between this host and these alone, by the present key, once
-    /// [`Self::objects`] stand: by who does
-    /// already, else by somebody new. When it returns, the keys that those told are accepted.
+    /// [`Self::objects`] stand: by who does already, else by somebody new. When it returns, the
+    /// keys that those told are accepted.
     ///
     /// # Errors
     /// When nobody carries them. Nothing goes in clear text then.

@@ -57,6 +57,11 @@ impl Controller {
         info.debug = self.config.debug;
         let member = self.member.as_ref();
         info.encryption = member.map_or("", |member| member.encryption_word());
+        let drivers = &self.config.drivers;
+        info.shortcuts = drivers.underlay.as_ref().map(|_| {
+            let why_not = drivers.no_shortcuts.clone();
+            why_not.map_or(Ok(()), Err)
+        });
         Ok(info)
     }
 }

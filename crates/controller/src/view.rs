@@ -362,4 +362,7 @@ pub struct InfoView {
     /// Who carries packets of encrypted networks here: `kernel`, `user space`, or `none` where
     /// nobody can; empty outside a cluster.
     pub encryption: &'static str,
+    /// Whether frames of overlay networks take shortcuts past the bridge, or why not; nothing
+    /// outside a cluster.
+    pub shortcuts: Option<std::result::Result<(), String>>,
 }

@@ -29,7 +29,7 @@ const WHILE: Duration = Duration::from_millis(700);
 fn in_user_space(mut stage: Stage) -> Stage {
     for host in stage.names() {
         if stage.api(&host, "/vethwork/cluster")["Encryption"] == "kernel" {
-            stage.set_env(&host, "VETHWORK_TUNNEL_CARRIER", "user-space");
+            stage.set_env(&host, "VETHWORK_TUNNEL_CARRIER", Some("user-space"));
         }
     }
     stage
@@ -176,7 +176,7 @@ fn whatever_dies_nothing_is_said_in_clear_text() {
 fn keys_change_and_no_connection_breaks(kind: Kind) {
     let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
     for host in ["a", "b"] {
-        stage.set_env(host, "VETHWORK_TUNNEL_KEY_PERIOD", "2");
+        stage.set_env(host, "VETHWORK_TUNNEL_KEY_PERIOD", Some("2"));
     }
     create(&stage, "-o encrypted");
     let (web, client, to) = pair(&stage);
@@ -208,7 +208,7 @@ fn keys_change_and_no_connection_breaks(kind: Kind) {
 fn a_key_is_kept_until_every_host_takes_in_the_next() {
     crate::require_cluster!(Kind::Etcd);
     let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
-    stage.set_env("a", "VETHWORK_TUNNEL_KEY_PERIOD", "1");
+    stage.set_env("a", "VETHWORK_TUNNEL_KEY_PERIOD", Some("1"));
     let first = key(&stage, "a");
     eventually("b takes it in", SOON, || key(&stage, "a") != first);
     // One that was stopped counts as alive for a minute.
@@ -224,7 +224,7 @@ fn a_key_is_kept_until_every_host_takes_in_the_next() {
     stays("it is kept", Duration::from_secs(3), || {
         key(&stage, "a") == kept
     });
-    stage.set_env("b", "VETHWORK_TUNNEL_KEY_PERIOD", "1");
+    stage.set_env("b", "VETHWORK_TUNNEL_KEY_PERIOD", Some("1"));
     eventually("b takes in the next", SOON, || key(&stage, "a") != kept);
     stage.end();
 }

@@ -25,7 +25,7 @@ macro_rules! require_wireguard {
 /// Two hosts: the kernel carries at a, and at b it or a process.
 fn hosts(mut stage: Stage, process_at_b: bool) -> Stage {
     if process_at_b {
-        stage.set_env("b", "VETHWORK_TUNNEL_CARRIER", "user-space");
+        stage.set_env("b", "VETHWORK_TUNNEL_CARRIER", Some("user-space"));
     }
     stage
 }
@@ -100,7 +100,7 @@ fn a_kernel_and_a_process_understand_each_other() {
 fn changes_keys(process_at_b: bool, stage: Stage) {
     let mut stage = hosts(stage, process_at_b);
     for host in ["a", "b"] {
-        stage.set_env(host, PERIOD, "2");
+        stage.set_env(host, PERIOD, Some("2"));
     }
     create(&stage, "-o encrypted");
     let (web, client, to) = pair(&stage);
@@ -123,7 +123,7 @@ fn changes_keys(process_at_b: bool, stage: Stage) {
     });
     assert!(longest < LONGEST, "a packet waited {longest:?}");
     for host in ["a", "b"] {
-        stage.set_env(host, PERIOD, "86400");
+        stage.set_env(host, PERIOD, Some("86400"));
     }
     talk.say(MARK).unwrap();
     stage.end();

@@ -43,6 +43,8 @@ impl Run<'_> {
             Object::Forward(forward) => self.create_forward(at, forward),
             Object::WireguardKey(key) => self.tunnel_key(at, key, true),
             Object::WireguardPeer(peer) => self.peer(at, peer, true),
+            Object::Shortcuts(shortcuts) => self.create_shortcuts(at, shortcuts),
+            Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
@@ -85,6 +87,8 @@ impl Run<'_> {
             Object::Forward(forward) => self.delete_forward(at, forward),
             Object::WireguardKey(key) => self.tunnel_key(at, key, false),
             Object::WireguardPeer(peer) => self.peer(at, peer, false),
+            Object::Shortcuts(shortcuts) => self.delete_shortcuts(at, shortcuts),
+            Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }

@@ -109,6 +109,14 @@ fn ours_alone(info: &Value) -> String {
     if let Some(carried) = carried(&shown(&info["Encryption"])) {
         out += &format!("Encrypted Networks: {carried}\n");
     }
+    let shortcuts = &info["OverlayShortcuts"];
+    match shortcuts["Taken"].as_bool() {
+        Some(true) => out += "Overlay Shortcuts: taken\n",
+        Some(false) => {
+            out += &format!("Overlay Shortcuts: none: {}\n", shown(&shortcuts["Reason"]));
+        }
+        None => {}
+    }
     let mut list = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
             out += &format!("{title}:\n");

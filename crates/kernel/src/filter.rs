@@ -60,6 +60,18 @@ pub(crate) fn not_of(fd: &OwnedFd, ports: &[u32]) -> io::Result<()> {
     attach(fd, &program)
 }
 
+/// Has the kernel pass on only what it tells of one link.
+pub(crate) fn only_link(fd: &OwnedFd, index: u32) -> io::Result<()> {
+    let program = [
+        // `ifi_index`.
+        load(libc::BPF_W, 20),
+        jump(libc::BPF_JEQ, 0, 1, number(index)),
+        answer(ACCEPT),
+        answer(0),
+    ];
+    attach(fd, &program)
+}
+
 const fn load(size: u32, at: u32) -> Instruction {
     (libc::BPF_LD | size | libc::BPF_ABS, 0, 0, at)
 }

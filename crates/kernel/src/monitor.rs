@@ -1,6 +1,10 @@
 //! Tells when a link of ours goes, or goes out of service, by somebody else's hand; and of one that
 //! others own and we depend on, when it comes back, or loses what we put on it.
 
+mod running;
+
+pub(crate) use running::Running;
+
 use crate::filter;
 use crate::netlink::{Socket, addr, link, link::Seen, messages, route};
 use rustix::{

@@ -437,6 +437,11 @@ impl Seen {
         !self.up && self.changed & UP != 0 && self.changed != u32::MAX
     }
 
+    /// Whether what is sent through it is not dropped.
+    pub(crate) const fn passes_frames(&self) -> bool {
+        self.running && !self.held
+    }
+
     /// Whether it is marked as ours and in service.
     pub(crate) fn is_ours(&self) -> bool {
         self.group == GROUP_LIVE

@@ -17,3 +17,4 @@ mod stage;
 mod state;
 mod store;
 mod wire;
+mod wireguard;

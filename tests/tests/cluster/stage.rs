@@ -186,6 +186,11 @@ impl Stage {
         &self.lab
     }
 
+    /// The names of the hosts.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.members.keys().cloned().collect()
+    }
+
     /// The daemon of a host.
     pub(crate) fn daemon(&self, name: &str) -> &Daemon {
         &self.member(name).daemon

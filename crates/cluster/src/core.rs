@@ -24,7 +24,7 @@ use std::{
 };
 use vw_model::{Error, Kind, NetworkId, Result};
 use vw_store::cluster::{
-    ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
+    Change, ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
 };
 
 pub(crate) struct Core {
@@ -387,6 +387,21 @@ impl State {
     pub(crate) fn expect_grant(&mut self, network: NetworkId, addr: IpAddr) -> bool {
         let shown = self.mirror.grants.contains_key(&(network, addr));
         !shown && self.holdings.held(network).unseen.insert(addr)
+    }
+
+    /// Notes which grants the watch told of, also those that came and went at once.
+    pub(crate) fn saw_grants(&mut self, changes: &[Change]) {
+        for change in changes {
+            let key = match change {
+                Change::Put(record) => &record.key,
+                Change::Deleted(key) => key,
+            };
+            if let Some(Shared::Grant(network, addr)) = Shared::parse(key)
+                && let Some(held) = self.holdings.0.get_mut(&network)
+            {
+                held.unseen.remove(&addr);
+            }
+        }
     }
 
     /// Takes over what a step of the mirror led to; `whole` when it had read everything.

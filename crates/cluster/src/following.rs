@@ -186,6 +186,7 @@ impl Core {
         }
         let now = self.time.now();
         let mut state = self.state();
+        state.saw_grants(&changes);
         let seen = state.mirror.apply(changes, now);
         state.saw(seen, false);
         drop(state);

@@ -12,5 +12,6 @@ mod route;
 mod services;
 mod stage;
 mod state;
+mod status;
 mod store;
 mod wire;

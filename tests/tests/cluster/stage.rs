@@ -338,6 +338,11 @@ impl Stage {
         })
     }
 
+    /// The servers of the store.
+    pub(crate) fn servers(&mut self) -> &mut Servers {
+        self.store.as_mut().expect("there is one")
+    }
+
     /// Stops the store where it is: it neither answers nor closes.
     pub(crate) fn pause_store(&self) {
         let store = self.store.as_ref().expect("there is one");

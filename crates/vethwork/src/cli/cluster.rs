@@ -43,6 +43,7 @@ pub(crate) struct Forget {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct View {
+    error: String,
     store: Store,
     hosts: Vec<Host>,
 }
@@ -74,8 +75,9 @@ struct Host {
     version: String,
     this: bool,
     alive: bool,
+    reachable: Option<bool>,
     endpoints: usize,
-    blocks: usize,
+    blocks: Option<usize>,
     latency_microseconds: Option<u64>,
     #[serde(rename = "MTU")]
     mtu: Option<u32>,
@@ -131,22 +133,21 @@ fn shown(view: &View, whole: bool) -> String {
         "ID\tHOST\tADDRESS\tSTATE\tLATENCY\tMTU\tENDPOINTS\tBLOCKS\tVERSION\n".to_owned();
     for host in &view.hosts {
         let id = if whole { &host.id } else { short_id(&host.id) };
-        let state = match (host.this, host.alive) {
-            (true, true) => "this host",
-            (true, false) => "this host, not seen by the others",
-            (false, true) => "alive",
-            (false, false) => "dead",
+        let state = match (host.this, host.alive, host.reachable) {
+            (true, true, _) => "this host",
+            (true, false, _) => "this host, not seen by the others",
+            (false, true, Some(false)) => "unreachable",
+            (false, true, _) => "alive",
+            (false, false, _) => "dead",
         };
-        let mtu = host
-            .mtu
-            .map_or_else(|| "-".to_owned(), |mtu| mtu.to_string());
         hosts += &format!(
-            "{id}\t{}\t{}\t{state}\t{}\t{mtu}\t{}\t{}\t{}\n",
+            "{id}\t{}\t{}\t{state}\t{}\t{}\t{}\t{}\t{}\n",
             host.name,
             host.address,
             duration(host.latency_microseconds),
+            known(host.mtu),
             host.endpoints,
-            host.blocks,
+            known(host.blocks),
             host.version,
         );
     }
@@ -166,7 +167,15 @@ fn shown(view: &View, whole: bool) -> String {
             server.version,
         );
     }
-    format!("{}\n{}", align(&hosts), align(&servers))
+    let warning = match view.error.as_str() {
+        "" => String::new(),
+        error => format!("\nWARNING: {error}\n"),
+    };
+    format!("{}\n{}{warning}", align(&hosts), align(&servers))
+}
+
+fn known(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 fn duration(microseconds: Option<u64>) -> String {

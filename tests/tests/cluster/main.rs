@@ -7,6 +7,7 @@ mod engines;
 mod failure;
 mod membership;
 mod overlay;
+mod ports;
 mod prefer;
 mod route;
 mod services;

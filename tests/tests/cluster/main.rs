@@ -15,4 +15,5 @@ mod stage;
 mod state;
 mod status;
 mod store;
+mod subnets;
 mod wire;

@@ -6,6 +6,7 @@ mod encryption;
 mod engines;
 mod failure;
 mod membership;
+mod multicast;
 mod overlay;
 mod ports;
 mod prefer;

@@ -238,16 +238,32 @@ pub fn tcp(host: &Host, to: &str) -> io::Result<Answer> {
 
 /// Asks a UDP server who it is.
 pub fn udp(host: &Host, to: &str) -> io::Result<Answer> {
-    let to = parse_address(to)?;
-    let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-    let socket = host.enter(|| UdpSocket::bind(any))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    // Connected, so that a refusal by ICMP is seen as one.
-    socket.connect(to)?;
-    socket.send(b"who")?;
-    let mut datagram = [0; 2048];
-    let length = socket.recv(&mut datagram)?;
-    Answer::parse(&String::from_utf8_lossy(&datagram[..length]))
+    Sender::open(host, to, PATIENCE)?.ask()
+}
+
+/// One who sends over UDP from one port, as often as a test likes.
+#[derive(Debug)]
+pub struct Sender(UdpSocket);
+
+impl Sender {
+    /// Sends nothing yet; waits so long for each answer.
+    pub fn open(host: &Host, to: &str, patience: Duration) -> io::Result<Self> {
+        let to = parse_address(to)?;
+        let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = host.enter(|| UdpSocket::bind(any))?;
+        socket.set_read_timeout(Some(patience))?;
+        // Connected, so that a refusal by ICMP is seen as one.
+        socket.connect(to)?;
+        Ok(Self(socket))
+    }
+
+    /// Asks a server who it is.
+    pub fn ask(&self) -> io::Result<Answer> {
+        self.0.send(b"who")?;
+        let mut datagram = [0; 2048];
+        let length = self.0.recv(&mut datagram)?;
+        Answer::parse(&String::from_utf8_lossy(&datagram[..length]))
+    }
 }
 
 /// Whether one of two echo requests is answered within a second, IPv4 or IPv6: on a machine that

@@ -166,9 +166,12 @@ impl Controller {
             true => Ok(()),
             false => self.take_away(change.wants),
         };
+        let gone = state.roster.members.get(&id).cloned();
         state.roster = next;
+        self.ask_no_more(&state.spec);
         drop(state);
         lock(&self.services).leave(id);
+        self.forget_led(&service, gone.as_slice());
         left
     }
 
@@ -183,6 +186,7 @@ impl Controller {
             .roster
             .with(id, leaving)
             .and_then(|next| self.turn_to(&service, &mut state, next));
+        self.ask_no_more(&state.spec);
         if let Err(error) = retired {
             self.warn(format!(
                 "an endpoint leaves its service at once: {}",

@@ -12,6 +12,7 @@ mod conntrack;
 mod contract;
 mod facts;
 pub mod fake;
+mod filter;
 mod linux;
 mod monitor;
 mod netlink;

@@ -21,6 +21,7 @@ use crate::{
     claims::Claims,
     conntrack::Conntrack,
     facts,
+    monitor::Running,
     netlink::wireguard,
     netns::{self, Namespaces, lock},
     observe,
@@ -233,18 +234,22 @@ impl LinuxKernel {
     ) -> Result<(), KernelError> {
         let failed = |source| names::call("await", format!("link {link}"), source);
         let place = self.namespaces.place(netns)?;
-        let mut pause = Duration::from_micros(100);
-        loop {
+        let look = || {
             let get = |socket: &mut _| crate::netlink::link::get(socket, link.as_str());
             let seen = self.namespaces.with_socket(&place, get).map_err(failed)?;
-            if seen.is_none_or(|seen| seen.running && !seen.held) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                return Err(failed(io::ErrorKind::TimedOut.into()));
-            }
-            std::thread::sleep(pause);
-            pause *= 2;
+            Ok(seen.filter(|seen| !seen.passes_frames()))
+        };
+        let Some(held) = look()? else {
+            return Ok(());
+        };
+        let opened = self
+            .namespaces
+            .run(&place, move || Running::open(held.index));
+        let told = opened.and_then(|opened| opened).map_err(failed)?;
+        // What came before is not told.
+        match look()? {
+            None => Ok(()),
+            Some(_) => told.wait(until).map_err(failed),
         }
     }
 

@@ -27,7 +27,7 @@ mod sysctl;
 
 pub use contract::{
     Failure, HostFacts, HostRoute, Kernel, KernelError, Observed, PortClaim, SocketKind,
-    SocketPlace,
+    SocketPlace, TunnelFacts, TunnelKey,
 };
 pub use linux::{Config, LinuxKernel};
 pub use monitor::{LinkEvent, LinkMonitor};

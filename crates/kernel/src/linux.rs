@@ -17,12 +17,12 @@ mod ways;
 
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
+    TunnelFacts, TunnelKey,
     announce::Announcer,
     claims::Claims,
     conntrack::Conntrack,
     facts,
     monitor::Running,
-    netlink::wireguard,
     netns::{self, Namespaces, lock},
     observe,
     peers::{Ends, any_open},
@@ -41,7 +41,6 @@ use std::{
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{EndpointSpec, Family, IfName, Protocol, SandboxId};
-use zeroize::Zeroizing;
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -78,6 +77,8 @@ pub struct LinuxKernel {
     nft: Mutex<Option<Nft>>,
     conntrack: Mutex<Option<Conntrack>>,
     claims: Arc<Mutex<Claims>>,
+    /// The private keys that plans may name.
+    keys: Mutex<Vec<TunnelKey>>,
     ipv6: bool,
 }
 
@@ -99,6 +100,7 @@ impl LinuxKernel {
             nft: Mutex::default(),
             conntrack: Mutex::default(),
             claims: Arc::default(),
+            keys: Mutex::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
             namespaces,
         })
@@ -334,17 +336,12 @@ impl Kernel for LinuxKernel {
         opened.map_err(|source| tunnel::failed("open", name, source))
     }
 
-    fn set_tunnel_key(
-        &self,
-        name: &IfName,
-        private: &[u8; 32],
-        port: u16,
-    ) -> Result<(), KernelError> {
-        let place = self.namespaces.place(Netns::Tunnel)?;
-        let (link, private) = (name.clone(), Zeroizing::new(*private));
-        let set = move || wireguard::set_key(&link, &private, port);
-        let set = self.namespaces.run(&place, set).and_then(|set| set);
-        set.map_err(|source| tunnel::failed("set the key of", name, source))
+    fn know_tunnel_keys(&self, keys: Vec<TunnelKey>) {
+        *lock(&self.keys) = keys;
+    }
+
+    fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError> {
+        tunnel::facts(&self.namespaces, name)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

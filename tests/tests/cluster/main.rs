@@ -20,3 +20,4 @@ mod status;
 mod store;
 mod subnets;
 mod wire;
+mod wireguard;

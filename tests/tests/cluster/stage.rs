@@ -62,7 +62,7 @@ struct Member {
 /// Hosts with daemons that share a store. Its last field is dropped last.
 pub(crate) struct Stage {
     members: BTreeMap<String, Member>,
-    store: Option<Servers>,
+    pub(crate) store: Option<Servers>,
     switch: Host,
     lab: Lab,
 }
@@ -173,6 +173,11 @@ impl Stage {
     /// Where the hosts are.
     pub(crate) fn lab(&self) -> &Lab {
         &self.lab
+    }
+
+    /// The names of the hosts.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.members.keys().cloned().collect()
     }
 
     /// The daemon of a host.
@@ -336,11 +341,6 @@ impl Stage {
             host.run(["nft", rules]).must();
             0
         })
-    }
-
-    /// The servers of the store.
-    pub(crate) fn servers(&mut self) -> &mut Servers {
-        self.store.as_mut().expect("there is one")
     }
 
     /// Stops the store where it is: it neither answers nor closes.

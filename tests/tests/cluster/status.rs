@@ -87,7 +87,7 @@ fn a_server_of_the_store_that_is_down_is_shown_and_does_no_harm() {
     assert_eq!(count(&before, "follower"), 2, "{before:?}");
     // The one whose loss is the worst.
     let lost = before.iter().position(|state| state == "leader").unwrap();
-    stage.servers().kill(lost);
+    stage.store.as_mut().unwrap().kill(lost);
     // Until the others have another leader the store as a whole may not answer.
     eventually("the others have a leader", LEASE, || {
         let status = stage.api("a", "/vethwork/cluster");
@@ -108,7 +108,7 @@ fn a_server_of_the_store_that_is_down_is_shown_and_does_no_harm() {
         let [state, .., endpoints, blocks] = shown(&stage, "a", "b");
         state == "alive" && endpoints == "1" && blocks.parse::<u32>().is_ok_and(|blocks| blocks > 0)
     });
-    stage.servers().restart(lost);
+    stage.store.as_mut().unwrap().restart(lost);
     eventually("it is back", LEASE, || {
         count(&states(&stage), "follower") == 2
     });

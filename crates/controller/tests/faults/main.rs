@@ -14,6 +14,7 @@ mod lasting;
 mod led;
 mod members;
 mod scenario;
+mod sealed;
 mod twins;
 mod world;
 

@@ -52,6 +52,8 @@ const TOS_INHERIT: u8 = 1;
 /// index it looks for by that alone. Below lie the 24 bits of the number, above what the kernel
 /// counts up to by itself.
 const TUNNEL_INDEX: u32 = 0x7e00_0000;
+/// Likewise that of an encrypted tunnel, of which a host has one.
+const ENCRYPTED_INDEX: u32 = 0x7f00_0000;
 
 /// Which link a request is about.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +120,7 @@ pub(crate) fn create(batch: &mut Batch, link: &Link, master: Option<u32>, other:
         let up = matches!(link.kind, LinkKind::Veth(_));
         let index = match &link.kind {
             LinkKind::Vxlan(options) => TUNNEL_INDEX | options.vni,
+            LinkKind::Wireguard => ENCRYPTED_INDEX,
             _ => 0,
         };
         header(body, index, up.then_some(true));

@@ -46,6 +46,7 @@ struct View {
     error: String,
     store: Store,
     hosts: Vec<Host>,
+    encryption: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -167,15 +168,29 @@ fn shown(view: &View, whole: bool) -> String {
             server.version,
         );
     }
-    let warning = match view.error.as_str() {
-        "" => String::new(),
-        error => format!("\nWARNING: {error}\n"),
-    };
-    format!("{}\n{}{warning}", align(&hosts), align(&servers))
+    let mut out = format!("{}\n{}", align(&hosts), align(&servers));
+    if let Some(carried) = carried(&view.encryption) {
+        out += &format!("\nEncrypted networks of this host: {carried}\n");
+    }
+    if !view.error.is_empty() {
+        out += &format!("\nWARNING: {}\n", view.error);
+    }
+    out
 }
 
 fn known(number: Option<impl ToString>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// How packets of encrypted networks are carried, for people; nothing where there is no cluster.
+pub(super) fn carried(by: &str) -> Option<&str> {
+    match by {
+        "" => None,
+        "kernel" => Some("by WireGuard in the kernel"),
+        "user space" => Some("by WireGuard in user space"),
+        "none" => Some("none can be"),
+        other => Some(other),
+    }
 }
 
 fn duration(microseconds: Option<u64>) -> String {

@@ -11,6 +11,7 @@ pub(super) struct Status<'a> {
     error: &'a str,
     store: Store<'a>,
     hosts: Vec<Host<'a>>,
+    encryption: &'static str,
 }
 
 #[derive(Serialize)]
@@ -57,6 +58,7 @@ pub(super) fn status(view: &ClusterView) -> Status<'_> {
             servers: view.servers.iter().map(server).collect(),
         },
         hosts: view.hosts.iter().map(host).collect(),
+        encryption: view.encryption,
     }
 }
 

@@ -20,6 +20,7 @@ fn a_cluster_is_shown_as_two_tables() {
             {"ID": "bbbbbbbbbbbbbbbb", "Name": "d", "Address": "192.0.2.4", "Version": "0.1.0",
              "Alive": true, "Reachable": false, "Endpoints": 1, "Blocks": 0},
         ],
+        "Encryption": "kernel",
     });
     let view = View::deserialize(&status).unwrap();
     expect![[r#"
@@ -32,5 +33,7 @@ fn a_cluster_is_shown_as_two_tables() {
         STORE     SERVER            STATE                LATENCY   VERSION
         etcd      192.0.2.10:2379   leader               0.43 ms   3.4.23
         etcd      192.0.2.11:2379   connection refused   -         
+
+        Encrypted networks of this host: by WireGuard in the kernel
     "#]].assert_eq(&shown(&view, false));
 }

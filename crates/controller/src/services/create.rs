@@ -267,7 +267,7 @@ impl Controller {
                 && name == spec.name.as_str()
             {
                 super::health::can_be_asked(spec, &sandbox)?;
-                roster = roster.with(id, member(&sandbox, &attachment, weight, health))?;
+                roster = roster.with(id, member(&sandbox, &attachment, weight, health));
             }
         }
         Ok(roster)

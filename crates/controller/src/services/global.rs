@@ -198,8 +198,7 @@ impl Controller {
         let mut next = state.roster.clone();
         for (id, member) in all {
             if !next.members.contains_key(&id) {
-                // One for whom there is no room waits for some.
-                next = next.with(id, member).unwrap_or(next);
+                next = next.with(id, member);
             }
         }
         if let Err(error) = self.turn_to(service, &mut state, next) {
@@ -218,7 +217,7 @@ impl Controller {
             return;
         }
         let name = spec.name.to_string();
-        let next = rechecked(&state.roster, &spec).unwrap_or_else(|_| state.roster.clone());
+        let next = rechecked(&state.roster, &spec);
         let fragment = self.service_fragment(&service.network, &spec, &next, &state.hosted.ports);
         if self.balancers.is_open() {
             let brought = self
@@ -358,25 +357,24 @@ impl Controller {
             let reach = lock(&service.network.reach);
             for id in endpoints {
                 let remote = reach.remotes.get(id).and_then(member_of);
-                let taken = match remote.filter(|(of, _)| *of == name) {
-                    Some((_, member)) => next.with(*id, member),
+                match remote.filter(|(of, _)| *of == name) {
+                    Some((_, member)) => next = next.with(*id, member),
                     None if next.members.get(id).is_some_and(|m| m.host.is_some()) => {
-                        Ok(next.without(*id))
+                        next = next.without(*id);
                     }
-                    None => continue,
-                };
-                match taken {
-                    Ok(taken) => next = taken,
-                    Err(error) => tracing::warn!("service {name}: {}", error.chain()),
+                    None => {}
                 }
             }
         }
+        let former = state.roster.clone();
         let turned = self.turn_to(service, &mut state, next);
         let stay: Vec<bool> = endpoints
             .iter()
             .map(|id| state.roster.members.contains_key(id))
             .collect();
+        let let_in = super::change::let_in(&former, &state.roster);
         drop(state);
+        self.name_let_in(service, let_in);
         if let Err(error) = turned {
             self.warn(format!("service {name}: {}", error.chain()));
         }
@@ -417,7 +415,7 @@ impl Controller {
         };
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
-        let joined = next.and_then(|next| self.turn_to(&service, &mut state, next));
+        let joined = self.turn_to(&service, &mut state, next);
         drop(state);
         match joined {
             Ok(()) => {

@@ -30,6 +30,7 @@ impl Controller {
             let host = host.unwrap_or(HostId(self.host_id));
             hosts.get(&host).cloned().unwrap_or_default()
         };
+        let waiting = state.roster.waiting();
         let members = state.roster.members.iter();
         let members: Vec<ServiceMemberView> = members
             .map(|(id, member)| ServiceMemberView {
@@ -39,7 +40,10 @@ impl Controller {
                 name: member.name.clone(),
                 addresses: member.addresses.clone(),
                 weight: member.weight,
-                state: word(member.health),
+                state: match waiting.contains(id) {
+                    true => "waiting",
+                    false => word(member.health),
+                },
                 serves: state.roster.serves(*id),
                 checks: self.checker.answers(*id),
             })

@@ -32,7 +32,7 @@ impl Controller {
         let former = state.spec.clone();
         let families = self.published_families(&service.network);
         let spec = updated(&former, &request, published(&claims, &families));
-        let roster = rechecked(&state.roster, &spec)?;
+        let roster = rechecked(&state.roster, &spec);
         let put = |spec: &ServiceSpec| {
             records::put(Batch::new(), Table::Services, &service.id.to_string(), spec)
                 .and_then(|batch| self.keep(batch))
@@ -156,7 +156,7 @@ pub(super) fn settings(spec: &mut ServiceSpec, request: &ServiceUpdate) {
 }
 
 /// Members whom nobody asks any more serve; those whom somebody will ask serve until they fail.
-pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Result<Roster> {
+pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Roster {
     let mut next = roster.clone();
     // Of endpoints on other hosts those tell.
     let here = roster.members.iter().filter(|(_, m)| m.host.is_none());
@@ -167,7 +167,7 @@ pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Result<Roster> {
             (Some(_), Health::Unchecked) => Health::Healthy,
             (_, same) => same,
         };
-        next = next.with(*id, member)?;
+        next = next.with(*id, member);
     }
-    Ok(next)
+    next
 }

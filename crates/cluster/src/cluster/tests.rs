@@ -3,6 +3,7 @@
 mod ends;
 mod restored;
 mod services;
+mod unwatched;
 
 use super::Cluster;
 use crate::{Delta, Follower, Settings, StoreState};

@@ -57,7 +57,7 @@ impl Controller {
         let spec = self.cluster()?.create_service(spec, &families)?;
         let id = spec.id;
         crate::step::reached("service.agreed");
-        self.service_changed(spec);
+        self.take_agreed(id);
         self.settle_balancer(network);
         Ok(Created {
             id: id.to_string(),
@@ -123,12 +123,21 @@ impl Controller {
         Ok(ports)
     }
 
-    /// A service of the cluster is there, or was changed.
-    pub(crate) fn service_changed(&self, spec: ServiceSpec) {
-        let found = lock(&self.services).get(spec.id);
-        match found {
-            Some(service) => self.respecify(&service, spec),
-            None => self.list_service(spec),
+    /// Has a service of the cluster stand here as the cluster knows it now: made, changed or gone.
+    ///
+    /// Whoever changed it and whoever is told of it do the same, in turn: so what one was told
+    /// before another changed it brings nothing back.
+    pub(crate) fn take_agreed(&self, id: ServiceId) {
+        let Ok(cluster) = self.cluster() else {
+            return;
+        };
+        let _turn = lock(&self.agreed_changes);
+        let found = lock(&self.services).get(id);
+        match (cluster.service(id), found) {
+            (Some(spec), Some(service)) => self.respecify(&service, spec),
+            (Some(spec), None) => self.list_service(spec),
+            (None, Some(service)) => self.service_gone(&service),
+            (None, None) => return,
         }
         self.balance_soon();
     }
@@ -149,14 +158,7 @@ impl Controller {
                 removed: false,
             }),
         });
-        {
-            // Of two who list it, one does.
-            let mut book = lock(&self.services);
-            if book.get(id).is_some() {
-                return;
-            }
-            book.add(&name, service.clone());
-        }
+        lock(&self.services).add(&name, service.clone());
         let Some(checked) = self.gather(&service) else {
             return;
         };
@@ -238,10 +240,8 @@ impl Controller {
     }
 
     /// A service of the cluster is gone.
-    pub(crate) fn service_gone(&self, id: ServiceId) {
-        let Some(service) = lock(&self.services).get(id) else {
-            return;
-        };
+    fn service_gone(&self, service: &Service) {
+        let id = service.id;
         let name = {
             let mut state = lock(&service.state);
             state.removed = true;
@@ -249,8 +249,8 @@ impl Controller {
             state.spec.name.to_string()
         };
         lock(&self.services).remove(&name, id);
-        self.withdraw_service(&service);
-        self.publish_members(&service);
+        self.withdraw_service(service);
+        self.publish_members(service);
         let gone = self.take_away(vec![(Owner::Service(id), Fragment::default())]);
         if let Err(error) = gone {
             self.warn(format!("service {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
@@ -259,7 +259,6 @@ impl Controller {
         self.unnote(Table::Slots, id.to_string());
         let about = [("name", name)];
         self.tell(EventType::Service, "remove", &id.to_string(), about);
-        self.balance_soon();
     }
 
     /// Changes a service on all hosts.
@@ -284,8 +283,8 @@ impl Controller {
             super::update::settings(&mut spec, request);
             Ok(spec)
         };
-        let spec = self.cluster()?.update_service(service.id, change)?;
-        self.respecify(service, spec);
+        self.cluster()?.update_service(service.id, change)?;
+        self.take_agreed(service.id);
         self.settle_balancer(&service.network);
         Ok(())
     }
@@ -313,7 +312,7 @@ impl Controller {
     pub(super) fn remove_global_service(&self, service: &Service) -> Result<()> {
         self.cluster()?.remove_service(service.id)?;
         crate::step::reached("service.removed");
-        self.service_gone(service.id);
+        self.take_agreed(service.id);
         self.settle_balancer(&service.network);
         let network = service.network.spec.id;
         if lock(&self.services).on(network).is_empty() {

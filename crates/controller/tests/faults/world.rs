@@ -24,7 +24,10 @@ use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, fake::FakeKernel};
 use vw_model::Result;
 use vw_runtime::{Runtime, Settings};
-use vw_store::{Batch, Change, Memory, Store, Table, cluster::memory::MemoryStore};
+use vw_store::{
+    Batch, Change, Memory, Store, Table,
+    cluster::memory::{Client, MemoryStore},
+};
 
 /// A machine.
 pub(crate) struct World {
@@ -35,8 +38,8 @@ pub(crate) struct World {
     data: Arc<Memory>,
     run: Arc<Memory>,
     noted: Arc<Mutex<Vec<Change>>>,
-    /// The cluster's store, and which of its hosts this is.
-    member: Option<(MemoryStore, u8)>,
+    /// Its way to the cluster's store, and which of the hosts it is.
+    member: Option<(Arc<Client>, u8)>,
 }
 
 impl World {
@@ -71,16 +74,21 @@ impl World {
     /// A machine that is a host of a cluster.
     pub(crate) fn in_cluster(store: &MemoryStore, number: u8) -> Self {
         let mut world = Self::new();
-        world.member = Some((store.clone(), number));
+        world.member = Some((store.client(&format!("host-{number}")), number));
         world
     }
 
+    /// Has it hear of the cluster's changes by reading all anew.
+    pub(crate) fn lose_watches(&self) {
+        let (client, _) = self.member.as_ref().expect("it is in a cluster");
+        client.lose_watches();
+    }
+
     fn membership(&self) -> Option<Membership> {
-        let (store, number) = self.member.as_ref()?;
-        let name = format!("host-{number}");
+        let (client, number) = self.member.as_ref()?;
         Some(Membership {
-            store: store.client(&name),
-            name,
+            store: client.clone(),
+            name: format!("host-{number}"),
             advertise: [192, 0, 2, *number].into(),
             version: "0".to_owned(),
             tunnel: None,

@@ -34,6 +34,7 @@ mod process;
 mod reclaim;
 mod rootfs;
 mod skip;
+pub mod sleeper;
 mod snapshot;
 pub mod traffic;
 

@@ -238,16 +238,34 @@ pub fn tcp(host: &Host, to: &str) -> io::Result<Answer> {
 
 /// Asks a UDP server who it is.
 pub fn udp(host: &Host, to: &str) -> io::Result<Answer> {
-    let to = parse_address(to)?;
-    let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-    let socket = host.enter(|| UdpSocket::bind(any))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    // Connected, so that a refusal by ICMP is seen as one.
-    socket.connect(to)?;
-    socket.send(b"who")?;
-    let mut datagram = [0; 2048];
-    let length = socket.recv(&mut datagram)?;
-    Answer::parse(&String::from_utf8_lossy(&datagram[..length]))
+    Flow::open(host, to)?.ask()
+}
+
+/// Datagrams from one port of a client to a server, which are one flow to who leads them.
+#[derive(Debug)]
+pub struct Flow {
+    socket: UdpSocket,
+}
+
+impl Flow {
+    /// Takes a port on a host.
+    pub fn open(host: &Host, to: &str) -> io::Result<Self> {
+        let to = parse_address(to)?;
+        let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = host.enter(|| UdpSocket::bind(any))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        // Connected, so that a refusal by ICMP is seen as one.
+        socket.connect(to)?;
+        Ok(Self { socket })
+    }
+
+    /// Asks who the server is.
+    pub fn ask(&self) -> io::Result<Answer> {
+        self.socket.send(b"who")?;
+        let mut datagram = [0; 2048];
+        let length = self.socket.recv(&mut datagram)?;
+        Answer::parse(&String::from_utf8_lossy(&datagram[..length]))
+    }
 }
 
 /// Whether one of two echo requests is answered within a second, IPv4 or IPv6: on a machine that

@@ -2,9 +2,11 @@
 //! real servers of every store that a cluster's state can lie in.
 
 mod balancers;
+mod datagrams;
 mod encryption;
 mod engines;
 mod failure;
+mod members;
 mod membership;
 mod overlay;
 mod route;

@@ -10,8 +10,8 @@ use crate::{
 };
 use std::net::IpAddr;
 use vw_model::{
-    EndpointId, EndpointSettings, EndpointSpec, Family, IfName, MacAddr, PortKey, PortRequest,
-    Result,
+    EndpointId, EndpointSettings, EndpointSpec, Error, Family, IfName, MacAddr, PortKey,
+    PortRequest, Result,
 };
 
 impl Controller {
@@ -105,9 +105,30 @@ impl Controller {
         attachments: &[Attachment],
         held: &mut Claims,
     ) -> Result<Claims> {
-        if requests.is_empty() && exposed.is_empty() {
-            return Ok(Claims::default());
-        }
+        self.as_wanted(requests, exposed, attachments, |wanted| {
+            ports::settle(&*self.kernel, wanted, held)
+        })
+    }
+
+    /// The same of those that can be had, and which cannot.
+    pub(crate) fn settle_each(
+        &self,
+        requests: &[PortRequest],
+        attachments: &[Attachment],
+        held: &mut Claims,
+    ) -> (Claims, Vec<(PortRequest, Error)>) {
+        self.as_wanted(requests, &[], attachments, |wanted| {
+            ports::settle_each(&*self.kernel, wanted, held)
+        })
+    }
+
+    fn as_wanted<T>(
+        &self,
+        requests: &[PortRequest],
+        exposed: &[PortKey],
+        attachments: &[Attachment],
+        settle: impl FnOnce(&Wanted<'_>) -> T,
+    ) -> T {
         let cx = &self.config.drivers;
         let gateways = FAMILIES.map(|f| (f, sandbox_plan::gateway_of(attachments, f)));
         let publishes =
@@ -127,15 +148,14 @@ impl Controller {
                     .filter(move |host| Family::of(*host) == family)
             })
             .collect();
-        let wanted = Wanted {
+        settle(&Wanted {
             requests,
             exposed,
             families: &families,
             default_hosts: &hosts,
             ephemeral: self.facts().ephemeral_ports,
             cursor: &self.ephemeral_cursor,
-        };
-        ports::settle(&*self.kernel, &wanted, held)
+        })
     }
 }
 

@@ -124,6 +124,35 @@ pub(crate) fn settle(
     wanted: &Wanted<'_>,
     held: &mut Claims,
 ) -> Result<Claims> {
+    let before: BTreeSet<PortMapping> = held.held.keys().copied().collect();
+    let (settled, mut refused) = settle_some(kernel, wanted, held, true);
+    match refused.pop() {
+        None => Ok(settled),
+        Some((_, error)) => {
+            held.held.extend(settled.held);
+            held.held.retain(|mapping, _| before.contains(mapping));
+            held.claim_again(kernel);
+            Err(error)
+        }
+    }
+}
+
+/// The same of what can be had: what cannot is told, and why.
+pub(crate) fn settle_each(
+    kernel: &dyn Kernel,
+    wanted: &Wanted<'_>,
+    held: &mut Claims,
+) -> (Claims, Vec<(PortRequest, Error)>) {
+    settle_some(kernel, wanted, held, false)
+}
+
+/// Settles one after the other, of `all` or none up to the first that is refused.
+fn settle_some(
+    kernel: &dyn Kernel,
+    wanted: &Wanted<'_>,
+    held: &mut Claims,
+    all: bool,
+) -> (Claims, Vec<(PortRequest, Error)>) {
     let ephemeral = wanted
         .exposed
         .iter()
@@ -138,17 +167,18 @@ pub(crate) fn settle(
     let before: BTreeSet<PortMapping> = held.held.keys().copied().collect();
     let mut to_go = before.clone();
     to_go.retain(|mapping| !requests.iter().any(|(r, hosts)| suits(r, hosts, mapping)));
-    let mut settled = Claims::default();
+    let (mut settled, mut refused) = (Claims::default(), Vec::new());
     for (request, hosts) in requests.iter().filter(|(_, hosts)| !hosts.is_empty()) {
         let from = (&mut *held, &to_go);
         if let Err(error) = settle_one(kernel, request, hosts, wanted, from, &mut settled) {
-            held.held.append(&mut settled.held);
             held.held.retain(|mapping, _| before.contains(mapping));
-            held.claim_again(kernel);
-            return Err(error);
+            refused.push((*request, error));
+            if all {
+                break;
+            }
         }
     }
-    Ok(settled)
+    (settled, refused)
 }
 
 impl Controller {

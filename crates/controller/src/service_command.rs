@@ -29,6 +29,16 @@ pub struct ServiceCreate {
     pub labels: Options,
 }
 
+impl ServiceCreate {
+    /// What is to be published, by where.
+    pub(crate) fn asked_by_mode(&self) -> [(&[PortRequest], PublishMode); 2] {
+        [
+            (&self.ports, PublishMode::Ingress),
+            (&self.host_ports, PublishMode::Host),
+        ]
+    }
+}
+
 /// `service ls`.
 #[derive(Debug, Clone)]
 pub struct ServiceList;

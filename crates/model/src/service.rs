@@ -38,7 +38,7 @@ pub enum Affinity {
 }
 
 /// Where a port of a service that spans hosts is published.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PublishMode {
     /// On every host, led to all endpoints.
@@ -103,6 +103,21 @@ pub struct PublishedPort {
     pub mode: PublishMode,
 }
 
+impl PublishedPort {
+    /// Whether both ask for one port of a host, at an address that is common to them.
+    #[must_use]
+    pub fn clashes(&self, other: &Self) -> bool {
+        let meets = |a: IpAddr, b: IpAddr| {
+            a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+        };
+        let at_one = match (self.host, other.host) {
+            (Some(a), Some(b)) => meets(a, b),
+            _ => true,
+        };
+        at_one && self.published == other.published && self.target.protocol == other.target.protocol
+    }
+}
+
 /// A service as it was asked for, with what it holds; durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {
@@ -128,6 +143,31 @@ pub struct ServiceSpec {
     pub health: Option<HealthSpec>,
     /// Labels.
     pub labels: Options,
+}
+
+impl ServiceSpec {
+    /// Checks that it publishes each port of a host once: of two, one would be led to by nobody.
+    ///
+    /// # Errors
+    /// `Conflict` for one that it would publish twice.
+    pub fn check_ports(&self) -> Result<(), Error> {
+        for (at, port) in self.ports.iter().enumerate() {
+            let mut former = self.ports[..at].iter();
+            if let Some(twin) = former.find(|former| former.clashes(port)) {
+                let sentence = format!(
+                    "service {} would publish port {}/{} twice, for {} and for {}: publish one of them on another port, or no more (--publish-rm {})",
+                    self.name,
+                    port.published,
+                    port.target.protocol,
+                    twin.target,
+                    port.target,
+                    twin.target
+                );
+                return Err(Error::conflict("port-allocated", sentence));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl FromStr for Probe {

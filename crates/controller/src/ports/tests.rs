@@ -1,6 +1,6 @@
 //! Which host ports requests get, and what is held after a refusal.
 
-use super::{Claims, Wanted, settle};
+use super::{Claims, Wanted, settle, settle_each};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::atomic::AtomicU16,
@@ -29,6 +29,10 @@ impl Bench {
     }
 
     fn settle(&self, requests: &[&str], held: &mut Claims) -> Result<Claims, Error> {
+        self.wanting(requests, |wanted| settle(&self.kernel, wanted, held))
+    }
+
+    fn wanting<T>(&self, requests: &[&str], settle: impl FnOnce(&Wanted<'_>) -> T) -> T {
         let requests: Vec<PortRequest> = requests
             .iter()
             .flat_map(|text| PortRequest::parse(text).unwrap())
@@ -42,7 +46,7 @@ impl Bench {
             ephemeral: (40000, 40002),
             cursor: &self.cursor,
         };
-        settle(&self.kernel, &wanted, held)
+        settle(&wanted)
     }
 
     /// What new requests get.
@@ -260,6 +264,34 @@ fn what_made_room_in_vain_is_held_again() {
     let expected = published.iter();
     let expected: Held = expected.map(|m| (Protocol::Tcp, m.host)).collect();
     assert_eq!(sorted(&bench.kernel), sort(expected));
+}
+
+#[test]
+fn what_cannot_be_had_keeps_nothing_else_from_being_had() {
+    let bench = Bench::new(&[ANY4, ANY6]);
+    let mut held = bench
+        .settle(&["8080:80", "8081:81"], &mut Claims::default())
+        .unwrap();
+    let taken = "[::]:8082".parse().unwrap();
+    bench.kernel.occupy(Protocol::Tcp, taken);
+    let asked = ["8080:79", "8080:80", "8082:82", "8083:83"];
+    let (claims, refused) = bench.wanting(&asked, |wanted| {
+        settle_each(&bench.kernel, wanted, &mut held)
+    });
+    let refused: Vec<u16> = refused.iter().map(|(r, _)| r.container.port).collect();
+    assert_eq!(refused, [79, 82]);
+    drop(held);
+    let ours = shown(&claims);
+    assert_eq!(
+        ours,
+        [
+            "0.0.0.0:8080 -> 80/tcp",
+            "0.0.0.0:8083 -> 83/tcp",
+            "[::]:8080 -> 80/tcp",
+            "[::]:8083 -> 83/tcp"
+        ]
+    );
+    assert_eq!(bench.kernel.claimed().len(), 4);
 }
 
 #[test]

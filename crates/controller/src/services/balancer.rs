@@ -13,7 +13,6 @@ use crate::{
     command::SandboxRequest,
     controller::kernel_error,
     detach::Leaving,
-    ports::Claims,
     records::Phase,
     registry::{Network, Sandbox, lock},
 };
@@ -387,39 +386,20 @@ impl Controller {
             (state.attachments.clone(), state.published.clone())
         };
         let mut held = std::mem::take(&mut sandbox.state().claims);
-        let can = |request: &PortRequest, held: &Claims| {
-            let mut mappings = held.mappings().into_iter();
-            mappings.any(|mapping| mapping.container == request.container)
-                || self
-                    .settle_requests(&[*request], &[], &attachments, &mut Claims::default())
-                    .is_ok()
-        };
-        let (requests, not): (Vec<_>, Vec<_>) =
-            wanted.into_iter().partition(|request| can(request, &held));
-        let settled = self.settle_requests(&requests, &[], &attachments, &mut held);
-        let brought = settled.and_then(|claims| {
-            let fragment = self.sandbox_fragment(sandbox, &attachments, None, &claims.mappings());
-            let brought =
-                fragment.and_then(|wants| self.bring(vec![(Owner::Sandbox(sandbox.id), wants)]));
-            match brought {
-                Ok(()) => Ok(claims),
-                Err(error) => {
-                    held = claims.back_to(&*self.kernel, std::mem::take(&mut held), &former);
-                    Err(error)
-                }
-            }
-        });
+        let (claims, refused) = self.settle_each(&wanted, &attachments, &mut held);
+        let fragment = self.sandbox_fragment(sandbox, &attachments, None, &claims.mappings());
+        let brought =
+            fragment.and_then(|wants| self.bring(vec![(Owner::Sandbox(sandbox.id), wants)]));
+        if let Err(error) = brought {
+            sandbox.state().claims = claims.back_to(&*self.kernel, held, &former);
+            return Err(error);
+        }
+        let not: Vec<PortRequest> = refused.into_iter().map(|(request, _)| request).collect();
         let mut state = sandbox.state();
-        let claims = match brought {
-            Ok(claims) => claims,
-            Err(error) => {
-                state.claims = held;
-                return Err(error);
-            }
-        };
         state.published = claims.mappings();
         state.claims = claims;
-        state.spec.ports = requests;
+        state.spec.ports = wanted;
+        state.spec.ports.retain(|request| !not.contains(request));
         let changed = state.published != former;
         drop(state);
         if changed {
@@ -496,6 +476,9 @@ impl Controller {
                 }),
             }));
         }
+        // A record of an older daemon may name one twice.
+        requests.sort_by_key(|request| request.container);
+        requests.dedup();
         requests
     }
 

@@ -181,16 +181,38 @@ impl Controller {
         requests: &[PortRequest],
         held: &mut Claims,
     ) -> Result<Claims> {
+        self.as_wanted_of(families, requests, |wanted| {
+            ports::settle(&*self.kernel, wanted, held)
+        })
+    }
+
+    /// The same of those that can be had, and which cannot.
+    pub(super) fn claim_each(
+        &self,
+        families: &[Family],
+        requests: &[PortRequest],
+        held: &mut Claims,
+    ) -> (Claims, Vec<(PortRequest, Error)>) {
+        self.as_wanted_of(families, requests, |wanted| {
+            ports::settle_each(&*self.kernel, wanted, held)
+        })
+    }
+
+    fn as_wanted_of<T>(
+        &self,
+        families: &[Family],
+        requests: &[PortRequest],
+        settle: impl FnOnce(&Wanted<'_>) -> T,
+    ) -> T {
         let hosts: Vec<IpAddr> = families.iter().map(|family| unspecified(*family)).collect();
-        let wanted = Wanted {
+        settle(&Wanted {
             requests,
             exposed: &[],
             families,
             default_hosts: &hosts,
             ephemeral: self.facts().ephemeral_ports,
             cursor: &self.ephemeral_cursor,
-        };
-        ports::settle(&*self.kernel, &wanted, held)
+        })
     }
 
     /// Records a service, brings it about and lists it, with those who name it already.

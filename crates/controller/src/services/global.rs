@@ -40,7 +40,11 @@ impl Controller {
             EndpointMode::Vip => self.balanced_families(network, "have a virtual address")?,
             EndpointMode::Dnsrr => Vec::new(),
         };
-        let ports = self.check_ingress(network, &request.ports, &request.host_ports)?;
+        let mut ports: Vec<PublishedPort> = Vec::new();
+        for (asked, mode) in request.asked_by_mode() {
+            let asked = asked.iter().map(|port| published(port, mode));
+            ports.extend(asked.collect::<Result<Vec<_>>>()?);
+        }
         let spec = ServiceSpec {
             id: ServiceId::from_bytes((self.random)()),
             name: request.name,
@@ -48,12 +52,14 @@ impl Controller {
             created: SystemTime::now(),
             mode: request.mode,
             vips: Vec::new(),
-            ports,
+            ports: each_once(ports),
             affinity: request.affinity,
             drain: request.drain,
             health: request.health,
             labels: request.labels,
         };
+        spec.check_ports()?;
+        self.check_ports(network, &spec, &[])?;
         let spec = self.cluster()?.create_service(spec, &families)?;
         let id = spec.id;
         crate::step::reached("service.agreed");
@@ -84,18 +90,21 @@ impl Controller {
         Ok(families)
     }
 
-    /// Whether ports can be published on every host, as far as this one can know.
+    /// Whether a service can publish its ports, as far as this host can know, beside those that it
+    /// published before.
     ///
     /// # Errors
-    /// `Conflict` for one that is taken here.
-    fn check_ingress(
+    /// `Conflict` for one that something else has here; `Unsupported` where none can be published.
+    fn check_ports(
         &self,
         network: &Network,
-        ingress: &[PortRequest],
-        hosted: &[PortRequest],
-    ) -> Result<Vec<PublishedPort>> {
-        if ingress.is_empty() && hosted.is_empty() {
-            return Ok(Vec::new());
+        spec: &ServiceSpec,
+        before: &[PublishedPort],
+    ) -> Result<()> {
+        let ports = spec.ports.iter().filter(|port| !before.contains(port));
+        let new: Vec<&PublishedPort> = ports.collect();
+        if new.is_empty() {
+            return Ok(());
         }
         if network.spec.internal {
             let sentence = format!(
@@ -109,18 +118,15 @@ impl Controller {
             ));
         }
         let families = self.balanced_families(network, "publish ports")?;
-        let mut ports: Vec<PublishedPort> = Vec::new();
-        for (requests, mode) in [(ingress, PublishMode::Ingress), (hosted, PublishMode::Host)] {
-            for request in requests {
-                let port = published(request, mode)?;
-                if !ports.contains(&port) {
-                    ports.push(port);
-                }
-            }
-        }
+        // What it has already, for another port of its endpoints or in another way, makes room.
+        let foreign = |port: &&PublishedPort| {
+            port.mode == PublishMode::Ingress && !before.iter().any(|held| held.clashes(port))
+        };
+        let foreign = new.into_iter().filter(foreign).map(super::hosted::request);
         // Held for a moment alone: what publishes them here takes them next.
-        self.claim_ports(&families, ingress, &mut Claims::default())?;
-        Ok(ports)
+        let claimed = foreign.collect::<Vec<_>>();
+        self.claim_ports(&families, &claimed, &mut Claims::default())
+            .map(drop)
     }
 
     /// Has a service of the cluster stand here as the cluster knows it now: made, changed or gone.
@@ -267,8 +273,6 @@ impl Controller {
         service: &Service,
         request: &ServiceUpdate,
     ) -> Result<()> {
-        let before = lock(&service.state).spec.clone();
-        self.check_update(&service.network, &before, request)?;
         let change = |former: ServiceSpec| {
             let mut spec = former.clone();
             wanted_ports(&former, request)?;
@@ -278,34 +282,18 @@ impl Controller {
                 let asked = asked.iter().map(|port| published(port, mode));
                 spec.ports.extend(asked.collect::<Result<Vec<_>>>()?);
             }
-            spec.ports.sort_by_key(|port| (port.published, port.target));
-            spec.ports.dedup();
+            spec.ports = each_once(spec.ports);
+            spec.check_ports()?;
             super::update::settings(&mut spec, request);
             Ok(spec)
         };
+        let before = lock(&service.state).spec.clone();
+        let next = change(before.clone())?;
+        self.check_ports(&service.network, &next, &before.ports)?;
         self.cluster()?.update_service(service.id, change)?;
         self.take_agreed(service.id);
         self.settle_balancer(&service.network);
         Ok(())
-    }
-
-    fn check_update(
-        &self,
-        network: &Network,
-        spec: &ServiceSpec,
-        request: &ServiceUpdate,
-    ) -> Result<()> {
-        wanted_ports(spec, request)?;
-        let held = |asked: &&PortRequest| {
-            let same = published(asked, PublishMode::Ingress);
-            !same.is_ok_and(|port| {
-                let taken = |held: &PublishedPort| held.published == port.published;
-                spec.ports.iter().any(taken)
-            })
-        };
-        let new: Vec<PortRequest> = request.publish.iter().filter(held).copied().collect();
-        self.check_ingress(network, &new, &request.host_publish)
-            .map(drop)
     }
 
     /// Removes a service on all hosts.
@@ -445,6 +433,13 @@ fn member_of(remote: &RemoteEndpoint) -> Option<(String, Member)> {
         health: *health,
     };
     Some((service.clone(), member))
+}
+
+/// Ports in their order, each once.
+fn each_once(mut ports: Vec<PublishedPort>) -> Vec<PublishedPort> {
+    ports.sort_by_key(|port| (port.published, port.target, port.mode));
+    ports.dedup();
+    ports
 }
 
 /// A port that is published on every host, which must be the same on all.

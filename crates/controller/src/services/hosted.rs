@@ -9,7 +9,6 @@ use super::{Roster, Service, plan::published};
 use crate::{
     Controller,
     attach::FAMILIES,
-    ports::Claims,
     registry::{Attachment, Network, lock},
 };
 use std::{collections::BTreeSet, net::IpAddr};
@@ -131,22 +130,11 @@ impl Controller {
         }
         let families = self.hosted_families();
         let mut held = std::mem::take(&mut state.claims);
-        let can = |port: &PublishedPort| {
-            let mut mappings = held.mappings().into_iter();
-            mappings.any(|m| m.host.port() == port.published && m.container == port.target)
-                || self
-                    .claim_ports(&families, &[request(port)], &mut Claims::default())
-                    .is_ok()
-        };
-        let (ports, lacking): (Vec<_>, Vec<_>) = ports.into_iter().partition(can);
         let requests: Vec<PortRequest> = ports.iter().map(request).collect();
-        let claims = match self.claim_ports(&families, &requests, &mut held) {
-            Ok(claims) => claims,
-            Err(error) => {
-                state.claims = held;
-                return Err(error);
-            }
-        };
+        let (claims, refused) = self.claim_each(&families, &requests, &mut held);
+        let refused: Vec<PortRequest> = refused.into_iter().map(|(request, _)| request).collect();
+        let can = |port: &PublishedPort| !refused.contains(&request(port));
+        let (ports, lacking): (Vec<_>, Vec<_>) = ports.into_iter().partition(can);
         let fragment = self.service_fragment(&service.network, &state.spec, &state.roster, &ports);
         let done = self
             .slots_batch(service, &state.roster, &ports)
@@ -176,7 +164,7 @@ impl Controller {
     }
 }
 
-const fn request(port: &PublishedPort) -> PortRequest {
+pub(super) const fn request(port: &PublishedPort) -> PortRequest {
     PortRequest {
         container: port.target,
         host_ip: port.host,

@@ -7,7 +7,7 @@
 
 use crate::{
     inject::{Faults, Mode, Whose},
-    scenario::{adopt, connect, disconnect, release},
+    scenario::{adopt, connect, create_overlay, disconnect, release},
     world::{Picture, World},
 };
 use std::{
@@ -18,7 +18,7 @@ use std::{
 };
 use vw_controller::{
     Controller,
-    command::{ClusterForget, NetworkCreate, NetworkRemove, PoolRequest},
+    command::{ClusterForget, NetworkRemove},
 };
 use vw_model::Result;
 use vw_store::cluster::{
@@ -145,25 +145,7 @@ fn kind(key: &str) -> String {
 }
 
 pub(crate) fn create(controller: &Controller) -> Result<()> {
-    let request = NetworkCreate {
-        name: "shop".parse()?,
-        driver: Some("overlay".to_owned()),
-        scope: None,
-        ipv4: None,
-        ipv6: None,
-        internal: true,
-        attachable: false,
-        unsupported: Vec::new(),
-        ipam_driver: None,
-        ipam_options: Default::default(),
-        pools: vec![PoolRequest {
-            subnet: "10.42.0.0/24".to_owned(),
-            ..PoolRequest::default()
-        }],
-        options: Default::default(),
-        labels: Default::default(),
-    };
-    controller.submit(request).map(drop)
+    create_overlay(controller, "shop", true)
 }
 
 pub(crate) fn remove(controller: &Controller) -> Result<()> {

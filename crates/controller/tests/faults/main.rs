@@ -12,6 +12,7 @@ mod crowd;
 mod global;
 mod inject;
 mod lasting;
+mod led;
 mod members;
 mod scenario;
 mod twins;

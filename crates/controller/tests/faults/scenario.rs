@@ -161,6 +161,29 @@ pub(crate) fn create(controller: &Controller, name: &str, subnet: &str) -> Resul
     controller.submit(request).map(drop)
 }
 
+/// A network that spans hosts.
+pub(crate) fn create_overlay(controller: &Controller, name: &str, internal: bool) -> Result<()> {
+    let request = NetworkCreate {
+        name: name.parse()?,
+        driver: Some("overlay".to_owned()),
+        scope: None,
+        ipv4: None,
+        ipv6: None,
+        internal,
+        attachable: false,
+        unsupported: Vec::new(),
+        ipam_driver: None,
+        ipam_options: Default::default(),
+        pools: vec![PoolRequest {
+            subnet: "10.42.0.0/24".to_owned(),
+            ..PoolRequest::default()
+        }],
+        options: Default::default(),
+        labels: Default::default(),
+    };
+    controller.submit(request).map(drop)
+}
+
 pub(crate) fn create_service(
     controller: &Controller,
     name: &str,

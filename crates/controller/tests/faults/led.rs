@@ -1,0 +1,103 @@
+//! Services of a network that spans hosts, as one host of the cluster has them.
+
+use crate::{
+    scenario::{create_overlay, create_service},
+    world::World,
+};
+use std::time::Duration;
+use vw_controller::{
+    Controller,
+    command::{ServiceCreate, ServiceInspect, ServiceUpdate},
+};
+use vw_model::{Affinity, EndpointMode, PortRequest, Protocol, Result};
+use vw_store::cluster::memory::MemoryStore;
+
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A host with the network `shop`, and its world.
+fn stage() -> (World, Controller) {
+    let world = World::in_cluster(&MemoryStore::new(), 1);
+    let controller = world.open();
+    let made = vw_testkit::poll(PATIENCE, || create_overlay(&controller, "shop", false).ok());
+    assert!(made.is_some(), "the network is not made");
+    (world, controller)
+}
+
+fn ports(texts: &[&str]) -> Vec<PortRequest> {
+    let texts = texts.iter();
+    texts.flat_map(|t| PortRequest::parse(t).unwrap()).collect()
+}
+
+/// What the service `web` publishes.
+fn published(controller: &Controller) -> Vec<String> {
+    let service = "web".to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    let ports = view.spec.ports.iter();
+    ports
+        .map(|port| format!("{}:{} {:?}", port.published, port.target, port.mode))
+        .collect()
+}
+
+fn update(controller: &Controller, gone: &[&str], ingress: &[&str], host: &[&str]) -> Result<()> {
+    let gone = gone.iter().map(|port| (*port).to_owned().try_into());
+    controller.submit(ServiceUpdate {
+        service: "web".to_owned(),
+        publish: ports(ingress),
+        host_publish: ports(host),
+        unpublish: gone.collect::<Result<_>>()?,
+        ..ServiceUpdate::default()
+    })
+}
+
+#[test]
+fn a_service_publishes_a_port_of_a_host_once() {
+    let (world, controller) = stage();
+    let vip = EndpointMode::Vip;
+    create_service(&controller, "web", "shop", vip, &["8080:80"]).unwrap();
+    let before = published(&controller);
+    for (gone, ingress, host) in [
+        (&[][..], &["8080:81"][..], &[][..]),
+        (&[], &["8081:81", "8081:82"], &[]),
+        (&[], &[], &["8081:81", "8081:82"]),
+        (&[], &["8081:81"], &["8081:81"]),
+        (&[], &[], &["8080:80"]),
+        (&["80"], &["8081:81"], &["8081:80"]),
+    ] {
+        let error = update(&controller, gone, ingress, host).unwrap_err();
+        assert_eq!(error.reason, "port-allocated", "{}", error.message);
+        assert!(error.message.contains("--publish-rm"), "{}", error.message);
+        assert_eq!(published(&controller), before);
+    }
+    for (ingress, host) in [
+        (&["9090:80", "9090:81"][..], &[][..]),
+        (&[], &["9090:80", "9090:81"]),
+        (&["9090:80"], &["9090:80"]),
+    ] {
+        let asked = ServiceCreate {
+            name: "db".parse().unwrap(),
+            network: "shop".to_owned(),
+            mode: vip,
+            ports: ports(ingress),
+            host_ports: ports(host),
+            affinity: Affinity::None,
+            drain: Duration::ZERO,
+            health: None,
+            labels: Default::default(),
+        };
+        let error = controller.submit(asked).unwrap_err();
+        assert_eq!(error.reason, "port-allocated", "{}", error.message);
+    }
+    // The same over another protocol is another port, and may be taken here.
+    let taken = "0.0.0.0:8080".parse().unwrap();
+    world.kernel.occupy(Protocol::Udp, taken);
+    let error = update(&controller, &[], &["8080:80/udp"], &[]).unwrap_err();
+    assert_eq!(error.reason, "port-allocated", "{}", error.message);
+    // What is asked for twice alike is published once, and what goes makes room.
+    update(&controller, &[], &["8080:80", "8080:80"], &[]).unwrap();
+    assert_eq!(published(&controller), before);
+    update(&controller, &["80"], &["8080:81"], &[]).unwrap();
+    assert_eq!(published(&controller), ["8080:81/tcp Ingress"]);
+    update(&controller, &["81"], &[], &["8080:81"]).unwrap();
+    assert_eq!(published(&controller), ["8080:81/tcp Host"]);
+}

@@ -37,6 +37,7 @@ mod skip;
 pub mod sleeper;
 mod snapshot;
 pub mod traffic;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -14,4 +14,3 @@ mod services;
 mod stage;
 mod state;
 mod store;
-mod wire;

@@ -3,13 +3,10 @@
 mod daemons;
 
 pub(crate) use crate::store::Kind;
-use crate::{
-    store::{self, Servers},
-    wire::Wire,
-};
+use crate::store::{self, Servers};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path, time::Duration};
-use vw_testkit::{Daemon, Host, Lab, poll};
+use vw_testkit::{Daemon, Host, Lab, poll, wire::Wire};
 
 /// A change is everywhere within this; it takes milliseconds.
 pub(crate) const SOON: Duration = Duration::from_secs(10);

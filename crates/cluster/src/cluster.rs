@@ -224,6 +224,20 @@ impl Cluster {
         self.core.wake();
     }
 
+    /// Endpoints of this host that others cannot be told of, in sentences.
+    #[must_use]
+    pub fn untold(&self) -> Vec<String> {
+        let state = self.core.state();
+        let untold = state.outbox.untold();
+        let sentence = |(network, name, why): (NetworkId, &str, &str)| {
+            let network = network.short();
+            format!(
+                "other hosts do not know endpoint {name} of network {network}: its record {why}"
+            )
+        };
+        untold.map(sentence).collect()
+    }
+
     /// Waits until the store has of an endpoint what was published, at most for
     /// [`Settings::patience`]; not while the store is away or this host is no member.
     pub fn await_published(&self, network: NetworkId, id: EndpointId) {

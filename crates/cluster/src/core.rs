@@ -382,8 +382,14 @@ impl State {
     }
 }
 
+/// The reason of what no store takes, whenever it is tried.
+pub(crate) const UNFIT: &str = "cluster-record-unfit";
+
 /// The store's trouble as a refusal of a request.
 pub(crate) fn unavailable(error: ClusterError) -> Error {
+    if let ClusterError::Unfit { .. } = error {
+        return Error::new(Kind::InvalidArgument, UNFIT, error.to_string());
+    }
     let message =
         format!("{error}: local networks go on, global ones as they are; try again later");
     Error::new(Kind::Unavailable, "cluster-store-unavailable", message).because(error)

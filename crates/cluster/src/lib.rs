@@ -33,6 +33,7 @@
 //! `restored`. Hosts whose presence ended meanwhile get twice their time to live to
 //! renew it before they count as dead.
 
+mod asking;
 mod catalogue;
 mod cluster;
 mod consent;

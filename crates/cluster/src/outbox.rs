@@ -5,7 +5,7 @@
 //! difference.
 
 use crate::{
-    core::{Core, Done, Phase, contended},
+    core::{Core, Done, Phase, UNFIT, contended},
     keys::Shared,
     record::{self, EndpointRecord, NetworkState},
 };
@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
-use vw_model::{EndpointId, NetworkId, RemoteEndpoint, Result};
+use vw_model::{EndpointId, Error, NetworkId, RemoteEndpoint, Result};
 use vw_store::cluster::{Condition, Write};
 
 type Key = (NetworkId, EndpointId);
@@ -34,11 +34,35 @@ pub(crate) struct Outbox {
     failures: u32,
     /// Not before this time.
     not_before: Duration,
+    /// What is sent by itself, as it was refused among others: it must not hold them up.
+    alone: BTreeMap<Key, Alone>,
+}
+
+#[derive(Debug, Default)]
+struct Alone {
+    /// How often it was refused by itself.
+    refused: u32,
+    /// Not before this time.
+    not_before: Duration,
+    /// Why no store takes it, whoever waits.
+    unfit: Option<String>,
+}
+
+/// What became of a batch.
+enum Sent {
+    Written,
+    /// The store said no, or a condition does not hold.
+    Refused,
+    /// No store takes it, in words.
+    Unfit(String),
+    /// Nobody knows.
+    Uncertain,
 }
 
 impl Outbox {
     pub(crate) fn publish(&mut self, endpoint: RemoteEndpoint) {
         let key = (endpoint.network, endpoint.id);
+        self.alone.remove(&key);
         let record = EndpointRecord {
             mac: endpoint.mac,
             addresses: endpoint.addresses,
@@ -52,6 +76,7 @@ impl Outbox {
     }
 
     pub(crate) fn withdraw(&mut self, network: NetworkId, id: EndpointId) {
+        self.alone.remove(&(network, id));
         self.desired.remove(&(network, id));
         self.dirty.insert((network, id));
     }
@@ -78,6 +103,9 @@ impl Outbox {
         }
         // What may have refused the last attempt may have changed.
         self.not_before = Duration::ZERO;
+        for alone in self.alone.values_mut() {
+            alone.not_before = Duration::ZERO;
+        }
     }
 
     pub(crate) fn forget_network(&mut self, network: NetworkId) {
@@ -113,13 +141,45 @@ impl Outbox {
         self.desired.len()
     }
 
-    /// The next changes, at most a batch of them.
-    fn next(&mut self) -> Vec<(Key, Option<EndpointRecord>)> {
+    /// What the others cannot be told, and why, for who looks after this host.
+    pub(crate) fn untold(&self) -> impl Iterator<Item = (NetworkId, &str, &str)> {
+        self.alone.iter().filter_map(|((network, id), alone)| {
+            let name = self.name_of(*network, *id).unwrap_or_default();
+            Some((*network, name, alone.unfit.as_deref()?))
+        })
+    }
+
+    /// The next changes: one that goes alone, or else at most a batch of the others.
+    fn next(&mut self, now: Duration) -> Vec<(Key, Option<EndpointRecord>)> {
         let (desired, written) = (&self.desired, &self.written);
         self.dirty
             .retain(|key| desired.get(key) != written.get(key));
-        let batch = self.dirty.iter().take(BATCH);
-        batch.map(|key| (*key, desired.get(key).cloned())).collect()
+        self.alone.retain(|key, _| self.dirty.contains(key));
+        let alone = self.alone.iter();
+        let mut due = alone.filter(|(_, alone)| alone.unfit.is_none() && alone.not_before <= now);
+        let keys: Vec<Key> = match due.next() {
+            Some((key, _)) => vec![*key],
+            None => {
+                let others = self.dirty.iter();
+                let others = others.filter(|key| !self.alone.contains_key(*key));
+                others.copied().take(BATCH).collect()
+            }
+        };
+        let record = |key: Key| (key, self.desired.get(&key).cloned());
+        keys.into_iter().map(record).collect()
+    }
+
+    /// Notes that a batch was refused: what is in it goes alone from now on, and what did so
+    /// already waits. Says why no store takes it, where that is found out.
+    fn refused(&mut self, keys: &[Key], unfit: Option<String>, now: Duration) {
+        for key in keys {
+            let alone = self.alone.entry(*key).or_default();
+            if keys.len() == 1 {
+                alone.refused = (alone.refused + 1).min(8);
+                alone.not_before = now + wait_after(alone.refused);
+                alone.unfit = unfit.clone();
+            }
+        }
     }
 
     fn wrote(&mut self, batch: Vec<(Key, Option<EndpointRecord>)>) {
@@ -134,9 +194,12 @@ impl Outbox {
 
     fn failed(&mut self, now: Duration) {
         self.failures = (self.failures + 1).min(8);
-        let wait = Duration::from_millis(20 << self.failures).min(SLOWEST);
-        self.not_before = now + wait;
+        self.not_before = now + wait_after(self.failures);
     }
+}
+
+fn wait_after(failures: u32) -> Duration {
+    Duration::from_millis(20 << failures).min(SLOWEST)
 }
 
 impl Core {
@@ -151,14 +214,22 @@ impl Core {
                 if !ready || state.outbox.not_before > now {
                     return Ok(());
                 }
-                state.outbox.next()
+                state.outbox.next(now)
             };
             if batch.is_empty() {
                 return Ok(());
             }
+            let keys: Vec<Key> = batch.iter().map(|(key, _)| *key).collect();
             match self.send(batch) {
-                Ok(true) => {}
-                Ok(false) => {
+                Ok(Sent::Written) => {}
+                Ok(Sent::Refused) => self.state().outbox.refused(&keys, None, now),
+                Ok(Sent::Unfit(why)) => {
+                    if keys.len() == 1 {
+                        tracing::warn!("an endpoint that other hosts cannot be told of {why}");
+                    }
+                    self.state().outbox.refused(&keys, Some(why), now);
+                }
+                Ok(Sent::Uncertain) => {
                     self.state().outbox.failed(now);
                     return Ok(());
                 }
@@ -170,8 +241,8 @@ impl Core {
         }
     }
 
-    /// Writes one batch; says whether it was written.
-    fn send(&self, batch: Vec<(Key, Option<EndpointRecord>)>) -> Result<bool> {
+    /// Writes one batch.
+    fn send(&self, batch: Vec<(Key, Option<EndpointRecord>)>) -> Result<Sent> {
         let mut conditions = Vec::new();
         let mut writes = Vec::new();
         let mut known: BTreeMap<NetworkId, bool> = BTreeMap::new();
@@ -184,7 +255,11 @@ impl Core {
                 continue;
             };
             if let Entry::Vacant(vacant) = known.entry(network) {
-                let there = self.condition_on(network)?;
+                let there = match self.condition_on(network) {
+                    Ok(there) => there,
+                    Err(error) if is_of_one_network(&error) => return Ok(Sent::Refused),
+                    Err(error) => return Err(error),
+                };
                 vacant.insert(there.is_some());
                 conditions.extend(there);
             }
@@ -194,15 +269,18 @@ impl Core {
             }
         }
         if writes.is_empty() {
-            return Ok(true);
+            return Ok(Sent::Written);
         }
-        match self.commit(conditions, writes)? {
-            Done::Applied => {
+        match self.commit(conditions, writes) {
+            Ok(Done::Applied) => {
                 self.state().outbox.wrote(sent);
                 self.wake();
-                Ok(true)
+                Ok(Sent::Written)
             }
-            Done::Refused | Done::Uncertain => Ok(false),
+            Ok(Done::Refused) => Ok(Sent::Refused),
+            Ok(Done::Uncertain) => Ok(Sent::Uncertain),
+            Err(error) if error.reason == UNFIT => Ok(Sent::Unfit(error.message)),
+            Err(error) => Err(error),
         }
     }
 
@@ -228,6 +306,11 @@ impl Core {
         }
         Ok(Some(unchanged(network, version)))
     }
+}
+
+/// Whether it is about one network, whose endpoints must not hold up those of others.
+fn is_of_one_network(error: &Error) -> bool {
+    ["cluster-contended", "cluster-record-unreadable"].contains(&error.reason)
 }
 
 /// That a network's record stands as it was read.

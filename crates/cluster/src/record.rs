@@ -3,6 +3,8 @@
 //! A host reads the formats up to its own. What it cannot read it passes over and keeps; of a
 //! network and a service it can always read what they claim, which no format may change.
 
+mod ranges;
+
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, net::IpAddr};
 use vw_model::{
@@ -138,7 +140,7 @@ pub(crate) struct EndpointRecord {
     pub(crate) addresses: Vec<IpNet>,
     pub(crate) names: Vec<String>,
     pub(crate) sandbox: SandboxId,
-    #[serde(default)]
+    #[serde(default, with = "ranges")]
     pub(crate) ports: Vec<PortKey>,
     /// `None` also where a newer version wrote what this one does not know.
     #[serde(default, deserialize_with = "known_part")]

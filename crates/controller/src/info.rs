@@ -34,6 +34,7 @@ impl Controller {
         info.warnings.extend(lock(&self.warnings).iter().cloned());
         info.warnings.extend(self.unreached());
         info.warnings.extend(lock(&self.store_away).clone());
+        info.warnings.extend(self.untold());
         for (path, former) in self.data.scan(Table::Saved).unwrap_or_default() {
             let now = self.facts().sysctls.get(&path).cloned().unwrap_or_default();
             info.sysctls

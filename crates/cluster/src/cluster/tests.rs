@@ -1,6 +1,8 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
+mod asking;
 mod ends;
+mod outbox;
 mod restored;
 mod services;
 mod unwatched;

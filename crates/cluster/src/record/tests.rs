@@ -1,7 +1,7 @@
 //! What a host can read of what others wrote.
 
 use super::{BlockRecord, EndpointRecord, claims, decode, encode};
-use vw_model::{HostId, ServicePart};
+use vw_model::{HostId, PortKey, Protocol, ServicePart};
 
 #[test]
 fn a_record_says_its_format_and_is_read_back() {
@@ -65,4 +65,33 @@ fn a_part_in_services_that_is_not_known_leaves_the_endpoint() {
     {
         assert_eq!(read(part), None, "{part}");
     }
+}
+
+#[test]
+fn ports_are_kept_as_ranges() {
+    let mut record = EndpointRecord {
+        mac: "02:00:00:00:00:01".parse().unwrap(),
+        addresses: Vec::new(),
+        names: vec!["one".to_owned()],
+        sandbox: vw_model::SandboxId::from_bytes([7; 32]),
+        ports: Vec::new(),
+        service: None,
+    };
+    let key = |port, protocol| PortKey { port, protocol };
+    let tcp = |port| key(port, Protocol::Tcp);
+    record.ports.extend((1..=65535).map(tcp));
+    record
+        .ports
+        .extend([key(53, Protocol::Udp), key(55, Protocol::Udp)]);
+    let bytes = encode(&record);
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(
+        text.contains(r#""ports":["1-65535/tcp","53/udp","55/udp"]"#),
+        "{text}"
+    );
+    assert_eq!(decode(&bytes), Ok(record));
+    let one =
+        br#"1 {"mac":"02:00:00:00:00:01","addresses":[],"names":[],"ports":["80/tcp"],"sandbox":"#;
+    let one = [&one[..], format!("\"{}\"}}", "07".repeat(32)).as_bytes()].concat();
+    assert_eq!(decode::<EndpointRecord>(&one).unwrap().ports, [tcp(80)]);
 }

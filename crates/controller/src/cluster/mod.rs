@@ -270,6 +270,14 @@ impl Controller {
         }
     }
 
+    /// What the other hosts cannot be told of this one, in sentences.
+    pub(crate) fn untold(&self) -> Vec<String> {
+        self.member
+            .iter()
+            .flat_map(|member| member.cluster.untold())
+            .collect()
+    }
+
     /// Tells the other hosts of an endpoint that stands here.
     pub(crate) fn publish(&self, sandbox: &Sandbox, network: &Network, id: EndpointId) {
         if network.spec.scope == Scope::Local {

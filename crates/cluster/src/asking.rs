@@ -1,0 +1,368 @@
+//! Asking for an address by name: out of an own block, or of another host, in whose block it lies.
+//!
+//! Owns the asker's side; how the other host answers is [`crate::consent`]'s. An address is noted
+//! as wanted before anybody is asked for it, and used only once its grant was seen in the store.
+
+use crate::{
+    core::{Core, Done, contended, uncertain},
+    holdings::{Grant, GrantState},
+    keys::{self, Shared},
+    lease::{Standing, pool_of},
+    outbox::unchanged,
+    record::{self, GrantRecord, RequestRecord},
+};
+use std::{collections::btree_map::Entry, net::IpAddr, time::Duration};
+use vw_ipam::Division;
+use vw_model::{EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, NetworkSpec, Result};
+use vw_store::cluster::{Condition, Version, Write};
+
+const ATTEMPTS: usize = 8;
+
+impl Core {
+    pub(crate) fn lease_requested(
+        &self,
+        network: NetworkId,
+        family: Family,
+        addr: IpAddr,
+        holder: EndpointId,
+    ) -> Result<IpNet> {
+        self.may_lease()?;
+        let (record, _) = self.network(network)?;
+        let net = check_request(&record.spec, family, addr)?;
+        if let Some(taken) = self.take_here(network, addr, holder)? {
+            return Ok(taken);
+        }
+        let turn = self.turn()?;
+        for _ in 0..ATTEMPTS {
+            if let Some(taken) = self.take_here(network, addr, holder)? {
+                return Ok(taken);
+            }
+            let (record, version) = self.usable_network(network)?;
+            let pool = pool_of(&record.spec, addr).ok_or(vw_ipam::Error::OutOfSubnet { addr })?;
+            let division = Division::of(pool.subnet);
+            let range = division
+                .block(addr)
+                .ok_or(vw_ipam::Error::OutOfSubnet { addr })?;
+            let blocks = self.read_blocks(network)?;
+            if self.adopt(&record.spec, &blocks)? {
+                continue;
+            }
+            match blocks.get(&range) {
+                None => {
+                    let absent = Condition::Absent(keys::block(network, range));
+                    self.take_blocks(&record.spec, version, vec![absent], &[range])?;
+                }
+                Some(Some(standing)) if standing.host == self.settings.host => {
+                    return Err(being_returned(addr));
+                }
+                Some(Some(standing)) => {
+                    if self.take_over(&record.spec, version, range, *standing)? {
+                        continue;
+                    }
+                    self.check_alive(*standing, addr)?;
+                    self.want(network, net, holder)?;
+                    drop(turn);
+                    return self.ask_for(network, net, holder, version, *standing);
+                }
+                Some(None) => return Err(unreadable_block(addr)),
+            }
+        }
+        Err(contended())
+    }
+
+    /// Takes the address out of an own block, if it lies in one; finds it among the grants.
+    fn take_here(
+        &self,
+        network: NetworkId,
+        addr: IpAddr,
+        holder: EndpointId,
+    ) -> Result<Option<IpNet>> {
+        self.may_lease()?;
+        let mut state = self.state();
+        let Some(held) = state.holdings.0.get_mut(&network) else {
+            return Ok(None);
+        };
+        if let Some(grant) = held.grants.get(&addr) {
+            return Err(in_use(addr, *grant));
+        }
+        Ok(held.take(addr, holder).transpose()?)
+    }
+
+    /// Notes that an address is asked for, before the turn is left: of two that ask for one
+    /// address on this host, one alone may have what is answered.
+    fn want(&self, network: NetworkId, addr: IpNet, holder: EndpointId) -> Result<()> {
+        let mut state = self.state();
+        match state.holdings.held(network).grants.entry(addr.addr()) {
+            Entry::Occupied(other) => Err(in_use(addr.addr(), *other.get())),
+            Entry::Vacant(vacant) => {
+                vacant.insert(wanted(addr, holder));
+                Ok(())
+            }
+        }
+    }
+
+    fn check_alive(&self, standing: Standing, addr: IpAddr) -> Result<()> {
+        let alive = Shared::Alive(standing.host).key();
+        if self.get(&alive)?.is_some() {
+            return Ok(());
+        }
+        let name = self.host_name(standing.host);
+        let message = format!(
+            "the address {addr} lies in a block of host {name}, which is not alive: choose another \
+             address, or give that host up by: vethwork cluster forget {name}"
+        );
+        Err(Error::new(
+            Kind::Unavailable,
+            "cluster-block-host-away",
+            message,
+        ))
+    }
+
+    pub(crate) fn host_name(&self, host: HostId) -> String {
+        let state = self.state();
+        let known = state.mirror.hosts.get(&host);
+        let record = known.and_then(|known| known.record.as_ref());
+        record.map_or_else(|| host.short(), |known| known.record.name.clone())
+    }
+
+    /// Asks the host of a block for one address of it that is noted as wanted, and waits for the
+    /// answer.
+    fn ask_for(
+        &self,
+        network: NetworkId,
+        addr: IpNet,
+        holder: EndpointId,
+        version: Version,
+        standing: Standing,
+    ) -> Result<IpNet> {
+        let result = self
+            .request(network, addr, holder, version)
+            .and_then(|()| self.await_grant(network, addr, holder, standing))
+            .and_then(|()| self.keep_grant(network, addr, holder));
+        if result.is_err() {
+            let mut state = self.state();
+            let grants = &mut state.holdings.held(network).grants;
+            // The worker clears away what may be left in the store.
+            if grants.get(&addr.addr()) == Some(&wanted(addr, holder)) {
+                grants.remove(&addr.addr());
+            }
+        }
+        self.wake();
+        result.map(|()| addr)
+    }
+
+    /// Leaves a request for an address, where nobody asks for it and nobody was given it.
+    fn request(
+        &self,
+        network: NetworkId,
+        addr: IpNet,
+        holder: EndpointId,
+        version: Version,
+    ) -> Result<()> {
+        let (request, grant) = (
+            Shared::Request(network, addr.addr()).key(),
+            Shared::Grant(network, addr.addr()).key(),
+        );
+        if let Some(found) = self.get(&grant)? {
+            return Err(granted_already(addr.addr(), &found.value));
+        }
+        let asked = RequestRecord {
+            host: self.settings.host,
+            holder,
+            refused: None,
+        };
+        let conditions = vec![
+            unchanged(network, version),
+            Condition::Absent(request.clone()),
+            Condition::Absent(grant),
+        ];
+        let writes = vec![Write::Put(request, record::encode(&asked))];
+        match self.commit(conditions, writes)? {
+            Done::Applied | Done::Uncertain => Ok(()),
+            Done::Refused => Err(being_asked_for(addr.addr())),
+        }
+    }
+
+    /// Takes an address into use that was granted, unless this host started over meanwhile, with
+    /// which all that it had asked for went.
+    fn keep_grant(&self, network: NetworkId, addr: IpNet, holder: EndpointId) -> Result<()> {
+        let turn = self.turn()?;
+        let wanted = wanted(addr, holder);
+        let stands = {
+            let state = self.state();
+            let held = state.holdings.get(network);
+            held.and_then(|held| held.grants.get(&addr.addr())) == Some(&wanted)
+        };
+        if !stands {
+            return Err(contended());
+        }
+        self.copy.add_grant(network, addr, holder)?;
+        let grant = Grant {
+            state: GrantState::Held,
+            ..wanted
+        };
+        let mut state = self.state();
+        let held = state.holdings.held(network);
+        held.grants.insert(addr.addr(), grant);
+        drop(state);
+        drop(turn);
+        Ok(())
+    }
+
+    /// Waits until a request was answered; one that is not in time is taken back.
+    fn await_grant(
+        &self,
+        network: NetworkId,
+        addr: IpNet,
+        holder: EndpointId,
+        standing: Standing,
+    ) -> Result<()> {
+        let until = self.time.now() + self.settings.patience;
+        let key = Shared::Grant(network, addr.addr()).key();
+        let mut ignored = Vec::new();
+        while let Some((version, refused)) =
+            self.await_answer((network, addr.addr()), holder, until, &ignored)
+        {
+            if let Some(why) = refused {
+                let message = format!("Address already in use: {} {why}", addr.addr());
+                return Err(Error::new(Kind::Forbidden, "address-in-use", message));
+            }
+            // The mirror may lag behind, and show a grant that was given back long ago.
+            if self
+                .get(&key)?
+                .is_some_and(|found| found.version == version)
+            {
+                return Ok(());
+            }
+            ignored.push(version);
+        }
+        self.take_back(network, addr, holder)?;
+        let name = self.host_name(standing.host);
+        let message = format!(
+            "the address {} lies in a block of host {name}, which did not answer in time: try \
+             again, or choose another address",
+            addr.addr()
+        );
+        Err(Error::new(
+            Kind::Unavailable,
+            "cluster-block-host-silent",
+            message,
+        ))
+    }
+
+    /// Waits for an answer that the mirror shows: the version of its record, and why it is a
+    /// refusal.
+    fn await_answer(
+        &self,
+        at: (NetworkId, IpAddr),
+        holder: EndpointId,
+        until: Duration,
+        ignored: &[Version],
+    ) -> Option<(Version, Option<String>)> {
+        let me = self.settings.host;
+        let mine = |host: HostId, of: EndpointId| host == me && of == holder;
+        self.wait_for(until, |state| {
+            let granted = state.mirror.grants.get(&at);
+            let granted = granted.filter(|known| {
+                mine(known.record.host, known.record.holder) && !ignored.contains(&known.version)
+            });
+            if let Some(known) = granted {
+                return Some((known.version, None));
+            }
+            let asked = state.mirror.requests.get(&at);
+            let asked = asked.filter(|known| mine(known.record.host, known.record.holder));
+            asked.and_then(|known| Some((known.version, Some(known.record.refused.clone()?))))
+        })
+    }
+
+    /// Takes a request back, unless it was granted at the last moment, which is an error of kind
+    /// [`Kind::Unavailable`] all the same: whoever asked has waited long enough. The worker
+    /// clears the grant away.
+    fn take_back(&self, network: NetworkId, addr: IpNet, holder: EndpointId) -> Result<()> {
+        let key = Shared::Request(network, addr.addr()).key();
+        let Some(found) = self.get(&key)? else {
+            return Ok(());
+        };
+        let asked: Option<RequestRecord> = record::decode(&found.value).ok();
+        if asked.is_some_and(|asked| asked.host == self.settings.host && asked.holder == holder) {
+            let condition = Condition::Unchanged(key.clone(), found.version);
+            if self.commit(vec![condition], vec![Write::Delete(key)])? == Done::Uncertain {
+                return Err(self.claim_uncertain());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses in the words of local networks what can be refused by the network alone.
+fn check_request(spec: &NetworkSpec, family: Family, addr: IpAddr) -> Result<IpNet> {
+    let mut pools = spec.pools(family).peekable();
+    if pools.peek().is_none() {
+        let network = spec.id;
+        return Err(vw_ipam::Error::NoPool { network, family }.into());
+    }
+    let mut given = pools.filter(|pool| pool.given).peekable();
+    if given.peek().is_none() {
+        return Err(vw_ipam::Error::NotUserConfigured { addr }.into());
+    }
+    let pool = given.find(|pool| pool.subnet.contains(&addr));
+    let pool = pool.ok_or(vw_ipam::Error::OutOfSubnet { addr })?;
+    // A block says what the network itself holds in it.
+    let division = Division::of(pool.subnet);
+    let range = division
+        .block(addr)
+        .ok_or(vw_ipam::Error::OutOfSubnet { addr })?;
+    let nobody = EndpointId::from_bytes([0; 32]);
+    let mut block = vw_ipam::Block::new(pool, range)?;
+    Ok(block.take(addr, vw_ipam::Holder::Endpoint(nobody))?)
+}
+
+/// An address that is asked for, and not to be used yet.
+fn wanted(addr: IpNet, holder: EndpointId) -> Grant {
+    Grant {
+        holder,
+        addr,
+        state: GrantState::Wanted,
+    }
+}
+
+fn in_use(addr: IpAddr, grant: Grant) -> Error {
+    if grant.state == GrantState::Returning {
+        return being_returned(addr);
+    }
+    let holder = vw_ipam::Holder::Endpoint(grant.holder);
+    vw_ipam::Error::AddressInUse { addr, holder }.into()
+}
+
+fn being_returned(addr: IpAddr) -> Error {
+    let message = format!("the address {addr} is just being given back: try again");
+    Error::new(Kind::Unavailable, "cluster-address-returning", message)
+}
+
+fn being_asked_for(addr: IpAddr) -> Error {
+    let message =
+        format!("another host asks for the address {addr} too: choose another, or try again");
+    Error::new(Kind::Unavailable, "cluster-contended", message)
+}
+
+fn unreadable_block(addr: IpAddr) -> Error {
+    let message = format!(
+        "the address {addr} lies in a block whose record this version cannot read: choose another, \
+         or update this host's vethwork"
+    );
+    Error::new(Kind::Unsupported, "cluster-record-unreadable", message)
+}
+
+fn granted_already(addr: IpAddr, value: &[u8]) -> Error {
+    match record::decode::<GrantRecord>(value) {
+        Ok(grant) => {
+            let message = format!(
+                "Address already in use: {addr} is held by endpoint {} on host {}",
+                grant.holder.short(),
+                grant.host.short()
+            );
+            Error::new(Kind::Forbidden, "address-in-use", message)
+        }
+        Err(_) => uncertain("gave the address away"),
+    }
+}

@@ -1,0 +1,136 @@
+//! Addresses asked for by name that lie in another host's block.
+
+use super::*;
+use std::{
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread::{self, JoinHandle},
+};
+use vw_model::Result;
+use vw_store::cluster::memory::{Call, Fate, Weather};
+
+/// Holds two who ask back where they could take each other's place.
+struct Held {
+    first: Gate,
+    second: Gate,
+    /// Calls of the first up to its first transaction, where it is told.
+    until: AtomicU64,
+    calls: AtomicU64,
+}
+
+/// Where one waits until it is let go.
+struct Gate {
+    there: SyncSender<()>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl Gate {
+    fn pass(&self) {
+        self.there.send(()).unwrap();
+        self.go.lock().unwrap().recv_timeout(SOON).unwrap();
+    }
+}
+
+/// The other side of a gate.
+struct Keeper {
+    there: Receiver<()>,
+    go: SyncSender<()>,
+}
+
+fn gate() -> (Gate, Keeper) {
+    let (there, arrived) = mpsc::sync_channel(1);
+    let (go, goes) = mpsc::sync_channel(1);
+    let go_lock = Mutex::new(goes);
+    let gate = Gate { there, go: go_lock };
+    (gate, Keeper { there: arrived, go })
+}
+
+impl Weather for Held {
+    fn before(&self, _client: &str, call: Call) -> Fate {
+        match thread::current().name() {
+            Some("first") => {
+                let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+                let until = self.until.load(Ordering::SeqCst);
+                if until == 0 {
+                    if call == Call::Commit {
+                        self.until.store(calls, Ordering::SeqCst);
+                        self.calls.store(calls + 1, Ordering::SeqCst);
+                    }
+                // The last before its request, and the first after it.
+                } else if calls + 1 == until || calls == until + 1 {
+                    self.first.pass();
+                }
+            }
+            Some("second") if call == Call::Commit => self.second.pass(),
+            _ => {}
+        }
+        Fate::Answered
+    }
+}
+
+#[test]
+fn two_on_one_host_that_ask_for_one_address_do_not_take_it_from_each_other() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = given_network(&a);
+    eventually("the network is known", SOON, || b.knows(network));
+    let own = a.lease(network, EndpointId::from_bytes(random())).addr();
+    let (gate_1, first) = gate();
+    let (gate_2, second) = gate();
+    let held = Arc::new(Held {
+        first: gate_1,
+        second: gate_2,
+        until: AtomicU64::new(0),
+        calls: AtomicU64::new(0),
+    });
+    // Once to know the way, once to count its calls.
+    let alone = |n| ask(&b, "first", network, after(own, n)).join().unwrap();
+    alone(1).expect("an address");
+    store.set_weather(held.clone());
+    alone(2).expect("an address");
+    held.calls.store(0, Ordering::SeqCst);
+    let addr = after(own, 3);
+    let asked_first = ask(&b, "first", network, addr);
+    first.there.recv_timeout(SOON).unwrap();
+    let asked_second = ask(&b, "second", network, addr);
+    let mut at_its_request = false;
+    eventually("the second is refused, or asks", SOON, || {
+        at_its_request |= second.there.try_recv().is_ok();
+        at_its_request || asked_second.is_finished()
+    });
+    first.go.send(()).unwrap();
+    first.there.recv_timeout(SOON).unwrap();
+    second.go.send(()).unwrap();
+    let refused = asked_second.join().unwrap().expect_err("it came second");
+    assert_eq!(refused.reason, "address-in-use", "{refused}");
+    first.go.send(()).unwrap();
+    asked_first.join().unwrap().expect("it came first");
+    let taken = || {
+        let third = EndpointId::from_bytes(random());
+        let leased = a.cluster.lease(network, Family::V4, Some(addr), third);
+        leased.is_err()
+    };
+    stays("it is given to nobody else", Duration::from_secs(3), taken);
+}
+
+fn after(addr: IpAddr, n: u32) -> IpAddr {
+    let IpAddr::V4(addr) = addr else {
+        panic!("{addr}");
+    };
+    IpAddr::from(std::net::Ipv4Addr::from(u32::from(addr) + n))
+}
+
+fn ask(host: &Host, name: &str, network: NetworkId, addr: IpAddr) -> JoinHandle<Result<IpNet>> {
+    let (cluster, id) = (host.cluster.clone(), EndpointId::from_bytes(random()));
+    let thread = thread::Builder::new().name(name.to_owned());
+    let asked = move || cluster.lease(network, Family::V4, Some(addr), id);
+    thread.spawn(asked).unwrap()
+}
+
+/// A network with a subnet that its maker chose, so that addresses of it can be asked for.
+fn given_network(host: &Host) -> NetworkId {
+    host.create("other");
+    let made = host
+        .cluster
+        .create_network(spec("given"), &request(&["10.99.0.0/20"]), &[], true);
+    made.expect("a network").id
+}

@@ -36,7 +36,7 @@ pub(crate) fn frame(from: &Host, to: &Host, text: &[u8]) -> Vec<u8> {
 }
 
 /// Ends a watch with a packet that the switch sends itself.
-pub(crate) fn seen(wire: Wire, switch: &vw_testkit::Host) -> Seen {
+pub(crate) fn seen_by(switch: &vw_testkit::Host, wire: Wire) -> Seen {
     switch.ip("addr replace 192.0.2.98/24 dev br0");
     wire.seen(switch, "192.0.2.1")
 }

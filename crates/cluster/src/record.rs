@@ -8,8 +8,8 @@ mod ranges;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, net::IpAddr};
 use vw_model::{
-    EndpointId, HostId, IpNet, MacAddr, NetworkId, NetworkSpec, PortKey, SandboxId, ServicePart,
-    ServiceSpec,
+    EndpointId, HostId, IpNet, MacAddr, NetworkId, NetworkSpec, PortKey, PublishedPort, SandboxId,
+    ServicePart, ServiceSpec,
 };
 
 /// The format that this version writes.
@@ -173,11 +173,25 @@ pub(crate) struct ServiceClaims {
     pub(crate) ports: Vec<PortClaim>,
 }
 
-/// A port of every host.
+/// A port of hosts; how else it is published is no other's business.
 #[derive(Debug, Deserialize)]
 pub(crate) struct PortClaim {
-    pub(crate) published: u16,
-    pub(crate) target: PortKey,
+    #[serde(default)]
+    host: Option<IpAddr>,
+    published: u16,
+    target: PortKey,
+}
+
+impl PortClaim {
+    pub(crate) fn port(&self) -> PublishedPort {
+        PublishedPort {
+            host: self.host,
+            published: self.published,
+            target: self.target,
+            mode: Default::default(),
+            prefer: Default::default(),
+        }
+    }
 }
 
 /// What a service claims, whichever version wrote it, or why that cannot be read, in words.

@@ -10,7 +10,7 @@ use crate::{
     holdings::Given,
     keys::{self, Shared},
     outbox::unchanged,
-    record::{self, GrantRecord, PortClaim, RosterRecord, ServiceClaims, ServiceRecord},
+    record::{self, GrantRecord, RosterRecord, ServiceClaims, ServiceRecord},
 };
 use std::collections::BTreeMap;
 use vw_model::{
@@ -340,10 +340,7 @@ fn beside(spec: &ServiceSpec, other: &ServiceClaims) -> Result<()> {
         return Err(Error::conflict("service-exists", message));
     }
     for port in &spec.ports {
-        let same = |held: &PortClaim| {
-            held.published == port.published && held.target.protocol == port.target.protocol
-        };
-        if other.ports.iter().any(same) {
+        if other.ports.iter().any(|held| held.port().clashes(port)) {
             let message = format!(
                 "port {}/{} is already published by service {}: choose another",
                 port.published, port.target.protocol, other.name

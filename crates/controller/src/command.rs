@@ -128,7 +128,8 @@ pub struct Disconnect {
 }
 
 pub use crate::service_command::{
-    ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceReport, ServiceUpdate,
+    Publication, ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceReport,
+    ServiceUpdate,
 };
 
 /// What is to be adopted.

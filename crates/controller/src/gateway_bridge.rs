@@ -79,6 +79,8 @@ impl Controller {
                 error.chain()
             ));
         }
+        // Services are led to by the way out.
+        self.balance_soon();
     }
 
     /// Gives a sandbox its endpoint on the gateway bridge, or takes it, as its networks ask.

@@ -2,9 +2,20 @@
 
 use std::time::Duration;
 use vw_model::{
-    Affinity, EndpointId, EndpointMode, HealthSpec, Options, PortKey, PortRequest, PublishMode,
-    ServiceName,
+    Affinity, EndpointId, EndpointMode, HealthSpec, Options, PortKey, PortRequest, Preference,
+    PublishMode, ServiceName,
 };
+
+/// A port that is to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publication {
+    /// Which, and on which port of the host.
+    pub port: PortRequest,
+    /// `mode=`.
+    pub mode: PublishMode,
+    /// `prefer=`.
+    pub prefer: Preference,
+}
 
 /// `service create`.
 #[derive(Debug, Clone)]
@@ -16,9 +27,7 @@ pub struct ServiceCreate {
     /// `--endpoint-mode`.
     pub mode: EndpointMode,
     /// `--publish`.
-    pub ports: Vec<PortRequest>,
-    /// `--publish mode=host`.
-    pub host_ports: Vec<PortRequest>,
+    pub ports: Vec<Publication>,
     /// `--affinity`.
     pub affinity: Affinity,
     /// `--drain`.
@@ -27,16 +36,6 @@ pub struct ServiceCreate {
     pub health: Option<HealthSpec>,
     /// `--label`.
     pub labels: Options,
-}
-
-impl ServiceCreate {
-    /// What is to be published, by where.
-    pub(crate) fn asked_by_mode(&self) -> [(&[PortRequest], PublishMode); 2] {
-        [
-            (&self.ports, PublishMode::Ingress),
-            (&self.host_ports, PublishMode::Host),
-        ]
-    }
 }
 
 /// `service ls`.
@@ -56,9 +55,7 @@ pub struct ServiceUpdate {
     /// The service.
     pub service: String,
     /// `--publish-add`.
-    pub publish: Vec<PortRequest>,
-    /// `--publish-add mode=host`.
-    pub host_publish: Vec<PortRequest>,
+    pub publish: Vec<Publication>,
     /// `--publish-rm`: the endpoints' ports.
     pub unpublish: Vec<PortKey>,
     /// `--affinity`.
@@ -67,21 +64,6 @@ pub struct ServiceUpdate {
     pub drain: Option<Duration>,
     /// `--health` and its kin, or none any more.
     pub health: Option<Option<HealthSpec>>,
-}
-
-impl ServiceUpdate {
-    /// What is to be published besides, by where.
-    pub(crate) fn asked_by_mode(&self) -> [(&[PortRequest], PublishMode); 2] {
-        [
-            (&self.publish, PublishMode::Ingress),
-            (&self.host_publish, PublishMode::Host),
-        ]
-    }
-
-    /// All of that.
-    pub(crate) fn asked(&self) -> impl Iterator<Item = PortRequest> {
-        self.publish.iter().chain(&self.host_publish).copied()
-    }
 }
 
 /// `service rm`.

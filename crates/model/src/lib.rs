@@ -33,8 +33,8 @@ pub use part::{MemberHealth, ServicePart};
 pub use port::{PortKey, PortMapping, PortRange, PortRequest, Protocol};
 pub use sandbox::{AdoptedFrom, DnsSettings, HostEntry, SandboxKind, SandboxSpec};
 pub use service::{
-    Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Probe, PublishMode, PublishedPort, SERVICE_KEY,
-    ServiceSpec, WEIGHT_KEY,
+    Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Preference, Probe, PublishMode, PublishedPort,
+    SERVICE_KEY, ServiceSpec, WEIGHT_KEY,
 };
 pub use tunnel::{ParsePublicKeyError, PublicKey, inner_address, is_inner, link_address};
 

@@ -48,6 +48,17 @@ pub enum PublishMode {
     Host,
 }
 
+/// Whom connections to a port that every host publishes are led to first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preference {
+    /// Any endpoint of the service, wherever it lies.
+    #[default]
+    None,
+    /// While endpoints of the host that is asked serve, those; else any.
+    Local,
+}
+
 /// How an endpoint is asked whether it is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {
@@ -101,6 +112,9 @@ pub struct PublishedPort {
     /// On which hosts; without a meaning where the network is one of a single host.
     #[serde(default)]
     pub mode: PublishMode,
+    /// Whom connections are led to first; as `mode`, without a meaning on a single host.
+    #[serde(default)]
+    pub prefer: Preference,
 }
 
 impl PublishedPort {

@@ -9,6 +9,7 @@ mod failure;
 mod members;
 mod membership;
 mod overlay;
+mod prefer;
 mod route;
 mod services;
 mod stage;

@@ -261,7 +261,7 @@ fn a_client_is_seen_and_nobody_answers_in_an_endpoints_place() {
     require_stage!();
     let scene = Scene::new();
     scene.docker("network create blue");
-    scene.cli("service create --name web --network blue -p 8080:80");
+    scene.cli("service create --name web --network blue -p published=8080,target=80,prefer=local");
     let v4 = &addresses(&scene, "web")[0];
     let near = scene.start("near", "--network blue");
     let one = scene.start("one", "--network blue --label vethwork.service=web");
@@ -529,8 +529,16 @@ const REFUSALS: &[(&str, &str)] = &[
         "target is there twice",
     ),
     (
-        "service create --name api --network blue -p target=80,prefer=local",
-        "\"prefer\" is unknown",
+        "service create --name api --network blue -p target=80,prefers=local",
+        "\"prefers\" is unknown",
+    ),
+    (
+        "service create --name api --network blue -p target=80,prefer=near",
+        "\"near\" is nobody to prefer",
+    ),
+    (
+        "service create --name api --network blue -p published=81,target=80,mode=host,prefer=local",
+        "use one of them",
     ),
     (
         "service create --name api --network blue -p target=80,host",

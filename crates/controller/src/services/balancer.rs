@@ -48,6 +48,8 @@ struct Standing {
     /// It has all that the services want of it.
     led: bool,
     /// What it cannot publish.
+    lacking: BTreeSet<PortKey>,
+    /// That and what this host cannot lead to its own endpoints, as it was told.
     unpublished: BTreeSet<PortKey>,
 }
 
@@ -127,6 +129,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: true,
+            lacking: BTreeSet::new(),
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
@@ -194,8 +197,12 @@ impl Controller {
         }
         self.settle_hosted(network);
         let turn = self.balancers.turns.of(id);
-        let _one = lock(&turn.one);
+        let one = lock(&turn.one);
         self.settle_in_turn(network, &turn);
+        drop(one);
+        // What is published now may lead to endpoints here, and what no more is free for them.
+        self.settle_hosted_again(network);
+        self.tell_unpublished(network);
     }
 
     /// The same for who has the turn.
@@ -278,6 +285,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: false,
+            lacking: BTreeSet::new(),
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
@@ -342,9 +350,15 @@ impl Controller {
         // Nobody wants anything of it any more; what stands goes with it.
         let services = lock(&self.services).on(network);
         for service in services {
-            let state = lock(&service.state);
+            let mut state = lock(&service.state);
+            // Its ports go with it, whomever they lead to.
+            state.hosted.ports = state.hosted.claimed();
+            let noted = self
+                .slots_batch(&service, &state.roster, &state.hosted.ports)
+                .and_then(|batch| self.note(batch));
             let fragment = self.fragment_of(&service.network, &state);
-            if let Err(error) = self.take_away(vec![(Owner::Service(service.id), fragment)]) {
+            let gone = self.take_away(vec![(Owner::Service(service.id), fragment)]);
+            if let Err(error) = noted.and(gone) {
                 tracing::warn!("{}", error.chain());
             }
         }
@@ -405,32 +419,32 @@ impl Controller {
         if changed {
             self.note_sandbox(sandbox)?;
         }
-        let mut lacking: BTreeSet<PortKey> = not.iter().map(|r| r.container).collect();
-        let services = lock(&self.services).on(network.spec.id);
-        for service in services {
-            lacking.extend(&lock(&service.state).hosted.lacking);
+        if let Some(found) = lock(&self.balancers.standing).get_mut(&network.spec.id) {
+            found.lacking = not.iter().map(|request| request.container).collect();
         }
-        self.tell_unpublished(network, sandbox, lacking);
         Ok(())
     }
 
-    fn tell_unpublished(
-        &self,
-        network: &Arc<Network>,
-        sandbox: &Arc<Sandbox>,
-        unpublished: BTreeSet<PortKey>,
-    ) {
+    /// Tells everybody which ports of a network's services this host does not publish.
+    fn tell_unpublished(&self, network: &Arc<Network>) {
         let id = network.spec.id;
-        {
+        let services = lock(&self.services).on(id);
+        let hosted = services
+            .iter()
+            .flat_map(|service| lock(&service.state).hosted.lacking.clone());
+        let mut unpublished: BTreeSet<PortKey> = hosted.collect();
+        let sandbox = {
             let mut standing = lock(&self.balancers.standing);
             let Some(found) = standing.get_mut(&id) else {
                 return;
             };
+            unpublished.extend(&found.lacking);
             if found.unpublished == unpublished {
                 return;
             }
             found.unpublished.clone_from(&unpublished);
-        }
+            found.sandbox.clone()
+        };
         for port in unpublished {
             self.warn(format!(
                 "port {port} of a service of network {} is not published on this host: something here has it",
@@ -445,21 +459,13 @@ impl Controller {
                 .map(|a| a.endpoint.id)
         };
         if let Some(endpoint) = endpoint {
-            self.publish_names(sandbox, network, endpoint);
+            self.publish_names(&sandbox, network, endpoint);
         }
     }
 
     /// What the services of a network publish, as requests of the sandbox that leads to them.
     fn ingress_of(&self, network: &Network) -> Vec<PortRequest> {
-        let has = |family| network.spec.pools(family).next().is_some();
-        // Of one IP version alone nobody answers over the other.
-        let host_ip = match (has(Family::V4), has(Family::V6)) {
-            (true, true) => None,
-            (_, v6) => Some(super::create::unspecified(match v6 {
-                true => Family::V6,
-                false => Family::V4,
-            })),
-        };
+        let host_ip = ingress_host(network);
         let services = lock(&self.services).on(network.spec.id);
         let mut requests = Vec::new();
         for service in services {
@@ -542,5 +548,18 @@ impl Controller {
         if let Err(error) = closed.map_err(kernel_error) {
             tracing::warn!("connections are not waited for: {}", error.chain());
         }
+    }
+}
+
+/// At which addresses of a host the services of a network are published: all where there is none.
+pub(super) fn ingress_host(network: &Network) -> Option<IpAddr> {
+    let has = |family| network.spec.pools(family).next().is_some();
+    // Of one IP version alone nobody answers over the other.
+    match (has(Family::V4), has(Family::V6)) {
+        (true, true) => None,
+        (_, v6) => Some(super::create::unspecified(match v6 {
+            true => Family::V6,
+            false => Family::V4,
+        })),
     }
 }

@@ -18,8 +18,8 @@ use std::{
 use vw_hoststate::Owner;
 use vw_ipam::Holder;
 use vw_model::{
-    EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRequest, PublishMode, PublishedPort,
-    Result, Scope, ServiceId, ServiceSpec,
+    EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRequest, PublishedPort, Result,
+    Scope, ServiceId, ServiceSpec,
 };
 use vw_store::{Batch, Table};
 
@@ -40,8 +40,8 @@ impl Controller {
         }
         self.check_service(&network, &request)?;
         let id = ServiceId::from_bytes((self.random)());
-        // On one host both kinds of publishing are the same.
-        let asked = [request.ports, request.host_ports].concat();
+        // On one host all kinds of publishing are the same.
+        let asked: Vec<PortRequest> = request.ports.iter().map(|asked| asked.port).collect();
         let claims = self.claim_service_ports(&network, &asked, &mut Claims::default())?;
         let vips = self.lease_vips(&network, id, request.mode)?;
         let spec = ServiceSpec {
@@ -313,7 +313,8 @@ pub(super) fn published(claims: &Claims, families: &[Family]) -> Vec<PublishedPo
             host: (!everywhere(mapping)).then_some(mapping.host.ip()),
             published: mapping.host.port(),
             target: mapping.container,
-            mode: PublishMode::default(),
+            mode: Default::default(),
+            prefer: Default::default(),
         };
         if !ports.contains(&port) {
             ports.push(port);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Controller,
-    command::{ServiceCreate, ServiceUpdate},
+    command::{Publication, ServiceCreate, ServiceUpdate},
     event::EventType,
     ports::Claims,
     registry::{Network, Sandbox, lock},
@@ -24,7 +24,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{
-    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PortRequest, PublishMode, PublishedPort,
+    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PublishMode, PublishedPort,
     RemoteEndpoint, Result, Scope, ServiceId, ServicePart, ServiceSpec,
 };
 use vw_store::Table;
@@ -40,11 +40,8 @@ impl Controller {
             EndpointMode::Vip => self.balanced_families(network, "have a virtual address")?,
             EndpointMode::Dnsrr => Vec::new(),
         };
-        let mut ports: Vec<PublishedPort> = Vec::new();
-        for (asked, mode) in request.asked_by_mode() {
-            let asked = asked.iter().map(|port| published(port, mode));
-            ports.extend(asked.collect::<Result<Vec<_>>>()?);
-        }
+        let ports = request.ports.iter().map(published);
+        let ports = ports.collect::<Result<Vec<_>>>()?;
         let spec = ServiceSpec {
             id: ServiceId::from_bytes((self.random)()),
             name: request.name,
@@ -278,10 +275,8 @@ impl Controller {
             wanted_ports(&former, request)?;
             spec.ports
                 .retain(|port| !request.unpublish.contains(&port.target));
-            for (asked, mode) in request.asked_by_mode() {
-                let asked = asked.iter().map(|port| published(port, mode));
-                spec.ports.extend(asked.collect::<Result<Vec<_>>>()?);
-            }
+            let asked = request.publish.iter().map(published);
+            spec.ports.extend(asked.collect::<Result<Vec<_>>>()?);
             spec.ports = each_once(spec.ports);
             spec.check_ports()?;
             super::update::settings(&mut spec, request);
@@ -443,7 +438,12 @@ fn each_once(mut ports: Vec<PublishedPort>) -> Vec<PublishedPort> {
 }
 
 /// A port that is published on every host, which must be the same on all.
-fn published(request: &PortRequest, mode: PublishMode) -> Result<PublishedPort> {
+fn published(asked: &Publication) -> Result<PublishedPort> {
+    let Publication {
+        port: request,
+        mode,
+        prefer,
+    } = *asked;
     if let Some(ip) = request.host_ip {
         let sentence = format!(
             "a service of a network that spans hosts publishes on every address of every host: leave {ip} out of the port {}",
@@ -457,6 +457,7 @@ fn published(request: &PortRequest, mode: PublishMode) -> Result<PublishedPort> 
             published: range.first,
             target: request.container,
             mode,
+            prefer,
         }),
         _ => {
             let sentence = format!(

@@ -1,31 +1,42 @@
-//! Ports that a host publishes for its own endpoints of a service that spans hosts (`mode=host`).
+//! Ports that a host leads to its own endpoints of a service that spans hosts (`mode=host`,
+//! `prefer=local`).
 //!
-//! Owns when this host has such a port: while an endpoint serves here and nothing else has it. The
-//! host leads there by its own table, past no other sandbox, so that the endpoint sees the client's
-//! address: at its address on the gateway bridge, or on its network's own bridge where that leads
-//! out by itself.
+//! Owns when this host does: while an endpoint serves here, and nothing else has the port; that of
+//! `prefer=local` is the balancer's, who leads to endpoints of other hosts where this host leads to
+//! none. The host leads by its own table, past no other sandbox, so that the endpoint sees the
+//! client's address: at its address where the default route of its sandbox leads out.
 
-use super::{Roster, Service, plan::published};
+use super::{Roster, Service, ServiceState, plan::published};
 use crate::{
     Controller,
     attach::FAMILIES,
-    registry::{Attachment, Network, lock},
+    registry::{Network, lock},
+    sandbox_plan,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 use vw_firewall::{ServicePolicy, Slot};
 use vw_hoststate::{Object, Owner, Table};
 use vw_model::{
-    Affinity, EndpointId, Family, IpNet, PortKey, PortRange, PortRequest, PublishMode,
+    Affinity, EndpointId, Family, IpNet, PortKey, PortRange, PortRequest, Preference, PublishMode,
     PublishedPort, Result, SandboxId, ServiceSpec,
 };
 
-/// What of a service this host publishes by itself.
+/// What of a service this host leads to its own endpoints by itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hosted {
-    /// What it has claimed.
+    /// By these ports.
     pub(crate) ports: Vec<PublishedPort>,
     /// What something else has here.
     pub(crate) lacking: BTreeSet<PortKey>,
+}
+
+impl Hosted {
+    /// Those of the ports that are claimed for it.
+    pub(super) fn claimed(&self) -> Vec<PublishedPort> {
+        let mut claimed = self.ports.clone();
+        claimed.retain(|port| port.mode == PublishMode::Host);
+        claimed
+    }
 }
 
 impl Controller {
@@ -38,7 +49,6 @@ impl Controller {
     /// What leads to the endpoints here, by these ports.
     pub(super) fn hosted_objects(
         &self,
-        network: &Network,
         spec: &ServiceSpec,
         roster: &Roster,
         ports: &[PublishedPort],
@@ -51,7 +61,7 @@ impl Controller {
             ports: ports.iter().map(published).collect(),
             families: self.hosted_families(),
             affinity: spec.affinity == Affinity::Client,
-            slots: self.slots_here(network, roster),
+            slots: self.slots_here(roster),
         });
         let table = Object::Table(Table::Services);
         let elements = elements.into_iter().map(Object::Element);
@@ -59,11 +69,11 @@ impl Controller {
     }
 
     /// Where the host reaches those endpoints of it that serve.
-    fn slots_here(&self, network: &Network, roster: &Roster) -> Vec<Slot> {
+    fn slots_here(&self, roster: &Roster) -> Vec<Slot> {
         let here = |id: &EndpointId| {
             let member = roster.members.get(id)?;
             let here = member.host.is_none();
-            here.then(|| self.reached_at(network, member.sandbox))
+            here.then(|| self.reached_at(member.sandbox))
         };
         let lead = |addresses: Vec<IpAddr>| {
             let mut slot = Slot::default();
@@ -79,28 +89,30 @@ impl Controller {
         all.filter(|slot| *slot != Slot::default()).collect()
     }
 
-    /// The addresses at which this host reaches an endpoint on a network, as a client from outside
-    /// is led to it.
-    pub(super) fn reached_at(&self, network: &Network, sandbox: SandboxId) -> Vec<IpAddr> {
+    /// The addresses at which a client from outside is led to an endpoint here: where its sandbox's
+    /// answers leave.
+    pub(super) fn reached_at(&self, sandbox: SandboxId) -> Vec<IpAddr> {
         let Some(sandbox) = self.registry().sandbox_by_id(sandbox) else {
             return Vec::new();
         };
         let state = sandbox.state();
-        let leads =
-            |a: &&Attachment| a.network.is_gateway_bridge() || a.network.spec.id == network.spec.id;
         let mut reached = Vec::new();
-        for attachment in state.attachments.iter().filter(leads) {
-            let families = self.published_families(&attachment.network);
-            let addresses = attachment.endpoint.addresses.iter().map(IpNet::addr);
-            reached.extend(addresses.filter(|addr| families.contains(&Family::of(*addr))));
+        for family in FAMILIES {
+            let Some(way_out) = sandbox_plan::gateway_of(&state.attachments, family) else {
+                continue;
+            };
+            if self.published_families(&way_out.network).contains(&family) {
+                let addresses = way_out.endpoint.addresses.iter().map(IpNet::addr);
+                reached.extend(addresses.filter(|addr| Family::of(*addr) == family));
+            }
         }
         reached
     }
 
-    /// Whether clients are led so to an endpoint.
-    pub(super) fn hosts_ports_of(&self, id: EndpointId) -> bool {
+    /// Whether clients may have been led so to an endpoint.
+    pub(super) fn may_lead_past_balancer(&self, id: EndpointId) -> bool {
         let service = lock(&self.services).of(id);
-        service.is_some_and(|service| !lock(&service.state).hosted.ports.is_empty())
+        service.is_some_and(|service| lock(&service.state).spec.ports.iter().any(past_balancer))
     }
 
     /// Publishes for the endpoints here what services of a network ask for, as far as it can be had;
@@ -118,13 +130,62 @@ impl Controller {
         }
     }
 
+    /// The same where what the balancer of the network publishes here changed meanwhile what this
+    /// host may lead to.
+    pub(super) fn settle_hosted_again(&self, network: &Network) {
+        let changed = |service: &Service| {
+            let state = lock(&service.state);
+            if !state.hosted.lacking.is_empty() {
+                return true;
+            }
+            let standing = state.hosted.ports.iter();
+            let standing = standing.filter(|port| port.mode == PublishMode::Ingress);
+            !self.preferred(service, &state).iter().eq(standing)
+        };
+        let services = lock(&self.services).on(network.spec.id);
+        if services.iter().any(|service| changed(service)) {
+            self.settle_hosted(network);
+        }
+    }
+
+    /// The ports of the balancer that are to lead to endpoints here.
+    fn preferred(&self, service: &Service, state: &ServiceState) -> Vec<PublishedPort> {
+        let asked = |port: &&PublishedPort| {
+            port.mode == PublishMode::Ingress && port.prefer == Preference::Local
+        };
+        let mut asked = state.spec.ports.iter().filter(asked).peekable();
+        if asked.peek().is_none() || state.removed || !self.serves_here(state) {
+            return Vec::new();
+        }
+        let Some(balancer) = self.balancers.on(service.network.spec.id) else {
+            return Vec::new();
+        };
+        let host = super::balancer::ingress_host(&service.network);
+        let balancer = balancer.state();
+        let has = |port: &&PublishedPort| {
+            let mut mappings = balancer.published.iter();
+            mappings.any(|m| {
+                m.host.port() == port.published && m.container.protocol == port.target.protocol
+            })
+        };
+        asked
+            .filter(has)
+            .map(|port| PublishedPort { host, ..*port })
+            .collect()
+    }
+
+    fn serves_here(&self, state: &ServiceState) -> bool {
+        !self.slots_here(&state.roster).is_empty()
+    }
+
     fn settle_hosted_of(&self, service: &Service) -> Result<()> {
         let mut state = lock(&service.state);
         let asked = |port: &&PublishedPort| port.mode == PublishMode::Host;
-        let serves = !self.slots_here(&service.network, &state.roster).is_empty();
+        let serves = self.serves_here(&state);
         let ports = state.spec.ports.iter().filter(asked).copied();
         let ports: Vec<PublishedPort> = ports.filter(|_| serves && !state.removed).collect();
-        if ports.is_empty() && state.hosted.ports.is_empty() {
+        let preferred = self.preferred(service, &state);
+        if ports.is_empty() && preferred.is_empty() && state.hosted.ports.is_empty() {
             state.hosted.lacking.clear();
             return Ok(());
         }
@@ -134,7 +195,8 @@ impl Controller {
         let (claims, refused) = self.claim_each(&families, &requests, &mut held);
         let refused: Vec<PortRequest> = refused.into_iter().map(|(request, _)| request).collect();
         let can = |port: &PublishedPort| !refused.contains(&request(port));
-        let (ports, lacking): (Vec<_>, Vec<_>) = ports.into_iter().partition(can);
+        let (mut ports, lacking): (Vec<_>, Vec<_>) = ports.into_iter().partition(can);
+        ports.extend(preferred);
         let fragment = self.service_fragment(&service.network, &state.spec, &state.roster, &ports);
         let done = self
             .slots_batch(service, &state.roster, &ports)
@@ -147,7 +209,7 @@ impl Controller {
         if let Err(error) = done {
             let mut all = claims.mappings();
             all.extend(held.mappings());
-            let ports = &state.hosted.ports;
+            let ports = state.hosted.claimed();
             all.retain(|m| {
                 let mut ports = ports.iter();
                 ports.any(|p| p.published == m.host.port() && p.target == m.container)
@@ -162,6 +224,11 @@ impl Controller {
         };
         Ok(())
     }
+}
+
+/// Whether connections to a port may be led past the balancer.
+fn past_balancer(port: &PublishedPort) -> bool {
+    port.mode == PublishMode::Host || port.prefer == Preference::Local
 }
 
 pub(super) const fn request(port: &PublishedPort) -> PortRequest {

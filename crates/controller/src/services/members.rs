@@ -171,12 +171,13 @@ impl Controller {
         let mut longest = std::time::Duration::ZERO;
         let (mut addresses, mut global) = (Vec::new(), Vec::new());
         for (network, endpoint) in endpoints {
+            let past = self.may_lead_past_balancer(endpoint.id);
             if let Some(time) = self.retire(endpoint.id) {
                 self.publish_names(sandbox, &network, endpoint.id);
                 if network.spec.scope == Scope::Global {
                     // Those whom this host led here past the balancer.
-                    let reached = self.reached_at(&network, sandbox.id);
-                    if self.hosts_ports_of(endpoint.id) {
+                    let reached = self.reached_at(sandbox.id);
+                    if past {
                         longest = longest.max(time);
                         addresses.extend(reached);
                     }

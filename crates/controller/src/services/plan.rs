@@ -20,7 +20,7 @@ impl Controller {
     ) -> Fragment {
         if network.spec.scope == Scope::Global {
             let mut fragment = self.balanced_fragment(network, spec, roster);
-            fragment.extend(self.hosted_objects(network, spec, roster, hosted));
+            fragment.extend(self.hosted_objects(spec, roster, hosted));
             return fragment;
         }
         let mut fragment = Fragment::default();

@@ -24,7 +24,7 @@ pub(crate) struct SlotRecord {
     pub(crate) boot: String,
     pub(crate) service: ServiceId,
     pub(crate) slots: Vec<EndpointId>,
-    /// What this host publishes for its own endpoints alone.
+    /// What this host leads to its own endpoints by itself.
     #[serde(default)]
     pub(crate) hosted: Vec<PublishedPort>,
 }
@@ -150,8 +150,11 @@ impl Controller {
         for service in services {
             let mut state = lock(&service.state);
             let (families, ports) = match service.is_global() {
-                true => (self.hosted_families(), &state.hosted.ports),
-                false => (self.published_families(&service.network), &state.spec.ports),
+                true => (self.hosted_families(), state.hosted.claimed()),
+                false => (
+                    self.published_families(&service.network),
+                    state.spec.ports.clone(),
+                ),
             };
             let mappings: Vec<PortMapping> = ports
                 .iter()

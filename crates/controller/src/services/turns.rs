@@ -99,13 +99,12 @@ impl Controller {
         Some(coming)
     }
 
-    /// Says that what was about to be on a network is on it, or could not be: only now a service
-    /// can publish it on this host alone, and what was made for nobody goes.
+    /// Says that what was about to be on a network is on it, or could not be: only now this host can
+    /// lead to it by itself, by whichever of its networks leads out, and what was made for nobody
+    /// goes.
     pub(crate) fn has_come(&self, coming: Option<Coming>) {
-        if coming.is_some() {
-            drop(coming);
-            self.balance_soon();
-        }
+        drop(coming);
+        self.balance_soon();
     }
 }
 

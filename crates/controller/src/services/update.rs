@@ -6,7 +6,7 @@ use crate::{
 };
 use vw_hoststate::Owner;
 use vw_kernel::Kernel;
-use vw_model::{Error, PortMapping, PortRange, PortRequest, PublishedPort, Result, ServiceSpec};
+use vw_model::{Error, PortMapping, PortRequest, Result, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -18,6 +18,8 @@ impl Controller {
         let _deciding = lock(&self.network_changes);
         let mut state = lock(&service.state);
         self.check_askable(&state, &request)?;
+        let former = state.spec.clone();
+        let (mut spec, roster) = asked(&state, &request);
         let mut held = std::mem::take(&mut state.claims);
         let wanted = wanted_ports(&state.spec, &request);
         let claims = wanted
@@ -29,10 +31,8 @@ impl Controller {
                 return Err(error);
             }
         };
-        let former = state.spec.clone();
         let families = self.published_families(&service.network);
-        let spec = updated(&former, &request, published(&claims, &families));
-        let roster = rechecked(&state.roster, &spec);
+        spec.ports = published(&claims, &families);
         let put = |spec: &ServiceSpec| {
             records::put(Batch::new(), Table::Services, &service.id.to_string(), spec)
                 .and_then(|batch| self.keep(batch))
@@ -90,6 +90,14 @@ impl Controller {
     }
 }
 
+/// What is asked for besides ports, and who is in it then.
+fn asked(state: &ServiceState, request: &ServiceUpdate) -> (ServiceSpec, Roster) {
+    let mut spec = state.spec.clone();
+    settings(&mut spec, request);
+    let roster = rechecked(&state.roster, &spec);
+    (spec, roster)
+}
+
 /// The claims that a service had before an attempt.
 fn back(kernel: &dyn Kernel, claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
     let mut all = claims.mappings();
@@ -124,26 +132,8 @@ pub(super) fn wanted_ports(
         .ports
         .iter()
         .filter(|port| !request.unpublish.contains(&port.target));
-    let kept = stays.map(|port| PortRequest {
-        container: port.target,
-        host_ip: port.host,
-        host: Some(PortRange {
-            first: port.published,
-            last: port.published,
-        }),
-    });
-    Ok(kept.chain(request.asked()).collect())
-}
-
-fn updated(
-    former: &ServiceSpec,
-    request: &ServiceUpdate,
-    ports: Vec<PublishedPort>,
-) -> ServiceSpec {
-    let mut spec = former.clone();
-    spec.ports = ports;
-    settings(&mut spec, request);
-    spec
+    let asked = request.publish.iter().map(|asked| asked.port);
+    Ok(stays.map(super::hosted::request).chain(asked).collect())
 }
 
 /// What is asked for besides ports.

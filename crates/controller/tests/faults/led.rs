@@ -7,9 +7,9 @@ use crate::{
 use std::time::Duration;
 use vw_controller::{
     Controller,
-    command::{ServiceCreate, ServiceInspect, ServiceUpdate},
+    command::{Publication, ServiceCreate, ServiceInspect, ServiceUpdate},
 };
-use vw_model::{Affinity, EndpointMode, PortRequest, Protocol, Result};
+use vw_model::{Affinity, EndpointMode, PortRequest, Preference, Protocol, PublishMode, Result};
 use vw_store::cluster::memory::MemoryStore;
 
 /// What takes longer never comes.
@@ -24,9 +24,16 @@ fn stage() -> (World, Controller) {
     (world, controller)
 }
 
-fn ports(texts: &[&str]) -> Vec<PortRequest> {
-    let texts = texts.iter();
-    texts.flat_map(|t| PortRequest::parse(t).unwrap()).collect()
+fn ports(ingress: &[&str], host: &[&str]) -> Vec<Publication> {
+    let asked = |texts: &[&str], mode| -> Vec<Publication> {
+        let texts = texts.iter();
+        let ports = texts.flat_map(|t| PortRequest::parse(t).unwrap());
+        let prefer = Preference::None;
+        let ports = ports.map(|port| Publication { port, mode, prefer });
+        ports.collect()
+    };
+    let host = asked(host, PublishMode::Host);
+    [asked(ingress, PublishMode::Ingress), host].concat()
 }
 
 /// What the service `web` publishes.
@@ -43,8 +50,7 @@ fn update(controller: &Controller, gone: &[&str], ingress: &[&str], host: &[&str
     let gone = gone.iter().map(|port| (*port).to_owned().try_into());
     controller.submit(ServiceUpdate {
         service: "web".to_owned(),
-        publish: ports(ingress),
-        host_publish: ports(host),
+        publish: ports(ingress, host),
         unpublish: gone.collect::<Result<_>>()?,
         ..ServiceUpdate::default()
     })
@@ -78,8 +84,7 @@ fn a_service_publishes_a_port_of_a_host_once() {
             name: "db".parse().unwrap(),
             network: "shop".to_owned(),
             mode: vip,
-            ports: ports(ingress),
-            host_ports: ports(host),
+            ports: ports(ingress, host),
             affinity: Affinity::None,
             drain: Duration::ZERO,
             health: None,

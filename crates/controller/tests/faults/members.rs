@@ -1,12 +1,17 @@
-//! An endpoint of a service that cannot be any more when the daemon starts.
+//! Endpoints of a service that cannot be any more when the daemon starts, or not all at once.
 
 use crate::{
     scenario::{adopt, create, create_service, join},
     world::World,
 };
 use serde_json::Value;
-use vw_controller::{Controller, command::ServiceInspect, view::ServiceMemberView};
-use vw_model::EndpointMode;
+use std::{fs, time::Duration};
+use vw_controller::{
+    Controller,
+    command::{ServiceInspect, ServiceUpdate},
+    view::ServiceMemberView,
+};
+use vw_model::{EndpointMode, HealthSpec};
 use vw_store::Table;
 
 fn members(controller: &Controller) -> Vec<ServiceMemberView> {
@@ -68,4 +73,42 @@ fn an_endpoint_that_is_taken_down_at_the_start_is_led_to_no_more() {
                 .unwrap();
         }
     }
+}
+
+#[test]
+fn an_update_for_which_there_is_no_room_costs_a_service_no_port() {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_service(&controller, "web", "blue", EndpointMode::Vip, &["80:8080"]).unwrap();
+    let update = |health: Option<HealthSpec>| {
+        controller.submit(ServiceUpdate {
+            service: "web".to_owned(),
+            health: Some(health),
+            ..ServiceUpdate::default()
+        })
+    };
+    let hour = Duration::from_secs(3600);
+    update(Some(HealthSpec {
+        probe: "http:8080".parse().unwrap(),
+        interval: hour,
+        timeout: hour,
+        retries: 1,
+        start_period: hour,
+    }))
+    .unwrap();
+    // None of them answers here, and together they are more than can.
+    for number in 0..11 {
+        let name = format!("box{number}");
+        fs::write(world.folder.join(&name), "").unwrap();
+        adopt(&controller, &world, &name, &[], &[]).unwrap();
+        join(&controller, "blue", &name, "web", 100).unwrap();
+    }
+    assert!(members(&controller).iter().all(|member| !member.serves));
+    // Whatever comes of it.
+    let _ = update(None);
+    let taken = create_service(&controller, "api", "blue", EndpointMode::Vip, &["80:80"]);
+    let refusal = taken.unwrap_err();
+    assert_eq!(refusal.reason, "port-allocated", "{}", refusal.chain());
+    assert_eq!(controller.repair().unwrap(), 0);
 }

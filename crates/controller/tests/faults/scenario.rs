@@ -5,8 +5,8 @@ use vw_controller::{
     Controller,
     command::{
         Adopt, AdoptSource, Connect, ContainerCreate, ContainerRemove, Disconnect, NetworkCreate,
-        NetworkMode, NetworkRemove, PoolRequest, Release, SandboxRequest, ServiceCreate,
-        ServiceRemove, ServiceUpdate,
+        NetworkMode, NetworkRemove, PoolRequest, Publication, Release, SandboxRequest,
+        ServiceCreate, ServiceRemove, ServiceUpdate,
     },
 };
 use vw_model::{
@@ -102,7 +102,7 @@ fn containers_and_members() -> Vec<Step> {
             |c, _| {
                 c.submit(ServiceUpdate {
                     service: "web".to_owned(),
-                    publish: PortRequest::parse("81:8081/udp")?,
+                    publish: published("81:8081/udp")?,
                     unpublish: vec!["8080/tcp".to_owned().try_into()?],
                     affinity: Some(Affinity::Client),
                     ..ServiceUpdate::default()
@@ -161,6 +161,13 @@ pub(crate) fn create(controller: &Controller, name: &str, subnet: &str) -> Resul
     controller.submit(request).map(drop)
 }
 
+fn published(port: &str) -> Result<Vec<Publication>> {
+    let (mode, prefer) = Default::default();
+    let ports = PortRequest::parse(port)?.into_iter();
+    let published = ports.map(|port| Publication { port, mode, prefer });
+    Ok(published.collect())
+}
+
 /// A network that spans hosts.
 pub(crate) fn create_overlay(controller: &Controller, name: &str, internal: bool) -> Result<()> {
     let request = NetworkCreate {
@@ -191,13 +198,12 @@ pub(crate) fn create_service(
     mode: EndpointMode,
     ports: &[&str],
 ) -> Result<()> {
-    let ports = ports.iter().map(|port| PortRequest::parse(port));
+    let ports = ports.iter().map(|port| published(port));
     let request = ServiceCreate {
         name: name.parse()?,
         network: network.to_owned(),
         mode,
         ports: ports.collect::<Result<Vec<_>>>()?.concat(),
-        host_ports: Vec::new(),
         affinity: Affinity::None,
         drain: Default::default(),
         health: None,

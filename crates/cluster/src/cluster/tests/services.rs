@@ -32,6 +32,7 @@ pub(super) fn service(network: NetworkId, name: &str, port: u16) -> ServiceSpec 
             published: port,
             target: "80/tcp".parse().unwrap(),
             mode: Default::default(),
+            prefer: Default::default(),
         }],
         affinity: Affinity::None,
         drain: SOON,

@@ -11,11 +11,14 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 use vw_controller::{
-    command::{ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate},
+    command::{
+        Publication, ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate,
+    },
     view::{CheckView, ServiceView},
 };
 use vw_model::{
-    Affinity, EndpointMode, HealthSpec, IpNet, Options, PortKey, PortRequest, PublishMode,
+    Affinity, EndpointMode, HealthSpec, IpNet, Options, PortKey, PortRequest, Preference,
+    PublishMode,
 };
 
 /// Docker's defaults of a health check.
@@ -106,6 +109,7 @@ struct Port {
     target: u16,
     protocol: String,
     mode: PublishMode,
+    prefer: Preference,
 }
 
 #[derive(Serialize)]
@@ -189,13 +193,11 @@ impl CreateRequest {
                 "a service needs a network: give Network",
             ));
         }
-        let (ports, host_ports) = ports(&self.publish)?;
         Ok(ServiceCreate {
             name: self.name.parse()?,
             network: self.network,
             mode,
-            ports,
-            host_ports,
+            ports: ports(&self.publish)?,
             affinity: affinity(&self.affinity)?.unwrap_or_default(),
             drain: drain(self.drain)?.unwrap_or(DRAIN),
             health: self.health.map(Health::into_model).transpose()?,
@@ -218,11 +220,9 @@ impl UpdateRequest {
         };
         let unpublish = self.publish_remove.iter();
         let unpublish = unpublish.map(|text| text.parse::<PortKey>().map_err(ApiError::from));
-        let (publish, host_publish) = ports(&self.publish_add)?;
         Ok(ServiceUpdate {
             service,
-            publish,
-            host_publish,
+            publish: ports(&self.publish_add)?,
             unpublish: unpublish.collect::<Result<_, _>>()?,
             affinity: affinity(&self.affinity)?,
             drain: drain(self.drain)?,
@@ -253,29 +253,25 @@ impl Health {
     }
 }
 
-/// What is published on every host, and on those with endpoints alone.
-type Published = (Vec<PortRequest>, Vec<PortRequest>);
-
-fn ports(texts: &[String]) -> Result<Published, ApiError> {
-    let (mut ingress, mut hosted) = Published::default();
+fn ports(texts: &[String]) -> Result<Vec<Publication>, ApiError> {
+    let mut ports = Vec::new();
     for text in texts {
-        if !text.contains('=') {
-            ingress.extend(PortRequest::parse(text)?);
-            continue;
-        }
-        let (mode, requests) = long_form(text)?;
-        match mode {
-            PublishMode::Ingress => ingress.extend(requests),
-            PublishMode::Host => hosted.extend(requests),
+        match text.contains('=') {
+            true => ports.extend(long_form(text)?),
+            false => {
+                let (mode, prefer) = Default::default();
+                let requests = PortRequest::parse(text)?.into_iter();
+                ports.extend(requests.map(|port| Publication { port, mode, prefer }));
+            }
         }
     }
-    Ok((ingress, hosted))
+    Ok(ports)
 }
 
-/// Docker's `published=80,target=8080,protocol=udp,mode=host`.
-fn long_form(text: &str) -> Result<(PublishMode, Vec<PortRequest>), ApiError> {
+/// Docker's `published=80,target=8080,protocol=udp,mode=host`, and `prefer=local`.
+fn long_form(text: &str) -> Result<Vec<Publication>, ApiError> {
     let refuse = |why: String| {
-        let form = "published=PORT,target=PORT[,protocol=tcp|udp|sctp][,mode=ingress|host]";
+        let form = "published=PORT,target=PORT[,protocol=tcp|udp|sctp][,mode=ingress|host][,prefer=none|local]";
         ApiError::bad_request(format!(
             "invalid published port {text:?}: {why}: use {form}"
         ))
@@ -284,7 +280,7 @@ fn long_form(text: &str) -> Result<(PublishMode, Vec<PortRequest>), ApiError> {
     for field in text.split(',') {
         let pair = field.split_once('=');
         let (key, value) = pair.ok_or_else(|| refuse(format!("{field:?} has no value")))?;
-        if !["published", "target", "protocol", "mode"].contains(&key) {
+        if !["published", "target", "protocol", "mode", "prefer"].contains(&key) {
             return Err(refuse(format!("{key:?} is unknown")));
         }
         if fields.insert(key, value).is_some() {
@@ -296,6 +292,17 @@ fn long_form(text: &str) -> Result<(PublishMode, Vec<PortRequest>), ApiError> {
         Some("host") => PublishMode::Host,
         Some(other) => return Err(refuse(format!("{other:?} is no mode"))),
     };
+    let prefer = match fields.get("prefer").copied() {
+        None | Some("none") => Preference::None,
+        Some("local") => Preference::Local,
+        Some(other) => return Err(refuse(format!("{other:?} is nobody to prefer"))),
+    };
+    if (mode, prefer) == (PublishMode::Host, Preference::Local) {
+        let sentence = format!(
+            "invalid published port {text:?}: mode=host leads to local endpoints alone, prefer=local to those of other hosts where there are none: use one of them"
+        );
+        return Err(ApiError::bad_request(sentence));
+    }
     let number = |key| {
         let value: Option<&&str> = fields.get(key);
         let number = value.map(|value| value.parse::<u16>().ok().filter(|port| *port > 0));
@@ -309,7 +316,10 @@ fn long_form(text: &str) -> Result<(PublishMode, Vec<PortRequest>), ApiError> {
     let host = number("published")?.map_or_else(String::new, |port| format!("{port}:"));
     let protocol = fields.get("protocol").copied().unwrap_or("tcp");
     let requests = PortRequest::parse(&format!("{host}{target}/{protocol}"))?;
-    Ok((mode, requests))
+    let requests = requests.into_iter();
+    Ok(requests
+        .map(|port| Publication { port, mode, prefer })
+        .collect())
 }
 
 fn affinity(text: &str) -> Result<Option<Affinity>, ApiError> {
@@ -347,6 +357,7 @@ fn show(view: &ServiceView) -> Service<'_> {
         target: port.target.port,
         protocol: port.target.protocol.to_string(),
         mode: port.mode,
+        prefer: port.prefer,
     };
     let health = |health: &HealthSpec| Health {
         test: health.probe.to_string(),

@@ -63,6 +63,7 @@ struct Port {
     target: u16,
     protocol: String,
     mode: String,
+    prefer: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,9 +90,13 @@ impl Service {
             v6 if v6.contains(':') => format!("[{v6}]"),
             v4 => v4.to_owned(),
         };
-        let mode = if port.mode == "host" { " host" } else { "" };
+        let led = match (port.mode.as_str(), port.prefer.as_str()) {
+            ("host", _) => " host",
+            (_, "local") => " prefer=local",
+            _ => "",
+        };
         format!(
-            "{host}:{}->{}/{}{mode}{but}",
+            "{host}:{}->{}/{}{led}{but}",
             port.published, port.target, port.protocol
         )
     }

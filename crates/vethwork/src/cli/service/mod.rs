@@ -98,7 +98,7 @@ pub(crate) struct Update {
     /// Check endpoints no more
     #[arg(long, conflicts_with = "health")]
     no_health: bool,
-    /// Publish a further port
+    /// Publish a further port, in any way of create
     #[arg(long, value_name = "[[IP:][PORT]:]PORT[/PROTO]")]
     publish_add: Vec<String>,
     /// Publish a port of the endpoints no more

@@ -1,7 +1,7 @@
 //! Services of a network that spans hosts, as one host of the cluster has them.
 
 use crate::{
-    scenario::{create_overlay, create_service},
+    scenario::{adopt, create_overlay, create_service, disconnect, join},
     world::World,
 };
 use std::time::Duration;
@@ -9,6 +9,7 @@ use vw_controller::{
     Controller,
     command::{Publication, ServiceCreate, ServiceInspect, ServiceUpdate},
 };
+use vw_hoststate::Object;
 use vw_model::{Affinity, EndpointMode, PortRequest, Preference, Protocol, PublishMode, Result};
 use vw_store::cluster::memory::MemoryStore;
 
@@ -105,4 +106,77 @@ fn a_service_publishes_a_port_of_a_host_once() {
     assert_eq!(published(&controller), ["8080:81/tcp Ingress"]);
     update(&controller, &["81"], &[], &["8080:81"]).unwrap();
     assert_eq!(published(&controller), ["8080:81/tcp Host"]);
+}
+
+/// Waits until this host leads ports to its own endpoints by these elements of its own table.
+#[track_caller]
+fn leads(world: &World, wanted: &[&str]) {
+    let found = || {
+        let objects = world.kernel.objects().into_values();
+        let elements = objects.filter_map(|object| match object {
+            Object::Element(element) => Some(element.to_string()),
+            _ => None,
+        });
+        let mut lines: Vec<String> = elements.filter(|line| line.starts_with("port4_")).collect();
+        lines.sort();
+        lines
+    };
+    vw_testkit::poll(PATIENCE, || (found() == wanted).then_some(()));
+    assert_eq!(found(), wanted);
+}
+
+#[test]
+fn a_host_prefers_its_own_endpoints_while_one_serves() {
+    let (world, controller) = stage();
+    let prefer = |texts: &[&str]| {
+        let ports = ports(texts, &[]).into_iter();
+        let prefer = Preference::Local;
+        ports.map(|port| Publication { prefer, ..port }).collect()
+    };
+    let asked = ServiceCreate {
+        name: "web".parse().unwrap(),
+        network: "shop".to_owned(),
+        mode: EndpointMode::Vip,
+        ports: prefer(&["8080:80", "8053:53/udp"]),
+        affinity: Affinity::Client,
+        drain: Duration::ZERO,
+        health: None,
+        labels: Default::default(),
+    };
+    controller.submit(asked).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "shop", "one", "web", 2).unwrap();
+    let led = [
+        "port4_affine { tcp . 8080 }",
+        "port4_affine { udp . 8053 }",
+        "port4_of_2 { tcp . 8080 }",
+        "port4_of_2 { udp . 8053 }",
+        "port4_slots { tcp . 8080 . 0 : 172.18.0.3 . 80 }",
+        "port4_slots { tcp . 8080 . 1 : 172.18.0.3 . 80 }",
+        "port4_slots { udp . 8053 . 0 : 172.18.0.3 . 53 }",
+        "port4_slots { udp . 8053 . 1 : 172.18.0.3 . 53 }",
+    ];
+    leads(&world, &led);
+    drop(controller);
+    let controller = world.open();
+    assert_eq!(controller.repair().unwrap(), 0);
+    leads(&world, &led);
+    // Turned off, and on again for one of the two; then nobody is left.
+    let both = ["80/tcp", "53/udp"];
+    update(&controller, &both, &["8080:80", "8053:53/udp"], &[]).unwrap();
+    leads(&world, &[]);
+    let gone = "80/tcp".to_owned().try_into().unwrap();
+    controller
+        .submit(ServiceUpdate {
+            service: "web".to_owned(),
+            publish: prefer(&["8080:80"]),
+            unpublish: vec![gone],
+            affinity: Some(Affinity::None),
+            ..ServiceUpdate::default()
+        })
+        .unwrap();
+    leads(&world, &[led[2], led[4], led[5]]);
+    disconnect(&controller, "shop", "one").unwrap();
+    leads(&world, &[]);
+    assert_eq!(controller.repair().unwrap(), 0);
 }

@@ -24,6 +24,7 @@ const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const UP: u32 = libc::IFF_UP as u32;
 const NEAR: &str = "bare0";
 const FAR: &str = "eth0";
+const BRIDGE: &str = "br0";
 
 /// A bridge and a namespace to join to it, with a socket in each.
 #[derive(Debug)]
@@ -39,26 +40,67 @@ pub(crate) struct Bare {
 impl Bare {
     /// Makes the bridge `br0` with the gateway's address in `host`; `sandbox` is to join it.
     pub(crate) fn open(host: &Host, sandbox: &Host) -> io::Result<Self> {
-        host.ip("link add br0 type bridge");
-        host.ip("addr add 192.0.2.1/24 dev br0");
-        host.ip("link set br0 up");
+        host.ip(&format!("link add {BRIDGE} type bridge"));
+        host.ip(&format!("addr add 192.0.2.1/24 dev {BRIDGE}"));
+        host.ip(&format!("link set {BRIDGE} up"));
+        let addresses = [2, 1].map(|end| Ipv4Addr::new(192, 0, 2, end));
+        Self::on(host, sandbox, BRIDGE, addresses)
+    }
+
+    /// On a bridge that is there, with these addresses of the sandbox and of the gateway.
+    pub(crate) fn on(
+        host: &Host,
+        sandbox: &Host,
+        bridge: &str,
+        [address, gateway]: [Ipv4Addr; 2],
+    ) -> io::Result<Self> {
         let near = host.enter(socket)?;
         Ok(Self {
-            bridge: name_to_index(&near, "br0")?,
+            bridge: name_to_index(&near, bridge)?,
             near,
             far: sandbox.enter(socket)?,
             netns: File::open(sandbox.netns())?,
-            address: Ipv4Addr::new(192, 0, 2, 2),
-            gateway: Ipv4Addr::new(192, 0, 2, 1),
+            address,
+            gateway,
         })
     }
 
     /// Joins the namespace to the bridge.
     pub(crate) fn attach(&self) -> io::Result<()> {
+        let pair = self.pair((NEAR, &self.netns), FAR, self.address);
+        transact(&self.near, vec![pair])?;
+        let index = name_to_index(&self.far, FAR)?;
+        transact(&self.far, self.inside(index))
+    }
+
+    /// Gives the bridge so many ports, whose other ends lie in one namespace and are up.
+    pub(crate) fn fill(&self, crowd: &Host, ports: usize) -> io::Result<()> {
+        let (there, netns) = (crowd.enter(socket)?, File::open(crowd.netns())?);
+        for number in 0..ports {
+            let [near, far] = ["port", "end"].map(|end| format!("{end}{number}"));
+            let like = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number as u32);
+            transact(&self.near, vec![self.pair((&near, &netns), &far, like)])?;
+            let index = name_to_index(&there, &far)?;
+            transact(&there, up(index).into())?;
+        }
+        Ok(())
+    }
+
+    /// Takes the namespace off again.
+    pub(crate) fn detach(&self) -> io::Result<()> {
+        let mut delete = Message::new(libc::RTM_DELLINK, 0);
+        delete.link(0, 0).text(libc::IFLA_IFNAME, NEAR);
+        transact(&self.near, vec![delete])
+    }
+
+    /// A pair between the bridge and a namespace, whose end there has the link-layer address that
+    /// is made of `like`.
+    fn pair(&self, (near, netns): (&str, &File), far: &str, like: Ipv4Addr) -> Message {
+        let [a, b, c, d] = like.octets();
         let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
         let mut pair = Message::new(libc::RTM_NEWLINK, flags);
         pair.link(0, UP)
-            .text(libc::IFLA_IFNAME, NEAR)
+            .text(libc::IFLA_IFNAME, near)
             .number(libc::IFLA_MASTER, self.bridge)
             .one_queue()
             .nest(libc::IFLA_LINKINFO, |info| {
@@ -66,34 +108,18 @@ impl Bare {
                 info.nest(libc::IFLA_INFO_DATA, |data| {
                     data.nest(VETH_INFO_PEER, |end| {
                         end.link(0, 0)
-                            .text(libc::IFLA_IFNAME, FAR)
-                            .attribute(libc::IFLA_ADDRESS, &[2, 0x42, 192, 0, 2, 2])
+                            .text(libc::IFLA_IFNAME, far)
+                            .attribute(libc::IFLA_ADDRESS, &[2, 0x42, a, b, c, d])
                             .one_queue()
-                            .number(libc::IFLA_NET_NS_FD, self.netns.as_raw_fd() as u32);
+                            .number(libc::IFLA_NET_NS_FD, netns.as_raw_fd() as u32);
                     });
                 });
             });
-        transact(&self.near, vec![pair])?;
-        let index = name_to_index(&self.far, FAR)?;
-        transact(&self.far, self.inside(index))
-    }
-
-    /// Takes it off again.
-    pub(crate) fn detach(&self) -> io::Result<()> {
-        let mut delete = Message::new(libc::RTM_DELLINK, 0);
-        delete.link(0, 0).text(libc::IFLA_IFNAME, NEAR);
-        transact(&self.near, vec![delete])
+        pair
     }
 
     fn inside(&self, index: u32) -> Vec<Message> {
-        let mut quiet = Message::new(libc::RTM_NEWLINK, 0);
-        quiet.link(index, 0).nest(libc::IFLA_AF_SPEC, |families| {
-            families.nest(libc::AF_INET6 as u16, |inet6| {
-                inet6.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
-            });
-        });
-        let mut up = Message::new(libc::RTM_NEWLINK, 0);
-        up.link(index, UP);
+        let [quiet, up] = up(index);
         let mut address = Message::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE);
         // struct ifaddrmsg
         address.bytes(&[libc::AF_INET as u8, 24, 0, 0]);
@@ -108,6 +134,19 @@ impl Bare {
         route.attribute(libc::RTA_GATEWAY, &self.gateway.octets());
         vec![quiet, up, address, route]
     }
+}
+
+/// Brings a link up that makes no address of its own accord.
+fn up(index: u32) -> [Message; 2] {
+    let mut quiet = Message::new(libc::RTM_NEWLINK, 0);
+    quiet.link(index, 0).nest(libc::IFLA_AF_SPEC, |families| {
+        families.nest(libc::AF_INET6 as u16, |inet6| {
+            inet6.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+        });
+    });
+    let mut up = Message::new(libc::RTM_NEWLINK, 0);
+    up.link(index, UP);
+    [quiet, up]
 }
 
 /// A request under construction.

@@ -56,8 +56,8 @@ impl Follower for Ear {
                         came: now,
                         went: None,
                     };
-                    for name in endpoint.names {
-                        told.entry(name).or_insert(first);
+                    for name in &endpoint.names {
+                        told.entry(name.clone()).or_insert(first);
                     }
                 }
                 Delta::EndpointGone(_, id) => {

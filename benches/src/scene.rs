@@ -2,7 +2,10 @@
 
 use crate::{Result, api::Client};
 use serde_json::{Value, json};
-use std::{fs, time::Duration};
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
 use vw_testkit::{Daemon, Host, Lab, poll};
 
 /// Links of a namespace go within this, however busy the machine is.
@@ -81,4 +84,11 @@ pub(crate) fn links(host: &Host) -> usize {
 pub(crate) fn settle(host: &Host, wanted: usize) -> Result<()> {
     let settled = poll(SETTLED, || (links(host) <= wanted).then_some(()));
     settled.ok_or_else(|| format!("links of {} stay behind", host.name()).into())
+}
+
+/// How long something takes that must succeed.
+pub(crate) fn timed(work: impl FnOnce() -> io::Result<()>) -> Result<Duration> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed())
 }

@@ -23,7 +23,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 14] = [
+pub(crate) const ALL: [Bench; 15] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -35,6 +35,7 @@ pub(crate) const ALL: [Bench; 14] = [
     bench(scale::NAME, scale::run),
     bench(services::NAME, services::run),
     bench(services::many::NAME, services::many::run),
+    bench(services::hosts::NAME, services::hosts::run),
     bench(cluster::reach::NAME, cluster::reach::run),
     bench(cluster::load::NAME, cluster::load::run),
     bench(cluster::remote::NAME, cluster::remote::run),

@@ -9,9 +9,9 @@ use crate::{
     dockerd::Dockerd,
     report::{Aim, OURS, Table},
     samples::Samples,
-    scene::{self, Scene},
+    scene::{self, Scene, timed},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vw_testkit::Lab;
 
 pub(crate) const NAME: &str = "attach";
@@ -96,10 +96,4 @@ fn show(table: &mut Table, mine: &Taken, floor: &Taken, docker: Option<(&str, &T
             table.peer(what, name, "ms", (of(taken), of(mine)), Aim::AtMost(0.1));
         }
     }
-}
-
-fn timed(work: impl FnOnce() -> std::io::Result<()>) -> Result<Duration> {
-    let start = Instant::now();
-    work()?;
-    Ok(start.elapsed())
 }

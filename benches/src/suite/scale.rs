@@ -1,46 +1,83 @@
-//! The thousandth endpoint of a bridge against its first.
+//! The thousandth endpoint of a bridge against its first, by turns with the bare netlink calls on a
+//! bridge of as many ports: what grows is told apart into the kernel's part and ours.
 
 use crate::{
     Result,
+    bare::Bare,
     report::{OURS, Table},
     samples::Samples,
-    scene::{self, Scene},
+    scene::{self, Scene, timed},
 };
-use vw_testkit::Lab;
+use vw_testkit::{Host, Lab};
 
 pub(crate) const NAME: &str = "scale";
 
 const ROUNDS: usize = 100;
 const MANY: usize = 900;
+const BARE: &str = "bare netlink";
 
 pub(crate) fn run() -> Result<Table> {
     let lab = Lab::new();
     let mut ours = Scene::start(&lab, "ours")?;
     ours.network("blue", "10.99.0.0/16")?;
-    let sandbox = lab.host("sandbox");
-    ours.adopt(&sandbox, &[])?;
+    ours.adopt(&lab.host("sandbox"), &[])?;
+    let near = lab.host("bare");
+    let bare = Bare::open(&near, &lab.host("inside"))?;
     let mut table = Table::new(NAME, "Attach and detach with many endpoints on one bridge");
-    let [attach, detach] = measure(&mut ours)?;
-    table.row("attach, none there", OURS, "ms", &attach);
-    table.row("detach, none there", OURS, "ms", &detach);
+    let first = measure(&mut ours, (&near, &bare))?;
+    show(&mut table, "none", &first, None);
     for number in 0..MANY {
         ours.adopt(&lab.host(&format!("box{number}")), &["blue"])?;
     }
-    let [attach_many, detach_many] = measure(&mut ours)?;
-    let what = |verb| format!("{verb}, {MANY} there");
-    table.grown(&what("attach"), "ms", (&attach_many, &attach), None);
-    table.grown(&what("detach"), "ms", (&detach_many, &detach), None);
-    table.note("a port more on a bridge of many takes the kernel longer; what is ours of it is not told apart");
+    bare.fill(&lab.host("crowd"), MANY)?;
+    let many = measure(&mut ours, (&near, &bare))?;
+    show(&mut table, &MANY.to_string(), &many, Some(&first));
+    table.note("bare: on a bridge of as many ports in a namespace of its own");
+    table.note("growth: what so many there add to each, ours less the kernel's");
     Ok(table)
 }
 
-fn measure(ours: &mut Scene) -> Result<[Samples; 2]> {
-    let empty = scene::links(&ours.host);
-    let [mut attach, mut detach] = [Samples::default(), Samples::default()];
+/// What attaching and detaching took.
+struct Taken {
+    ours: [Samples; 2],
+    bare: [Samples; 2],
+}
+
+fn show(table: &mut Table, there: &str, taken: &Taken, first: Option<&Taken>) {
+    for (at, verb) in ["attach", "detach"].into_iter().enumerate() {
+        let what = format!("{verb}, {there} there");
+        let (ours, bare) = (&taken.ours[at], &taken.bare[at]);
+        match first {
+            None => table.row(&what, OURS, "ms", ours),
+            Some(first) => table.grown(&what, "ms", (ours, &first.ours[at]), None),
+        }
+        table.rounds(&what, BARE, "ms", (bare, ours), None);
+        if let Some(first) = first {
+            let grown = |now: &Samples, then: &Samples| now.median() - then.median();
+            let kernel = grown(bare, &first.bare[at]);
+            let ours = grown(ours, &first.ours[at]) - kernel;
+            let [kernel, ours] = [kernel, ours].map(|grown| Samples::from_iter([grown]));
+            table.row(&format!("{verb}, growth"), BARE, "ms", &kernel);
+            table.row(&format!("{verb}, growth"), OURS, "ms", &ours);
+        }
+    }
+}
+
+fn measure(ours: &mut Scene, (near, bare): (&Host, &Bare)) -> Result<Taken> {
+    let (mine, theirs) = (scene::links(&ours.host), scene::links(near));
+    let mut taken = Taken {
+        ours: Default::default(),
+        bare: Default::default(),
+    };
+    let [attach, detach] = &mut taken.ours;
+    let [bare_attach, bare_detach] = &mut taken.bare;
     for _ in 0..ROUNDS {
         attach.push_millis(ours.client.connect("blue", "sandbox")?);
         detach.push_millis(ours.client.disconnect("blue", "sandbox")?);
-        scene::settle(&ours.host, empty)?;
+        scene::settle(&ours.host, mine)?;
+        bare_attach.push_millis(timed(|| bare.attach())?);
+        bare_detach.push_millis(timed(|| bare.detach())?);
+        scene::settle(near, theirs)?;
     }
-    Ok([attach, detach])
+    Ok(taken)
 }

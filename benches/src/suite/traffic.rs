@@ -195,7 +195,8 @@ fn join(near: &Host, far: &Host) -> Result<(TcpStream, TcpStream)> {
     Ok((stream, other))
 }
 
-fn address_of(host: &Host) -> Result<Ipv4Addr> {
+/// The first address of its `eth0`.
+pub(super) fn address_of(host: &Host) -> Result<Ipv4Addr> {
     let shown = host.ip("-4 -o addr show dev eth0");
     let words = shown.split_whitespace().skip_while(|word| *word != "inet");
     let address = words.skip(1).find_map(|word| word.split('/').next());

@@ -43,10 +43,9 @@ impl Core {
             let range = division
                 .block(addr)
                 .ok_or(vw_ipam::Error::OutOfSubnet { addr })?;
-            let blocks = self.read_blocks(network)?;
-            if self.adopt(&record.spec, &blocks)? {
+            let Some(blocks) = self.blocks_but_adopted(&record.spec)? else {
                 continue;
-            }
+            };
             match blocks.get(&range) {
                 None => {
                     let absent = Condition::Absent(keys::block(network, range));
@@ -60,9 +59,10 @@ impl Core {
                         continue;
                     }
                     self.check_alive(*standing, addr)?;
-                    self.want(network, net, holder)?;
+                    let wanted = wanted(net, holder, standing.host);
+                    self.want(network, wanted)?;
                     drop(turn);
-                    return self.ask_for(network, net, holder, version, *standing);
+                    return self.ask_for(network, wanted, version);
                 }
                 Some(None) => return Err(unreadable_block(addr)),
             }
@@ -90,12 +90,13 @@ impl Core {
 
     /// Notes that an address is asked for, before the turn is left: of two that ask for one
     /// address on this host, one alone may have what is answered.
-    fn want(&self, network: NetworkId, addr: IpNet, holder: EndpointId) -> Result<()> {
+    fn want(&self, network: NetworkId, wanted: Grant) -> Result<()> {
+        let addr = wanted.addr.addr();
         let mut state = self.state();
-        match state.holdings.held(network).grants.entry(addr.addr()) {
-            Entry::Occupied(other) => Err(in_use(addr.addr(), *other.get())),
+        match state.holdings.held(network).grants.entry(addr) {
+            Entry::Occupied(other) => Err(in_use(addr, *other.get())),
             Entry::Vacant(vacant) => {
-                vacant.insert(wanted(addr, holder));
+                vacant.insert(wanted);
                 Ok(())
             }
         }
@@ -127,23 +128,17 @@ impl Core {
 
     /// Asks the host of a block for one address of it that is noted as wanted, and waits for the
     /// answer.
-    fn ask_for(
-        &self,
-        network: NetworkId,
-        addr: IpNet,
-        holder: EndpointId,
-        version: Version,
-        standing: Standing,
-    ) -> Result<IpNet> {
+    fn ask_for(&self, network: NetworkId, wanted: Grant, version: Version) -> Result<IpNet> {
+        let Grant { addr, holder, .. } = wanted;
         let result = self
             .request(network, addr, holder, version)
-            .and_then(|()| self.await_grant(network, addr, holder, standing))
-            .and_then(|()| self.keep_grant(network, addr, holder));
+            .and_then(|()| self.await_grant(network, wanted))
+            .and_then(|()| self.keep_grant(network, wanted));
         if result.is_err() {
             let mut state = self.state();
             let grants = &mut state.holdings.held(network).grants;
             // The worker clears away what may be left in the store.
-            if grants.get(&addr.addr()) == Some(&wanted(addr, holder)) {
+            if grants.get(&addr.addr()) == Some(&wanted) {
                 grants.remove(&addr.addr());
             }
         }
@@ -185,38 +180,32 @@ impl Core {
 
     /// Takes an address into use that was granted, unless this host started over meanwhile, with
     /// which all that it had asked for went.
-    fn keep_grant(&self, network: NetworkId, addr: IpNet, holder: EndpointId) -> Result<()> {
+    fn keep_grant(&self, network: NetworkId, wanted: Grant) -> Result<()> {
         let turn = self.turn()?;
-        let wanted = wanted(addr, holder);
+        let addr = wanted.addr.addr();
         let stands = {
             let state = self.state();
             let held = state.holdings.get(network);
-            held.and_then(|held| held.grants.get(&addr.addr())) == Some(&wanted)
+            held.and_then(|held| held.grants.get(&addr)) == Some(&wanted)
         };
         if !stands {
             return Err(contended());
         }
-        self.copy.add_grant(network, addr, holder)?;
         let grant = Grant {
             state: GrantState::Held,
             ..wanted
         };
+        self.copy.add_grant(network, grant)?;
         let mut state = self.state();
-        let held = state.holdings.held(network);
-        held.grants.insert(addr.addr(), grant);
+        state.holdings.held(network).grants.insert(addr, grant);
         drop(state);
         drop(turn);
         Ok(())
     }
 
     /// Waits until a request was answered; one that is not in time is taken back.
-    fn await_grant(
-        &self,
-        network: NetworkId,
-        addr: IpNet,
-        holder: EndpointId,
-        standing: Standing,
-    ) -> Result<()> {
+    fn await_grant(&self, network: NetworkId, wanted: Grant) -> Result<()> {
+        let Grant { addr, holder, .. } = wanted;
         let until = self.time.now() + self.settings.patience;
         let key = Shared::Grant(network, addr.addr()).key();
         let mut ignored = Vec::new();
@@ -237,7 +226,8 @@ impl Core {
             ignored.push(version);
         }
         self.take_back(network, addr, holder)?;
-        let name = self.host_name(standing.host);
+        let name = wanted.granter.map(|host| self.host_name(host));
+        let name = name.unwrap_or_default();
         let message = format!(
             "the address {} lies in a block of host {name}, which did not answer in time: try \
              again, or choose another address",
@@ -318,8 +308,9 @@ fn check_request(spec: &NetworkSpec, family: Family, addr: IpAddr) -> Result<IpN
 }
 
 /// An address that is asked for, and not to be used yet.
-fn wanted(addr: IpNet, holder: EndpointId) -> Grant {
+const fn wanted(addr: IpNet, holder: EndpointId, granter: HostId) -> Grant {
     Grant {
+        granter: Some(granter),
         holder,
         addr,
         state: GrantState::Wanted,

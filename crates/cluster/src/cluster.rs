@@ -259,7 +259,7 @@ impl Cluster {
 
     /// The endpoints of a network on other hosts that live.
     #[must_use]
-    pub fn remote_endpoints(&self, network: NetworkId) -> Vec<RemoteEndpoint> {
+    pub fn remote_endpoints(&self, network: NetworkId) -> Vec<Arc<RemoteEndpoint>> {
         self.core.state().mirror.remote_endpoints(network)
     }
 

@@ -8,13 +8,13 @@
 use crate::{
     core::Core,
     holdings::{Given, GrantState},
-    keys::{self, Shared},
+    keys::Shared,
     mirror::Known,
     outbox::unchanged,
     record::{self, GrantRecord, NetworkRecord, NetworkState, RequestRecord},
 };
 use std::net::IpAddr;
-use vw_model::{Family, IpNet, NetworkId, Result, ServiceId};
+use vw_model::{Family, IpNet, NetworkId, Result};
 use vw_store::cluster::{Condition, Version, Write};
 
 impl Core {
@@ -101,8 +101,7 @@ impl Core {
         asked: Version,
     ) -> Result<()> {
         self.copy.add_given(network, addr, given)?;
-        let block = keys::block(network, range);
-        let Some(standing) = self.get(&block)? else {
+        let Some((block, _)) = self.own_block(network, range)? else {
             return Ok(());
         };
         let Some((
@@ -119,7 +118,7 @@ impl Core {
         let grant = Shared::Grant(network, addr).key();
         let conditions = vec![
             Condition::Unchanged(request.clone(), asked),
-            Condition::Unchanged(block, standing.version),
+            block,
             Condition::Absent(grant.clone()),
             unchanged(network, version),
         ];
@@ -222,7 +221,7 @@ impl Core {
             let Some(turn) = self.try_turn() else {
                 return Ok(());
             };
-            if !self.cannot_be_made(ServiceId(given.holder.0))? {
+            if !self.cannot_be_granted(given.holder)? {
                 continue;
             }
             let asked = self.get(&Shared::Request(network, addr).key())?;

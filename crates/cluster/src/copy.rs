@@ -6,7 +6,11 @@
 //! known of others is written at once where that is cheap and a reboot makes it void, so that a
 //! daemon that starts finds in the kernel what it was told of, and behind where it outlives that.
 
-use crate::{Delta, Settings, holdings::Given, keys};
+use crate::{
+    Delta, Settings,
+    holdings::{Given, Grant, GrantState},
+    keys,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -89,6 +93,8 @@ struct BlockCopy {
 struct GrantCopy {
     addr: IpNet,
     holder: EndpointId,
+    #[serde(default)]
+    granter: Option<HostId>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -106,7 +112,7 @@ pub(crate) struct Kept {
     pub(crate) endpoints: Vec<RemoteEndpoint>,
     /// With whether they are being returned.
     pub(crate) blocks: Vec<(NetworkId, IpNet, bool)>,
-    pub(crate) grants: Vec<(NetworkId, IpNet, EndpointId)>,
+    pub(crate) grants: Vec<(NetworkId, Grant)>,
     pub(crate) given: Vec<(NetworkId, IpAddr, Given)>,
 }
 
@@ -166,14 +172,20 @@ impl Copy {
         }))
     }
 
-    pub(crate) fn add_grant(
-        &self,
-        network: NetworkId,
-        addr: IpNet,
-        holder: EndpointId,
-    ) -> Result<()> {
+    pub(crate) fn add_grant(&self, network: NetworkId, grant: Grant) -> Result<()> {
+        let Grant {
+            holder,
+            addr,
+            granter,
+            ..
+        } = grant;
+        let copy = GrantCopy {
+            addr,
+            holder,
+            granter,
+        };
         let key = address_key("grant", network, addr.addr());
-        self.commit(Batch::new().put(Table::Cluster, key, json(&GrantCopy { addr, holder })))
+        self.commit(Batch::new().put(Table::Cluster, key, json(&copy)))
     }
 
     pub(crate) fn drop_grant(&self, network: NetworkId, addr: IpAddr) -> Result<()> {
@@ -219,7 +231,7 @@ impl Copy {
                 Delta::ServiceGone(id) => (service(*id), None),
                 Delta::Endpoint(endpoint) => (
                     endpoint_key(endpoint.network, endpoint.id),
-                    Some(json(endpoint)),
+                    Some(json(&**endpoint)),
                 ),
                 Delta::EndpointGone(network, id) => (endpoint_key(*network, *id), None),
                 Delta::Host(host) => (host_key(host.id), Some(json(host))),
@@ -376,8 +388,18 @@ impl Kept {
                 let Ok(network) = network.parse() else {
                     return Ok(false);
                 };
-                let copy: GrantCopy = parse(key, value)?;
-                self.grants.push((network, copy.addr, copy.holder));
+                let GrantCopy {
+                    addr,
+                    holder,
+                    granter,
+                } = parse(key, value)?;
+                let grant = Grant {
+                    holder,
+                    addr,
+                    state: GrantState::Unclaimed,
+                    granter,
+                };
+                self.grants.push((network, grant));
             }
             ["given", network, addr] => {
                 let (Ok(network), Some(addr)) = (network.parse(), keys::parse_address(addr)) else {

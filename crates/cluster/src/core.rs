@@ -7,6 +7,7 @@
 use crate::{
     Delta, Follower, Settings, StoreState,
     copy::Copy,
+    doubts::Doubt,
     holdings::Holdings,
     keys::Shared,
     mirror::{Mirror, Seen},
@@ -16,11 +17,11 @@ use crate::{
     tunnel::Keys,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use vw_model::{Error, Kind, NetworkId, Result, ServiceId};
+use vw_model::{Error, Kind, NetworkId, Result};
 use vw_store::cluster::{
     ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
 };
@@ -78,9 +79,8 @@ pub(crate) struct State {
     pub(crate) idle_check: Duration,
     /// Networks made here since the mirror last began to read everything.
     pub(crate) made: BTreeSet<NetworkId>,
-    /// Services of which nobody knows whether they will be made yet, by what their making depends
-    /// on.
-    pub(crate) doubtful: BTreeMap<ServiceId, Condition>,
+    /// Grants out of this host's blocks of which nobody knows whether they will be made yet.
+    pub(crate) doubts: Vec<Doubt>,
     /// What the follower is still to be told.
     pub(crate) deltas: Vec<Delta>,
     /// Counts what may give the worker something to do.
@@ -129,7 +129,7 @@ impl Core {
                 turn_missed: false,
                 idle_check: Duration::ZERO,
                 made: BTreeSet::new(),
-                doubtful: BTreeMap::new(),
+                doubts: Vec::new(),
                 deltas: Vec::new(),
                 work: 0,
             }),
@@ -170,11 +170,7 @@ impl Core {
 
     /// Applies changes if the conditions hold and this host still belongs to the cluster.
     pub(crate) fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<Done> {
-        let phase = self.state().phase.clone();
-        let version = match phase {
-            Phase::Joined(version) => version,
-            other => return Err(self.outside(&other)),
-        };
+        let version = self.joined()?;
         self.may_write()?;
         let own = Shared::Host(self.settings.host).key();
         let mut transaction = Transaction { conditions, writes };
@@ -198,9 +194,19 @@ impl Core {
             own.as_ref()
                 .map(|record| (record.version, &record.value[..])),
         );
+        self.joined().map(drop)
+    }
+
+    /// The state of its record by which this host belongs to the cluster, as far as it knows. What
+    /// is found to be its own while this one stands stays its own until it has started over, for
+    /// which it takes the turn.
+    ///
+    /// # Errors
+    /// Where it has not joined, or knows that it was forgotten.
+    pub(crate) fn joined(&self) -> Result<Version> {
         let phase = self.state().phase.clone();
         match phase {
-            Phase::Joined(_) => Ok(()),
+            Phase::Joined(version) => Ok(version),
             other => Err(self.outside(&other)),
         }
     }

@@ -1,6 +1,6 @@
 //! What a follower is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use vw_model::{
     EndpointId, HostId, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec,
 };
@@ -18,7 +18,7 @@ pub enum Delta {
     ServiceGone(ServiceId),
     /// An endpoint on another host that lives is there, or was changed. Its network was told
     /// before.
-    Endpoint(RemoteEndpoint),
+    Endpoint(Arc<RemoteEndpoint>),
     /// An endpoint was withdrawn, or its host is dead.
     EndpointGone(NetworkId, EndpointId),
     /// Another host lives, or was changed.
@@ -57,4 +57,7 @@ pub trait Follower: Send + Sync {
     /// Takes changes, in the order in which they happened. One thread calls it, and no lock of
     /// the cluster is held: it may call the cluster.
     fn follow(&self, deltas: Vec<Delta>);
+
+    /// All that the store has was read and told, and what reading it took is free again.
+    fn caught_up(&self) {}
 }

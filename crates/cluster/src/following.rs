@@ -27,6 +27,7 @@ impl Core {
     /// One step: waits for changes at most for [`SILENCE`] and tells what they mean. Says whether
     /// the store answered.
     pub(crate) fn follow(&self, following: &mut Following) -> bool {
+        let watched = following.watch.is_some();
         let result = self.step(following);
         let now = self.time.now();
         let mut state = self.state();
@@ -38,6 +39,9 @@ impl Core {
         let answered = result.is_ok();
         self.note_store(result.err().map(|error| error.chain()));
         self.tell();
+        if !watched && following.watch.is_some() {
+            self.follower.caught_up();
+        }
         answered
     }
 
@@ -219,6 +223,8 @@ impl Core {
             }
             state.store = next.clone();
             state.deltas.push(Delta::Store(next));
+            drop(state);
+            self.wake();
         }
     }
 }

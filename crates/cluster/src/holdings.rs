@@ -27,6 +27,8 @@ pub(crate) struct Held {
     pub(crate) given: BTreeMap<IpAddr, Given>,
     /// Of which families this host waits for any free block.
     pub(crate) wants: BTreeSet<Family>,
+    /// Since which reading of everything the store is known to have this.
+    pub(crate) compared: u64,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub(crate) struct Grant {
     /// With its subnet's length.
     pub(crate) addr: IpNet,
     pub(crate) state: GrantState,
+    /// Whose block it lies in; not known of those that an older version kept.
+    pub(crate) granter: Option<HostId>,
 }
 
 /// How far a grant is.

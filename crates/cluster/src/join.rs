@@ -201,6 +201,7 @@ impl Core {
         {
             let mut state = self.state();
             state.holdings = Holdings::default();
+            state.doubts.clear();
             state.outbox.forget_all();
             state.keys.forget();
         }

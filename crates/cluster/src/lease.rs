@@ -47,6 +47,7 @@ impl Core {
         requested: Option<IpAddr>,
         holder: EndpointId,
     ) -> Result<IpNet> {
+        self.await_comparison(network)?;
         if let Some(addr) = requested {
             return self.lease_requested(network, family, addr, holder);
         }
@@ -95,10 +96,9 @@ impl Core {
             if record.spec.pools(family).next().is_none() {
                 return Err(vw_ipam::Error::NoPool { network, family }.into());
             }
-            let blocks = self.read_blocks(network)?;
-            if self.adopt(&record.spec, &blocks)? {
+            let Some(blocks) = self.blocks_but_adopted(&record.spec)? else {
                 return Ok(());
-            }
+            };
             let chosen = choose(&record.spec, family, &blocks, self.settings.host);
             if chosen.is_empty() {
                 if self.take_over_any(&record.spec, version, family, &blocks)? {
@@ -231,10 +231,15 @@ impl Core {
         Ok(blocks)
     }
 
-    /// Takes into use blocks that are this host's by the store, and of which it does not know:
-    /// the answer to a claim was lost, or the daemon died after it. Says whether there were any.
-    /// The caller has the turn, so that none of them is being returned.
-    pub(crate) fn adopt(&self, spec: &NetworkSpec, blocks: &Blocks) -> Result<bool> {
+    /// The blocks of a network, as the store has them now. Where some are this host's and it does
+    /// not know of them, as the answer to a claim was lost or the daemon died after it, it takes
+    /// these into use, and gives nothing. The caller has the turn, so that none of them is being
+    /// returned.
+    pub(crate) fn blocks_but_adopted(&self, spec: &NetworkSpec) -> Result<Option<Blocks>> {
+        // Before they are read: what one that was forgotten left is deleted, or another's, until it
+        // has joined again.
+        self.joined()?;
+        let blocks = self.read_blocks(spec.id)?;
         let unknown: Vec<IpNet> = {
             let state = self.state();
             let held = state.holdings.get(spec.id);
@@ -246,10 +251,27 @@ impl Core {
                 .collect()
         };
         if unknown.is_empty() {
-            return Ok(false);
+            return Ok(Some(blocks));
         }
         self.use_blocks(spec, &unknown)?;
-        Ok(true)
+        Ok(None)
+    }
+
+    /// That a block is this host's by the store, as it stands there, and what replaces it by itself;
+    /// nothing where it is not.
+    pub(crate) fn own_block(
+        &self,
+        network: NetworkId,
+        range: IpNet,
+    ) -> Result<Option<(Condition, Write)>> {
+        let key = keys::block(network, range);
+        let Some(found) = self.get(&key)? else {
+            return Ok(None);
+        };
+        let block = record::decode::<BlockRecord>(&found.value);
+        let own = block.is_ok_and(|block| block.host == self.settings.host);
+        let stands = Condition::Unchanged(key.clone(), found.version);
+        Ok(own.then_some((stands, Write::Put(key, found.value))))
     }
 
     /// Takes a block of a host that was forgotten; says whether there was one.

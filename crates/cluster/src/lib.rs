@@ -40,6 +40,7 @@ mod consent;
 mod copy;
 mod core;
 mod delta;
+mod doubts;
 mod following;
 mod forget;
 mod giveback;

@@ -17,7 +17,8 @@ use crate::{
 use services::Services;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 use vw_model::{
@@ -57,7 +58,9 @@ pub(crate) struct Host {
 
 #[derive(Debug)]
 struct Endpoint {
-    record: EndpointRecord,
+    /// As it is told, which whoever was told shares: a network may have ten thousand. While it is
+    /// not shown, where its host's end of the tunnel is may be out of date.
+    told: Arc<RemoteEndpoint>,
     shown: bool,
 }
 
@@ -176,7 +179,7 @@ impl Mirror {
         networks: Vec<NetworkRecord>,
         hosts: Vec<(HostId, HostRecord, Option<TunnelKeys>)>,
         services: Vec<ServiceSpec>,
-        endpoints: Vec<(NetworkId, HostId, EndpointId, EndpointRecord)>,
+        endpoints: Vec<RemoteEndpoint>,
     ) {
         let mut seen = Seen::default();
         let version = UNCONFIRMED;
@@ -192,8 +195,8 @@ impl Mirror {
         for spec in services {
             self.put_service(ServiceRecord { spec }, &mut seen);
         }
-        for (network, host, id, record) in endpoints {
-            self.put_endpoint(network, host, id, record, &mut seen);
+        for endpoint in endpoints {
+            self.put_remote(endpoint, &mut seen);
         }
     }
 
@@ -327,16 +330,26 @@ impl Mirror {
             seen.own.push((network, id, Some(record)));
             return;
         }
+        self.put_remote(remote(network, host, id, record), seen);
+    }
+
+    fn put_remote(&mut self, mut endpoint: RemoteEndpoint, seen: &mut Seen) {
+        let RemoteEndpoint {
+            network, host, id, ..
+        } = endpoint;
         let of_network = self.endpoints.entry(network).or_default();
         let changed = match of_network.get_mut(&(host, id)) {
-            Some(known) if known.record == record => return,
             Some(known) => {
-                known.record = record;
+                endpoint.tunnel = known.told.tunnel;
+                if *known.told == endpoint {
+                    return;
+                }
+                known.told = Arc::new(endpoint);
                 true
             }
             None => {
-                let shown = false;
-                of_network.insert((host, id), Endpoint { record, shown });
+                let (told, shown) = (Arc::new(endpoint), false);
+                of_network.insert((host, id), Endpoint { told, shown });
                 false
             }
         };
@@ -469,8 +482,10 @@ impl Mirror {
         let was = std::mem::replace(&mut known.shown, tunnel.is_some());
         match tunnel {
             Some(tunnel) if !was || changed => {
-                let shown = remote(network, host, id, tunnel, &known.record);
-                seen.deltas.push(Delta::Endpoint(shown));
+                if known.told.tunnel != tunnel {
+                    Arc::make_mut(&mut known.told).tunnel = tunnel;
+                }
+                seen.deltas.push(Delta::Endpoint(known.told.clone()));
             }
             None if was => seen.deltas.push(Delta::EndpointGone(network, id)),
             _ => {}
@@ -500,15 +515,10 @@ impl Mirror {
     }
 
     /// The endpoints of a network on other hosts that live.
-    pub(crate) fn remote_endpoints(&self, network: NetworkId) -> Vec<RemoteEndpoint> {
+    pub(crate) fn remote_endpoints(&self, network: NetworkId) -> Vec<Arc<RemoteEndpoint>> {
         let known = self.endpoints.get(&network).into_iter().flatten();
         let shown = known.filter(|(_, endpoint)| endpoint.shown);
-        shown
-            .filter_map(|((host, id), endpoint)| {
-                let tunnel = self.shown_host(*host)?.tunnel;
-                Some(remote(network, *host, *id, tunnel, &endpoint.record))
-            })
-            .collect()
+        shown.map(|(_, endpoint)| endpoint.told.clone()).collect()
     }
 
     /// Other hosts that live.
@@ -541,24 +551,36 @@ impl Mirror {
     }
 }
 
+/// An endpoint as it is told, but for its host's end of the tunnel.
 fn remote(
     network: NetworkId,
     host: HostId,
     id: EndpointId,
-    tunnel: IpAddr,
-    record: &EndpointRecord,
+    record: EndpointRecord,
 ) -> RemoteEndpoint {
+    let EndpointRecord {
+        mac,
+        mut addresses,
+        mut names,
+        sandbox,
+        mut ports,
+        service,
+    } = record;
+    // Reading leaves room for four.
+    addresses.shrink_to_fit();
+    names.shrink_to_fit();
+    ports.shrink_to_fit();
     RemoteEndpoint {
         id,
         network,
         host,
-        tunnel,
-        mac: record.mac,
-        addresses: record.addresses.clone(),
-        names: record.names.clone(),
-        sandbox: record.sandbox,
-        ports: record.ports.clone(),
-        service: record.service.clone(),
+        tunnel: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        mac,
+        addresses,
+        names,
+        sandbox,
+        ports,
+        service,
     }
 }
 

@@ -4,13 +4,12 @@ use crate::{
     Follower, Settings,
     copy::{Copy, Kept, Local},
     core::{Core, State},
-    holdings::{Grant, GrantState},
     lease::pool_of,
-    record::{Claims, EndpointRecord, HostRecord, NetworkRecord, NetworkState},
+    record::{Claims, HostRecord, NetworkRecord, NetworkState},
     time::Time,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use vw_model::{Error, HostId, NetworkSpec, RemoteEndpoint, RemoteHost, Result, TunnelKeys};
+use vw_model::{Error, HostId, NetworkSpec, RemoteHost, Result, TunnelKeys};
 use vw_store::cluster::ClusterStore;
 
 /// A host's part with what its local copy knows, told to the follower; nothing runs yet.
@@ -26,11 +25,11 @@ pub(crate) fn open(
         return Err(Error::invalid("cluster-ttl-invalid", message));
     }
     let copy = Copy::new(local.into(), &settings);
-    let kept = copy.load()?;
+    let mut kept = copy.load()?;
     let core = Core::new(store, copy, settings, follower, time);
     let told = {
         let mut state = core.state();
-        restore_mirror(&mut state, &kept);
+        restore_mirror(&mut state, &mut kept);
         restore_holdings(&mut state, kept, core.time.now())?;
         state.mirror.everything()
     };
@@ -40,41 +39,13 @@ pub(crate) fn open(
     Ok(Arc::new(core))
 }
 
-fn restore_mirror(state: &mut State, kept: &Kept) {
+fn restore_mirror(state: &mut State, kept: &mut Kept) {
     let networks = kept.networks.iter().cloned().map(network_record);
     let hosts = kept.hosts.iter().cloned().map(host_record);
-    let endpoints = kept.endpoints.iter().cloned().map(|endpoint| {
-        let RemoteEndpoint {
-            id,
-            network,
-            host,
-            mac,
-            addresses,
-            names,
-            sandbox,
-            ports,
-            service,
-            ..
-        } = endpoint;
-        (
-            network,
-            host,
-            id,
-            EndpointRecord {
-                mac,
-                addresses,
-                names,
-                sandbox,
-                ports,
-                service,
-            },
-        )
-    });
     let (networks, hosts) = (networks.collect(), hosts.collect());
     let services = kept.services.clone();
-    state
-        .mirror
-        .restore(networks, hosts, services, endpoints.collect());
+    let endpoints = std::mem::take(&mut kept.endpoints);
+    state.mirror.restore(networks, hosts, services, endpoints);
 }
 
 /// What the record of a network says to a mirror; what it claims is looked up in the store.
@@ -120,18 +91,9 @@ fn restore_holdings(state: &mut State, kept: Kept, now: Duration) -> Result<()> 
             held.given.insert(addr, given);
         }
     }
-    for (network, addr, holder) in kept.grants {
-        let state_of = GrantState::Unclaimed;
-        let grant = Grant {
-            holder,
-            addr,
-            state: state_of,
-        };
-        state
-            .holdings
-            .held(network)
-            .grants
-            .insert(addr.addr(), grant);
+    for (network, grant) in kept.grants {
+        let held = state.holdings.held(network);
+        held.grants.insert(grant.addr.addr(), grant);
     }
     Ok(())
 }

@@ -294,8 +294,7 @@ impl Core {
                 return Ok(());
             };
             // Also blocks that this host does not know to be its own.
-            let blocks = self.read_blocks(network)?;
-            if self.adopt(&record.spec, &blocks)? {
+            if self.blocks_but_adopted(&record.spec)?.is_none() {
                 self.give_up_all(network);
             }
         }

@@ -3,21 +3,23 @@
 //! Whenever everything was read anew, what this host holds is held against the store: what is
 //! missing there is put back, if nobody else has it by now. Where somebody has, the store is
 //! right: this host takes its endpoints down and joins again with nothing, as one that was
-//! forgotten. What stands there of which this host knows no more, such as a service that was removed
-//! since, holds its addresses again.
+//! forgotten. Until that is known it leases nothing. What stands there of which this host knows no
+//! more, such as a service that was removed since, holds its addresses again.
 
 use crate::{
+    StoreState,
     core::{Core, Done, Phase, contended},
+    doubts::Doubt,
     holdings::{Given, Grant, GrantState},
     keys::{self, Shared},
-    lease::Blocks,
+    lease::{Blocks, Standing},
     outbox::unchanged,
     record::{self, BlockRecord, GrantRecord},
 };
 use std::net::IpAddr;
 use vw_ipam::Division;
-use vw_model::{IpNet, NetworkId, Result, ServiceId};
-use vw_store::cluster::{Condition, Version, Write};
+use vw_model::{Error, HostId, IpNet, Kind, NetworkId, Result, ServiceId};
+use vw_store::cluster::{Condition, Record, Version, Write};
 
 /// The most records of one transaction, each with a condition and a write.
 const BATCH: usize = 25;
@@ -37,14 +39,43 @@ impl Core {
         let Some(_turn) = self.try_turn() else {
             return Ok(());
         };
-        let mut result = Ok(());
+        let (mut result, mut further) = (Ok(()), false);
         for network in networks {
             // What stands in the way on one is none of the others' business.
-            result = result.and(self.assert_on(network));
+            let compared = self.assert_on(network);
+            if compared.is_ok()
+                && let Some(held) = self.state().holdings.0.get_mut(&network)
+            {
+                further |= std::mem::replace(&mut held.compared, read) != read;
+            }
+            result = result.and(compared);
         }
-        result?;
-        self.state().asserted = read;
-        Ok(())
+        if result.is_ok() {
+            self.state().asserted = read;
+        }
+        if further || result.is_ok() {
+            self.wake();
+        }
+        result
+    }
+
+    /// Waits until what this host holds on a network was held against the store since that was
+    /// read anew: what another host has by now must be given to nobody here. While the store is
+    /// away a host goes on with what it has.
+    pub(crate) fn await_comparison(&self, network: NetworkId) -> Result<()> {
+        let until = self.time.now() + self.settings.patience;
+        let compared = self.wait_for(until, |state| {
+            let joined = matches!(state.phase, Phase::Joined(_));
+            let reached = joined && state.store == StoreState::Reachable;
+            let held = state.holdings.get(network);
+            let is = state.is_asserted() || held.is_none_or(|held| held.compared == state.reads);
+            (is || !reached || !state.settled).then_some(())
+        });
+        compared.ok_or_else(|| {
+            let message = "what this host holds is not known to be its own by the cluster's store, \
+                           which was read anew: try again";
+            Error::new(Kind::Unavailable, "cluster-not-compared", message)
+        })
     }
 
     fn assert_on(&self, network: NetworkId) -> Result<()> {
@@ -66,16 +97,45 @@ impl Core {
                 .map(|range| (keys::block(network, *range), block.clone()));
             self.put_back(network, version, keyed.collect())?;
         }
-        for batch in given.chunks(BATCH) {
-            let keyed = batch.iter().map(|(addr, given)| {
-                let Given { host, holder } = *given;
-                let grant = record::encode(&GrantRecord { host, holder });
-                (Shared::Grant(network, *addr).key(), grant)
-            });
-            self.put_back(network, version, keyed.collect())?;
+        for (addr, given) in given {
+            self.put_given_back((network, version), &ranges, addr, given)?;
         }
         self.put_grants_back(&granted, (network, version), &blocks)?;
         self.take_up_given(network, &ranges)
+    }
+
+    /// Grants an address again that this host gave away out of one of these blocks.
+    fn put_given_back(
+        &self,
+        network: (NetworkId, Version),
+        ranges: &[IpNet],
+        addr: IpAddr,
+        given: Given,
+    ) -> Result<()> {
+        let (network, version) = network;
+        let Some(range) = ranges.iter().find(|range| range.contains(&addr)) else {
+            return Ok(());
+        };
+        let own = self.own_block(network, *range)?;
+        let (stands, again) = own.ok_or_else(contended)?;
+        let key = Shared::Grant(network, addr).key();
+        let conditions = vec![
+            stands.clone(),
+            Condition::Absent(key.clone()),
+            unchanged(network, version),
+        ];
+        let Given { host, holder } = given;
+        let grant = record::encode(&GrantRecord { host, holder });
+        let done = self.commit(conditions, vec![Write::Put(key.clone(), grant)])?;
+        if done == Done::Uncertain {
+            // It may arrive when who has the address has given it back, and it is used here.
+            self.state().doubts.push(Doubt {
+                holder,
+                condition: stands,
+                write: again,
+            });
+        }
+        told_back(done, &[key])
     }
 
     /// The addresses that this host holds out of the blocks of others.
@@ -87,8 +147,9 @@ impl Core {
         held.copied().collect()
     }
 
-    /// Puts back this host's grants that the store lost, where nobody has the block either. Where
-    /// somebody has, that host knows to whom it gave the address.
+    /// Puts back this host's grants that the store lost, where nobody has the block either, or who
+    /// granted them has it still, and may not live. Where another host has it by now, or the
+    /// address, the store is right.
     fn put_grants_back(
         &self,
         granted: &[Grant],
@@ -99,16 +160,29 @@ impl Core {
         let host = self.settings.host;
         for grant in granted {
             let (addr, holder) = (grant.addr.addr(), grant.holder);
-            let key = Shared::Grant(network, addr).key();
-            let range = Division::of(grant.addr.trunc()).block(addr);
-            let Some(range) = range.filter(|range| !blocks.contains_key(range)) else {
+            let Some(range) = Division::of(grant.addr.trunc()).block(addr) else {
                 continue;
             };
-            if self.get(&key)?.is_some() {
+            let standing = blocks.get(&range).copied();
+            let key = Shared::Grant(network, addr).key();
+            if let Some(found) = self.get(&key)? {
+                self.check_grant(network, *grant, &found, standing.flatten())?;
                 continue;
             }
+            let block = keys::block(network, range);
+            let block = match standing {
+                None => Condition::Absent(block),
+                Some(Some(standing)) if grant.granter == Some(standing.host) => {
+                    Condition::Unchanged(block, standing.version)
+                }
+                Some(Some(standing)) if grant.granter.is_some() || standing.host == host => {
+                    return Err(self.give_way(network, addr.into(), standing.host));
+                }
+                // Who gave it away is not known: an older version noted it.
+                Some(_) => continue,
+            };
             let conditions = vec![
-                Condition::Absent(keys::block(network, range)),
+                block,
                 Condition::Absent(key.clone()),
                 unchanged(network, version),
             ];
@@ -116,6 +190,39 @@ impl Core {
             let names = [key.clone()];
             let done = self.commit(conditions, vec![Write::Put(key, record)])?;
             told_back(done, &names)?;
+        }
+        Ok(())
+    }
+
+    /// Holds a grant against the one that stands; notes whose block it lies in by now, as one that
+    /// was forgotten may have left it to another.
+    fn check_grant(
+        &self,
+        network: NetworkId,
+        grant: Grant,
+        found: &Record,
+        standing: Option<Standing>,
+    ) -> Result<()> {
+        let theirs = record::decode::<GrantRecord>(&found.value).ok();
+        let me = (self.settings.host, grant.holder);
+        let addr = grant.addr.addr();
+        match theirs {
+            Some(theirs) if (theirs.host, theirs.holder) == me => {}
+            Some(theirs) => return Err(self.give_way(network, addr.into(), theirs.host)),
+            None => return Ok(()),
+        }
+        let granter = standing.map(|standing| standing.host);
+        if granter.is_none() || granter == grant.granter {
+            return Ok(());
+        }
+        let grant = Grant { granter, ..grant };
+        self.copy.add_grant(network, grant)?;
+        let mut state = self.state();
+        let grants = &mut state.holdings.held(network).grants;
+        if let Some(held) = grants.get_mut(&addr)
+            && held.holder == grant.holder
+        {
+            held.granter = granter;
         }
         Ok(())
     }
@@ -195,21 +302,26 @@ impl Core {
             match blocks.get(range) {
                 None => missing.push(*range),
                 Some(Some(standing)) if standing.host != self.settings.host => {
-                    tracing::error!(
-                        "addresses {range} of network {} are those of host {} by the cluster's \
-                         store, and this host used them: its endpoints on global networks are \
-                         made anew",
-                        network.short(),
-                        self.host_name(standing.host)
-                    );
-                    self.state().phase = Phase::Forgotten;
-                    self.wake();
-                    return Err(self.outside(&Phase::Forgotten));
+                    return Err(self.give_way(network, *range, standing.host));
                 }
                 Some(_) => {}
             }
         }
         Ok(missing)
+    }
+
+    /// Takes this host's endpoints down and joins again with nothing: somebody else has what it
+    /// used.
+    fn give_way(&self, network: NetworkId, range: IpNet, host: HostId) -> Error {
+        tracing::error!(
+            "addresses {range} of network {} are those of host {} by the cluster's store, and this \
+             host used them: its endpoints on global networks are made anew",
+            network.short(),
+            self.host_name(host)
+        );
+        self.state().phase = Phase::Forgotten;
+        self.wake();
+        self.outside(&Phase::Forgotten)
     }
 
     fn put_back(

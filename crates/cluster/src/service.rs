@@ -7,6 +7,7 @@
 
 use crate::{
     core::{Core, Done, contended, uncertain},
+    doubts::Doubt,
     holdings::Given,
     keys::{self, Shared},
     outbox::unchanged,
@@ -77,7 +78,7 @@ impl Core {
                 Condition::Absent(key.clone()),
             ];
             let record = record::encode(&ServiceRecord { spec: spec.clone() });
-            let mut writes = vec![standing.next, Write::Put(key, record)];
+            let mut writes = vec![standing.next.clone(), Write::Put(key, record)];
             for vip in &spec.vips {
                 let (given, write) = self.give_to_service(spec, *vip)?;
                 conditions.extend(given);
@@ -90,8 +91,12 @@ impl Core {
                 }
                 Done::Refused => {}
                 Done::Uncertain => {
-                    self.state().doubtful.insert(spec.id, standing.order);
-                    let ruled_out = self.cannot_be_made(spec.id);
+                    self.state().doubts.push(Doubt {
+                        holder: holder(spec.id),
+                        condition: standing.order,
+                        write: standing.next,
+                    });
+                    let ruled_out = self.cannot_be_granted(holder(spec.id));
                     if !ruled_out.is_ok_and(|ruled_out| ruled_out) {
                         return Err(uncertain("made the service"));
                     }
@@ -99,24 +104,6 @@ impl Core {
             }
         }
         Err(contended())
-    }
-
-    /// Whether no transaction that is still under way can make a service: replaces what it depends
-    /// on where there may be one. Only then its addresses can be free.
-    pub(crate) fn cannot_be_made(&self, id: ServiceId) -> Result<bool> {
-        let doubtful = self.state().doubtful.get(&id).cloned();
-        let Some(order) = doubtful else {
-            return Ok(true);
-        };
-        let next = self.read_order()?.1;
-        match self.commit(vec![order], vec![next])? {
-            // When refused it was replaced already, by that transaction or by another.
-            Done::Applied | Done::Refused => {
-                self.state().doubtful.remove(&id);
-                Ok(true)
-            }
-            Done::Uncertain => Ok(false),
-        }
     }
 
     /// Takes an address that was leased here out of this host's own use, for good and on disk.
@@ -137,7 +124,8 @@ impl Core {
         };
         self.copy.add_given(spec.network, addr, given)?;
         let grant = Shared::Grant(spec.network, addr).key();
-        let block = self.as_it_is(&keys::block(spec.network, range))?;
+        let own = self.own_block(spec.network, range)?;
+        let (block, _) = own.ok_or_else(contended)?;
         let Given { host, holder } = given;
         let record = record::encode(&GrantRecord { host, holder });
         Ok((

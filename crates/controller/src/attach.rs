@@ -188,10 +188,7 @@ impl Controller {
             claims,
         } = *placing;
         let wants = self.sandbox_fragment(sandbox, attachments, resolver, &claims.mappings())?;
-        let former = lock(&self.host)
-            .fragment(Owner::Sandbox(sandbox.id))
-            .cloned()
-            .unwrap_or_default();
+        let former = lock(&self.host).fragment(Owner::Sandbox(sandbox.id));
         self.bring(vec![
             (Owner::Attachment(endpoint.id), fragment),
             (Owner::Sandbox(sandbox.id), wants),

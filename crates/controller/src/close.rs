@@ -29,10 +29,7 @@ impl Controller {
             return Ok(false);
         }
         self.runtime.remove_empty_cgroups();
-        let former = lock(&self.host)
-            .fragment(Owner::Host)
-            .cloned()
-            .unwrap_or_default();
+        let former = lock(&self.host).fragment(Owner::Host);
         let table: Fragment = former
             .iter()
             .map(|(_, object)| object.clone())

@@ -61,6 +61,8 @@ pub struct Membership {
     pub version: String,
     /// What carries packets of encrypted networks; `None` where nothing can.
     pub tunnel: Option<Arc<dyn Tunnel>>,
+    /// Done whenever all that the store has was read, which takes much for a moment.
+    pub caught_up: fn(),
 }
 
 /// The only orchestrator; a cheap handle that threads clone.

@@ -58,7 +58,7 @@ pub(crate) struct Reach {
     /// How many endpoints of this host are on it, or about to be.
     pub(crate) users: usize,
     /// Its endpoints on other hosts.
-    pub(crate) remotes: BTreeMap<EndpointId, RemoteEndpoint>,
+    pub(crate) remotes: BTreeMap<EndpointId, Arc<RemoteEndpoint>>,
     /// The hosts of those: the end of the tunnel, and how many they are.
     pub(crate) hosts: BTreeMap<HostId, (IpAddr, usize)>,
     /// Those of them that cannot be reached from here, with the reason: by where their host is, or

@@ -2,7 +2,6 @@
 
 use crate::{Key, Object};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use vw_model::{EndpointId, HostId, NetworkId, SandboxId, ServiceId};
 
 /// Who wants an object.
@@ -31,24 +30,34 @@ pub enum Owner {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Object>", into = "Vec<Object>")]
 pub struct Fragment {
-    objects: BTreeMap<Key, Object>,
+    /// By key, each once. Most have two or three: a map's node has room for eleven.
+    objects: Vec<(Key, Object)>,
 }
 
 impl Fragment {
-    /// Adds an object; a later one with the same key takes the place of the former.
+    /// Adds an object; a later one with the same key takes the place of the former. Many at once
+    /// cost less by [`Extend`].
     pub fn insert(&mut self, object: Object) {
-        self.objects.insert(object.key(), object);
+        let key = object.key();
+        match self.place(&key) {
+            Ok(at) => self.objects[at].1 = object,
+            Err(at) => self.objects.insert(at, (key, object)),
+        }
+    }
+
+    fn place(&self, key: &Key) -> Result<usize, usize> {
+        self.objects.binary_search_by(|(other, _)| other.cmp(key))
     }
 
     /// The objects in the order of their keys.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &Object)> {
-        self.objects.iter()
+        self.objects.iter().map(|(key, object)| (key, object))
     }
 
     /// The object under a key.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&Object> {
-        self.objects.get(key)
+        self.place(key).ok().map(|at| &self.objects[at].1)
     }
 
     /// Whether it wants nothing.
@@ -60,7 +69,17 @@ impl Fragment {
 
 impl Extend<Object> for Fragment {
     fn extend<T: IntoIterator<Item = Object>>(&mut self, objects: T) {
-        objects.into_iter().for_each(|object| self.insert(object));
+        let keyed = objects.into_iter().map(|object| (object.key(), object));
+        self.objects.extend(keyed);
+        // Stable: of one key, the later stays behind the former, whose place it takes.
+        self.objects.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.objects.dedup_by(|later, former| {
+            let same = later.0 == former.0;
+            if same {
+                std::mem::swap(&mut later.1, &mut former.1);
+            }
+            same
+        });
     }
 }
 
@@ -80,6 +99,10 @@ impl From<Vec<Object>> for Fragment {
 
 impl From<Fragment> for Vec<Object> {
     fn from(fragment: Fragment) -> Self {
-        fragment.objects.into_values().collect()
+        let objects = fragment.objects.into_iter();
+        objects.map(|(_, object)| object).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

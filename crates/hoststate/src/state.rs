@@ -1,7 +1,10 @@
 //! The union of what all owners want, with who wants it.
 
 use crate::{Fragment, Key, Object, Owner, Plan, Step};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// Two owners want different things under one key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,15 +27,56 @@ pub struct Change {
 #[derive(Debug, Clone)]
 struct Entry {
     object: Object,
-    owners: BTreeSet<Owner>,
+    owners: Owners,
+}
+
+/// Who wants an object: nearly always one, so that one costs no set.
+#[derive(Debug, Clone)]
+enum Owners {
+    One(Owner),
+    Many(BTreeSet<Owner>),
+}
+
+impl Owners {
+    fn add(&mut self, owner: Owner) {
+        match self {
+            Self::One(first) if *first == owner => {}
+            Self::One(first) => *self = Self::Many(BTreeSet::from([*first, owner])),
+            Self::Many(all) => drop(all.insert(owner)),
+        }
+    }
+
+    /// Says whether anybody is left.
+    fn remove(&mut self, owner: Owner) -> bool {
+        match self {
+            Self::One(last) => *last != owner,
+            Self::Many(all) => {
+                all.remove(&owner);
+                !all.is_empty()
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Owner> {
+        let (one, many) = match self {
+            Self::One(one) => (Some(one), None),
+            Self::Many(all) => (None, Some(all)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
 }
 
 /// What must exist on this host. A change costs as much as the owners that it touches.
 #[derive(Debug, Clone, Default)]
 pub struct HostState {
-    entries: HashMap<Key, Entry>,
-    owners: HashMap<Owner, Fragment>,
+    entries: HashMap<Arc<Key>, Box<Entry>>,
+    /// By key, which is all that an owner's objects have here: they stand in `entries`, as that
+    /// owner has them.
+    owners: HashMap<Owner, Box<[Arc<Key>]>>,
 }
+
+/// What stood under each key that a change touches.
+type Touched = BTreeMap<Arc<Key>, Option<Object>>;
 
 impl HostState {
     /// Records that each given owner now wants the given fragment instead of its former one.
@@ -46,25 +90,25 @@ impl HostState {
     pub fn change(&mut self, wants: Vec<(Owner, Fragment)>) -> Result<Change, Conflict> {
         let wants: BTreeMap<Owner, Fragment> = wants.into_iter().collect();
         self.check(&wants)?;
-        let mut touched: BTreeMap<Key, Option<Object>> = BTreeMap::new();
+        let mut touched = Touched::new();
         let mut before = Vec::with_capacity(wants.len());
         for owner in wants.keys() {
             let former = self.owners.remove(owner).unwrap_or_default();
-            for (key, object) in former.iter() {
-                touched
-                    .entry(key.clone())
-                    .or_insert_with(|| Some(object.clone()));
-                self.leave(key, *owner);
-            }
-            before.push((*owner, former));
+            let objects = former.iter().filter_map(|key| {
+                let object = self.leave(key, *owner)?;
+                let stood = touched.entry(key.clone());
+                stood.or_insert_with(|| Some(object.clone()));
+                Some(object)
+            });
+            before.push((*owner, objects.collect()));
         }
         for (owner, fragment) in wants {
             let objects = Vec::from(fragment).into_iter();
-            let settled: Fragment = objects
+            let keys: Box<[Arc<Key>]> = objects
                 .map(|object| self.join(object, owner, &mut touched))
                 .collect();
-            if !settled.is_empty() {
-                self.owners.insert(owner, settled);
+            if !keys.is_empty() {
+                self.owners.insert(owner, keys);
             }
         }
         Ok(Change {
@@ -81,10 +125,12 @@ impl HostState {
         self.change(change.before).map(|_| ())
     }
 
-    /// What an owner wants.
+    /// What an owner wants; nothing of one that is not known.
     #[must_use]
-    pub fn fragment(&self, owner: Owner) -> Option<&Fragment> {
-        self.owners.get(&owner)
+    pub fn fragment(&self, owner: Owner) -> Fragment {
+        let keys = self.owners.get(&owner).into_iter().flatten();
+        let objects = keys.filter_map(|key| self.entries.get(key));
+        objects.map(|entry| entry.object.clone()).collect()
     }
 
     /// Whether anybody wants the object under a key.
@@ -98,7 +144,7 @@ impl HostState {
     pub fn desired(&self) -> BTreeMap<Key, Object> {
         self.entries
             .iter()
-            .map(|(key, entry)| (key.clone(), entry.object.clone()))
+            .map(|(key, entry)| (Key::clone(key), entry.object.clone()))
             .collect()
     }
 
@@ -125,40 +171,44 @@ impl HostState {
         Ok(())
     }
 
-    fn leave(&mut self, key: &Key, owner: Owner) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.owners.remove(&owner);
-            if entry.owners.is_empty() {
-                self.entries.remove(key);
-            }
+    /// Takes an owner off an object, and tells the object; it goes with its last owner.
+    fn leave(&mut self, key: &Arc<Key>, owner: Owner) -> Option<Object> {
+        let entry = self.entries.get_mut(key)?;
+        if entry.owners.remove(owner) {
+            return Some(entry.object.clone());
         }
+        self.entries.remove(key).map(|entry| entry.object)
     }
 
-    /// Adds an owner to an object, and tells as what the object is recorded.
-    fn join(
-        &mut self,
-        object: Object,
-        owner: Owner,
-        touched: &mut BTreeMap<Key, Option<Object>>,
-    ) -> Object {
+    /// Adds an owner to an object, and tells under what it is recorded.
+    fn join(&mut self, object: Object, owner: Owner, touched: &mut Touched) -> Arc<Key> {
         let key = object.key();
-        let entry = self.entries.get(&key);
-        let stood = touched
-            .entry(key.clone())
-            .or_insert_with(|| entry.map(|entry| entry.object.clone()));
-        let entry = self.entries.entry(key).or_insert_with(|| {
-            let stands = stood.as_ref().filter(|stood| object.agrees(stood));
-            Entry {
-                object: stands.cloned().unwrap_or(object),
-                owners: BTreeSet::new(),
+        if let Some((key, _)) = self.entries.get_key_value(&key) {
+            let key = key.clone();
+            if let Some(entry) = self.entries.get_mut(&key) {
+                touched
+                    .entry(key.clone())
+                    .or_insert_with(|| Some(entry.object.clone()));
+                entry.owners.add(owner);
             }
-        });
-        entry.owners.insert(owner);
-        entry.object.clone()
+            return key;
+        }
+        let key = match touched.get_key_value(&key) {
+            Some((key, _)) => key.clone(),
+            None => Arc::new(key),
+        };
+        let stood = touched.entry(key.clone()).or_insert(None);
+        let stands = stood.as_ref().filter(|stood| object.agrees(stood));
+        let entry = Entry {
+            object: stands.cloned().unwrap_or(object),
+            owners: Owners::One(owner),
+        };
+        self.entries.insert(key.clone(), Box::new(entry));
+        key
     }
 
-    fn steps(&self, touched: BTreeMap<Key, Option<Object>>) -> Plan {
-        let step = |(key, old): (Key, Option<Object>)| {
+    fn steps(&self, touched: Touched) -> Plan {
+        let step = |(key, old): (Arc<Key>, Option<Object>)| {
             let new = self.entries.get(&key).map(|entry| entry.object.clone());
             match (old, new) {
                 (None, Some(new)) => Some(Step::Create(new)),

@@ -61,13 +61,22 @@ checked_name!(
     /// A container's name: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, as Docker's.
     ContainerName
 );
-checked_name!(
-    /// An interface name as the kernel takes it: 1 to 15 bytes, no `/`, `:` or white space,
-    /// not `.` or `..` (`dev_valid_name` in `net/core/dev.c`), no `%`, which makes it a template
-    /// (`dev_alloc_name`), not `all` or `default`, which are no interface's own in
-    /// `/proc/sys/net/*/conf` (`sysctl_dev_name_is_allowed`).
-    IfName
-);
+/// How long an interface name may be: `IFNAMSIZ`, less the octet that ends it.
+const IFNAME_MAX: usize = 15;
+
+/// An interface name as the kernel takes it: 1 to 15 bytes, no `/`, `:` or white space,
+/// not `.` or `..` (`dev_valid_name` in `net/core/dev.c`), no `%`, which makes it a template
+/// (`dev_alloc_name`), not `all` or `default`, which are no interface's own in
+/// `/proc/sys/net/*/conf` (`sysctl_dev_name_is_allowed`).
+///
+/// It lies where it is used, as nearly every object of a host has one or two.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IfName {
+    /// Zeroes follow the text, which has none: the order is that of the text.
+    bytes: [u8; IFNAME_MAX],
+    length: u8,
+}
 
 impl FromStr for NetworkName {
     type Err = Error;
@@ -136,8 +145,49 @@ impl FromStr for ServiceName {
 impl IfName {
     /// The loopback interface, which every namespace has.
     #[must_use]
-    pub fn loopback() -> Self {
-        Self("lo".to_owned())
+    pub const fn loopback() -> Self {
+        let mut bytes = [0; IFNAME_MAX];
+        (bytes[0], bytes[1]) = (b'l', b'o');
+        Self { bytes, length: 2 }
+    }
+
+    /// The text of the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let text = std::str::from_utf8(&self.bytes[..usize::from(self.length)]);
+        text.expect("a name is made of a text")
+    }
+}
+
+impl TryFrom<String> for IfName {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<IfName> for String {
+    fn from(name: IfName) -> Self {
+        name.as_str().to_owned()
+    }
+}
+
+impl AsRef<str> for IfName {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -147,7 +197,8 @@ impl FromStr for IfName {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad_char = |c: char| "/:%\0".contains(c) || c.is_whitespace();
         let reserved = [".", "..", "all", "default"].contains(&text);
-        if !(1..=15).contains(&text.len()) || reserved || text.contains(bad_char) {
+        let fits = (1..=IFNAME_MAX).contains(&text.len());
+        if !fits || reserved || text.contains(bad_char) {
             return Err(Error::invalid(
                 "interface-name-invalid",
                 format!(
@@ -155,7 +206,11 @@ impl FromStr for IfName {
                 ),
             ));
         }
-        Ok(Self(text.to_owned()))
+        let mut bytes = [0; IFNAME_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        // It is at most 15.
+        let length = text.len() as u8;
+        Ok(Self { bytes, length })
     }
 }
 

@@ -126,10 +126,20 @@ impl Zone {
     /// shares with the one before it is copied once for all of them.
     #[must_use]
     pub fn with_all<'a>(&self, all: impl IntoIterator<Item = &'a EndpointNames>) -> Self {
+        self.changed(&[], all)
+    }
+
+    /// This zone without some endpoints, and with the names of others put in, as by
+    /// [`Zone::with_all`].
+    #[must_use]
+    pub fn changed<'a>(
+        &self,
+        gone: &[EndpointId],
+        all: impl IntoIterator<Item = &'a EndpointNames>,
+    ) -> Self {
         let mut zone = self.clone();
-        for called in all {
-            zone.put(called);
-        }
+        gone.iter().for_each(|endpoint| zone.take_out(*endpoint));
+        all.into_iter().for_each(|called| zone.put(called));
         zone
     }
 
@@ -152,9 +162,7 @@ impl Zone {
     /// This zone without an endpoint; the same when it was not in.
     #[must_use]
     pub fn without(&self, endpoint: EndpointId) -> Self {
-        let mut zone = self.clone();
-        zone.take_out(endpoint);
-        zone
+        self.changed(&[endpoint], [])
     }
 
     fn take_out(&mut self, endpoint: EndpointId) {

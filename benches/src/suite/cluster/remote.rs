@@ -60,22 +60,29 @@ pub(crate) fn run() -> Result<Table> {
     let with = memory(first.daemon.pid())?;
     table.grown("memory with them", "MiB", (&with, &without), None);
 
-    let mut starts = Samples::default();
+    let [mut starts, mut processor] = [Samples::default(), Samples::default()];
     for _ in 0..STARTS {
         first.daemon.kill9();
         let began = Instant::now();
         first.daemon.restart();
         starts.push(answered(&near, &last, began)?);
+        processor.push_millis(machine::busy(first.daemon.pid())?);
     }
     table.row("start until named", OURS, "ms", &starts);
+    table.row("start until named, processor time", OURS, "ms", &processor);
     let again = memory(first.daemon.pid())?;
     table.grown("memory after a start", "MiB", (&again, &without), None);
 
     let new = segment.lab.host("new");
+    let busy = machine::busy(second.daemon.pid())?;
     let began = Instant::now();
     adopt_on_wide(&mut second, &new)?;
     let took = [began.elapsed().as_secs_f64() * 1e3].into_iter().collect();
     table.row("first endpoint of a host, API", OURS, "ms", &took);
+    let mut processor = Samples::default();
+    processor.push_millis(machine::busy(second.daemon.pid())?.saturating_sub(busy));
+    let what = "first endpoint of a host, processor time";
+    table.row(what, OURS, "ms", &processor);
     let named = [answered(&new, &last, began)?].into_iter().collect();
     table.row("first endpoint of a host, named", OURS, "ms", &named);
     let inside = self::inside(&segment.lab, &second, network.to_string().as_str());

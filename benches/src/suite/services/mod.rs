@@ -1,47 +1,47 @@
-//! Services: what their address and their ports cost a connection, against none, against a rule made
-//! by hand and against a proxy; with how many services; how even the spread is; and whether a
-//! request fails while endpoints come and go.
+//! Services: what their address and their ports cost a connection and a request, against none,
+//! against a rule made by hand and against a proxy; with how many services; how even the spread is;
+//! and whether a request fails while endpoints come and go.
 
+mod growth;
+pub(crate) mod hosts;
 mod load;
 pub(crate) mod many;
 mod others;
+mod ways;
 
 use crate::{
     Result,
     api::Client,
+    bare::Bare,
     report::{Aim, OURS, Table},
     samples::Samples,
-    scene::{self, Scene},
+    scene::Scene,
 };
-use load::{Answering, ask_many, ask_one};
+use growth::{Growth, joining};
+use load::{Answering, ask_one, meanwhile};
 use serde_json::{Value, json};
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread,
-    time::Instant,
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use vw_testkit::{Host, Lab};
+use ways::Way;
 
 pub(crate) const NAME: &str = "services";
 
-/// Rounds by turns, and connections a round.
-const ROUNDS: usize = 20;
-const CONNECTIONS: usize = 200;
 /// Connections whose spread is looked at.
 const SPREAD: usize = 100_000;
 const CHANGES: usize = 1000;
 /// Endpoints that come and go.
 const MOVING: usize = 4;
 const ENDPOINTS: usize = 3;
-const STARTS: usize = 3;
+/// How many services there are in all, one after the other.
+const NUMBERS: [usize; 4] = [10, 100, 1000, 10_000];
+/// Of so many the start is measured too.
+const MANY: usize = 1000;
 
 /// What asks, what is asked, and the daemon between.
 struct Stage {
     scene: Scene,
     near: Host,
     outside: Host,
-    ends: Vec<Host>,
     addresses: Vec<IpAddr>,
     vip: IpAddr,
     _servers: Vec<Answering>,
@@ -57,8 +57,8 @@ pub(crate) fn run() -> Result<Table> {
     compared(&lab, &stage, &mut table)?;
     spread(&stage, &mut table)?;
     changes(&lab, &mut stage, &mut table)?;
-    numbers(&mut stage, &mut table)?;
-    table.note("a connection: connect, one byte, close; direct, by hand and nginx lead to the same endpoints, and pass the same host");
+    numbers(&lab, &mut stage, &mut table)?;
+    table.note("a connection: connect, one byte, close; a request: one byte there and back on a connection that stays; direct, by hand and nginx lead to the same endpoints, and pass the same host");
     Ok(table)
 }
 
@@ -78,27 +78,20 @@ impl Stage {
             .map(|number| lab.host(&format!("end{number}")))
             .collect();
         for end in &ends {
-            join(&mut scene, end)?;
+            adopt_into(&mut scene, end, "blue", "web")?;
         }
         let answering = ends
             .iter()
             .zip(0..)
             .map(|(end, number)| Answering::start(end, number));
         let servers: Vec<Answering> = answering.collect::<std::io::Result<_>>()?;
-        let web = inspect(&scene)?;
+        let web = inspect(&scene, "web")?;
         let vip = first_address(&web["VirtualIPs"]).ok_or("no virtual address")?;
-        let listed = web["Endpoints"].as_array().cloned().unwrap_or_default();
-        let of = |end: &Host| {
-            let found = listed.iter().find(|one| one["Name"] == end.name());
-            found.and_then(|one| first_address(&one["Addresses"]))
-        };
-        let addresses: Option<Vec<IpAddr>> = ends.iter().map(of).collect();
         Ok(Self {
             scene,
             near,
             outside,
-            addresses: addresses.ok_or("an endpoint has no address")?,
-            ends,
+            addresses: endpoints(&web)?,
             vip,
             _servers: servers,
         })
@@ -113,64 +106,55 @@ fn first_address(list: &Value) -> Option<IpAddr> {
     list[0].as_str()?.split('/').next()?.parse().ok()
 }
 
-fn inspect(scene: &Scene) -> Result<Value> {
-    let shown = scene.daemon.cli(["service", "inspect", "web"]).ok();
+/// A service as it is shown.
+fn inspect(scene: &Scene, service: &str) -> Result<Value> {
+    let shown = scene.daemon.cli(["service", "inspect", service]).ok();
     let mut shown: Value = serde_json::from_str(&shown)?;
     Ok(shown[0].take())
 }
 
-fn join(scene: &mut Scene, end: &Host) -> Result<()> {
+/// The addresses of the endpoints of a service that is shown so.
+fn endpoints(service: &Value) -> Result<Vec<IpAddr>> {
+    let ends = service["Endpoints"].as_array().ok_or("no endpoints")?;
+    let addresses: Option<Vec<IpAddr>> = ends
+        .iter()
+        .map(|end| first_address(&end["Addresses"]))
+        .collect();
+    addresses.ok_or_else(|| "an endpoint has no address".into())
+}
+
+/// Adopts a namespace on a network, as an endpoint of a service.
+fn adopt_into(scene: &mut Scene, end: &Host, network: &str, service: &str) -> Result<()> {
     let body = json!({
-        "Netns": end.netns(), "Name": end.name(), "Networks": [{ "Network": "blue" }],
-        "Labels": { "vethwork.service": "web" },
+        "Netns": end.netns(), "Name": end.name(), "Networks": [{ "Network": network }],
+        "Labels": { "vethwork.service": service },
     });
     scene.client.post("/vethwork/adopt", &body).map(drop)
 }
 
 /// The same endpoints by every way, by turns.
 fn compared(lab: &Lab, stage: &Stage, table: &mut Table) -> Result<()> {
+    let (to_address, to_port) = ("to an address", "to a port, from outside");
     let direct = SocketAddr::new(stage.addresses[0], 80);
     let by_hand = others::by_hand(&stage.scene.host, &stage.addresses)?;
     let port: SocketAddr = "192.0.2.1:8080".parse()?;
+    let (near, outside) = (&stage.near, &stage.outside);
     let mut ways = vec![
-        ("to an address", "direct", &stage.near, direct),
-        ("to an address", OURS, &stage.near, stage.by_vip()),
-        ("to an address", "nft numgen", &stage.near, by_hand),
-        ("to a port, from outside", OURS, &stage.outside, port),
+        Way::new(to_address, OURS, near, stage.by_vip()),
+        Way::new(to_address, "direct", near, direct),
+        Way::new(to_address, "nft numgen", near, by_hand),
+        Way::new(to_port, OURS, outside, port),
     ];
-    let nginx = others::Nginx::start(lab, &stage.scene.host, &stage.addresses);
+    let nginx = others::Nginx::start(lab, &stage.scene.host, &[(9000, &stage.addresses)]);
     match &nginx {
-        Ok(_) => {
-            ways.push((
-                "to an address",
-                "nginx stream",
-                &stage.near,
-                "10.99.0.1:9000".parse()?,
-            ));
-            ways.push((
-                "to a port, from outside",
-                "nginx stream",
-                &stage.outside,
-                "192.0.2.1:9000".parse()?,
-            ));
-        }
+        Ok(_) => ways.extend([
+            Way::new(to_address, others::NGINX, near, "10.99.0.1:9000".parse()?),
+            Way::new(to_port, others::NGINX, outside, "192.0.2.1:9000".parse()?),
+        ]),
         Err(error) => table.note(format!("without nginx: {error}")),
     }
-    let mut taken = vec![Samples::default(); ways.len()];
-    for _ in 0..ROUNDS {
-        for ((_, _, from, to), taken) in ways.iter().zip(&mut taken) {
-            taken.extend(&ask_many(from, *to, CONNECTIONS)?);
-        }
-    }
-    for (what, of) in [("to an address", 1), ("to a port, from outside", 3)] {
-        table.row(what, OURS, "us", &taken[of]);
-        for (at, (kind, who, ..)) in ways.iter().enumerate() {
-            if *kind == what && at != of {
-                let aim = (*who == "nft numgen").then_some(Aim::AtMost(1.1));
-                table.peer(what, who, "us", (&taken[at], &taken[of]), aim);
-            }
-        }
-    }
+    let aim = |who: &str| (who == "nft numgen").then_some(Aim::AtMost(1.1));
+    ways::compare(table, ways, aim)?;
     others::end_by_hand(&stage.scene.host);
     Ok(())
 }
@@ -206,46 +190,19 @@ fn changes(lab: &Lab, stage: &mut Stage, table: &mut Table) -> Result<()> {
     let moving: Vec<Host> = (0..MOVING)
         .map(|number| lab.host(&format!("moving{number}")))
         .collect();
-    stage.scene.network("green", "10.98.0.0/16")?;
     let mut servers = Vec::new();
     for end in &moving {
-        stage.scene.adopt(end, &["green"])?;
+        stage.scene.adopt(end, &[])?;
         servers.push(Answering::start(end, 0)?);
     }
-    let (done, asked, failed) = (
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-    );
     let port: SocketAddr = "192.0.2.1:8080".parse()?;
     let ways = [(&stage.near, stage.by_vip()), (&stage.outside, port)];
     let client = &mut stage.scene.client;
-    let taken = thread::scope(|scope| {
-        for (from, to) in ways {
-            let (done, asked, failed) = (&done, &asked, &failed);
-            scope.spawn(move || {
-                from.enter(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        asked.fetch_add(1, Ordering::Relaxed);
-                        failed.fetch_add(usize::from(ask_one(to).is_err()), Ordering::Relaxed);
-                    }
-                });
-            });
-        }
-        let taken = come_and_go(client, &moving);
-        done.store(true, Ordering::Relaxed);
-        taken
-    })?;
-    let (asked, failed) = (asked.into_inner(), failed.into_inner());
+    let (taken, meanwhile) = meanwhile(&ways, || come_and_go(client, &moving))?;
     table.row("an endpoint comes or goes, under load", OURS, "ms", &taken);
-    table.row(
-        "failed requests",
-        OURS,
-        "",
-        &Samples::from_iter([failed as f64]),
-    );
+    table.row("failed connections", OURS, "", &meanwhile.bad());
     table.note(format!(
-        "{failed} of {asked} requests failed during {} endpoint changes",
+        "{meanwhile} during {} endpoint changes",
         taken.len()
     ));
     Ok(())
@@ -256,7 +213,8 @@ fn come_and_go(client: &mut Client, moving: &[Host]) -> Result<Samples> {
     let mut taken = Samples::default();
     for _ in 0..CHANGES / MOVING / 2 {
         for end in moving {
-            taken.push_millis(client.timed("/v1.41/networks/blue/connect", &joining(end))?);
+            let path = "/v1.41/networks/blue/connect";
+            taken.push_millis(client.timed(path, &joining(end, "web"))?);
         }
         for end in moving {
             taken.push_millis(client.disconnect("blue", end.name())?);
@@ -265,77 +223,36 @@ fn come_and_go(client: &mut Client, moving: &[Host]) -> Result<Samples> {
     Ok(taken)
 }
 
-fn joining(end: &Host) -> Value {
-    json!({
-        "Container": end.name(),
-        "EndpointConfig": { "DriverOpts": { "vethwork.service": "web" } },
-    })
-}
-
-/// With more and more services: a connection, beside a direct one by turns, and an endpoint that
-/// joins.
-fn numbers(stage: &mut Stage, table: &mut Table) -> Result<()> {
-    let mut first: Option<Samples> = None;
-    let mut services = 1;
-    for wanted in [10, 100, 1000, 10_000] {
+/// With more and more services.
+fn numbers(lab: &Lab, stage: &mut Stage, table: &mut Table) -> Result<()> {
+    let [guest, beside] = ["guest", "beside"].map(|name| lab.host(name));
+    stage.scene.adopt(&guest, &[])?;
+    let bridge = others::bridge(&stage.scene.host, "10.99.0.1");
+    let addresses = [2, 1].map(|end| Ipv4Addr::new(10, 99, 254, end));
+    let bare = Bare::on(&stage.scene.host, &beside, &bridge, addresses)?;
+    let ends = stage.addresses.iter();
+    let growth = Growth {
+        near: &stage.near,
+        vip: stage.by_vip(),
+        ends: ends.map(|addr| SocketAddr::new(*addr, 80)).collect(),
+        guest: (&guest, "blue", "web"),
+        bare: &bare,
+    };
+    let (mut first, mut services) = (None, 1);
+    for wanted in NUMBERS {
         while services < wanted {
             let body = json!({ "Name": format!("s{services}"), "Network": "blue" });
-            stage
-                .scene
-                .client
-                .post("/vethwork/services/create", &body)?;
+            let path = "/vethwork/services/create";
+            stage.scene.client.post(path, &body)?;
             services += 1;
         }
-        let [connections, direct, joins] = with_so_many(stage)?;
-        let what = format!("a connection, {wanted} services");
-        table.row(&what, OURS, "us", &connections);
-        table.peer(&what, "direct", "us", (&direct, &connections), None);
-        let what = format!("an endpoint joins, {wanted} services");
-        match &first {
-            None => table.row(&what, OURS, "ms", &joins),
-            Some(first) => table.grown(&what, "ms", (&joins, first), Aim::AtMost(1.1)),
-        }
-        first.get_or_insert(joins);
-        if wanted >= 1000 {
-            let starts = starts(&mut stage.scene)?;
-            table.row(
-                &format!("start with {wanted} services"),
-                OURS,
-                "ms",
-                &starts,
-            );
+        let count = format!("{wanted} services");
+        growth.measure(&mut stage.scene, (&count, &mut first), table)?;
+        if wanted >= MANY {
+            let port: SocketAddr = "192.0.2.1:8080".parse()?;
+            let ways = [(growth.near, growth.vip), (&stage.outside, port)];
+            growth::starts(&mut stage.scene, &ways, &count, table)?;
         }
     }
-    table.note("connections with many services: the ratio to direct ones must not grow by a tenth");
     Ok(())
-}
-
-fn with_so_many(stage: &mut Stage) -> Result<[Samples; 3]> {
-    let [mut connections, mut direct, mut joins] = [(); 3].map(|()| Samples::default());
-    let straight = SocketAddr::new(stage.addresses[0], 80);
-    let by_vip = stage.by_vip();
-    for _ in 0..ROUNDS {
-        connections.extend(&ask_many(&stage.near, by_vip, CONNECTIONS)?);
-        direct.extend(&ask_many(&stage.near, straight, CONNECTIONS)?);
-        let end = &stage.ends[ENDPOINTS - 1];
-        let client = &mut stage.scene.client;
-        let full = scene::links(&stage.scene.host);
-        client.disconnect("blue", end.name())?;
-        scene::settle(&stage.scene.host, full - 1)?;
-        joins.push_millis(client.timed("/v1.41/networks/blue/connect", &joining(end))?);
-    }
-    Ok([connections, direct, joins])
-}
-
-/// From the start of a daemon that was killed until its API answers.
-fn starts(scene: &mut Scene) -> Result<Samples> {
-    let mut taken = Samples::default();
-    for _ in 0..STARTS {
-        scene.daemon.kill9();
-        let began = Instant::now();
-        scene.daemon.restart();
-        taken.push_millis(began.elapsed());
-    }
-    scene.client = Client::open(&scene.daemon.socket())?;
-    Ok(taken)
 }

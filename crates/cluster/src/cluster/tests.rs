@@ -1,6 +1,7 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
 mod asking;
+mod compared;
 mod ends;
 mod outbox;
 mod restored;
@@ -140,6 +141,23 @@ impl Host {
             .expect("an address")
     }
 
+    /// Leases an address of another host's block, which may not be known to live for a moment: on a
+    /// busy machine a presence ends now and then.
+    fn lease_at(&self, network: NetworkId, addr: IpAddr, endpoint: EndpointId) -> IpNet {
+        let mut leased = None;
+        eventually("the block's host consents", SOON, || {
+            let result = self
+                .cluster
+                .lease(network, Family::V4, Some(addr), endpoint);
+            match result {
+                Err(error) if error.kind == Kind::Unavailable => {}
+                result => leased = Some(result.expect("nobody has it")),
+            }
+            leased.is_some()
+        });
+        leased.expect("it is an address")
+    }
+
     /// Makes an endpoint as the controller does.
     fn connect(&self, network: NetworkId, name: &str) -> RemoteEndpoint {
         let id = EndpointId::from_bytes(random());
@@ -171,7 +189,8 @@ impl Host {
     fn sees(&self, endpoint: &RemoteEndpoint) -> bool {
         self.cluster
             .remote_endpoints(endpoint.network)
-            .contains(endpoint)
+            .iter()
+            .any(|seen| **seen == *endpoint)
     }
 
     fn knows(&self, network: NetworkId) -> bool {

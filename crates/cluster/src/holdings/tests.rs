@@ -98,6 +98,7 @@ fn what_was_given_away_is_not_this_hosts_and_not_free() {
     assert!(held.returning().is_empty(), "somebody has an address of it");
     let addr = "10.0.0.200/24".parse().unwrap();
     let grant = Grant {
+        granter: None,
         holder: endpoint(3),
         addr,
         state: GrantState::Wanted,

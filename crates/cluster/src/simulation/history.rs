@@ -81,6 +81,10 @@ impl History {
             Some(Shared::Grant(network, addr)) => self.put_grant(network, addr, &value),
             _ => {}
         }
+        let joined = match Shared::parse(&key) {
+            Some(Shared::Host(host)) if !self.records.contains_key(&key) => Some(host),
+            _ => None,
+        };
         if let Some((network, range)) = keys::parse_block(&key) {
             let owner = |bytes: &[u8]| record::decode::<BlockRecord>(bytes).expect("a block").host;
             let (before, after) = (
@@ -104,7 +108,37 @@ impl History {
                 self.note("blocks taken over");
             }
         }
-        self.records.insert(key, value);
+        self.records.insert(key.clone(), value);
+        self.check_users(&key);
+        joined.into_iter().for_each(|host| self.check_joined(host));
+    }
+
+    /// A host that joins has every address by right, and alone.
+    fn check_joined(&self, host: HostId) {
+        for ((network, addr), holders) in &self.leases {
+            if let Some(id) = holders.get(&host) {
+                self.check_alone(*network, *addr, host);
+                self.check_right(*network, *addr, host, *id);
+            }
+        }
+    }
+
+    /// Whoever uses an address still does so by right after a block or a grant changed.
+    fn check_users(&self, key: &str) {
+        let changed = match (Shared::parse(key), keys::parse_block(key)) {
+            (Some(Shared::Grant(network, addr)), _) => Some((network, addr.into())),
+            (_, block) => block,
+        };
+        let Some((network, range)) = changed else {
+            return;
+        };
+        let from = self.leases.range((network, range.network())..);
+        let of = from.take_while(|((of, addr), _)| *of == network && range.contains(addr));
+        for ((_, addr), holders) in of {
+            for (host, id) in holders.iter().filter(|(host, _)| self.member(**host)) {
+                self.check_right(network, *addr, *host, *id);
+            }
+        }
     }
 
     fn put_network(&mut self, id: NetworkId, value: &[u8]) {
@@ -136,6 +170,7 @@ impl History {
 
     fn deleted(&mut self, key: &str) {
         self.records.remove(key);
+        self.check_users(key);
         match Shared::parse(key) {
             Some(Shared::Alive(host)) => drop(self.alive_since.remove(&host)),
             Some(Shared::Network(id)) => {
@@ -179,13 +214,7 @@ impl History {
     ) {
         self.note("addresses leased");
         if self.member(host) {
-            let holders = self.leases.get(&(network, addr)).into_iter().flatten();
-            for (other, _) in holders {
-                assert!(
-                    !self.member(*other),
-                    "{addr} of {network:?} is held by {other:?} and {host:?}"
-                );
-            }
+            self.check_alone(network, addr, host);
             if self.removed.contains(&network) {
                 self.check_removal(network, host);
             } else {
@@ -199,9 +228,23 @@ impl History {
         );
     }
 
+    /// No other host of the cluster may have the address.
+    fn check_alone(&self, network: NetworkId, addr: IpAddr, host: HostId) {
+        let holders = self.leases.get(&(network, addr)).into_iter().flatten();
+        for (other, _) in holders.filter(|(other, _)| **other != host) {
+            assert!(
+                !self.member(*other),
+                "{addr} of {network:?} is held by {other:?} and {host:?}"
+            );
+        }
+    }
+
     /// An address must lie in a block of the host, or have been granted to it.
     fn check_right(&self, network: NetworkId, addr: IpAddr, host: HostId, id: EndpointId) {
-        let known = &self.networks[&network];
+        // With a network goes what is on it.
+        let Some(known) = self.networks.get(&network) else {
+            return;
+        };
         right(&self.records, (network, known), addr, (host, id))
             .unwrap_or_else(|why| panic!("{why}"));
     }

@@ -27,23 +27,37 @@ use vw_store::{
     cluster::{Presence, memory::Client},
 };
 
-/// The threads of a daemon, and one that carries out what a user wants.
+/// The threads of a daemon, and two that carry out what users want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Follow,
     Present,
     Work,
     User,
+    Other,
 }
 
-pub(super) const ROLES: [Role; 4] = [Role::Follow, Role::Present, Role::Work, Role::User];
+pub(super) const ROLES: [Role; 5] = [
+    Role::Follow,
+    Role::Present,
+    Role::Work,
+    Role::User,
+    Role::Other,
+];
+
+impl Role {
+    /// Whether a user wants something.
+    pub(super) const fn wants(self) -> bool {
+        matches!(self, Self::User | Self::Other)
+    }
+}
 
 /// A machine.
 pub(super) struct Host {
     pub(super) n: usize,
     pub(super) world: Weak<World>,
     pub(super) machine: Mutex<Machine>,
-    busy: [AtomicBool; 4],
+    busy: [AtomicBool; ROLES.len()],
 }
 
 /// What a machine has.
@@ -129,7 +143,7 @@ impl Host {
                         let _ = daemon.core.copy.flush();
                     }
                 }
-                Role::User => world.user(self, &daemon),
+                Role::User | Role::Other => world.user(self, &daemon),
             }
         }
         busy.store(false, Ordering::SeqCst);
@@ -175,6 +189,7 @@ impl Host {
         let disk = Arc::new(Disk {
             disk: machine.disk.clone(),
             alive: alive.clone(),
+            world: self.world.clone(),
         });
         let time = Box::new(Clock {
             world: self.world.clone(),
@@ -357,19 +372,30 @@ impl Follower for Controller {
     }
 }
 
-/// A disk as a daemon sees it: one that was killed writes no more.
+/// A disk as a daemon sees it: one that was killed writes no more. To write takes time.
 struct Disk {
     disk: Arc<Memory>,
     alive: Arc<AtomicBool>,
+    world: Weak<World>,
+}
+
+impl Disk {
+    fn between(&self) {
+        if let Some(world) = self.world.upgrade() {
+            world.between();
+        }
+    }
 }
 
 impl Store for Disk {
     fn commit(&self, batch: Batch) -> Result<(), Error> {
-        if self.alive.load(Ordering::SeqCst) {
-            self.disk.commit(batch)
-        } else {
-            Err(Error::Injected { nth: 0 })
+        self.between();
+        if !self.alive.load(Ordering::SeqCst) {
+            return Err(Error::Injected { nth: 0 });
         }
+        self.disk.commit(batch)?;
+        self.between();
+        Ok(())
     }
 
     fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, Error> {

@@ -1,5 +1,7 @@
 //! Seeded runs, and what a change costs. `VETHWORK_SIM_SEED=N` plays one seed again.
 
+mod scripted;
+
 use super::{chance, world::World};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},

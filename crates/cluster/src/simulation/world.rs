@@ -31,7 +31,11 @@ pub(super) struct World {
     rough: AtomicBool,
     /// Whether, with nothing going wrong, all hosts act between somebody's calls.
     lively: AtomicBool,
+    script: Mutex<Option<Script>>,
 }
+
+/// What a test lets happen at a call, and to it; in what it lets happen there is no script.
+pub(super) type Script = Box<dyn FnMut(Call) -> Fate + Send>;
 
 /// What comes between a host and the store.
 struct Sky(std::sync::Weak<World>);
@@ -41,6 +45,12 @@ impl Weather for Sky {
         match self.0.upgrade() {
             Some(world) if client != OBSERVER => world.before(call),
             _ => Fate::Answered,
+        }
+    }
+
+    fn after(&self, client: &str) {
+        if let Some(world) = self.0.upgrade().filter(|_| client != OBSERVER) {
+            world.between();
         }
     }
 }
@@ -55,6 +65,7 @@ impl World {
             depth: AtomicUsize::new(0),
             rough: AtomicBool::new(true),
             lively: AtomicBool::new(false),
+            script: Mutex::default(),
         });
         let weak = Arc::downgrade(&world);
         world.store.set_weather(Arc::new(Sky(weak.clone())));
@@ -82,6 +93,22 @@ impl World {
             .advance(time * 10 / self.hosts().len().max(10) as u32);
     }
 
+    /// Lets this happen at each call from now on, while nothing goes wrong by itself.
+    pub(super) fn set_script(&self, script: impl FnMut(Call) -> Fate + Send + 'static) {
+        *self.script.lock().unwrap() = Some(Box::new(script));
+    }
+
+    fn scripted(&self, call: Call) -> Fate {
+        let script = self.script.lock().unwrap().take();
+        let Some(mut script) = script else {
+            return Fate::Answered;
+        };
+        let fate = script(call);
+        self.script.lock().unwrap().get_or_insert(script);
+        self.history().observe();
+        fate
+    }
+
     /// A call is under way: time passes, others act, and it may be lost.
     fn before(&self, call: Call) -> Fate {
         self.history().observe();
@@ -99,7 +126,10 @@ impl World {
             }
         }
         self.history().observe();
-        if !self.is_rough() || chance::per_mille(950) {
+        if !self.is_rough() {
+            return self.scripted(call);
+        }
+        if chance::per_mille(950) {
             return Fate::Answered;
         }
         let fates = [Fate::Unreachable, Fate::AnswerLost, Fate::Late];
@@ -112,6 +142,15 @@ impl World {
             });
         }
         fate
+    }
+
+    /// Lets others act between two things that somebody does.
+    pub(super) fn between(&self) {
+        self.history().observe();
+        if self.is_rough() && chance::per_mille(50) {
+            self.act(1 + chance::below(3));
+            self.history().observe();
+        }
     }
 
     /// Lets others act while somebody waits.
@@ -161,7 +200,7 @@ impl World {
             self.pass(Duration::from_millis(500));
         } else {
             let role = *chance::pick(&ROLES).expect("there are roles");
-            if self.is_rough() || role != Role::User {
+            if self.is_rough() || !role.wants() {
                 host.step(role);
             }
         }
@@ -298,7 +337,7 @@ impl World {
             let seen: BTreeMap<EndpointId, RemoteEndpoint> = networks
                 .iter()
                 .flat_map(|network| state.mirror.remote_endpoints(*network))
-                .map(|endpoint| (endpoint.id, endpoint))
+                .map(|endpoint| (endpoint.id, RemoteEndpoint::clone(&endpoint)))
                 .collect();
             let others = all.iter().filter(|(_, endpoint)| endpoint.host != id);
             let others: BTreeMap<_, _> = others

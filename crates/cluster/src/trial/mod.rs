@@ -7,6 +7,7 @@
 //! was seen meanwhile, are then held against the rules ([`verdict`]). The schedule is the same
 //! for the same seed; what happens between its events is up to the machine.
 
+mod evidence;
 mod host;
 mod log;
 mod sample;

@@ -201,6 +201,23 @@ fn an_address_out_of_anothers_block_is_found() {
 }
 
 #[test]
+fn a_verdict_shows_what_led_to_it() {
+    let store = Store::new();
+    let (a, b) = (
+        entries(A, [(2, Event::Leased(store.lease(1)))]),
+        entries(B, [(1, Event::Forgetting(A)), (2, Event::NotForgotten(A))]),
+    );
+    let at = |at, owner| store.at(at, &[A, B], Some(owner));
+    let samples = [at(1, A), at(3, B), at(4, B), at(20, A)];
+    let said = judge(&[a, b], &samples).unwrap_err();
+    let found = ["is of", "Forgetting", "Leased"].map(|word| said.matches(word).count());
+    // The lease itself is told as a use.
+    assert_eq!(found, [2, 1, 1], "{said}");
+    let order = ["1s", "2s", "3s"].map(|at| said.find(&format!("\n{at} ")));
+    assert!(order.is_sorted() && order[0].is_some(), "{said}");
+}
+
+#[test]
 fn a_lease_lost_over_a_restart_is_found() {
     let store = Store::new();
     let lease = store.lease(1);

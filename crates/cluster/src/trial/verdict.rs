@@ -6,6 +6,7 @@
 //! what others may have.
 
 use super::{
+    evidence,
     log::{Entry, Event, Lease, Why},
     sample::Sample,
 };
@@ -27,6 +28,7 @@ struct Use {
 
 /// All that happened, ready to be judged.
 struct Case<'a> {
+    logs: &'a [Vec<Entry>],
     samples: &'a [Sample],
     uses: Vec<Use>,
     /// When each host may have been forgotten without knowing it.
@@ -54,8 +56,9 @@ pub(super) fn judge(
 }
 
 impl<'a> Case<'a> {
-    fn new(logs: &[Vec<Entry>], samples: &'a [Sample]) -> Self {
+    fn new(logs: &'a [Vec<Entry>], samples: &'a [Sample]) -> Self {
         let mut case = Self {
+            logs,
             samples,
             uses: Vec::new(),
             outlawed: BTreeMap::new(),
@@ -156,6 +159,10 @@ impl<'a> Case<'a> {
         parts
     }
 
+    fn around(&self, one: &Use, at: Duration) -> String {
+        evidence::around(self.logs, self.samples, (&one.lease, one.host), at)
+    }
+
     fn no_address_twice(&self) -> Result<(), String> {
         let mut by_address: BTreeMap<_, Vec<(&Use, Span)>> = BTreeMap::new();
         for one in &self.uses {
@@ -170,7 +177,8 @@ impl<'a> Case<'a> {
                     continue;
                 };
                 if begin < end && one.lease.id != other.lease.id {
-                    return Err(format!("an address twice: {one:?} and {other:?}"));
+                    let around = self.around(other, *begin);
+                    return Err(format!("an address twice: {one:?} and {other:?}{around}"));
                 }
             }
         }
@@ -196,7 +204,8 @@ impl<'a> Case<'a> {
                 .after(at)
                 .is_some_and(|sample| sample.networks.contains_key(&one.lease.network));
             if there && !forgotten {
-                return Err(format!("lost over a restart: {one:?}"));
+                let around = self.around(one, at);
+                return Err(format!("lost over a restart: {one:?}{around}"));
             }
         }
         Ok(())
@@ -280,8 +289,12 @@ impl<'a> Case<'a> {
                 };
                 if parts.iter().any(covers) && sample.member(one.host) {
                     let holder = (one.host, id);
-                    history::right(&sample.records, (network, known), addr, holder)
-                        .map_err(|why| format!("{why}, at {:?}: {one:?}", sample.from))?;
+                    history::right(&sample.records, (network, known), addr, holder).map_err(
+                        |why| {
+                            let around = self.around(one, sample.from);
+                            format!("{why}, at {:?}: {one:?}{around}", sample.from)
+                        },
+                    )?;
                     checked += 1;
                 }
             }

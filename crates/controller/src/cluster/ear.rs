@@ -7,14 +7,22 @@ use std::sync::Mutex;
 use vw_cluster::{Delta, Follower};
 
 /// The follower of the cluster, which is there before the controller is.
-#[derive(Default)]
 pub(crate) struct Ear {
+    caught_up: fn(),
     /// Held while changes are passed on.
     passing: Mutex<Option<WeakController>>,
     early: Mutex<Vec<Delta>>,
 }
 
 impl Ear {
+    pub(super) fn new(caught_up: fn()) -> Self {
+        Self {
+            caught_up,
+            passing: Mutex::default(),
+            early: Mutex::default(),
+        }
+    }
+
     /// What was told up to now.
     pub(super) fn early(&self) -> Vec<Delta> {
         std::mem::take(&mut *lock(&self.early))
@@ -34,6 +42,10 @@ impl Follower for Ear {
             Some(controller) => pass(controller, deltas),
             None => lock(&self.early).extend(deltas),
         }
+    }
+
+    fn caught_up(&self) {
+        (self.caught_up)();
     }
 }
 

@@ -97,7 +97,7 @@ impl Membership {
         let host = HostId(host);
         let (name, tunnel) = (self.name.clone(), self.advertise);
         let settings = vw_cluster::Settings::new(host, self.name, tunnel, self.version, random);
-        let ear = Arc::<Ear>::default();
+        let ear = Arc::new(Ear::new(self.caught_up));
         let (durable, fast) = (durable.clone(), fast.clone());
         let local = vw_cluster::Local { durable, fast };
         let cluster = Cluster::start(self.store, local, settings, ear.clone())?;
@@ -121,7 +121,7 @@ impl Membership {
 /// Changes of one network's endpoints that came in a row.
 #[derive(Default)]
 struct Changes {
-    appeared: BTreeMap<EndpointId, RemoteEndpoint>,
+    appeared: BTreeMap<EndpointId, Arc<RemoteEndpoint>>,
     gone: BTreeSet<EndpointId>,
 }
 

@@ -239,7 +239,7 @@ impl Controller {
     /// Endpoints of a network on other hosts, as the network shows them.
     pub(crate) fn remote_members(network: &Network) -> Vec<MemberView> {
         let reach = lock(&network.reach);
-        let view = |remote: &vw_model::RemoteEndpoint| MemberView {
+        let view = |remote: &Arc<vw_model::RemoteEndpoint>| MemberView {
             sandbox: remote.sandbox,
             name: remote.names.first().cloned().unwrap_or_default(),
             endpoint: remote.id,

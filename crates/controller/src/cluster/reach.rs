@@ -7,7 +7,10 @@ use crate::{
     Controller,
     registry::{Network, Reach, lock},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{EndpointId, RemoteEndpoint, RemoteHost, Result, Scope};
 use vw_names::EndpointNames;
@@ -77,30 +80,31 @@ impl Controller {
         }
     }
 
-    /// Takes up what changed of a network's endpoints on other hosts, all at once.
+    /// Takes up what changed of a network's endpoints on other hosts, all at once. What is told again
+    /// as it is known costs nothing.
     pub(super) fn remotes_changed(
         &self,
         network: &Network,
-        appeared: Vec<RemoteEndpoint>,
+        appeared: Vec<Arc<RemoteEndpoint>>,
         gone: &[EndpointId],
     ) {
+        let told: Vec<EndpointId> = appeared.iter().map(|remote| remote.id).collect();
         let mut reach = lock(&network.reach);
-        let mut touched: Vec<EndpointId> = gone.to_vec();
         let mut hosts_changed = false;
         for id in gone {
             hosts_changed |= reach.forget(*id);
         }
-        for remote in appeared {
+        let known = |remote: &Arc<RemoteEndpoint>| reach.remotes.get(&remote.id) == Some(remote);
+        let new: Vec<_> = appeared.into_iter().filter(|one| !known(one)).collect();
+        let names: Vec<EndpointNames> = new.iter().map(|remote| names_of(remote)).collect();
+        let mut touched: Vec<EndpointId> = gone.to_vec();
+        for remote in new {
             touched.push(remote.id);
             hosts_changed |= reach.learn(remote);
         }
-        network.zone.update(|zone| {
-            let changed = |zone: vw_names::Zone, id: &EndpointId| match reach.remotes.get(id) {
-                Some(remote) => zone.with(&names_of(remote)),
-                None => zone.without(*id),
-            };
-            touched.iter().fold(zone.clone(), changed)
-        });
+        if !touched.is_empty() {
+            network.zone.update(|zone| zone.changed(gone, &names));
+        }
         if reach.users > 0 {
             // What stood in the way of others may be among what is gone.
             touched.extend(reach.unreached.keys().copied());
@@ -115,7 +119,8 @@ impl Controller {
             }
         }
         drop(reach);
-        self.remote_members_changed(network, &touched);
+        let members = [gone, &told].concat();
+        self.remote_members_changed(network, &members);
     }
 
     /// What the network needs here: its own, and what each host that takes part in it adds.
@@ -146,18 +151,22 @@ impl Controller {
     /// tried again with the next change. All that could not be before must be among them.
     fn bring_remotes(&self, network: &Network, reach: &mut Reach, ids: &[EndpointId]) {
         let former = std::mem::take(&mut reach.unreached);
-        let mut wants = Vec::with_capacity(ids.len());
-        for id in ids {
-            let planned = self.remote_fragment(network, reach.remotes.get(id));
+        let Reach {
+            remotes, unreached, ..
+        } = reach;
+        let mut plan = |id: &EndpointId| {
+            let planned = self.remote_fragment(network, remotes.get(id).map(|one| &**one));
             let fragment = planned.unwrap_or_else(|error| {
                 // What led to where it was before leads nowhere.
-                reach.unreached.insert(*id, error.chain());
+                unreached.insert(*id, error.chain());
                 Fragment::default()
             });
-            wants.push((Owner::Remote(*id), fragment));
-        }
-        if !wants.is_empty() && self.bring(wants.clone()).is_err() {
+            (Owner::Remote(*id), fragment)
+        };
+        let wants: Vec<_> = ids.iter().map(&mut plan).collect();
+        if !wants.is_empty() && self.bring(wants).is_err() {
             // One that cannot be does not keep the others out; what is gone makes room first.
+            let mut wants: Vec<_> = ids.iter().map(plan).collect();
             wants.sort_by_key(|(_, fragment)| !fragment.is_empty());
             for (owner, fragment) in wants {
                 let Err(error) = self.bring(vec![(owner, fragment)]) else {
@@ -275,7 +284,7 @@ impl Controller {
 
 impl Reach {
     /// Takes up an endpoint on another host, and tells whether that host is new here.
-    fn learn(&mut self, remote: RemoteEndpoint) -> bool {
+    fn learn(&mut self, remote: Arc<RemoteEndpoint>) -> bool {
         let gone = self.forget(remote.id);
         let (host, tunnel) = (remote.host, remote.tunnel);
         self.remotes.insert(remote.id, remote);

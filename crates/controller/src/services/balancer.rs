@@ -520,7 +520,7 @@ impl Controller {
     ) {
         let mut peers: Vec<IpAddr> = {
             let reach = lock(&network.reach);
-            let balances = |remote: &&vw_model::RemoteEndpoint| {
+            let balances = |remote: &&Arc<vw_model::RemoteEndpoint>| {
                 matches!(remote.service, Some(ServicePart::Balancer { .. }))
             };
             let remotes = reach.remotes.values().filter(balances);

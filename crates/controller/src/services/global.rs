@@ -194,7 +194,7 @@ impl Controller {
         let mut all: Vec<(EndpointId, Member)> = local.members.into_iter().collect();
         {
             let reach = lock(&service.network.reach);
-            let named = |remote: &RemoteEndpoint| {
+            let named = |remote: &Arc<RemoteEndpoint>| {
                 let (of, member) = member_of(remote)?;
                 (of == name).then_some((remote.id, member))
             };
@@ -313,7 +313,7 @@ impl Controller {
             let reach = lock(&network.reach);
             let book = lock(&self.services);
             for id in touched {
-                let remote = reach.remotes.get(id).and_then(member_of);
+                let remote = reach.remotes.get(id).and_then(|remote| member_of(remote));
                 let named = remote.and_then(|(name, _)| book.named_on(network.spec.id, &name));
                 for service in book.of(*id).iter().chain(&named) {
                     affected.entry(service.id).or_default().push(*id);
@@ -338,7 +338,7 @@ impl Controller {
         {
             let reach = lock(&service.network.reach);
             for id in endpoints {
-                let remote = reach.remotes.get(id).and_then(member_of);
+                let remote = reach.remotes.get(id).and_then(|remote| member_of(remote));
                 match remote.filter(|(of, _)| *of == name) {
                     Some((_, member)) => next = next.with(*id, member),
                     None if next.members.get(id).is_some_and(|m| m.host.is_some()) => {

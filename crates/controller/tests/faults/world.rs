@@ -92,6 +92,7 @@ impl World {
             advertise: [192, 0, 2, *number].into(),
             version: "0".to_owned(),
             tunnel: None,
+            caught_up: || {},
         })
     }
 

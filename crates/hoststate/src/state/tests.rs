@@ -50,7 +50,7 @@ fn a_conflict_names_the_holder_and_changes_nothing() {
     let refused = want(&mut state, ATTACHMENT, &[port(2, 80), port(1, 81)]).unwrap_err();
     assert_eq!(refused.holder, NETWORK);
     assert_eq!(*refused.key, port(1, 81).key());
-    assert_eq!(state.fragment(ATTACHMENT), None);
+    assert!(state.fragment(ATTACHMENT).is_empty());
     assert_eq!(state.desired().len(), 1);
     // The holder itself may change it, and two owners may in one change.
     let moved = want(&mut state, NETWORK, &[port(1, 81)]).unwrap();
@@ -118,7 +118,7 @@ fn reverting_yields_to_who_came_meanwhile() {
     let left = state.change(vec![(NETWORK, Fragment::default())]).unwrap();
     want(&mut state, ATTACHMENT, &[port(1, 81)]).unwrap();
     assert_eq!(state.revert(left).unwrap_err().holder, ATTACHMENT);
-    assert_eq!(state.fragment(NETWORK), None);
+    assert!(state.fragment(NETWORK).is_empty());
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn owners_are_told_apart_by_kind() {
     let id = [1; 32];
     assert_eq!(sandbox(1).0.as_bytes(), &id);
     want(&mut state, NETWORK, &[port(1, 80)]).unwrap();
-    assert_eq!(state.fragment(Owner::Sandbox(sandbox(1))), None);
+    assert!(state.fragment(Owner::Sandbox(sandbox(1))).is_empty());
 }
 
 fn wants() -> impl Strategy<Value = Vec<(Owner, Fragment)>> {
@@ -137,13 +137,21 @@ fn wants() -> impl Strategy<Value = Vec<(Owner, Fragment)>> {
 /// Every object that stands is some owner's, as that owner has it, and the reverse.
 fn assert_union(state: &HostState) {
     let mut union = BTreeMap::new();
-    for fragment in state.owners.values() {
-        assert!(!fragment.is_empty());
-        for (key, object) in fragment.iter() {
-            assert_eq!(&state.entries[key].object, object);
-            union.insert(key.clone(), object.clone());
+    for (owner, keys) in &state.owners {
+        assert!(!keys.is_empty());
+        for key in keys {
+            let entry = &state.entries[key];
+            assert_eq!(entry.object.key(), **key);
+            assert!(entry.owners.iter().any(|other| other == owner));
+            union.insert(Key::clone(key), entry.object.clone());
         }
     }
+    let holders = state
+        .entries
+        .values()
+        .map(|entry| entry.owners.iter().count());
+    let held: usize = state.owners.values().map(|keys| keys.len()).sum();
+    assert_eq!(holders.sum::<usize>(), held);
     assert_eq!(union, state.desired());
 }
 
@@ -157,7 +165,7 @@ proptest! {
             if let Ok(change) = state.change(wants) {
                 apply(&mut kernel, &change.plan);
                 for (owner, fragment) in asked {
-                    let recorded = state.fragment(owner).cloned().unwrap_or_default();
+                    let recorded = state.fragment(owner);
                     prop_assert!(fragment.iter().map(|(key, _)| key).eq(recorded.iter().map(|(key, _)| key)));
                     prop_assert!(fragment.iter().all(|(key, object)| object.agrees(recorded.get(key).unwrap())));
                 }

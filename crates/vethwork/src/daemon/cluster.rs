@@ -157,6 +157,7 @@ impl ClusterSettings {
             advertise: underlay.addr,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tunnel,
+            caught_up: super::memory::give_back,
         })
     }
 }

@@ -6,6 +6,7 @@ mod encryption;
 mod file;
 mod flags;
 mod listen;
+mod memory;
 mod notify;
 mod run;
 pub(crate) mod settings;

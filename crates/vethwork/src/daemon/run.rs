@@ -2,7 +2,7 @@
 
 use super::{
     encryption::{self, UserSpace},
-    listen, notify,
+    listen, memory, notify,
     settings::DaemonSettings,
     sockets::KernelSockets,
     watch,
@@ -42,6 +42,7 @@ impl Drop for PidFile {
 /// Whatever prevents the start, as one sentence with its causes.
 pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     raise_descriptors();
+    memory::keep_little();
     for folder in [&settings.data_root, &settings.exec_root] {
         fs::create_dir_all(folder).map_err(|e| cannot("make", folder, e))?;
     }
@@ -79,6 +80,7 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         let stop = stop_signal()?;
         notify::ready();
         tracing::info!("API listens");
+        memory::give_back();
         let config = ApiConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             firewall_backend: settings.firewall_name().to_owned(),

@@ -37,6 +37,9 @@ fn the_end_does_not_wait_for_a_store_that_hangs() {
     let a = Host::new(&store, 1);
     let network = a.create("blue");
     a.connect(network.id, "one");
+    eventually("it is compared", SOON, || {
+        a.cluster.core.state().is_asserted()
+    });
     let hang = Arc::new(Mutex::new(()));
     let hanging = hang.lock();
     store.set_weather(Arc::new(Hang(hang.clone())));

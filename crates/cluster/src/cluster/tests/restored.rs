@@ -31,19 +31,19 @@ fn restore(store: &MemoryStore, backup: &[Record], hosts: [&Host; 2]) {
     }
 }
 
-fn edit(store: &MemoryStore, writes: Vec<Write>) {
+pub(super) fn edit(store: &MemoryStore, writes: Vec<Write>) {
     let conditions = Vec::new();
     assert!(store.edit(&Transaction { conditions, writes }));
 }
 
-fn record(store: &MemoryStore, key: &str) -> Option<Vec<u8>> {
+pub(super) fn record(store: &MemoryStore, key: &str) -> Option<Vec<u8>> {
     let mut records = store.records().into_iter();
     records
         .find(|record| record.key == key)
         .map(|record| record.value)
 }
 
-fn block_of(network: &NetworkSpec, addr: IpAddr) -> String {
+pub(super) fn block_of(network: &NetworkSpec, addr: IpAddr) -> String {
     let subnet = network.ipam.pools[0].subnet;
     let range = Division::of(subnet).block(addr).expect("it is in one");
     keys::block(network.id, range)
@@ -66,10 +66,7 @@ fn what_an_older_backup_lacks_is_put_back_by_those_who_hold_it() {
     let holder = EndpointId::from_bytes([7; 32]);
     let next = a.lease(network.id, holder);
     a.cluster.release(network.id, next.addr(), holder);
-    let granted = b
-        .cluster
-        .lease(network.id, Family::V4, Some(next.addr()), holder);
-    assert_eq!(granted.unwrap(), next);
+    assert_eq!(b.lease_at(network.id, next.addr(), holder), next);
     eventually("it is seen", SOON, || b.sees(&one));
     let block = block_of(&network, one.addresses[0].addr());
     let grant = Shared::Grant(network.id, next.addr()).key();
@@ -234,8 +231,7 @@ fn a_host_puts_back_what_it_was_granted_by_one_that_is_gone() {
         eventually("the network is known", SOON, || b.knows(network));
         let addr = a.lease(network, holder).addr();
         a.cluster.release(network, addr, holder);
-        let leased = b.cluster.lease(network, Family::V4, Some(addr), holder);
-        leased.unwrap().addr()
+        b.lease_at(network, addr, holder).addr()
     });
     // Whoever gave them has lost all, and one network cannot be read.
     a.cluster.close();

@@ -91,6 +91,15 @@ fn of_two_services_of_one_name_that_two_hosts_make_at_once_one_is_made() {
         let error = a.cluster.remove_network(network).unwrap_err();
         assert_eq!(error.reason, "network-has-services");
         b.cluster.remove_service(made.id).unwrap();
+        // More rounds are played than there are addresses.
+        eventually("what was given is free again", SOON, || {
+            let free = |host: &Host| {
+                let state = host.cluster.core.state();
+                let held = state.holdings.get(network);
+                held.is_none_or(|held| held.given.is_empty())
+            };
+            free(&a) && free(&b)
+        });
     }
     // Had an address been lost each time, there would be none left.
     let holder = EndpointId::from_bytes(random());

@@ -112,6 +112,8 @@ impl Connection {
         self.status(deadline)?;
         while self.take_piece(deadline)? {}
         let (head, body) = self.partial.take().expect("its head has come");
+        // A list may have been of megabytes, and the connection stays.
+        self.come.shrink_to(PIECE);
         Ok(Response {
             status: head.status,
             #[cfg(feature = "consul")]
@@ -145,7 +147,10 @@ impl Connection {
         loop {
             let (_, body) = self.partial.as_mut().expect("its head has come");
             if let Some(at) = body[searched..].iter().position(|&byte| byte == b'\n') {
-                return Ok(body.drain(..=searched + at).collect());
+                let line = body.drain(..=searched + at).collect();
+                body.shrink_to(PIECE);
+                self.come.shrink_to(PIECE);
+                return Ok(line);
             }
             searched = body.len();
             if !self.take_piece(deadline)? {

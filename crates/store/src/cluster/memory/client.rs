@@ -103,6 +103,11 @@ impl Link {
         Ok(fate)
     }
 
+    /// Gives what was found to whoever asked.
+    pub(super) fn answer<T>(&self, found: T) -> T {
+        self.hub.answer(&self.name, found)
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::SeqCst)
     }
@@ -145,7 +150,7 @@ impl ClusterStore for Client {
         self.link.ask(key)?;
         let found = self.link.hub.server().get(key);
         self.link.receives(found.iter().map(size));
-        Ok(found)
+        Ok(self.link.answer(found))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Record>, ClusterError> {
@@ -153,7 +158,7 @@ impl ClusterStore for Client {
         self.link.ask(prefix)?;
         let found = self.link.hub.server().list(prefix);
         self.link.receives(found.iter().map(size));
-        Ok(found)
+        Ok(self.link.answer(found))
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<Outcome, ClusterError> {
@@ -173,8 +178,8 @@ impl ClusterStore for Client {
         self.link.hub.changed.notify_all();
         match (fate, applied) {
             (Fate::AnswerLost, _) => Err(uncertain()),
-            (_, true) => Ok(Outcome::Applied),
-            (_, false) => Ok(Outcome::Refused),
+            (_, true) => Ok(self.link.answer(Outcome::Applied)),
+            (_, false) => Ok(self.link.answer(Outcome::Refused)),
         }
     }
 
@@ -186,7 +191,7 @@ impl ClusterStore for Client {
         let watch = MemoryWatch::new(self.link.clone(), prefix, server.revision());
         drop(server);
         self.link.receives(found.iter().map(size));
-        Ok((found, Box::new(watch)))
+        Ok(self.link.answer((found, Box::new(watch))))
     }
 
     fn announce(

@@ -52,6 +52,9 @@ pub trait Weather: Send + Sync {
     /// Called before each call of a client, while no lock is held: it may call the store by
     /// other clients, advance the clock, and break the network.
     fn before(&self, client: &str, call: Call) -> Fate;
+
+    /// Called while the answer to a call is under way, as [`Self::before`] is.
+    fn after(&self, _client: &str) {}
 }
 
 /// The store itself; a handle, cheap to clone.
@@ -163,6 +166,15 @@ impl Hub {
     fn fate(&self, client: &str, call: Call) -> Fate {
         let weather = locked(&self.weather).clone();
         weather.map_or(Fate::Answered, |weather| weather.before(client, call))
+    }
+
+    /// Whatever was found is older when it is told.
+    fn answer<T>(&self, client: &str, found: T) -> T {
+        let weather = locked(&self.weather).clone();
+        if let Some(weather) = weather {
+            weather.after(client);
+        }
+        found
     }
 }
 

@@ -75,7 +75,7 @@ impl Watch for MemoryWatch {
                 Change::Put(record) => (record.key.as_str(), record.value.len()),
                 Change::Deleted(key) => (key.as_str(), 0),
             }));
-        Ok(changes)
+        Ok(self.link.answer(changes))
     }
 }
 

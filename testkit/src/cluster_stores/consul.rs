@@ -5,7 +5,7 @@
 use super::{Certificates, Place, server::Server};
 use crate::{Lab, Output};
 use serde_json::{Value, json};
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 /// What a Consul is started with, besides its places.
 #[derive(Debug, Clone, Default)]
@@ -161,6 +161,20 @@ impl Consul {
         self.members[member].server.restart();
     }
 
+    /// Saves what it has into a file.
+    #[track_caller]
+    pub fn save(&self, file: &Path) {
+        self.ctl(&["snapshot", "save", &file.display().to_string()])
+            .must();
+    }
+
+    /// Brings it back to what [`Consul::save`] saved; its servers run on.
+    #[track_caller]
+    pub fn bring_back(&mut self, file: &Path) {
+        self.ctl(&["snapshot", "restore", &file.display().to_string()])
+            .must();
+    }
+
     /// Stops a server (SIGSTOP): its connections stay, and nothing answers.
     pub fn pause(&self, member: usize) {
         self.members[member].server.pause();
@@ -169,6 +183,27 @@ impl Consul {
     /// Lets a stopped server go on.
     pub fn resume(&self, member: usize) {
         self.members[member].server.resume();
+    }
+
+    /// A token with a policy of its own of this name.
+    #[track_caller]
+    #[must_use]
+    pub fn token(&self, policy: &str, rules: &str) -> String {
+        let name = format!("-name={policy}");
+        self.ctl(&["acl", "policy", "create", &name, "-rules", rules])
+            .must();
+        let policy = format!("-policy-name={policy}");
+        let made = self.ctl(&["acl", "token", "create", &policy]).ok();
+        let secret = made.lines().find_map(|line| line.strip_prefix("SecretID:"));
+        secret.expect("it is told").trim().to_owned()
+    }
+
+    /// Gives a policy other rules.
+    #[track_caller]
+    pub fn allow(&self, policy: &str, rules: &str) {
+        let name = format!("-name={policy}");
+        self.ctl(&["acl", "policy", "update", &name, "-rules", rules])
+            .must();
     }
 
     /// Runs `consul` against the first server.

@@ -4,7 +4,11 @@
 
 use super::{Certificates, Place, server::Server};
 use crate::{Lab, Output};
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// What an etcd is started with, besides its places.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +31,8 @@ struct Member {
     server: Server,
     client: String,
     data: PathBuf,
+    /// What it is made anew with, out of a snapshot.
+    identity: [String; 4],
 }
 
 impl Etcd {
@@ -58,19 +64,22 @@ impl Etcd {
         let members = members.map(|(member, ([client, peer], place))| {
             let name = format!("etcd{number}-{member}");
             let data = lab.folder().join(&name);
+            let identity = [
+                format!("--name=m{member}"),
+                format!("--initial-advertise-peer-urls=http://{peer}"),
+                format!("--initial-cluster={}", cluster.join(",")),
+                format!("--initial-cluster-token={}", lab.name()),
+            ];
             let mut words: Vec<String> = [
                 "etcd".to_owned(),
-                format!("--name=m{member}"),
                 format!("--data-dir={}", data.display()),
                 format!("--listen-client-urls={scheme}://{client}"),
                 format!("--advertise-client-urls={scheme}://{client}"),
                 format!("--listen-peer-urls=http://{peer}"),
-                format!("--initial-advertise-peer-urls=http://{peer}"),
-                format!("--initial-cluster={}", cluster.join(",")),
-                format!("--initial-cluster-token={}", lab.name()),
                 "--log-level=warn".to_owned(),
             ]
             .into();
+            words.extend(identity.iter().cloned());
             if let Some(tls) = &settings.tls {
                 for (flag, file) in [
                     ("cert-file", "server.pem"),
@@ -86,6 +95,7 @@ impl Etcd {
                 server: Server::start(place, lab.folder().join(format!("{name}.log")), words),
                 client: client.to_string(),
                 data,
+                identity,
             }
         });
         let mut etcd = Self {
@@ -138,6 +148,35 @@ impl Etcd {
     pub fn forget(&mut self, member: usize) {
         let data = &self.members[member].data;
         fs::remove_dir_all(data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
+    }
+
+    /// Saves what it has into a file.
+    #[track_caller]
+    pub fn save(&self, file: &Path) {
+        self.ctl(&["snapshot", "save", &file.display().to_string()])
+            .must();
+    }
+
+    /// Brings all members back to what [`Etcd::save`] saved.
+    #[track_caller]
+    pub fn bring_back(&mut self, file: &Path) {
+        for member in 0..self.members.len() {
+            self.kill(member);
+        }
+        for member in 0..self.members.len() {
+            self.forget(member);
+            let Member { data, identity, .. } = &self.members[member];
+            let mut command = Command::new("etcdctl");
+            command.env("ETCDCTL_API", "3");
+            command.args(["snapshot", "restore"]).arg(file);
+            command.arg(format!("--data-dir={}", data.display()));
+            command.args(identity);
+            self.members[member].server.place.run(&mut command).must();
+        }
+        for member in 0..self.members.len() {
+            self.restart(member);
+        }
+        self.wait();
     }
 
     /// Stops a member (SIGSTOP): its connections stay, and nothing answers.

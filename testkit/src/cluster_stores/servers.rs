@@ -2,6 +2,7 @@
 
 use super::{Consul, Etcd, Place, ZooKeeper};
 use crate::Lab;
+use std::path::Path;
 
 /// What a cluster's state can lie in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,18 @@ impl Servers {
     #[track_caller]
     pub fn restart(&mut self, member: usize) {
         each!(self, store => store.restart(member));
+    }
+
+    /// Saves what they have, as their administrator would.
+    #[track_caller]
+    pub fn save(&self, to: &Path) {
+        each!(self, store => store.save(to));
+    }
+
+    /// Brings them back to what was saved.
+    #[track_caller]
+    pub fn bring_back(&mut self, from: &Path) {
+        each!(self, store => store.bring_back(from));
     }
 
     /// Stops one where it is (SIGSTOP): it neither answers nor closes.

@@ -181,6 +181,32 @@ impl ZooKeeper {
         fs::remove_dir_all(&data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
     }
 
+    /// Saves what its servers have on disk into a new folder.
+    #[track_caller]
+    pub fn save(&self, folder: &Path) {
+        for (number, member) in self.members.iter().enumerate() {
+            let to = folder.join(number.to_string());
+            copy(&member.data.join("version-2"), &to);
+        }
+    }
+
+    /// Brings all servers back to what [`ZooKeeper::save`] saved.
+    #[track_caller]
+    pub fn bring_back(&mut self, folder: &Path) {
+        for member in 0..self.members.len() {
+            self.kill(member);
+        }
+        for member in 0..self.members.len() {
+            self.forget(member);
+            let to = self.members[member].data.join("version-2");
+            copy(&folder.join(member.to_string()), &to);
+        }
+        for member in 0..self.members.len() {
+            self.restart(member);
+        }
+        self.wait();
+    }
+
     /// Starts a server again, with what it had on disk.
     #[track_caller]
     pub fn restart(&mut self, member: usize) {
@@ -196,6 +222,19 @@ impl ZooKeeper {
     pub fn resume(&self, member: usize) {
         self.members[member].server.resume();
     }
+}
+
+/// Copies the files of a folder into a new one.
+#[track_caller]
+fn copy(from: &Path, to: &Path) {
+    let copied = fs::create_dir_all(to).and_then(|()| {
+        for file in fs::read_dir(from)? {
+            let file = file?;
+            fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+        Ok(())
+    });
+    copied.unwrap_or_else(|error| panic!("{}: {error}", from.display()));
 }
 
 #[track_caller]

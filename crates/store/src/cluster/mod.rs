@@ -162,8 +162,8 @@ pub trait ClusterStore: Send + Sync + Debug {
     fn get(&self, key: &str) -> Result<Option<Record>, ClusterError>;
 
     /// All records whose key begins with `prefix` and a `/`, in the order of their keys; all that
-    /// there are for an empty prefix. They are of one moment, but for ZooKeeper where they are more
-    /// than 1,000.
+    /// there are for an empty prefix. They are of one moment, but for ZooKeeper where they and the
+    /// folders that they lie in are more than 1,000.
     ///
     /// # Errors
     /// As [`Self::get`].

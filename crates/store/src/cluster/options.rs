@@ -4,6 +4,8 @@
 //! methods that say so; secrets are never shown.
 
 use super::ClusterError;
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+use std::sync::{Mutex, PoisonError};
 use std::{collections::BTreeMap, fmt};
 
 /// All keys that any store knows.
@@ -32,11 +34,45 @@ impl fmt::Debug for Options {
 
 /// The files of an encrypted connection, in PEM.
 #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Tls {
     /// The authorities that a server's certificate must come from.
     pub(crate) ca: Vec<u8>,
     /// Our own certificate and its key.
     pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What options say by files, read again whenever it is needed: secrets and certificates change.
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+pub(crate) struct Fresh<T> {
+    options: Options,
+    read: fn(&Options) -> Result<T, ClusterError>,
+    /// What could be read last.
+    last: Mutex<T>,
+}
+
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+impl<T: Clone> Fresh<T> {
+    /// Reads for the first time.
+    pub(crate) fn new(
+        options: &Options,
+        read: fn(&Options) -> Result<T, ClusterError>,
+    ) -> Result<Self, ClusterError> {
+        Ok(Self {
+            options: options.clone(),
+            read,
+            last: Mutex::new(read(options)?),
+        })
+    }
+
+    /// As it is now; what cannot be read, as while a file is replaced, as it was last.
+    pub(crate) fn get(&self) -> T {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(now) = (self.read)(&self.options) {
+            *last = now;
+        }
+        last.clone()
+    }
 }
 
 impl Options {
@@ -50,7 +86,8 @@ impl Options {
             let pair = pair.as_ref();
             let (key, value) = pair
                 .split_once('=')
-                .ok_or_else(|| setting(pair, "it lacks a value: KEY=VALUE"))?;
+                .filter(|(key, _)| !key.is_empty())
+                .ok_or_else(|| lacks_value(pair))?;
             let known = KEYS
                 .into_iter()
                 .find(|&known| known == key)
@@ -157,6 +194,14 @@ impl Options {
         std::fs::read(path)
             .map(Some)
             .map_err(|error| setting(key, &format!("{path}: {error}")))
+    }
+}
+
+/// What stands without a value may be a secret.
+fn lacks_value(text: &str) -> ClusterError {
+    match KEYS.into_iter().find(|&known| known == text) {
+        Some(key) => setting(key, "it lacks a value: KEY=VALUE"),
+        None => setting("…", "one is not of the form KEY=VALUE"),
     }
 }
 

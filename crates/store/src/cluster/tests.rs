@@ -110,3 +110,14 @@ fn a_store_refuses_what_it_does_not_know_and_files_that_are_not_there() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+#[test]
+fn what_may_be_a_secret_is_not_repeated() {
+    for given in ["hush", "=hush", "password hush"] {
+        let said = Options::parse([given]).unwrap_err().to_string();
+        assert!(
+            said.contains("KEY=VALUE") && !said.contains("hush"),
+            "{said}"
+        );
+    }
+}

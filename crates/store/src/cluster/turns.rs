@@ -82,11 +82,14 @@ impl Turns {
             .compare_exchange(server, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// That no server serves, with what each said.
+    /// That no server serves, with what each said: in the same words, whichever was asked first.
     pub(crate) fn unavailable(&self, complaints: &[String]) -> ClusterError {
+        let mut said = complaints.to_vec();
+        said.sort_unstable();
+        said.dedup();
         ClusterError::Unavailable {
             store: self.store,
-            reason: complaints.join("; "),
+            reason: said.join("; "),
         }
     }
 

@@ -3,10 +3,16 @@
 use super::{
     conformance::{self, Subject, commit, get, put, value},
     faults::{self, making, open},
+    replay::{LONG, Replay},
     stopped,
 };
-use std::{cell::RefCell, time::Duration};
-use vw_store::cluster::ClusterError;
+use std::{
+    cell::RefCell,
+    io::{Read, Write},
+    net::TcpListener,
+    time::Duration,
+};
+use vw_store::cluster::{Change, ClusterError};
 use vw_testkit::{
     Lab,
     cluster_stores::{Certificates, Consul, ConsulSettings, Place},
@@ -69,6 +75,91 @@ fn consul_may_come_later_and_go_meanwhile() {
     let open = |address: &str| open(&format!("consul://{address}"), &[]);
     faults::cut(&address, 0, open);
     faults::overtaken(&address, 0, open);
+    faults::switched_off(&address, open);
+}
+
+#[test]
+fn a_watch_of_a_consul_that_was_brought_back_says_so() {
+    require_programs!("consul");
+    let lab = Lab::new();
+    let consul = RefCell::new(Consul::start(&lab, &places(1)));
+    let store = open(&consul.borrow().url(), &[]);
+    let file = |name: &str| lab.folder().join(name.replace('/', "-"));
+    faults::brought_back(
+        &*store,
+        |name| consul.borrow().save(&file(name)),
+        |name| consul.borrow_mut().bring_back(&file(name)),
+    );
+}
+
+#[test]
+fn a_404_that_is_not_consuls_is_no_empty_answer() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = server.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for mut client in server.incoming().flatten() {
+            let mut come = [0; 4096];
+            // A request is one piece here.
+            while client.read(&mut come).is_ok_and(|read| read > 0) {
+                let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno\n";
+                if client.write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let store = open(&format!("consul://{address}"), &[]);
+    for answer in [
+        store.get("a").map(drop),
+        store.list("a").map(drop),
+        store.follow("a").map(drop),
+    ] {
+        let Err(ClusterError::Unavailable { reason, .. }) = &answer else {
+            panic!("{answer:?}");
+        };
+        assert!(reason.contains("404"), "{reason}");
+    }
+}
+
+#[test]
+fn what_a_token_may_not_see_any_more_is_not_told_as_gone() {
+    require_programs!("consul");
+    let lab = Lab::new();
+    let token = "2f9c2c7e-63d5-4a3b-9d35-b3b7a5c0f001";
+    let settings = ConsulSettings {
+        token: Some(token.to_owned()),
+        ..ConsulSettings::default()
+    };
+    let consul = Consul::start_with(&lab, &places(1), settings);
+    let all = r#"key_prefix "vethwork/" { policy = "write" }"#;
+    let secret = consul.token("net", all);
+    let narrowed = open(&consul.url(), &[&format!("token={secret}")]);
+    let master = open(&consul.url(), &[&format!("token={token}")]);
+    let denied = |hidden: &str| format!(r#"key_prefix "{hidden}" {{ policy = "deny" }}"#);
+    for narrow in [
+        denied("vethwork/"),
+        format!("{all} {}", denied("vethwork/hidden/b")),
+    ] {
+        consul.allow("net", all);
+        commit(&*master, [], [put("hidden/a", "1"), put("hidden/b", "1")]);
+        let mut replay = Replay::follow(&*narrowed, "hidden");
+        replay.step().expect("nothing was missed");
+        consul.allow("net", &narrow);
+        let refused = vw_testkit::poll(LONG, || {
+            // A query that is held back ends with what its token might do before.
+            commit(&*master, [], [put("hidden/a", "2")]);
+            replay.step().err()
+        });
+        let forbidden = matches!(refused, Some(ClusterError::Forbidden { .. }));
+        assert!(forbidden, "{narrow}: {refused:?}");
+        let told = &replay.told;
+        assert!(
+            !told
+                .iter()
+                .any(|change| matches!(change, Change::Deleted(_))),
+            "{told:?}"
+        );
+    }
 }
 
 #[test]
@@ -89,17 +180,16 @@ fn consul_lets_in_whom_it_knows() {
         commit(&*store, [], [put("auth/a", "1")]);
         assert_eq!(value(&*store, "auth/a").as_deref(), Some(&b"1"[..]));
     }
+    std::fs::write(&file, "2f9c2c7e-63d5-4a3b-9d35-b3b7a5c0f003\n").expect("the folder is ours");
+    let from_file = format!("token-file={}", file.display());
+    let late = open(&consul.url(), &[&from_file]);
+    assert!(late.get("auth/a").is_err());
+    std::fs::write(&file, format!("{token}\n")).expect("the folder is ours");
+    assert!(get(&*late, "auth/a").is_some(), "the file was read again");
     // No more rights than docs/cluster-store.md wants.
     let rules =
         r#"key_prefix "vethwork/" { policy = "write" } session_prefix "" { policy = "write" }"#;
-    consul
-        .ctl(&["acl", "policy", "create", "-name=net", "-rules", rules])
-        .must();
-    let made = consul
-        .ctl(&["acl", "token", "create", "-policy-name=net"])
-        .ok();
-    let secret = made.lines().find_map(|line| line.strip_prefix("SecretID:"));
-    let option = format!("token={}", secret.expect("it is told").trim());
+    let option = format!("token={}", consul.token("net", rules));
     faults::everything(&*open(&consul.url(), &[&option]));
     let wrong = "token=2f9c2c7e-63d5-4a3b-9d35-b3b7a5c0f002";
     for options in [&[][..], &[wrong]] {

@@ -110,6 +110,7 @@ fn etcd_may_come_later_and_go_meanwhile() {
     let open = |address: &str| open(&format!("etcd://{address}"), &[]);
     faults::cut(&address, 0, open);
     faults::overtaken(&address, 0, open);
+    faults::switched_off(&address, open);
 }
 
 #[test]
@@ -186,6 +187,11 @@ fn etcd_lets_in_whom_it_knows() {
     replay.reaches(store.list("auth").expect("it lets us in"));
     // No more rights than docs/cluster-store.md wants.
     faults::everything(&*open(&etcd.url(), &["user=net", "password=hush"]));
+    std::fs::write(&file, "wrong\n").expect("the folder is ours");
+    let late = open(&etcd.url(), &["user=root", &from_file]);
+    assert!(late.get("auth/a").is_err());
+    std::fs::write(&file, "hush\n").expect("the folder is ours");
+    assert!(get(&*late, "auth/a").is_some(), "the file was read again");
     // A change to the users makes old tokens void, and a restart forgets them.
     etcd.ctl(&["--user=root:hush", "user", "add", "third:hush"])
         .must();
@@ -239,6 +245,23 @@ fn etcd_speaks_tls_both_ways() {
         let refused = open(&etcd.url(), options).get("a");
         assert!(refused.is_err(), "{options:?}");
     }
+    // Files that are replaced count from the next connection on, in any order.
+    let copy = |from: &Certificates, file: &str| {
+        let to = lab.folder().join(file);
+        std::fs::copy(from.file(file), to).expect("the folder is ours");
+    };
+    let own = |key: &str, file: &str| format!("tls.{key}={}", lab.folder().join(file).display());
+    ["client.pem", "client.key"]
+        .iter()
+        .for_each(|file| copy(&theirs, file));
+    let (cert, key) = (own("cert", "client.pem"), own("key", "client.key"));
+    let store = open(&etcd.url(), &[&ca, &cert, &key]);
+    assert!(store.get("a").is_err());
+    for file in ["client.pem", "client.key"] {
+        assert!(store.get("a").is_err(), "{file}");
+        copy(&ours, file);
+    }
+    assert_eq!(get(&*store, "a"), None);
     let text = option("ca", &ours, "ca.key");
     let options = Options::parse([text]).expect("its form is good");
     let url: ClusterUrl = etcd.url().parse().expect("it is good");

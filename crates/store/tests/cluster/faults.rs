@@ -88,6 +88,36 @@ pub(crate) fn restarted(store: &dyn ClusterStore, kill: impl FnOnce(), restart: 
     assert!(replay.value("restarted/a").is_some());
 }
 
+/// The store is brought back from a backup, once what is followed changed since and once only what
+/// is not did: a watch says so, and soon.
+pub(crate) fn brought_back(
+    store: &dyn ClusterStore,
+    save: impl Fn(&str),
+    bring_back: impl Fn(&str),
+) {
+    for changed in ["restored/a", "unseen/a"] {
+        for key in ["restored/a", "unseen/a"] {
+            make(store, key);
+        }
+        save(changed);
+        commit(store, [], [put(changed, "2")]);
+        let mut replay = Replay::follow(store, "restored");
+        for _ in 0..3 {
+            replay.step().expect("nothing was missed");
+        }
+        bring_back(changed);
+        let start = Instant::now();
+        let lost = vw_testkit::poll(LONG, || replay.step().err());
+        assert!(
+            matches!(lost, Some(ClusterError::Lost { .. })),
+            "{changed}: {lost:?}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(40), "{changed}");
+        assert_eq!(value(store, changed).as_deref(), Some(&b"1"[..]));
+        commit(store, [], [delete("restored/a"), delete("unseen/a")]);
+    }
+}
+
 /// A member does not answer any more: reading, writing and following go on by the others.
 pub(crate) fn member_lost(store: &dyn ClusterStore, lose: impl FnOnce()) {
     make(store, "lost/a");
@@ -155,6 +185,22 @@ fn replacing(key: &str, known: Version) -> Transaction {
         conditions: vec![unchanged(key, known)],
         writes: vec![put(key, "2")],
     }
+}
+
+/// The server is switched off, and is back before anybody notices: what changes then is told.
+pub(crate) fn switched_off(server: &str, open: impl Fn(&str) -> Arc<dyn ClusterStore>) {
+    let proxy = Proxy::to(server);
+    let direct = open(server);
+    let store = open(&proxy.address().to_string());
+    let mut replay = Replay::follow(&*store, "off");
+    replay.step().expect("nothing was missed");
+    proxy.sever();
+    make(&*direct, "off/a");
+    let told = vw_testkit::poll(2 * LONG, || {
+        replay.step().expect("nothing was missed");
+        replay.value("off/a").map(|_| ())
+    });
+    assert!(told.is_some());
 }
 
 /// A record is deleted and made again while a change that rests on it is on its way, after the

@@ -3,7 +3,10 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -33,6 +36,10 @@ pub(crate) struct Proxy {
 struct State {
     mode: Mutex<Mode>,
     changed: Condvar,
+    taken: AtomicUsize,
+    told: AtomicUsize,
+    /// How many of the first connections have lost their server.
+    severed: AtomicUsize,
 }
 
 impl Proxy {
@@ -42,18 +49,22 @@ impl Proxy {
         let state = Arc::new(State {
             mode: Mutex::new(Mode::Pass),
             changed: Condvar::new(),
+            taken: AtomicUsize::new(0),
+            told: AtomicUsize::new(0),
+            severed: AtomicUsize::new(0),
         });
         let (seen, server) = (Arc::clone(&state), server.to_owned());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                let number = seen.taken.fetch_add(1, Ordering::SeqCst);
                 if *seen.mode.lock().expect("no thread fails") == Mode::Refuse {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(&server) else {
                     continue;
                 };
-                forward(&client, &server, &seen, false);
-                forward(&server, &client, &seen, true);
+                forward(&client, &server, &seen, None);
+                forward(&server, &client, &seen, Some(number));
             }
         });
         Self { address, state }
@@ -61,6 +72,22 @@ impl Proxy {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections it has taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.state.taken.load(Ordering::SeqCst)
+    }
+
+    /// Nothing is answered any more over the connections that there are, nor are they closed: as if
+    /// their server had been switched off, and on again.
+    pub(crate) fn sever(&self) {
+        self.state.severed.store(self.taken(), Ordering::SeqCst);
+    }
+
+    /// How many bytes its server has said.
+    pub(crate) fn told(&self) -> usize {
+        self.state.told.load(Ordering::SeqCst)
     }
 
     pub(crate) fn set(&self, mode: Mode) {
@@ -101,8 +128,9 @@ impl State {
     }
 }
 
-/// Copies from one to the other on a thread of its own, until either ends.
-fn forward(from: &TcpStream, to: &TcpStream, state: &Arc<State>, answers: bool) {
+/// Copies from one to the other on a thread of its own, until either ends; answers of a
+/// connection of this number.
+fn forward(from: &TcpStream, to: &TcpStream, state: &Arc<State>, answers: Option<usize>) {
     let (mut from, mut to) = (
         from.try_clone().expect("descriptors are left"),
         to.try_clone().expect("descriptors are left"),
@@ -112,7 +140,16 @@ fn forward(from: &TcpStream, to: &TcpStream, state: &Arc<State>, answers: bool) 
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = from.read(&mut buffer).unwrap_or(0);
-            if read == 0 || !state.passes(answers) || to.write_all(&buffer[..read]).is_err() {
+            if let Some(number) = answers {
+                state.told.fetch_add(read, Ordering::SeqCst);
+                if read > 0 && number < state.severed.load(Ordering::SeqCst) {
+                    continue;
+                }
+            }
+            if read == 0
+                || !state.passes(answers.is_some())
+                || to.write_all(&buffer[..read]).is_err()
+            {
                 break;
             }
         }

@@ -3,6 +3,7 @@
 use super::{
     conformance::{self, Subject, commit, delete, get, put, value},
     faults::{self, making, open},
+    proxy::{Mode, Proxy},
     replay::{LONG, Replay},
     stopped,
 };
@@ -90,6 +91,7 @@ fn zookeeper_may_come_later_and_go_meanwhile() {
     let open = |address: &str| open(&format!("zk://{address}"), &[]);
     faults::cut(&address, 1, open);
     faults::overtaken(&address, 1, open);
+    faults::switched_off(&address, open);
 }
 
 #[test]
@@ -130,6 +132,41 @@ fn a_watch_of_a_zookeeper_that_lost_its_history_says_so() {
 }
 
 #[test]
+fn a_watch_of_a_zookeeper_that_was_brought_back_says_so() {
+    require_zookeeper!();
+    let lab = Lab::new();
+    let zookeeper = RefCell::new(ZooKeeper::start(&lab, &places(3)));
+    let store = open(&zookeeper.borrow().url(), &[]);
+    let folder = |name: &str| lab.folder().join(name.replace('/', "-"));
+    faults::brought_back(
+        &*store,
+        |name| zookeeper.borrow().save(&folder(name)),
+        |name| zookeeper.borrow_mut().bring_back(&folder(name)),
+    );
+}
+
+#[test]
+fn a_presence_that_loses_its_server_goes_on_at_the_one_that_others_use() {
+    require_zookeeper!();
+    let lab = Lab::new();
+    let zookeeper = ZooKeeper::start(&lab, &places(2));
+    let [first, second] = [0, 1].map(|number| Proxy::to(&zookeeper.addresses()[number]));
+    let url = format!("zk://{},{}", first.address(), second.address());
+    let store = open(&url, &[]);
+    let ttl = Duration::from_secs(20);
+    let mut presence = store.announce("host/a", b"me", ttl).expect("it is there");
+    // Others are asked of the second.
+    first.set(Mode::Refuse);
+    assert!(get(&*store, "host/a").is_some());
+    first.set(Mode::Pass);
+    assert_eq!(presence.renew(), Ok(()));
+    first.set(Mode::Refuse);
+    let taken = first.taken();
+    assert_eq!(presence.renew(), Ok(()));
+    assert_eq!(first.taken(), taken, "the first is not asked again");
+}
+
+#[test]
 fn nothing_is_left_of_what_is_deleted() {
     require_zookeeper!();
     let lab = Lab::new();
@@ -137,13 +174,41 @@ fn nothing_is_left_of_what_is_deleted() {
     let store = open(&zookeeper.url(), &[]);
     commit(&*store, [], [put("stays/a", "1"), put("goes/a/b", "1")]);
     let folders = || zookeeper.ctl(&["ls", "/vethwork/records"]).ok();
-    assert!(folders().contains("[goes, stays]"), "{}", folders());
+    assert!(folders().contains("[goes:, stays:]"), "{}", folders());
     commit(&*store, [], [delete("goes/a/b")]);
     eventually("the empty folder goes", LONG, || {
-        folders().contains("[stays]")
+        folders().contains("[stays:]")
     });
     commit(&*store, [], [put("goes/a/b", "2")]);
     assert_eq!(value(&*store, "goes/a/b").as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn who_asks_for_a_part_is_told_of_no_more() {
+    require_zookeeper!();
+    let lab = Lab::new();
+    let zookeeper = ZooKeeper::start(&lab, &places(1));
+    let direct = open(&zookeeper.url(), &[]);
+    let fill = |below: &str| {
+        for batch in 0..20 {
+            let keys = (0..50).map(|n| format!("{below}/{batch}-{n}"));
+            let writes: Vec<_> = keys.map(|key| put(&key, "1")).collect();
+            commit(&*direct, [], writes);
+        }
+    };
+    fill("part/many");
+    commit(&*direct, [], [put("part/few/a", "1")]);
+    let proxy = Proxy::to(&zookeeper.addresses()[0]);
+    let store = open(&format!("zk://{}", proxy.address()), &[]);
+    let mut replay = Replay::follow(&*store, "part/few");
+    let keys = store.list("part/few").expect("it is there");
+    assert_eq!(keys.len(), 1);
+    fill("part/others");
+    commit(&*direct, [], [put("part/few/b", "1")]);
+    replay.reaches(direct.list("part/few").expect("it is there"));
+    // A name and an event have some twenty bytes each, of each of 2,000 records.
+    let told = proxy.told();
+    assert!(told < 10_000, "{told} bytes");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::{
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use container::{attach, exec, lifecycle, list, logs, port, run, start};
 use failure::{Done, Failure, UNUSABLE};
-pub(crate) use grammar::{full_pair, truth};
+pub(crate) use grammar::truth;
 use std::{ffi::OsString, process::ExitCode};
 use vw_agents::wireguard::agent;
 

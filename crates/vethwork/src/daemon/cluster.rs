@@ -79,6 +79,9 @@ impl ClusterSettings {
         let rest = rest.iter().map(|(key, value)| format!("{key}={value}"));
         let options = StoreOptions::parse(rest);
         let options = options.map_err(|error| format!("cluster-store-opts: {error}"))?;
+        if own.iter().any(|(_, name)| name.is_empty()) {
+            return Err(format!("cluster-store-opts: {NAME}: its value is empty"));
+        }
         let advertise = directives.cluster_advertise.as_deref();
         let (at, port) = advertise.map(advertised).transpose()?.unzip();
         Ok(Some(Self {

@@ -7,6 +7,9 @@ use std::{fs, io, path::Path};
 /// The file that is read when none is named, and need not be there.
 const DEFAULT: &str = "/etc/vethwork/daemon.json";
 
+/// The directive whose values may be secrets, and are never shown.
+const SECRETIVE: &str = "cluster-store-opts";
+
 /// Flags and file as one.
 ///
 /// # Errors
@@ -56,11 +59,11 @@ fn combine(flags: &Directives, text: &str) -> Result<Directives, String> {
         .iter()
         .filter_map(|(key, value)| {
             let flag = merged.get(key).filter(|flag| *flag != value)?;
-            Some(format!(
-                "{key}: (from flag: {}, from file: {})",
-                shown(flag),
-                shown(value)
-            ))
+            let [flag, file] = [flag, value].map(|value| match key.as_str() {
+                SECRETIVE => keys(value),
+                _ => shown(value),
+            });
+            Some(format!("{key}: (from flag: {flag}, from file: {file})"))
         })
         .collect();
     if !conflicts.is_empty() {
@@ -79,6 +82,11 @@ fn read(file: &Map<String, Value>) -> Result<Directives, String> {
     for (key, value) in file {
         let alone = Map::from_iter([(key.clone(), value.clone())]);
         if let Err(error) = serde_json::from_value::<Directives>(alone.into()) {
+            if key == SECRETIVE {
+                return Err(format!(
+                    "invalid value for directive {key}: give an object of texts, {{\"KEY\": \"VALUE\"}}"
+                ));
+            }
             return Err(format!("invalid value for directive {key}: {error}"));
         }
     }
@@ -114,6 +122,13 @@ fn given(fields: Map<String, Value>) -> Map<String, Value> {
         .into_iter()
         .filter(|(_, value)| said(value))
         .collect()
+}
+
+/// What is given, but not what it is.
+fn keys(value: &Value) -> String {
+    let keys = value.as_object().into_iter().flat_map(Map::keys);
+    let keys = keys.map(|key| format!("{key}=…"));
+    format!("[{}]", keys.collect::<Vec<_>>().join(" "))
 }
 
 fn shown(value: &Value) -> String {

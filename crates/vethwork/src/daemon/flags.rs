@@ -41,7 +41,7 @@ pub(super) struct Directives {
     #[arg(long, value_name = "URL")]
     pub(super) cluster_store: Option<String>,
     /// Options of the cluster's store
-    #[arg(long = "cluster-store-opt", value_name = "KEY=VALUE", value_parser = crate::cli::full_pair)]
+    #[arg(long = "cluster-store-opt", value_name = "KEY=VALUE", value_parser = secret_pair)]
     #[serde(with = "pairs", rename = "cluster-store-opts")]
     pub(super) cluster_store_opt: Vec<(String, String)>,
     /// Root directory of persistent state [default: /var/lib/vethwork]
@@ -206,6 +206,14 @@ impl NetworkOption {
             _ => Err("invalid network options: use driver=key=value".to_owned()),
         }
     }
+}
+
+/// `KEY=VALUE` whose value may be a secret. What is not of that form has no key, and is refused
+/// later: what is refused here is shown.
+#[expect(clippy::unnecessary_wraps, reason = "a parser may fail")]
+fn secret_pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or(("", ""));
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Pairs, a map in the file.

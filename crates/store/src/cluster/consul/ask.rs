@@ -7,6 +7,7 @@ use super::{
     super::{
         ClusterError, Member, Outcome,
         http::{Client, Request, Response},
+        options::Fresh,
         turns::{PATIENCE, Refusal},
     },
     STORE,
@@ -18,7 +19,7 @@ use std::time::Instant;
 /// The servers, and who we are to them.
 pub(super) struct Asker {
     client: Client,
-    headers: Vec<(&'static str, String)>,
+    token: Fresh<Option<String>>,
 }
 
 /// What came.
@@ -30,58 +31,43 @@ pub(super) struct Answer {
 }
 
 impl Asker {
-    pub(super) fn new(client: Client, token: Option<String>) -> Self {
-        let headers = token.map(|token| ("X-Consul-Token", token));
-        Self {
-            client,
-            headers: headers.into_iter().collect(),
-        }
+    pub(super) fn new(client: Client, token: Fresh<Option<String>>) -> Self {
+        Self { client, token }
     }
 
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// What a request of this target needs.
-    pub(super) fn request<'a>(
-        &'a self,
-        method: &'static str,
-        target: &'a str,
-        body: &'a [u8],
-    ) -> Request<'a> {
-        Request {
-            method,
-            target,
-            headers: &self.headers,
-            body,
-        }
+    /// The headers that say who we are.
+    pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
+        let token = self.token.get().map(|token| ("X-Consul-Token", token));
+        token.into_iter().collect()
     }
 
     /// Reads; nothing found is no error.
     pub(super) fn read(&self, target: &str) -> Result<Answer, ClusterError> {
-        self.ask("GET", target, b"", true)
+        let headers = self.headers();
+        let request = request("GET", target, &headers, b"");
+        self.client.turns().ask(true, |server, deadline| {
+            parse(&self.client.call(server, &request, deadline)?)
+        })
     }
 
-    /// Asks for what may be asked any number of times.
-    pub(super) fn repeat(&self, target: &str, body: &Value) -> Result<Answer, ClusterError> {
+    /// Asks of a session what may be asked any number of times; null where there is none.
+    pub(super) fn repeat(&self, target: &str, body: &Value) -> Result<Value, ClusterError> {
         let body = match body {
             Value::Null => String::new(),
             body => body.to_string(),
         };
-        self.ask("PUT", target, body.as_bytes(), true)
-    }
-
-    fn ask(
-        &self,
-        method: &'static str,
-        target: &str,
-        body: &[u8],
-        repeatable: bool,
-    ) -> Result<Answer, ClusterError> {
-        let request = self.request(method, target, body);
-        self.client.turns().ask(repeatable, |server, deadline| {
+        let headers = self.headers();
+        let request = request("PUT", target, &headers, body.as_bytes());
+        self.client.turns().ask(true, |server, deadline| {
             let response = self.client.call(server, &request, deadline)?;
-            parse(&response)
+            match response.status {
+                404 => Ok(Value::Null),
+                _ => parse(&response).map(|answer| answer.body),
+            }
         })
     }
 
@@ -98,7 +84,8 @@ impl Asker {
     ) -> Result<Outcome, ClusterError> {
         let body = Value::from(operations).to_string();
         // What only checks is a read for Consul, which may otherwise be of an old leader.
-        let request = self.request("PUT", "/v1/txn?consistent", body.as_bytes());
+        let headers = self.headers();
+        let request = request("PUT", "/v1/txn?consistent", &headers, body.as_bytes());
         self.client.turns().ask(repeatable, |server, deadline| {
             let response = self.client.call(server, &request, deadline)?;
             if response.status == 404 {
@@ -123,7 +110,8 @@ impl Asker {
         target: &str,
         deadline: Instant,
     ) -> Result<Answer, String> {
-        let request = self.request("GET", target, b"");
+        let headers = self.headers();
+        let request = request("GET", target, &headers, b"");
         let response = self.client.call(server, &request, deadline);
         response
             .and_then(|response| parse(&response))
@@ -159,6 +147,21 @@ impl Asker {
     }
 }
 
+/// What a request of this target needs.
+pub(super) fn request<'a>(
+    method: &'static str,
+    target: &'a str,
+    headers: &'a [(&'static str, String)],
+    body: &'a [u8],
+) -> Request<'a> {
+    Request {
+        method,
+        target,
+        headers,
+        body,
+    }
+}
+
 /// What the errors of a transaction mean that was rolled back.
 fn conflict(operations: &[Value], errors: &[Value]) -> Result<Outcome, ClusterError> {
     for error in errors {
@@ -177,13 +180,25 @@ fn conflict(operations: &[Value], errors: &[Value]) -> Result<Outcome, ClusterEr
 }
 
 /// The answer that a response is, or what it refuses.
+///
+/// Consul leaves out without a word what a token may not read (it says so since 1.11); and what is
+/// between may have a 404 of its own, which comes from no place in Consul's history.
 pub(super) fn parse(response: &Response) -> Result<Answer, Refusal> {
     let index = response
         .header("x-consul-index")
         .and_then(|index| index.parse().ok())
         .unwrap_or(0);
     let text = || String::from_utf8_lossy(&response.body).trim().to_owned();
+    let filtered = response.header("x-consul-results-filtered-by-acls");
+    if filtered.is_some_and(|filtered| filtered == "true") {
+        return Err(Refusal::Final(forbidden(
+            "the token may not read all records of the cluster",
+        )));
+    }
     match response.status {
+        404 if index == 0 => Err(Refusal::Elsewhere(
+            "HTTP status 404, and not from Consul".to_owned(),
+        )),
         200 => {
             let body = serde_json::from_slice(&response.body)
                 .map_err(|error| Refusal::Final(protocol(format!("no JSON: {error}"))))?;

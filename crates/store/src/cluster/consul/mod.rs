@@ -11,7 +11,7 @@ mod watch;
 use self::{ask::Asker, codec::Keys, session::Session, watch::Follower};
 use super::{
     ClusterError, ClusterStore, ClusterUrl, Condition, Member, Options, Outcome, Presence, Record,
-    Transaction, Watch, Write, http::Client, limits, net::Dialer, turns::Turns,
+    Transaction, Watch, Write, http::Client, limits, net::Dialer, options::Fresh, turns::Turns,
 };
 use serde_json::{Value, json};
 use std::{
@@ -44,13 +44,13 @@ impl fmt::Debug for Consul {
 
 impl Consul {
     pub(crate) fn new(url: &ClusterUrl, options: &Options) -> Result<Self, ClusterError> {
-        let dialer = Dialer::new(options.tls()?.as_ref())?;
+        let dialer = Dialer::new(options)?;
         let client = Client::new(dialer, Turns::new(STORE, url.servers()));
         // Another process must not begin with the flags of this one.
         let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
         let nanoseconds = since.map_or(0, |since| since.as_nanos());
         Ok(Self {
-            asker: Arc::new(Asker::new(client, options.token()?)),
+            asker: Arc::new(Asker::new(client, Fresh::new(options, Options::token)?)),
             keys: Keys::new(url.prefix()),
             flags: AtomicU64::new(u64::try_from(nanoseconds).unwrap_or(0)),
         })

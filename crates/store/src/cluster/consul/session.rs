@@ -44,7 +44,7 @@ impl Session {
                 "NodeChecks": [],
             }),
         )?;
-        let id = answer.body["ID"]
+        let id = answer["ID"]
             .as_str()
             .ok_or_else(|| protocol("a session without its number"))?
             .to_owned();
@@ -80,7 +80,7 @@ impl Session {
 impl Presence for Session {
     fn renew(&mut self) -> Result<(), ClusterError> {
         let target = format!("/v1/session/renew/{}", self.id);
-        if self.asker.repeat(&target, &Value::Null)?.body.is_null() {
+        if self.asker.repeat(&target, &Value::Null)?.is_null() {
             return Err(Self::expired());
         }
         // Another may have taken the key, which leaves the session as it was.

@@ -3,6 +3,9 @@
 //! Owns which versions were told last. What changed is the difference, so that nothing can be
 //! missed, whatever an answer's index says. A server that is silent is asked whether it still
 //! knows the cluster's state; one that does not is left for another.
+//!
+//! A Consul whose state is brought back from a snapshot goes on to answer. It breaks off what it
+//! holds back, with the old answer, and from then on tells older versions than it has told before.
 
 use super::{
     super::{
@@ -11,18 +14,19 @@ use super::{
         net::is_late,
         turns::{MOMENT, Refusal},
     },
+    STORE,
     ask::{self, Asker},
     codec::Keys,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 /// How long a server holds a query back, in its words. All is sent again when it is over, and a
 /// server that lost its way to the leader may not notice before.
-const HELD: &str = "60s";
+const HELD: Duration = Duration::from_secs(60);
 
 /// After how much silence a server is asked whether it lives.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -40,6 +44,8 @@ pub(super) struct Follower {
     target: String,
     known: HashMap<String, Version>,
     index: u64,
+    /// The largest index of all answers.
+    highest: u64,
     query: Option<Query>,
 }
 
@@ -47,8 +53,24 @@ pub(super) struct Follower {
 struct Query {
     server: usize,
     connection: Connection,
+    /// The index that it waits for a larger one than.
+    index: u64,
+    asked: Instant,
     /// When its server last showed that it lives.
     heard: Instant,
+}
+
+impl Query {
+    fn new(server: usize, connection: Connection, index: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            server,
+            connection,
+            index,
+            asked: now,
+            heard: now,
+        }
+    }
 }
 
 impl Follower {
@@ -68,6 +90,7 @@ impl Follower {
             asker,
             keys,
             index,
+            highest: index,
             query: None,
         }
     }
@@ -75,17 +98,15 @@ impl Follower {
     /// Asks the first server that takes a query, over a connection that may be there already.
     fn ask(&self, connection: Option<(usize, Connection)>) -> Result<Query, ClusterError> {
         // An index of 0 would not block, and a store that was emptied has a smaller one.
-        let target = format!("{}&wait={HELD}&index={}", self.target, self.index.max(1));
-        let request = self.asker.request("GET", &target, b"");
+        let (wait, index) = (HELD.as_secs(), self.index.max(1));
+        let target = format!("{}&wait={wait}s&index={index}", self.target);
+        let headers = self.asker.headers();
+        let request = ask::request("GET", &target, &headers, b"");
         let deadline = || Instant::now() + PATIENCE;
         if let Some((server, mut connection)) = connection
             && connection.send(&request, deadline()).is_ok()
         {
-            return Ok(Query {
-                server,
-                connection,
-                heard: Instant::now(),
-            });
+            return Ok(Query::new(server, connection, index));
         }
         let turns = self.asker.client().turns();
         let mut complaints = Vec::new();
@@ -100,13 +121,7 @@ impl Follower {
                     Ok(connection)
                 });
             match asked {
-                Ok(connection) => {
-                    return Ok(Query {
-                        server,
-                        connection,
-                        heard: Instant::now(),
-                    });
-                }
+                Ok(connection) => return Ok(Query::new(server, connection, index)),
                 Err(error) => {
                     turns.avoid(server);
                     complaints.push(turns.told(server, &error.to_string()));
@@ -123,19 +138,63 @@ impl Follower {
         self.asker.read_only(server, &target, deadline).map(|_| ())
     }
 
+    fn lost(reason: &str) -> ClusterError {
+        ClusterError::Lost {
+            store: STORE,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// What was told and is not among these records.
+    fn gone(&self, records: &[Record]) -> Vec<String> {
+        let now: HashSet<&str> = records.iter().map(|record| &*record.key).collect();
+        let gone = self.known.keys().filter(|key| !now.contains(key.as_str()));
+        let mut gone: Vec<String> = gone.cloned().collect();
+        gone.sort_unstable();
+        gone
+    }
+
+    /// Refuses an answer that is no later state of what was told.
+    fn follows(
+        &self,
+        query: &Query,
+        records: &[Record],
+        gone: &[String],
+        index: u64,
+    ) -> Result<(), ClusterError> {
+        if index <= query.index && query.asked.elapsed() < HELD {
+            return Err(Self::lost(
+                "a query was broken off, as when a snapshot is restored",
+            ));
+        }
+        // Whatever changes gets an index that nothing had before.
+        let older = records.iter().any(|record| {
+            record.version.0 <= self.highest && self.known.get(&record.key) != Some(&record.version)
+        });
+        if older || (!gone.is_empty() && index <= self.highest) {
+            return Err(Self::lost("its state is older than it was"));
+        }
+        Ok(())
+    }
+
+    /// Whether what is missing in an answer is not only hidden from us: of a single record Consul
+    /// says that a token may not read it. Of several, those that lie farthest apart are asked for.
+    fn is_gone(&self, gone: &[String]) -> Result<bool, ClusterError> {
+        let (first, last) = (gone.first(), gone.last().filter(|_| gone.len() > 1));
+        for key in first.into_iter().chain(last) {
+            if !self.asker.read(&self.keys.one(key))?.body.is_null() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// What differs from what was told; the oldest change first, deletions before all.
-    fn difference(&mut self, mut records: Vec<Record>) -> Vec<Change> {
+    fn difference(&mut self, mut records: Vec<Record>, gone: Vec<String>) -> Vec<Change> {
         let now: HashMap<_, _> = records
             .iter()
             .map(|record| (record.key.clone(), record.version))
             .collect();
-        let mut gone: Vec<_> = self
-            .known
-            .keys()
-            .filter(|key| !now.contains_key(*key))
-            .cloned()
-            .collect();
-        gone.sort_unstable();
         records.retain(|record| self.known.get(&record.key) != Some(&record.version));
         records.sort_by_key(|record| record.version);
         self.known = now;
@@ -164,6 +223,10 @@ impl Follower {
                     }
                     query.heard = Instant::now();
                 }
+                // Its server was switched off, and may be back: that nobody ever tells.
+                if query.asked.elapsed() >= HELD * 5 / 4 {
+                    return Ok(Err(self.leave(server, "a query was not answered")));
+                }
                 self.query = Some(query);
                 return Ok(Ok(None));
             }
@@ -174,8 +237,15 @@ impl Follower {
             Err(Refusal::Final(error)) => return Err(error),
             Err(refusal) => return Ok(Err(self.leave(server, &refusal.said()))),
         };
+        let records = self.keys.records(&answer.body)?;
+        let gone = self.gone(&records);
+        self.follows(&query, &records, &gone, answer.index)?;
+        if !self.is_gone(&gone)? {
+            return Ok(Err(self.leave(server, "it left out records that it has")));
+        }
         self.index = answer.index;
-        let changes = self.difference(self.keys.records(&answer.body)?);
+        self.highest = self.highest.max(answer.index);
+        let changes = self.difference(records, gone);
         let connection = response.keeps.then_some((server, query.connection));
         // What is asked now is answered at once if something changed meanwhile. Without a
         // server, the changes are told all the same.

@@ -7,6 +7,7 @@ use super::{
     super::{
         ClusterError, Member,
         http::{Client, Request, Response},
+        options::Fresh,
         turns::{PATIENCE, Refusal},
     },
     STORE,
@@ -21,12 +22,12 @@ use std::{
 /// The servers, and who we are to them.
 pub(super) struct Asker {
     client: Client,
-    user: Option<(String, String)>,
+    user: Fresh<Option<(String, String)>>,
     token: Mutex<Option<String>>,
 }
 
 impl Asker {
-    pub(super) fn new(client: Client, user: Option<(String, String)>) -> Self {
+    pub(super) fn new(client: Client, user: Fresh<Option<(String, String)>>) -> Self {
         Self {
             client,
             user,
@@ -106,13 +107,13 @@ impl Asker {
         server: usize,
         deadline: Instant,
     ) -> Result<Option<(&'static str, String)>, Refusal> {
-        let Some((name, password)) = &self.user else {
-            return Ok(None);
-        };
         let known = self.known_token();
         let token = match known {
             Some(token) => token,
             None => {
+                let Some((name, password)) = self.user.get() else {
+                    return Ok(None);
+                };
                 let body = json!({"name": name, "password": password}).to_string();
                 let answer = self.send(server, "/v3/auth/authenticate", &[], &body, deadline);
                 // Nothing was asked yet that could have changed anything.

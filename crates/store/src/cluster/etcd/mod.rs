@@ -11,7 +11,7 @@ mod watch;
 use self::{ask::Asker, codec::Keys, lease::Lease, watch::Follower};
 use super::{
     ClusterError, ClusterStore, ClusterUrl, Condition, Member, Options, Outcome, Presence, Record,
-    Transaction, Watch, Write, http::Client, limits, net::Dialer, turns::Turns,
+    Transaction, Watch, Write, http::Client, limits, net::Dialer, options::Fresh, turns::Turns,
 };
 use serde_json::{Value, json};
 use std::{fmt, sync::Arc, time::Duration};
@@ -34,10 +34,10 @@ impl fmt::Debug for Etcd {
 
 impl Etcd {
     pub(crate) fn new(url: &ClusterUrl, options: &Options) -> Result<Self, ClusterError> {
-        let dialer = Dialer::new(options.tls()?.as_ref())?;
+        let dialer = Dialer::new(options)?;
         let client = Client::new(dialer, Turns::new(STORE, url.servers()));
         Ok(Self {
-            asker: Arc::new(Asker::new(client, options.user()?)),
+            asker: Arc::new(Asker::new(client, Fresh::new(options, Options::user)?)),
             keys: Keys::new(url.prefix()),
         })
     }

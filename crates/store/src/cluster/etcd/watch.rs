@@ -26,6 +26,10 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// How long it may take to answer that, or to take a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// After how much silence another stream is begun: one whose server was switched off never ends,
+/// also when the server is back and answers what it is asked.
+const STALE: Duration = Duration::from_secs(60);
+
 pub(super) struct Follower {
     asker: Arc<Asker>,
     keys: Keys,
@@ -34,6 +38,9 @@ pub(super) struct Follower {
     next: u64,
     /// Whose revisions these are.
     cluster: Value,
+    /// In which of its terms they were told last; what is restored from a snapshot begins with the
+    /// first.
+    term: u64,
     stream: Option<Stream>,
 }
 
@@ -42,6 +49,8 @@ struct Stream {
     connection: Connection,
     /// When its server last showed that it lives.
     heard: Instant,
+    /// When something last came over it.
+    came: Instant,
 }
 
 /// What a line of the answer says.
@@ -65,6 +74,7 @@ impl Follower {
             prefix: prefix.to_owned(),
             next: number(&header["revision"])? + 1,
             cluster: header["cluster_id"].clone(),
+            term: number(&header["raft_term"])?,
             stream: None,
         })
     }
@@ -79,26 +89,23 @@ impl Follower {
     /// Begins a stream at the first server that gives one.
     fn open(&mut self) -> Result<Stream, ClusterError> {
         let mut complaints = Vec::new();
-        for _ in self.asker.client().turns().servers() {
+        for _ in 0..self.asker.client().turns().servers().len() {
             let server = self.asker.client().turns().preferred();
             match self.open_at(server) {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => return Err(error),
                 Err(reason) => {
-                    self.asker.client().turns().avoid(server);
-                    let address = &self.asker.client().turns().servers()[server];
-                    complaints.push(format!("{address}: {reason}"));
+                    let turns = self.asker.client().turns();
+                    turns.avoid(server);
+                    complaints.push(turns.told(server, &reason));
                 }
             }
         }
-        Err(ClusterError::Unavailable {
-            store: STORE,
-            reason: complaints.join("; "),
-        })
+        Err(self.asker.client().turns().unavailable(&complaints))
     }
 
     /// A stream; or what ends the watch; or why this server gives none.
-    fn open_at(&self, server: usize) -> Result<Result<Stream, ClusterError>, String> {
+    fn open_at(&mut self, server: usize) -> Result<Result<Stream, ClusterError>, String> {
         // Nothing is sent for a revision that is still to come, so a store that lost its
         // history would be silent for ever.
         if let Err(error) = self.check(server)? {
@@ -139,11 +146,12 @@ impl Follower {
             server,
             connection,
             heard: Instant::now(),
+            came: Instant::now(),
         }))
     }
 
     /// Asks a server for the cluster's revision, which it cannot give when it is cut off.
-    fn check(&self, server: usize) -> Result<Result<(), ClusterError>, String> {
+    fn check(&mut self, server: usize) -> Result<Result<(), ClusterError>, String> {
         let key = self.keys.encode("");
         let answer = self.asker.ask_only(
             server,
@@ -152,16 +160,21 @@ impl Follower {
             Instant::now() + PATIENCE,
         )?;
         let header = &answer["header"];
-        let revision = match number(&header["revision"]) {
-            Ok(revision) => revision,
+        let numbers = number(&header["revision"]).and_then(|revision| {
+            let term = number(&header["raft_term"])?;
+            Ok((revision, term))
+        });
+        let (revision, term) = match numbers {
+            Ok(numbers) => numbers,
             Err(error) => return Ok(Err(error)),
         };
         if header["cluster_id"] != self.cluster {
             return Ok(Err(Self::lost("it is another cluster now")));
         }
-        if revision + 1 < self.next {
+        if revision + 1 < self.next || term < self.term {
             return Ok(Err(Self::lost("its history is shorter than it was")));
         }
+        self.term = term;
         Ok(Ok(()))
     }
 
@@ -207,7 +220,7 @@ impl Watch for Follower {
     fn next(&mut self, patience: Duration) -> Result<Vec<Change>, ClusterError> {
         // What is there already is told even to who does not wait.
         let end = Instant::now() + patience.max(MOMENT);
-        let mut failed = 0;
+        let mut complaints = Vec::new();
         loop {
             let mut stream = match self.stream.take() {
                 Some(stream) => stream,
@@ -216,7 +229,7 @@ impl Watch for Follower {
             let deadline = end.min(stream.heard + SILENCE);
             let over = match stream.connection.line(deadline) {
                 Ok(line) => {
-                    stream.heard = Instant::now();
+                    (stream.heard, stream.came) = (Instant::now(), Instant::now());
                     match self.take(&line)? {
                         Said::Changes(changes) => {
                             self.stream = Some(stream);
@@ -240,7 +253,7 @@ impl Watch for Follower {
                         Ok(checked) => {
                             checked?;
                             stream.heard = Instant::now();
-                            self.stream = Some(stream);
+                            self.stream = Some(stream).filter(|it| it.came.elapsed() < STALE);
                             if Instant::now() >= end {
                                 return Ok(Vec::new());
                             }
@@ -251,14 +264,11 @@ impl Watch for Follower {
                 }
                 Err(error) => error.to_string(),
             };
-            let address = self.asker.client().turns().servers()[stream.server].to_string();
-            self.asker.client().turns().avoid(stream.server);
-            failed += 1;
-            if failed > self.asker.client().turns().servers().len() {
-                return Err(ClusterError::Unavailable {
-                    store: STORE,
-                    reason: format!("{address}: {over}"),
-                });
+            let turns = self.asker.client().turns();
+            turns.avoid(stream.server);
+            complaints.push(turns.told(stream.server, &over));
+            if complaints.len() > turns.servers().len() {
+                return Err(turns.unavailable(&complaints));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Client, Request};
 use crate::cluster::{
-    Server,
+    Options, Server,
     net::Dialer,
     turns::{Refusal, Turns},
 };
@@ -36,7 +36,7 @@ fn server(answers: Vec<&'static str>) -> Client {
         host: address.ip().to_string(),
         port: address.port(),
     }];
-    let dialer = Dialer::new(None).expect("nothing can be wrong");
+    let dialer = Dialer::new(&Options::default()).expect("nothing can be wrong");
     Client::new(dialer, Turns::new("test", &servers))
 }
 

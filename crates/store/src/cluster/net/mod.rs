@@ -2,14 +2,19 @@
 //!
 //! Owns sockets and TLS. It must not know what is said over them, nor which server to prefer.
 
+mod names;
 mod tls;
 
-use super::{ClusterError, Server, options::Tls};
+use self::names::Names;
+use super::{
+    ClusterError, Options, Server,
+    options::{Fresh, Tls},
+};
 use rustls::{ClientConnection, StreamOwned};
 use std::{
     io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
-    sync::Arc,
+    net::TcpStream,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,27 +22,49 @@ use std::{
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// How connections are made: encrypted or not.
-#[derive(Clone)]
 pub(crate) struct Dialer {
-    tls: Option<Arc<rustls::ClientConfig>>,
+    names: Names,
+    /// The files, and what was made of them.
+    tls: Fresh<Option<Tls>>,
+    made: Mutex<Option<(Tls, Arc<rustls::ClientConfig>)>>,
 }
 
 impl Dialer {
-    pub(crate) fn new(tls: Option<&Tls>) -> Result<Self, ClusterError> {
+    pub(crate) fn new(options: &Options) -> Result<Self, ClusterError> {
+        let tls = Fresh::new(options, Options::tls)?;
+        let made = tls.get().map(|tls| {
+            let config = tls::configure(&tls)?;
+            Ok::<_, ClusterError>((tls, config))
+        });
         Ok(Self {
-            tls: tls.map(tls::configure).transpose()?,
+            names: Names::of_system(),
+            tls,
+            made: Mutex::new(made.transpose()?),
         })
     }
 
+    /// The configuration by the files as they are now: certificates may last for hours only. What
+    /// cannot be used, such as a certificate without its new key yet, changes nothing.
+    fn config(&self) -> Option<Arc<rustls::ClientConfig>> {
+        let now = self.tls.get();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = made.as_ref().map(|(tls, _)| tls);
+        if now.as_ref() != old
+            && let Some(tls) = now
+            && let Ok(config) = tls::configure(&tls)
+        {
+            *made = Some((tls, config));
+        }
+        made.as_ref().map(|(_, config)| Arc::clone(config))
+    }
+
     /// Connects, and agrees on keys where that is wanted, before `deadline`.
-    ///
-    /// A name is resolved by the system, whose own limits of time apply.
     pub(crate) fn dial(&self, server: &Server, deadline: Instant) -> io::Result<Stream> {
         let deadline = deadline.min(Instant::now() + CONNECT);
-        let socket = connect(server, deadline)?;
+        let socket = self.connect(server, deadline)?;
         // Requests are small, and each waits for its answer.
         socket.set_nodelay(true)?;
-        let Some(config) = &self.tls else {
+        let Some(config) = self.config() else {
             return Ok(Stream(Kind::Plain(socket)));
         };
         let name = server
@@ -45,28 +72,26 @@ impl Dialer {
             .clone()
             .try_into()
             .map_err(|_| io::Error::other(format!("{:?} is no name for TLS", server.host)))?;
-        let session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut stream = Stream(Kind::Tls(Box::new(StreamOwned::new(session, socket))));
         stream.agree(deadline)?;
         Ok(stream)
     }
-}
 
-/// The first of a server's addresses that takes a connection.
-fn connect(server: &Server, deadline: Instant) -> io::Result<TcpStream> {
-    let addresses: Vec<_> = (server.host.as_str(), server.port)
-        .to_socket_addrs()?
-        .collect();
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for (number, address) in addresses.iter().enumerate() {
-        // Each of the rest gets an equal part of what is left.
-        let parts = u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
-        match TcpStream::connect_timeout(address, left(deadline)? / parts) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failed = error,
+    /// The first of a server's addresses that takes a connection.
+    fn connect(&self, server: &Server, deadline: Instant) -> io::Result<TcpStream> {
+        let addresses = self.names.addresses(&server.host, server.port, deadline)?;
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for (number, address) in addresses.iter().enumerate() {
+            // Each of the rest gets an equal part of what is left.
+            let parts = u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
+            match TcpStream::connect_timeout(address, left(deadline)? / parts) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => failed = error,
+            }
         }
+        Err(failed)
     }
-    Err(failed)
 }
 
 /// What is left of the time; an error when it is over.
@@ -74,12 +99,12 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.checked_duration_since(Instant::now()) {
         // A socket takes no limit of 0, and rounds down to the kernel's tick.
         Some(left) if left > Duration::ZERO => Ok(left.max(Duration::from_millis(1))),
-        _ => Err(late()),
+        _ => Err(late("no answer in time")),
     }
 }
 
-fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+fn late(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, why)
 }
 
 /// Whether an error says only that time is over.
@@ -127,7 +152,7 @@ impl Stream {
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_late(&error) => return Err(late()),
+                Err(error) if is_late(&error) => return Err(late("no answer in time")),
                 read => return read,
             }
         }
@@ -146,7 +171,7 @@ impl Stream {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_late(&error) => return Err(late()),
+                Err(error) if is_late(&error) => return Err(late("no answer in time")),
                 Err(error) => return Err(error),
             }
         }

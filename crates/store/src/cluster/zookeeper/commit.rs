@@ -16,7 +16,7 @@ use super::super::turns::{PATIENCE, Refusal};
 use super::{
     super::{ClusterError, Condition, Outcome, Transaction, Version, Write},
     STORE, failed,
-    layout::Layout,
+    layout::{self, Layout},
     pool::{Pool, unsent},
     session::{Broken, Session},
     wire::{ANY, BAD_VERSION, Life, MULTI, NO_NODE, NODE_EXISTS, Op, Reply, Stat},
@@ -136,11 +136,7 @@ fn find(
         }
     }
     for (path, is_fence) in missing {
-        let life = match is_fence {
-            true => Life::Persistent,
-            false => Life::Container,
-        };
-        make(pool, session, path, life, deadline)?;
+        make(pool, session, path, deadline)?;
         if is_fence {
             // New or another's: if it has moved already, the transaction is tried again.
             found.fences.insert(path.clone(), 0);
@@ -167,13 +163,15 @@ pub(super) fn make(
     pool: &Pool,
     session: &mut Session,
     path: &str,
-    life: Life,
     deadline: Instant,
 ) -> Result<(), Broken> {
-    let create = |path: String, life| Op::Create(path, b"", life, pool.access());
     let above = Layout::above(path).into_iter();
-    let mut operations: Vec<_> = above.map(|path| create(path, Life::Persistent)).collect();
-    operations.push(create(path.to_owned(), life));
+    let paths = above.chain([path.to_owned()]);
+    let create = |path: String| {
+        let life = layout::life(&path);
+        Op::Create(path, b"", life, pool.access())
+    };
+    let operations: Vec<_> = paths.map(create).collect();
     let replies = session.ask(&operations, deadline)?;
     match replies.last() {
         Some(Reply::Failed(code)) if *code != NODE_EXISTS => Err(failed(*code).into()),

@@ -1,21 +1,28 @@
 //! Where records lie in ZooKeeper's tree.
 //!
-//! Owns the translation of keys to paths. A key's first segment is a folder of its own, and the
-//! rest of it one name below, so that a record may lie below another and no folder is ever left
-//! behind: folders are containers, which ZooKeeper removes when they have become empty.
+//! Owns the translation of keys to paths. Each segment of a key but the last is a folder, whose name
+//! ends in a colon, so that a record may lie beside a folder of its name; what is deeper than
+//! [`DEPTH`] is one name. So who lists or follows a part reads no more than that part, and no folder
+//! is ever left behind: folders are containers, which ZooKeeper removes when they have become empty.
 //!
 //! | key | node |
 //! |---|---|
-//! | `a` | `/PREFIX/records/:/a` |
-//! | `a/b/c` | `/PREFIX/records/a/b:c` |
+//! | `a` | `/PREFIX/records/a` |
+//! | `a/b/c` | `/PREFIX/records/a:/b:/c` |
+//! | `a/b/c/d/e/f` | `/PREFIX/records/a:/b:/c:/d:/e:f` |
 //!
 //! Beside the records lie the fences, `/PREFIX/fences/0` to `255`: see [`super::commit`].
+
+use super::wire::Life;
 
 /// How many fences there are: the fewer, the more often two transactions wait for each other.
 const FENCES: u32 = 256;
 
-/// The folder of the keys of one segment.
-const SINGLE: &str = ":";
+/// How many folders lie in each other at most: each is asked for by itself when all is read.
+const DEPTH: usize = 4;
+
+/// What ends a folder's name; no key has it.
+const FOLDER: char = ':';
 
 /// The paths of one prefix.
 #[derive(Debug, Clone)]
@@ -49,31 +56,36 @@ impl Layout {
 
     /// The folder that a key's node lies in.
     pub(super) fn folder_of(&self, key: &str) -> String {
-        let folder = key.split_once('/').map_or(SINGLE, |(first, _)| first);
-        format!("{}/{folder}", self.records())
+        let above = key.rsplit_once('/').map_or("", |(above, _)| above);
+        self.folder_below(above)
     }
 
     /// A key's node.
     pub(super) fn node(&self, key: &str) -> String {
-        let name = key.split_once('/').map_or(key, |(_, rest)| rest);
-        format!("{}/{}", self.folder_of(key), name.replace('/', ":"))
+        let segments: Vec<&str> = key.split('/').collect();
+        let name = segments[DEPTH.min(segments.len() - 1)..].join(":");
+        format!("{}/{name}", self.folder_of(key))
     }
 
     /// The key whose node this is; none when it is a folder, or none of ours.
     pub(super) fn key(&self, node: &str) -> Option<String> {
         let below = node.strip_prefix(&self.records())?.strip_prefix('/')?;
-        let (folder, name) = below.split_once('/')?;
-        let name = name.replace(':', "/");
-        Some(match folder {
-            SINGLE => name,
-            folder => format!("{folder}/{name}"),
-        })
+        if is_folder(below) {
+            return None;
+        }
+        // A folder's colon and the slash after it are one slash, and so is a colon in a name.
+        Some(below.replace(":/", "/").replace(FOLDER, "/"))
     }
 
-    /// The folder that holds all below a prefix; none when more than one do.
-    pub(super) fn folder_below(&self, prefix: &str) -> Option<String> {
-        let first = prefix.split('/').next().filter(|first| !first.is_empty())?;
-        Some(format!("{}/{first}", self.records()))
+    /// The folder that holds all below a prefix, and nothing else unless it is the deepest.
+    pub(super) fn folder_below(&self, prefix: &str) -> String {
+        let segments = prefix.split('/').filter(|segment| !segment.is_empty());
+        let mut folder = self.records();
+        for segment in segments.take(DEPTH) {
+            folder.extend(["/", segment]);
+            folder.push(FOLDER);
+        }
+        folder
     }
 
     /// The fence that a key's making moves.
@@ -83,6 +95,19 @@ impl Layout {
             (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
         });
         format!("{}/{}", self.fences(), hash % FENCES)
+    }
+}
+
+/// Whether a node is a folder of records.
+pub(super) fn is_folder(path: &str) -> bool {
+    path.ends_with(FOLDER)
+}
+
+/// How long an inner node lives.
+pub(super) fn life(path: &str) -> Life {
+    match is_folder(path) {
+        true => Life::Container,
+        false => Life::Persistent,
     }
 }
 

@@ -23,7 +23,7 @@ use self::{
 };
 use super::{
     ClusterError, ClusterStore, ClusterUrl, Member, Options, Outcome, Presence, Record,
-    Transaction, Watch, limits, net::Dialer, turns::Turns,
+    Transaction, Watch, limits, net::Dialer, options::Fresh, turns::Turns,
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -45,10 +45,14 @@ impl fmt::Debug for ZooKeeper {
 
 impl ZooKeeper {
     pub(crate) fn new(url: &ClusterUrl, options: &Options) -> Result<Self, ClusterError> {
-        let dialer = Dialer::new(options.tls()?.as_ref())?;
+        let dialer = Dialer::new(options)?;
         let turns = Turns::new(STORE, url.servers());
         Ok(Self {
-            pool: Arc::new(Pool::new(dialer, turns, options.user()?)),
+            pool: Arc::new(Pool::new(
+                dialer,
+                turns,
+                Fresh::new(options, Options::user)?,
+            )),
             layout: Layout::new(url.prefix()),
         })
     }

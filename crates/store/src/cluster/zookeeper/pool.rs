@@ -6,6 +6,7 @@ use super::{
     super::{
         ClusterError, Member,
         net::Dialer,
+        options::Fresh,
         turns::{PATIENCE, Refusal, Turns},
     },
     session::{Broken, Session, Ticket},
@@ -26,12 +27,12 @@ const TIME: Duration = Duration::from_secs(40);
 pub(super) struct Pool {
     dialer: Dialer,
     turns: Turns,
-    user: Option<(String, String)>,
+    user: Fresh<Option<(String, String)>>,
     idle: Mutex<Vec<(usize, Session)>>,
 }
 
 impl Pool {
-    pub(super) fn new(dialer: Dialer, turns: Turns, user: Option<(String, String)>) -> Self {
+    pub(super) fn new(dialer: Dialer, turns: Turns, user: Fresh<Option<(String, String)>>) -> Self {
         Self {
             dialer,
             turns,
@@ -46,7 +47,7 @@ impl Pool {
 
     /// Who may use the nodes that we make.
     pub(super) fn access(&self) -> Access {
-        match self.user {
+        match self.user.get() {
             Some(_) => Access::Maker,
             None => Access::Anyone,
         }
@@ -61,8 +62,8 @@ impl Pool {
         deadline: Instant,
     ) -> Result<Session, Broken> {
         let server = &self.turns.servers()[server];
-        let user = self.user.as_ref();
-        Session::open(&self.dialer, server, user, ticket, time, deadline)
+        let user = self.user.get();
+        Session::open(&self.dialer, server, user.as_ref(), ticket, time, deadline)
     }
 
     /// Asks by `ask(session, deadline)`, of one server after the other.

@@ -4,7 +4,10 @@
 //! nothing by itself.
 
 use super::{
-    super::{ClusterError, Presence, turns::Refusal},
+    super::{
+        ClusterError, Presence,
+        turns::{PATIENCE, Refusal},
+    },
     STORE,
     commit::{first_failure, make, stat},
     failed,
@@ -67,20 +70,27 @@ impl Ephemeral {
         &mut self,
         mut ask: impl FnMut(&mut Session, Instant) -> Result<T, Broken>,
     ) -> Result<T, ClusterError> {
-        let (kept, pool) = (&mut self.session, &self.pool);
-        let (ticket, ttl) = (&self.ticket, self.ttl);
-        pool.turns().ask(true, |server, deadline| {
-            let (server, mut session) = match kept.take().filter(|(_, session)| session.is_idle()) {
-                Some(kept) => kept,
-                None => {
-                    let opened = pool.open(server, ticket, ttl, deadline);
-                    (server, opened.map_err(over)?)
+        let (kept, turns) = (self.session.take(), self.pool.turns());
+        if let Some((server, mut session)) = kept.filter(|(_, session)| session.is_idle()) {
+            match ask(&mut session, Instant::now() + PATIENCE) {
+                Ok(answer) => {
+                    self.session = Some((server, session));
+                    return Ok(answer);
                 }
-            };
+                Err(Broken::Final(error)) => return Err(error),
+                Err(Broken::Expired) => return Err(Self::expired()),
+                // Which may not be the one that others are asked of.
+                Err(Broken::Connection(_)) => turns.avoid(server),
+            }
+        }
+        let (answer, kept) = turns.ask(true, |server, deadline| {
+            let opened = self.pool.open(server, &self.ticket, self.ttl, deadline);
+            let mut session = opened.map_err(over)?;
             let answer = ask(&mut session, deadline).map_err(over)?;
-            *kept = Some((server, session));
-            Ok(answer)
-        })
+            Ok((answer, (server, session)))
+        })?;
+        self.session = Some(kept);
+        Ok(answer)
     }
 }
 
@@ -122,8 +132,8 @@ fn place(
             Some(NO_NODE) => {
                 // It is gone meanwhile, or what it lies in is not there yet.
                 let folder = layout.folder_of(key);
-                make(pool, session, &folder, Life::Container, deadline).map_err(unsent)?;
-                make(pool, session, &fence, Life::Persistent, deadline).map_err(unsent)?;
+                make(pool, session, &folder, deadline).map_err(unsent)?;
+                make(pool, session, &fence, deadline).map_err(unsent)?;
             }
             Some(NODE_EXISTS | BAD_VERSION) => {
                 // This server may be behind.

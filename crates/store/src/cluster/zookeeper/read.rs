@@ -7,7 +7,7 @@ use super::{
     super::Record,
     commit::version,
     failed,
-    layout::{Layout, is_below},
+    layout::{Layout, is_below, is_folder},
     protocol,
     session::{Broken, Session},
     wire::{MULTI_READ, NO_NODE, Op, Reply},
@@ -16,6 +16,9 @@ use std::time::Instant;
 
 /// The most that one packet asks for: servers take one of a MiB, and a path has 600 bytes at most.
 const BATCH: usize = 1000;
+
+/// Of how many folders the names are asked for at once.
+const AT_ONCE: usize = 100;
 
 /// How often all is read for one moment's state, before parts of several moments must do.
 const ATTEMPTS: usize = 5;
@@ -45,8 +48,7 @@ impl Place {
 
     /// The node below which all of it lies.
     pub(super) fn watched(&self) -> String {
-        let folder = self.layout.folder_below(&self.prefix);
-        folder.unwrap_or_else(|| self.layout.records())
+        self.layout.folder_below(&self.prefix)
     }
 }
 
@@ -107,33 +109,29 @@ pub(super) fn all(
     let mut attempt = 1;
     loop {
         let shape = shape(session, place, deadline)?;
-        let (first, rest) = shape.keys.split_at(shape.keys.len().min(BATCH));
-        let folders = shape.folders.iter().map(|(path, _)| path.clone());
-        let nodes = first.iter().map(|key| place.layout.node(key));
-        let operations: Vec<_> = folders.chain(nodes).map(Op::GetData).collect();
-        if operations.is_empty() {
-            return Ok(Vec::new());
+        let (folders, keys) = (&shape.folders, &shape.keys);
+        if folders.len() + keys.len() > BATCH || attempt > ATTEMPTS {
+            let records = some(session, &place.layout, keys, deadline)?;
+            return Ok(records.into_iter().flatten().collect());
         }
+        let paths = folders.iter().map(|(path, _)| path.clone());
+        let nodes = keys.iter().map(|key| place.layout.node(key));
+        let operations: Vec<_> = paths.chain(nodes).map(Op::GetData).collect();
         let mut replies = session.multi(MULTI_READ, &operations, deadline)?;
         if replies.len() != operations.len() {
             return Err(refused(&replies));
         }
-        let nodes = replies.split_off(shape.folders.len());
-        let same = shape.folders.iter().zip(replies);
-        let mut same = same.map(|((_, before), now)| Ok(*before == state(now)?));
-        let unchanged = same.try_fold(true, |all, same: Result<_, Broken>| {
-            Ok::<_, Broken>(all & same?)
-        })?;
-        if !unchanged && attempt < ATTEMPTS {
-            attempt += 1;
-            continue;
+        let nodes = replies.split_off(folders.len());
+        let mut unchanged = true;
+        for ((_, before), now) in folders.iter().zip(replies) {
+            unchanged &= *before == state(now)?;
         }
-        let found = first.iter().zip(nodes);
-        let mut records = found
-            .map(|(key, reply)| record(key, reply))
-            .collect::<Result<Vec<_>, _>>()?;
-        records.extend(some(session, &place.layout, rest, deadline)?);
-        return Ok(records.into_iter().flatten().collect());
+        if unchanged {
+            let found = keys.iter().zip(nodes);
+            let records: Result<Vec<_>, _> = found.map(|(key, reply)| record(key, reply)).collect();
+            return Ok(records?.into_iter().flatten().collect());
+        }
+        attempt += 1;
     }
 }
 
@@ -158,25 +156,24 @@ fn state(reply: Reply) -> Result<State, Broken> {
 }
 
 fn shape(session: &mut Session, place: &Place, deadline: Instant) -> Result<Shape, Broken> {
-    let mut folders = Vec::new();
-    let below = match place.layout.folder_below(&place.prefix) {
-        Some(folder) => vec![folder],
-        None => {
-            let records = place.layout.records();
-            let (before, names) =
-                inner(session, std::slice::from_ref(&records), deadline)?.remove(0);
-            folders.push((records.clone(), before));
-            let names = names.into_iter();
-            names.map(|name| format!("{records}/{name}")).collect()
+    let (mut folders, mut keys) = (Vec::new(), Vec::new());
+    let mut level = vec![place.watched()];
+    while !level.is_empty() {
+        let mut deeper = Vec::new();
+        // All answers to what is sent at once must find room on their way.
+        for some in level.chunks(AT_ONCE) {
+            for (folder, (before, names)) in some.iter().zip(inner(session, some, deadline)?) {
+                for node in names.iter().map(|name| format!("{folder}/{name}")) {
+                    match place.layout.key(&node) {
+                        Some(key) if is_below(&key, &place.prefix) => keys.push(key),
+                        None if is_folder(&node) => deeper.push(node),
+                        _ => {}
+                    }
+                }
+                folders.push((folder.clone(), before));
+            }
         }
-    };
-    let mut keys = Vec::new();
-    let found = inner(session, &below, deadline)?;
-    for (folder, (before, names)) in below.into_iter().zip(found) {
-        let nodes = names.iter().map(|name| format!("{folder}/{name}"));
-        let found = nodes.filter_map(|node| place.layout.key(&node));
-        keys.extend(found.filter(|key| is_below(key, &place.prefix)));
-        folders.push((folder, before));
+        level = deeper;
     }
     keys.sort_unstable();
     Ok(Shape { folders, keys })

@@ -6,16 +6,19 @@ use super::layout::{Layout, is_below};
 fn every_key_comes_back_from_its_node() {
     let layout = Layout::new("some/where");
     for (key, node) in [
-        ("a", "/some/where/records/:/a"),
-        ("a/b", "/some/where/records/a/b"),
-        ("a/b/c-d.e_f", "/some/where/records/a/b:c-d.e_f"),
+        ("a", "/some/where/records/a"),
+        ("a/b", "/some/where/records/a:/b"),
+        ("a/b/c-d.e_f", "/some/where/records/a:/b:/c-d.e_f"),
+        ("a/b/c/d/e", "/some/where/records/a:/b:/c:/d:/e"),
+        ("a/b/c/d/e/f/g", "/some/where/records/a:/b:/c:/d:/e:f:g"),
     ] {
         assert_eq!(layout.node(key), node);
         assert_eq!(layout.key(node).as_deref(), Some(key));
     }
     for other in [
         "/some/where/records",
-        "/some/where/records/a",
+        "/some/where/records/a:",
+        "/some/where/records/a:/b:",
         "/other/records/a/b",
     ] {
         assert_eq!(layout.key(other), None);
@@ -31,8 +34,13 @@ fn what_lies_above_a_node_is_made_from_the_top() {
 #[test]
 fn a_folder_holds_what_is_below_a_prefix() {
     let layout = Layout::new("p");
-    assert_eq!(layout.folder_below(""), None);
-    assert_eq!(layout.folder_below("a").as_deref(), Some("/p/records/a"));
-    assert_eq!(layout.folder_below("a/b").as_deref(), Some("/p/records/a"));
+    for (prefix, folder) in [
+        ("", "/p/records"),
+        ("a", "/p/records/a:"),
+        ("a/b", "/p/records/a:/b:"),
+        ("a/b/c/d/e", "/p/records/a:/b:/c:/d:"),
+    ] {
+        assert_eq!(layout.folder_below(prefix), folder);
+    }
     assert!(is_below("a/b", "a") && is_below("a", "") && !is_below("ab", "a"));
 }

@@ -14,6 +14,7 @@ use super::{
     wire::Op,
 };
 use std::{
+    cmp::Ordering,
     collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
@@ -81,12 +82,6 @@ impl Follower {
             let server = turns.preferred();
             match self.open_at(server) {
                 Ok((stream, records)) => {
-                    if stream.session.seen < self.seen {
-                        return Err(ClusterError::Lost {
-                            store: STORE,
-                            reason: "its history is shorter than it was".to_owned(),
-                        });
-                    }
                     self.seen = stream.session.seen;
                     self.stream = Some(stream);
                     return Ok(records);
@@ -101,6 +96,24 @@ impl Follower {
         Err(turns.unavailable(&complaints))
     }
 
+    /// Refuses what may be no later state of what was told. A transaction's number begins with that
+    /// of the epoch, the time of one leader; servers that are brought back from a backup elect one
+    /// anew, and then their numbers are the larger ones. A server alone has no epochs.
+    fn follows(&self, seen: i64) -> Result<(), ClusterError> {
+        let lost = |reason: &str| ClusterError::Lost {
+            store: STORE,
+            reason: reason.to_owned(),
+        };
+        if self.seen == 0 {
+            return Ok(());
+        }
+        match (seen >> 32).cmp(&(self.seen >> 32)) {
+            Ordering::Greater => Err(lost("another server leads by now")),
+            Ordering::Equal if seen >= self.seen => Ok(()),
+            _ => Err(lost("its history is shorter than it was")),
+        }
+    }
+
     fn open_at(&self, server: usize) -> Result<(Stream, Vec<Record>), Broken> {
         let soon = Instant::now() + PATIENCE;
         let mut session = self.pool.open(server, &Ticket::default(), TIME, soon)?;
@@ -111,6 +124,7 @@ impl Follower {
             return Err(super::failed(code).into());
         }
         session.ask(&[Op::Sync(self.place.watched())], soon)?;
+        self.follows(session.seen)?;
         let records = read::all(&mut session, &self.place, soon + ALL)?;
         Ok((
             Stream {

@@ -1,9 +1,9 @@
 //! Records that are there as long as their maker says that it lives.
 
 use super::super::replay::{LONG, Replay};
-use super::{Case, Subject, commit, get, put, value};
+use super::{Case, Subject, absent, commit, get, put, unchanged, value, version};
 use std::time::{Duration, Instant};
-use vw_store::cluster::{ClusterError, ClusterStore};
+use vw_store::cluster::{ClusterError, ClusterStore, Outcome};
 use vw_testkit::{eventually, stays};
 
 pub(super) const CASES: &[Case] = &[
@@ -11,6 +11,7 @@ pub(super) const CASES: &[Case] = &[
     ("a presence replaces what stands there", replaces),
     ("a presence stays while it is renewed", renewed),
     ("a presence that is not renewed goes", expires),
+    ("a change may rest on a presence", rests),
     ("what a presence may not be is unfit", unfit),
 ];
 
@@ -77,6 +78,37 @@ fn renewed(subject: &Subject<'_>) {
         get(subject.other, "renewed/a").is_some()
     });
     presence.close().expect("the store is there");
+}
+
+fn rests(subject: &Subject<'_>) {
+    let (store, other) = (subject.store, subject.other);
+    let dead = || [absent("rests/a")];
+    let ttl = Duration::from_secs(30);
+    assert_eq!(
+        commit(other, dead(), [put("rests/b", "1")]),
+        Outcome::Applied
+    );
+    let mut presence = store.announce("rests/a", b"me", ttl).expect("it is there");
+    assert_eq!(
+        commit(other, dead(), [put("rests/b", "2")]),
+        Outcome::Refused
+    );
+    let alive = [unchanged("rests/a", version(other, "rests/a"))];
+    assert_eq!(
+        commit(other, alive.clone(), [put("rests/b", "3")]),
+        Outcome::Applied
+    );
+    assert_eq!(presence.renew(), Ok(()));
+    assert_eq!(presence.close(), Ok(()));
+    assert_eq!(
+        commit(other, alive, [put("rests/b", "4")]),
+        Outcome::Refused
+    );
+    assert_eq!(
+        commit(other, dead(), [put("rests/b", "5")]),
+        Outcome::Applied
+    );
+    assert_eq!(value(other, "rests/b").as_deref(), Some(&b"5"[..]));
 }
 
 fn expires(subject: &Subject<'_>) {

@@ -111,3 +111,24 @@ fn what_contradicts_or_is_unknown_is_named() {
         expect!["ERROR invalid type: sequence, expected a map at line 1 column 0"],
     );
 }
+
+#[test]
+fn no_secret_of_the_clusters_store_is_shown() {
+    let refused = |line: &str, file: &str| combine(&flags(line), file).unwrap_err();
+    let flag = "--cluster-store-opt user=me --cluster-store-opt password=hush";
+    for (line, file, part) in [
+        (
+            flag,
+            r#"{"cluster-store-opts": {"token": "hush"}}"#,
+            "cluster-store-opts: (from flag: [password=… user=…], from file: [token=…])",
+        ),
+        (
+            "",
+            r#"{"cluster-store-opts": "password=hush"}"#,
+            "invalid value for directive cluster-store-opts: give an object of texts",
+        ),
+    ] {
+        let said = refused(line, file);
+        assert!(said.contains(part) && !said.contains("hush"), "{said}");
+    }
+}

@@ -238,32 +238,30 @@ pub fn tcp(host: &Host, to: &str) -> io::Result<Answer> {
 
 /// Asks a UDP server who it is.
 pub fn udp(host: &Host, to: &str) -> io::Result<Answer> {
-    Flow::open(host, to)?.ask()
+    Sender::open(host, to, PATIENCE)?.ask()
 }
 
-/// Datagrams from one port of a client to a server, which are one flow to who leads them.
+/// One who sends over UDP from one port, as often as a test likes.
 #[derive(Debug)]
-pub struct Flow {
-    socket: UdpSocket,
-}
+pub struct Sender(UdpSocket);
 
-impl Flow {
-    /// Takes a port on a host.
-    pub fn open(host: &Host, to: &str) -> io::Result<Self> {
+impl Sender {
+    /// Sends nothing yet; waits so long for each answer.
+    pub fn open(host: &Host, to: &str, patience: Duration) -> io::Result<Self> {
         let to = parse_address(to)?;
         let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
         let socket = host.enter(|| UdpSocket::bind(any))?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(patience))?;
         // Connected, so that a refusal by ICMP is seen as one.
         socket.connect(to)?;
-        Ok(Self { socket })
+        Ok(Self(socket))
     }
 
-    /// Asks who the server is.
+    /// Asks a server who it is.
     pub fn ask(&self) -> io::Result<Answer> {
-        self.socket.send(b"who")?;
+        self.0.send(b"who")?;
         let mut datagram = [0; 2048];
-        let length = self.socket.recv(&mut datagram)?;
+        let length = self.0.recv(&mut datagram)?;
         Answer::parse(&String::from_utf8_lossy(&datagram[..length]))
     }
 }

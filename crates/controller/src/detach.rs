@@ -11,7 +11,7 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, Scope, ServiceSpec};
+use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// What nobody wants any more, and something of which may stand.
@@ -101,12 +101,9 @@ impl Controller {
         state.claims = claims;
         drop(state);
         lock(&leaving.network.members).remove(&id);
-        if leaving.network.spec.scope == Scope::Global && !sandbox.balances {
-            // A service may have been listed meanwhile by who saw it still.
-            let left = self.leave_service(id);
-            if let Err(error) = left {
-                tracing::error!("{}", error.chain());
-            }
+        // A service may have been listed meanwhile by who saw it still.
+        if let Err(error) = self.leave_service(id) {
+            tracing::error!("{}", error.chain());
         }
         if !sandbox.balances {
             // Its ports may be those of a service that this host could not publish.

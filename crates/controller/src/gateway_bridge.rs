@@ -6,7 +6,7 @@
 use crate::{
     Controller,
     predefined::predefined,
-    registry::{Network, Sandbox, lock},
+    registry::{Attachment, Network, Sandbox, lock},
 };
 use std::sync::Arc;
 use vw_ipam::NetworkRequest;
@@ -33,6 +33,9 @@ impl Controller {
         let coming = self.prepare_balancer(network);
         let attached = self.attach_both(sandbox, network, settings);
         self.has_come(coming);
+        if network.spec.scope == Scope::Local {
+            self.way_out_changed(sandbox);
+        }
         attached
     }
 
@@ -79,8 +82,15 @@ impl Controller {
                 error.chain()
             ));
         }
-        // Services are led to by the way out.
-        self.balance_soon();
+        self.way_out_changed(sandbox);
+    }
+
+    /// What services lead to it past their network, they may have to lead another way.
+    fn way_out_changed(&self, sandbox: &Sandbox) {
+        let spans_hosts = |a: &Attachment| a.network.spec.scope == Scope::Global;
+        if !sandbox.balances && sandbox.state().attachments.iter().any(spans_hosts) {
+            self.balance_soon();
+        }
     }
 
     /// Gives a sandbox its endpoint on the gateway bridge, or takes it, as its networks ask.

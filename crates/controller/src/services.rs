@@ -11,6 +11,7 @@ mod create;
 mod global;
 mod health;
 mod hosted;
+mod looks;
 mod members;
 mod plan;
 mod remove;

@@ -4,7 +4,7 @@ use crate::ServiceSet;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 use vw_model::{Family, IfName, Protocol};
 
@@ -125,6 +125,28 @@ pub struct Element {
     pub key: Vec<Datum>,
     /// The value's fields; empty for sets.
     pub value: Vec<Datum>,
+}
+
+impl Element {
+    /// The port over UDP that it opens on the host, at one address or over a family.
+    #[must_use]
+    pub fn opened_udp(&self) -> Option<(Family, Option<IpAddr>, u16)> {
+        let family = match self.set {
+            SetName::Ports4 | SetName::PortsAny4 => Family::V4,
+            SetName::Ports6 | SetName::PortsAny6 => Family::V6,
+            SetName::Service(ServiceSet::At(family) | ServiceSet::Udp(family)) => family,
+            _ => return None,
+        };
+        let [at @ .., Datum::Protocol(Protocol::Udp), Datum::Port(port)] = &self.key[..] else {
+            return None;
+        };
+        let at = at.first().and_then(|at| match at {
+            Datum::V4(addr) => Some(IpAddr::V4(*addr)),
+            Datum::V6(addr) => Some(IpAddr::V6(*addr)),
+            _ => None,
+        });
+        Some((family, at, *port))
+    }
 }
 
 impl SetName {

@@ -1,10 +1,11 @@
-//! Forgets tracked connections of addresses that nobody holds any more.
+//! Forgets tracked connections that lead to where nobody is any more, or not to where they should.
 //!
 //! An entry outlives its endpoint by minutes (UDP) or days (TCP), translated as it was; the next
-//! holder of the address would get its packets. The kernel walks its whole table for it
-//! (`ctnetlink_flush_conntrack`), so an empty table is left alone.
+//! holder of the address would get its packets. And rules that translate are asked about the first
+//! packet of a connection alone, which over UDP is one for as long as somebody sends. The kernel
+//! walks its whole table for it (`ctnetlink_flush_conntrack`), so an empty table is left alone.
 
-use crate::netlink::{Attrs, Batch, Body, messages};
+use crate::netlink::{Attrs, Batch, Body, addr, messages};
 use rustix::{
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send,
@@ -18,6 +19,7 @@ use std::{
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
+use vw_model::Family;
 
 #[cfg(test)]
 mod tests;
@@ -36,17 +38,30 @@ const CTA_STATUS: u16 = 3;
 const CTA_PROTOINFO: u16 = 4;
 const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
 const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V4_DST: u16 = 2;
 const CTA_IP_V6_SRC: u16 = 3;
+const CTA_IP_V6_DST: u16 = 4;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 const CTA_FILTER_F_IP_SRC: u32 = 1;
+const CTA_FILTER_F_PROTO_NUM: u32 = 1 << 3;
 const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
 /// `IPS_DST_NAT`; `TCP_CONNTRACK_SYN_SENT` to `TCP_CONNTRACK_CLOSE_WAIT`.
 const IPS_DST_NAT: u32 = 1 << 5;
 const OPEN: std::ops::RangeInclusive<u8> = 1..=5;
+/// `TCP_CONNTRACK_SYN_SENT` and `TCP_CONNTRACK_SYN_RECV`.
+const BEGINNING: std::ops::RangeInclusive<u8> = 1..=2;
+const UDP: u8 = libc::IPPROTO_UDP as u8;
+/// `NLA_F_NESTED`, which the kernel does not give and asks for.
+const NESTED: u16 = 1 << 15;
 
 /// How soon, and how seldom, one who waits looks again.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -96,10 +111,7 @@ impl Conntrack {
     pub(crate) fn await_quiet(&mut self, addrs: &[IpAddr], longest: Duration) -> io::Result<()> {
         let until = Instant::now() + longest;
         let mut pause = FIRST_PAUSE;
-        // A packet that saw the rules as they were may not be tracked yet: packets pass the hooks
-        // within one read side of RCU, and this waits for those that have begun
-        // (`kernel/sched/membarrier.c`). A kernel without it leaves a race of microseconds.
-        let _ = membarrier(MembarrierCommand::Global);
+        passed();
         while self.count()? > 0 {
             let mut open = false;
             for addr in addrs {
@@ -117,27 +129,89 @@ impl Conntrack {
 
     /// Whether a TCP connection is open that was translated to this address.
     fn is_open(&mut self, addr: IpAddr) -> io::Result<bool> {
-        let mut batch = Batch::default();
-        batch.push(GET, libc::NLM_F_DUMP, |body| {
+        let led = self.led_to(addr)?;
+        Ok(led.iter().any(|entry| OPEN.contains(&entry.tcp)))
+    }
+
+    /// Forgets what leads to these addresses and was not answered yet, or over UDP never ends by
+    /// itself: who sends again is led elsewhere.
+    pub(crate) fn forget_led(&mut self, addrs: &[IpAddr]) -> io::Result<()> {
+        if addrs.is_empty() || self.count()? == 0 {
+            return Ok(());
+        }
+        passed();
+        for addr in addrs {
+            for entry in self.led_to(*addr)? {
+                if entry.protocol == UDP || BEGINNING.contains(&entry.tcp) {
+                    self.delete(&entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was sent over UDP to such a port of this host, and was led nowhere.
+    pub(crate) fn forget_unled(
+        &mut self,
+        family: Family,
+        is_ours: impl Fn(IpAddr, u16) -> bool,
+    ) -> io::Result<()> {
+        if self.count()? == 0 {
+            return Ok(());
+        }
+        let all = self.list(|body| of_protocol(body, family, UDP))?;
+        let unled = |entry: &&Entry| {
+            entry.protocol == UDP
+                && !entry.translated
+                && entry.to.is_some_and(|(addr, port)| is_ours(addr, port))
+        };
+        for entry in all.iter().filter(unled) {
+            self.delete(entry)?;
+        }
+        Ok(())
+    }
+
+    /// What was translated to this address.
+    fn led_to(&mut self, addr: IpAddr) -> io::Result<Vec<Entry>> {
+        let mut all = self.list(|body| {
             of_source(body, addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
-        });
+        })?;
+        // A kernel that does not know the filter shows all entries (before 5.8).
+        all.retain(|entry| entry.translated && entry.by == Some(addr));
+        Ok(all)
+    }
+
+    fn list(&mut self, filter: impl FnOnce(&mut Body<'_>)) -> io::Result<Vec<Entry>> {
+        let mut batch = Batch::default();
+        batch.push(GET, libc::NLM_F_DUMP, filter);
         self.seq = self.seq.wrapping_add(1);
         send(&self.fd, batch.whole(self.seq, 0), SendFlags::empty())?;
-        let mut open = false;
+        let mut entries = Vec::new();
         loop {
             let (len, _) = recv(&self.fd, self.buf.as_mut_slice(), RecvFlags::empty())?;
             for message in messages(&self.buf[..len]).filter(|message| message.seq == self.seq) {
                 if message.kind == libc::NLMSG_DONE as u16 {
-                    return Ok(open);
+                    return Ok(entries);
                 }
                 if message.kind == libc::NLMSG_ERROR as u16 {
                     let code = message.payload.first_chunk().copied();
                     let errno = -code.map_or(0, i32::from_ne_bytes);
                     return Err(io::Error::from_raw_os_error(errno));
                 }
-                open |= is_led_and_open(message.payload, addr);
+                entries.push(Entry::parse(message.payload));
             }
         }
+    }
+
+    /// Deletes one, unless another has its place by now.
+    fn delete(&mut self, entry: &Entry) -> io::Result<()> {
+        self.ask(DELETE, |body| {
+            body.bytes(&[entry.family, WITH_FAMILY, 0, 0]);
+            for (kind, value) in &entry.named {
+                body.attr(*kind, value);
+            }
+        })?;
+        Ok(())
     }
 
     /// How many connections are tracked in this namespace.
@@ -178,36 +252,89 @@ impl Conntrack {
     }
 }
 
-/// Whether an entry is an open TCP connection whose destination was translated to this address. A
-/// kernel that does not know the filter shows all entries (before 5.8).
-fn is_led_and_open(payload: &[u8], addr: IpAddr) -> bool {
-    let find = |mut attrs: Attrs<'_>, kind| {
-        attrs
-            .find(|(found, _)| *found == kind)
-            .map(|(_, value)| value.to_vec())
+/// Waits until who saw the rules as they were is tracked: packets pass the hooks within one read side
+/// of RCU, and this waits for those that have begun (`kernel/sched/membarrier.c`).
+fn passed() {
+    // A kernel without it leaves a race of microseconds.
+    let _ = membarrier(MembarrierCommand::Global);
+}
+
+/// A tracked connection.
+struct Entry {
+    family: u8,
+    /// The attributes that name it to the kernel, as it gave them.
+    named: Vec<(u16, Vec<u8>)>,
+    protocol: u8,
+    /// Where its first packet was sent.
+    to: Option<(IpAddr, u16)>,
+    /// Who answers it.
+    by: Option<IpAddr>,
+    /// Whether its destination was translated.
+    translated: bool,
+    /// The state of a TCP connection; 0 of any other.
+    tcp: u8,
+}
+
+impl Entry {
+    fn parse(payload: &[u8]) -> Self {
+        let entry = || Attrs::after(payload, 4);
+        let original = find(entry(), CTA_TUPLE_ORIG).unwrap_or_default();
+        let reply = find(entry(), CTA_TUPLE_REPLY).unwrap_or_default();
+        let ports = find(Attrs::of(original), CTA_TUPLE_PROTO).unwrap_or_default();
+        let number = find(Attrs::of(ports), CTA_PROTO_NUM).and_then(<[u8]>::first);
+        let port = find(Attrs::of(ports), CTA_PROTO_DST_PORT);
+        let port = port.and_then(|port| Some(u16::from_be_bytes(*port.first_chunk()?)));
+        let address = |tuple, kinds: [u16; 2]| {
+            let ip = find(Attrs::of(tuple), CTA_TUPLE_IP)?;
+            let found = kinds.into_iter().find_map(|kind| find(Attrs::of(ip), kind));
+            addr::ip(found?)
+        };
+        let status = find(entry(), CTA_STATUS).and_then(|value| value.first_chunk().copied());
+        let tcp = find(entry(), CTA_PROTOINFO)
+            .and_then(|info| find(Attrs::of(info), CTA_PROTOINFO_TCP))
+            .and_then(|tcp| find(Attrs::of(tcp), CTA_PROTOINFO_TCP_STATE))
+            .and_then(|state| state.first().copied());
+        let named = [
+            (CTA_TUPLE_ORIG | NESTED, find(entry(), CTA_TUPLE_ORIG)),
+            (CTA_ID, find(entry(), CTA_ID)),
+            (CTA_ZONE, find(entry(), CTA_ZONE)),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(kind, value)| Some((kind, value?.to_vec())));
+        Self {
+            family: payload.first().copied().unwrap_or_default(),
+            named: named.collect(),
+            protocol: number.copied().unwrap_or_default(),
+            to: address(original, [CTA_IP_V4_DST, CTA_IP_V6_DST]).zip(port),
+            by: address(reply, [CTA_IP_V4_SRC, CTA_IP_V6_SRC]),
+            translated: u32::from_be_bytes(status.unwrap_or_default()) & IPS_DST_NAT != 0,
+            tcp: tcp.unwrap_or_default(),
+        }
+    }
+}
+
+fn find(mut attrs: Attrs<'_>, kind: u16) -> Option<&[u8]> {
+    attrs
+        .find(|(found, _)| *found == kind)
+        .map(|(_, value)| value)
+}
+
+/// A filter by family and transport protocol.
+fn of_protocol(body: &mut Body<'_>, family: Family, protocol: u8) {
+    let family = match family {
+        Family::V4 => libc::AF_INET,
+        Family::V6 => libc::AF_INET6,
     };
-    let entry = || Attrs::after(payload, 4);
-    let status = find(entry(), CTA_STATUS).and_then(|value| value.first_chunk().copied());
-    let translated = u32::from_be_bytes(status.unwrap_or_default()) & IPS_DST_NAT != 0;
-    let state = find(entry(), CTA_PROTOINFO)
-        .and_then(|info| find(Attrs::of(&info), CTA_PROTOINFO_TCP))
-        .and_then(|tcp| find(Attrs::of(&tcp), CTA_PROTOINFO_TCP_STATE))
-        .and_then(|state| state.first().copied());
-    let source = find(entry(), CTA_TUPLE_REPLY)
-        .and_then(|tuple| find(Attrs::of(&tuple), CTA_TUPLE_IP))
-        .and_then(|ip| {
-            let kind = if addr.is_ipv4() {
-                CTA_IP_V4_SRC
-            } else {
-                CTA_IP_V6_SRC
-            };
-            find(Attrs::of(&ip), kind)
+    body.bytes(&[family as u8, WITH_FAMILY, 0, 0]);
+    body.nest(CTA_TUPLE_ORIG, |body| {
+        body.nest(CTA_TUPLE_PROTO, |body| {
+            body.attr(CTA_PROTO_NUM, &[protocol])
         });
-    let same = match addr {
-        IpAddr::V4(v4) => source.as_deref() == Some(&v4.octets()[..]),
-        IpAddr::V6(v6) => source.as_deref() == Some(&v6.octets()[..]),
-    };
-    translated && same && state.is_some_and(|state| OPEN.contains(&state))
+    });
+    body.nest(CTA_FILTER, |body| {
+        body.attr_u32(CTA_FILTER_ORIG_FLAGS, CTA_FILTER_F_PROTO_NUM);
+    });
 }
 
 /// A filter by the source address of one direction.

@@ -239,8 +239,8 @@ pub trait Kernel: Send + Sync {
     /// The system's answer.
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError>;
 
-    /// Waits until for a second no TCP connection has come in to a sandbox, and none was open with one
-    /// of these peers, at most so long.
+    /// Waits until for a second no TCP connection of a sandbox with one of these peers was open or
+    /// has ended, at most so long.
     ///
     /// # Errors
     /// [`KernelError::NamespaceGone`], or the system's answer.
@@ -250,6 +250,13 @@ pub trait Kernel: Send + Sync {
         peers: &[IpAddr],
         longest: Duration,
     ) -> Result<(), KernelError>;
+
+    /// Forgets what a sandbox leads to these addresses, where nobody is any more: what goes on over
+    /// UDP, and what was not answered yet over TCP. Who sends again is led elsewhere.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], or the system's answer.
+    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError>;
 
     /// Names of the interfaces that a sandbox has, ours or not.
     ///

@@ -216,6 +216,10 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn forget_led(&self, _sandbox: SandboxId, _addrs: &[IpAddr]) -> Result<(), KernelError> {
+        Ok(())
+    }
+
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
         let state = self.state();
         state.require(Netns::Sandbox(sandbox))?;

@@ -23,12 +23,13 @@ use crate::{
     netlink::wireguard,
     netns::{Namespaces, lock},
     observe,
+    peers::{Ends, any_open},
     reaper::Reaper,
     sockets,
 };
 use rustix::thread::{CapabilitySet, capabilities};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -37,7 +38,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
+use vw_model::{EndpointSpec, Family, IfName, Protocol, SandboxId};
 use zeroize::Zeroizing;
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
@@ -57,6 +58,9 @@ pub struct Config {
     /// Namespaces are pinned under `netns` in this folder; it should lie on a tmpfs.
     pub exec_root: PathBuf,
 }
+
+/// A port over UDP, at one address or over a family.
+type UdpPort = (Family, Option<IpAddr>, u16);
 
 /// The executor on the real kernel.
 ///
@@ -159,6 +163,47 @@ impl LinuxKernel {
         };
         if let Err(error) = forget() {
             tracing::debug!("connections of {addrs:?} are not forgotten: {error}");
+        }
+    }
+
+    /// Forgets what was sent to ports before they were opened: it would be led nowhere for as long as
+    /// somebody sends.
+    fn forget_unled(&self, netns: Netns, ports: Vec<UdpPort>) {
+        let forget = || {
+            let place = self.namespaces.place(netns)?;
+            let failed = |source| names::call("list", "addresses", source);
+            let addresses = self
+                .namespaces
+                .with_socket(&place, crate::netlink::addr::dump);
+            let own: BTreeSet<IpAddr> = addresses
+                .map_err(failed)?
+                .into_iter()
+                .map(|seen| seen.addr.addr())
+                .collect();
+            self.run_in(
+                netns,
+                "forget",
+                || "connections".to_owned(),
+                move || {
+                    let mut conntrack = Conntrack::open()?;
+                    for family in [Family::V4, Family::V6] {
+                        let of: Vec<_> = ports.iter().filter(|(of, ..)| *of == family).collect();
+                        if of.is_empty() {
+                            continue;
+                        }
+                        conntrack.forget_unled(family, |addr, port| {
+                            (own.contains(&addr) || addr.is_loopback())
+                                && of.iter().any(|(_, at, opened)| {
+                                    *opened == port && at.is_none_or(|at| at == addr)
+                                })
+                        })?;
+                    }
+                    Ok(())
+                },
+            )
+        };
+        if let Err(error) = forget() {
+            tracing::debug!("who sent to a port before it was opened stays there: {error}");
         }
     }
 
@@ -309,14 +354,17 @@ impl Kernel for LinuxKernel {
     ) -> Result<(), KernelError> {
         let begun = Instant::now();
         let (until, mut quiet) = (begun + longest, begun);
-        let (mut pause, mut accepted) = (FIRST_LOOK, None);
+        let mut pause = FIRST_LOOK;
+        let object = || format!("connections of {}", sandbox.short());
+        let netns = Netns::Sandbox(sandbox);
+        let ends = self.run_in(netns, "watch", object, Ends::watch)?;
         loop {
-            let peers = peers.to_vec();
-            let object = || format!("connections of {}", sandbox.short());
-            let look = move || Ok((crate::peers::any_open(&peers)?, crate::peers::accepted()?));
+            let asked = peers.to_vec();
+            let look = move || any_open(&asked);
             let now = Instant::now();
-            let (open, count) = self.run_in(Netns::Sandbox(sandbox), "list", object, look)?;
-            if open || accepted.replace(count) != Some(count) {
+            let open = self.run_in(netns, "list", object, look)?;
+            let ended = ends.any(peers);
+            if open || ended.map_err(|source| names::call("list", object(), source))? {
                 quiet = now;
             }
             let left = until.saturating_duration_since(now);
@@ -326,6 +374,14 @@ impl Kernel for LinuxKernel {
             std::thread::sleep(pause.min(left));
             pause = LONGEST_LOOK.min(pause * 2);
         }
+    }
+
+    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError> {
+        let addrs = addrs.to_vec();
+        let object = || format!("connections of {}", sandbox.short());
+        self.run_in(Netns::Sandbox(sandbox), "forget", object, move || {
+            Conntrack::open()?.forget_led(&addrs)
+        })
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

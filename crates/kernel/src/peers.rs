@@ -1,26 +1,70 @@
-//! Which TCP connections are open in a namespace, and with whom (`/proc/net/tcp`, `tcp6`), and how
-//! many came in at all (`/proc/net/snmp`).
+//! Which TCP connections are open in a namespace, and with whom (`/proc/net/tcp`, `tcp6`), and which
+//! have ended (`net/core/sock_diag.c`). Others than those asked about count for nothing: a sandbox
+//! has connections of its own, and we ask it whether it is well.
 
-use std::{fs, io, net::IpAddr};
+use crate::netlink::{addr, messages};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with},
+};
+use std::{fs, io, net::IpAddr, os::fd::OwnedFd};
 
 /// `TCP_ESTABLISHED`, `TCP_SYN_RECV`, `TCP_FIN_WAIT1`, `TCP_FIN_WAIT2`, `TCP_CLOSE_WAIT` and
 /// `TCP_LAST_ACK` of `net/tcp_states.h`: what the other end has not heard the end of.
 const OPEN: [u8; 6] = [1, 3, 4, 5, 8, 9];
 
-/// How many connections have come in to the namespace of the calling thread, from anybody: those
-/// that are over before somebody looks count too.
-pub(crate) fn accepted() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/thread-self/net/snmp")?;
-    Ok(passive_opens(&text).unwrap_or_default())
+/// `SKNLGRP_INET_TCP_DESTROY` and `SKNLGRP_INET6_TCP_DESTROY` of `linux/sock_diag.h`.
+const ENDS: u32 = 1 << 0 | 1 << 2;
+/// `idiag_dst` of `struct inet_diag_msg`, behind four octets, two ports and the source.
+const PEER: std::ops::Range<usize> = 24..40;
+
+/// Tells of connections that are over in one namespace, those too that begin and end between two
+/// looks.
+#[derive(Debug)]
+pub(crate) struct Ends(OwnedFd);
+
+impl Ends {
+    /// Those of the calling thread's namespace, from now on.
+    pub(crate) fn watch() -> io::Result<Self> {
+        let fd = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            Some(netlink::SOCK_DIAG),
+        )?;
+        bind(&fd, &netlink::SocketAddrNetlink::new(0, ENDS))?;
+        Ok(Self(fd))
+    }
+
+    /// Whether a connection with one of these has ended since the last call, or may have.
+    pub(crate) fn any(&self, peers: &[IpAddr]) -> io::Result<bool> {
+        let (mut any, mut buf) = (false, vec![0; 8 << 10]);
+        loop {
+            match recv(&self.0, buf.as_mut_slice(), RecvFlags::empty()) {
+                Ok((len, _)) => {
+                    let mut told = messages(&buf[..len]);
+                    any |= told.any(|message| was_with(message.payload, peers));
+                }
+                Err(Errno::AGAIN) => return Ok(any),
+                // More than there was room for.
+                Err(Errno::NOBUFS) => any = true,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
 }
 
-/// The field `PassiveOpens` of the two lines `Tcp:`, names and numbers.
-fn passive_opens(text: &str) -> Option<u64> {
-    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-    let names = lines.next()?.split(' ');
-    let mut fields = names.zip(lines.next()?.split(' '));
-    let (_, number) = fields.find(|(name, _)| *name == "PassiveOpens")?;
-    number.parse().ok()
+/// Whether what is told of a connection says that it was with one of these.
+fn was_with(payload: &[u8], peers: &[IpAddr]) -> bool {
+    let (Some(family), Some(octets)) = (payload.first(), payload.get(PEER)) else {
+        return false;
+    };
+    let peer = match i32::from(*family) {
+        libc::AF_INET => addr::ip(&octets[..4]),
+        _ => addr::ip(octets).map(|addr| addr.to_canonical()),
+    };
+    peer.is_some_and(|peer| peers.contains(&peer))
 }
 
 /// Whether a connection is open with one of these, in the namespace of the calling thread.

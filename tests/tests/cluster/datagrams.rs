@@ -7,18 +7,21 @@ use crate::{
     services::{alike, answer_by, network, who},
     stage::{Kind, SOON, Stage},
 };
-use std::{collections::BTreeMap, thread};
+use std::{collections::BTreeMap, thread, time::Duration};
 use vw_testkit::{Host, eventually, traffic};
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 const MEMBER: &str = "--network shop --label vethwork.service=web";
 
 /// Flows of a client that together reach all of these, each by whom it is led to.
 #[track_caller]
-fn flows(from: &Host, to: &str, names: &[&str]) -> Vec<(traffic::Flow, String)> {
+fn flows(from: &Host, to: &str, names: &[&str]) -> Vec<(traffic::Sender, String)> {
     let mut flows = Vec::new();
     let mut reached = BTreeMap::new();
     eventually("all are reached", SOON, || {
-        let flow = traffic::Flow::open(from, to).expect("a port");
+        let flow = traffic::Sender::open(from, to, PATIENCE).expect("a port");
         if let Ok(answer) = flow.ask() {
             *reached.entry(answer.name.clone()).or_insert(0) += 1;
             flows.push((flow, answer.name));

@@ -6,6 +6,7 @@ mod datagrams;
 mod encryption;
 mod engines;
 mod failure;
+mod led;
 mod members;
 mod membership;
 mod overlay;

@@ -230,3 +230,33 @@ fn user_edits_of_etc_files_are_respected() {
     assert!(hosts.contains("192.0.2.77 mine"), "{hosts}");
     scene.end();
 }
+
+#[test]
+fn the_names_of_a_service_that_nobody_serves_are_asked_of_nobody_else() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue -p 8080:80");
+    scene.cli("service create --name many --network blue --endpoint-mode dnsrr -p 8081:80");
+    let near = scene.start("near", "--network blue");
+    for question in [
+        "many A",
+        "many AAAA",
+        "many.blue A",
+        "tasks.many A",
+        "tasks.web.blue A",
+        "_80._tcp.many SRV",
+        "_80._tcp.tasks.web SRV",
+    ] {
+        let words = ["dig", "+tries=1", "+time=2", "@127.0.0.11"];
+        let answer = near.run(words.into_iter().chain(question.split(' '))).ok();
+        // No endpoint has a port, but there is the name of all.
+        let status = match question.ends_with("SRV") {
+            true => "status: NXDOMAIN",
+            false => "status: NOERROR",
+        };
+        let empty = answer.contains(status) && answer.contains("ANSWER: 0");
+        assert!(empty, "{question}: {answer}");
+    }
+    scene.end();
+}

@@ -3,7 +3,7 @@
 use crate::{
     require_stage,
     scene::{HOST, Scene},
-    services::{addresses, answers},
+    services::{addresses, answers, endpoints},
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -210,5 +210,17 @@ fn endpoints_come_and_go_under_load_without_a_failed_request() {
     println!("{asked} requests during {CHANGES} changes, none failed");
     assert!(asked > CHANGES, "{asked}");
     drop(servers);
+    scene.end();
+}
+
+#[test]
+fn an_endpoint_is_shown_by_the_name_that_it_has_now() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue");
+    scene.start("one", "--network blue --label vethwork.service=web");
+    scene.docker("rename one uno");
+    assert_eq!(endpoints(&scene, "web"), ["uno running true"]);
     scene.end();
 }

@@ -4,12 +4,13 @@ use crate::{
     require_stage,
     scene::Scene,
     service_health::{SOON, create, last, update},
-    services::endpoints,
+    services::{addresses, endpoints},
 };
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 use vw_testkit::{
     eventually,
     sleeper::{processes, unlike_others},
+    traffic,
 };
 
 /// How many commands run at once.
@@ -217,5 +218,54 @@ fn so_many_commands_run_at_once_and_no_more() {
     assert_eq!(running().len(), AT_ONCE);
     scene.cli("service update --no-health web");
     eventually("nobody is asked", SOON, || running().is_empty());
+    scene.end();
+}
+
+#[test]
+fn nobody_is_asked_any_more_who_left_or_whose_service_is_gone() {
+    require_stage!();
+    let scene = Scene::new();
+    let sleep = unlike_others(7);
+    let hangs = format!("exec:{sleep}; true");
+    let running = || processes(&sleep).len();
+    create(&scene, "exec:true");
+    let member = "--network blue --label vethwork.service=web";
+    let one = scene.start("one", member);
+    eventually("it is well", SOON, || {
+        endpoints(&scene, "web") == ["one healthy true"]
+    });
+    let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    let near = scene.start("near", "--network blue");
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    // One that leaves, with somebody who is connected to it still.
+    scene.cli("service update --drain 10m web");
+    let talk = traffic::Conversation::open(&near, &to).expect("it is led");
+    update(&scene, &hangs, "1h");
+    eventually("it is asked", SOON, || running() == 1);
+    std::thread::scope(|scope| {
+        let daemon = &scene.daemon;
+        let leave = || {
+            daemon
+                .docker(["network", "disconnect", "blue", "one"])
+                .must()
+        };
+        let leaves = scope.spawn(leave);
+        eventually("nobody asks one that leaves", SOON, || running() == 0);
+        assert!(!leaves.is_finished(), "{:?}", endpoints(&scene, "web"));
+        drop(talk);
+        leaves.join().expect("it left");
+    });
+    // One that is out at once.
+    scene.cli("service update --drain 0s web");
+    scene.docker("network connect blue one");
+    eventually("it is asked again", SOON, || running() == 1);
+    scene.docker("network disconnect -f blue one");
+    eventually("nobody asks one that left", SOON, || running() == 0);
+    scene.docker("network connect blue one");
+    eventually("it is asked again", SOON, || running() == 1);
+    scene.cli("service rm web");
+    eventually("nobody asks for a service that is gone", SOON, || {
+        running() == 0
+    });
     scene.end();
 }

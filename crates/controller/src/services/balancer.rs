@@ -7,7 +7,11 @@
 //! lie, and none of the others has to know of it but where that address is. There is one while a
 //! service has an address and something here is on its network, or a service publishes ports.
 
-use super::turns::{Turn, Turns};
+use super::{
+    Member, Service,
+    looks::Looks,
+    turns::{Turn, Turns},
+};
 use crate::{
     Controller,
     command::SandboxRequest,
@@ -28,7 +32,7 @@ use std::{
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
     ContainerName, EndpointId, EndpointSettings, Family, IfName, IpNet, NetworkId, PortKey,
-    PortRange, PortRequest, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, Scope,
+    PortRange, PortRequest, PublishMode, PublishedPort, Result, SandboxId, SandboxKind,
     ServicePart,
 };
 
@@ -37,7 +41,7 @@ use vw_model::{
 pub(crate) struct Balancers {
     pub(super) turns: Turns,
     standing: Mutex<BTreeMap<NetworkId, Standing>>,
-    due: Mutex<Due>,
+    pub(super) looks: Arc<Looks>,
     open: AtomicBool,
     /// How often all of them were taken away.
     given_up: AtomicUsize,
@@ -53,16 +57,6 @@ struct Standing {
     unpublished: BTreeSet<PortKey>,
 }
 
-/// Whether a thread looks at all of them.
-#[derive(Default)]
-enum Due {
-    #[default]
-    No,
-    Running,
-    /// It is to look once more.
-    Again,
-}
-
 impl Balancers {
     /// Says that the kernel is as the records want it: from now on they may be made.
     pub(crate) fn open(&self) {
@@ -76,6 +70,17 @@ impl Balancers {
     pub(super) fn on(&self, network: NetworkId) -> Option<Arc<Sandbox>> {
         let standing = lock(&self.standing);
         standing.get(&network).map(|found| found.sandbox.clone())
+    }
+
+    /// The networks that have one.
+    pub(super) fn networks(&self) -> Vec<NetworkId> {
+        lock(&self.standing).keys().copied().collect()
+    }
+
+    /// Whether one cannot publish what it is to.
+    pub(super) fn lacks_ports(&self) -> bool {
+        let standing = lock(&self.standing);
+        standing.values().any(|found| !found.unpublished.is_empty())
     }
 
     pub(super) fn unpublished(&self, network: NetworkId) -> BTreeSet<PortKey> {
@@ -133,59 +138,6 @@ impl Controller {
             unpublished: BTreeSet::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
-    }
-
-    /// Looks at all of them, by a thread of its own: it may wait for the cluster.
-    pub(crate) fn balance_soon(&self) {
-        let some = self.member.is_some()
-            && (lock(&self.services).has_global() || !lock(&self.balancers.standing).is_empty());
-        if !some || !self.balancers.is_open() {
-            return;
-        }
-        {
-            let mut due = lock(&self.balancers.due);
-            if !matches!(*due, Due::No) {
-                *due = Due::Again;
-                return;
-            }
-            *due = Due::Running;
-        }
-        let controller = self.downgrade();
-        let look = move || {
-            while let Some(controller) = controller.upgrade() {
-                controller.settle_balancers();
-                let mut due = lock(&controller.balancers.due);
-                match *due {
-                    Due::Again => *due = Due::Running,
-                    _ => {
-                        *due = Due::No;
-                        return;
-                    }
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("balance".to_owned());
-        if let Err(error) = thread.spawn(look) {
-            *lock(&self.balancers.due) = Due::No;
-            self.warn(format!("no thread to look after services: {error}"));
-        }
-    }
-
-    fn settle_balancers(&self) {
-        let networks = self.registry().networks();
-        let global = networks.iter().filter(|n| n.spec.scope == Scope::Global);
-        for network in global {
-            self.settle_balancer(network);
-        }
-        let standing: Vec<NetworkId> = lock(&self.balancers.standing).keys().copied().collect();
-        for id in standing {
-            let known = self.registry().network_by_id(id).is_some();
-            if !known {
-                self.lower_balancer(id);
-            }
-        }
-        let known = |id| self.registry().network_by_id(id).is_some();
-        self.balancers.turns.retain(known);
     }
 
     /// Makes, changes or takes away the one of a network, as its services and what is on it ask;
@@ -368,8 +320,7 @@ impl Controller {
     /// Takes away all of them.
     pub(crate) fn lower_balancers(&self) {
         self.balancers.given_up.fetch_add(1, Ordering::SeqCst);
-        let standing: Vec<NetworkId> = lock(&self.balancers.standing).keys().copied().collect();
-        for network in standing {
+        for network in self.balancers.networks() {
             self.lower_balancer(network);
         }
     }
@@ -486,6 +437,21 @@ impl Controller {
         requests.sort_by_key(|request| request.container);
         requests.dedup();
         requests
+    }
+
+    /// Has who was led here to endpoints that are gone be led to others, where it can be: over UDP
+    /// there is no end to what somebody sends, and a connection that nobody answered has not begun.
+    pub(super) fn forget_led(&self, service: &Service, gone: &[Member]) {
+        let Some(sandbox) = self.balancers.on(service.network.spec.id) else {
+            return;
+        };
+        let addresses: Vec<IpAddr> = gone.iter().flat_map(|m| m.addresses.clone()).collect();
+        if addresses.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel.forget_led(sandbox.id, &addresses) {
+            tracing::warn!("who was led to an endpoint that is gone stays there: {error}");
+        }
     }
 
     /// What an endpoint of this host is to services, for the other hosts.

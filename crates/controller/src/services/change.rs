@@ -174,10 +174,13 @@ impl Controller {
             false => self.take_away(change.wants),
         };
         let let_in = let_in(&state.roster, &next);
+        let gone = state.roster.members.get(&id).cloned();
         state.roster = next;
+        self.ask_no_more(&state.spec);
         drop(state);
         lock(&self.services).leave(id);
         self.name_let_in(&service, let_in);
+        self.forget_led(&service, gone.as_slice());
         left
     }
 
@@ -200,7 +203,9 @@ impl Controller {
         leaving.health = Health::Leaving;
         let former = state.roster.clone();
         let next = former.with(id, leaving);
-        if let Err(error) = self.turn_to(&service, &mut state, next) {
+        let retired = self.turn_to(&service, &mut state, next);
+        self.ask_no_more(&state.spec);
+        if let Err(error) = retired {
             self.warn(format!(
                 "an endpoint leaves its service at once: {}",
                 error.chain()

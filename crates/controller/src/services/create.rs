@@ -18,8 +18,8 @@ use std::{
 use vw_hoststate::Owner;
 use vw_ipam::Holder;
 use vw_model::{
-    EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRequest, PublishedPort, Result,
-    Scope, ServiceId, ServiceSpec,
+    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRequest, PublishedPort,
+    Result, Scope, ServiceId, ServiceSpec,
 };
 use vw_store::{Batch, Table};
 
@@ -251,13 +251,25 @@ impl Controller {
             return Err(error);
         }
         crate::step::reached("service.applied");
-        let mut book = lock(&self.services);
-        book.add(&name, service.clone());
-        for member in members {
-            book.join(member, id);
-        }
-        drop(book);
+        lock(&self.services).add(&name, service.clone());
+        self.join_all(&service, &members);
         Ok(service)
+    }
+
+    /// Lists the members of a service that is listed, and takes those out again that have left since
+    /// they were seen: who takes one out of its network looks only then for its service again.
+    pub(super) fn join_all(&self, service: &Service, members: &[EndpointId]) {
+        {
+            let mut book = lock(&self.services);
+            members.iter().for_each(|id| book.join(*id, service.id));
+        }
+        let on = |id: &&EndpointId| lock(&service.network.members).contains_key(*id);
+        let there = |id: &&EndpointId| lock(&service.network.reach).remotes.contains_key(*id);
+        for id in members.iter().filter(|id| !on(id) && !there(id)) {
+            if let Err(error) = self.leave_service(*id) {
+                tracing::error!("{}", error.chain());
+            }
+        }
     }
 
     /// The endpoints that name a service before it is there, by a label.
@@ -288,8 +300,14 @@ impl Controller {
             if let Some((name, weight)) = super::members::named(options, &labels)
                 && name == spec.name.as_str()
             {
-                super::health::can_be_asked(spec, &sandbox)?;
-                roster = roster.with(id, member(&sandbox, &attachment, weight, health));
+                match super::health::can_be_asked(spec, &sandbox) {
+                    Ok(()) => {
+                        roster = roster.with(id, member(&sandbox, &attachment, weight, health))
+                    }
+                    // Another host made it, and the others are none the worse.
+                    Err(error) if network.spec.scope == Scope::Global => self.warn(error.chain()),
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(roster)

@@ -201,7 +201,9 @@ impl Controller {
             all.extend(reach.remotes.values().filter_map(named));
         }
         let mut next = state.roster.clone();
+        let mut taken = Vec::with_capacity(all.len());
         for (id, member) in all {
+            taken.push(id);
             if !next.members.contains_key(&id) {
                 next = next.with(id, member);
             }
@@ -209,11 +211,11 @@ impl Controller {
         if let Err(error) = self.turn_to(service, &mut state, next) {
             self.warn(format!("service {name}: {}", error.chain()));
         }
-        let mut book = lock(&self.services);
-        for member in state.roster.members.keys() {
-            book.join(*member, service.id);
-        }
-        Some(state.spec.health.is_some())
+        taken.retain(|id| state.roster.members.contains_key(id));
+        let checked = state.spec.health.is_some();
+        drop(state);
+        self.join_all(service, &taken);
+        Some(checked)
     }
 
     fn respecify(&self, service: &Service, spec: ServiceSpec) {
@@ -245,13 +247,15 @@ impl Controller {
     /// A service of the cluster is gone.
     fn service_gone(&self, service: &Service) {
         let id = service.id;
-        let name = {
+        let spec = {
             let mut state = lock(&service.state);
             state.removed = true;
             state.hosted = Hosted::default();
-            state.spec.name.to_string()
+            state.spec.clone()
         };
+        let name = spec.name.to_string();
         lock(&self.services).remove(&name, id);
+        self.ask_no_more(&spec);
         self.withdraw_service(service);
         self.publish_members(service);
         let gone = self.take_away(vec![(Owner::Service(id), Fragment::default())]);
@@ -282,7 +286,11 @@ impl Controller {
             super::update::settings(&mut spec, request);
             Ok(spec)
         };
-        let before = lock(&service.state).spec.clone();
+        let before = {
+            let state = lock(&service.state);
+            self.check_askable(&state, request)?;
+            state.spec.clone()
+        };
         let next = change(before.clone())?;
         self.check_ports(&service.network, &next, &before.ports)?;
         self.cluster()?.update_service(service.id, change)?;
@@ -349,6 +357,10 @@ impl Controller {
             }
         }
         let former = state.roster.clone();
+        let stays = |id: &EndpointId| next.members.contains_key(id);
+        let members = state.roster.members.iter();
+        let gone = members.filter(|(id, _)| !stays(id)).map(|(_, m)| m.clone());
+        let gone: Vec<Member> = gone.collect();
         let turned = self.turn_to(service, &mut state, next);
         let stay: Vec<bool> = endpoints
             .iter()
@@ -360,6 +372,7 @@ impl Controller {
         if let Err(error) = turned {
             self.warn(format!("service {name}: {}", error.chain()));
         }
+        self.forget_led(service, &gone);
         let mut book = lock(&self.services);
         for (id, stays) in endpoints.iter().zip(stay) {
             match stays {

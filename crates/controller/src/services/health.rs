@@ -183,6 +183,14 @@ impl Controller {
         }
     }
 
+    /// Members of such a service are asked no more: what asks them now ends, commands in their
+    /// containers too.
+    pub(super) fn ask_no_more(&self, spec: &ServiceSpec) {
+        if spec.health.is_some() {
+            self.checker.wake();
+        }
+    }
+
     /// Takes it that a member is well, or is not, from now on.
     pub(crate) fn service_report(&self, report: ServiceReport) -> Result<()> {
         let service = lock(&self.services).of(report.endpoint);
@@ -344,7 +352,11 @@ impl Rounds {
             dismiss(&mut self.ending, *id, one.running.take());
             one.next = now + one.patient.spec.interval;
             let starting = now < one.joined + one.patient.spec.start_period;
-            changed.extend(one.verdict.take(well, starting).map(|well| (*id, well)));
+            changed.extend(
+                one.verdict
+                    .take(well, starting, now)
+                    .map(|well| (*id, well)),
+            );
         }
         changed
     }

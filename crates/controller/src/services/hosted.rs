@@ -56,12 +56,21 @@ impl Controller {
         if ports.is_empty() {
             return Vec::new();
         }
+        let slots = self.slots_here(roster);
+        // Over another the balancer may lead, and refuses what it cannot.
+        let led = |family: &Family| {
+            slots.iter().any(|slot| match family {
+                Family::V4 => slot.v4.is_some(),
+                Family::V6 => slot.v6.is_some(),
+            })
+        };
+        let families = self.hosted_families().into_iter().filter(led).collect();
         let elements = vw_firewall::service(&ServicePolicy {
             vips: Vec::new(),
             ports: ports.iter().map(published).collect(),
-            families: self.hosted_families(),
+            families,
             affinity: spec.affinity == Affinity::Client,
-            slots: self.slots_here(roster),
+            slots,
         });
         let table = Object::Table(Table::Services);
         let elements = elements.into_iter().map(Object::Element);
@@ -181,12 +190,21 @@ impl Controller {
     fn settle_hosted_of(&self, service: &Service) -> Result<()> {
         let mut state = lock(&service.state);
         let asked = |port: &&PublishedPort| port.mode == PublishMode::Host;
-        let serves = self.serves_here(&state);
-        let ports = state.spec.ports.iter().filter(asked).copied();
-        let ports: Vec<PublishedPort> = ports.filter(|_| serves && !state.removed).collect();
+        let wanted = !state.removed && has_slots_here(&state.roster);
+        let asked = state.spec.ports.iter().filter(asked).copied();
+        let asked: Vec<PublishedPort> = asked.filter(|_| wanted).collect();
+        // Who has no way out answers nobody.
+        let (ports, unreached) = match self.serves_here(&state) {
+            true => (asked, Vec::new()),
+            false => (Vec::new(), asked),
+        };
+        let key = |port: &PublishedPort| PortKey {
+            port: port.published,
+            protocol: port.target.protocol,
+        };
         let preferred = self.preferred(service, &state);
         if ports.is_empty() && preferred.is_empty() && state.hosted.ports.is_empty() {
-            state.hosted.lacking.clear();
+            state.hosted.lacking = unreached.iter().map(key).collect();
             return Ok(());
         }
         let families = self.hosted_families();
@@ -198,14 +216,13 @@ impl Controller {
         let (mut ports, lacking): (Vec<_>, Vec<_>) = ports.into_iter().partition(can);
         ports.extend(preferred);
         let fragment = self.service_fragment(&service.network, &state.spec, &state.roster, &ports);
-        let done = self
-            .slots_batch(service, &state.roster, &ports)
-            .and_then(|batch| self.note(batch))
-            .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
-        let key = |port: &PublishedPort| PortKey {
-            port: port.published,
-            protocol: port.target.protocol,
+        let noted = match ports == state.hosted.ports {
+            true => Ok(()),
+            false => self
+                .slots_batch(service, &state.roster, &ports)
+                .and_then(|batch| self.note(batch)),
         };
+        let done = noted.and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
         if let Err(error) = done {
             let mut all = claims.mappings();
             all.extend(held.mappings());
@@ -220,10 +237,17 @@ impl Controller {
         state.claims = claims;
         state.hosted = Hosted {
             ports,
-            lacking: lacking.iter().map(key).collect(),
+            lacking: lacking.iter().chain(&unreached).map(key).collect(),
         };
         Ok(())
     }
+}
+
+/// Whether an endpoint here has slots, whether this host reaches it or not.
+fn has_slots_here(roster: &Roster) -> bool {
+    let led = |id: &EndpointId| roster.members.get(id);
+    let mut members = roster.slots.iter().filter_map(led);
+    members.any(|member| member.host.is_none())
 }
 
 /// Whether connections to a port may be led past the balancer.

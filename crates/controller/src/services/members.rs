@@ -4,7 +4,10 @@ use crate::{
     Controller,
     registry::{Network, Sandbox, lock},
 };
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use vw_model::{
     EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, Options, PortKey, Result,
     SERVICE_KEY, Scope, WEIGHT_KEY,
@@ -110,31 +113,44 @@ impl Controller {
         (names, ports.collect())
     }
 
-    /// Puts a service's own name into its network's zone, where it has an address and was not
-    /// removed meanwhile.
+    /// Puts a service's own names into its network's zone, if it was not removed meanwhile: those too
+    /// that only its endpoints have addresses for, so that they are asked of nobody else while none
+    /// serves.
     pub(crate) fn publish_service(&self, service: &super::Service) {
         let state = lock(&service.state);
         if state.removed {
             return;
         }
-        let called = EndpointNames {
-            endpoint: name_holder(service),
+        let [holder, tasks] = name_holders(service);
+        let own = EndpointNames {
+            endpoint: holder,
             name: state.spec.name.to_string(),
             aliases: Vec::new(),
             short_id: String::new(),
             addresses: state.spec.vips.iter().map(vw_model::IpNet::addr).collect(),
-            ports: state.spec.ports.iter().map(|port| port.target).collect(),
+            ports: match state.spec.mode {
+                EndpointMode::Vip => state.spec.ports.iter().map(|port| port.target).collect(),
+                EndpointMode::Dnsrr => Vec::new(),
+            },
         };
-        if !called.addresses.is_empty() {
-            service.network.zone.update(|zone| zone.with(&called));
-        }
+        let of_tasks = EndpointNames {
+            endpoint: tasks,
+            name: format!("tasks.{}", state.spec.name),
+            aliases: Vec::new(),
+            short_id: String::new(),
+            addresses: Vec::new(),
+            ports: Vec::new(),
+        };
+        let zone = &service.network.zone;
+        zone.update(|zone| zone.with_all([&own, &of_tasks]));
         drop(state);
     }
 
-    /// Takes it away.
+    /// Takes them away.
     pub(crate) fn withdraw_service(&self, service: &super::Service) {
-        let id = name_holder(service);
-        service.network.zone.update(|zone| zone.without(id));
+        let [holder, tasks] = name_holders(service);
+        let zone = &service.network.zone;
+        zone.update(|zone| zone.without(holder).without(tasks));
     }
 
     /// Brings the names of a service's members up to date.
@@ -168,7 +184,8 @@ impl Controller {
             all.map(|a| (a.network.clone(), a.endpoint.clone()))
                 .collect()
         };
-        let mut longest = std::time::Duration::ZERO;
+        let begun = Instant::now();
+        let mut longest = Duration::ZERO;
         let (mut addresses, mut global) = (Vec::new(), Vec::new());
         for (network, endpoint) in endpoints {
             let past = self.may_lead_past_balancer(endpoint.id);
@@ -194,12 +211,15 @@ impl Controller {
             tracing::warn!("connections are not waited for: {error}");
         }
         for (network, id, time) in global {
-            self.await_led_away(sandbox, &network, id, time);
+            let left = time.saturating_sub(begun.elapsed());
+            self.await_led_away(sandbox, &network, id, left);
         }
     }
 }
 
-/// A service's name stands in the zone as that of an endpoint of its id.
-const fn name_holder(service: &super::Service) -> EndpointId {
-    EndpointId(service.id.0)
+/// A service's name stands in the zone as that of an endpoint of its id, and that of its endpoints as
+/// that of another, whose id is the opposite.
+fn name_holders(service: &super::Service) -> [EndpointId; 2] {
+    let id = *service.id.0.as_bytes();
+    [id, id.map(|byte| !byte)].map(EndpointId::from_bytes)
 }

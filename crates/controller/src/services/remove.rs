@@ -31,6 +31,7 @@ impl Controller {
         };
         let name = spec.name.to_string();
         lock(&self.services).remove(&name, service.id);
+        self.ask_no_more(&spec);
         self.withdraw_service(&service);
         self.publish_members(&service);
         let gone = self.take_away(vec![(Owner::Service(service.id), Fragment::default())]);
@@ -47,6 +48,8 @@ impl Controller {
             &service.id.to_string(),
             [("name", name)],
         );
+        // Its ports may be those of a service that this host could not publish.
+        self.balance_soon();
         Ok(())
     }
 

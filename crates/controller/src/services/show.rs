@@ -1,6 +1,6 @@
 //! `service ls` and `inspect`.
 
-use super::{Service, roster::Health};
+use super::{Member, Service, roster::Health};
 use crate::{
     Controller,
     command::{ServiceInspect, ServiceList},
@@ -31,13 +31,19 @@ impl Controller {
             hosts.get(&host).cloned().unwrap_or_default()
         };
         let waiting = state.roster.waiting();
+        // One on this host may have been renamed since it joined.
+        let called = |member: &Member| {
+            let here = self.registry().sandbox_by_id(member.sandbox);
+            let name = here.map(|sandbox| sandbox.state().spec.name.to_string());
+            name.unwrap_or_else(|| member.name.clone())
+        };
         let members = state.roster.members.iter();
         let members: Vec<ServiceMemberView> = members
             .map(|(id, member)| ServiceMemberView {
                 endpoint: *id,
                 sandbox: member.sandbox,
                 host: name_of(member.host),
-                name: member.name.clone(),
+                name: called(member),
                 addresses: member.addresses.clone(),
                 weight: member.weight,
                 state: match waiting.contains(id) {

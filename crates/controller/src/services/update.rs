@@ -61,20 +61,22 @@ impl Controller {
         drop(state);
         self.publish_service(&service);
         self.publish_members(&service);
-        self.tell(
-            EventType::Service,
-            "update",
-            &service.id.to_string(),
-            [("name", name)],
-        );
+        let about = [("name", name)];
+        self.tell(EventType::Service, "update", &service.id.to_string(), about);
         if checked {
             self.checker.wake();
         }
+        // What it does not publish any more may be what another service was refused here.
+        self.balance_soon();
         Ok(())
     }
 
-    /// Whether the members can be asked as they are to be from now on.
-    fn check_askable(&self, state: &ServiceState, request: &ServiceUpdate) -> Result<()> {
+    /// Whether the members here can be asked as they are to be from now on.
+    pub(super) fn check_askable(
+        &self,
+        state: &ServiceState,
+        request: &ServiceUpdate,
+    ) -> Result<()> {
         let Some(health) = &request.health else {
             return Ok(());
         };

@@ -59,18 +59,41 @@ impl Whose {
 }
 
 /// The one sequence of effects.
-#[derive(Debug)]
 pub(crate) struct Faults {
     mode: Mutex<(Mode, usize, Whose)>,
     struck: AtomicBool,
+    meanwhile: Mutex<Option<(Table, Meanwhile)>>,
 }
+
+/// What somebody else does.
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Faults {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             mode: Mutex::new((Mode::Never, 0, Whose::All)),
             struck: AtomicBool::new(false),
+            meanwhile: Mutex::default(),
         })
+    }
+
+    /// Has this be done by another thread before the next record of a table is written.
+    pub(crate) fn meanwhile(&self, table: Table, act: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some((table, Box::new(act)));
+    }
+
+    fn before(&self, changes: &[Change]) {
+        let act = {
+            let mut meanwhile = self.meanwhile.lock().unwrap();
+            let due = |(table, _): &mut (Table, Meanwhile)| {
+                let mut changes = changes.iter();
+                changes.any(|change| matches!(change, Change::Put { table: of, .. } if of == table))
+            };
+            meanwhile.take_if(due)
+        };
+        if let Some((_, act)) = act {
+            std::thread::spawn(act).join().expect("it is done");
+        }
     }
 
     /// Starts to count anew.
@@ -232,6 +255,10 @@ impl Kernel for FaultyKernel {
         self.fake.await_closed(sandbox, peers, longest)
     }
 
+    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError> {
+        self.fake.forget_led(sandbox, addrs)
+    }
+
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
         self.fake.interfaces(sandbox)
     }
@@ -251,6 +278,7 @@ impl Store for FaultyStore {
             return Err(Error::Injected { nth: 0 });
         }
         let changes = batch.changes().to_vec();
+        self.faults.before(&changes);
         self.memory.commit(batch)?;
         self.log.lock().unwrap().extend(changes);
         Ok(())

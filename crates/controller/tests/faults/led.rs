@@ -1,17 +1,17 @@
 //! Services of a network that spans hosts, as one host of the cluster has them.
 
 use crate::{
-    scenario::{adopt, create_overlay, create_service, disconnect, join},
+    scenario::{adopt, create, create_overlay, create_service, disconnect, join, release},
     world::World,
 };
 use std::time::Duration;
 use vw_controller::{
     Controller,
-    command::{Publication, ServiceCreate, ServiceInspect, ServiceUpdate},
+    command::{Publication, ServiceCreate, ServiceInspect, ServiceRemove, ServiceUpdate},
 };
 use vw_hoststate::Object;
 use vw_model::{Affinity, EndpointMode, PortRequest, Preference, Protocol, PublishMode, Result};
-use vw_store::cluster::memory::MemoryStore;
+use vw_store::{Table, cluster::memory::MemoryStore};
 
 /// What takes longer never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -106,6 +106,125 @@ fn a_service_publishes_a_port_of_a_host_once() {
     assert_eq!(published(&controller), ["8080:81/tcp Ingress"]);
     update(&controller, &["81"], &[], &["8080:81"]).unwrap();
     assert_eq!(published(&controller), ["8080:81/tcp Host"]);
+}
+
+/// Which host ports are held.
+fn held(world: &World) -> Vec<u16> {
+    let held = world.kernel.claimed().into_iter();
+    let mut held: Vec<u16> = held.map(|(_, addr)| addr.port()).collect();
+    held.sort_unstable();
+    held.dedup();
+    held
+}
+
+/// Which ports of `web` hosts say that they do not publish.
+fn lacking(controller: &Controller) -> Vec<u16> {
+    let service = "web".to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    view.unpublished
+        .values()
+        .flatten()
+        .map(|key| key.port)
+        .collect()
+}
+
+#[track_caller]
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    vw_testkit::eventually(what, PATIENCE, holds);
+}
+
+#[test]
+fn a_port_is_published_in_another_way_by_one_update() {
+    let store = MemoryStore::new();
+    let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+    let (a, b) = (here.open(), there.open());
+    eventually("the network is made", || {
+        create_overlay(&a, "shop", false).is_ok()
+    });
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    eventually("every host publishes it", || {
+        held(&here) == [8080] && held(&there) == [8080]
+    });
+    adopt(&b, &there, "one", &["shop"], &[]).unwrap();
+    disconnect(&b, "shop", "one").unwrap();
+    join(&b, "shop", "one", "web", 1).unwrap();
+    update(&a, &["80"], &[], &["8080:80"]).unwrap();
+    eventually("the host with an endpoint publishes it alone", || {
+        held(&here).is_empty() && held(&there) == [8080] && published(&b) == ["8080:80/tcp Host"]
+    });
+    assert_eq!(lacking(&b), [0; 0]);
+    update(&a, &["80"], &["8080:80"], &[]).unwrap();
+    eventually("every host publishes it again", || {
+        held(&here) == [8080] && held(&there) == [8080] && published(&b) == ["8080:80/tcp Ingress"]
+    });
+    eventually("all is as it should be", || {
+        a.repair().unwrap() == 0 && b.repair().unwrap() == 0
+    });
+}
+
+#[test]
+fn a_port_that_a_stranger_had_is_published_once_it_is_free() {
+    let store = MemoryStore::new();
+    let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+    let taken = "0.0.0.0:8080".parse().unwrap();
+    there.kernel.occupy(Protocol::Tcp, taken);
+    let (a, b) = (here.open(), there.open());
+    eventually("the network is made", || {
+        create_overlay(&a, "shop", false).is_ok()
+    });
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    eventually("it is said where it is not", || lacking(&a) == [8080]);
+    assert_eq!((held(&here), held(&there)), (vec![8080], Vec::new()));
+    // Nothing else happens on that host.
+    there.kernel.vacate(Protocol::Tcp, taken);
+    eventually("it is published", || held(&there) == [8080]);
+    eventually("and nobody says that it is not", || lacking(&a).is_empty());
+    assert_eq!(b.repair().unwrap(), 0);
+}
+
+fn members(controller: &Controller) -> Vec<String> {
+    let service = "web".to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    view.members.into_iter().map(|member| member.name).collect()
+}
+
+fn remove(controller: &Controller) {
+    let service = "web".to_owned();
+    controller.submit(ServiceRemove { service }).unwrap();
+}
+
+/// An endpoint that names a service leaves in the midst of its being listed, once who lists it has
+/// seen the endpoint and before a record of this table is written.
+#[track_caller]
+fn leaves_meanwhile(world: &World, controller: &Controller, network: &'static str, table: Table) {
+    let vip = EndpointMode::Vip;
+    create_service(controller, "web", network, vip, &[]).unwrap();
+    for name in ["one", "two"] {
+        adopt(controller, world, name, &[], &[]).unwrap();
+        join(controller, network, name, "web", 1).unwrap();
+    }
+    remove(controller);
+    let leaving = controller.clone();
+    world.faults.meanwhile(table, move || {
+        disconnect(&leaving, network, "one").unwrap();
+    });
+    create_service(controller, "web", network, vip, &[]).unwrap();
+    eventually("the other is a member alone", || {
+        members(controller) == ["two"]
+    });
+    assert_eq!(controller.repair().unwrap(), 0);
+    for name in ["one", "two"] {
+        release(controller, name).unwrap();
+    }
+    remove(controller);
+}
+
+#[test]
+fn one_who_leaves_while_its_service_is_listed_is_no_member() {
+    let (world, controller) = stage();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    leaves_meanwhile(&world, &controller, "blue", Table::Services);
+    leaves_meanwhile(&world, &controller, "shop", Table::Slots);
 }
 
 /// Waits until this host leads ports to its own endpoints by these elements of its own table.

@@ -71,6 +71,11 @@ pub fn service(policy: &ServicePolicy) -> Vec<Element> {
     }
     for port in &policy.ports {
         let place = [Datum::Protocol(port.protocol), Datum::Port(port.published)];
+        let mark = |family| Element {
+            set: SetName::Service(ServiceSet::Udp(family)),
+            key: place.to_vec(),
+            value: Vec::new(),
+        };
         for family in &policy.families {
             match port.host.filter(|host| Family::of(*host) == *family) {
                 None if port.host.is_some() => {}
@@ -80,6 +85,7 @@ pub fn service(policy: &ServicePolicy) -> Vec<Element> {
                 None | Some(_) => {
                     let entry = Entry::port(*family);
                     balance(policy, entry, &place, Some(port.target), &mut elements);
+                    elements.extend((port.protocol == Protocol::Udp).then(|| mark(*family)));
                 }
             }
         }
@@ -100,15 +106,12 @@ fn publish_at(
     for addr in std::iter::once(host).chain(stand_in) {
         let mut key = vec![address(addr)];
         key.extend_from_slice(place);
-        let before = elements.len();
         balance(policy, Entry::at(family), &key, Some(target), elements);
-        if elements.len() > before {
-            elements.push(Element {
-                set: SetName::Service(ServiceSet::At(family)),
-                key,
-                value: Vec::new(),
-            });
-        }
+        elements.push(Element {
+            set: SetName::Service(ServiceSet::At(family)),
+            key,
+            value: Vec::new(),
+        });
     }
 }
 

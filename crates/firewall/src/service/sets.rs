@@ -29,8 +29,10 @@ pub enum ServiceSet {
     Home(Family),
     /// `address`: every virtual address.
     Vips(Family),
-    /// `address . inet_proto . inet_service`: every port that is published on one address and led on.
+    /// `address . inet_proto . inet_service`: every port that is published on one address.
     At(Family),
+    /// `inet_proto . inet_service`: every port that is published over UDP on every address.
+    Udp(Family),
     /// The entries whose slots fit into two to this power and no less.
     Class(Entry, u8),
     /// The entries that lead a client to the same slot each time.
@@ -85,8 +87,8 @@ static PORT6: Names = names!("port6");
 static AT4: Names = names!("at4");
 static AT6: Names = names!("at6");
 
-/// How many sets there are: six of what is asked for, and each entry's.
-const SETS: usize = 6 + Entry::ALL.len() * (CLASSES + 2);
+/// How many sets there are: eight of what is asked for, and each entry's.
+const SETS: usize = 8 + Entry::ALL.len() * (CLASSES + 2);
 
 impl Entry {
     /// All of them.
@@ -148,7 +150,9 @@ impl ServiceSet {
         all[3] = Self::Vips(Family::V6);
         all[4] = Self::At(Family::V4);
         all[5] = Self::At(Family::V6);
-        let (mut at, mut number) = (6, 0);
+        all[6] = Self::Udp(Family::V4);
+        all[7] = Self::Udp(Family::V6);
+        let (mut at, mut number) = (8, 0);
         while number < Entry::ALL.len() {
             let entry = Entry::ALL[number];
             all[at] = Self::Slots(entry);
@@ -174,6 +178,8 @@ impl ServiceSet {
             Self::Vips(Family::V6) => "vips6",
             Self::At(Family::V4) => "at4",
             Self::At(Family::V6) => "at6",
+            Self::Udp(Family::V4) => "udp4",
+            Self::Udp(Family::V6) => "udp6",
             Self::Class(entry, class) => entry.names().classes[class as usize],
             Self::Affine(entry) => entry.names().affine,
             Self::Slots(entry) => entry.names().slots,
@@ -191,6 +197,7 @@ impl ServiceSet {
             Self::Vips(Family::V6) => &[Ipv6Addr],
             Self::At(Family::V4) => &[Ipv4Addr, InetProto, InetService],
             Self::At(Family::V6) => &[Ipv6Addr, InetProto, InetService],
+            Self::Udp(_) => &[InetProto, InetService],
             Self::Class(entry, _) | Self::Affine(entry) => match entry {
                 Entry::Vip4 => &[Ipv4Addr],
                 Entry::Vip6 => &[Ipv6Addr],
@@ -215,7 +222,12 @@ impl ServiceSet {
             Self::Slots(Entry::Vip6) => &[Ipv6Addr],
             Self::Slots(Entry::Port4 | Entry::At4) => &[Ipv4Addr, InetService],
             Self::Slots(Entry::Port6 | Entry::At6) => &[Ipv6Addr, InetService],
-            Self::Home(_) | Self::Vips(_) | Self::At(_) | Self::Class(..) | Self::Affine(_) => &[],
+            Self::Home(_)
+            | Self::Vips(_)
+            | Self::At(_)
+            | Self::Udp(_)
+            | Self::Class(..)
+            | Self::Affine(_) => &[],
         }
     }
 }

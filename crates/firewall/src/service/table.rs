@@ -9,7 +9,10 @@ use crate::SetName;
 use crate::spec::{Base, ChainKind, ChainSpec, Field, Hook, Match, Rule, Statement, TableSpec};
 use crate::table::{FORWARD, RAW, SRCNAT, alone, stand_in};
 use std::net::Ipv6Addr;
-use vw_model::Family::{self, V4, V6};
+use vw_model::{
+    Family::{self, V4, V6},
+    Protocol,
+};
 
 /// The name of the table in the family `inet`.
 pub const SERVICE_TABLE: &str = "vethwork_services";
@@ -235,12 +238,14 @@ fn published6() -> ChainSpec {
         let when = vec![Match::In(fields, SetName::Service(set))];
         rule("", when, Statement::Goto("stand_in"))
     };
-    let any = (0..)
-        .take(CLASSES)
-        .map(|class| ServiceSet::Class(Entry::Port6, class));
-    let one = stand_in(AT6, ServiceSet::At(V6));
-    let rules = any.map(|set| stand_in(PORT, set)).chain([one]);
-    ChainSpec::ours("published6", None, rules.collect())
+    let of = |entry| {
+        (0..)
+            .take(CLASSES)
+            .map(move |class| ServiceSet::Class(entry, class))
+    };
+    let any = of(Entry::Port6).map(|set| stand_in(PORT, set));
+    let one = of(Entry::At6).map(|set| stand_in(AT6, set));
+    ChainSpec::ours("published6", None, any.chain(one).collect())
 }
 
 /// As in the host's table, which gives `::1` again to what comes back.
@@ -306,7 +311,28 @@ fn enter(name: &'static str, hook: Hook) -> ChainSpec {
         refuse(V6, VIP6),
     ];
     let rules = rules.into_iter().chain(publish()).chain(publish());
-    ChainSpec::ours(name, Some(base), rules.collect())
+    ChainSpec::ours(name, Some(base), rules.chain(refuse_udp()).collect())
+}
+
+/// Who sends to a port that nobody serves is refused before a connection is recorded: its further
+/// packets would keep that alive, and follow it past endpoints that come. TCP begins anew with each
+/// attempt, and is refused by the host itself, at once and as often as it likes.
+fn refuse_udp() -> [Rule; 4] {
+    let one = |family, to| {
+        let set = SetName::Service(ServiceSet::At(family));
+        let when = vec![
+            Match::In(to, set),
+            Match::Transport(Protocol::Udp),
+            Match::ToLocal,
+        ];
+        rule("nobody serves", when, Statement::Reject(family))
+    };
+    let any = |family| {
+        let set = SetName::Service(ServiceSet::Udp(family));
+        let when = vec![Match::Family(family), Match::In(PORT, set), Match::ToLocal];
+        rule("nobody serves", when, Statement::Reject(family))
+    };
+    [one(V4, AT4), one(V6, AT6), any(V4), any(V6)]
 }
 
 /// What is published on one address, then on every one.

@@ -1,14 +1,31 @@
 //! What is forgotten, and what is kept, of connections really tracked.
 
 use super::Conntrack;
-use std::{net::UdpSocket, process::Command};
+use std::{
+    net::{IpAddr, TcpListener, TcpStream, UdpSocket},
+    process::Command,
+    time::Duration,
+};
+use vw_model::Family;
 
 fn run(program: &str, args: &str) {
-    let status = Command::new(program)
+    let output = Command::new(program)
         .args(args.split(' '))
-        .status()
+        .output()
         .expect("it runs");
-    assert!(status.success(), "{program} {args}");
+    assert!(output.status.success(), "{program} {args}: {output:?}");
+}
+
+/// Translates what is sent.
+fn led(rule: &str) {
+    let chain = "add chain inet t n { type nat hook output priority -100 ; }";
+    run("nft", chain);
+    run("nft", &format!("add rule inet t n {rule}"));
+}
+
+fn send(to: &str) {
+    let client = UdpSocket::bind("192.0.2.1:0").expect("an address of ours");
+    client.send_to(b"x", to).expect("it is sent");
 }
 
 fn talk(from: &str, to: &str) {
@@ -20,21 +37,13 @@ fn talk(from: &str, to: &str) {
     server.recv(&mut [0; 8]).expect("it comes");
 }
 
-#[test]
-fn connections_of_an_address_go_either_way_and_others_stay() {
-    vw_testkit::require_root!();
-    vw_testkit::require_programs!("ip", "nft");
+/// A namespace with these addresses, in which connections are tracked.
+fn enter(addresses: &[&str]) -> Conntrack {
     // SAFETY: this thread alone leaves its namespace, and nothing else runs on it.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
         .expect("a namespace of our own");
     run("ip", "link set lo up");
-    for addr in [
-        "192.0.2.1/32",
-        "192.0.2.2/32",
-        "192.0.2.3/32",
-        "2001:db8::1/128",
-        "2001:db8::2/128",
-    ] {
+    for addr in addresses {
         run("ip", &format!("addr add {addr} dev lo nodad"));
     }
     // Connections are tracked once a rule asks for their state.
@@ -44,7 +53,77 @@ fn connections_of_an_address_go_either_way_and_others_stay() {
         "add chain inet t c { type filter hook output priority 0 ; }",
     );
     run("nft", "add rule inet t c ct state new accept");
-    let mut conntrack = Conntrack::open().expect("a socket");
+    Conntrack::open().expect("a socket")
+}
+
+#[test]
+fn what_was_led_nowhere_is_forgotten_by_its_port() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    let mut conntrack = enter(&[
+        "192.0.2.1/32",
+        "192.0.2.2/32",
+        "192.0.2.3/32",
+        "2001:db8::2/128",
+    ]);
+    led("udp dport 9 ip daddr 192.0.2.3 dnat ip to 192.0.2.2:8");
+    talk("192.0.2.1", "192.0.2.2:9");
+    talk("192.0.2.1", "192.0.2.1:9");
+    talk("192.0.2.1", "192.0.2.2:10");
+    talk("2001:db8::2", "[2001:db8::2]:9");
+    send("192.0.2.3:9");
+    let mut forget = |family| {
+        let ours = |addr: IpAddr, port| addr != IpAddr::from([192, 0, 2, 1]) && port == 9;
+        conntrack.forget_unled(family, ours).expect("they go");
+        conntrack.count().expect("a number")
+    };
+    assert_eq!(forget(Family::V4), 4, "one to this port, led nowhere");
+    assert_eq!(forget(Family::V6), 3, "the other family by itself");
+}
+
+#[test]
+fn what_is_led_to_nobody_is_forgotten_unless_it_is_a_connection() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    let mut conntrack = enter(&["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"]);
+    run("ip", "link add wire type veth peer name end");
+    run("ip", "link set end up");
+    run("ip", "addr add 198.51.100.1/24 dev wire");
+    run("ip", "link set wire up");
+    run(
+        "ip",
+        "neigh add 198.51.100.2 lladdr 02:00:00:00:00:02 dev wire",
+    );
+    led("ip daddr 192.0.2.3 dnat ip to 192.0.2.2");
+    led("ip daddr 192.0.2.1 tcp dport 7 dnat ip to 198.51.100.2");
+    send("192.0.2.3:9");
+    talk("192.0.2.1", "192.0.2.2:9");
+    let server = TcpListener::bind("192.0.2.2:7").expect("an address of ours");
+    let _open = TcpStream::connect("192.0.2.3:7").expect("it is led");
+    drop(server.accept().expect("it comes"));
+    let (patience, to) = (Duration::from_millis(1), "192.0.2.1:7".parse());
+    TcpStream::connect_timeout(&to.expect("an address"), patience).expect_err("nobody answers");
+    assert_eq!(conntrack.count().expect("a number"), 4);
+    let gone = ["192.0.2.2", "198.51.100.2"].map(|addr| addr.parse().expect("an address"));
+    conntrack.forget_led(&gone).expect("they go");
+    assert_eq!(
+        conntrack.count().expect("a number"),
+        2,
+        "what was sent there itself, and a connection"
+    );
+}
+
+#[test]
+fn connections_of_an_address_go_either_way_and_others_stay() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    let mut conntrack = enter(&[
+        "192.0.2.1/32",
+        "192.0.2.2/32",
+        "192.0.2.3/32",
+        "2001:db8::1/128",
+        "2001:db8::2/128",
+    ]);
     talk("192.0.2.1", "192.0.2.2:9");
     talk("192.0.2.2", "192.0.2.3:9");
     talk("192.0.2.1", "192.0.2.3:9");

@@ -4,7 +4,7 @@
 //! effect is told step by step, and the plan stops behind the send.
 
 use super::{
-    LinuxKernel,
+    LinuxKernel, UdpPort,
     ends::End,
     names,
     queue::{Forgive, Queue},
@@ -37,6 +37,9 @@ pub(super) fn apply(kernel: &LinuxKernel, plan: &Plan) -> Result<(), Failure> {
         kernel.reaper.doomed(&run.reap);
     }
     kernel.forget_connections(&given_up(plan));
+    for (netns, ports) in opened(plan) {
+        kernel.forget_unled(netns, ports);
+    }
     match result {
         Ok(()) => {
             run.announce();
@@ -64,6 +67,22 @@ fn given_up(plan: &Plan) -> Vec<IpAddr> {
         .filter_map(lost)
         .filter(|addr| !link_local(addr))
         .collect()
+}
+
+/// Ports over UDP that a plan opens, by where.
+fn opened(plan: &Plan) -> BTreeMap<Netns, Vec<UdpPort>> {
+    let mut opened: BTreeMap<Netns, Vec<UdpPort>> = BTreeMap::new();
+    for step in &plan.steps {
+        let (netns, element) = match step {
+            Step::Create(Object::Element(element)) => (Netns::Host, element),
+            Step::Create(Object::Balance(sandbox, element)) => (Netns::Sandbox(*sandbox), element),
+            _ => continue,
+        };
+        if let Some(port) = element.opened_udp() {
+            opened.entry(netns).or_default().push(port);
+        }
+    }
+    opened
 }
 
 /// A plan that is being carried out.

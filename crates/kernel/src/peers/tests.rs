@@ -1,7 +1,10 @@
 //! Lines as the kernel writes them.
 
-use super::{is_open_with, passive_opens};
-use std::net::IpAddr;
+use super::{Ends, is_open_with};
+use std::{
+    net::{IpAddr, TcpListener, TcpStream},
+    time::Duration,
+};
 
 fn line(remote: &str, state: &str) -> String {
     format!(
@@ -31,8 +34,37 @@ fn only_open_connections_with_those_asked_for_count() {
 }
 
 #[test]
-fn the_number_of_accepted_connections_is_found_by_its_name() {
-    let text = "Ip: Forwarding\nIp: 1\nTcp: RtoMin ActiveOpens PassiveOpens\nTcp: 200 7 42\n";
-    assert_eq!(passive_opens(text), Some(42));
-    assert_eq!(passive_opens("Ip: 1\n"), None);
+fn a_connection_that_ended_is_told_by_whom_it_was_with() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip");
+    // SAFETY: this thread alone leaves its namespace, and nothing else runs on it.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+        .expect("a namespace of our own");
+    for line in ["link set lo up", "addr add 192.0.2.1/32 dev lo"] {
+        let status = std::process::Command::new("ip")
+            .args(line.split(' '))
+            .status();
+        assert!(status.expect("it runs").success(), "{line}");
+    }
+    let ends = Ends::watch().expect("a socket");
+    let server = TcpListener::bind("[::]:0").expect("a port");
+    let port = server.local_addr().expect("bound").port();
+    for (to, peer) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "::1"),
+        ("192.0.2.1", "192.0.2.1"),
+    ] {
+        let peer: IpAddr = peer.parse().expect("an address");
+        let client = TcpStream::connect((to, port)).expect("it listens");
+        let (served, _) = server.accept().expect("it comes");
+        assert!(!ends.any(&[peer]).expect("it is read"), "{to} is open");
+        drop((client, served));
+        let other = [IpAddr::from([192, 0, 2, 7])];
+        vw_testkit::eventually("its end is told", Duration::from_secs(5), || {
+            ends.any(&[peer, other[0]]).expect("it is read")
+        });
+        let again = TcpStream::connect((to, port)).expect("it listens");
+        drop((again, server.accept().expect("it comes")));
+        assert!(!ends.any(&other).expect("it is read"), "{to} is no other");
+    }
 }

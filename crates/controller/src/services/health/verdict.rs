@@ -1,9 +1,14 @@
 //! From single answers to whether an endpoint is well.
 
 use super::super::roster::Health;
+use std::time::{Duration, Instant};
 
 /// How many good answers in a row an endpoint needs at most that changed to and fro.
 const MOST: u32 = 16;
+
+/// For how long it must be well at least, for each of them: however often it is asked, what is told
+/// of it, to other hosts too, stays little.
+const EACH: Duration = Duration::from_secs(1);
 
 /// What is known of one endpoint.
 #[derive(Debug)]
@@ -15,6 +20,8 @@ pub(super) struct Verdict {
     good: u32,
     /// Good answers in a row that are needed to be well again.
     needed: u32,
+    /// Since when all answers were good.
+    since: Option<Instant>,
 }
 
 impl Verdict {
@@ -30,24 +37,30 @@ impl Verdict {
             failures: 0,
             good: 0,
             needed: 1,
+            since: None,
         }
     }
 
-    /// Takes an answer; says what to tell where that is new. Failures do not count while it starts.
-    pub(super) fn take(&mut self, well: bool, starting: bool) -> Option<bool> {
+    /// Takes an answer of this moment; says what to tell where that is new. Failures do not count
+    /// while it starts.
+    pub(super) fn take(&mut self, well: bool, starting: bool, now: Instant) -> Option<bool> {
         if well {
             self.failures = 0;
             self.good = self.good.saturating_add(1);
+            let since = *self.since.get_or_insert(now);
+            let long = |count: u32| now.duration_since(since) >= EACH * (count - 1);
             if self.told == Some(true) {
                 // Well for as long as it took to prove it, it counts as steady again.
-                if self.good >= 2 * self.needed {
+                if self.good >= 2 * self.needed && long(2 * self.needed) {
                     (self.good, self.needed) = (0, 1.max(self.needed / 2));
+                    self.since = Some(now);
                 }
                 return None;
             }
-            return (self.good >= self.needed).then(|| self.tell(true));
+            let enough = self.good >= self.needed && long(self.needed);
+            return enough.then(|| self.tell(true, now));
         }
-        self.good = 0;
+        (self.good, self.since) = (0, None);
         if starting && self.told != Some(true) {
             return None;
         }
@@ -58,7 +71,7 @@ impl Verdict {
         if self.told == Some(true) {
             self.needed = MOST.min(2 * self.needed);
         }
-        Some(self.tell(false))
+        Some(self.tell(false, now))
     }
 
     /// What was told did not arrive: it is told again.
@@ -66,9 +79,10 @@ impl Verdict {
         self.told = None;
     }
 
-    const fn tell(&mut self, well: bool) -> bool {
+    const fn tell(&mut self, well: bool, now: Instant) -> bool {
         self.told = Some(well);
         self.good = 0;
+        self.since = if well { Some(now) } else { None };
         well
     }
 }

@@ -6,7 +6,7 @@ use super::{bridge, spec};
 use std::{
     collections::BTreeMap,
     io::Read,
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
@@ -120,6 +120,19 @@ impl World {
             use std::io::Write;
             while let Ok((mut stream, peer)) = listener.accept() {
                 let _ = write!(stream, "{number} {}", peer.ip());
+            }
+        });
+    }
+
+    /// Sends back what it is sent.
+    fn serve_udp(&self, addr: IpAddr) {
+        let socket = self
+            .endpoints
+            .run(|| UdpSocket::bind((addr, 8080)).unwrap());
+        thread::spawn(move || {
+            let mut text = [0; 8];
+            while let Ok((len, peer)) = socket.recv_from(&mut text) {
+                let _ = socket.send_to(&text[..len], peer);
             }
         });
     }
@@ -239,6 +252,65 @@ fn a_service_without_endpoints_leads_nowhere_else() {
     }
     world.check(&world.outside, "192.0.2.1:80", REFUSED);
     world.check(&world.outside, "192.0.2.1:9000", "0 192.0.2.2");
+}
+
+#[test]
+fn one_who_sends_before_an_endpoint_serves_is_led_to_it_then() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let port = |host: Option<&str>, published| ServicePort {
+        host: host.map(|host| host.parse().unwrap()),
+        published,
+        target: 8080,
+        protocol: Protocol::Udp,
+    };
+    let with = |numbers: &[u8]| ServicePolicy {
+        ports: vec![
+            port(None, 80),
+            port(Some("192.0.2.1"), 81),
+            port(Some("2001:db8::1"), 81),
+        ],
+        ..policy(numbers)
+    };
+    world.want(&with(&[]));
+    let udp = |ns: &Ns, addr: &str| ns.run(|| UdpSocket::bind((addr, 0)).unwrap());
+    world.serve_udp(v4(0));
+    world.serve_udp(v6(0));
+    let senders = [
+        (&world.outside, "192.0.2.1:80"),
+        (&world.outside, "[2001:db8::1]:80"),
+        (&world.outside, "192.0.2.1:81"),
+        (&world.outside, "[2001:db8::1]:81"),
+        (&world.near, "192.0.2.1:80"),
+        (&world.near, "10.1.0.100:8080"),
+        (&world.host, "127.0.0.1:80"),
+        (&world.host, "[::1]:80"),
+    ]
+    .map(|(from, to)| {
+        let any = if to.starts_with('[') { "::" } else { "0.0.0.0" };
+        let socket = udp(from, any);
+        socket.connect(to).unwrap();
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        (to, socket)
+    });
+    let ask = |socket: &UdpSocket| {
+        let sent = socket.send(b"x").map(|_| ());
+        sent.and_then(|()| socket.recv(&mut [0; 8]).map(|_| ()))
+            .map_err(|error| format!("{:?}", error.kind()))
+    };
+    for (to, socket) in &senders {
+        // What this host itself may not send, it is told at once.
+        let local = to.starts_with("127.") || to.starts_with("[::1]");
+        let told = if local { "PermissionDenied" } else { REFUSED };
+        assert_eq!(ask(socket), Err(told.to_owned()), "{to}");
+        // It was told in both ways.
+        drop(socket.take_error());
+    }
+    world.want(&with(&[0]));
+    for (to, socket) in &senders {
+        assert_eq!(ask(socket), Ok(()), "{to}");
+    }
 }
 
 /// Pearson's statistic of what was found against what was expected.

@@ -1,20 +1,24 @@
-//! What is told after which answers: `+` and `-` are answers, `w` and `s` what is told of them.
+//! What is told after which answers, one each second: `+` and `-` are answers, `w` and `s` what is
+//! told of them.
 
 use super::{Health, Verdict};
+use std::time::{Duration, Instant};
 
 fn told(health: Health, retries: u32, answers: &str) -> String {
     let mut verdict = Verdict::new(health, retries);
     let mut starting = true;
     let mut told = String::new();
+    let mut now = Instant::now();
     for answer in answers.chars() {
         match answer {
             '|' => starting = false,
-            answer => told.push(match verdict.take(answer == '+', starting) {
+            answer => told.push(match verdict.take(answer == '+', starting, now) {
                 Some(true) => 'w',
                 Some(false) => 's',
                 None => '.',
             }),
         }
+        now += Duration::from_secs(1);
     }
     told
 }
@@ -45,7 +49,23 @@ fn one_that_changes_to_and_fro_must_prove_itself_longer_each_time() {
 #[test]
 fn what_did_not_arrive_is_told_again() {
     let mut verdict = Verdict::new(Health::Starting, 1);
-    assert_eq!(verdict.take(true, false), Some(true));
+    let now = Instant::now();
+    assert_eq!(verdict.take(true, false, now), Some(true));
     verdict.forget();
-    assert_eq!(verdict.take(true, false), Some(true));
+    assert_eq!(verdict.take(true, false, now), Some(true));
+}
+
+#[test]
+fn however_often_one_is_asked_little_is_told_of_it() {
+    let mut verdict = Verdict::new(Health::Starting, 1);
+    let (mut well, mut told) = (true, 0);
+    let begun = Instant::now();
+    for milliseconds in 0..60_000 {
+        let now = begun + Duration::from_millis(milliseconds);
+        if let Some(word) = verdict.take(well, false, now) {
+            // It fails as soon as it is led to, and is well again.
+            (well, told) = (!word, told + 1);
+        }
+    }
+    assert!((8..20).contains(&told), "{told} in a minute");
 }

@@ -1,0 +1,222 @@
+//! Who is led where by services over several hosts, when endpoints come and go.
+
+use crate::{
+    services::{addresses, answer},
+    stage::{Kind, SOON, Stage},
+};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+use vw_testkit::{
+    Host, eventually,
+    traffic::{Conversation, Sender, Server, tcp},
+};
+
+/// Less than a connection over UDP that is not answered lives (30 s).
+const PATIENCE: Duration = Duration::from_millis(200);
+
+const MEMBER: &str = "--network shop --label vethwork.service=web";
+
+/// Two hosts with the network `shop`.
+#[track_caller]
+fn pair(options: &str) -> Stage {
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", &format!("network create -d overlay {options} shop"));
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    stage
+}
+
+/// Makes the service `web` there, which both hosts know then.
+#[track_caller]
+fn service(stage: &Stage, options: &str) {
+    let create = format!("service create --name web --network shop {options}");
+    stage.cli("a", &create);
+    eventually("b knows the service", SOON, || {
+        stage.cli("b", "service ls").contains("web")
+    });
+}
+
+#[track_caller]
+fn sender(from: &Host, to: &str) -> Sender {
+    Sender::open(from, to, PATIENCE).expect("a socket")
+}
+
+/// Waits until one who keeps sending is answered by one of these, and tells by whom.
+#[track_caller]
+fn led(sender: &Sender, names: &[&str]) -> String {
+    let mut last = String::new();
+    eventually("it is led", SOON, || {
+        sender.ask().is_ok_and(|answer| {
+            last = answer.name;
+            names.contains(&last.as_str())
+        })
+    });
+    last
+}
+
+#[test]
+fn one_who_keeps_sending_is_led_to_whoever_serves() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = pair("");
+    let stranger = stage.stranger();
+    let at = |host: &str, port: u16| sender(&stranger, &format!("{}:{port}", stage.addr(host)));
+    let everywhere = [at("a", 8053), at("b", 8053)];
+    let hosted = at("a", 8054);
+    for sender in everywhere.iter().chain([&hosted]) {
+        sender.ask().expect_err("nobody is there");
+    }
+    service(
+        &stage,
+        "-p 8053:1053/udp -p published=8054,target=1053,protocol=udp,mode=host --drain 0s",
+    );
+    let near = stage.start("b", "near", "--network shop");
+    let vip = format!("{}:1053", addresses(&stage, "b", "web")[0]);
+    let inside = sender(&near, &vip);
+    let all = || everywhere.iter().chain([&inside]);
+    for sender in all() {
+        sender.ask().expect_err("nobody serves");
+    }
+    let one = stage.start("a", "one", MEMBER);
+    let first = Server::udp(&one, "one", "0.0.0.0:1053");
+    for sender in all().chain([&hosted]) {
+        led(sender, &["one"]);
+    }
+    // One more comes, and the first goes: who was led there is led to the other.
+    let two = stage.start("b", "two", MEMBER);
+    let _two = Server::udp(&two, "two", "0.0.0.0:1053");
+    eventually("both hosts know both", SOON, || {
+        ["a", "b"].iter().all(|host| {
+            let shown = stage.cli(host, "service inspect web");
+            shown.matches("\"Serves\": true").count() == 2
+        })
+    });
+    for sender in all() {
+        assert_eq!(led(sender, &["one", "two"]), "one", "it stays where it is");
+    }
+    drop(first);
+    stage.docker("a", "rm -f one");
+    for sender in all() {
+        led(sender, &["two"]);
+    }
+    hosted.ask().expect_err("nobody serves on a");
+    let three = stage.start("a", "three", MEMBER);
+    let _three = Server::udp(&three, "three", "0.0.0.0:1053");
+    led(&hosted, &["three"]);
+    stage.end();
+}
+
+/// How long it takes an endpoint to leave.
+#[track_caller]
+fn leaves(stage: &Stage, name: &str) -> Duration {
+    let begun = Instant::now();
+    stage.docker("a", &format!("network disconnect shop {name}"));
+    begun.elapsed()
+}
+
+#[test]
+fn a_stop_waits_for_those_who_are_led_there_and_once() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = pair("");
+    service(&stage, "-p published=8080,target=80,mode=host --drain 60s");
+    let one = stage.start("a", "one", MEMBER);
+    let _one = Server::tcp(&one, "one", "0.0.0.0:80");
+    let near = stage.start("a", "near", "--network shop");
+    let stranger = stage.stranger();
+    let vip = format!("{}:80", addresses(&stage, "a", "web")[0]);
+    let at = format!("{}:8080", stage.addr("a"));
+    answer(&stranger, &at, &["one"]);
+    answer(&near, &vip, &["one"]);
+    // It talks to itself all the time, and a neighbour to it, past the service.
+    let own = format!("{}:80", stage.address("a", "one", "shop"));
+    let over = AtomicBool::new(false);
+    let took = thread::scope(|scope| {
+        for (from, to) in [(&one, "127.0.0.1:80"), (&one, &own), (&near, &own)] {
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = tcp(from, to);
+                }
+            });
+        }
+        let took = leaves(&stage, "one");
+        over.store(true, Ordering::Relaxed);
+        took
+    });
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    // Who is led there past the balancer and who is by it are waited for at the same time.
+    stage.cli("a", "service update --drain 8s web");
+    stage.docker("a", "network connect shop one");
+    answer(&stranger, &at, &["one"]);
+    answer(&near, &vip, &["one"]);
+    let _talks = [(&stranger, &at), (&near, &vip)]
+        .map(|(from, to)| Conversation::open(from, to).expect("it is led"));
+    let took = leaves(&stage, "one");
+    assert!(took >= Duration::from_secs(8), "{took:?}");
+    assert!(took < Duration::from_secs(14), "{took:?}");
+    stage.end();
+}
+
+#[test]
+fn a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = pair("");
+    service(&stage, "-p published=8080,target=80,mode=host");
+    for network in ["blue", "--internal inner"] {
+        stage.docker("a", &format!("network create {network}"));
+    }
+    let one = stage.start("a", "one", MEMBER);
+    let _one = Server::tcp(&one, "one", "0.0.0.0:80");
+    let stranger = stage.stranger();
+    let at = format!("{}:8080", stage.addr("a"));
+    answer(&stranger, &at, &["one"]);
+    for change in [
+        "connect blue",
+        "connect inner",
+        "disconnect shop",
+        "connect shop",
+        "disconnect blue",
+        "disconnect inner",
+    ] {
+        stage.docker("a", &format!("network {change} one"));
+        if change == "disconnect shop" {
+            eventually("it is no member", SOON, || tcp(&stranger, &at).is_err());
+            continue;
+        }
+        answer(&stranger, &at, &["one"]);
+        assert!(!stage.cli("b", "service ls").contains("not on"), "{change}");
+        stage.forget("a");
+    }
+    stage.end();
+}
+
+#[test]
+fn a_command_asks_those_in_whom_it_can_run() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = pair("");
+    service(&stage, "");
+    let guest = stage.lab().host("guest");
+    let adopt = format!("adopt --netns {} --name guest", guest.netns().display());
+    stage.cli("b", &format!("{adopt} --network shop --service web"));
+    drop(stage.start("b", "one", MEMBER));
+    let update = "service update --health exec:true --health-interval 1s web";
+    let refused = stage.cli_refused("b", update);
+    assert!(refused.contains("guest cannot be an endpoint"), "{refused}");
+    // Made by a host that cannot know who names it on another.
+    stage.cli("a", "service rm web");
+    eventually("b knows it no more", SOON, || {
+        !stage.cli("b", "service ls").contains("web")
+    });
+    service(&stage, "--health exec:true --health-interval 1s");
+    for host in ["a", "b"] {
+        eventually("who can be asked is a member, and well", SOON, || {
+            let shown = stage.api(host, "/vethwork/services/web");
+            let all = shown["Endpoints"].as_array().expect("a list").iter();
+            let all: Vec<_> = all.map(|one| (&one["Name"], &one["State"])).collect();
+            all.len() == 1 && all[0].0 == "one" && all[0].1 == "healthy"
+        });
+    }
+    stage.cli("b", "release guest");
+    stage.end();
+}

@@ -1,0 +1,78 @@
+//! Services over UDP, asked by who keeps sending from one port.
+
+use crate::{
+    require_stage,
+    scene::{HOST, HOST6, Scene},
+};
+use std::time::Duration;
+use vw_testkit::{
+    Host, eventually,
+    traffic::{Sender, Server},
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Less than a connection over UDP that is not answered lives (30 s).
+const PATIENCE: Duration = Duration::from_millis(200);
+
+#[track_caller]
+fn sender(from: &Host, to: &str) -> Sender {
+    Sender::open(from, to, PATIENCE).expect("a socket")
+}
+
+/// Waits until one who keeps sending is answered by this one.
+#[track_caller]
+fn led(sender: &Sender, name: &str) {
+    eventually("it is led", SOON, || {
+        sender.ask().is_ok_and(|answer| answer.name == name)
+    });
+}
+
+#[test]
+fn one_who_keeps_sending_is_led_once_somebody_serves() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 blue");
+    let senders = [
+        format!("{HOST}:8053"),
+        format!("[{HOST6}]:8053"),
+        format!("{HOST}:8054"),
+    ];
+    let mut senders = Vec::from(senders.map(|to| sender(&scene.outside, &to)));
+    senders.push(sender(&scene.host, "127.0.0.1:8053"));
+    for sender in &senders {
+        sender.ask().expect_err("nobody is there");
+    }
+    scene.cli(&format!(
+        "service create --name dns --network blue -p 8053:53/udp -p {HOST}:8054:53/udp --drain 0s"
+    ));
+    for sender in &senders {
+        sender.ask().expect_err("nobody serves");
+    }
+    let member = "--network blue --label vethwork.service=dns";
+    let one = scene.start("one", member);
+    let server = Server::udp(&one, "one", "[::]:53");
+    senders.iter().for_each(|sender| led(sender, "one"));
+    // The only one is away for a while.
+    drop(server);
+    scene.docker("rm -f one");
+    for sender in &senders {
+        eventually("it is refused", SOON, || sender.ask().is_err());
+    }
+    let two = scene.start("two", member);
+    let _two = Server::udp(&two, "two", "[::]:53");
+    senders.iter().for_each(|sender| led(sender, "two"));
+    scene.end();
+}
+
+#[test]
+fn one_who_keeps_sending_is_led_to_a_container_that_comes() {
+    require_stage!();
+    let scene = Scene::new();
+    let sender = sender(&scene.outside, &format!("{HOST}:8053"));
+    sender.ask().expect_err("nobody is there");
+    let one = scene.start("one", "-p 8053:53/udp");
+    let _one = Server::udp(&one, "one", "0.0.0.0:53");
+    led(&sender, "one");
+    scene.end();
+}

@@ -55,6 +55,11 @@ impl Controller {
             .map(|pool| (pool.base.to_string(), pool.size))
             .collect();
         info.debug = self.config.debug;
+        let drivers = &self.config.drivers;
+        info.shortcuts = drivers.underlay.as_ref().map(|_| {
+            let why_not = drivers.no_shortcuts.clone();
+            why_not.map_or(Ok(()), Err)
+        });
         Ok(info)
     }
 }

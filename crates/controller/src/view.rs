@@ -357,4 +357,7 @@ pub struct InfoView {
     pub debug: bool,
     /// Whether the host forwards IPv4.
     pub forwarding: bool,
+    /// Whether frames of overlay networks take shortcuts past the bridge, or why not; nothing
+    /// outside a cluster.
+    pub shortcuts: Option<std::result::Result<(), String>>,
 }

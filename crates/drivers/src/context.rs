@@ -57,6 +57,9 @@ pub struct DriverContext {
     pub ipv6: bool,
     /// The way to the other hosts; `None` outside a cluster.
     pub underlay: Option<Underlay>,
+    /// Why frames can take no shortcut past the bridge of an overlay network; `None` where they
+    /// can.
+    pub no_shortcuts: Option<String>,
 }
 
 impl Default for DriverContext {
@@ -74,6 +77,7 @@ impl Default for DriverContext {
             br_netfilter: false,
             ipv6: true,
             underlay: None,
+            no_shortcuts: None,
         }
     }
 }

@@ -140,6 +140,15 @@ fn line(text: &mut String, object: &Object) {
             let (place, link) = (place(proxy.netns), &proxy.link);
             writeln!(text, "{place}: answers for {} dev {link}", proxy.addr).unwrap();
         }
+        Object::Shortcuts(shortcuts) => {
+            let (place, link) = (place(shortcuts.netns), &shortcuts.link);
+            writeln!(text, "{place}: shortcuts from {link}").unwrap();
+        }
+        Object::Shortcut(shortcut) => {
+            let (place, link) = (place(shortcut.netns), &shortcut.link);
+            let (mac, station) = (shortcut.mac, shortcut.station);
+            writeln!(text, "{place}: shortcut to {mac} by {link} {station:?}").unwrap();
+        }
         other => writeln!(text, "{other:?}").unwrap(),
     }
 }

@@ -14,8 +14,8 @@ pub use diff::diff;
 pub use fragment::{Fragment, Owner};
 pub use object::{
     Address, BridgeOptions, Forward, Key, Link, LinkKind, Namespace, NamespaceSource, Neighbor,
-    Netns, Object, Peer, PortOptions, Proxy, Route, RouteKind, Sysctl, Table, VxlanOptions,
-    WireguardPeer,
+    Netns, Object, Peer, PortOptions, Proxy, Route, RouteKind, Shortcut, Shortcuts, Station,
+    Sysctl, Table, VxlanOptions, WireguardPeer,
 };
 pub use plan::{Plan, Step};
 pub use state::{Change, Conflict, HostState};

@@ -247,6 +247,44 @@ pub struct Forward {
     pub dst: IpAddr,
 }
 
+/// The shortcuts of a network's namespace: what frames are looked up in as they come in by the
+/// tunnel or from a sandbox, before the bridge sees them. Frames that no [`Shortcut`] knows, and
+/// whatever is not IP, go on to the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortcuts {
+    /// The namespace; it has no others.
+    pub netns: Netns,
+    /// The tunnel.
+    pub link: IfName,
+}
+
+/// On which side of a [`Shortcut`] a station lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Station {
+    /// In the sandbox at the pair's other end.
+    Here,
+    /// On another host, behind the tunnel.
+    Elsewhere,
+}
+
+/// Frames to a station go straight to its sandbox, or to the tunnel, without passing the bridge; and
+/// where the station is a sandbox's, so do the frames that it sends.
+///
+/// Without [`Shortcuts`] in the namespace it is nothing, and nobody misses it. An ingress queueing
+/// discipline that somebody else put on the pair is left there: then what the sandbox sends passes
+/// the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortcut {
+    /// The namespace.
+    pub netns: Netns,
+    /// The station's address, one interface's.
+    pub mac: MacAddr,
+    /// The pair's end here, or the tunnel.
+    pub link: IfName,
+    /// Where the station lies.
+    pub station: Station,
+}
+
 /// Another host, as the kernel's WireGuard knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireguardPeer {
@@ -327,6 +365,10 @@ pub enum Object {
     Forward(Forward),
     /// Another host at the encrypted tunnel.
     WireguardPeer(WireguardPeer),
+    /// What frames are looked up in before the bridge.
+    Shortcuts(Shortcuts),
+    /// A way around the bridge.
+    Shortcut(Shortcut),
 }
 
 /// What names an object; two objects with one key cannot exist at once.
@@ -360,6 +402,10 @@ pub enum Key {
     WireguardPeer(Netns, IfName, PublicKey),
     /// An address that is answered for.
     Proxy(Netns, IfName, IpAddr),
+    /// What frames are looked up in before the bridge.
+    Shortcuts(Netns, IfName),
+    /// A way around the bridge.
+    Shortcut(Netns, MacAddr, IfName),
 }
 
 impl Object {
@@ -401,6 +447,10 @@ impl Object {
             Self::WireguardPeer(peer) => {
                 Key::WireguardPeer(peer.netns, peer.link.clone(), peer.public)
             }
+            Self::Shortcuts(shortcuts) => Key::Shortcuts(shortcuts.netns, shortcuts.link.clone()),
+            Self::Shortcut(shortcut) => {
+                Key::Shortcut(shortcut.netns, shortcut.mac, shortcut.link.clone())
+            }
         }
     }
 
@@ -408,7 +458,8 @@ impl Object {
     ///
     /// Policy stands before what it protects, a bridge before its ports, the route to a next hop
     /// before the routes through it, the way to a host before the neighbours on it and before this
-    /// host answers for anybody, and a published port opens last.
+    /// host answers for anybody, a way around the bridge when that by the bridge is whole, and a
+    /// published port opens last.
     #[must_use]
     pub fn stage(&self) -> u8 {
         match self {
@@ -422,8 +473,9 @@ impl Object {
             Self::Route(route) if route.via.is_none() => 7,
             Self::Route(_) => 8,
             Self::Forward(_) | Self::WireguardPeer(_) => 9,
-            Self::Neighbor(_) | Self::Proxy(_) => 10,
-            Self::Element(_) | Self::Balance(..) => 11,
+            Self::Neighbor(_) | Self::Proxy(_) | Self::Shortcuts(_) => 10,
+            Self::Shortcut(_) => 11,
+            Self::Element(_) | Self::Balance(..) => 12,
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::{
     Address, BridgeOptions, Forward, Fragment, Key, Link, LinkKind, Namespace, NamespaceSource,
-    Neighbor, Netns, Object, Owner, Peer, Plan, PortOptions, Route, RouteKind, Step, Sysctl, Table,
+    Neighbor, Netns, Object, Owner, Peer, Plan, PortOptions, Route, RouteKind, Shortcut, Shortcuts,
+    Station, Step, Sysctl, Table,
 };
 use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeMap;
@@ -100,6 +101,22 @@ pub(crate) fn forward(mac: u8, dst: u8) -> Object {
     })
 }
 
+pub(crate) fn shortcuts() -> Object {
+    Object::Shortcuts(Shortcuts {
+        netns: Netns::Network(NetworkId::from_bytes([1; 32])),
+        link: name("vxlan0"),
+    })
+}
+
+pub(crate) fn shortcut(mac: u8, station: Station) -> Object {
+    Object::Shortcut(Shortcut {
+        netns: Netns::Network(NetworkId::from_bytes([1; 32])),
+        mac: MacAddr([2, 0, 0, 0, 0, mac]),
+        link: name("vxlan0"),
+        station,
+    })
+}
+
 pub(crate) fn namespace(n: u8, source: NamespaceSource) -> Object {
     Object::Namespace(Namespace {
         netns: Netns::Sandbox(sandbox(n)),
@@ -155,6 +172,12 @@ pub(crate) fn object() -> impl Strategy<Value = Object> {
             .prop_map(|(dst, via)| route(dst, via)),
         (0_u8..2).prop_map(neighbor),
         (0_u8..2, 0_u8..2).prop_map(|(mac, dst)| forward(mac, dst)),
+        Just(shortcuts()),
+        (
+            0_u8..2,
+            prop::sample::select(vec![Station::Here, Station::Elsewhere])
+        )
+            .prop_map(|(mac, station)| shortcut(mac, station)),
         (1_u16..4, 80_u16..82).prop_map(|(host, container)| port(host, container)),
     ]
 }

@@ -6,6 +6,7 @@
 
 mod alarm;
 mod announce;
+mod bpf;
 mod claims;
 mod conntrack;
 mod contract;
@@ -19,6 +20,7 @@ mod nft;
 mod observe;
 mod peers;
 mod reaper;
+mod shortcuts;
 mod sockets;
 mod sysctl;
 

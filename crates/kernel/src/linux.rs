@@ -13,6 +13,7 @@ mod queue;
 mod steps;
 mod tunnel;
 mod verify;
+mod ways;
 
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
@@ -21,11 +22,11 @@ use crate::{
     conntrack::Conntrack,
     facts,
     netlink::wireguard,
-    netns::{Namespaces, lock},
+    netns::{self, Namespaces, lock},
     observe,
     peers::{Ends, any_open},
     reaper::Reaper,
-    sockets,
+    shortcuts, sockets,
 };
 use rustix::thread::{CapabilitySet, capabilities};
 use std::{
@@ -128,6 +129,19 @@ impl LinuxKernel {
         let claimed = self.namespaces.run(self.namespaces.host(), sockets::claim);
         let failed = |source| names::call("claim", "this network namespace", source);
         claimed.map_err(failed)?.map_err(failed)
+    }
+
+    /// Whether frames can take shortcuts ([`Shortcuts`](vw_hoststate::Shortcuts)): tried in a
+    /// namespace of its own, without effect on any other.
+    ///
+    /// # Errors
+    /// What the kernel lacks, or forbids.
+    pub fn shortcuts(&self) -> Result<(), KernelError> {
+        let probed = shortcuts::hidden()
+            .and_then(|()| netns::make().map(Arc::new))
+            .and_then(|place| self.namespaces.with_socket(&place, shortcuts::probe));
+        let failed = |source| names::call("attach", "a program to frames", source);
+        probed.map_err(failed)
     }
 
     /// Runs `f` with the nftables socket of the host; others wait meanwhile.

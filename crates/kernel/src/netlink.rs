@@ -9,6 +9,7 @@ pub(crate) mod link;
 pub(crate) mod neigh;
 pub(crate) mod route;
 mod socket;
+pub(crate) mod tc;
 mod wire;
 pub(crate) mod wireguard;
 

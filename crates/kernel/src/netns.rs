@@ -12,6 +12,7 @@ mod worker;
 use crate::{
     KernelError,
     netlink::{Batch, Socket, link},
+    shortcuts::Table,
     sysctl::Ipv6Conf,
 };
 use rustix::{
@@ -47,6 +48,8 @@ pub(crate) struct Place {
     socket: Mutex<Option<Socket>>,
     /// Nothing where there is no IPv6.
     ipv6_conf: OnceLock<Option<Ipv6Conf>>,
+    /// The table of ways around the bridge, once it was looked for and there is one.
+    shortcuts: Mutex<Option<Arc<Table>>>,
 }
 
 impl Place {
@@ -58,6 +61,7 @@ impl Place {
             identity,
             socket,
             ipv6_conf: OnceLock::new(),
+            shortcuts: Mutex::default(),
         })
     }
 
@@ -69,6 +73,16 @@ impl Place {
     /// Device and inode of the namespace.
     pub(crate) const fn identity(&self) -> (u64, u64) {
         self.identity
+    }
+
+    /// The table of ways around the bridge, where it is open already.
+    pub(crate) fn shortcuts(&self) -> Option<Arc<Table>> {
+        lock(&self.shortcuts).clone()
+    }
+
+    /// Keeps that table open, or closes it.
+    pub(crate) fn set_shortcuts(&self, table: Option<Arc<Table>>) {
+        *lock(&self.shortcuts) = table;
     }
 
     /// Takes the calling thread into it.
@@ -423,7 +437,7 @@ fn unmount(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a namespace with its loopback up, on a thread that ends with it.
-fn make() -> io::Result<Place> {
+pub(crate) fn make() -> io::Result<Place> {
     let inside = || {
         // SAFETY: leaves only the network namespace, which no code of this thread relies on.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET)? };

@@ -7,6 +7,7 @@
 mod gather;
 mod inside;
 pub(crate) mod normal;
+mod ways;
 
 use crate::{KernelError, Observed, netns::Namespaces};
 use std::{
@@ -64,6 +65,7 @@ pub(crate) fn observe(
         pinned_object(namespaces, *netns, expected, &mut observed);
     }
     gather::gather(&insides, expected, &mut observed.objects);
+    ways::pass_over(&insides, expected, &mut observed.objects);
     Ok(observed)
 }
 
@@ -101,7 +103,9 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Neighbor(netns, ..)
             | Key::Proxy(netns, ..)
             | Key::Forward(netns, ..)
-            | Key::WireguardPeer(netns, ..) => vec![netns],
+            | Key::WireguardPeer(netns, ..)
+            | Key::Shortcuts(netns, _)
+            | Key::Shortcut(netns, ..) => vec![netns],
             Key::Balance(sandbox, ..) => vec![Netns::Sandbox(sandbox)],
             Key::Namespace(_)
             | Key::ServiceTable

@@ -162,7 +162,7 @@ fn whatever_dies_nothing_is_said_in_clear_text() {
 fn keys_change_and_no_connection_breaks(kind: Kind) {
     let mut stage = Stage::new(kind, &["a", "b"]);
     for host in ["a", "b"] {
-        stage.set_env(host, "VETHWORK_TUNNEL_KEY_PERIOD", "2");
+        stage.set_env(host, "VETHWORK_TUNNEL_KEY_PERIOD", Some("2"));
     }
     create(&stage, "-o encrypted");
     let (web, client, to) = pair(&stage);
@@ -194,7 +194,7 @@ fn keys_change_and_no_connection_breaks(kind: Kind) {
 fn a_key_is_kept_until_every_host_takes_in_the_next() {
     crate::require_cluster!(Kind::Etcd);
     let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
-    stage.set_env("a", "VETHWORK_TUNNEL_KEY_PERIOD", "1");
+    stage.set_env("a", "VETHWORK_TUNNEL_KEY_PERIOD", Some("1"));
     let first = key(&stage, "a");
     eventually("b takes it in", SOON, || key(&stage, "a") != first);
     // One that was stopped counts as alive for a minute.
@@ -210,7 +210,7 @@ fn a_key_is_kept_until_every_host_takes_in_the_next() {
     stays("it is kept", Duration::from_secs(3), || {
         key(&stage, "a") == kept
     });
-    stage.set_env("b", "VETHWORK_TUNNEL_KEY_PERIOD", "1");
+    stage.set_env("b", "VETHWORK_TUNNEL_KEY_PERIOD", Some("1"));
     eventually("b takes in the next", SOON, || key(&stage, "a") != kept);
     stage.end();
 }

@@ -13,6 +13,7 @@ mod overlay;
 mod prefer;
 mod route;
 mod services;
+mod shortcuts;
 mod stage;
 mod state;
 mod store;

@@ -299,6 +299,8 @@ fn object(object: &Object) -> String {
         Object::Proxy(proxy) => format!("proxy {}", proxy.addr),
         Object::Neighbor(neighbor) => format!("neighbour {}", neighbor.addr),
         Object::WireguardPeer(peer) => format!("tunnel peer {:?}", peer.allowed),
+        Object::Shortcuts(_) => "shortcuts".to_owned(),
+        Object::Shortcut(shortcut) => format!("shortcut to {}", shortcut.mac),
         Object::Forward(forward) => format!("forward {} to {}", forward.mac, forward.dst),
         Object::Sysctl(sysctl) => format!("sysctl {}", without_ids(&sysctl.path)),
         Object::Table(_) => match object.key() {

@@ -21,7 +21,7 @@ pub use encryption::{plan_tunnel, tunnel_link, tunnel_mtu};
 pub use options::clear_mtu;
 use options::{Mode, OverlayOptions};
 use std::net::IpAddr;
-use vw_hoststate::{Fragment, LinkKind, Netns, Object, Route, RouteKind};
+use vw_hoststate::{Fragment, LinkKind, Netns, Object, Route, RouteKind, Shortcut, Station};
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, Kind, NetworkSpec, PoolSpec,
     PortMapping, RemoteEndpoint, RemoteHost, Result, Scope,
@@ -142,6 +142,14 @@ impl Driver for Overlay {
         };
         let mut fragment = bridged::plan(&port, &asked, endpoint, cx);
         fragment.extend(other_subnets(network, endpoint));
+        if cx.no_shortcuts.is_none() {
+            fragment.insert(Object::Shortcut(Shortcut {
+                netns: port.netns,
+                mac: endpoint.mac,
+                link: endpoint.host_ifname.clone(),
+                station: Station::Here,
+            }));
+        }
         Ok(AttachmentPlan {
             fragment,
             gateways: Vec::new(),
@@ -159,7 +167,7 @@ impl Driver for Overlay {
             return route::remote(network, remote, underlay, cx);
         }
         let options = OverlayOptions::read(network, underlay)?;
-        remote::endpoint(network, remote, &options.way)
+        remote::endpoint(network, remote, &options.way, cx)
     }
 
     fn plan_peer(

@@ -7,7 +7,7 @@ use crate::{
 };
 use vw_hoststate::{
     BridgeOptions, Fragment, Link, LinkKind, Namespace, NamespaceSource, Netns, Object,
-    PortOptions, Sysctl, VxlanOptions,
+    PortOptions, Shortcuts, Sysctl, VxlanOptions,
 };
 use vw_model::{Error, Family, IfName, MacAddr, NetworkSpec, Result};
 
@@ -33,6 +33,12 @@ pub(super) fn plan(
     }));
     fragment.insert(bridge(network, options)?);
     fragment.insert(tunnel(network, options)?);
+    if cx.no_shortcuts.is_none() {
+        fragment.insert(Object::Shortcuts(Shortcuts {
+            netns,
+            link: tunnel_name()?,
+        }));
+    }
     fragment.extend(sysctls(netns, options, cx)?);
     // Inside the encrypted tunnel there are peers alone.
     if !options.way.encrypted && cx.filters(Family::of(options.way.local)) {

@@ -1,9 +1,9 @@
 //! What lies on other hosts, and what the tunnel is told of it.
 
 use super::{encryption::Way, network::tunnel_name, options::OverlayOptions};
-use crate::bridged::families;
+use crate::{DriverContext, bridged::families};
 use std::net::IpAddr;
-use vw_hoststate::{Forward, Fragment, Neighbor, Netns, Object};
+use vw_hoststate::{Forward, Fragment, Neighbor, Netns, Object, Shortcut, Station};
 use vw_model::{Error, Family, Kind, MacAddr, NetworkSpec, RemoteEndpoint, RemoteHost, Result};
 
 /// Every destination that has no entry of its own.
@@ -18,6 +18,7 @@ pub(super) fn endpoint(
     network: &NetworkSpec,
     remote: &RemoteEndpoint,
     way: &Way,
+    cx: &DriverContext,
 ) -> Result<Fragment> {
     if !remote.mac.is_unicast() {
         let sentence = format!(
@@ -40,6 +41,14 @@ pub(super) fn endpoint(
             link: link.clone(),
             addr,
             mac: remote.mac,
+        }));
+    }
+    if cx.no_shortcuts.is_none() {
+        fragment.insert(Object::Shortcut(Shortcut {
+            netns: Netns::Network(network.id),
+            mac: remote.mac,
+            link,
+            station: Station::Elsewhere,
         }));
     }
     Ok(fragment)

@@ -94,12 +94,13 @@ fn a_network_is_a_bridge_and_a_tunnel_out_of_sight() {
         &overlay(&[V4], &[]),
         &over4(),
         expect![[r#"
-        network: namespace New
-        rule: TunnelPorts [Port(4789)] []
-        network: link br0 mtu 1450 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        network: link vxlan0 mtu 1450 vxlan 4097 port 4789 local 192.0.2.1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        network: net/ipv6/conf/br0/disable_ipv6 = 1
-    "#]],
+            network: namespace New
+            rule: TunnelPorts [Port(4789)] []
+            network: link br0 mtu 1450 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            network: link vxlan0 mtu 1450 vxlan 4097 port 4789 local 192.0.2.1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            network: net/ipv6/conf/br0/disable_ipv6 = 1
+            network: shortcuts from vxlan0
+        "#]],
     );
 }
 
@@ -109,12 +110,13 @@ fn over_ipv6_the_tunnel_takes_more() {
         &overlay(&[V4, V6], &[]),
         &over6(),
         expect![[r#"
-        network: namespace New
-        rule: TunnelPorts [Port(4789)] []
-        network: link br0 mtu 1430 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        network: link vxlan0 mtu 1430 vxlan 4097 port 4789 local 2001:db8::1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        network: net/ipv6/conf/br0/disable_ipv6 = 1
-    "#]],
+            network: namespace New
+            rule: TunnelPorts [Port(4789)] []
+            network: link br0 mtu 1430 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            network: link vxlan0 mtu 1430 vxlan 4097 port 4789 local 2001:db8::1 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            network: net/ipv6/conf/br0/disable_ipv6 = 1
+            network: shortcuts from vxlan0
+        "#]],
     );
 }
 
@@ -142,6 +144,7 @@ fn port_mtu_and_switches_are_those_of_the_network_and_the_host() {
             network: net/bridge/bridge-nf-call-arptables = 0
             network: net/bridge/bridge-nf-call-ip6tables = 0
             network: net/bridge/bridge-nf-call-iptables = 0
+            network: shortcuts from vxlan0
         "#]],
     );
 }
@@ -158,6 +161,7 @@ fn an_endpoint_is_a_port_there_and_has_no_way_out() {
         sandbox: address 10.0.0.2/24 dev eth0
         sandbox: address fd00::2/64 dev eth0
         sandbox: address fe80::42:aff:fe00:2/64 dev eth0
+        network: shortcut to 02:42:0a:00:00:02 by vwcdcdcdcdcd Here
     "#]].assert_eq(&shown_attachment(&plan.unwrap()));
 }
 
@@ -172,6 +176,7 @@ fn all_subnets_of_a_network_are_one_link() {
         sandbox: address 10.0.1.2/24 dev eth0
         sandbox: route 10.0.0.0/24 dev eth0 metric 0
         sandbox: route 10.0.2.0/24 dev eth0 metric 0
+        network: shortcut to 02:42:0a:00:00:02 by vwcdcdcdcdcd Here
     "#]].assert_eq(&shown_attachment(&plan.unwrap()));
 }
 
@@ -188,14 +193,36 @@ fn an_endpoint_elsewhere_is_a_way_and_its_addresses() {
         network: neighbour 10.0.0.9 dev vxlan0 mac 02:42:0a:00:00:09
         network: neighbour fd00::9 dev vxlan0 mac 02:42:0a:00:00:09
         network: neighbour fe80::42:aff:fe00:9 dev vxlan0 mac 02:42:0a:00:00:09
+        network: shortcut to 02:42:0a:00:00:09 by vxlan0 Elsewhere
     "#]]
     .assert_eq(&plan(&both));
     // An address of a family that the network lacks is nobody's here.
     expect![[r#"
         network: forward 02:42:0a:00:00:09 dev vxlan0 to 192.0.2.2
         network: neighbour 10.0.0.9 dev vxlan0 mac 02:42:0a:00:00:09
+        network: shortcut to 02:42:0a:00:00:09 by vxlan0 Elsewhere
     "#]]
     .assert_eq(&plan(&overlay(&[V4], &[])));
+}
+
+#[test]
+fn without_shortcuts_all_goes_by_the_bridge() {
+    let cx = DriverContext {
+        no_shortcuts: Some("no".to_owned()),
+        ..over4()
+    };
+    let network = overlay(&[V4], &[]);
+    let there = remote("192.0.2.2", &["10.0.0.9/24"]);
+    let endpoint = endpoint(&network, &["10.0.0.2/24"]);
+    let attached = Overlay.plan_attachment(&network, &endpoint, &cx).unwrap();
+    let plans = [
+        Overlay.plan_network(&network, &cx).unwrap(),
+        attached.fragment,
+        Overlay.plan_remote(&network, &there, &cx).unwrap(),
+    ];
+    let is_shortcut = |key: &Key| matches!(key, Key::Shortcuts(..) | Key::Shortcut(..));
+    let mut planned = plans.iter().flat_map(|plan| plan.iter());
+    assert!(!planned.any(|(key, _)| is_shortcut(key)));
 }
 
 #[test]
@@ -371,7 +398,7 @@ proptest! {
                 format!("fd00::1:{at}/64").parse().unwrap(),
             ];
             let plan = Overlay.plan_remote(&network, &remote, &over4()).unwrap();
-            prop_assert_eq!(plan.iter().len(), 4);
+            prop_assert_eq!(plan.iter().len(), 5);
             for (key, _) in plan.iter() {
                 prop_assert!(seen.insert(key.clone()), "{:?}", key);
             }
@@ -390,6 +417,7 @@ fn an_encrypted_network_has_inner_addresses_alone() {
                 network: link br0 mtu 1370 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
                 network: link vxlan0 mtu 1370 vxlan 4097 port 4789 local fd76:6574:6877:101:101:101:101:101 on br0 isolated false hairpin false alias vethwork:network:abababababababababababababababababababababababababababababababab
                 network: net/ipv6/conf/br0/disable_ipv6 = 1
+                network: shortcuts from vxlan0
             "#]],
         );
     }
@@ -405,6 +433,7 @@ fn an_encrypted_network_has_inner_addresses_alone() {
     expect![[r#"
         network: forward 02:42:0a:00:00:09 dev vxlan0 to fd76:6574:6877:202:202:202:202:202
         network: neighbour 10.0.0.9 dev vxlan0 mac 02:42:0a:00:00:09
+        network: shortcut to 02:42:0a:00:00:09 by vxlan0 Elsewhere
         network: forward 00:00:00:00:00:00 dev vxlan0 to fd76:6574:6877:202:202:202:202:202
     "#]]
     .assert_eq(&(endpoint + &host));

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    NamespaceSource, diff,
+    NamespaceSource, Station, diff,
     sample::{
         World, address, apply, bridge, carry_out, forward, lines, namespace, neighbor, pair,
-        policy, port, route, sysctl, table, world,
+        policy, port, route, shortcut, shortcuts, sysctl, table, world,
     },
 };
 use expect_test::expect;
@@ -16,6 +16,8 @@ use vw_firewall::Chain;
 fn one_of_each() -> Vec<Object> {
     vec![
         port(1, 80),
+        shortcut(1, Station::Elsewhere),
+        shortcuts(),
         neighbor(1),
         forward(1, 1),
         route("0.0.0.0/0", Some("10.9.0.1")),
@@ -45,6 +47,8 @@ fn things_are_made_before_what_needs_them() {
         create Route(Sandbox(010101010101), 0.0.0.0/0, 0, Some("eth0"))
         create Forward(Network(010101010101), "vxlan0", 02:00:00:00:00:01, 192.0.2.1)
         create Neighbor(Host, "vw0", 10.0.0.9)
+        create Shortcuts(Network(010101010101), "vxlan0")
+        create Shortcut(Network(010101010101), 02:00:00:00:00:01, "vxlan0")
         create Port(PortsAny4, [Protocol(Tcp), Port(1)])
     "#]]
     .assert_eq(&lines(&plan));

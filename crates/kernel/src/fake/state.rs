@@ -71,8 +71,17 @@ impl State {
         self.check(object)?;
         let overwrites = matches!(
             object,
-            Object::Sysctl(_) | Object::Neighbor(_) | Object::Proxy(_) | Object::Table(_)
+            Object::Sysctl(_)
+                | Object::Neighbor(_)
+                | Object::Proxy(_)
+                | Object::Table(_)
+                | Object::Shortcut(_)
         );
+        if let Object::Shortcut(shortcut) = object
+            && !self.has_shortcuts(shortcut.netns)
+        {
+            return Ok(());
+        }
         match self.objects.get(&key) {
             Some(stands) if !overwrites && !object.matches(stands) => {
                 return Err(refused(
@@ -135,6 +144,8 @@ impl State {
             Object::Proxy(proxy) => there("answer on", proxy.netns, &proxy.link),
             Object::Forward(forward) => there("forward by", forward.netns, &forward.link),
             Object::WireguardPeer(peer) => there("add peer to", peer.netns, &peer.link),
+            Object::Shortcuts(made) => there("make shortcuts from", made.netns, &made.link),
+            Object::Shortcut(made) => there("make shortcut by", made.netns, &made.link),
             Object::Route(route) => match &route.link {
                 Some(link) => there("add route by", route.netns, link),
                 None => Ok(()),
@@ -216,6 +227,16 @@ impl State {
             })
     }
 
+    /// By the order of keys: of stations there are thousands.
+    fn has_shortcuts(&self, netns: Netns) -> bool {
+        let Ok(least) = "!".parse() else {
+            return false;
+        };
+        let mut from = self.objects.range(Key::Shortcuts(netns, least)..);
+        let first = from.next();
+        first.is_some_and(|(key, _)| matches!(key, Key::Shortcuts(of, _) if *of == netns))
+    }
+
     pub(super) fn require(&self, netns: Netns) -> Result<(), KernelError> {
         match netns == Netns::Host || self.objects.contains_key(&Key::Namespace(netns)) {
             true => Ok(()),
@@ -258,6 +279,10 @@ impl State {
                 self.objects
                     .retain(|held, _| !matches!(held, Key::Balance(on, ..) if on == sandbox));
             }
+            (Key::Shortcuts(netns, _), Some(_)) => {
+                self.objects
+                    .retain(|held, _| !matches!(held, Key::Shortcut(of, ..) if of == netns));
+            }
             (Key::Link(..), Some(Object::Link(link))) => {
                 let ends = [Some((link.netns, &link.name)), far_end(&link)];
                 let lies_on = |netns: &Netns, name: &IfName| ends.contains(&Some((*netns, name)));
@@ -267,6 +292,8 @@ impl State {
                     | Key::Proxy(netns, name, _)
                     | Key::Forward(netns, name, ..)
                     | Key::WireguardPeer(netns, name, _)
+                    | Key::Shortcuts(netns, name)
+                    | Key::Shortcut(netns, _, name)
                     | Key::Route(netns, _, _, Some(name)) => !lies_on(netns, name),
                     // Such as `net/ipv6/conf/eth0/accept_ra`.
                     Key::Sysctl(netns, path) => !ends.iter().flatten().any(|(on, name)| {

@@ -97,6 +97,8 @@ pub(super) struct Run<'a> {
     pub(super) reap: BTreeSet<Netns>,
     /// Namespaces of our making that the plan lets go: what lies in them goes along.
     vanishing: BTreeSet<Netns>,
+    /// Links that the plan takes out of service.
+    leaving: BTreeSet<(Netns, &'a IfName)>,
     /// While requests go out: see [`Run::take_turn`].
     turn: Option<MutexGuard<'a, ()>>,
     /// The namespace, not the host's, that was last worked in.
@@ -116,6 +118,10 @@ impl<'a> Run<'a> {
             })) => Some(*netns),
             _ => None,
         });
+        let leaving = plan.steps.iter().filter_map(|step| match step {
+            Step::Delete(Object::Link(link)) => Some((link.netns, &link.name)),
+            _ => None,
+        });
         Self {
             kernel,
             plan,
@@ -124,6 +130,7 @@ impl<'a> Run<'a> {
             ends: BTreeMap::new(),
             reap: BTreeSet::new(),
             vanishing: vanishing.collect(),
+            leaving: leaving.collect(),
             turn: None,
             recent: None,
             unbridge: BTreeMap::new(),
@@ -142,6 +149,7 @@ impl<'a> Run<'a> {
             at = match step.object() {
                 Object::Element(_) | Object::Balance(..) => self.elements(at)?,
                 Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns)?,
+                Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns)?,
                 _ => {
                     self.single(at, step)?;
                     at + 1
@@ -183,6 +191,8 @@ impl<'a> Run<'a> {
             Object::Proxy(proxy) => proxy.netns,
             Object::Forward(forward) => forward.netns,
             Object::WireguardPeer(peer) => peer.netns,
+            Object::Shortcuts(shortcuts) => shortcuts.netns,
+            Object::Shortcut(shortcut) => shortcut.netns,
             Object::Table(Table::SandboxDns { sandbox, .. } | Table::Balancer { sandbox })
             | Object::Balance(sandbox, _) => Netns::Sandbox(*sandbox),
             Object::Table(Table::Host(_) | Table::Services)
@@ -197,6 +207,11 @@ impl<'a> Run<'a> {
     /// Whether a namespace goes as a whole.
     pub(super) fn vanishes(&self, netns: Netns) -> bool {
         self.vanishing.contains(&netns)
+    }
+
+    /// Whether a link is taken out of service.
+    pub(super) fn leaves(&self, netns: Netns, link: &IfName) -> bool {
+        self.leaving.contains(&(netns, link))
     }
 
     /// A namespace takes its links along some time after it was let go. What another namespace

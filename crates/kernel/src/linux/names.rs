@@ -61,9 +61,7 @@ fn object(object: &Object) -> String {
         ),
         Object::Element(element) => format!("nftables element {:?} {:?}", element.set, element.key),
         Object::Link(link) => format!("link {}{}", link.name, place(link.netns)),
-        Object::Sysctl(sysctl) => {
-            format!("parameter {}{}", sysctl.path, place(sysctl.netns))
-        }
+        Object::Sysctl(one) => format!("parameter {}{}", one.path, place(one.netns)),
         Object::Address(Address { netns, link, addr }) => {
             format!("address {addr} on {link}{}", place(*netns))
         }
@@ -87,6 +85,15 @@ fn object(object: &Object) -> String {
             forward.link,
             place(forward.netns)
         ),
+        Object::Shortcuts(all) => format!("shortcuts from {}{}", all.link, place(all.netns)),
+        Object::Shortcut(one) => {
+            format!(
+                "shortcut to {} by {}{}",
+                one.mac,
+                one.link,
+                place(one.netns)
+            )
+        }
         Object::WireguardPeer(peer) => format!(
             "peer {} at {} on {}{}",
             peer.public,

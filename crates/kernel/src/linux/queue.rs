@@ -19,6 +19,8 @@ pub(super) enum Forgive {
     Gone,
     /// The link is no port of a bridge.
     NoPort,
+    /// What is to be made is there, whoever made it.
+    Present,
 }
 
 impl Forgive {
@@ -34,6 +36,7 @@ impl Forgive {
         match self {
             Self::Gone => gone.contains(&errno),
             Self::NoPort => errno == libc::EOPNOTSUPP,
+            Self::Present => errno == libc::EEXIST,
             Self::Nothing | Self::Exists => false,
         }
     }

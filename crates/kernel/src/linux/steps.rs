@@ -42,6 +42,8 @@ impl Run<'_> {
             Object::Proxy(proxy) => self.create_proxy(at, proxy),
             Object::Forward(forward) => self.create_forward(at, forward),
             Object::WireguardPeer(peer) => self.peer(at, peer, true),
+            Object::Shortcuts(shortcuts) => self.create_shortcuts(at, shortcuts),
+            Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
@@ -83,6 +85,8 @@ impl Run<'_> {
             }
             Object::Forward(forward) => self.delete_forward(at, forward),
             Object::WireguardPeer(peer) => self.peer(at, peer, false),
+            Object::Shortcuts(shortcuts) => self.delete_shortcuts(at, shortcuts),
+            Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }

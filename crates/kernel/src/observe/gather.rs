@@ -1,6 +1,6 @@
 //! From what all namespaces show to objects of ours.
 
-use super::{inside::Inside, normal};
+use super::{inside::Inside, normal, ways};
 use crate::{
     netlink::{fdb, link, route},
     sysctl,
@@ -46,6 +46,7 @@ pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, foun
         scene.neighbors(found);
         scene.proxies(found);
         scene.forwards(found);
+        ways::gather(*netns, inside, &scene.names, expected, found);
         scene.peers(found);
         scene.sysctls(found);
         let tables = inside.table.iter().chain(&inside.services);

@@ -4,7 +4,7 @@ use crate::{
     Nft,
     netlink::{Socket, addr, fdb, link, neigh, route, wireguard},
     nft::Skeleton,
-    sysctl,
+    shortcuts, sysctl,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -55,6 +55,8 @@ pub(super) struct Inside {
     pub(super) proxies: Vec<neigh::SeenProxy>,
     /// Forwarding entries, where tunnels may be.
     pub(super) forwards: Vec<fdb::Seen>,
+    /// Ways around the bridge, where there may be some.
+    pub(super) shortcuts: shortcuts::Seen,
     /// The encrypted tunnel's peers, where the kernel has it.
     pub(super) peers: Vec<WireguardPeer>,
     pub(super) sysctls: Vec<(String, String)>,
@@ -95,6 +97,10 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
         forwards: match netns {
             Netns::Network(_) => fdb::dump(&mut socket)?,
             Netns::Host | Netns::Sandbox(_) | Netns::Tunnel => Vec::new(),
+        },
+        shortcuts: match netns {
+            Netns::Network(_) => shortcuts::look(&mut socket),
+            Netns::Host | Netns::Sandbox(_) | Netns::Tunnel => shortcuts::Seen::default(),
         },
         peers,
         sysctls,

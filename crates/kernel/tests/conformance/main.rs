@@ -61,6 +61,8 @@ over_both!(
     a_lost_network_is_told_and_made_again,
     ten_thousand_stations_are_told,
     ten_thousand_are_routed_to,
+    more_stations_than_have_shortcuts_stand,
+    stations_of_one_address_stand_and_go,
     thousands_that_are_gone_are_removed_again,
     an_encrypted_tunnel_is_made_and_found_again,
     a_tunnel_that_is_open_stands,

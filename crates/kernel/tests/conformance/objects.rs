@@ -3,7 +3,8 @@
 use vw_firewall::{Datum, Element, Entry, HostTable, ServiceSet, SetName};
 use vw_hoststate::{
     Address, BridgeOptions, Forward, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns,
-    Object, Peer, PortOptions, Proxy, Route, RouteKind, Sysctl, Table, VxlanOptions,
+    Object, Peer, PortOptions, Proxy, Route, RouteKind, Shortcut, Shortcuts, Station, Sysctl,
+    Table, VxlanOptions,
 };
 use vw_model::{IfName, MacAddr, NetworkId, Protocol, SandboxId};
 
@@ -125,7 +126,31 @@ pub(crate) fn overlay() -> Vec<Object> {
         forward(station, "192.0.2.9"),
         forward(MacAddr([0; 6]), "192.0.2.9"),
         forward(MacAddr([0; 6]), "192.0.2.10"),
+        shortcuts(),
+        shortcut(
+            MacAddr([0x02, 0x42, 10, 0, 0, 7]),
+            "vwcccccccccc",
+            Station::Here,
+        ),
+        shortcut(station, "vxlan0", Station::Elsewhere),
     ]
+}
+
+/// What frames are looked up in before the network's bridge.
+pub(crate) fn shortcuts() -> Object {
+    Object::Shortcuts(Shortcuts {
+        netns: NETWORK,
+        link: ifname("vxlan0"),
+    })
+}
+
+pub(crate) fn shortcut(mac: MacAddr, link: &str, station: Station) -> Object {
+    Object::Shortcut(Shortcut {
+        netns: NETWORK,
+        mac,
+        link: ifname(link),
+        station,
+    })
 }
 
 /// A pair from `host`, a port of `bridge`, to `eth0` or the like in a sandbox.

@@ -4,14 +4,16 @@ use crate::{
     lab::{Lab, keyed},
     objects::{
         HOST, NETWORK, address, apart, bridge, forward, ifname, namespace, neighbor,
-        network_namespace, overlay, pair, proxy, route, tunnel,
+        network_namespace, overlay, pair, proxy, route, shortcut, tunnel,
     },
 };
 use std::{
     io::ErrorKind,
     time::{Duration, Instant},
 };
-use vw_hoststate::{Link, Namespace, NamespaceSource, Netns, Object, Plan, PortOptions, Step};
+use vw_hoststate::{
+    Link, Namespace, NamespaceSource, Netns, Object, Plan, PortOptions, Station, Step,
+};
 use vw_kernel::KernelError;
 use vw_model::{MacAddr, NetworkId};
 
@@ -202,6 +204,7 @@ pub(crate) fn ten_thousand_stations_are_told(lab: &Lab) {
                 forward(mac, &format!("192.0.2.{}", 2 + n % 200)),
                 addr(format!("10.6.{a}.{b}")),
                 addr(format!("fd06::{n:x}")),
+                shortcut(mac, "vxlan0", Station::Elsewhere),
             ]
         })
         .collect();
@@ -247,6 +250,45 @@ pub(crate) fn ten_thousand_are_routed_to(lab: &Lab) {
     assert_eq!(lab.missing(&[&standing[..], &many].concat()), []);
     took(lab, "10,000 routed to no more", &gone);
     assert_eq!(lab.missing(&standing), []);
+}
+
+pub(crate) fn more_stations_than_have_shortcuts_stand(lab: &Lab) {
+    lab.create(&scene());
+    let many: Vec<Object> = (0..16_500_u32)
+        .map(|n| {
+            let [_, _, a, b] = n.to_be_bytes();
+            shortcut(MacAddr([2, 1, 0, 0, a, b]), "vxlan0", Station::Elsewhere)
+        })
+        .collect();
+    lab.create(&many);
+    assert_eq!(lab.missing(&[scene(), many.clone()].concat()), []);
+    lab.delete(&many);
+    assert_eq!(lab.missing(&scene()), []);
+}
+
+pub(crate) fn stations_of_one_address_stand_and_go(lab: &Lab) {
+    lab.create(&scene());
+    let mac = MacAddr([2, 1, 0, 0, 0, 1]);
+    let twin = |name: &str, number: u8| {
+        let inside = format!("eth{number}");
+        let pair = Object::Link(apart(pair(name, "br0", 7, &inside)));
+        [pair, shortcut(mac, name, Station::Here)]
+    };
+    let moved = shortcut(mac, "vxlan0", Station::Elsewhere);
+    let all = [
+        scene(),
+        twin("vwdddddddddd", 3).into(),
+        twin("vweeeeeeeeee", 4).into(),
+        vec![moved.clone()],
+    ]
+    .concat();
+    lab.create(&all);
+    assert_eq!(lab.missing(&all), []);
+    // Each side goes by itself.
+    lab.delete(std::slice::from_ref(&moved));
+    assert_eq!(lab.missing(&without(&all, &[moved])), []);
+    lab.delete(&all);
+    assert_eq!(lab.standing(), []);
 }
 
 pub(crate) fn thousands_that_are_gone_are_removed_again(lab: &Lab) {

@@ -10,7 +10,8 @@ use std::{
 use vw_drivers::DriverContext;
 use vw_firewall::HostTable;
 use vw_hoststate::{
-    Fragment, HostState, Namespace, NamespaceSource, Netns, Object, Owner, Plan, Step, Table, diff,
+    Fragment, HostState, Key, Namespace, NamespaceSource, Netns, Object, Owner, Plan, Step, Table,
+    diff,
 };
 use vw_kernel::{Config, Kernel, LinuxKernel};
 use vw_model::{
@@ -80,6 +81,19 @@ impl Station {
     }
 }
 
+/// Why frames cannot pass bridges by here; nothing where they can.
+pub(crate) fn no_shortcuts() -> Option<String> {
+    let lab = Lab::new();
+    let exec_root = lab.folder().join("exec");
+    let kernel = lab
+        .host("h")
+        .enter(|| LinuxKernel::open(&Config { exec_root }));
+    let kernel = kernel.expect("an executor");
+    let cannot = kernel.shortcuts().err();
+    kernel.withdraw().expect("nothing is pinned");
+    cannot.map(|error| format!("{error:?}"))
+}
+
 /// The end of a host's tunnels.
 fn tunnel(number: usize, underlay: Underlay) -> IpAddr {
     let text = match underlay {
@@ -139,10 +153,10 @@ impl Member {
         let root = lab.folder().join(format!("exec-{number}"));
         let exec_root = root.clone();
         let kernel = host.enter(|| LinuxKernel::open(&Config { exec_root }));
+        let kernel = kernel.expect("an executor");
         let addr = tunnel(number, underlay);
         Self {
             host,
-            kernel: kernel.expect("an executor"),
             state: Mutex::default(),
             root,
             cx: DriverContext {
@@ -155,9 +169,11 @@ impl Member {
                     inner: None,
                     link_local: None,
                 }),
+                no_shortcuts: kernel.shortcuts().err().map(|error| format!("{error:?}")),
                 br_netfilter: Path::new("/proc/sys/net/bridge").is_dir(),
                 ..DriverContext::default()
             },
+            kernel,
         }
     }
 
@@ -177,6 +193,19 @@ impl Member {
         let desired = self.state.lock().expect("nobody panicked").desired();
         let observed = self.kernel.observe(&desired).expect("it can be read");
         diff(&observed.objects, &desired).steps
+    }
+
+    /// Takes away what frames pass the bridge by with, as a daemon does that starts on a kernel
+    /// without it.
+    pub(crate) fn give_up_shortcuts(&self) {
+        let mut desired = self.state.lock().expect("nobody panicked").desired();
+        desired.retain(|key, _| !matches!(key, Key::Shortcuts(..) | Key::Shortcut(..)));
+        let observed = self.kernel.observe(&desired).expect("it can be read");
+        let plan = diff(&observed.objects, &desired);
+        assert!(!plan.is_empty(), "it had some");
+        self.kernel.apply(&plan).expect("it can be applied");
+        let observed = self.kernel.observe(&desired).expect("it can be read");
+        assert_eq!(diff(&observed.objects, &desired).steps, []);
     }
 
     /// Carries steps out.

@@ -2,6 +2,7 @@
 //! that applies what the driver plans.
 
 mod cluster;
+mod shortcuts;
 mod wire;
 
 use cluster::{Cluster, Underlay, station};

@@ -81,7 +81,16 @@ struct Details<'a> {
     dns_upstreams: Vec<String>,
     sysctls: Vec<Sysctl<'a>>,
     labels: &'a Options,
+    overlay_shortcuts: Option<Shortcuts<'a>>,
     warnings: &'a [String],
+}
+
+/// Whether frames take shortcuts past the bridges of overlay networks, or why not.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shortcuts<'a> {
+    taken: bool,
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -218,6 +227,10 @@ fn details(view: &InfoView) -> Details<'_> {
             })
             .collect(),
         labels: &view.labels,
+        overlay_shortcuts: view.shortcuts.as_ref().map(|taken| Shortcuts {
+            taken: taken.is_ok(),
+            reason: taken.as_ref().err().map_or("", String::as_str),
+        }),
         warnings: &view.warnings,
     }
 }

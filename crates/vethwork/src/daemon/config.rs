@@ -58,6 +58,7 @@ impl DaemonSettings {
                 br_netfilter: facts.bridge_netfilter.is_some(),
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
                 underlay,
+                no_shortcuts: None,
             },
             ip_forward: self.ip_forward,
             owns_bridge_netfilter,

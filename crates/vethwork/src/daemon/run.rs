@@ -56,7 +56,11 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     let _claim = kernel.claim_netns().map_err(kernel_error)?;
     let _pid_file = write_pid(settings.pidfile.as_deref())?;
     let facts = kernel.facts().map_err(kernel_error)?;
-    let config = settings.controller_config(&facts)?;
+    let mut config = settings.controller_config(&facts)?;
+    if config.drivers.underlay.is_some() {
+        let cannot = kernel.shortcuts().map_err(kernel_error).err();
+        config.drivers.no_shortcuts = cannot.map(|error| error.chain());
+    }
     let mut parts = parts(settings, &kernel, &facts)?;
     if settings.cluster.is_none() && !settings.leaves_cluster {
         refuse_to_leave_cluster(&*parts.data, &*parts.run, &facts.boot_id)?;

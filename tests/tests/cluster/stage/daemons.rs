@@ -16,11 +16,11 @@ impl Stage {
         self.members.get_mut(host).expect("a member").daemon.stop();
     }
 
-    /// Starts a daemon again with a variable set.
+    /// Starts a daemon again with a variable set, or unset.
     #[track_caller]
-    pub(crate) fn set_env(&mut self, host: &str, name: &str, value: &str) {
+    pub(crate) fn set_env(&mut self, host: &str, name: &str, value: Option<&str>) {
         let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
-        daemon.set_env(name, Some(value));
+        daemon.set_env(name, value);
         daemon.restart();
     }
 
@@ -46,7 +46,7 @@ impl Stage {
     /// Has a daemon die at a point of what our own command line asks of it, and starts it again.
     #[track_caller]
     pub(crate) fn die_at(&mut self, host: &str, point: &str, line: &str) {
-        self.set_env(host, "VETHWORK_CRASH_AT", point);
+        self.set_env(host, "VETHWORK_CRASH_AT", Some(point));
         // What comes before it has reached the store is refused.
         let died = poll(SOON, || {
             let output = self.daemon(host).cli(line.split_whitespace());

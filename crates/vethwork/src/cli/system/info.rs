@@ -105,6 +105,14 @@ fn ours_alone(info: &Value) -> String {
         shown(&info["Networks"]),
         shown(&info["Adopted"])
     );
+    let shortcuts = &info["OverlayShortcuts"];
+    match shortcuts["Taken"].as_bool() {
+        Some(true) => out += "Overlay Shortcuts: taken\n",
+        Some(false) => {
+            out += &format!("Overlay Shortcuts: none: {}\n", shown(&shortcuts["Reason"]));
+        }
+        None => {}
+    }
     let mut list = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
             out += &format!("{title}:\n");

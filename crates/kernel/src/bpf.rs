@@ -1,0 +1,274 @@
+//! eBPF maps and programs: made, and found again by their numbers.
+//!
+//! Owns the system call (`linux/bpf.h`). It must not know what a program does, nor where it is
+//! attached.
+
+mod assembler;
+
+pub(crate) use assembler::{Assembler, Is, Label, Register, Size};
+use std::{
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+};
+
+const MAP_CREATE: libc::c_int = 0;
+const MAP_LOOKUP_ELEM: libc::c_int = 1;
+const MAP_UPDATE_ELEM: libc::c_int = 2;
+const MAP_DELETE_ELEM: libc::c_int = 3;
+const PROG_LOAD: libc::c_int = 5;
+const PROG_GET_FD_BY_ID: libc::c_int = 13;
+const MAP_GET_FD_BY_ID: libc::c_int = 14;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+const MAP_TYPE_HASH: u32 = 1;
+/// Memory for an entry is taken when it comes.
+const F_NO_PREALLOC: u32 = 1;
+const PROG_TYPE_SCHED_CLS: u32 = 3;
+/// What a program or a map is called at most, with a final zero.
+const NAME: usize = 16;
+
+/// An instruction, and what a map's keys and values are.
+pub(crate) type Word = [u8; 8];
+
+/// A hash map of words.
+#[derive(Debug)]
+pub(crate) struct Map(OwnedFd);
+
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; NAME],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; NAME],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ById {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Question {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    jited_prog_len: u32,
+    xlated_prog_len: u32,
+    jited_prog_insns: u64,
+    xlated_prog_insns: u64,
+    load_time: u64,
+    created_by_uid: u32,
+    nr_map_ids: u32,
+    map_ids: u64,
+}
+
+impl Map {
+    /// Makes one of at most so many entries.
+    pub(crate) fn create(name: &str, max_entries: u32) -> io::Result<Self> {
+        let mut attributes = MapCreate {
+            map_type: MAP_TYPE_HASH,
+            key_size: size_of::<Word>() as u32,
+            value_size: size_of::<Word>() as u32,
+            max_entries,
+            map_flags: F_NO_PREALLOC,
+            map_name: named(name),
+            ..MapCreate::default()
+        };
+        descriptor(MAP_CREATE, &mut attributes).map(Self)
+    }
+
+    /// The map that a program uses, which has one.
+    ///
+    /// # Errors
+    /// `NotFound` when the program is gone, or uses none.
+    pub(crate) fn of_program(id: u32) -> io::Result<Self> {
+        let by_id = |id| ById {
+            id,
+            ..ById::default()
+        };
+        let program = descriptor(PROG_GET_FD_BY_ID, &mut by_id(id))?;
+        let mut map = 0_u32;
+        let mut info = ProgramInfo {
+            nr_map_ids: 1,
+            map_ids: address(&raw mut map),
+            ..ProgramInfo::default()
+        };
+        let mut question = Question {
+            fd: number(program.as_raw_fd()),
+            len: size_of::<ProgramInfo>() as u32,
+            info: address(&raw mut info),
+        };
+        call(OBJ_GET_INFO_BY_FD, &mut question)?;
+        descriptor(MAP_GET_FD_BY_ID, &mut by_id(map)).map(Self)
+    }
+
+    /// The value under a key.
+    pub(crate) fn get(&self, key: &Word) -> io::Result<Option<Word>> {
+        let mut value = Word::default();
+        let mut attributes = self.element(key);
+        attributes.value = address(&raw mut value);
+        found(call(MAP_LOOKUP_ELEM, &mut attributes)).map(|found| found.then_some(value))
+    }
+
+    /// Sets the value under a key.
+    pub(crate) fn put(&self, key: &Word, value: &Word) -> io::Result<()> {
+        let mut attributes = self.element(key);
+        attributes.value = address(value);
+        call(MAP_UPDATE_ELEM, &mut attributes).map(drop)
+    }
+
+    /// Forgets a key, if it is there.
+    pub(crate) fn remove(&self, key: &Word) -> io::Result<()> {
+        found(call(MAP_DELETE_ELEM, &mut self.element(key))).map(drop)
+    }
+
+    /// All entries of a map that has at most so many.
+    pub(crate) fn entries(&self, most: u32) -> io::Result<Vec<(Word, Word)>> {
+        let mut keys = vec![Word::default(); most as usize];
+        let mut values = keys.clone();
+        let mut place = 0_u32;
+        let mut attributes = Batch {
+            out_batch: address(&raw mut place),
+            keys: address(keys.as_mut_ptr()),
+            values: address(values.as_mut_ptr()),
+            count: most,
+            map_fd: number(self.0.as_raw_fd()),
+            ..Batch::default()
+        };
+        // Behind the last entry there is none: so all of them were told.
+        found(call(MAP_LOOKUP_BATCH, &mut attributes))?;
+        let told = attributes.count as usize;
+        Ok(keys.into_iter().zip(values).take(told).collect())
+    }
+
+    fn element(&self, key: &Word) -> Element {
+        Element {
+            map_fd: number(self.0.as_raw_fd()),
+            key: address(key),
+            ..Element::default()
+        }
+    }
+}
+
+/// Has the kernel take a program for frames.
+///
+/// # Errors
+/// `InvalidInput` where the kernel knows no function or field of that kind, or lets it not be used.
+pub(crate) fn load(
+    name: &str,
+    program: impl FnOnce(RawFd) -> Vec<Word>,
+    map: &Map,
+) -> io::Result<OwnedFd> {
+    let code = program(map.0.as_raw_fd());
+    let mut attributes = Load {
+        prog_type: PROG_TYPE_SCHED_CLS,
+        insn_cnt: code.len() as u32,
+        insns: address(code.as_ptr()),
+        license: address(c"Apache-2.0".as_ptr()),
+        prog_name: named(name),
+        ..Load::default()
+    };
+    descriptor(PROG_LOAD, &mut attributes)
+}
+
+/// Whether an entry was there.
+fn found(result: io::Result<RawFd>) -> io::Result<bool> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        result => result.map(|_| true),
+    }
+}
+
+fn named(name: &str) -> [u8; NAME] {
+    let mut bytes = [0; NAME];
+    for (to, from) in bytes.iter_mut().zip(name.bytes().take(NAME - 1)) {
+        *to = from;
+    }
+    bytes
+}
+
+/// An address as the call takes it.
+fn address<T>(of: *const T) -> u64 {
+    of.expose_provenance() as u64
+}
+
+/// A descriptor as the call takes it.
+const fn number(fd: RawFd) -> u32 {
+    fd.cast_unsigned()
+}
+
+/// A call that answers with a descriptor.
+fn descriptor<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedFd> {
+    let fd = call(command, attributes)?;
+    // SAFETY: the kernel has just made it, for nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Asks the kernel; `attributes` is one of the forms of `union bpf_attr` above.
+fn call<T>(command: libc::c_int, attributes: &mut T) -> io::Result<RawFd> {
+    let (at, size) = (std::ptr::from_mut(attributes), size_of::<T>());
+    // SAFETY: the attributes are plain data of that size, and the addresses in them are those of
+    // buffers of the callers, who hold them until this returns.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, at, size) };
+    match RawFd::try_from(answer) {
+        Ok(answer) if answer >= 0 => Ok(answer),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,105 @@
+//! Ways around networks' bridges, from what namespaces show of them to objects.
+
+use super::inside::Inside;
+use crate::shortcuts::{Entry, MOST, Seen};
+use std::collections::{BTreeMap, HashMap};
+use vw_hoststate::{Key, Netns, Object, Shortcut, Shortcuts, Station};
+use vw_model::IfName;
+
+type Objects = BTreeMap<Key, Object>;
+
+/// Adds those of one namespace. What is expected and is not whole is as if it were not there: making
+/// it makes it so.
+pub(super) fn gather(
+    netns: Netns,
+    inside: &Inside,
+    names: &HashMap<u32, IfName>,
+    expected: &Objects,
+    found: &mut Objects,
+) {
+    let seen = &inside.shortcuts;
+    let tunnels = inside.links.iter().filter(|link| link.kind == "vxlan");
+    for link in tunnels.filter(|link| link.is_ours()) {
+        let Some(name) = names.get(&link.index) else {
+            continue;
+        };
+        let object = Object::Shortcuts(Shortcuts {
+            netns,
+            link: name.clone(),
+        });
+        let bound = seen.bound.get(&link.index);
+        let there = match expected.contains_key(&object.key()) {
+            true => bound.is_some_and(|ours| !ours || seen.entries.is_some()),
+            false => bound == Some(&true) || seen.any,
+        };
+        if there {
+            found.insert(object.key(), object);
+        }
+    }
+    for entry in seen.entries.iter().flatten() {
+        let Some(object) = object(netns, entry, names) else {
+            continue;
+        };
+        let whole = entry.station == Station::Elsewhere || seen.bound.contains_key(&entry.index);
+        if whole || !expected.contains_key(&object.key()) {
+            found.insert(object.key(), object);
+        }
+    }
+}
+
+/// Adds those expected ones that the executor leaves out on purpose: where somebody else looks at
+/// what comes in by the tunnel, where the table is full, and where the entry is another's that is
+/// expected too.
+pub(super) fn pass_over(
+    insides: &BTreeMap<Netns, Inside>,
+    expected: &Objects,
+    found: &mut Objects,
+) {
+    for (key, object) in expected {
+        let (Object::Shortcut(wanted), false) = (object, found.contains_key(key)) else {
+            continue;
+        };
+        let Some(inside) = insides.get(&wanted.netns) else {
+            continue;
+        };
+        if leaves_out(wanted, inside, expected) {
+            found.insert(key.clone(), object.clone());
+        }
+    }
+}
+
+fn leaves_out(wanted: &Shortcut, inside: &Inside, expected: &Objects) -> bool {
+    let seen = &inside.shortcuts;
+    let Some(entries) = &seen.entries else {
+        return has_stranger(seen, inside);
+    };
+    let is_anothers = |entry: &Entry| {
+        let mut links = inside.links.iter();
+        let holder = links.find(|link| link.index == entry.index);
+        let name: Option<IfName> = holder.and_then(|link| link.name.parse().ok());
+        name.filter(|name| *name != wanted.link)
+            .is_some_and(|name| {
+                expected.contains_key(&Key::Shortcut(wanted.netns, wanted.mac, name))
+            })
+    };
+    let same = |entry: &&Entry| (entry.mac, entry.station) == (wanted.mac, wanted.station);
+    entries.len() >= MOST as usize || entries.iter().find(same).is_some_and(is_anothers)
+}
+
+/// Whether somebody else looks at what comes in by the tunnel.
+fn has_stranger(seen: &Seen, inside: &Inside) -> bool {
+    let mut tunnels = inside.links.iter().filter(|link| link.kind == "vxlan");
+    tunnels.any(|link| seen.bound.get(&link.index) == Some(&false))
+}
+
+fn object(netns: Netns, entry: &Entry, names: &HashMap<u32, IfName>) -> Option<Object> {
+    // As links are called that are on their way out.
+    let gone = || format!("vwx{}", entry.index).parse().ok();
+    let link = names.get(&entry.index).cloned().or_else(gone);
+    Some(Object::Shortcut(Shortcut {
+        netns,
+        mac: entry.mac,
+        link: link?,
+        station: entry.station,
+    }))
+}

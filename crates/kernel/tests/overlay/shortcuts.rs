@@ -1,0 +1,197 @@
+//! Frames that pass a network's bridge by, and those that must not.
+//!
+//! A bridge that is down forwards nothing: what is reached then is reached by a shortcut.
+
+use crate::{
+    cluster::{Cluster, Underlay, station},
+    reaches,
+};
+use std::time::Duration;
+use vw_hoststate::{Key, Step};
+use vw_testkit::{Host, eventually, require_root, traffic};
+
+/// Whether this kernel has them; else says what it lacks.
+macro_rules! require_shortcuts {
+    () => {
+        require_root!();
+        let cannot = crate::cluster::no_shortcuts();
+        vw_testkit::require!(
+            cannot.is_none(),
+            "the kernel has no shortcuts: {}",
+            cannot.unwrap_or_default()
+        );
+    };
+}
+
+/// Puts down the network's bridge on a host.
+fn without_bridge(inside: &Host) {
+    inside.ip("link set br0 down");
+}
+
+/// Takes away what looks at frames as they come in, from every link.
+fn bare(inside: &Host) {
+    let links = inside.sh("tc qdisc show | awk '$2 == \"ingress\" { print $5 }'");
+    for link in links.ok().split_whitespace() {
+        inside
+            .sh(&format!("tc qdisc del dev {link} ingress"))
+            .must();
+    }
+}
+
+/// Who asks for an address is answered by the bridge and its ports.
+fn acquainted(from: &Host, number: usize) {
+    reaches(from, &station(number).v4());
+    reaches(from, &station(number).v6());
+}
+
+/// How many frames a link has taken in.
+fn received_by(host: &Host, link: &str) -> u64 {
+    let shown = host.ip(&format!("-s link show {link}"));
+    let numbers = shown
+        .split("RX:")
+        .nth(1)
+        .and_then(|text| text.lines().nth(1));
+    let packets = numbers.and_then(|line| line.split_whitespace().nth(1));
+    packets.and_then(|text| text.parse().ok()).expect("a count")
+}
+
+fn talk(from: &Host, to: &Host, number: usize) {
+    for addr in [station(number).v4(), format!("[{}]", station(number).v6())] {
+        let ping = addr.trim_matches(['[', ']']);
+        assert!(traffic::ping(from, ping), "{addr} by ICMP");
+        let server = traffic::Server::tcp(to, "far", &format!("{addr}:0"));
+        let target = server.address().to_string();
+        let mut talk = traffic::Conversation::open(from, &target).expect("it answers by TCP");
+        talk.say(&"x".repeat(200_000)).expect("it echoes much");
+        let server = traffic::Server::udp(to, "far", &format!("{addr}:0"));
+        let target = server.address().to_string();
+        traffic::udp(from, &target).expect("it answers by UDP");
+    }
+}
+
+fn pass_by(underlay: Underlay) {
+    let cluster = Cluster::new(2, underlay, &[]);
+    let beside = cluster.add(7, 0);
+    let (near, far) = (cluster.container(0), cluster.container(1));
+    acquainted(near, 1);
+    acquainted(near, 7);
+    (0..2).for_each(|at| without_bridge(&cluster.inside(at)));
+    talk(near, far, 1);
+    talk(far, near, 0);
+    talk(near, &beside, 7);
+    bare(&cluster.inside(0));
+    assert!(!traffic::ping(near, &station(1).v4()), "the bridge is down");
+    assert!(!traffic::ping(near, &station(7).v4()), "the bridge is down");
+}
+
+#[test]
+fn frames_pass_the_bridge_by() {
+    require_shortcuts!();
+    pass_by(Underlay::V4);
+}
+
+#[test]
+fn frames_pass_the_bridge_by_over_ipv6() {
+    require_shortcuts!();
+    pass_by(Underlay::V6);
+}
+
+#[test]
+fn what_comes_by_the_tunnel_never_leaves_by_it() {
+    require_shortcuts!();
+    let cluster = Cluster::new(3, Underlay::V4, &[]);
+    acquainted(cluster.container(0), 2);
+    // The first host takes the second one for that of the third's station.
+    let (mac, second) = (station(2).mac, cluster.tunnel(1));
+    let told = format!("bridge fdb replace {mac} dev vxlan0 dst {second} self");
+    cluster.inside(0).sh(&told).must();
+    for _ in 0..3 {
+        assert!(!traffic::ping(cluster.container(0), &station(2).v4()));
+    }
+    let arrived = received_by(&cluster.inside(1), "vxlan0");
+    assert!(arrived >= 3, "they came to the second host: {arrived}");
+}
+
+/// A frame to the sender's own address would come back to it.
+#[test]
+fn no_frame_comes_back_to_its_sender() {
+    require_shortcuts!();
+    let cluster = Cluster::new(2, Underlay::V4, &[]);
+    let from = cluster.container(0);
+    acquainted(from, 1);
+    let mac = station(0).mac;
+    from.ip(&format!("neigh replace 10.5.0.77 lladdr {mac} dev eth0"));
+    let before = received_by(from, "eth0");
+    for _ in 0..5 {
+        assert!(!traffic::ping(from, "10.5.0.77"), "it is nobody");
+    }
+    assert_eq!(received_by(from, "eth0"), before);
+}
+
+#[test]
+fn what_others_take_from_shortcuts_is_put_right() {
+    require_shortcuts!();
+    let cluster = Cluster::new(2, Underlay::V4, &[]);
+    let member = &cluster.members()[0];
+    let inside = cluster.inside(0);
+    for broken in [
+        "tc qdisc del dev vxlan0 ingress",
+        "tc filter del block 30327",
+        "tc qdisc del dev vw0000000000 ingress",
+        "for dev in vxlan0 vw0000000000; do tc qdisc del dev $dev ingress; done",
+        "ip link del vw0000000000",
+    ] {
+        acquainted(cluster.container(0), 1);
+        inside.sh(broken).must();
+        let steps = member.missing();
+        let is_shortcut =
+            |step: &Step| matches!(step.key(), Key::Shortcuts(..) | Key::Shortcut(..));
+        assert!(steps.iter().any(is_shortcut), "{broken}: {steps:?}");
+        member.repair(steps);
+        assert_eq!(member.missing(), [], "{broken}");
+        acquainted(cluster.container(0), 1);
+        (0..2).for_each(|at| without_bridge(&cluster.inside(at)));
+        let passes = || traffic::ping(cluster.container(0), &station(1).v4());
+        assert!(passes(), "{broken}: it is whole again");
+        (0..2).for_each(|at| drop(cluster.inside(at).ip("link set br0 up")));
+    }
+}
+
+#[test]
+fn what_others_put_on_a_link_stays() {
+    require_shortcuts!();
+    for link in ["vw0000000000", "vxlan0"] {
+        let cluster = Cluster::new(2, Underlay::V4, &[]);
+        let (member, inside) = (&cluster.members()[0], cluster.inside(0));
+        inside
+            .sh(&format!("tc qdisc del dev {link} ingress"))
+            .must();
+        inside.sh(&format!("tc qdisc add dev {link} clsact")).must();
+        member.repair(member.missing());
+        assert_eq!(member.missing(), [], "{link}");
+        acquainted(cluster.container(0), 1);
+        member.give_up_shortcuts();
+        let shown = inside.sh("tc qdisc show").ok();
+        assert_eq!(shown.matches("clsact").count(), 1, "{shown}");
+        assert_eq!(shown.matches("ingress").count(), 0, "{shown}");
+        acquainted(cluster.container(0), 1);
+    }
+}
+
+/// A host whose kernel has them next to one that has not.
+#[test]
+fn a_host_with_them_and_one_without_talk() {
+    require_shortcuts!();
+    let cluster = Cluster::new(2, Underlay::V4, &[]);
+    cluster.members()[1].give_up_shortcuts();
+    let shown = cluster.inside(1).sh("tc qdisc show").ok();
+    assert!(!shown.contains("ingress"), "{shown}");
+    acquainted(cluster.container(0), 1);
+    without_bridge(&cluster.inside(0));
+    talk(cluster.container(0), cluster.container(1), 1);
+    talk(cluster.container(1), cluster.container(0), 0);
+    without_bridge(&cluster.inside(1));
+    eventually("nothing passes", Duration::from_secs(10), || {
+        !traffic::ping(cluster.container(0), &station(1).v4())
+    });
+}

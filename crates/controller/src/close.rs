@@ -20,6 +20,9 @@ impl Controller {
         if let Ok(cluster) = self.cluster() {
             cluster.close();
         }
+        if let Some(encryption) = self.encryption() {
+            encryption.close();
+        }
         self.take_back()
     }
 

@@ -55,6 +55,8 @@ impl Controller {
             .map(|pool| (pool.base.to_string(), pool.size))
             .collect();
         info.debug = self.config.debug;
+        let member = self.member.as_ref();
+        info.encryption = member.map_or("", |member| member.encryption_word());
         let drivers = &self.config.drivers;
         info.shortcuts = drivers.underlay.as_ref().map(|_| {
             let why_not = drivers.no_shortcuts.clone();

@@ -47,7 +47,7 @@ mod streams;
 pub mod view;
 mod watch;
 
-pub use cluster::{Tunnel, refuse_to_leave_cluster};
+pub use cluster::{KernelTunnel, Tunnel, carrier, refuse_to_leave_cluster};
 pub use command::Command;
 pub use config::{BridgeConfig, Config};
 pub use controller::{Controller, Membership, Parts, kernel_error};

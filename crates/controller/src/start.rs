@@ -69,6 +69,7 @@ impl Controller {
         let member = parts.cluster.map(join).transpose()?;
         if let (Some(underlay), Some(member)) = (&mut config.drivers.underlay, &member) {
             underlay.inner = member.inner(host_id);
+            underlay.carrier = member.carrier().unwrap_or_default();
             underlay.link_local = Some(vw_model::link_address(vw_model::HostId(host_id)));
         }
         let controller = Self::from_core(Core {

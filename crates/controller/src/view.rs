@@ -63,6 +63,8 @@ pub struct ClusterView {
     pub servers: Vec<ServerView>,
     /// The hosts, in the order of their names.
     pub hosts: Vec<HostView>,
+    /// Who carries packets of encrypted networks here: as [`InfoView::encryption`] tells.
+    pub encryption: &'static str,
 }
 
 /// One server of the cluster's store, asked now.
@@ -357,6 +359,9 @@ pub struct InfoView {
     pub debug: bool,
     /// Whether the host forwards IPv4.
     pub forwarding: bool,
+    /// Who carries packets of encrypted networks here: `kernel`, `user space`, or `none` where
+    /// nobody can; empty outside a cluster.
+    pub encryption: &'static str,
     /// Whether frames of overlay networks take shortcuts past the bridge, or why not; nothing
     /// outside a cluster.
     pub shortcuts: Option<std::result::Result<(), String>>,

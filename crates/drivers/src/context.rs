@@ -3,6 +3,16 @@
 use std::net::{IpAddr, Ipv6Addr};
 use vw_model::{Family, IfName, IpNet};
 
+/// Who carries the packets of encrypted networks on a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// The kernel's WireGuard.
+    Kernel,
+    /// A process of ours, in user space.
+    #[default]
+    UserSpace,
+}
+
 /// How this host reaches the others of its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Underlay {
@@ -18,6 +28,8 @@ pub struct Underlay {
     pub port: Option<u16>,
     /// This host's address inside the encrypted tunnel; `None` where it has none.
     pub inner: Option<Ipv6Addr>,
+    /// Who carries packets in there.
+    pub carrier: Carrier,
     /// This host's link-local address that the others know from its id; `None` while there is no
     /// id yet.
     pub link_local: Option<Ipv6Addr>,

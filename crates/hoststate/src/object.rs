@@ -247,6 +247,22 @@ pub struct Forward {
     pub dst: IpAddr,
 }
 
+/// The key of an encrypted tunnel of the kernel, by its public half, and its UDP port.
+///
+/// The private half is no part of any object, which may be shown and stored: the executor is told
+/// it by another way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireguardKey {
+    /// The namespace.
+    pub netns: Netns,
+    /// The tunnel.
+    pub link: IfName,
+    /// What the other hosts know it by.
+    pub public: PublicKey,
+    /// Where their datagrams come in, at every address of the host.
+    pub port: u16,
+}
+
 /// The shortcuts of a network's namespace: what frames are looked up in as they come in by the
 /// tunnel or from a sandbox, before the bridge sees them. Frames that no [`Shortcut`] knows, and
 /// whatever is not IP, go on to the bridge.
@@ -285,7 +301,8 @@ pub struct Shortcut {
     pub station: Station,
 }
 
-/// Another host, as the kernel's WireGuard knows it.
+/// Another host, as the kernel's WireGuard knows it. An address that it gets is no longer any
+/// other's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireguardPeer {
     /// The namespace.
@@ -363,6 +380,8 @@ pub enum Object {
     Proxy(Proxy),
     /// A forwarding entry.
     Forward(Forward),
+    /// The key of the encrypted tunnel.
+    WireguardKey(WireguardKey),
     /// Another host at the encrypted tunnel.
     WireguardPeer(WireguardPeer),
     /// What frames are looked up in before the bridge.
@@ -398,6 +417,8 @@ pub enum Key {
     Port(SetName, Vec<Datum>),
     /// An element of the services' table of a sandbox.
     Balance(SandboxId, SetName, Vec<Datum>),
+    /// The key of the encrypted tunnel.
+    WireguardKey(Netns, IfName),
     /// Another host at the encrypted tunnel.
     WireguardPeer(Netns, IfName, PublicKey),
     /// An address that is answered for.
@@ -444,6 +465,7 @@ impl Object {
                 forward.mac,
                 forward.dst,
             ),
+            Self::WireguardKey(key) => Key::WireguardKey(key.netns, key.link.clone()),
             Self::WireguardPeer(peer) => {
                 Key::WireguardPeer(peer.netns, peer.link.clone(), peer.public)
             }
@@ -471,7 +493,7 @@ impl Object {
             Self::Sysctl(_) => 5,
             Self::Address(_) => 6,
             Self::Route(route) if route.via.is_none() => 7,
-            Self::Route(_) => 8,
+            Self::Route(_) | Self::WireguardKey(_) => 8,
             Self::Forward(_) | Self::WireguardPeer(_) => 9,
             Self::Neighbor(_) | Self::Proxy(_) | Self::Shortcuts(_) => 10,
             Self::Shortcut(_) => 11,

@@ -2,14 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     path::PathBuf,
     time::Duration,
 };
-use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, IpNet, Protocol, SandboxId};
+use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
+use vw_model::{EndpointSpec, IfName, IpNet, Protocol, PublicKey, SandboxId};
+use zeroize::Zeroizing;
 
 /// A plan that failed: what took effect, and what did not.
 #[derive(Debug)]
@@ -116,6 +117,43 @@ pub struct HostFacts {
     pub netns: (u64, u64),
 }
 
+/// What a host has for an encrypted tunnel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TunnelFacts {
+    /// Whether the kernel has WireGuard.
+    pub wireguard: bool,
+    /// Whether links of user space can be made (`/dev/net/tun`).
+    pub tun: bool,
+    /// The kind of the tunnel's link that stands, and the UDP port of one of the kernel that
+    /// has a key.
+    pub standing: Option<(LinkKind, Option<u16>)>,
+}
+
+/// A private key of an encrypted tunnel, and the public one that objects name it by.
+pub struct TunnelKey {
+    /// What objects name it by.
+    pub public: PublicKey,
+    private: Zeroizing<[u8; 32]>,
+}
+
+impl TunnelKey {
+    /// A key of these halves, which the caller knows to belong together.
+    #[must_use]
+    pub const fn new(public: PublicKey, private: Zeroizing<[u8; 32]>) -> Self {
+        Self { public, private }
+    }
+
+    pub(crate) const fn private(&self) -> &Zeroizing<[u8; 32]> {
+        &self.private
+    }
+}
+
+impl fmt::Debug for TunnelKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TunnelKey({}, ..)", self.public)
+    }
+}
+
 /// In which namespace a socket is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SocketPlace {
@@ -208,18 +246,17 @@ pub trait Kernel: Send + Sync {
     /// when a process has it open.
     fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError>;
 
-    /// Gives an encrypted tunnel of the kernel
-    /// ([`LinkKind::Wireguard`](vw_hoststate::LinkKind)) its private key and its UDP port. The key
-    /// is no part of any object, which may be shown and stored.
+    /// Has these private keys known from now on, and no others: a
+    /// [`WireguardKey`](vw_hoststate::WireguardKey) names one by its public half, and is refused
+    /// when that is none of these.
+    fn know_tunnel_keys(&self, keys: Vec<TunnelKey>);
+
+    /// What there is for an encrypted tunnel, and what stands under this name. Leaves nothing but
+    /// modules that the kernel loads when it is asked for what they bring.
     ///
     /// # Errors
-    /// [`KernelError::NamespaceGone`], [`KernelError::Missing`], or the system's answer.
-    fn set_tunnel_key(
-        &self,
-        name: &IfName,
-        private: &[u8; 32],
-        port: u16,
-    ) -> Result<(), KernelError>;
+    /// When the kernel cannot be read.
+    fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError>;
 
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;
@@ -272,3 +309,6 @@ pub trait Kernel: Send + Sync {
         Ok(self.interfaces(sandbox)?.contains(name))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ mod tests;
 
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
-    netns::lock,
+    TunnelFacts, TunnelKey, netns::lock,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use state::State;
@@ -101,6 +101,16 @@ impl FakeKernel {
         self.state().facts = facts;
     }
 
+    /// Makes it a kernel without WireGuard.
+    pub fn lack_wireguard(&self) {
+        self.state().lacks_wireguard = true;
+    }
+
+    /// Makes it one with WireGuard, as it is at first.
+    pub fn gain_wireguard(&self) {
+        self.state().lacks_wireguard = false;
+    }
+
     /// The host ports that are held now.
     #[must_use]
     pub fn claimed(&self) -> Vec<(Protocol, SocketAddr)> {
@@ -186,13 +196,17 @@ impl Kernel for FakeKernel {
         fd.map_err(|error| refused("open", name.to_string(), error.kind()))
     }
 
-    fn set_tunnel_key(
-        &self,
-        name: &IfName,
-        _private: &[u8; 32],
-        _port: u16,
-    ) -> Result<(), KernelError> {
-        self.state().require_tunnel(name, &LinkKind::Wireguard)
+    fn know_tunnel_keys(&self, keys: Vec<TunnelKey>) {
+        self.state().keys = keys.iter().map(|key| key.public).collect();
+    }
+
+    fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError> {
+        let state = self.state();
+        Ok(TunnelFacts {
+            wireguard: !state.lacks_wireguard,
+            tun: true,
+            standing: state.standing_tunnel(name),
+        })
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

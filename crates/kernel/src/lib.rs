@@ -12,6 +12,7 @@ mod conntrack;
 mod contract;
 mod facts;
 pub mod fake;
+mod filter;
 mod linux;
 mod monitor;
 mod netlink;
@@ -26,7 +27,7 @@ mod sysctl;
 
 pub use contract::{
     Failure, HostFacts, HostRoute, Kernel, KernelError, Observed, PortClaim, SocketKind,
-    SocketPlace,
+    SocketPlace, TunnelFacts, TunnelKey,
 };
 pub use linux::{Config, LinuxKernel};
 pub use monitor::{LinkEvent, LinkMonitor};

@@ -17,11 +17,12 @@ mod ways;
 
 use crate::{
     Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
+    TunnelFacts, TunnelKey,
     announce::Announcer,
     claims::Claims,
     conntrack::Conntrack,
     facts,
-    netlink::wireguard,
+    monitor::Running,
     netns::{self, Namespaces, lock},
     observe,
     peers::{Ends, any_open},
@@ -40,7 +41,6 @@ use std::{
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
 use vw_model::{EndpointSpec, Family, IfName, Protocol, SandboxId};
-use zeroize::Zeroizing;
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -77,6 +77,8 @@ pub struct LinuxKernel {
     nft: Mutex<Option<Nft>>,
     conntrack: Mutex<Option<Conntrack>>,
     claims: Arc<Mutex<Claims>>,
+    /// The private keys that plans may name.
+    keys: Mutex<Vec<TunnelKey>>,
     ipv6: bool,
 }
 
@@ -98,6 +100,7 @@ impl LinuxKernel {
             nft: Mutex::default(),
             conntrack: Mutex::default(),
             claims: Arc::default(),
+            keys: Mutex::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
             namespaces,
         })
@@ -233,18 +236,22 @@ impl LinuxKernel {
     ) -> Result<(), KernelError> {
         let failed = |source| names::call("await", format!("link {link}"), source);
         let place = self.namespaces.place(netns)?;
-        let mut pause = Duration::from_micros(100);
-        loop {
+        let look = || {
             let get = |socket: &mut _| crate::netlink::link::get(socket, link.as_str());
             let seen = self.namespaces.with_socket(&place, get).map_err(failed)?;
-            if seen.is_none_or(|seen| seen.running && !seen.held) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                return Err(failed(io::ErrorKind::TimedOut.into()));
-            }
-            std::thread::sleep(pause);
-            pause *= 2;
+            Ok(seen.filter(|seen| !seen.passes_frames()))
+        };
+        let Some(held) = look()? else {
+            return Ok(());
+        };
+        let opened = self
+            .namespaces
+            .run(&place, move || Running::open(held.index));
+        let told = opened.and_then(|opened| opened).map_err(failed)?;
+        // What came before is not told.
+        match look()? {
+            None => Ok(()),
+            Some(_) => told.wait(until).map_err(failed),
         }
     }
 
@@ -329,17 +336,12 @@ impl Kernel for LinuxKernel {
         opened.map_err(|source| tunnel::failed("open", name, source))
     }
 
-    fn set_tunnel_key(
-        &self,
-        name: &IfName,
-        private: &[u8; 32],
-        port: u16,
-    ) -> Result<(), KernelError> {
-        let place = self.namespaces.place(Netns::Tunnel)?;
-        let (link, private) = (name.clone(), Zeroizing::new(*private));
-        let set = move || wireguard::set_key(&link, &private, port);
-        let set = self.namespaces.run(&place, set).and_then(|set| set);
-        set.map_err(|source| tunnel::failed("set the key of", name, source))
+    fn know_tunnel_keys(&self, keys: Vec<TunnelKey>) {
+        *lock(&self.keys) = keys;
+    }
+
+    fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError> {
+        tunnel::facts(&self.namespaces, name)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

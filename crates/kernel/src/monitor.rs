@@ -1,7 +1,12 @@
 //! Tells when a link of ours goes, or goes out of service, by somebody else's hand; and of one that
 //! others own and we depend on, when it comes back, or loses what we put on it.
 
-use crate::netlink::{PROTOCOL, Socket, addr, link, link::Seen, messages, route};
+mod running;
+
+pub(crate) use running::Running;
+
+use crate::filter;
+use crate::netlink::{Socket, addr, link, link::Seen, messages, route};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with},
@@ -9,7 +14,7 @@ use rustix::{
 use std::{
     collections::VecDeque,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 use vw_hoststate::{Key, Netns};
@@ -27,7 +32,7 @@ const RECEIVE: usize = 64 << 10;
 pub enum LinkEvent {
     /// It was deleted, and not because we took it out of service.
     Removed(String),
-    /// It is down; a bridge of ours also when it is made, before it is brought up.
+    /// It was up and is down.
     Down(String),
     /// The link that is followed besides was down and is up, or has another address. With its last
     /// IPv4 address the kernel flushes the routes over a link, and tells of none (`fib_disable_ip`).
@@ -64,15 +69,9 @@ impl LinkMonitor {
     /// The system's answer.
     pub fn open(besides: Option<&str>) -> io::Result<Self> {
         let besides = besides.map(Besides::find).transpose()?;
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            // NETLINK_ROUTE is 0, the default.
-            None,
-        )?;
+        let fd = socket()?;
         // It only spares wake-ups: what comes through without it is looked at all the same.
-        if let Err(error) = only_losses(&fd, besides.as_ref().map(|link| link.index)) {
+        if let Err(error) = filter::only_losses(&fd, besides.as_ref().map(|link| link.index)) {
             tracing::debug!(%error, "every change of a link wakes its watcher");
         }
         let groups = besides.as_ref().map_or(LINKS, |_| LINKS | BESIDES);
@@ -126,71 +125,14 @@ impl LinkMonitor {
     }
 }
 
-/// Has the kernel pass on only links that were deleted or are down, routes of ours that were, and
-/// the link that is followed with its addresses.
-///
-/// Making a pair tells of it sixteen times, with its maker waiting; waking a thread for each cost
-/// a tenth of an attachment. `RTM_NEWLINK` of a link that is up concerns nobody here.
-fn only_losses(fd: &OwnedFd, besides: Option<u32>) -> io::Result<()> {
-    const ACCEPT: u32 = u32::MAX;
-    // The filter reads numbers in network order, netlink has them in the host's.
-    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
-    let flags = if cfg!(target_endian = "little") {
-        24
-    } else {
-        27
-    };
-    let load = |size: u32, at: u32| (libc::BPF_LD | size | libc::BPF_ABS, 0, 0, at);
-    let jump = |test: u32, yes: u8, no: u8, value: u32| {
-        (libc::BPF_JMP | test | libc::BPF_K, yes, no, value)
-    };
-    let answer = |value: u32| (libc::BPF_RET | libc::BPF_K, 0, 0, value);
-    // No link has the index 0.
-    let besides = u32::from_be_bytes(besides.unwrap_or_default().to_ne_bytes());
-    let program = [
-        // `nlmsg_type`.
-        load(libc::BPF_H, 4),
-        jump(libc::BPF_JEQ, 10, 0, kind(libc::RTM_DELLINK)),
-        jump(libc::BPF_JEQ, 7, 0, kind(libc::RTM_DELROUTE)),
-        jump(libc::BPF_JEQ, 9, 0, kind(libc::RTM_NEWROUTE)),
-        // `ifi_index` and `ifa_index`.
-        load(libc::BPF_W, 20),
-        jump(libc::BPF_JEQ, 6, 0, besides),
-        load(libc::BPF_H, 4),
-        jump(libc::BPF_JEQ, 0, 5, kind(libc::RTM_NEWLINK)),
-        // The first byte of `ifi_flags`, which has IFF_UP.
-        load(libc::BPF_B, flags),
-        jump(libc::BPF_JSET, 3, 2, libc::IFF_UP as u32),
-        // `rtm_protocol`.
-        load(libc::BPF_B, 21),
-        jump(libc::BPF_JEQ, 0, 1, u32::from(PROTOCOL)),
-        answer(ACCEPT),
-        answer(0),
-    ];
-    let mut filter = program.map(|(code, jt, jf, k)| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    });
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: program and filter live through the call, which copies them; sizes are given.
-    let set = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            size_of_val(&program) as libc::socklen_t,
-        )
-    };
-    if set < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+fn socket() -> io::Result<OwnedFd> {
+    Ok(socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        // NETLINK_ROUTE is 0, the default.
+        None,
+    )?)
 }
 
 impl AsFd for LinkMonitor {
@@ -258,7 +200,7 @@ fn event(kind: u16, payload: &[u8]) -> Option<LinkEvent> {
     match kind {
         _ if !seen.is_ours() => None,
         libc::RTM_DELLINK => Some(LinkEvent::Removed(seen.name)),
-        _ if !seen.up => Some(LinkEvent::Down(seen.name)),
+        _ if seen.went_down() => Some(LinkEvent::Down(seen.name)),
         _ => None,
     }
 }

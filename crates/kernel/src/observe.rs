@@ -103,6 +103,7 @@ pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
             | Key::Neighbor(netns, ..)
             | Key::Proxy(netns, ..)
             | Key::Forward(netns, ..)
+            | Key::WireguardKey(netns, _)
             | Key::WireguardPeer(netns, ..)
             | Key::Shortcuts(netns, _)
             | Key::Shortcut(netns, ..) => vec![netns],

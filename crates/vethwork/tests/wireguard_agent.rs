@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use vw_agents::wireguard::{
-    Carrier, Device, KeyRing, Peer, PrivateKey, Tun, UserSpace,
+    Device, Peer, PrivateKey, Tun,
     agent::{Agent, AgentError},
 };
 use vw_model::{HostId, inner_address};
@@ -122,125 +122,13 @@ fn the_process_carries_packets_and_is_found_again() {
     let used = || other.stats().peers[0].handshake_age.is_some();
     assert!(used() && traffic::ping(&inside_b, &inner_a.to_string()));
 
+    assert!(!greeting.lost);
+    inside_a.ip("link del vw-wg");
+    let lost = || Agent::find(&path).unwrap().1.lost;
+    eventually("it tells that its link is gone", PATIENCE, lost);
     Agent::stop(&path).unwrap();
     eventually("it has ended", PATIENCE, || {
         !Path::new(&format!("/proc/{}", greeting.pid)).exists()
     });
     assert!(!reaches());
-}
-
-/// One host whose packets the process carries, and another that has a device.
-struct Pair {
-    a: Host,
-    inside: Host,
-    inner: IpAddr,
-    ring: KeyRing,
-    other: Device,
-    peers: [Peer; 1],
-    socket: PathBuf,
-    _ended: Ended,
-}
-
-impl Pair {
-    fn new(lab: &Lab) -> Self {
-        let (a, b) = (lab.host("a"), lab.host("b"));
-        let links = [
-            (&a, "eth0", &["192.0.2.1/24"][..]),
-            (&b, "eth0", &["192.0.2.2/24"]),
-        ];
-        lab.lan("lan", &links);
-        let (inside, _, _, inner) = place(lab, &a, 1);
-        let (_, tun, socket, inner_b) = place(lab, &b, 2);
-        let key = PrivateKey::generate().unwrap();
-        let now = std::time::SystemTime::UNIX_EPOCH;
-        let ring = KeyRing::new(PrivateKey::generate().unwrap(), now);
-        let other = Device::start(tun, vec![socket], key.clone()).unwrap();
-        other.set_peers(vec![peer(&ring.current, 1, inner)]);
-        let socket = lab.folder().join("wireguard.sock");
-        Self {
-            a,
-            inside,
-            inner,
-            ring,
-            other,
-            peers: [peer(&key, 2, inner_b)],
-            _ended: Ended(socket.clone()),
-            socket,
-        }
-    }
-
-    fn carry(&self) {
-        let carrier = UserSpace {
-            program: PROGRAM.into(),
-            socket: self.socket.clone(),
-            open: || {
-                let fd = self.inside.enter(|| tun_link::open("vw-wg"));
-                let socket = self.a.enter(|| UdpSocket::bind(endpoint(1)))?;
-                Ok((Tun { fd, headers: true }, vec![socket]))
-            },
-        };
-        carrier.carry(&self.ring, &self.peers).unwrap();
-    }
-
-    fn reaches(&self) -> bool {
-        traffic::ping(&self.inside, &self.peers[0].allowed[0].addr().to_string())
-    }
-
-    fn pid(&self) -> u32 {
-        Agent::find(&self.socket).unwrap().1.pid
-    }
-}
-
-#[test]
-fn a_process_that_is_killed_is_replaced_and_one_that_works_is_kept() {
-    require_root!();
-    let lab = Lab::new();
-    let pair = Pair::new(&lab);
-    pair.carry();
-    eventually("they reach one another", PATIENCE, || pair.reaches());
-    let first = pair.pid();
-    pair.carry();
-    assert_eq!(pair.pid(), first);
-    assert!(pair.reaches());
-    let id = rustix::process::Pid::from_raw(first.cast_signed()).unwrap();
-    rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
-    eventually("it has ended", PATIENCE, || {
-        !Path::new(&format!("/proc/{first}")).exists()
-    });
-    assert!(!pair.reaches());
-    pair.carry();
-    assert_ne!(pair.pid(), first);
-    eventually("they reach one another again", PATIENCE, || pair.reaches());
-}
-
-#[test]
-fn a_change_of_keys_keeps_the_process_and_the_end_of_its_link_does_not() {
-    require_root!();
-    let lab = Lab::new();
-    let mut pair = Pair::new(&lab);
-    pair.carry();
-    eventually("they reach one another", PATIENCE, || pair.reaches());
-    let first = pair.pid();
-    pair.ring.begin(PrivateKey::generate().unwrap());
-    let mut record = peer(&pair.ring.current, 1, pair.inner);
-    record.next = pair.ring.next.as_ref().map(PrivateKey::public);
-    pair.other.set_peers(vec![record]);
-    pair.ring.advance(pair.ring.since);
-    pair.carry();
-    let greeting = Agent::find(&pair.socket).unwrap().1;
-    assert_eq!(
-        (greeting.pid, greeting.public),
-        (first, Some(pair.ring.current.public()))
-    );
-    assert!(pair.reaches());
-    pair.other
-        .set_peers(vec![peer(&pair.ring.current, 1, pair.inner)]);
-
-    pair.inside.ip("link del vw-wg");
-    let lost = || Agent::find(&pair.socket).unwrap().0.stats().unwrap().lost;
-    eventually("it is told", PATIENCE, || lost() > 0);
-    make_link(&pair.inside, pair.inner);
-    pair.carry();
-    assert_ne!(pair.pid(), first);
-    eventually("they reach one another again", PATIENCE, || pair.reaches());
 }

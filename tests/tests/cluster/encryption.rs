@@ -1,4 +1,5 @@
-//! Encrypted networks: what containers say passes no wire in clear text, whatever dies.
+//! Encrypted networks whose packets a process carries: what containers say passes no wire in clear
+//! text, whatever dies. Where the kernel has WireGuard, hosts are told to do without.
 
 use crate::{
     over_every_store,
@@ -18,14 +19,24 @@ over_every_store! {
 }
 
 /// What must not be seen.
-const MARK: &str = "clear-text-of-an-encrypted-network";
+pub(crate) const MARK: &str = "clear-text-of-an-encrypted-network";
 /// VXLAN's port, and WireGuard's.
-const VXLAN: u16 = 4789;
-const WIREGUARD: u16 = 51_820;
+pub(crate) const VXLAN: u16 = 4789;
+pub(crate) const WIREGUARD: u16 = 51_820;
 const WHILE: Duration = Duration::from_millis(700);
 
+/// Hosts that take the kernel for one without WireGuard.
+fn in_user_space(mut stage: Stage) -> Stage {
+    for host in stage.names() {
+        if stage.api(&host, "/vethwork/cluster")["Encryption"] == "kernel" {
+            stage.set_env(&host, "VETHWORK_TUNNEL_CARRIER", Some("user-space"));
+        }
+    }
+    stage
+}
+
 /// The process that carries a host's encrypted packets.
-fn process(host: &Host) -> Option<i32> {
+pub(crate) fn process(host: &Host) -> Option<i32> {
     let namespace = fs::metadata(host.netns()).unwrap().ino();
     let of = |pid: &i32| {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -45,20 +56,20 @@ fn kill(host: &Host) {
 }
 
 /// The key that a host uses.
-fn key(stage: &Stage, host: &str) -> Vec<u8> {
+pub(crate) fn key(stage: &Stage, host: &str) -> Vec<u8> {
     let file = stage.daemon(host).data_root().join("tunnel.key");
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
     // It stands behind its kind, its time and which others there are.
     fs::read(file).unwrap()[17..49].to_vec()
 }
 
-fn create(stage: &Stage, options: &str) {
+pub(crate) fn create(stage: &Stage, options: &str) {
     stage.docker("a", &format!("network create -d overlay {options} safe"));
     eventually("the network is there", SOON, || stage.knows("b", "safe"));
 }
 
 /// Two containers on the network, and a server's address in one.
-fn pair(stage: &Stage) -> (Host, Host, String) {
+pub(crate) fn pair(stage: &Stage) -> (Host, Host, String) {
     let web = stage.start("a", "web", "--network safe");
     let client = stage.start("b", "client", "--network safe");
     let to = stage.address("a", "web", "safe");
@@ -70,7 +81,10 @@ fn pair(stage: &Stage) -> (Host, Host, String) {
 
 fn no_wire_shows_what_containers_say(kind: Kind) {
     require_programs!("tcpdump");
-    let stage = Stage::new(kind, &["a", "b"]);
+    let stage = in_user_space(Stage::new(kind, &["a", "b"]));
+    for told in [stage.cli("a", "cluster status"), stage.cli("a", "info")] {
+        assert!(told.contains("by WireGuard in user space"), "{told}");
+    }
     for (option, mtu) in [("-o encrypted", "1370"), ("", "1450")] {
         let encrypted = mtu == "1370";
         assert_eq!(process(stage.host("a")), None, "nobody needs it");
@@ -124,7 +138,7 @@ fn no_wire_shows_what_containers_say(kind: Kind) {
 fn whatever_dies_nothing_is_said_in_clear_text() {
     crate::require_cluster!(Kind::Etcd);
     require_programs!("tcpdump");
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
     create(&stage, "-o encrypted");
     let (web, client, to) = pair(&stage);
     let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
@@ -160,7 +174,7 @@ fn whatever_dies_nothing_is_said_in_clear_text() {
 }
 
 fn keys_change_and_no_connection_breaks(kind: Kind) {
-    let mut stage = Stage::new(kind, &["a", "b"]);
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
     for host in ["a", "b"] {
         stage.set_env(host, "VETHWORK_TUNNEL_KEY_PERIOD", Some("2"));
     }
@@ -193,7 +207,7 @@ fn keys_change_and_no_connection_breaks(kind: Kind) {
 #[test]
 fn a_key_is_kept_until_every_host_takes_in_the_next() {
     crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
     stage.set_env("a", "VETHWORK_TUNNEL_KEY_PERIOD", Some("1"));
     let first = key(&stage, "a");
     eventually("b takes it in", SOON, || key(&stage, "a") != first);
@@ -219,7 +233,7 @@ fn a_key_is_kept_until_every_host_takes_in_the_next() {
 fn a_host_alone_sends_nothing_and_its_containers_speak() {
     crate::require_cluster!(Kind::Etcd);
     require_programs!("tcpdump");
-    let stage = Stage::new(Kind::Etcd, &["a"]);
+    let stage = in_user_space(Stage::new(Kind::Etcd, &["a"]));
     stage.docker("a", "network create -d overlay -o encrypted safe");
     let web = stage.start("a", "web", "--network safe");
     let client = stage.start("a", "client", "--network safe");
@@ -237,7 +251,7 @@ fn a_host_alone_sends_nothing_and_its_containers_speak() {
 #[test]
 fn a_port_that_somebody_has_is_left_to_them() {
     crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
     let taken = (stage.addr("b"), WIREGUARD);
     let taken = stage
         .host("b")
@@ -256,7 +270,7 @@ fn a_port_that_somebody_has_is_left_to_them() {
 fn hosts_that_speak_ipv6_alone_encrypt_too() {
     crate::require_cluster!(Kind::Etcd);
     require_programs!("tcpdump");
-    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+    let stage = in_user_space(Stage::over_ipv6(Kind::Etcd, &["a", "b"]));
     create(&stage, "-o encrypted");
     let wire = stage.watch();
     let (_web, client, _) = pair(&stage);
@@ -271,7 +285,7 @@ fn hosts_that_speak_ipv6_alone_encrypt_too() {
 #[test]
 fn an_endpoint_whose_packets_nobody_would_carry_is_refused() {
     crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
     create(&stage, "-o encrypted");
     let run = stage.daemon("a").exec_root();
     let socket = run.join("wireguard.sock");
@@ -293,7 +307,7 @@ fn an_endpoint_whose_packets_nobody_would_carry_is_refused() {
 fn rules_that_others_flush_come_back_and_nothing_is_said_in_clear_text_meanwhile() {
     crate::require_cluster!(Kind::Etcd);
     require_programs!("tcpdump", "iptables");
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
     create(&stage, "-o encrypted");
     let (web, client, to) = pair(&stage);
     let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");

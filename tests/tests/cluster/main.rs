@@ -17,3 +17,4 @@ mod shortcuts;
 mod stage;
 mod state;
 mod store;
+mod wireguard;

@@ -4,6 +4,7 @@ use crate::{
     require_stage,
     scene::{HOST, OUTSIDE, Scene},
 };
+use std::time::Duration;
 use vw_testkit::traffic;
 
 #[test]
@@ -188,5 +189,26 @@ fn a_full_pool_refuses_and_recovers() {
     scene.docker("rm -f one");
     scene.docker("run --rm --network blue host true");
     assert_eq!(scene.docker("ps -aq"), "", "what was refused is not kept");
+    scene.end();
+}
+
+#[test]
+fn a_bridge_that_somebody_puts_down_comes_back_with_its_addresses() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker(
+        "network create --ipv6 --subnet 10.9.0.0/24 --subnet fd00:9::/64 \
+         -o com.docker.network.bridge.name=blue0 blue",
+    );
+    let one = scene.start("one", "--network blue");
+    // Of a link that goes down the kernel takes the IPv6 addresses, be it down ever so shortly.
+    for turns in [&["down"][..], &["down", "up"]] {
+        for turn in turns {
+            scene.host.ip(&format!("link set blue0 {turn}"));
+        }
+        vw_testkit::eventually("its gateways answer", Duration::from_secs(10), || {
+            traffic::ping(&one, "10.9.0.1") && traffic::ping(&one, "fd00:9::1")
+        });
+    }
     scene.end();
 }

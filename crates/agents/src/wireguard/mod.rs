@@ -13,8 +13,8 @@ pub mod agent;
 mod counters;
 mod device;
 mod engine;
+mod holder;
 mod identity;
-mod keeper;
 mod keyring;
 mod keys;
 mod outbox;
@@ -26,7 +26,7 @@ mod tun;
 
 pub use counters::{PeerStats, Stats};
 pub use device::{Device, StartError, Tun};
-pub use keeper::{Carrier, KeepError, Keeper, UserSpace};
+pub use holder::KeyHolder;
 pub use keyring::KeyFileError;
 pub use keys::PrivateKey;
 pub use peer::Peer;

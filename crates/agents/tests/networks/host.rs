@@ -6,8 +6,8 @@ use std::{
     time::SystemTime,
 };
 use vw_agents::wireguard::{Device, Peer, PrivateKey, Tun};
-use vw_drivers::{Driver, DriverContext, Underlay, plan_tunnel, tunnel_link, tunnel_mtu};
-use vw_hoststate::{Fragment, LinkKind, Namespace, NamespaceSource, Netns, Object, Plan, Step};
+use vw_drivers::{Carrier, Driver, DriverContext, Underlay, plan_tunnel, tunnel_link, tunnel_mtu};
+use vw_hoststate::{Fragment, Namespace, NamespaceSource, Netns, Object, Plan, Step};
 use vw_kernel::{Config, Kernel, LinuxKernel};
 use vw_model::{
     EndpointId, EndpointSettings, EndpointSpec, HostId, IpamSpec, MacAddr, NetworkId, NetworkSpec,
@@ -115,7 +115,7 @@ impl Host {
         let tunnel = plan_tunnel(
             inner_address(made.id),
             tunnel_mtu(cx.underlay.as_ref().unwrap()),
-            LinkKind::Tun,
+            Carrier::UserSpace,
         );
         made.make(tunnel.unwrap());
         overlay().validate(&network, &cx).unwrap();
@@ -169,6 +169,7 @@ impl Host {
                 mtu: 1500,
                 port: None,
                 inner: Some(inner_address(self.id)),
+                carrier: Default::default(),
                 link_local: None,
             }),
             ..DriverContext::default()

@@ -4,11 +4,14 @@
 //! Owns when packets are carried and when not, and what is told in which order. It must not know
 //! who carries them, nor how keys are made or when they change.
 
+mod in_kernel;
+
 use crate::{
     Controller,
-    controller::Core,
+    controller::{Core, WeakController},
     registry::{Network, lock},
 };
+pub use in_kernel::{KernelTunnel, carrier};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -16,6 +19,7 @@ use std::{
     time::Duration,
 };
 use vw_cluster::Cluster;
+use vw_drivers::Carrier;
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{NetworkId, RemoteHost, Result, TunnelKeys};
 
@@ -24,6 +28,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Who carries the packets of encrypted networks between hosts, and keeps this host's keys.
 pub trait Tunnel: Send + Sync {
+    /// Who that is: it decides the kind of the tunnel's link.
+    fn carrier(&self) -> Carrier;
+
     /// What this host tells of its keys, without those that it has taken in.
     fn keys(&self) -> TunnelKeys;
 
@@ -35,8 +42,18 @@ pub trait Tunnel: Send + Sync {
     /// When a key cannot be made or kept.
     fn change(&self, others: &[RemoteHost]) -> Result<Duration>;
 
-    /// Has packets carried between this host and these alone, by the present key: by who does
-    /// already, else by somebody new. When it returns, the keys that those told are accepted.
+    /// What must stand in the kernel for that beside the tunnel's link, by the present key and
+    /// between this host and these alone; nothing where a process carries packets.
+    ///
+    /// # Errors
+    /// When there is no port to be had.
+    fn objects(&self, _others: &[RemoteHost]) -> Result<Fragment> {
+        Ok(Fragment::default())
+    }
+
+    /// Has packets carried between this host and these alone, by the present key, once
+    /// [`Self::objects`] stand: by who does already, else by somebody new. When it returns, the
+    /// keys that those told are accepted.
     ///
     /// # Errors
     /// When nobody carries them. Nothing goes in clear text then.
@@ -53,11 +70,20 @@ pub trait Tunnel: Send + Sync {
 pub(crate) struct Encryption {
     tunnel: Arc<dyn Tunnel>,
     cluster: Arc<Cluster>,
-    /// The encrypted networks that stand here. Held while that changes, and while the tunnel is
-    /// told what to do; taken after a network's `reach`.
-    standing: Mutex<BTreeSet<NetworkId>>,
+    /// Held while it changes, and while the tunnel is told what to do; taken after a network's
+    /// `reach`.
+    standing: Mutex<Standing>,
     signal: Mutex<Signal>,
     signalled: Condvar,
+}
+
+/// What stands here.
+#[derive(Default)]
+struct Standing {
+    /// The encrypted networks.
+    networks: BTreeSet<NetworkId>,
+    /// What they share, whoever the other hosts are.
+    ground: Fragment,
 }
 
 #[derive(Default)]
@@ -78,6 +104,11 @@ impl Encryption {
         })
     }
 
+    /// Who carries packets.
+    pub(super) fn carrier(&self) -> Carrier {
+        self.tunnel.carrier()
+    }
+
     /// Has the thread see what changed; never waits.
     pub(super) fn look(&self) {
         lock(&self.signal).look = true;
@@ -85,19 +116,24 @@ impl Encryption {
     }
 
     /// Ends the thread.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         lock(&self.signal).closing = true;
         self.signalled.notify_all();
     }
 
-    fn run(&self) {
-        if lock(&self.standing).is_empty() {
+    fn run(&self, controller: &WeakController) {
+        if lock(&self.standing).networks.is_empty() {
             // A daemon that died may have left somebody behind.
             self.end();
         }
         let mut refused = None;
         loop {
-            let next = match self.step() {
+            let Some(controller) = controller.upgrade() else {
+                return;
+            };
+            let stepped = self.step(&controller);
+            drop(controller);
+            let next = match stepped {
                 Ok(next) => {
                     refused = None;
                     next
@@ -124,11 +160,16 @@ impl Encryption {
     }
 
     /// Takes in what others told of their keys, changes ours when it is time, and tells both.
-    fn step(&self) -> Result<Duration> {
+    fn step(&self, controller: &Controller) -> Result<Duration> {
         let standing = lock(&self.standing);
         let others = self.cluster.hosts();
         let mut next = self.tunnel.change(&others)?;
-        if !standing.is_empty() {
+        if !standing.networks.is_empty() {
+            let wanted = self.wanted(&standing, &others)?;
+            let is_so = lock(&controller.host).fragment(Owner::Cluster) == wanted;
+            if !is_so {
+                controller.bring(vec![(Owner::Cluster, wanted)])?;
+            }
             self.tunnel.carry(&others)?;
             next = next.min(LOOK);
         }
@@ -141,6 +182,14 @@ impl Encryption {
         Ok(next)
     }
 
+    /// What encrypted networks share, and what the tunnel knows of the other hosts.
+    fn wanted(&self, standing: &Standing, others: &[RemoteHost]) -> Result<Fragment> {
+        let mut wanted = standing.ground.clone();
+        let told = self.tunnel.objects(others)?;
+        wanted.extend(told.iter().map(|(_, object)| object.clone()));
+        Ok(wanted)
+    }
+
     fn end(&self) {
         if let Err(error) = self.tunnel.end() {
             tracing::warn!("{}", error.chain());
@@ -149,7 +198,7 @@ impl Encryption {
 }
 
 impl Core {
-    pub(super) fn encryption(&self) -> Option<&Arc<Encryption>> {
+    pub(crate) fn encryption(&self) -> Option<&Arc<Encryption>> {
         self.member.as_ref()?.encryption.as_ref()
     }
 }
@@ -161,7 +210,8 @@ impl Controller {
             return;
         };
         let thread = thread::Builder::new().name("encryption".to_owned());
-        if let Err(error) = thread.spawn(move || encryption.run()) {
+        let controller = self.downgrade();
+        if let Err(error) = thread.spawn(move || encryption.run(&controller)) {
             self.warn(format!(
                 "no thread to look after the encrypted tunnel: {error}"
             ));
@@ -181,10 +231,12 @@ impl Controller {
             return self.bring(wants);
         };
         let mut standing = lock(&encryption.standing);
-        standing.insert(id);
-        wants.push((Owner::Cluster, shared));
+        standing.networks.insert(id);
+        standing.ground = shared;
+        let others = encryption.cluster.hosts();
+        wants.push((Owner::Cluster, encryption.wanted(&standing, &others)?));
         self.bring(wants)?;
-        encryption.tunnel.carry(&encryption.cluster.hosts())?;
+        encryption.tunnel.carry(&others)?;
         drop(standing);
         encryption.look();
         Ok(())
@@ -200,7 +252,7 @@ impl Controller {
             return Ok(());
         };
         let mut standing = lock(&encryption.standing);
-        if !standing.remove(&network.spec.id) || !standing.is_empty() {
+        if !standing.networks.remove(&network.spec.id) || !standing.networks.is_empty() {
             return Ok(());
         }
         encryption.end();
@@ -216,15 +268,18 @@ impl Controller {
         let Some(encryption) = self.encryption().filter(|_| !shared.is_empty()) else {
             return Ok(None);
         };
-        lock(&encryption.standing).insert(network.spec.id);
-        Ok(Some((Owner::Cluster, shared)))
+        let mut standing = lock(&encryption.standing);
+        standing.networks.insert(network.spec.id);
+        standing.ground = shared;
+        let wanted = encryption.wanted(&standing, &encryption.cluster.hosts())?;
+        Ok(Some((Owner::Cluster, wanted)))
     }
 
     /// Nothing encrypted is carried any more, and nothing of the tunnel is wanted.
     pub(crate) fn end_encryption(&self) -> Option<(Owner, Fragment)> {
         let encryption = self.encryption()?;
         let mut standing = lock(&encryption.standing);
-        standing.clear();
+        standing.networks.clear();
         encryption.end();
         Some((Owner::Cluster, Fragment::default()))
     }

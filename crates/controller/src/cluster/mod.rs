@@ -21,7 +21,7 @@ use crate::{
 };
 use ear::Ear;
 use encryption::Encryption;
-pub use encryption::Tunnel;
+pub use encryption::{KernelTunnel, Tunnel, carrier};
 pub use left::refuse_to_leave_cluster;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +31,7 @@ use std::{
 };
 use vw_agents::probe::Prober;
 use vw_cluster::{Cluster, Delta, StoreState};
+use vw_drivers::Carrier;
 use vw_hoststate::Owner;
 use vw_model::{
     EndpointId, Error, HostId, Id, Kind, NetworkId, PROBE_PORT, RemoteEndpoint, RemoteHost, Result,
@@ -71,6 +72,22 @@ impl Member {
     pub(crate) fn inner(&self, host: Id) -> Option<Ipv6Addr> {
         let encryption = self.encryption.as_ref();
         encryption.map(|_| inner_address(HostId(host)))
+    }
+
+    /// As people are told: see [`InfoView::encryption`](crate::view::InfoView::encryption).
+    pub(crate) fn encryption_word(&self) -> &'static str {
+        match self.carrier() {
+            Some(Carrier::Kernel) => "kernel",
+            Some(Carrier::UserSpace) => "user space",
+            None => "none",
+        }
+    }
+
+    /// Who carries what is encrypted, where that can be.
+    pub(crate) fn carrier(&self) -> Option<Carrier> {
+        self.encryption
+            .as_ref()
+            .map(|encryption| encryption.carrier())
     }
 }
 
@@ -465,7 +482,9 @@ impl Controller {
                 .filter(|_| host.id != this)
                 .cloned(),
         });
+        let member = self.member.as_ref();
         Ok(ClusterView {
+            encryption: member.map_or("", Member::encryption_word),
             store: status.kind.to_owned(),
             servers: servers.collect(),
             hosts: hosts.collect(),

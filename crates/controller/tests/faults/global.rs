@@ -51,31 +51,35 @@ impl Weather for Way {
 }
 
 /// Two hosts; the first one's effects fail.
-struct Scene {
+pub(crate) struct Scene {
     store: MemoryStore,
-    here: World,
-    there: World,
+    pub(crate) here: World,
+    pub(crate) there: World,
     a: Mutex<Option<Controller>>,
-    b: Controller,
+    pub(crate) b: Controller,
 }
 
 /// Something that is done and undone.
-struct Operation {
-    name: &'static str,
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
     /// What must stand before.
-    before: &'static [Act],
-    go: Act,
-    back: Act,
+    pub(crate) before: &'static [Act],
+    pub(crate) go: Act,
+    pub(crate) back: Act,
     /// Whose effects it has.
-    of: &'static [Whose],
+    pub(crate) of: &'static [Whose],
 }
 
-type Act = fn(&Scene) -> Result<()>;
+pub(crate) type Act = fn(&Scene) -> Result<()>;
 
 impl Scene {
     fn new() -> Self {
+        Self::of(World::in_cluster)
+    }
+
+    pub(crate) fn of(world: impl Fn(&MemoryStore, u8) -> World) -> Self {
         let store = MemoryStore::new();
-        let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+        let (here, there) = (world(&store, 1), world(&store, 2));
         store.set_weather(Arc::new(Way(here.faults.clone())));
         let (a, b) = (here.open(), there.open());
         Self {
@@ -87,11 +91,11 @@ impl Scene {
         }
     }
 
-    fn a(&self) -> Controller {
+    pub(crate) fn a(&self) -> Controller {
         self.a.lock().unwrap().clone().expect("it runs")
     }
 
-    fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let mut running = self.a.lock().unwrap();
         if let Some(controller) = running.take() {
             // Whatever it still wants to do fails.
@@ -145,7 +149,7 @@ fn kind(key: &str) -> String {
 }
 
 pub(crate) fn create(controller: &Controller) -> Result<()> {
-    create_overlay(controller, "shop", true)
+    create_overlay(controller, "shop", true, &[])
 }
 
 pub(crate) fn remove(controller: &Controller) -> Result<()> {
@@ -243,16 +247,20 @@ const OPERATIONS: [Operation; 8] = [
 
 /// What is done about an effect that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+pub(crate) enum Then {
     Retry,
     Restart,
 }
 
 /// Does it and undoes it with each effect chosen in turn, until there are no more.
-fn sweep(operation: &Operation, mode: fn(usize) -> Mode, then: Then) -> usize {
-    let scene = Scene::new();
+pub(crate) fn sweep(
+    scene: &Scene,
+    operation: &Operation,
+    mode: fn(usize) -> Mode,
+    then: Then,
+) -> usize {
     for act in operation.before {
-        let done = vw_testkit::poll(PATIENCE, || act(&scene).ok());
+        let done = vw_testkit::poll(PATIENCE, || act(scene).ok());
         assert!(done.is_some(), "{}: cannot be prepared", operation.name);
     }
     // What is made at first and stays, such as a block, is made.
@@ -262,14 +270,14 @@ fn sweep(operation: &Operation, mode: fn(usize) -> Mode, then: Then) -> usize {
     scene.done(operation.go);
     let after = scene.rest();
     assert!(before != after, "{} changes nothing", operation.name);
-    let undo = |what: &str| scene.comes_to(what, &before, || drop((operation.back)(&scene)));
+    let undo = |what: &str| scene.comes_to(what, &before, || drop((operation.back)(scene)));
     undo(operation.name);
     let mut cases = 0;
     for whose in operation.of {
         for nth in 1.. {
             let what = format!("{}, {whose:?}, effect {nth}, {then:?}", operation.name);
             scene.here.faults.set_of(*whose, mode(nth));
-            let outcome = (operation.go)(&scene);
+            let outcome = (operation.go)(scene);
             if *whose != Whose::Request {
                 vw_testkit::poll(PATIENCE, || {
                     let over = scene.here.faults.struck() || scene.picture() == after;
@@ -286,7 +294,7 @@ fn sweep(operation: &Operation, mode: fn(usize) -> Mode, then: Then) -> usize {
             }
             scene.comes_to(&what, &after, || {
                 match whose {
-                    Whose::Request => drop((operation.go)(&scene)),
+                    Whose::Request => drop((operation.go)(scene)),
                     Whose::Follower if then == Then::Retry => scene.nudge(),
                     _ => {}
                 }
@@ -343,7 +351,7 @@ fn all(mode: fn(usize) -> Mode, then: Then) {
     let cases: usize = thread::scope(|scope| {
         let threads: Vec<_> = OPERATIONS
             .iter()
-            .map(|operation| scope.spawn(move || sweep(operation, mode, then)))
+            .map(|operation| scope.spawn(move || sweep(&Scene::new(), operation, mode, then)))
             .collect();
         let joined = threads.into_iter().map(|thread| thread.join());
         joined

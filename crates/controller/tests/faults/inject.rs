@@ -16,7 +16,7 @@ use std::{
 use vw_hoststate::{Key, Object, Plan, Step};
 use vw_kernel::{
     Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
-    fake::FakeKernel,
+    TunnelFacts, TunnelKey, fake::FakeKernel,
 };
 use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
 use vw_store::{Batch, Change, Error, Memory, Store, Table};
@@ -37,12 +37,15 @@ pub(crate) enum Mode {
 pub(crate) enum Whose {
     /// Everybody's.
     All,
-    /// Those of whoever asks for something: of all threads but the cluster's.
+    /// Those of whoever asks for something: of all threads but the cluster's and
+    /// the encrypted tunnel's.
     Request,
     /// Those of the thread that takes in what other hosts tell.
     Follower,
     /// Those of the thread that tells them.
     Worker,
+    /// Those of the thread that looks after the encrypted tunnel.
+    Encryption,
 }
 
 impl Whose {
@@ -51,9 +54,10 @@ impl Whose {
         let name = thread.name().unwrap_or_default();
         match self {
             Self::All => true,
-            Self::Request => !name.starts_with("cluster-"),
+            Self::Request => !name.starts_with("cluster-") && name != "encryption",
             Self::Follower => name == "cluster-follow",
             Self::Worker => name == "cluster-work",
+            Self::Encryption => name == "encryption",
         }
     }
 }
@@ -225,9 +229,12 @@ impl Kernel for FaultyKernel {
         self.fake.open_tun(name)
     }
 
-    fn set_tunnel_key(&self, name: &IfName, key: &[u8; 32], port: u16) -> Result<(), KernelError> {
-        self.effect("set tunnel's key")?;
-        self.fake.set_tunnel_key(name, key, port)
+    fn know_tunnel_keys(&self, keys: Vec<TunnelKey>) {
+        self.fake.know_tunnel_keys(keys);
+    }
+
+    fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError> {
+        self.fake.tunnel_facts(name)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

@@ -20,7 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn stage() -> (World, Controller) {
     let world = World::in_cluster(&MemoryStore::new(), 1);
     let controller = world.open();
-    let made = vw_testkit::poll(PATIENCE, || create_overlay(&controller, "shop", false).ok());
+    let made = vw_testkit::poll(PATIENCE, || {
+        create_overlay(&controller, "shop", false, &[]).ok()
+    });
     assert!(made.is_some(), "the network is not made");
     (world, controller)
 }
@@ -139,7 +141,7 @@ fn a_port_is_published_in_another_way_by_one_update() {
     let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
     let (a, b) = (here.open(), there.open());
     eventually("the network is made", || {
-        create_overlay(&a, "shop", false).is_ok()
+        create_overlay(&a, "shop", false, &[]).is_ok()
     });
     create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
     eventually("every host publishes it", || {
@@ -170,7 +172,7 @@ fn a_port_that_a_stranger_had_is_published_once_it_is_free() {
     there.kernel.occupy(Protocol::Tcp, taken);
     let (a, b) = (here.open(), there.open());
     eventually("the network is made", || {
-        create_overlay(&a, "shop", false).is_ok()
+        create_overlay(&a, "shop", false, &[]).is_ok()
     });
     create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
     eventually("it is said where it is not", || lacking(&a) == [8080]);

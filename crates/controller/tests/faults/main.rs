@@ -15,6 +15,7 @@ mod lasting;
 mod led;
 mod members;
 mod scenario;
+mod sealed;
 mod twins;
 mod world;
 

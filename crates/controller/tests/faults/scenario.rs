@@ -169,7 +169,14 @@ fn published(port: &str) -> Result<Vec<Publication>> {
 }
 
 /// A network that spans hosts.
-pub(crate) fn create_overlay(controller: &Controller, name: &str, internal: bool) -> Result<()> {
+pub(crate) fn create_overlay(
+    controller: &Controller,
+    name: &str,
+    internal: bool,
+    options: &[(&str, &str)],
+) -> Result<()> {
+    let options = options.iter();
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let request = NetworkCreate {
         name: name.parse()?,
         driver: Some("overlay".to_owned()),
@@ -185,7 +192,7 @@ pub(crate) fn create_overlay(controller: &Controller, name: &str, internal: bool
             subnet: "10.42.0.0/24".to_owned(),
             ..PoolRequest::default()
         }],
-        options: Default::default(),
+        options: options.map(owned).collect(),
         labels: Default::default(),
     };
     controller.submit(request).map(drop)

@@ -7,22 +7,25 @@ use std::{
     collections::{BTreeMap, hash_map::RandomState},
     fs,
     hash::{BuildHasher, Hasher},
+    net::IpAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
+use vw_agents::wireguard::KeyHolder;
 use vw_controller::{
-    BridgeConfig, Config, Controller, Membership, Parts,
+    BridgeConfig, Config, Controller, KernelTunnel, Membership, Parts, Tunnel, carrier,
     command::{ContainerList, NetworkList, ServiceList},
     view::{ContainerView, NetworkView, ServiceView},
 };
-use vw_drivers::{DriverContext, Underlay};
+use vw_drivers::{Carrier, DriverContext, Underlay};
 use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
-use vw_kernel::{HostFacts, fake::FakeKernel};
-use vw_model::Result;
+use vw_kernel::{HostFacts, Kernel, fake::FakeKernel};
+use vw_model::{RemoteHost, Result, TunnelKeys};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{
     Batch, Change, Memory, Store, Table,
@@ -40,6 +43,8 @@ pub(crate) struct World {
     noted: Arc<Mutex<Vec<Change>>>,
     /// Its way to the cluster's store, and which of the hosts it is.
     member: Option<(Arc<Client>, u8)>,
+    /// How long a key of the encrypted tunnel is used; there is none otherwise.
+    key_period: Option<Duration>,
 }
 
 impl World {
@@ -68,6 +73,7 @@ impl World {
             data: Arc::default(),
             run: Arc::default(),
             member: None,
+            key_period: None,
         }
     }
 
@@ -84,14 +90,34 @@ impl World {
         client.lose_watches();
     }
 
-    fn membership(&self) -> Option<Membership> {
+    /// One that can encrypt, and uses a key so long.
+    pub(crate) fn that_encrypts(store: &MemoryStore, number: u8, key_period: Duration) -> Self {
+        let mut world = Self::in_cluster(store, number);
+        world.key_period = Some(key_period);
+        world
+    }
+
+    fn tunnel(&self, addr: IpAddr, kernel: &Arc<FaultyKernel>) -> Option<Arc<dyn Tunnel>> {
+        let period = self.key_period?;
+        let link = vw_drivers::tunnel_link().unwrap();
+        let facts = kernel.tunnel_facts(&link).unwrap();
+        let keys = KeyHolder::open(self.folder.join("tunnel.key"), period).unwrap();
+        Some(match carrier(&facts)? {
+            Carrier::Kernel => Arc::new(KernelTunnel::new(kernel.clone(), addr, keys, &facts)),
+            Carrier::UserSpace => Arc::new(Process(keys)),
+        })
+    }
+
+    fn membership(&self, kernel: &Arc<FaultyKernel>) -> Option<Membership> {
         let (client, number) = self.member.as_ref()?;
+        let name = format!("host-{number}");
+        let advertise = [192, 0, 2, *number].into();
         Some(Membership {
             store: client.clone(),
-            name: format!("host-{number}"),
-            advertise: [192, 0, 2, *number].into(),
+            name,
+            advertise,
             version: "0".to_owned(),
-            tunnel: None,
+            tunnel: self.tunnel(advertise, kernel),
             caught_up: || {},
         })
     }
@@ -111,18 +137,19 @@ impl World {
         };
         let sockets = Arc::new(vw_dns_server::HostSockets);
         let dns = vw_dns_server::DnsServer::start(Default::default(), sockets).unwrap();
+        let kernel = Arc::new(FaultyKernel {
+            fake: self.kernel.clone(),
+            faults: self.faults.clone(),
+            refusing: self.refusing.clone(),
+        });
         let parts = Parts {
-            kernel: Arc::new(FaultyKernel {
-                fake: self.kernel.clone(),
-                faults: self.faults.clone(),
-                refusing: self.refusing.clone(),
-            }),
+            kernel: kernel.clone(),
             data: store(&self.data, Arc::default()),
             run: store(&self.run, self.noted.clone()),
             runtime: self.runtime(),
             dns: Arc::new(dns),
             random,
-            cluster: self.membership(),
+            cluster: self.membership(&kernel),
         };
         Controller::open(self.config(), parts)
     }
@@ -184,6 +211,7 @@ impl World {
                     mtu: 1500,
                     port: None,
                     inner: None,
+                    carrier: Default::default(),
                     link_local: None,
                 }),
                 ..DriverContext::default()
@@ -232,6 +260,31 @@ impl World {
             *picture.entry(line).or_default() += 1;
         }
         Picture(picture)
+    }
+}
+
+/// A process that carries nothing, with a host's keys.
+struct Process(KeyHolder);
+
+impl Tunnel for Process {
+    fn carrier(&self) -> Carrier {
+        Carrier::UserSpace
+    }
+
+    fn keys(&self) -> TunnelKeys {
+        self.0.keys(51_820)
+    }
+
+    fn change(&self, _: &[RemoteHost]) -> Result<Duration> {
+        Ok(Duration::from_secs(60))
+    }
+
+    fn carry(&self, _: &[RemoteHost]) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -298,6 +351,7 @@ fn object(object: &Object) -> String {
         Object::Route(route) => format!("route {} via {:?}", route.dst, route.via),
         Object::Proxy(proxy) => format!("proxy {}", proxy.addr),
         Object::Neighbor(neighbor) => format!("neighbour {}", neighbor.addr),
+        Object::WireguardKey(key) => format!("tunnel key at port {}", key.port),
         Object::WireguardPeer(peer) => format!("tunnel peer {:?}", peer.allowed),
         Object::Shortcuts(_) => "shortcuts".to_owned(),
         Object::Shortcut(shortcut) => format!("shortcut to {}", shortcut.mac),

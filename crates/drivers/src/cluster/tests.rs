@@ -24,6 +24,7 @@ fn a_hosts_tunnels_are_let_in_where_rules_keep_others_out() {
         mtu: 1500,
         port: None,
         inner: None,
+        carrier: Default::default(),
         link_local: None,
     });
     let wants = |addr: &str, cx: &DriverContext| {

@@ -5,10 +5,19 @@
 //! of, so no packet of its can be in clear text on a wire, whatever fails.
 
 use super::options::ENCRYPTED;
-use crate::Underlay;
-use std::net::{IpAddr, Ipv6Addr};
-use vw_hoststate::{Address, Fragment, Link, LinkKind, Namespace, NamespaceSource, Netns, Object};
-use vw_model::{Error, HostId, IfName, IpNet, Ipv6Net, Kind, NetworkSpec, Result, inner_address};
+use crate::{Carrier, Underlay};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
+use vw_hoststate::{
+    Address, Fragment, Link, LinkKind, Namespace, NamespaceSource, Netns, Object, WireguardKey,
+    WireguardPeer,
+};
+use vw_model::{
+    Error, HostId, IfName, IpNet, Ipv6Net, Kind, NetworkSpec, PublicKey, RemoteHost, Result,
+    inner_address,
+};
 
 /// What WireGuard puts around a packet: 32 of its own, UDP 8, and IPv4 20 or IPv6 40.
 const OVERHEAD: (u32, u32) = (60, 80);
@@ -69,12 +78,15 @@ pub fn tunnel_link() -> Result<IfName> {
 /// What stands on a host for the encrypted tunnel: a namespace, the one link in it, and this
 /// host's inner address.
 ///
-/// `kind` is [`LinkKind::Wireguard`] where the kernel has it, else [`LinkKind::Tun`]; the other
-/// hosts are no part of it.
+/// The keys and the other hosts are no part of it: see [`plan_wireguard`].
 ///
 /// # Errors
 /// As [`tunnel_link`].
-pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, kind: LinkKind) -> Result<Fragment> {
+pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, carrier: Carrier) -> Result<Fragment> {
+    let kind = match carrier {
+        Carrier::Kernel => LinkKind::Wireguard,
+        Carrier::UserSpace => LinkKind::Tun,
+    };
     let (netns, link) = (Netns::Tunnel, tunnel_link()?);
     let net = Ipv6Net::new_assert(inner, PREFIX);
     let objects = [
@@ -100,6 +112,48 @@ pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, kind: LinkKind) -> Result<Fragment
     Ok(objects.into_iter().collect())
 }
 
+/// What a tunnel of the kernel must know besides: this host's key and port, and the other hosts
+/// that told theirs.
+///
+/// A host has one inner address and the kernel gives an address to one key, so a key that a host
+/// will use next is a peer without any: it may ask for sessions, and what comes by them is dropped
+/// until the host's record says that it uses that key.
+///
+/// # Errors
+/// As [`tunnel_link`].
+pub fn plan_wireguard(
+    public: PublicKey,
+    port: u16,
+    others: &[RemoteHost],
+    addr: IpAddr,
+) -> Result<Fragment> {
+    let (netns, link) = (Netns::Tunnel, tunnel_link()?);
+    let mut fragment = Fragment::default();
+    fragment.insert(Object::WireguardKey(WireguardKey {
+        netns,
+        link: link.clone(),
+        public,
+        port,
+    }));
+    let beside = |host: &&RemoteHost| host.tunnel.is_ipv4() == addr.is_ipv4();
+    for host in others.iter().filter(beside) {
+        let Some(keys) = &host.keys else { continue };
+        let inner = IpNet::V6(inner_address(host.id).into());
+        let used = (keys.public, BTreeSet::from([inner]));
+        let next = keys.next.map(|next| (next, BTreeSet::new()));
+        for (public, allowed) in next.into_iter().chain([used]) {
+            fragment.insert(Object::WireguardPeer(WireguardPeer {
+                netns,
+                link: link.clone(),
+                public,
+                endpoint: SocketAddr::new(host.tunnel, keys.port),
+                allowed,
+            }));
+        }
+    }
+    Ok(fragment)
+}
+
 /// The way of an encrypted network.
 ///
 /// # Errors
@@ -107,7 +161,7 @@ pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, kind: LinkKind) -> Result<Fragment
 pub(super) fn way(network: &NetworkSpec, underlay: &Underlay) -> Result<Way> {
     let Some(inner) = underlay.inner else {
         let sentence = format!(
-            "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
+            "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
             network.name
         );
         return Err(Error::new(

@@ -17,11 +17,11 @@ use crate::{
     bridged::{self, EndpointOptions, MAX_PORTS, Port},
     driver::cannot_publish,
 };
-pub use encryption::{plan_tunnel, tunnel_link, tunnel_mtu};
+pub use encryption::{plan_tunnel, plan_wireguard, tunnel_link, tunnel_mtu};
 pub use options::clear_mtu;
 use options::{Mode, OverlayOptions};
 use std::net::IpAddr;
-use vw_hoststate::{Fragment, LinkKind, Netns, Object, Route, RouteKind, Shortcut, Station};
+use vw_hoststate::{Fragment, Netns, Object, Route, RouteKind, Shortcut, Station};
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, Kind, NetworkSpec, PoolSpec,
     PortMapping, RemoteEndpoint, RemoteHost, Result, Scope,
@@ -191,7 +191,7 @@ impl Driver for Overlay {
         }
         let way = OverlayOptions::read(network, underlay)?.way;
         match (way.encrypted, underlay.inner) {
-            (true, Some(inner)) => plan_tunnel(inner, way.mtu, LinkKind::Tun),
+            (true, Some(inner)) => plan_tunnel(inner, way.mtu, underlay.carrier),
             _ => Ok(Fragment::default()),
         }
     }

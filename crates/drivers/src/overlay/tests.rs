@@ -5,7 +5,7 @@ use crate::sample::{endpoint, network, options, pool, shown, shown_attachment};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, net::IpAddr};
-use vw_hoststate::{Key, LinkKind};
+use vw_hoststate::Key;
 use vw_model::{EndpointId, HostId, MacAddr, NetworkId, SandboxId, inner_address, link_address};
 
 const V4: &str = "10.0.0.0/24";
@@ -14,6 +14,7 @@ const VNI: &str = "com.docker.network.driver.overlay.vxlanid_list";
 const MULTICAST: &str = "vethwork.overlay.multicast";
 
 mod route;
+mod wireguard;
 
 fn cx(addr: &str, mtu: u32) -> DriverContext {
     let addr: IpAddr = addr.parse().unwrap();
@@ -25,6 +26,7 @@ fn cx(addr: &str, mtu: u32) -> DriverContext {
             mtu,
             port: None,
             inner: None,
+            carrier: Default::default(),
             link_local: Some(link_address(HostId::from_bytes([1; 32]))),
         }),
         ..DriverContext::default()
@@ -315,8 +317,8 @@ fn options_that_cannot_be_are_refused() {
         InvalidArgument option-invalid: failed to parse vethwork.overlay.port value: 70000 (use a port from 1 to 65535)
         InvalidArgument option-invalid: failed to parse vethwork.overlay.multicast value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
         InvalidArgument mtu-invalid: invalid MTU number: 20: use 68 to 65535 on this network
-        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out
-        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out
+        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
+        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
         InvalidArgument option-invalid: failed to parse encrypted value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
         InvalidArgument option-invalid: failed to parse overlay.mode value: bus (use vxlan or route)
         InvalidArgument option-unknown: unknown option com.docker.network.bridge.name for the driver overlay: known are com.docker.network.driver.overlay.vxlanid_list, com.docker.network.driver.mtu, vethwork.overlay.port, vethwork.overlay.multicast, vethwork.overlay.mode
@@ -475,7 +477,7 @@ fn what_cannot_be_encrypted_is_refused() {
         &network,
         &over4(),
         expect![
-            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel and /dev/net/tun; load the module `tun` and start the daemon again, or leave the option encrypted out"
+            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out"
         ],
     );
     refused(
@@ -501,22 +503,6 @@ fn what_cannot_be_encrypted_is_refused() {
     Overlay
         .validate(&overlay(&[V4], &[("encrypted", "false")]), &over4())
         .unwrap();
-}
-
-#[test]
-fn the_tunnel_itself_is_one_link_apart() {
-    let inner = inner_address(HostId::from_bytes([1; 32]));
-    for kind in [LinkKind::Tun, LinkKind::Wireguard] {
-        let plan = plan_tunnel(inner, 1440, kind.clone()).unwrap();
-        let word = format!(" {kind:?}\n").to_lowercase();
-        assert_eq!(
-            shown(&plan).replace(&word, " KIND\n"),
-            "\
-            tunnel: namespace New\n\
-            tunnel: link vw-wg mtu 1440 KIND\n\
-            tunnel: address fd76:6574:6877:101:101:101:101:101/48 dev vw-wg\n"
-        );
-    }
 }
 
 #[test]

@@ -11,8 +11,10 @@ use std::{
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
-use vw_hoststate::{Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl};
-use vw_model::{IfName, Protocol, SandboxId};
+use vw_hoststate::{
+    Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl, WireguardKey,
+};
+use vw_model::{IfName, Protocol, PublicKey, SandboxId};
 
 pub(super) use crate::observe::mentioned as namespaces_of;
 
@@ -24,6 +26,9 @@ pub(super) struct State {
     pub(super) dead: Vec<NamespaceSource>,
     pub(super) facts: HostFacts,
     pub(super) strangers: BTreeSet<Place>,
+    /// The public halves of the private keys that are known.
+    pub(super) keys: BTreeSet<PublicKey>,
+    pub(super) lacks_wireguard: bool,
     claims: Claims,
     /// Parameters that nobody wants any more, with the value put back.
     restored: BTreeMap<Key, Sysctl>,
@@ -93,8 +98,22 @@ impl State {
             _ => {}
         }
         self.restored.remove(&key);
-        self.objects.insert(key, object.clone());
+        self.put(object);
         Ok(())
+    }
+
+    /// Puts an object in its place. An address inside the encrypted tunnel is one peer's alone.
+    fn put(&mut self, object: &Object) {
+        if let Object::WireguardPeer(told) = object {
+            for other in self.objects.values_mut() {
+                if let Object::WireguardPeer(other) = other
+                    && (other.netns, &other.link) == (told.netns, &told.link)
+                {
+                    other.allowed.retain(|net| !told.allowed.contains(net));
+                }
+            }
+        }
+        self.objects.insert(object.key(), object.clone());
     }
 
     fn replace(&mut self, old: &Object, new: &Object) -> Result<(), KernelError> {
@@ -111,7 +130,7 @@ impl State {
             return Err(refused("change", object, ErrorKind::NotFound));
         }
         self.check(new)?;
-        self.objects.insert(new.key(), new.clone());
+        self.put(new);
         Ok(())
     }
 
@@ -143,6 +162,7 @@ impl State {
             Object::Neighbor(neighbor) => there("add neighbour to", neighbor.netns, &neighbor.link),
             Object::Proxy(proxy) => there("answer on", proxy.netns, &proxy.link),
             Object::Forward(forward) => there("forward by", forward.netns, &forward.link),
+            Object::WireguardKey(key) => self.check_key(key),
             Object::WireguardPeer(peer) => there("add peer to", peer.netns, &peer.link),
             Object::Shortcuts(made) => there("make shortcuts from", made.netns, &made.link),
             Object::Shortcut(made) => there("make shortcut by", made.netns, &made.link),
@@ -170,6 +190,15 @@ impl State {
         }
     }
 
+    /// The private half must be known, and the tunnel the kernel's.
+    fn check_key(&self, key: &WireguardKey) -> Result<(), KernelError> {
+        self.require_tunnel(&key.link, &LinkKind::Wireguard)?;
+        match self.keys.contains(&key.public) {
+            true => Ok(()),
+            false => Err(refused("use", key.public.to_string(), ErrorKind::NotFound)),
+        }
+    }
+
     /// The names of both ends must be free, or its own.
     fn check_names(&self, link: &Link) -> Result<(), KernelError> {
         let others = || self.links().filter(|other| other.key() != key(link));
@@ -193,6 +222,12 @@ impl State {
 
     /// A tunnel's number must be free among those of its port, or its own.
     fn check_tunnel(&self, link: &Link) -> Result<(), KernelError> {
+        if link.kind == LinkKind::Wireguard && self.lacks_wireguard {
+            return Err(KernelError::Missing {
+                feature: "WireGuard",
+                remedy: "load the module `wireguard`",
+            });
+        }
         let number = |kind: &LinkKind| match kind {
             LinkKind::Vxlan(tunnel) => {
                 let family = tunnel.local.is_ipv4();
@@ -256,6 +291,20 @@ impl State {
         }
     }
 
+    /// The encrypted tunnel that stands, and its port where that is the kernel's.
+    pub(super) fn standing_tunnel(&self, name: &IfName) -> Option<(LinkKind, Option<u16>)> {
+        let link = self.objects.get(&Key::Link(Netns::Tunnel, name.clone()));
+        let Some(Object::Link(link)) = link else {
+            return None;
+        };
+        let key = Key::WireguardKey(Netns::Tunnel, name.clone());
+        let port = match self.objects.get(&key) {
+            Some(Object::WireguardKey(key)) => Some(key.port),
+            _ => None,
+        };
+        Some((link.kind.clone(), port))
+    }
+
     /// Removes an object with what cannot be without it.
     pub(super) fn remove(&mut self, key: &Key) {
         match (key, self.objects.remove(key)) {
@@ -291,6 +340,7 @@ impl State {
                     | Key::Neighbor(netns, name, _)
                     | Key::Proxy(netns, name, _)
                     | Key::Forward(netns, name, ..)
+                    | Key::WireguardKey(netns, name)
                     | Key::WireguardPeer(netns, name, _)
                     | Key::Shortcuts(netns, name)
                     | Key::Shortcut(netns, _, name)

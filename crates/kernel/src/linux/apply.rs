@@ -190,6 +190,7 @@ impl<'a> Run<'a> {
             Object::Neighbor(neighbor) => neighbor.netns,
             Object::Proxy(proxy) => proxy.netns,
             Object::Forward(forward) => forward.netns,
+            Object::WireguardKey(key) => key.netns,
             Object::WireguardPeer(peer) => peer.netns,
             Object::Shortcuts(shortcuts) => shortcuts.netns,
             Object::Shortcut(shortcut) => shortcut.netns,

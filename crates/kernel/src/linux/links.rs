@@ -233,8 +233,9 @@ impl Run<'_> {
                 index,
             });
         }
-        // The reaper does not look into sandboxes; and a tunnel's number must be free for the next.
-        let at_once = matches!(link.kind, LinkKind::Vxlan(_));
+        // The reaper does not look into sandboxes; and a tunnel's number must be free for the next,
+        // and a key forgotten.
+        let at_once = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Wireguard);
         if at_once || matches!(link.netns, Netns::Sandbox(_)) {
             self.queue(at, link.netns)?
                 .push(at, Forgive::Gone, link::delete_doomed);

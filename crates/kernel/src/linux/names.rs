@@ -3,7 +3,7 @@
 use crate::{KernelError, netns::short};
 use std::io;
 use vw_firewall::SERVICE_TABLE;
-use vw_hoststate::{Address, LinkKind, Netns, Object, Step, Table};
+use vw_hoststate::{Address, LinkKind, Netns, Object, Step, Table, WireguardKey, WireguardPeer};
 
 /// A failed call.
 pub(crate) fn call(
@@ -85,6 +85,7 @@ fn object(object: &Object) -> String {
             forward.link,
             place(forward.netns)
         ),
+        Object::WireguardKey(key) => tunnel_key(key),
         Object::Shortcuts(all) => format!("shortcuts from {}{}", all.link, place(all.netns)),
         Object::Shortcut(one) => {
             format!(
@@ -94,14 +95,21 @@ fn object(object: &Object) -> String {
                 place(one.netns)
             )
         }
-        Object::WireguardPeer(peer) => format!(
-            "peer {} at {} on {}{}",
-            peer.public,
-            peer.endpoint,
-            peer.link,
-            place(peer.netns)
-        ),
+        Object::WireguardPeer(peer) => tunnel_peer(peer),
     }
+}
+
+fn tunnel_key(key: &WireguardKey) -> String {
+    let (link, place) = (&key.link, place(key.netns));
+    format!(
+        "key {} and UDP port {} of {link}{place}",
+        key.public, key.port
+    )
+}
+
+fn tunnel_peer(peer: &WireguardPeer) -> String {
+    let (link, place) = (&peer.link, place(peer.netns));
+    format!("peer {} at {} on {link}{place}", peer.public, peer.endpoint)
 }
 
 fn place(netns: Netns) -> String {

@@ -41,6 +41,7 @@ impl Run<'_> {
             Object::Neighbor(neighbor) => self.create_neighbor(at, neighbor),
             Object::Proxy(proxy) => self.create_proxy(at, proxy),
             Object::Forward(forward) => self.create_forward(at, forward),
+            Object::WireguardKey(key) => self.tunnel_key(at, key, true),
             Object::WireguardPeer(peer) => self.peer(at, peer, true),
             Object::Shortcuts(shortcuts) => self.create_shortcuts(at, shortcuts),
             Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),
@@ -84,6 +85,7 @@ impl Run<'_> {
                 })
             }
             Object::Forward(forward) => self.delete_forward(at, forward),
+            Object::WireguardKey(key) => self.tunnel_key(at, key, false),
             Object::WireguardPeer(peer) => self.peer(at, peer, false),
             Object::Shortcuts(shortcuts) => self.delete_shortcuts(at, shortcuts),
             Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),

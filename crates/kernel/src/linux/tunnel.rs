@@ -8,15 +8,16 @@ use super::{
     names,
 };
 use crate::{
-    KernelError,
-    netlink::{link, wireguard},
+    KernelError, TunnelFacts,
+    netlink::{Socket, link, wireguard},
+    netns::{Namespaces, lock},
 };
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
 };
-use vw_hoststate::{Link, WireguardPeer};
+use vw_hoststate::{Link, LinkKind, Netns, WireguardKey, WireguardPeer};
 use vw_model::IfName;
 
 /// Where links of user space are made and opened.
@@ -51,6 +52,34 @@ impl Run<'_> {
         self.set_up_new(at, link, settings)
     }
 
+    /// Gives a tunnel its key and its port, or takes the key.
+    pub(super) fn tunnel_key(
+        &mut self,
+        at: usize,
+        key: &WireguardKey,
+        wanted: bool,
+    ) -> Result<(), Stop> {
+        let private = match wanted {
+            true => {
+                let keys = lock(&self.kernel.keys);
+                let mut known = keys.iter();
+                let known = known.find(|known| known.public == key.public);
+                known.map(|known| known.private().clone())
+            }
+            false => None,
+        };
+        if wanted && private.is_none() {
+            let unknown = io::Error::new(io::ErrorKind::NotFound, "its private half is not known");
+            let error = names::failed(&self.plan.steps[at], unknown);
+            return self.finish(at, Err(error));
+        }
+        let (link, port) = (key.link.clone(), key.port);
+        self.tell(at, key.netns, wanted, move || match private {
+            Some(private) => wireguard::set_key(&link, &private, port),
+            None => wireguard::remove_key(&link),
+        })
+    }
+
     /// Adds a peer, or changes it, or removes it.
     pub(super) fn peer(
         &mut self,
@@ -58,18 +87,30 @@ impl Run<'_> {
         peer: &WireguardPeer,
         wanted: bool,
     ) -> Result<(), Stop> {
+        let told = peer.clone();
+        self.tell(at, peer.netns, wanted, move || match wanted {
+            true => wireguard::set_peer(&told),
+            false => wireguard::remove_peer(&told),
+        })
+    }
+
+    /// Tells the kernel's WireGuard something in a namespace; in one that is gone nothing is left
+    /// to be removed.
+    fn tell(
+        &mut self,
+        at: usize,
+        netns: Netns,
+        wanted: bool,
+        request: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Stop> {
         self.settle()?;
         self.end_turn();
-        if !wanted && self.is_gone(peer.netns) {
+        if !wanted && self.is_gone(netns) {
             self.done[at] = true;
             return Ok(());
         }
-        let place = self.place(peer.netns).map_err(|error| (at, error))?;
-        let told = peer.clone();
-        let result = self.kernel.namespaces.run(&place, move || match wanted {
-            true => wireguard::set_peer(&told),
-            false => wireguard::remove_peer(&told),
-        });
+        let place = self.place(netns).map_err(|error| (at, error))?;
+        let result = self.kernel.namespaces.run(&place, request);
         let result = result.and_then(|result| result);
         let step = &self.plan.steps[at];
         self.finish(at, result.map_err(|error| names::failed(step, error)))
@@ -81,14 +122,7 @@ impl Run<'_> {
 /// # Errors
 /// `ResourceBusy` when a process has it open.
 pub(super) fn open(name: &IfName) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = openat(CWD, DEVICE, flags, Mode::empty()).map_err(|error| match error {
-        // The node stands without the module as well, and without a node there is none.
-        rustix::io::Errno::NOENT | rustix::io::Errno::NODEV | rustix::io::Errno::NXIO => {
-            io::ErrorKind::Unsupported.into()
-        }
-        error => io::Error::from(error),
-    })?;
+    let fd = open_device()?;
     // SAFETY: all zeroes is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // A name is shorter than its room, whose last octet stays zero.
@@ -103,10 +137,22 @@ pub(super) fn open(name: &IfName) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Opens the device, which loads its module where that can be.
+fn open_device() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    openat(CWD, DEVICE, flags, Mode::empty()).map_err(|error| match error {
+        // The node stands without the module as well, and without a node there is none.
+        rustix::io::Errno::NOENT | rustix::io::Errno::NODEV | rustix::io::Errno::NXIO => {
+            io::ErrorKind::Unsupported.into()
+        }
+        error => io::Error::from(error),
+    })
+}
+
 /// Opens a link that must be there.
 pub(super) fn open_existing(name: &IfName) -> io::Result<OwnedFd> {
     // The device would make one that is not.
-    crate::netlink::Socket::open()?.index_of(name.as_str())?;
+    Socket::open()?.index_of(name.as_str())?;
     open(name)
 }
 
@@ -119,12 +165,43 @@ fn keep(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
+/// What there is for a tunnel of this name, and what stands.
+pub(super) fn facts(namespaces: &Namespaces, name: &IfName) -> Result<TunnelFacts, KernelError> {
+    let host = namespaces.run(namespaces.host(), || (wireguard::is_there(), open_device()));
+    let (wireguard, device) = host.map_err(|error| failed("look for", name, error))?;
+    let standing = match namespaces.place(Netns::Tunnel) {
+        Ok(place) => {
+            let wanted = name.clone();
+            let read = move || standing(&wanted);
+            let read = namespaces.run(&place, read).and_then(|read| read);
+            read.map_err(|error| failed("read", name, error))?
+        }
+        Err(error) if error.is_namespace_gone() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(TunnelFacts {
+        wireguard,
+        tun: device.is_ok(),
+        standing,
+    })
+}
+
+/// The tunnel's link in the calling thread's namespace.
+fn standing(name: &IfName) -> io::Result<Option<(LinkKind, Option<u16>)>> {
+    let seen = link::get(&mut Socket::open()?, name.as_str())?;
+    Ok(match seen.as_ref().map(|seen| seen.kind.as_str()) {
+        Some("tun") => Some((LinkKind::Tun, None)),
+        Some("wireguard") => Some((LinkKind::Wireguard, wireguard::port(name)?)),
+        _ => None,
+    })
+}
+
 /// A failed call about the tunnel.
 pub(super) fn failed(operation: &'static str, name: &IfName, source: io::Error) -> KernelError {
     match source.kind() {
         io::ErrorKind::Unsupported => KernelError::Missing {
-            feature: "WireGuard",
-            remedy: "load the module `wireguard`",
+            feature: "tun",
+            remedy: "load the module `tun`",
         },
         _ => names::call(
             operation,

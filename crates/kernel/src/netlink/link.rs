@@ -52,6 +52,8 @@ const TOS_INHERIT: u8 = 1;
 /// index it looks for by that alone. Below lie the 24 bits of the number, above what the kernel
 /// counts up to by itself.
 const TUNNEL_INDEX: u32 = 0x7e00_0000;
+/// Likewise that of an encrypted tunnel, of which a host has one.
+const ENCRYPTED_INDEX: u32 = 0x7f00_0000;
 
 /// Which link a request is about.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +120,7 @@ pub(crate) fn create(batch: &mut Batch, link: &Link, master: Option<u32>, other:
         let up = matches!(link.kind, LinkKind::Veth(_));
         let index = match &link.kind {
             LinkKind::Vxlan(options) => TUNNEL_INDEX | options.vni,
+            LinkKind::Wireguard => ENCRYPTED_INDEX,
             _ => 0,
         };
         header(body, index, up.then_some(true));
@@ -313,6 +316,8 @@ pub(crate) struct Seen {
     pub(crate) index: u32,
     /// `IFF_UP`.
     pub(crate) up: bool,
+    /// `ifi_change`: the flags that are told because they changed.
+    changed: u32,
     /// `IFF_RUNNING`: what is sent is queued, not dropped (`rfc2863_policy`, before `dev_activate`
     /// under one lock).
     pub(crate) running: bool,
@@ -352,6 +357,7 @@ impl Seen {
         let mut seen = Self {
             index: get_u32(payload, 4),
             up: get_u32(payload, 8) & UP != 0,
+            changed: get_u32(payload, 12),
             running: get_u32(payload, 8) & RUNNING != 0,
             ..Self::default()
         };
@@ -426,6 +432,17 @@ impl Seen {
     pub(crate) fn ipv6_parameter(&self, name: &str) -> Option<i32> {
         let place = DEVCONF.iter().position(|(known, _)| *known == name)?;
         self.devconf[place]
+    }
+
+    /// Whether it is told because it was put down. All flags count as changed of one that was just
+    /// made (`rtnl_configure_link`), and none when something else of it changed.
+    pub(crate) const fn went_down(&self) -> bool {
+        !self.up && self.changed & UP != 0 && self.changed != u32::MAX
+    }
+
+    /// Whether what is sent through it is not dropped.
+    pub(crate) const fn passes_frames(&self) -> bool {
+        self.running && !self.held
     }
 
     /// Whether it is marked as ours and in service.

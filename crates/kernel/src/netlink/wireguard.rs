@@ -6,7 +6,7 @@ use std::{
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
-use vw_hoststate::{Netns, WireguardPeer};
+use vw_hoststate::{Netns, WireguardKey, WireguardPeer};
 use vw_model::{IfName, IpNet, PublicKey};
 
 /// The family that knows the others (`linux/genetlink.h`).
@@ -27,6 +27,7 @@ const ROOM: usize = 512;
 mod device {
     pub(super) const IFNAME: u16 = 2;
     pub(super) const PRIVATE_KEY: u16 = 3;
+    pub(super) const PUBLIC_KEY: u16 = 4;
     pub(super) const LISTEN_PORT: u16 = 6;
     pub(super) const PEERS: u16 = 8;
 }
@@ -87,9 +88,22 @@ impl Wireguard {
     }
 }
 
-/// Gives a device of the calling thread's namespace its key and its port.
+/// Whether the kernel has WireGuard, or loads it when it is asked for it.
+pub(crate) fn is_there() -> bool {
+    // The controller looks for the family's module (`net-pf-16-proto-16-family-wireguard`) before it
+    // says that there is none (`ctrl_getfamily`), and nothing is made.
+    Wireguard::open().is_ok()
+}
+
+/// Gives a device of the calling thread's namespace its key and its port: the port first, so that
+/// one that is taken leaves both as they were.
 pub(crate) fn set_key(name: &IfName, private: &[u8; 32], port: u16) -> io::Result<()> {
     Wireguard::open()?.set(|body| key_request(body, name, private, port))
+}
+
+/// Takes the key of a device, which then has no sessions; one that is not there is no error.
+pub(crate) fn remove_key(name: &IfName) -> io::Result<()> {
+    without_device(Wireguard::open()?.set(|body| no_key_request(body, name)))
 }
 
 /// Adds a peer, or makes it what is told.
@@ -99,38 +113,57 @@ pub(crate) fn set_peer(told: &WireguardPeer) -> io::Result<()> {
 
 /// Removes a peer; one that is not there is no error.
 pub(crate) fn remove_peer(told: &WireguardPeer) -> io::Result<()> {
-    let removed = Wireguard::open()?.set(|body| removal_request(body, told));
+    without_device(Wireguard::open()?.set(|body| removal_request(body, told)))
+}
+
+fn without_device(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         other => other,
     }
 }
 
-/// The peers of all devices of ours in the calling thread's namespace.
-pub(crate) fn peers(links: &[link::Seen]) -> io::Result<Vec<WireguardPeer>> {
-    let mut ours = links
-        .iter()
-        .filter(|link| link.kind == "wireguard" && link.is_ours());
-    let Some(first) = ours.next() else {
-        return Ok(Vec::new());
-    };
-    let mut wireguard = Wireguard::open()?;
-    let mut found = Vec::new();
-    for link in [first].into_iter().chain(ours) {
+/// What devices know. Private keys are not read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// One a device that has a key.
+    pub(crate) keys: Vec<WireguardKey>,
+    /// Of all devices.
+    pub(crate) peers: Vec<WireguardPeer>,
+}
+
+/// What all devices of ours in the calling thread's namespace know.
+pub(crate) fn seen(links: &[link::Seen]) -> io::Result<Seen> {
+    let of_us =
+        |link: &&link::Seen| link.kind == "wireguard" && link.is_ours() && !link.is_doomed();
+    let mut all = Seen::default();
+    for link in links.iter().filter(of_us) {
         let Ok(name) = link.name.parse() else {
             continue;
         };
-        let mut seen: Vec<WireguardPeer> = Vec::new();
-        let ask = |body: &mut Body<'_>| {
-            command(body, GET_DEVICE);
-            body.attr_str(device::IFNAME, &link.name);
-        };
-        wireguard.socket.dump(wireguard.family, ask, |payload| {
-            parse(payload, &name, &mut seen);
-        })?;
-        found.append(&mut seen);
+        let mut of_one = read(&name)?;
+        all.keys.append(&mut of_one.keys);
+        all.peers.append(&mut of_one.peers);
     }
-    Ok(found)
+    Ok(all)
+}
+
+/// The UDP port of a device of the calling thread's namespace that has a key: without one it has
+/// some port since it came up (`wg_open`).
+pub(crate) fn port(name: &IfName) -> io::Result<Option<u16>> {
+    Ok(read(name)?.keys.first().map(|key| key.port))
+}
+
+fn read(name: &IfName) -> io::Result<Seen> {
+    let Wireguard { socket, family } = Wireguard::open()?;
+    let ask = |body: &mut Body<'_>| {
+        command(body, GET_DEVICE);
+        body.attr_str(device::IFNAME, name.as_str());
+    };
+    let mut seen = Seen::default();
+    // The answers have the private key in them.
+    socket.dump_secret(family, ask, |payload| parse(payload, name, &mut seen))?;
+    Ok(seen)
 }
 
 fn command(body: &mut Body<'_>, command: u8) {
@@ -142,6 +175,12 @@ fn key_request(body: &mut Body<'_>, name: &IfName, private: &[u8; 32], port: u16
     body.attr_str(device::IFNAME, name.as_str());
     body.attr(device::PRIVATE_KEY, private);
     body.attr(device::LISTEN_PORT, &port.to_ne_bytes());
+}
+
+fn no_key_request(body: &mut Body<'_>, name: &IfName) {
+    command(body, SET_DEVICE);
+    body.attr_str(device::IFNAME, name.as_str());
+    body.attr(device::PRIVATE_KEY, &[0; 32]);
 }
 
 fn peer_request(body: &mut Body<'_>, told: &WireguardPeer) {
@@ -218,18 +257,34 @@ fn parse_sockaddr(bytes: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Reads one message of a dump. A peer whose addresses did not fit goes on in the next one.
-fn parse(payload: &[u8], link: &IfName, seen: &mut Vec<WireguardPeer>) {
-    let attrs = Attrs::after(payload, GENLMSGHDR);
-    for (_, peers) in attrs.filter(|(kind, _)| *kind == device::PEERS) {
-        for (_, attrs) in Attrs::of(peers) {
-            let Some(found) = parse_peer(attrs, link) else {
-                continue;
-            };
-            match seen.last_mut() {
-                Some(last) if last.public == found.public => last.allowed.extend(found.allowed),
-                _ => seen.push(found),
-            }
+/// Reads one message of a dump: the first one tells of the device itself. A peer whose addresses did
+/// not fit goes on in the next one.
+fn parse(payload: &[u8], link: &IfName, seen: &mut Seen) {
+    let (mut public, mut port) = (None, 0);
+    for (kind, value) in Attrs::after(payload, GENLMSGHDR) {
+        match kind {
+            device::LISTEN_PORT if value.len() >= 2 => port = get_u16(value, 0),
+            device::PUBLIC_KEY => public = value.try_into().ok().map(PublicKey::from_bytes),
+            device::PEERS => parse_peers(value, link, &mut seen.peers),
+            _ => {}
+        }
+    }
+    seen.keys.extend(public.map(|public| WireguardKey {
+        netns: Netns::Tunnel,
+        link: link.clone(),
+        public,
+        port,
+    }));
+}
+
+fn parse_peers(peers: &[u8], link: &IfName, seen: &mut Vec<WireguardPeer>) {
+    for (_, attrs) in Attrs::of(peers) {
+        let Some(found) = parse_peer(attrs, link) else {
+            continue;
+        };
+        match seen.last_mut() {
+            Some(last) if last.public == found.public => last.allowed.extend(found.allowed),
+            _ => seen.push(found),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::abi::{GROUP, INET, Message, SUBSYSTEM, chain, rule, table};
 use super::foreign::{DOCKER_USER, names};
 use super::socket::{attrs, open};
 use super::wire::{find, text};
+use crate::filter;
 use crate::netlink::{get_u32, messages, receive};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -57,6 +58,10 @@ impl Monitor {
     /// Leaves out what the socket with that netlink port changes.
     pub fn ignore(&mut self, port: u32) {
         self.own.push(port);
+        // It only spares wake-ups: what comes through without it is left out all the same.
+        if let Err(error) = filter::not_of(&self.fd, &self.own) {
+            tracing::debug!(%error, "our own changes of nftables wake their watcher");
+        }
     }
 
     /// Waits until somebody else changed something, at most `timeout`; without a change in that

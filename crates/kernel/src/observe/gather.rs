@@ -9,9 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
-use vw_hoststate::{
-    Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Proxy, Sysctl, WireguardPeer,
-};
+use vw_hoststate::{Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Proxy, Sysctl};
 use vw_model::{IfName, MacAddr};
 
 type Objects = BTreeMap<Key, Object>;
@@ -47,7 +45,7 @@ pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, foun
         scene.proxies(found);
         scene.forwards(found);
         ways::gather(*netns, inside, &scene.names, expected, found);
-        scene.peers(found);
+        scene.wireguard(found);
         scene.sysctls(found);
         let tables = inside.table.iter().chain(&inside.services);
         let table = tables.cloned().map(Object::Table);
@@ -227,13 +225,12 @@ impl Scene<'_> {
         }
     }
 
-    /// The peers of encrypted tunnels of ours.
-    fn peers(&self, found: &mut Objects) {
-        for peer in &self.inside.peers {
-            let object = Object::WireguardPeer(WireguardPeer {
-                netns: self.netns,
-                ..peer.clone()
-            });
+    /// The keys and the peers of encrypted tunnels of ours.
+    fn wireguard(&self, found: &mut Objects) {
+        let keys = self.inside.wireguard.keys.iter().cloned();
+        let peers = self.inside.wireguard.peers.iter().cloned();
+        let objects = keys.map(Object::WireguardKey);
+        for object in objects.chain(peers.map(Object::WireguardPeer)) {
             found.insert(object.key(), object);
         }
     }

@@ -11,7 +11,7 @@ use std::{
     io,
 };
 use vw_firewall::{Element, HostTable, TableSpec, balancer_table, sandbox_dns, service_table};
-use vw_hoststate::{Key, Netns, Object, Table, WireguardPeer};
+use vw_hoststate::{Key, Netns, Object, Table};
 
 /// What to read besides what is always read.
 #[derive(Debug, Default)]
@@ -57,8 +57,8 @@ pub(super) struct Inside {
     pub(super) forwards: Vec<fdb::Seen>,
     /// Ways around the bridge, where there may be some.
     pub(super) shortcuts: shortcuts::Seen,
-    /// The encrypted tunnel's peers, where the kernel has it.
-    pub(super) peers: Vec<WireguardPeer>,
+    /// The encrypted tunnel's key and peers, where the kernel carries it.
+    pub(super) wireguard: wireguard::Seen,
     pub(super) sysctls: Vec<(String, String)>,
     /// Our table, where there is one: the expected one when it stands as it should.
     pub(super) table: Option<Table>,
@@ -81,9 +81,9 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
     };
     let links = link::dump(&mut socket)?;
     let sysctls = sysctls(&links, &question.sysctls)?;
-    let peers = match netns {
-        Netns::Tunnel => wireguard::peers(&links)?,
-        _ => Vec::new(),
+    let wireguard = match netns {
+        Netns::Tunnel => wireguard::seen(&links)?,
+        _ => wireguard::Seen::default(),
     };
     Ok(Inside {
         links,
@@ -102,7 +102,7 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
             Netns::Network(_) => shortcuts::look(&mut socket),
             Netns::Host | Netns::Sandbox(_) | Netns::Tunnel => shortcuts::Seen::default(),
         },
-        peers,
+        wireguard,
         sysctls,
         table: table(netns, &mut nft, question.table.as_ref())?,
         services: services(netns, &mut nft, question.services)?,

@@ -70,5 +70,6 @@ over_both!(
     a_tunnel_moves_inside_and_out_again,
     a_lost_tunnel_is_told_and_made_again,
     a_name_that_another_has_is_no_tunnel,
-    a_tunnel_of_the_kernel_has_peers,
+    a_tunnel_of_the_kernel_has_a_key_and_peers,
+    an_inner_address_moves_to_the_key_that_is_used_next,
 );

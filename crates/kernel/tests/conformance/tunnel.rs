@@ -7,10 +7,11 @@ use crate::{
 use rustix::io::Errno;
 use std::{io::ErrorKind, os::fd::OwnedFd};
 use vw_hoststate::{
-    Link, LinkKind, Namespace, NamespaceSource, Netns, Object, Step, WireguardPeer,
+    Link, LinkKind, Namespace, NamespaceSource, Netns, Object, Step, WireguardKey, WireguardPeer,
 };
-use vw_kernel::KernelError;
+use vw_kernel::{KernelError, TunnelKey};
 use vw_model::{HostId, MacAddr, PublicKey, inner_address};
+use zeroize::Zeroizing;
 
 fn inner(number: u8) -> String {
     inner_address(HostId::from_bytes([number; 32])).to_string()
@@ -210,47 +211,138 @@ pub(crate) fn a_name_that_another_has_is_no_tunnel(lab: &Lab) {
     }
 }
 
-pub(crate) fn a_tunnel_of_the_kernel_has_peers(lab: &Lab) {
-    let link = Object::Link(encrypted(LinkKind::Wireguard));
+/// Whether the kernel has WireGuard; one that has not says so when it is asked for a link.
+fn has_wireguard(lab: &Lab) -> bool {
+    let facts = lab.kernel().tunnel_facts(&ifname("vw-wg"));
+    if facts.expect("it can be read").wireguard {
+        return true;
+    }
     lab.create(&[namespace()]);
-    if let Err(failure) = lab.apply([Step::Create(link.clone())]) {
-        assert!(
-            matches!(
-                failure.source,
-                KernelError::Missing {
-                    feature: "WireGuard",
-                    ..
-                }
-            ),
-            "{}",
-            failure.source
-        );
+    let link = Object::Link(encrypted(LinkKind::Wireguard));
+    let failure = lab.apply([Step::Create(link)]).expect_err("it cannot");
+    let feature = |error: &KernelError| match error {
+        KernelError::Missing { feature, .. } => Some(*feature),
+        _ => None,
+    };
+    assert_eq!(feature(&failure.source), Some("WireGuard"));
+    // The probe left nothing, nor did the attempt.
+    assert_eq!(lab.missing(&[namespace()]), []);
+    false
+}
+
+/// Two private keys and what belongs to them (X25519).
+fn keys() -> Vec<TunnelKey> {
+    let key = |private: u8, public: &str| {
+        let public = public.parse().expect("a key");
+        TunnelKey::new(public, Zeroizing::new([private; 32]))
+    };
+    vec![
+        key(7, "E75P6uryBMf9M1j8nAByGIHRdCeBKCJ+xnTzf3/pe20="),
+        key(8, "MdSras7slhE3kXA3k25gcW+sVzr+lNnahKgCBEjfwRI="),
+    ]
+}
+
+fn key_object(which: usize, port: u16) -> Object {
+    Object::WireguardKey(WireguardKey {
+        netns: Netns::Tunnel,
+        link: ifname("vw-wg"),
+        public: keys()[which].public,
+        port,
+    })
+}
+
+/// A peer by the number of its key, and of the host whose address it has.
+fn peer(key: u8, host: Option<u8>, port: u16) -> Object {
+    let net = |host| format!("{}/128", inner(host)).parse().expect("a net");
+    Object::WireguardPeer(WireguardPeer {
+        netns: Netns::Tunnel,
+        link: ifname("vw-wg"),
+        public: PublicKey::from_bytes([key; 32]),
+        endpoint: std::net::SocketAddr::from(([192, 0, 2, key], port)),
+        allowed: host.map(net).into_iter().collect(),
+    })
+}
+
+fn replace(old: &Object, new: &Object) -> Step {
+    Step::Replace {
+        old: old.clone(),
+        new: new.clone(),
+    }
+}
+
+pub(crate) fn a_tunnel_of_the_kernel_has_a_key_and_peers(lab: &Lab) {
+    if !has_wireguard(lab) {
         vw_testkit::skip!("the kernel has no WireGuard");
     }
-    let peer = |number: u8, port: u16| {
-        Object::WireguardPeer(WireguardPeer {
-            netns: Netns::Tunnel,
-            link: ifname("vw-wg"),
-            public: PublicKey::from_bytes([number; 32]),
-            endpoint: std::net::SocketAddr::from(([192, 0, 2, number], port)),
-            allowed: [format!("{}/128", inner(number)).parse().expect("a net")].into(),
-        })
-    };
-    let objects = [namespace(), link, peer(2, 51_820), peer(3, 51_820)];
+    let link = Object::Link(encrypted(LinkKind::Wireguard));
+    let (two, three) = (peer(2, Some(2), 51_820), peer(3, Some(3), 51_820));
+    let objects = [namespace(), link, key_object(0, 51_820), two, three];
+    lab.create(&objects[..2]);
+    let facts = || lab.kernel().tunnel_facts(&ifname("vw-wg")).expect("read");
+    assert_eq!(facts().standing, Some((LinkKind::Wireguard, None)));
+    // A key that nobody told of cannot be used.
+    let unknown = lab.apply([Step::Create(objects[2].clone())]);
+    assert!(unknown.is_err());
+    lab.kernel().know_tunnel_keys(keys());
     lab.create(&objects);
-    let key = lab
-        .kernel()
-        .set_tunnel_key(&ifname("vw-wg"), &[7; 32], 51_820);
-    key.expect("it takes a key");
     lab.create(&objects);
     assert_eq!(lab.missing(&objects), []);
-    let step = Step::Replace {
-        old: peer(3, 51_820),
-        new: peer(3, 9),
-    };
-    lab.apply([step]).expect("a peer can be changed");
-    lab.delete(&objects[2..3]);
-    lab.delete(&objects[2..3]);
-    let objects = [objects[0].clone(), objects[1].clone(), peer(3, 9)];
+    assert_eq!(facts().standing, Some((LinkKind::Wireguard, Some(51_820))));
+    // The host's other key and another port, and a peer at another port.
+    let (other, moved) = (key_object(1, 51_821), peer(3, Some(3), 9));
+    let steps = [replace(&objects[2], &other), replace(&objects[4], &moved)];
+    lab.apply(steps).expect("they can be changed");
+    lab.delete(&objects[3..4]);
+    lab.delete(&objects[3..4]);
+    let now = [objects[0].clone(), objects[1].clone(), other, moved];
+    assert_eq!(lab.missing(&now), []);
+    lab.delete(&now[2..]);
+    lab.delete(&now[2..]);
+    assert_eq!(lab.missing(&now[..2]), []);
+    // With its link all of it goes.
+    lab.create(&objects);
+    lab.delete(&objects[1..2]);
+    lab.settle();
+    assert_eq!(lab.missing(&objects[..1]), []);
+    lab.create(&objects);
     assert_eq!(lab.missing(&objects), []);
+    lab.delete(&objects);
+    lab.settle();
+    assert_eq!(lab.standing(), []);
+    assert_eq!(facts().standing, None);
+}
+
+pub(crate) fn an_inner_address_moves_to_the_key_that_is_used_next(lab: &Lab) {
+    if !has_wireguard(lab) {
+        vw_testkit::skip!("the kernel has no WireGuard");
+    }
+    lab.kernel().know_tunnel_keys(keys());
+    let link = Object::Link(encrypted(LinkKind::Wireguard));
+    let ground = [namespace(), link, key_object(0, 51_820)];
+    // The number of a key says which comes first in a plan.
+    for (used, next) in [(2, 3), (3, 2)] {
+        let before = [peer(used, Some(2), 51_820), peer(next, None, 51_820)];
+        lab.create(&ground);
+        lab.create(&before);
+        assert_eq!(lab.missing(&[&ground[..], &before].concat()), []);
+        let after = [peer(used, None, 51_820), peer(next, Some(2), 51_820)];
+        let plan = vw_hoststate::Plan::ordered([
+            replace(&before[0], &after[0]),
+            replace(&before[1], &after[1]),
+        ]);
+        lab.apply(plan.steps.clone()).expect("it can be moved");
+        assert_eq!(lab.missing(&[&ground[..], &after].concat()), []);
+        lab.apply(plan.undo(&[true, true]).steps).expect("and back");
+        assert_eq!(lab.missing(&[&ground[..], &before].concat()), []);
+        // As when the record names the other key alone.
+        lab.apply([
+            Step::Delete(before[0].clone()),
+            replace(&before[1], &after[1]),
+        ])
+        .expect("it can be moved");
+        let left = [&ground[..], &after[1..]].concat();
+        assert_eq!(lab.missing(&left), []);
+        lab.delete(&left);
+        lab.settle();
+    }
 }

@@ -167,6 +167,7 @@ impl Member {
                     mtu: 1500,
                     port: None,
                     inner: None,
+                    carrier: Default::default(),
                     link_local: None,
                 }),
                 no_shortcuts: kernel.shortcuts().err().map(|error| format!("{error:?}")),

@@ -83,6 +83,7 @@ struct Details<'a> {
     labels: &'a Options,
     overlay_shortcuts: Option<Shortcuts<'a>>,
     warnings: &'a [String],
+    encryption: &'static str,
 }
 
 /// Whether frames take shortcuts past the bridges of overlay networks, or why not.
@@ -232,5 +233,6 @@ fn details(view: &InfoView) -> Details<'_> {
             reason: taken.as_ref().err().map_or("", String::as_str),
         }),
         warnings: &view.warnings,
+        encryption: view.encryption,
     }
 }

@@ -45,6 +45,7 @@ pub(crate) struct Forget {
 struct View {
     store: Store,
     hosts: Vec<Host>,
+    encryption: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -166,7 +167,22 @@ fn shown(view: &View, whole: bool) -> String {
             server.version,
         );
     }
-    format!("{}\n{}", align(&hosts), align(&servers))
+    let mut out = format!("{}\n{}", align(&hosts), align(&servers));
+    if let Some(carried) = carried(&view.encryption) {
+        out += &format!("\nEncrypted networks of this host: {carried}\n");
+    }
+    out
+}
+
+/// How packets of encrypted networks are carried, for people; nothing where there is no cluster.
+pub(super) fn carried(by: &str) -> Option<&str> {
+    match by {
+        "" => None,
+        "kernel" => Some("by WireGuard in the kernel"),
+        "user space" => Some("by WireGuard in user space"),
+        "none" => Some("none can be"),
+        other => Some(other),
+    }
 }
 
 fn duration(microseconds: Option<u64>) -> String {

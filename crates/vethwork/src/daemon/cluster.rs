@@ -135,6 +135,7 @@ impl ClusterSettings {
             port: self.port,
             // Both from this host's id, which the controller knows.
             inner: None,
+            carrier: Default::default(),
             link_local: None,
         })
     }

@@ -3,37 +3,35 @@
 //! Owns which process carries packets, its port, and the file of keys. The process lives on when
 //! the daemon ends, and is found by its socket.
 
+use super::settings::DaemonSettings;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::{self, OpenOptions},
-    io,
+    fs, io,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 use vw_agents::wireguard::{
-    KeyRing, Peer, PrivateKey, Rotation, Step, Tun,
+    KeyHolder, Peer, Tun,
     agent::{Agent, AgentError, Greeting},
 };
-use vw_controller::{Tunnel, kernel_error};
-use vw_kernel::{HostFacts, Kernel};
-use vw_model::{Error, HostId, Kind, RemoteHost, Result, TunnelKeys, inner_address};
+use vw_controller::{KernelTunnel, Tunnel, carrier, kernel_error};
+use vw_drivers::Carrier;
+use vw_kernel::{HostFacts, Kernel, LinuxKernel, TunnelFacts};
+use vw_model::{Error, Kind, RemoteHost, Result, TunnelKeys, inner_address};
 
+/// Where the process serves.
+const SOCKET: &str = "wireguard.sock";
 /// WireGuard's usual port.
 const PORT: u16 = 51_820;
 /// How long a key is used.
 const PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a process may take to end.
 const END: Duration = Duration::from_secs(5);
-/// How long a host may leave a next key unanswered before it is named.
-const ANSWER: Duration = Duration::from_secs(60);
-/// Where links of user space are made.
-const DEVICE: &str = "/dev/net/tun";
 
 /// This host's end of the tunnel.
 pub(super) struct UserSpace {
@@ -42,47 +40,55 @@ pub(super) struct UserSpace {
     addr: IpAddr,
     program: PathBuf,
     socket: PathBuf,
-    file: PathBuf,
     state: Mutex<State>,
 }
 
 struct State {
-    ring: KeyRing,
-    rotation: Rotation,
+    keys: KeyHolder,
     port: u16,
     /// The process that was told last, and what.
     told: Option<(u32, Vec<Peer>)>,
-    awaiting: Option<Awaiting>,
 }
 
-/// A next key that hosts have not answered for.
-struct Awaiting {
-    since: Instant,
-    /// Whether they were named.
-    said: bool,
-}
-
-/// Whether the kernel has what an encrypted tunnel needs.
-pub(super) fn is_possible(facts: &HostFacts) -> bool {
-    let ipv6 = facts.sysctls.contains_key("net/ipv6/conf/all/forwarding");
-    // Opening it loads the module where that can be.
-    let device = OpenOptions::new().read(true).write(true).open(DEVICE);
-    ipv6 && device.is_ok()
+/// Who carries packets of encrypted networks, where that can be: who does already, else the kernel
+/// where it has WireGuard, else a process. What is chosen stays until the daemon starts again.
+///
+/// # Errors
+/// When this host's keys are not to be had, or the kernel cannot be read.
+pub(super) fn open(
+    kernel: &Arc<LinuxKernel>,
+    facts: &HostFacts,
+    addr: IpAddr,
+    settings: &DaemonSettings,
+) -> Result<Option<Arc<dyn Tunnel>>> {
+    if !facts.sysctls.contains_key("net/ipv6/conf/all/forwarding") {
+        return Ok(None);
+    }
+    let found = kernel.tunnel_facts(&vw_drivers::tunnel_link()?);
+    let found = asked_for(found.map_err(kernel_error)?);
+    let Some(carrier) = carrier(&found) else {
+        return Ok(None);
+    };
+    let keys = KeyHolder::open(settings.data_root.join("tunnel.key"), period());
+    let keys = keys.map_err(keys_failed)?;
+    let user_space = |keys| UserSpace::new(kernel.clone(), addr, keys, &settings.exec_root);
+    Ok(Some(match carrier {
+        Carrier::UserSpace => Arc::new(user_space(keys)?),
+        Carrier::Kernel => {
+            // A process may be left of a daemon that died while it ended the tunnel.
+            stop(&settings.exec_root.join(SOCKET))?;
+            Arc::new(KernelTunnel::new(kernel.clone(), addr, keys, &found))
+        }
+    }))
 }
 
 impl UserSpace {
-    /// With this host's keys, which are made at the first start.
-    ///
-    /// # Errors
-    /// When there is no file of keys and none can be made, or it cannot be read.
-    pub(super) fn open(
+    fn new(
         kernel: Arc<dyn Kernel>,
         addr: IpAddr,
-        data_root: &Path,
+        keys: KeyHolder,
         exec_root: &Path,
     ) -> Result<Self> {
-        let file = data_root.join("tunnel.key");
-        let ring = KeyRing::open(&file, SystemTime::now()).map_err(keys_failed)?;
         let program = std::env::current_exe().map_err(|e| {
             Error::internal("program-unknown", "cannot find this program").because(e)
         })?;
@@ -90,14 +96,11 @@ impl UserSpace {
             kernel,
             addr,
             program,
-            socket: exec_root.join("wireguard.sock"),
-            file,
+            socket: exec_root.join(SOCKET),
             state: Mutex::new(State {
-                ring,
-                rotation: Rotation::new(period()),
+                keys,
                 port: PORT,
                 told: None,
-                awaiting: None,
             }),
         })
     }
@@ -112,8 +115,8 @@ impl UserSpace {
         match Agent::find(&self.socket) {
             Ok((agent, found)) if self.fits(&found) => {
                 state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
-                if found.public != Some(state.ring.current.public()) {
-                    agent.rotate(&state.ring.current).map_err(failed)?;
+                if found.public != Some(state.keys.current().public()) {
+                    agent.rotate(state.keys.current()).map_err(failed)?;
                 }
                 return Ok((agent, found.pid));
             }
@@ -123,7 +126,7 @@ impl UserSpace {
             }
             Ok(_) | Err(_) => {
                 tracing::info!("the encrypted tunnel's process does not fit: it is replaced");
-                self.stop()?;
+                stop(&self.socket)?;
             }
         }
         state.told = None;
@@ -132,7 +135,7 @@ impl UserSpace {
         let socket = self.bind(state.port)?;
         let agent = Agent::spawn(&self.program, &self.socket).map_err(failed)?;
         let tun = Tun { fd, headers: true };
-        let started = agent.start(&tun, &[socket], &state.ring.current);
+        let started = agent.start(&tun, &[socket], state.keys.current());
         let found = started.and_then(|()| Agent::find(&self.socket));
         let (agent, found) = found.map_err(failed)?;
         state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
@@ -161,33 +164,6 @@ impl UserSpace {
         })
     }
 
-    /// Ends the process and waits until it has ended: its link and its port are free then.
-    fn stop(&self) -> Result<()> {
-        let found = Agent::find(&self.socket).ok();
-        let process = found.and_then(|(_, found)| {
-            let pid = Pid::from_raw(i32::try_from(found.pid).ok()?)?;
-            pidfd_open(pid, PidfdFlags::empty()).ok()
-        });
-        Agent::stop(&self.socket).map_err(failed)?;
-        if let Some(process) = process {
-            let time = Timespec {
-                tv_sec: END.as_secs() as i64,
-                tv_nsec: 0,
-            };
-            let mut ended = [PollFd::new(&process, PollFlags::IN)];
-            if !matches!(poll(&mut ended, Some(&time)), Ok(1)) {
-                let sentence = "the encrypted tunnel's process does not end";
-                return Err(Error::new(Kind::Unavailable, "encryption-failed", sentence));
-            }
-        }
-        match fs::remove_file(&self.socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(super::run::cannot("remove", &self.socket, error))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Another host as the process knows it; `None` while it has told no key.
     fn peer(&self, host: &RemoteHost) -> Option<Peer> {
         let keys = host.keys.as_ref()?;
@@ -202,51 +178,17 @@ impl UserSpace {
 }
 
 impl Tunnel for UserSpace {
+    fn carrier(&self) -> Carrier {
+        Carrier::UserSpace
+    }
+
     fn keys(&self) -> TunnelKeys {
         let state = self.state();
-        TunnelKeys {
-            public: state.ring.current.public(),
-            next: state.ring.next.as_ref().map(PrivateKey::public),
-            port: state.port,
-            taken: BTreeSet::new(),
-        }
+        state.keys.keys(state.port)
     }
 
     fn change(&self, others: &[RemoteHost]) -> Result<Duration> {
-        let mut state = self.state();
-        loop {
-            let now = SystemTime::now();
-            let step = state
-                .rotation
-                .step(&state.ring, now, &answers(&state.ring, others));
-            match step {
-                Step::Wait(time) => return Ok(time),
-                Step::Begin => {
-                    let key = PrivateKey::generate().map_err(|e| {
-                        Error::internal("key-failed", "cannot make a key").because(e)
-                    })?;
-                    let mut ring = state.ring.clone();
-                    ring.begin(key);
-                    ring.save(&self.file).map_err(keys_failed)?;
-                    state.ring = ring;
-                }
-                // Whoever asks for the keys tells them; that they arrived is what is waited for.
-                Step::Tell => state.rotation.told(TOLD),
-                Step::Await(hosts) => {
-                    state.name_silent(&hosts, others);
-                    return Ok(ANSWER);
-                }
-                Step::Use => {
-                    let mut ring = state.ring.clone();
-                    ring.advance(now);
-                    ring.save(&self.file).map_err(keys_failed)?;
-                    state.ring = ring;
-                    state.rotation.used();
-                    state.awaiting = None;
-                    tracing::info!("the encrypted tunnel has another key");
-                }
-            }
-        }
+        self.state().keys.change(others).map_err(keys_failed)
     }
 
     fn carry(&self, others: &[RemoteHost]) -> Result<()> {
@@ -264,44 +206,34 @@ impl Tunnel for UserSpace {
     fn end(&self) -> Result<()> {
         let mut state = self.state();
         state.told = None;
-        self.stop()
+        stop(&self.socket)
     }
 }
 
-/// What counts as a revision here: hosts answer for the key itself, not for a record's version.
-const TOLD: u64 = 1;
-
-/// Which of the other hosts accept the next key.
-fn answers(ring: &KeyRing, others: &[RemoteHost]) -> BTreeMap<HostId, u64> {
-    let next = ring.next.as_ref().map(PrivateKey::public);
-    let mut answers = BTreeMap::new();
-    for host in others {
-        // One without keys has no tunnel.
-        if let Some(keys) = &host.keys {
-            let accepts = next.is_some_and(|next| keys.taken.contains(&next));
-            answers.insert(host.id, if accepts { TOLD } else { 0 });
+/// Ends the process and waits until it has ended: its link and its port are free then.
+fn stop(socket: &Path) -> Result<()> {
+    let found = Agent::find(socket).ok();
+    let process = found.and_then(|(_, found)| {
+        let pid = Pid::from_raw(i32::try_from(found.pid).ok()?)?;
+        pidfd_open(pid, PidfdFlags::empty()).ok()
+    });
+    Agent::stop(socket).map_err(failed)?;
+    if let Some(process) = process {
+        let time = Timespec {
+            tv_sec: END.as_secs() as i64,
+            tv_nsec: 0,
+        };
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        if !matches!(poll(&mut ended, Some(&time)), Ok(1)) {
+            let sentence = "the encrypted tunnel's process does not end";
+            return Err(Error::new(Kind::Unavailable, "encryption-failed", sentence));
         }
     }
-    answers
-}
-
-impl State {
-    /// Says, once, which hosts leave a next key unanswered for long.
-    fn name_silent(&mut self, silent: &BTreeSet<HostId>, others: &[RemoteHost]) {
-        let awaiting = self.awaiting.get_or_insert_with(|| Awaiting {
-            since: Instant::now(),
-            said: false,
-        });
-        if awaiting.said || awaiting.since.elapsed() < ANSWER {
-            return;
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(super::run::cannot("remove", socket, error))
         }
-        awaiting.said = true;
-        let silent = others.iter().filter(|host| silent.contains(&host.id));
-        let names: Vec<&str> = silent.map(|host| host.name.as_str()).collect();
-        tracing::warn!(
-            "the encrypted tunnel keeps its key, as hosts do not take in the next one: {}",
-            names.join(", ")
-        );
+        _ => Ok(()),
     }
 }
 
@@ -318,6 +250,21 @@ fn period() -> Duration {
 #[cfg(not(debug_assertions))]
 const fn period() -> Duration {
     PERIOD
+}
+
+/// What there is, as a test would have it: a debug build takes the kernel for one without WireGuard
+/// where `VETHWORK_TUNNEL_CARRIER` is `user-space`.
+#[cfg(debug_assertions)]
+fn asked_for(found: TunnelFacts) -> TunnelFacts {
+    let asked = std::env::var("VETHWORK_TUNNEL_CARRIER");
+    let wireguard = found.wireguard && asked.as_deref() != Ok("user-space");
+    TunnelFacts { wireguard, ..found }
+}
+
+/// What there is.
+#[cfg(not(debug_assertions))]
+const fn asked_for(found: TunnelFacts) -> TunnelFacts {
+    found
 }
 
 fn failed(error: AgentError) -> Error {

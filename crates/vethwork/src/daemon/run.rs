@@ -1,21 +1,16 @@
 //! The daemon's parts put together, from checked settings to a clean end.
 
 use super::{
-    encryption::{self, UserSpace},
-    listen, memory, notify,
-    settings::DaemonSettings,
-    sockets::KernelSockets,
-    watch,
+    encryption, listen, memory, notify, settings::DaemonSettings, sockets::KernelSockets, watch,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     fs, io,
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use vw_controller::{Controller, Parts, Tunnel, kernel_error, refuse_to_leave_cluster};
+use vw_controller::{Controller, Parts, kernel_error, refuse_to_leave_cluster};
 use vw_dns_server::DnsServer;
 use vw_engine_api::{ApiConfig, serve};
 use vw_kernel::{HostFacts, Kernel, LinuxKernel};
@@ -66,7 +61,7 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         refuse_to_leave_cluster(&*parts.data, &*parts.run, &facts.boot_id)?;
     }
     if let (Some(cluster), Some(underlay)) = (&settings.cluster, &config.drivers.underlay) {
-        let tunnel = tunnel(settings, &kernel, &facts, underlay.addr)?;
+        let tunnel = encryption::open(&kernel, &facts, underlay.addr, settings)?;
         parts.cluster = Some(cluster.membership(underlay, tunnel)?);
     }
     let underlay = config.drivers.underlay.as_ref();
@@ -100,21 +95,6 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         kernel.withdraw().map_err(kernel_error)?;
     }
     kernel.flush_reaper().map_err(kernel_error)
-}
-
-/// What carries packets of encrypted networks, where that can be.
-fn tunnel(
-    settings: &DaemonSettings,
-    kernel: &Arc<LinuxKernel>,
-    facts: &HostFacts,
-    addr: IpAddr,
-) -> Result<Option<Arc<dyn Tunnel>>> {
-    if !encryption::is_possible(facts) {
-        return Ok(None);
-    }
-    let (data_root, exec_root) = (&settings.data_root, &settings.exec_root);
-    let tunnel = UserSpace::open(kernel.clone(), addr, data_root, exec_root)?;
-    Ok(Some(Arc::new(tunnel)))
 }
 
 fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>, facts: &HostFacts) -> Result<Parts> {

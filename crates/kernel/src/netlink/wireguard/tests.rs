@@ -104,6 +104,51 @@ fn a_peer_is_removed_by_its_key() {
     );
 }
 
+#[test]
+fn a_key_is_taken_by_zeroes() {
+    bytes(
+        |body| no_key_request(body, &name()),
+        expect![[r#"
+        01 01 00 00 0a 00 02 00 76 77 2d 77 67 00 00 00
+        24 00 03 00 00 00 00 00 00 00 00 00 00 00 00 00
+        00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
+        00 00 00 00
+    "#]],
+    );
+}
+
+fn parsed(messages: &[Vec<u8>]) -> Seen {
+    let mut seen = Seen::default();
+    for message in messages {
+        parse(message, &name(), &mut seen);
+    }
+    seen
+}
+
+/// A dump's first message, as `wg_get_device_dump` begins it.
+#[test]
+fn the_key_is_read_by_its_public_half() {
+    let key = PublicKey::from_bytes([9; 32]);
+    let first = payload(|body| {
+        command(body, GET_DEVICE);
+        body.attr(device::LISTEN_PORT, &51_820_u16.to_ne_bytes());
+        body.attr_u32(7, 0);
+        body.attr_u32(1, 5);
+        body.attr_str(device::IFNAME, "vw-wg");
+        body.attr(device::PRIVATE_KEY, &[0xab; 32]);
+        body.attr(device::PUBLIC_KEY, key.as_bytes());
+        body.nest(device::PEERS, |_| {});
+    });
+    let seen = parsed(&[first, payload(|body| peer_request(body, &told()))]);
+    let wanted = WireguardKey {
+        netns: Netns::Tunnel,
+        link: name(),
+        public: key,
+        port: 51_820,
+    };
+    assert_eq!((seen.keys, seen.peers), (vec![wanted], vec![told()]));
+}
+
 /// The kernel answers with the attributes that it takes (`get_peer`, `get_allowedips`).
 #[test]
 fn what_was_told_is_read_back() {
@@ -112,13 +157,8 @@ fn what_was_told_is_read_back() {
             endpoint: endpoint.parse().unwrap(),
             ..told()
         };
-        let mut seen = Vec::new();
-        parse(
-            &payload(|body| peer_request(body, &told)),
-            &name(),
-            &mut seen,
-        );
-        assert_eq!(seen, [told]);
+        let seen = parsed(&[payload(|body| peer_request(body, &told))]);
+        assert_eq!(seen.peers, [told]);
     }
 }
 
@@ -127,21 +167,14 @@ fn a_peer_may_go_on_in_the_next_message() {
     let (mut first, mut second) = (told(), told());
     first.allowed = ["10.0.0.0/8".parse().unwrap()].into();
     second.allowed = ["fd76:6574:6877::7/128".parse().unwrap()].into();
-    let mut seen = Vec::new();
-    for part in [&first, &second] {
-        parse(
-            &payload(|body| peer_request(body, part)),
-            &name(),
-            &mut seen,
-        );
-    }
-    assert_eq!(seen, [told()]);
+    let parts = [&first, &second].map(|part| payload(|body| peer_request(body, part)));
+    assert_eq!(parsed(&parts).peers, [told()]);
 }
 
 #[test]
 fn what_is_cut_short_is_no_peer() {
     let whole = payload(|body| peer_request(body, &told()));
     for length in 0..whole.len() {
-        parse(&whole[..length], &name(), &mut Vec::new());
+        parsed(&[whole[..length].to_vec()]);
     }
 }

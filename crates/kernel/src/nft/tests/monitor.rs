@@ -2,6 +2,7 @@
 
 use super::super::{Change, Changed, Monitor, Nft};
 use super::{Ns, published, spec};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, Instant};
 use vw_firewall::port;
 
@@ -15,6 +16,10 @@ fn tells_what_others_change() {
     nft.ensure(&spec()).unwrap();
     let element = port(&published("0.0.0.0:80", "10.1.0.2:80")).unwrap();
     nft.change(&[Change::Add(&element[0])]).unwrap();
+    // The kernel tells before it answers, so what it passed on is there.
+    let mut told = [PollFd::new(&monitor, PollFlags::IN)];
+    let ready = poll(&mut told, Some(&Timespec::default())).unwrap();
+    assert_eq!(ready, 0, "our own changes wake the listener");
     let (none, ours) = (
         Changed::default(),
         Changed {

@@ -10,6 +10,7 @@ use vw_controller::view::{ClusterView, HostView, ServerView};
 pub(super) struct Status<'a> {
     store: Store<'a>,
     hosts: Vec<Host<'a>>,
+    encryption: &'static str,
 }
 
 #[derive(Serialize)]
@@ -54,6 +55,7 @@ pub(super) fn status(view: &ClusterView) -> Status<'_> {
             servers: view.servers.iter().map(server).collect(),
         },
         hosts: view.hosts.iter().map(host).collect(),
+        encryption: view.encryption,
     }
 }
 

@@ -18,6 +18,7 @@ fn a_cluster_is_shown_as_two_tables() {
              "Alive": true, "Endpoints": 12, "Blocks": 2, "LatencyMicroseconds": 1234, "MTU": 1450},
             {"ID": "aaaaaaaaaaaaaaaa", "Name": "c", "Address": "192.0.2.3", "Version": "0.1.0"},
         ],
+        "Encryption": "kernel",
     });
     let view = View::deserialize(&status).unwrap();
     expect![[r#"
@@ -29,5 +30,7 @@ fn a_cluster_is_shown_as_two_tables() {
         STORE     SERVER            STATE                LATENCY   VERSION
         etcd      192.0.2.10:2379   leader               0.43 ms   3.4.23
         etcd      192.0.2.11:2379   connection refused   -         
+
+        Encrypted networks of this host: by WireGuard in the kernel
     "#]].assert_eq(&shown(&view, false));
 }

@@ -3,6 +3,7 @@
 use crate::{
     cli::{
         Context, Done,
+        cluster::carried,
         output::{print, print_line},
     },
     client::Request,
@@ -105,6 +106,9 @@ fn ours_alone(info: &Value) -> String {
         shown(&info["Networks"]),
         shown(&info["Adopted"])
     );
+    if let Some(carried) = carried(&shown(&info["Encryption"])) {
+        out += &format!("Encrypted Networks: {carried}\n");
+    }
     let shortcuts = &info["OverlayShortcuts"];
     match shortcuts["Taken"].as_bool() {
         Some(true) => out += "Overlay Shortcuts: taken\n",

@@ -1,0 +1,62 @@
+//! A change of keys, step by step, with one other host.
+
+use super::*;
+use std::fs;
+use vw_model::PublicKey;
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The other host, with what it accepts.
+fn other(taken: impl IntoIterator<Item = PublicKey>) -> RemoteHost {
+    RemoteHost {
+        id: HostId::from_bytes([2; 32]),
+        name: "b".to_owned(),
+        tunnel: [192, 0, 2, 2].into(),
+        keys: Some(TunnelKeys {
+            public: PublicKey::from_bytes([2; 32]),
+            next: None,
+            port: 51_820,
+            taken: taken.into_iter().collect(),
+        }),
+    }
+}
+
+#[test]
+fn a_key_is_used_when_the_others_accept_it_whatever_is_restarted_between() {
+    let name = format!("vw-holder-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    fs::create_dir(&folder.0).unwrap();
+    let file = folder.0.join("tunnel.key");
+    let open = || KeyHolder::open(file.clone(), Duration::ZERO).unwrap();
+    let first = open().keys(7).public;
+    // With nobody there each key is used at once: a period that is over begins another.
+    let mut holder = open();
+    assert_eq!(holder.change(&[other([])]).unwrap(), ANSWER);
+    let told = holder.keys(7);
+    let next = told.next.unwrap();
+    assert_eq!((told.public, told.port), (first, 7));
+    // Who does not accept it keeps it from being used, also from one that starts.
+    let mut holder = open();
+    assert_eq!(holder.change(&[other([])]).unwrap(), ANSWER);
+    assert_eq!(holder.keys(7), told);
+    assert!(holder.former().is_none());
+    // One without keys has no tunnel, and is not waited for; the one that accepts is the last.
+    let without = RemoteHost {
+        id: HostId::from_bytes([3; 32]),
+        keys: None,
+        ..other([])
+    };
+    assert_eq!(holder.change(&[other([next]), without]).unwrap(), ANSWER);
+    let used = holder.keys(7);
+    assert_eq!(used.public, next);
+    assert!(used.next.is_some_and(|following| following != next));
+    assert_eq!(holder.former().map(PrivateKey::public), Some(first));
+    assert_eq!(open().keys(7), used);
+}

@@ -1,0 +1,150 @@
+//! The encrypted tunnel where the kernel carries its packets: this host's keys and its port.
+//!
+//! Owns which port that is, and that the executor knows the private keys which plans name. A device
+//! has one private key: when that changes, the kernel sends by new sessions alone and goes on
+//! receiving by those that stand (`wg_set_device`, `wg_noise_expire_current_peer_keypairs`).
+
+use super::Tunnel;
+use crate::{controller::kernel_error, registry::lock};
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use vw_agents::wireguard::{KeyFileError, KeyHolder, PrivateKey};
+use vw_drivers::Carrier;
+use vw_hoststate::{Fragment, LinkKind};
+use vw_kernel::{Kernel, KernelError, TunnelFacts, TunnelKey};
+use vw_model::{Error, Kind, Protocol, RemoteHost, Result, TunnelKeys};
+
+/// The first port that is tried, WireGuard's usual one, and how many are.
+const PORTS: (u16, u16) = (51_820, 64);
+
+/// This host's end of the tunnel in the kernel.
+pub struct KernelTunnel {
+    kernel: Arc<dyn Kernel>,
+    /// Our address for other hosts.
+    addr: IpAddr,
+    state: Mutex<State>,
+}
+
+struct State {
+    keys: KeyHolder,
+    port: u16,
+    /// Whether the tunnel has the port.
+    holds: bool,
+}
+
+/// Who is to carry the packets of encrypted networks: of a tunnel that stands, who does; of a new
+/// one the kernel where it has WireGuard, else a process of user space where that can be.
+#[must_use]
+pub fn carrier(facts: &TunnelFacts) -> Option<Carrier> {
+    match &facts.standing {
+        Some((LinkKind::Wireguard, _)) => Some(Carrier::Kernel),
+        Some(_) => Some(Carrier::UserSpace),
+        None if facts.wireguard => Some(Carrier::Kernel),
+        None => facts.tun.then_some(Carrier::UserSpace),
+    }
+}
+
+impl KernelTunnel {
+    /// With these keys, and the port of the tunnel that stands.
+    #[must_use]
+    pub fn new(
+        kernel: Arc<dyn Kernel>,
+        addr: IpAddr,
+        keys: KeyHolder,
+        facts: &TunnelFacts,
+    ) -> Self {
+        let standing = facts.standing.as_ref().and_then(|(_, port)| *port);
+        Self {
+            kernel,
+            addr,
+            state: Mutex::new(State {
+                keys,
+                port: standing.unwrap_or(PORTS.0),
+                holds: standing.is_some(),
+            }),
+        }
+    }
+
+    /// A port that nobody here has, as near to the usual one as can be.
+    fn free_port(&self) -> Result<u16> {
+        let (first, count) = PORTS;
+        for port in first..first + count {
+            if self.is_free(port)? {
+                if port != first {
+                    tracing::warn!("UDP port {first} is taken: encrypted packets use {port}");
+                }
+                return Ok(port);
+            }
+        }
+        let sentence = format!(
+            "no UDP port from {first} to {} is free for encrypted packets",
+            first + count - 1
+        );
+        Err(Error::new(Kind::Unavailable, "encryption-failed", sentence))
+    }
+
+    /// Whether the kernel could bind a port, which it does at every address.
+    fn is_free(&self, port: u16) -> Result<bool> {
+        let everywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        for addr in everywhere {
+            let addr = SocketAddr::new(addr, port);
+            match self.kernel.claim_port(Protocol::Udp, addr) {
+                Ok(_) => {}
+                Err(KernelError::Call { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(kernel_error(error)),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Tunnel for KernelTunnel {
+    fn carrier(&self) -> Carrier {
+        Carrier::Kernel
+    }
+
+    fn keys(&self) -> TunnelKeys {
+        let state = lock(&self.state);
+        state.keys.keys(state.port)
+    }
+
+    fn change(&self, others: &[RemoteHost]) -> Result<Duration> {
+        let mut state = lock(&self.state);
+        state.keys.change(others).map_err(keys_failed)
+    }
+
+    fn objects(&self, others: &[RemoteHost]) -> Result<Fragment> {
+        let mut state = lock(&self.state);
+        if !state.holds {
+            state.port = self.free_port()?;
+        }
+        // The former one too: a change that fails is undone.
+        let known = [Some(state.keys.current()), state.keys.former()];
+        let told = |key: &PrivateKey| TunnelKey::new(key.public(), key.to_bytes());
+        let known = known.into_iter().flatten().map(told).collect();
+        self.kernel.know_tunnel_keys(known);
+        let public = state.keys.current().public();
+        vw_drivers::plan_wireguard(public, state.port, others, self.addr)
+    }
+
+    fn carry(&self, _: &[RemoteHost]) -> Result<()> {
+        lock(&self.state).holds = true;
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        lock(&self.state).holds = false;
+        Ok(())
+    }
+}
+
+fn keys_failed(error: KeyFileError) -> Error {
+    let sentence = "the keys of encrypted networks are not to be had";
+    Error::internal("keys-unusable", sentence).because(error)
+}

@@ -1,0 +1,253 @@
+//! Encrypted networks whose packets the kernel carries: which objects stand for them, how keys
+//! change, and what becomes of it when effects fail.
+
+use crate::{
+    global::{Operation, Scene, Then, sweep},
+    inject::{Mode, Whose},
+    scenario::{adopt, connect, create_overlay, disconnect, release},
+    world::World,
+};
+use std::{collections::BTreeMap, thread, time::Duration};
+use vw_hoststate::{Key, LinkKind, Netns, Object};
+use vw_kernel::{Kernel, fake::FakeKernel};
+use vw_model::{Protocol, PublicKey, Result};
+use vw_store::cluster::memory::MemoryStore;
+
+/// What takes longer never comes.
+const SOON: Duration = Duration::from_secs(20);
+/// No key gets as old.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn encrypted(store: &MemoryStore, number: u8) -> World {
+    World::that_encrypts(store, number, LONG)
+}
+
+/// One on which a key is soon changed.
+fn restless(store: &MemoryStore, number: u8) -> World {
+    World::that_encrypts(store, number, Duration::from_millis(50))
+}
+
+#[track_caller]
+fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    let mut holds = holds;
+    let held = vw_testkit::poll(SOON, || holds().then_some(()));
+    assert!(held.is_some(), "{what}");
+}
+
+fn made(s: &Scene) -> Result<()> {
+    create_overlay(&s.a(), "shop", true, &[("encrypted", "")])
+}
+
+fn one_here(s: &Scene) -> Result<()> {
+    adopt(&s.a(), &s.here, "one", &["shop"], &[])
+}
+
+fn one_there(s: &Scene) -> Result<()> {
+    adopt(&s.b, &s.there, "one", &["shop"], &[])
+}
+
+/// The key and the port of a host's tunnel.
+fn key(kernel: &FakeKernel) -> Option<(PublicKey, u16)> {
+    let name = vw_drivers::tunnel_link().unwrap();
+    match kernel
+        .objects()
+        .get(&Key::WireguardKey(Netns::Tunnel, name))
+    {
+        Some(Object::WireguardKey(key)) => Some((key.public, key.port)),
+        _ => None,
+    }
+}
+
+/// The other hosts' keys, and how many addresses each has.
+fn peers(kernel: &FakeKernel) -> BTreeMap<PublicKey, usize> {
+    let objects = kernel.objects().into_values();
+    let peers = objects.filter_map(|object| match object {
+        Object::WireguardPeer(peer) => Some((peer.public, peer.allowed.len())),
+        _ => None,
+    });
+    peers.collect()
+}
+
+fn kind(kernel: &FakeKernel) -> Option<LinkKind> {
+    let facts = kernel.tunnel_facts(&vw_drivers::tunnel_link().unwrap());
+    facts.unwrap().standing.map(|(kind, _)| kind)
+}
+
+/// Both hosts with one endpoint each on an encrypted network.
+fn pair(world: fn(&MemoryStore, u8) -> World) -> Scene {
+    let scene = Scene::of(world);
+    for act in [made, one_here, one_there] {
+        eventually("it is prepared", || act(&scene).is_ok());
+    }
+    scene
+}
+
+#[test]
+fn the_kernel_carries_what_is_encrypted_and_a_restart_repairs_nothing() {
+    let scene = pair(encrypted);
+    let (here, there) = (&scene.here.kernel, &scene.there.kernel);
+    assert_eq!(kind(here), Some(LinkKind::Wireguard));
+    eventually("they know each other", || {
+        let one = |(public, _)| BTreeMap::from([(public, 1)]);
+        key(there).map(one) == Some(peers(here)) && key(here).map(one) == Some(peers(there))
+    });
+    assert_eq!(key(here).map(|(_, port)| port), Some(51_820));
+    let before = (key(here), peers(here));
+    scene.restart();
+    assert_eq!(scene.a().repair().unwrap(), 0);
+    assert_eq!((key(here), peers(here)), before);
+    // With the last endpoint all of it goes.
+    release(&scene.a(), "one").unwrap();
+    assert_eq!((kind(here), key(here)), (None, None));
+    assert_eq!(peers(here), BTreeMap::new());
+    assert_eq!(scene.a().repair().unwrap(), 0);
+}
+
+#[test]
+fn without_wireguard_in_the_kernel_a_process_carries_and_who_does_goes_on() {
+    let without = |store: &MemoryStore, number| {
+        let world = encrypted(store, number);
+        if number == 1 {
+            world.kernel.lack_wireguard();
+        }
+        world
+    };
+    let scene = pair(without);
+    let (here, there) = (&scene.here.kernel, &scene.there.kernel);
+    assert_eq!(
+        (kind(here), kind(there)),
+        (Some(LinkKind::Tun), Some(LinkKind::Wireguard))
+    );
+    assert_eq!((key(here), peers(here)), (None, BTreeMap::new()));
+    eventually("the other host knows its key", || peers(there).len() == 1);
+    // The kernel gets it: what stands goes on, and what is made later is the kernel's.
+    here.gain_wireguard();
+    scene.restart();
+    assert_eq!(kind(here), Some(LinkKind::Tun));
+    assert_eq!(scene.a().repair().unwrap(), 0);
+    release(&scene.a(), "one").unwrap();
+    scene.restart();
+    one_here(&scene).unwrap();
+    assert_eq!(kind(here), Some(LinkKind::Wireguard));
+}
+
+#[test]
+fn a_port_that_somebody_has_is_left_to_them_and_kept_as_long_as_the_tunnel_stands() {
+    let scene = Scene::of(encrypted);
+    let here = &scene.here.kernel;
+    let taken = |addr: &str| (Protocol::Udp, addr.parse().unwrap());
+    let strangers = [taken("192.0.2.1:51820"), taken("[2001:db8::1]:51821")];
+    strangers
+        .iter()
+        .for_each(|(protocol, addr)| here.occupy(*protocol, *addr));
+    eventually("the network is made", || made(&scene).is_ok());
+    eventually("one comes", || one_here(&scene).is_ok());
+    assert_eq!(key(here).map(|(_, port)| port), Some(51_822));
+    strangers
+        .iter()
+        .for_each(|(protocol, addr)| here.vacate(*protocol, *addr));
+    scene.restart();
+    adopt(&scene.a(), &scene.here, "two", &["shop"], &[]).unwrap();
+    assert_eq!(key(here).map(|(_, port)| port), Some(51_822));
+    one_there(&scene).unwrap();
+    let told = || {
+        let objects = scene.there.kernel.objects().into_values();
+        let mut ports = objects.filter_map(|object| match object {
+            Object::WireguardPeer(peer) => Some(peer.endpoint.port()),
+            _ => None,
+        });
+        ports.next()
+    };
+    eventually("the other host knows the port", || told() == Some(51_822));
+}
+
+#[test]
+fn keys_change_and_the_other_host_has_the_next_before_it_is_used() {
+    let scene = pair(restless);
+    let (here, there) = (&scene.here.kernel, &scene.there.kernel);
+    for (mine, other) in [(here, there), (there, here)] {
+        let mut used = Vec::new();
+        eventually("keys change", || {
+            // Read in this order, what the other host has may be newer, by one change at most.
+            let known = peers(other);
+            let now = key(mine).map(|(public, _)| public);
+            assert!(
+                known.values().sum::<usize>() <= 1,
+                "one key has the address: {known:?}"
+            );
+            if let Some(now) = now.filter(|now| used.last() != Some(now)) {
+                used.push(now);
+            }
+            used.len() > 5
+        });
+    }
+    assert_eq!(scene.a().repair().unwrap(), 0);
+}
+
+#[test]
+fn whatever_fails_in_a_change_of_keys_the_other_host_accepts_the_key_that_is_used() {
+    let scene = pair(restless);
+    let (here, there) = (&scene.here.kernel, &scene.there.kernel);
+    let mut struck = 0;
+    for nth in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] {
+        scene.here.faults.set_of(Whose::Encryption, Mode::From(nth));
+        eventually("an effect fails", || scene.here.faults.struck());
+        let (used, _) = key(here).expect("it has one");
+        eventually("the other host has it", || peers(there).contains_key(&used));
+        assert_eq!(
+            key(here).map(|(public, _)| public),
+            Some(used),
+            "nothing changes it now"
+        );
+        match nth % 2 {
+            0 => scene.restart(),
+            _ => scene.here.faults.set(Mode::Never),
+        }
+        eventually("it goes on", || {
+            key(here).is_some_and(|(public, _)| public != used)
+        });
+        assert_eq!(scene.a().repair().unwrap(), 0);
+        struck += 1;
+    }
+    assert_eq!(struck, 12);
+}
+
+const OPERATIONS: [Operation; 2] = [
+    Operation {
+        name: "the first encrypted endpoint comes",
+        before: &[made],
+        go: one_here,
+        back: |s| release(&s.a(), "one"),
+        of: &[Whose::Request, Whose::Worker],
+    },
+    Operation {
+        name: "the last encrypted endpoint leaves",
+        before: &[made, one_here],
+        go: |s| disconnect(&s.a(), "shop", "one"),
+        back: |s| connect(&s.a(), "shop", "one"),
+        of: &[Whose::Request, Whose::Worker],
+    },
+];
+
+fn all(mode: fn(usize) -> Mode, then: Then) {
+    let cases: usize = thread::scope(|scope| {
+        let one =
+            |operation| scope.spawn(move || sweep(&Scene::of(encrypted), operation, mode, then));
+        let threads: Vec<_> = OPERATIONS.iter().map(one).collect();
+        let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        joined
+            .map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .sum()
+    });
+    assert!(cases > 30, "only {cases} effects were tried");
+}
+
+#[test]
+fn what_fails_once_on_an_encrypted_network_is_made_up_for() {
+    all(Mode::Once, Then::Retry);
+}
+
+#[test]
+fn a_restart_after_any_effect_on_an_encrypted_network_reaches_what_was_wanted() {
+    all(Mode::From, Then::Restart);
+}

@@ -2,7 +2,7 @@
 
 use crate::{
     StoreState,
-    core::Core,
+    core::{Core, Phase, State},
     keys,
     mirror::Life,
     record::{self, BlockRecord},
@@ -41,14 +41,15 @@ pub struct HostStatus {
     pub advertise: IpAddr,
     /// The version of its daemon.
     pub version: String,
-    /// Whether its daemon lives, or may.
+    /// Whether its daemon lives, or may; of this host: whether the others can see that it does.
     pub alive: bool,
     /// When its daemon joined, by its own clock.
     pub since: SystemTime,
     /// How many endpoints it has on global networks.
     pub endpoints: usize,
-    /// Its address blocks, by network; those of others are empty while the store is away.
-    pub blocks: BTreeMap<NetworkId, Vec<IpNet>>,
+    /// Its address blocks, by network; `None` where nobody tells, as of others while the store is
+    /// away.
+    pub blocks: Option<BTreeMap<NetworkId, Vec<IpNet>>>,
 }
 
 impl Core {
@@ -56,18 +57,13 @@ impl Core {
     pub(crate) fn status(&self) -> Status {
         let members = self.store.members();
         let answers = members.iter().any(|member| member.answer.is_ok());
-        let mut blocks = if answers {
-            self.all_blocks()
-        } else {
-            BTreeMap::new()
-        };
+        let mut found = answers.then(|| self.all_blocks()).flatten();
         let me = self.settings.host;
         let state = self.state();
         let held = state.holdings.0.iter();
         let held = held.map(|(network, held)| (*network, held.ranges().collect::<Vec<_>>()));
         // What this host holds it knows better.
-        let own = held.filter(|(_, ranges)| !ranges.is_empty()).collect();
-        blocks.insert(me, own);
+        let mut own_blocks = Some(held.filter(|(_, ranges)| !ranges.is_empty()).collect());
         let known = state.mirror.hosts.iter();
         let mut hosts: Vec<HostStatus> = known
             .filter_map(|(id, host)| {
@@ -78,19 +74,27 @@ impl Core {
                     name: record.name.clone(),
                     advertise: record.advertise,
                     version: record.version.clone(),
-                    alive: own || host.life != Life::Dead,
+                    alive: match own {
+                        true => seen_by_others(&state),
+                        false => host.life != Life::Dead,
+                    },
                     since: UNIX_EPOCH + Duration::from_secs(record.since),
                     endpoints: if own {
                         state.outbox.len()
                     } else {
                         state.mirror.endpoint_count(*id)
                     },
-                    blocks: blocks.remove(id).unwrap_or_default(),
+                    blocks: match own {
+                        true => own_blocks.take(),
+                        false => found
+                            .as_mut()
+                            .map(|found| found.remove(id).unwrap_or_default()),
+                    },
                 })
             })
             .collect();
         if hosts.iter().all(|host| host.id != me) {
-            hosts.push(self.own_status(state.outbox.len(), blocks.remove(&me)));
+            hosts.push(self.own_status(&state, own_blocks));
         }
         hosts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         Status {
@@ -105,7 +109,7 @@ impl Core {
     /// This host, where it has not seen its own record yet.
     fn own_status(
         &self,
-        endpoints: usize,
+        state: &State,
         blocks: Option<BTreeMap<NetworkId, Vec<IpNet>>>,
     ) -> HostStatus {
         HostStatus {
@@ -113,17 +117,17 @@ impl Core {
             name: self.settings.name.clone(),
             advertise: self.settings.advertise,
             version: self.settings.version.clone(),
-            alive: true,
+            alive: seen_by_others(state),
             since: SystemTime::now(),
-            endpoints,
-            blocks: blocks.unwrap_or_default(),
+            endpoints: state.outbox.len(),
+            blocks,
         }
     }
 
-    fn all_blocks(&self) -> BTreeMap<HostId, BTreeMap<NetworkId, Vec<IpNet>>> {
+    /// Without an answer the rest of the status is worth telling all the same.
+    fn all_blocks(&self) -> Option<BTreeMap<HostId, BTreeMap<NetworkId, Vec<IpNet>>>> {
         let mut blocks: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
-        // Without an answer the rest of the status is worth telling all the same.
-        for found in self.list(keys::BLOCKS).unwrap_or_default() {
+        for found in self.list(keys::BLOCKS).ok()? {
             let place = keys::parse_block(&found.key);
             let block = record::decode::<BlockRecord>(&found.value);
             if let (Some((network, range)), Ok(BlockRecord { host })) = (place, block) {
@@ -135,6 +139,12 @@ impl Core {
                     .push(range);
             }
         }
-        blocks
+        Some(blocks)
     }
+}
+
+/// Whether the others can see this host: who was forgotten, or whose place another daemon took, has
+/// no record of its own. While the store is away nobody sees anything new of anybody.
+fn seen_by_others(state: &State) -> bool {
+    !matches!(state.phase, Phase::Forgotten | Phase::Superseded(_))
 }

@@ -59,6 +59,8 @@ pub struct PeerView {
 pub struct ClusterView {
     /// The kind of its store.
     pub store: String,
+    /// Why this host does not take part in the cluster as it should; `None` where it does.
+    pub trouble: Option<String>,
     /// The store's servers.
     pub servers: Vec<ServerView>,
     /// The hosts, in the order of their names.
@@ -93,12 +95,14 @@ pub struct HostView {
     pub version: String,
     /// It is this one.
     pub this: bool,
-    /// It was heard of within its lease.
+    /// It was heard of within its lease; this one: the others can hear of it.
     pub alive: bool,
+    /// Whether it answers over the way that tunnels take; `None` where that was not tried.
+    pub reachable: Option<bool>,
     /// How many endpoints of global networks lie on it.
     pub endpoints: usize,
-    /// How many blocks of addresses it has.
-    pub blocks: usize,
+    /// How many blocks of addresses it has; `None` while the store does not tell.
+    pub blocks: Option<usize>,
     /// The way there, as it was last tried; `None` for this host and for one that did not answer.
     pub path: Option<PathView>,
 }

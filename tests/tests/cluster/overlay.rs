@@ -167,7 +167,7 @@ fn a_container_reaches_the_outside_and_publishes_ports() {
 }
 
 #[test]
-fn networks_are_apart_and_strangers_stay_out() {
+fn networks_are_apart() {
     crate::require_cluster!(Kind::Etcd);
     let stage = Stage::new(Kind::Etcd, &["a", "b"]);
     for network in ["blue", "green"] {
@@ -179,22 +179,6 @@ fn networks_are_apart_and_strangers_stay_out() {
     let to = stage.address("b", "green", "green");
     assert!(!traffic::ping(&blue, &to));
     assert!(stage.resolve(&blue, "green", "A").is_empty());
-    // A stranger on the wire who speaks the right VNI to the right port.
-    let options = stage.api("a", "/networks/green")["Options"].clone();
-    let vni = options["com.docker.network.driver.overlay.vxlanid_list"].as_str();
-    let vni = vni.expect("the network has a number").to_owned();
-    let stranger = stage.stranger();
-    let b = stage.addr("b");
-    stranger.ip(&format!(
-        "link add vx type vxlan id {vni} remote {b} dstport 4789"
-    ));
-    stranger.ip("link set vx up");
-    let subnet_mate = format!("{}.250/24", to.rsplit_once('.').expect("an IPv4 address").0);
-    stranger.ip(&format!("addr add {subnet_mate} dev vx"));
-    assert!(
-        !traffic::ping(&stranger, &to),
-        "a tunnel from no host of the cluster is not let in"
-    );
     drop(green);
     stage.end();
 }

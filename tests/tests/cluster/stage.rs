@@ -57,7 +57,7 @@ struct Member {
 /// Hosts with daemons that share a store. Its last field is dropped last.
 pub(crate) struct Stage {
     members: BTreeMap<String, Member>,
-    store: Option<Servers>,
+    pub(crate) store: Option<Servers>,
     switch: Host,
     lab: Lab,
 }

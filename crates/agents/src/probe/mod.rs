@@ -19,6 +19,8 @@ use vw_model::PROBE_PORT as PORT;
 
 /// What has not answered within this did not get the question.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How often a host is asked whether it is there: one packet may be lost on a way that is good.
+const TRIES: usize = 3;
 /// The least that a tunnel over IPv6 leaves for what it carries, and far below what any lets by.
 const LEAST: u32 = 1200;
 /// The largest packet, less its own header; what else it carries does not matter.
@@ -86,22 +88,12 @@ impl Prober {
     /// Asks all these hosts at once; those that do not answer are left out.
     ///
     /// `mtu` in bytes is what a tunnel should let by. Takes the time of a packet and its answer
-    /// where all is well, and up to nine times 200 ms where a path is narrower.
+    /// where all is well, three times 200 ms where a host does not answer, and up to nine times more
+    /// where a path is narrower.
     #[must_use]
     pub fn ask(&self, hosts: &[IpAddr], mtu: u32) -> BTreeMap<IpAddr, Path> {
         let mut asking = lock(&self.asking);
-        let all: Vec<(IpAddr, u32)> = hosts.iter().map(|host| (*host, LEAST)).collect();
-        let found = self.round(&mut asking, &all);
-        let mut paths: BTreeMap<IpAddr, Path> = found
-            .into_iter()
-            .map(|(host, latency)| {
-                let path = Path {
-                    latency,
-                    mtu: LEAST,
-                };
-                (host, path)
-            })
-            .collect();
+        let mut paths = self.present(&mut asking, hosts);
         // The whole first, which most paths take; then by halves.
         let mut tried: BTreeMap<IpAddr, u32> = paths.keys().map(|host| (*host, mtu)).collect();
         let mut refused: BTreeMap<IpAddr, u32> = BTreeMap::new();
@@ -122,6 +114,26 @@ impl Prober {
                 if let Some(next) = between(path.mtu, refused.get(&host).copied()) {
                     tried.insert(host, next);
                 }
+            }
+        }
+        paths
+    }
+
+    /// Those of these hosts that answer at all.
+    fn present(&self, asking: &mut Asking, hosts: &[IpAddr]) -> BTreeMap<IpAddr, Path> {
+        let mut paths: BTreeMap<IpAddr, Path> = BTreeMap::new();
+        for _ in 0..TRIES {
+            let silent = hosts.iter().filter(|host| !paths.contains_key(host));
+            let silent: Vec<(IpAddr, u32)> = silent.map(|host| (*host, LEAST)).collect();
+            if silent.is_empty() {
+                break;
+            }
+            for (host, latency) in self.round(asking, &silent) {
+                let path = Path {
+                    latency,
+                    mtu: LEAST,
+                };
+                paths.insert(host, path);
             }
         }
         paths

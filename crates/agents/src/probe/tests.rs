@@ -65,6 +65,13 @@ fn the_path_is_as_wide_as_its_narrowest_link() {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[&to].mtu, passes, "over a link of {mtu}");
         assert!(found[&to].latency < PATIENCE);
+        // A way that loses the first packet of all is a good one.
+        let rules = "add table inet lose; \
+                     add chain inet lose in { type filter hook input priority 0; }; \
+                     add rule inet lose in udp dport 4788 quota until 2000 bytes drop";
+        b.run(["nft", rules]).must();
+        assert!(asker.ask(&[to], 1450).contains_key(&to), "asked again");
+        b.run(["nft", "delete", "table", "inet", "lose"]).must();
         other.answer([]);
         assert!(
             asker.ask(&[to], 1450).is_empty(),

@@ -475,11 +475,12 @@ fn a_host_that_dies_takes_its_endpoints_with_it_and_keeps_its_blocks_until_it_is
         .iter()
         .find(|host| host.name == "host-2")
         .unwrap();
-    assert!(!dead.alive && !dead.blocks[&network.id].is_empty());
+    let blocks = dead.blocks.as_ref().expect("the store tells");
+    assert!(!dead.alive && !blocks[&network.id].is_empty());
     assert_eq!(dead.endpoints, 1);
     let another = b.lease(network.id, EndpointId::from_bytes(random()));
     assert!(
-        dead.blocks[&network.id]
+        blocks[&network.id]
             .iter()
             .any(|block| block.contains(&another.addr()))
     );
@@ -491,9 +492,9 @@ fn a_host_that_dies_takes_its_endpoints_with_it_and_keeps_its_blocks_until_it_is
     a.cluster.forget("host-2").unwrap();
     let status = a.cluster.status();
     assert!(status.hosts.iter().all(|host| {
-        host.blocks
-            .values()
-            .flatten()
+        let blocks = host.blocks.iter().flat_map(BTreeMap::values).flatten();
+        blocks
+            .into_iter()
             .all(|block| !block.contains(&another.addr()))
     }));
     b.client.cut(false);
@@ -590,7 +591,8 @@ fn idle_blocks_go_back_and_a_host_in_need_gets_what_others_do_not_use() {
             .into_iter()
             .find(|host| host.name == "host-1")
             .unwrap();
-        host.blocks.get(&small.id).map_or(0, Vec::len)
+        let blocks = host.blocks.expect("the store tells");
+        blocks.get(&small.id).map_or(0, Vec::len)
     };
     eventually("all but one go back", SOON, || blocks() == 1);
     for _ in 0..5 {
@@ -613,4 +615,11 @@ fn a_second_daemon_with_one_identity_takes_the_first_ones_place() {
         refused.is_err_and(|error| error.reason == "cluster-host-superseded")
     });
     assert_eq!(a.told.count(|delta| *delta == Delta::Forgotten), 0);
+    eventually("it says so", SOON, || {
+        let status = a.cluster.status();
+        let own = status.hosts.iter().find(|host| host.id == a.id);
+        let why = "another daemon runs with this host's id";
+        !own.expect("it shows itself").alive
+            && matches!(status.store, StoreState::Away { reason, .. } if reason.contains(why))
+    });
 }

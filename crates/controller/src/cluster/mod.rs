@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 use vw_agents::probe::Prober;
-use vw_cluster::{Cluster, Delta, StoreState};
+use vw_cluster::{Cluster, Delta, HostStatus, StoreState};
 use vw_drivers::Carrier;
 use vw_hoststate::Owner;
 use vw_model::{
@@ -248,14 +248,15 @@ impl Controller {
         }
     }
 
-    /// The way to each of these hosts, tried now, and what a tunnel there lets by.
-    fn paths_to(&self, hosts: &[IpAddr]) -> BTreeMap<IpAddr, PathView> {
+    /// The way to each of these hosts, tried now, and what a tunnel there lets by; without those
+    /// that do not answer. `None` where this host cannot try.
+    fn paths_to(&self, hosts: &[IpAddr]) -> Option<BTreeMap<IpAddr, PathView>> {
         let prober = self
             .member
             .as_ref()
             .and_then(|member| member.prober.as_ref());
         let (Some(prober), Some(underlay)) = (prober, &self.config.drivers.underlay) else {
-            return BTreeMap::new();
+            return None;
         };
         let paths = prober
             .ask(hosts, vw_drivers::clear_mtu(underlay))
@@ -267,7 +268,7 @@ impl Controller {
             };
             (host, path)
         };
-        paths.map(view).collect()
+        Some(paths.map(view).collect())
     }
 
     /// Lets the tunnel of a host in, or keeps that of one that is gone out.
@@ -465,20 +466,32 @@ impl Controller {
             version: server.version,
         });
         let this = status.host;
-        let others = status.hosts.iter();
-        let others = others.filter(|host| host.id != this && host.alive);
+        let tried = |host: &&HostStatus| host.id != this && host.alive;
+        let others = status.hosts.iter().filter(tried);
         let paths = self.paths_to(&others.map(|host| host.advertise).collect::<Vec<_>>());
+        let reachable = |host: &HostStatus| {
+            let paths = paths.as_ref().filter(|_| tried(&host))?;
+            Some(paths.contains_key(&host.advertise))
+        };
+        let trouble = match &status.store {
+            StoreState::Away { reason, .. } => Some(reason.clone()),
+            StoreState::Unknown | StoreState::Reachable => None,
+        };
         let hosts = status.hosts.into_iter().map(|host| HostView {
             this: host.id == this,
+            reachable: reachable(&host),
             id: host.id,
             name: host.name,
             addr: host.advertise,
             version: host.version,
             alive: host.alive,
             endpoints: host.endpoints,
-            blocks: host.blocks.values().map(Vec::len).sum(),
+            blocks: host
+                .blocks
+                .map(|blocks| blocks.values().map(Vec::len).sum()),
             path: paths
-                .get(&host.advertise)
+                .iter()
+                .find_map(|paths| paths.get(&host.advertise))
                 .filter(|_| host.id != this)
                 .cloned(),
         });
@@ -486,6 +499,7 @@ impl Controller {
         Ok(ClusterView {
             encryption: member.map_or("", Member::encryption_word),
             store: status.kind.to_owned(),
+            trouble,
             servers: servers.collect(),
             hosts: hosts.collect(),
         })

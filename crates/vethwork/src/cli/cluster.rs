@@ -43,6 +43,7 @@ pub(crate) struct Forget {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct View {
+    error: String,
     store: Store,
     hosts: Vec<Host>,
     encryption: String,
@@ -75,8 +76,9 @@ struct Host {
     version: String,
     this: bool,
     alive: bool,
+    reachable: Option<bool>,
     endpoints: usize,
-    blocks: usize,
+    blocks: Option<usize>,
     latency_microseconds: Option<u64>,
     #[serde(rename = "MTU")]
     mtu: Option<u32>,
@@ -132,22 +134,21 @@ fn shown(view: &View, whole: bool) -> String {
         "ID\tHOST\tADDRESS\tSTATE\tLATENCY\tMTU\tENDPOINTS\tBLOCKS\tVERSION\n".to_owned();
     for host in &view.hosts {
         let id = if whole { &host.id } else { short_id(&host.id) };
-        let state = match (host.this, host.alive) {
-            (true, true) => "this host",
-            (true, false) => "this host, not seen by the others",
-            (false, true) => "alive",
-            (false, false) => "dead",
+        let state = match (host.this, host.alive, host.reachable) {
+            (true, true, _) => "this host",
+            (true, false, _) => "this host, not seen by the others",
+            (false, true, Some(false)) => "unreachable",
+            (false, true, _) => "alive",
+            (false, false, _) => "dead",
         };
-        let mtu = host
-            .mtu
-            .map_or_else(|| "-".to_owned(), |mtu| mtu.to_string());
         hosts += &format!(
-            "{id}\t{}\t{}\t{state}\t{}\t{mtu}\t{}\t{}\t{}\n",
+            "{id}\t{}\t{}\t{state}\t{}\t{}\t{}\t{}\t{}\n",
             host.name,
             host.address,
             duration(host.latency_microseconds),
+            known(host.mtu),
             host.endpoints,
-            host.blocks,
+            known(host.blocks),
             host.version,
         );
     }
@@ -171,7 +172,14 @@ fn shown(view: &View, whole: bool) -> String {
     if let Some(carried) = carried(&view.encryption) {
         out += &format!("\nEncrypted networks of this host: {carried}\n");
     }
+    if !view.error.is_empty() {
+        out += &format!("\nWARNING: {}\n", view.error);
+    }
     out
+}
+
+fn known(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 /// How packets of encrypted networks are carried, for people; nothing where there is no cluster.

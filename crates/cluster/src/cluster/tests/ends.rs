@@ -21,6 +21,26 @@ fn a_host_shows_itself_also_when_the_store_was_never_there() {
     assert_eq!(a.cluster.status().hosts.len(), 1);
 }
 
+#[test]
+fn what_others_hold_is_not_known_while_the_store_is_away() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = a.create("blue");
+    eventually("the network is known", SOON, || b.knows(network.id));
+    a.connect(network.id, "one");
+    b.connect(network.id, "two");
+    let blocks = || {
+        let hosts = a.cluster.status().hosts.into_iter();
+        let blocks = hosts.map(|host| host.blocks.map(|blocks| blocks.len()));
+        blocks.collect::<Vec<_>>()
+    };
+    assert_eq!(blocks(), [Some(1), Some(1)]);
+    a.client.cut(true);
+    assert_eq!(blocks(), [Some(1), None]);
+    a.client.cut(false);
+    assert_eq!(blocks(), [Some(1), Some(1)]);
+}
+
 /// Calls hang as long as it is there.
 struct Hang(Arc<Mutex<()>>);
 

@@ -8,6 +8,7 @@ use vw_controller::view::{ClusterView, HostView, ServerView};
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Status<'a> {
+    error: &'a str,
     store: Store<'a>,
     hosts: Vec<Host<'a>>,
     encryption: &'static str,
@@ -40,8 +41,9 @@ struct Host<'a> {
     version: &'a str,
     this: bool,
     alive: bool,
+    reachable: Option<bool>,
     endpoints: usize,
-    blocks: usize,
+    blocks: Option<usize>,
     latency_microseconds: Option<u64>,
     #[serde(rename = "MTU")]
     mtu: Option<u32>,
@@ -50,6 +52,7 @@ struct Host<'a> {
 /// The cluster for the answer.
 pub(super) fn status(view: &ClusterView) -> Status<'_> {
     Status {
+        error: view.trouble.as_deref().unwrap_or_default(),
         store: Store {
             kind: &view.store,
             servers: view.servers.iter().map(server).collect(),
@@ -78,6 +81,7 @@ fn host(view: &HostView) -> Host<'_> {
         version: &view.version,
         this: view.this,
         alive: view.alive,
+        reachable: view.reachable,
         endpoints: view.endpoints,
         blocks: view.blocks,
         latency_microseconds: view.path.as_ref().map(|path| microseconds(&path.latency)),

@@ -17,15 +17,18 @@ fn a_cluster_is_shown_as_two_tables() {
             {"ID": "fedcba9876543210", "Name": "b", "Address": "192.0.2.2", "Version": "0.1.0",
              "Alive": true, "Endpoints": 12, "Blocks": 2, "LatencyMicroseconds": 1234, "MTU": 1450},
             {"ID": "aaaaaaaaaaaaaaaa", "Name": "c", "Address": "192.0.2.3", "Version": "0.1.0"},
+            {"ID": "bbbbbbbbbbbbbbbb", "Name": "d", "Address": "192.0.2.4", "Version": "0.1.0",
+             "Alive": true, "Reachable": false, "Endpoints": 1, "Blocks": 0},
         ],
         "Encryption": "kernel",
     });
     let view = View::deserialize(&status).unwrap();
     expect![[r#"
-        ID             HOST      ADDRESS     STATE       LATENCY   MTU       ENDPOINTS   BLOCKS    VERSION
-        0123456789ab   a         192.0.2.1   this host   -         -         3           1         0.1.0
-        fedcba987654   b         192.0.2.2   alive       1.23 ms   1450      12          2         0.1.0
-        aaaaaaaaaaaa   c         192.0.2.3   dead        -         -         0           0         0.1.0
+        ID             HOST      ADDRESS     STATE         LATENCY   MTU       ENDPOINTS   BLOCKS    VERSION
+        0123456789ab   a         192.0.2.1   this host     -         -         3           1         0.1.0
+        fedcba987654   b         192.0.2.2   alive         1.23 ms   1450      12          2         0.1.0
+        aaaaaaaaaaaa   c         192.0.2.3   dead          -         -         0           -         0.1.0
+        bbbbbbbbbbbb   d         192.0.2.4   unreachable   -         -         1           0         0.1.0
 
         STORE     SERVER            STATE                LATENCY   VERSION
         etcd      192.0.2.10:2379   leader               0.43 ms   3.4.23

@@ -1,0 +1,185 @@
+//! What `cluster status` tells when a part of the cluster fails.
+
+use crate::stage::{Kind, LEASE, SOON, Stage};
+use std::path::Path;
+use vw_testkit::eventually;
+
+/// The words of a line of the tables that begins with, or has in its second column, this.
+fn row(status: &str, name: &str) -> Vec<String> {
+    let rows = status.lines().map(|line| {
+        let words = line.split("  ").map(str::trim);
+        words.filter(|word| !word.is_empty()).map(str::to_owned)
+    });
+    let mut rows = rows.map(Iterator::collect::<Vec<_>>);
+    let found = rows.find(|row| row.get(1).is_some_and(|word| word == name));
+    found.unwrap_or_else(|| panic!("{name} is missing: {status}"))
+}
+
+/// How a host shows another one: its state, latency, MTU, endpoints and blocks.
+fn shown(stage: &Stage, host: &str, other: &str) -> [String; 5] {
+    let row = row(&stage.cli(host, "cluster status"), other);
+    std::array::from_fn(|column| row[column + 3].clone())
+}
+
+fn state(stage: &Stage, host: &str, other: &str) -> String {
+    let [state, ..] = shown(stage, host, other);
+    state
+}
+
+#[test]
+fn a_host_that_lives_and_is_not_reached_is_shown_as_unreachable() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    let state = |host: &str, other: &str| state(&stage, host, other);
+    for (host, other) in [("a", "b"), ("b", "a"), ("c", "a"), ("c", "b")] {
+        eventually("all is well", SOON, || state(host, other) == "alive");
+    }
+    let (a, b) = (stage.host("a"), stage.addr("b"));
+    // Both reach the store, and c.
+    let rules = format!(
+        "add table inet cut; \
+         add chain inet cut in {{ type filter hook input priority -300; }}; \
+         add rule inet cut in ip saddr {b} meta l4proto udp drop"
+    );
+    a.run(["nft", &rules]).must();
+    let [seen, latency, mtu, ..] = shown(&stage, "a", "b");
+    assert_eq!(
+        [seen.as_str(), latency.as_str(), mtu.as_str()],
+        ["unreachable", "-", "-"]
+    );
+    assert_eq!(state("b", "a"), "unreachable");
+    for (host, other) in [("a", "c"), ("b", "c"), ("c", "a"), ("c", "b")] {
+        assert_eq!(state(host, other), "alive", "{other}, asked on {host}");
+    }
+    let status = stage.api("a", "/vethwork/cluster");
+    let hosts = status["Hosts"].as_array().expect("hosts");
+    let told = |name: &str| {
+        let host = hosts.iter().find(|host| host["Name"] == name).expect(name);
+        (host["Alive"].as_bool(), host["Reachable"].as_bool())
+    };
+    assert_eq!(told("a"), (Some(true), None), "nobody tries oneself");
+    assert_eq!(told("b"), (Some(true), Some(false)));
+    assert_eq!(told("c"), (Some(true), Some(true)));
+    a.run(["nft", "delete", "table", "inet", "cut"]).must();
+    assert_eq!(state("a", "b"), "alive", "as soon as it is reached");
+    stage.end();
+}
+
+#[test]
+fn a_server_of_the_store_that_is_down_is_shown_and_does_no_harm() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let servers: Vec<String> = stage.api("a", "/vethwork/cluster")["Store"]["Servers"]
+        .as_array()
+        .expect("servers")
+        .iter()
+        .map(|server| server["Address"].as_str().expect("an address").to_owned())
+        .collect();
+    let states = |stage: &Stage| {
+        let status = stage.cli("a", "cluster status");
+        assert!(!status.contains("WARNING"), "{status}");
+        let state = |server: &String| row(&status, server)[2].clone();
+        servers.iter().map(state).collect::<Vec<_>>()
+    };
+    let count = |states: &[String], word: &str| states.iter().filter(|s| *s == word).count();
+    let before = states(&stage);
+    assert_eq!(count(&before, "leader"), 1, "{before:?}");
+    assert_eq!(count(&before, "follower"), 2, "{before:?}");
+    // The one whose loss is the worst.
+    let lost = before.iter().position(|state| state == "leader").unwrap();
+    stage.store.as_mut().unwrap().kill(lost);
+    // Until the others have another leader the store as a whole may not answer.
+    eventually("the others have a leader", LEASE, || {
+        let status = stage.api("a", "/vethwork/cluster");
+        let servers = status["Store"]["Servers"].as_array().expect("servers");
+        let leads = servers.iter().any(|server| server["Leader"] == true);
+        leads && status["Error"] == ""
+    });
+    let after = states(&stage);
+    assert!(
+        after[lost].contains("refused"),
+        "it tells of the lost one: {after:?}"
+    );
+    assert_eq!(count(&after, "follower"), 1, "{after:?}");
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    drop(stage.start("b", "web", "--network shop"));
+    eventually("what others hold is told", SOON, || {
+        let [state, .., endpoints, blocks] = shown(&stage, "a", "b");
+        state == "alive" && endpoints == "1" && blocks.parse::<u32>().is_ok_and(|blocks| blocks > 0)
+    });
+    stage.store.as_mut().unwrap().restart(lost);
+    eventually("it is back", LEASE, || {
+        count(&states(&stage), "follower") == 2
+    });
+    stage.end();
+}
+
+#[test]
+fn while_the_store_is_away_nothing_is_made_up() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    drop(stage.start("a", "one", "--network shop"));
+    drop(stage.start("b", "two", "--network shop"));
+    let blocks = |other: &str| {
+        let [.., blocks] = shown(&stage, "a", other);
+        blocks
+    };
+    let before = [blocks("a"), blocks("b")];
+    let some = |blocks: &String| blocks.parse::<u32>().is_ok_and(|blocks| blocks > 0);
+    assert!(before.iter().all(some), "{before:?}");
+    stage.pause_store();
+    eventually("it tells that the store is away", LEASE, || {
+        stage.cli("a", "cluster status").contains("WARNING: ")
+    });
+    let status = stage.cli("a", "cluster status");
+    let warning = status.lines().last().expect("a line");
+    assert!(
+        warning.starts_with("WARNING: ") && warning.contains("etcd"),
+        "{status}"
+    );
+    assert_eq!(row(&status, "a")[7], before[0], "its own it knows");
+    assert_eq!(row(&status, "b")[7], "-", "nobody tells that");
+    assert_eq!(row(&status, "b")[3], "alive", "it is reached still");
+    let told = stage.api("a", "/vethwork/cluster");
+    let b = &told["Hosts"][1];
+    assert_eq!((&b["Name"], b["Blocks"].is_null()), (&"b".into(), true));
+    stage.resume_store();
+    eventually("all is told again", LEASE, || {
+        blocks("b") == before[1] && !stage.cli("a", "cluster status").contains("WARNING")
+    });
+    stage.end();
+}
+
+#[test]
+fn a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.stop("b");
+    let copy = |from: &Path, to: &Path| {
+        let (from, to) = (from.display(), to.display());
+        format!("rm -rf {to}; cp -a {from} {to}")
+    };
+    let line = copy(
+        &stage.daemon("a").data_root(),
+        &stage.daemon("b").data_root(),
+    );
+    stage.host("b").sh(&line).must();
+    stage.start_inside("b");
+    let why = "another daemon runs with this host's id";
+    eventually("the first one tells why", LEASE, || {
+        let status = stage.cli("a", "cluster status");
+        status.contains("this host, not seen by the others")
+            && status
+                .lines()
+                .last()
+                .is_some_and(|line| line.starts_with("WARNING: ") && line.contains(why))
+    });
+    let status = stage.cli("b", "cluster status");
+    assert!(
+        status.contains("this host ") && !status.contains("WARNING"),
+        "{status}"
+    );
+}

@@ -1,0 +1,76 @@
+//! Networks of several subnets a family, over several hosts.
+
+use crate::stage::{Kind, SOON, Stage};
+use std::collections::{BTreeMap, BTreeSet};
+use vw_testkit::{Host, eventually, traffic};
+
+/// Two subnets of six addresses.
+const SUBNETS: [&str; 2] = ["10.42.0.0/29", "10.42.1.0/29"];
+
+/// Which of the subnets an address lies in.
+fn subnet_of(address: &str) -> usize {
+    let prefixes = ["10.42.0.", "10.42.1."];
+    let found = prefixes.iter().position(|p| address.starts_with(p));
+    found.unwrap_or_else(|| panic!("{address} is in no subnet of the network"))
+}
+
+#[test]
+fn endpoints_of_several_subnets_are_one_network() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let [first, second] = SUBNETS;
+    stage.docker(
+        "a",
+        &format!("network create -d overlay --subnet {first} --subnet {second} shop"),
+    );
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    // One for each subnet on each host.
+    let mut met: BTreeMap<(&str, usize), (Host, String, String)> = BTreeMap::new();
+    let mut given = BTreeSet::new();
+    for number in 0..6 {
+        for host in ["a", "b"] {
+            let name = format!("{host}{number}");
+            let inside = stage.start(host, &name, "--network shop");
+            let address = stage.address(host, &name, "shop");
+            assert!(given.insert(address.clone()), "{address} is given twice");
+            let place = (host, subnet_of(&address));
+            met.entry(place).or_insert((inside, name, address));
+        }
+    }
+    assert_eq!(
+        met.keys().copied().collect::<Vec<_>>(),
+        [("a", 0), ("a", 1), ("b", 0), ("b", 1)],
+        "either host has endpoints in either subnet: {given:?}"
+    );
+    let refused = stage.refused("a", "run -d --name late --network shop host sleep 9");
+    assert!(refused.contains("no available IPv4 addresses"), "{refused}");
+    for (from, (inside, own, _)) in &met {
+        for (to, (_, name, address)) in &met {
+            if own == name {
+                continue;
+            }
+            eventually(&format!("{name} is known to {own}"), SOON, || {
+                stage.resolve(inside, name, "A") == *address
+            });
+            assert!(
+                traffic::ping(inside, address),
+                "{own} at {from:?} does not reach {name} at {to:?}: {address}"
+            );
+        }
+    }
+    let seen = |host: &str| stage.api(host, "/networks/shop");
+    eventually("it is the same on both hosts", SOON, || {
+        let containers = seen("a")["Containers"].as_object().map(|all| all.len());
+        seen("a") == seen("b") && containers == Some(given.len())
+    });
+    let pools = seen("b")["IPAM"]["Config"].clone();
+    // Docker's command line gives them in any order.
+    let subnets: BTreeSet<&str> = pools
+        .as_array()
+        .expect("pools")
+        .iter()
+        .filter_map(|pool| pool["Subnet"].as_str())
+        .collect();
+    assert_eq!(subnets, BTreeSet::from(SUBNETS));
+    stage.end();
+}

@@ -34,8 +34,10 @@ mod process;
 mod reclaim;
 mod rootfs;
 mod skip;
+pub mod sleeper;
 mod snapshot;
 pub mod traffic;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

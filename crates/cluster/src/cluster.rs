@@ -153,12 +153,18 @@ impl Cluster {
         self.core.update_service(id, change)
     }
 
-    /// Removes a service, and frees its addresses.
+    /// Removes a service, and frees its addresses; also one whose record cannot be read here.
     ///
     /// # Errors
     /// NotFound; Unavailable.
     pub fn remove_service(&self, id: ServiceId) -> Result<()> {
         self.core.remove_service(id)
+    }
+
+    /// A service as it is known here: what a follower was told of it or is about to be.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<ServiceSpec> {
+        self.core.state().mirror.services.get(id).cloned()
     }
 
     /// Waits until no other host that lives leads to services on a network any more; not for long.

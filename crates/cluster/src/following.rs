@@ -132,7 +132,11 @@ impl Core {
     }
 
     fn read_everything(&self) -> Result<Box<dyn Watch>> {
-        self.state().made.clear();
+        {
+            let mut state = self.state();
+            state.made.clear();
+            state.mirror.begin_reading();
+        }
         let (records, watch) = self
             .store
             .follow(keys::SHARED)
@@ -145,10 +149,12 @@ impl Core {
         let mut state = self.state();
         let made = std::mem::take(&mut state.made);
         let seen = state.mirror.replace(records, &made, now);
-        state.made = made;
+        let made: Vec<NetworkId> = made.iter().copied().collect();
+        state.made.extend(&made);
         state.saw(seen, true);
         state.reads += 1;
         let first = !std::mem::replace(&mut state.synced, true);
+        let touched = state.mirror.services.were_read();
         drop(state);
         if first {
             self.warn_of_namesakes();
@@ -158,7 +164,29 @@ impl Core {
                 .map(|record| (record.version, &record.value[..])),
         );
         self.wake();
+        // What this host did while the records were read others may have undone meanwhile.
+        for network in made {
+            self.look_at_made(network)?;
+        }
+        for service in touched {
+            self.take_up_service(service)?;
+        }
         Ok(watch)
+    }
+
+    /// Whether a network that was made here is still there, where what was read may be older.
+    fn look_at_made(&self, network: NetworkId) -> Result<()> {
+        // One that is being made is not known yet.
+        let known = self.state().mirror.networks.contains_key(&network);
+        let key = Shared::Network(network).key();
+        if known && self.get(&key)?.is_none() {
+            self.look_at_format()?;
+            let now = self.time.now();
+            let mut state = self.state();
+            let seen = state.mirror.apply(vec![Change::Deleted(key)], now);
+            state.saw(seen, false);
+        }
+        Ok(())
     }
 
     /// Takes what changed.

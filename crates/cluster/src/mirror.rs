@@ -3,6 +3,8 @@
 //! Owns the rules on who counts as alive and what is shown. Pure: it is given records and the
 //! time, and returns deltas. Records that cannot be read change nothing.
 
+mod services;
+
 use crate::{
     Delta, keys,
     keys::Shared,
@@ -12,6 +14,7 @@ use crate::{
         ServiceRecord,
     },
 };
+use services::Services;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     net::{IpAddr, Ipv4Addr},
@@ -70,7 +73,7 @@ pub(crate) struct Mirror {
     ttl: Duration,
     pub(crate) networks: BTreeMap<NetworkId, Known<NetworkRecord>>,
     pub(crate) hosts: BTreeMap<HostId, Host>,
-    pub(crate) services: BTreeMap<ServiceId, ServiceSpec>,
+    pub(crate) services: Services,
     endpoints: BTreeMap<NetworkId, BTreeMap<EndpointKey, Endpoint>>,
     pub(crate) requests: BTreeMap<(NetworkId, IpAddr), Known<RequestRecord>>,
     pub(crate) grants: BTreeMap<(NetworkId, IpAddr), Known<GrantRecord>>,
@@ -98,7 +101,7 @@ impl Mirror {
             ttl,
             networks: BTreeMap::new(),
             hosts: BTreeMap::new(),
-            services: BTreeMap::new(),
+            services: Services::default(),
             endpoints: BTreeMap::new(),
             requests: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -110,7 +113,8 @@ impl Mirror {
     /// Takes all records that there are, after some may have been missed. Who is not present
     /// now has some time to become so: the store may have lost everybody's presence.
     ///
-    /// Networks of `newer` were made here while the records were being read, which may lack them.
+    /// Networks of `newer` were made here while the records were being read, which may lack them;
+    /// and they may be behind what this host did to services: [`Self::begin_reading`].
     pub(crate) fn replace(
         &mut self,
         records: Vec<Record>,
@@ -127,6 +131,7 @@ impl Mirror {
             match key {
                 Shared::Alive(host) => self.doubt(host, now + 2 * self.ttl),
                 Shared::Network(id) if newer.contains(&id) => {}
+                Shared::Service(id) if self.services.is_touched(id) => {}
                 key => self.delete(key, &mut seen),
             }
         }
@@ -135,7 +140,10 @@ impl Mirror {
             .into_iter()
             .partition(|record| !record.key.starts_with(keys::ENDPOINTS));
         for record in first.into_iter().chain(then) {
-            self.put(record, &mut seen);
+            match Shared::parse(&record.key) {
+                Some(Shared::Service(id)) if self.services.is_touched(id) => {}
+                _ => self.put(record, &mut seen),
+            }
         }
         seen
     }
@@ -185,7 +193,7 @@ impl Mirror {
             self.refresh_host(id, false, &mut seen);
         }
         for spec in services {
-            self.put_service(spec.id, ServiceRecord { spec }, &mut seen);
+            self.put_service(ServiceRecord { spec }, &mut seen);
         }
         for endpoint in endpoints {
             self.put_remote(endpoint, &mut seen);
@@ -239,8 +247,8 @@ impl Mirror {
                 .map(|record| self.put_host(id, Known { record, version }, seen)),
             Shared::Network(id) => record::decode(&record.value)
                 .map(|record| self.put_network(id, Known { record, version }, seen)),
-            Shared::Service(id) => {
-                record::decode(&record.value).map(|record| self.put_service(id, record, seen))
+            Shared::Service(_) => {
+                record::decode(&record.value).map(|record| self.put_service(record, seen))
             }
             Shared::Endpoint(network, host, id) => record::decode(&record.value)
                 .map(|record| self.put_endpoint(network, host, id, record, seen)),
@@ -253,8 +261,14 @@ impl Mirror {
                     .insert((network, addr), Known { record, version });
             }),
         };
-        if let Err(why) = result {
-            tracing::warn!(key = key_text, "a record is passed over: {why}");
+        match (result, key) {
+            (Ok(()), _) => {}
+            (Err(why), Shared::Service(id)) => {
+                tracing::warn!("{}", crate::service::passed_over(id, &why));
+            }
+            (Err(why), _) => {
+                tracing::warn!(key = key_text, "a record is passed over: {why}");
+            }
         }
     }
 
@@ -298,30 +312,10 @@ impl Mirror {
             seen.deltas.push(Delta::Network(Box::new(spec)));
         }
         if old.is_none() {
-            let services = self.services_on(id).cloned().map(Box::new);
+            let services = self.services.on(id).cloned().map(Box::new);
             seen.deltas.extend(services.map(Delta::Service));
             self.refresh_network(id, seen);
         }
-    }
-
-    fn put_service(&mut self, id: ServiceId, record: ServiceRecord, seen: &mut Seen) {
-        let spec = record.spec;
-        let old = self.services.insert(id, spec.clone());
-        // One whose network is not known yet is told with it.
-        if old.as_ref() != Some(&spec) && self.networks.contains_key(&spec.network) {
-            seen.deltas.push(Delta::Service(Box::new(spec)));
-        }
-    }
-
-    fn delete_service(&mut self, id: ServiceId, seen: &mut Seen) {
-        if self.services.remove(&id).is_some() {
-            seen.deltas.push(Delta::ServiceGone(id));
-        }
-    }
-
-    fn services_on(&self, network: NetworkId) -> impl Iterator<Item = &ServiceSpec> {
-        let all = self.services.values();
-        all.filter(move |spec| spec.network == network)
     }
 
     fn put_endpoint(
@@ -374,7 +368,7 @@ impl Mirror {
                 self.drop_if_empty(id);
             }
             Shared::Network(id) => {
-                let services: Vec<ServiceId> = self.services_on(id).map(|spec| spec.id).collect();
+                let services: Vec<ServiceId> = self.services.on(id).map(|spec| spec.id).collect();
                 for service in services {
                     self.delete_service(service, seen);
                 }
@@ -513,7 +507,7 @@ impl Mirror {
         endpoints
             .chain(requests.map(|(network, addr)| Shared::Request(*network, *addr)))
             .chain(grants.map(|(network, addr)| Shared::Grant(*network, *addr)))
-            .chain(self.services.keys().map(|id| Shared::Service(*id)))
+            .chain(self.services.ids().map(Shared::Service))
             .chain(self.networks.keys().map(|id| Shared::Network(*id)))
             .chain(alive.map(|(id, _)| Shared::Alive(*id)))
             .chain(tunnels.map(|(id, _)| Shared::Tunnel(*id)))
@@ -546,7 +540,7 @@ impl Mirror {
             .map(|known| known.record.spec.clone());
         let mut deltas: Vec<Delta> = specs.map(|spec| Delta::Network(Box::new(spec))).collect();
         deltas.extend(self.remote_hosts().into_iter().map(Delta::Host));
-        let services = self.services.values();
+        let services = self.services.all();
         let known = services.filter(|spec| self.networks.contains_key(&spec.network));
         deltas.extend(known.cloned().map(Box::new).map(Delta::Service));
         for network in self.networks.keys() {

@@ -1,15 +1,15 @@
 //! What records say: the number of their format, a space, and JSON.
 //!
 //! A host reads the formats up to its own. What it cannot read it passes over and keeps; of a
-//! network it can always read what it claims, which no format may change.
+//! network and a service it can always read what they claim, which no format may change.
 
 mod ranges;
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, net::IpAddr};
 use vw_model::{
-    EndpointId, HostId, IpNet, MacAddr, NetworkId, NetworkSpec, PortKey, SandboxId, ServicePart,
-    ServiceSpec,
+    EndpointId, HostId, IpNet, MacAddr, NetworkId, NetworkSpec, PortKey, PublishedPort, SandboxId,
+    ServicePart, ServiceSpec,
 };
 
 /// The format that this version writes.
@@ -167,14 +167,37 @@ struct OnlyServiceClaims {
     spec: ServiceClaims,
 }
 
-/// Where a service is, and what it is called.
+/// Where a service is, and what no other may have.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ServiceClaims {
     pub(crate) name: String,
     pub(crate) network: NetworkId,
+    #[serde(default)]
+    pub(crate) ports: Vec<PortClaim>,
 }
 
-/// Where a service is, whichever version wrote it, or why that cannot be read, in words.
+/// A port of hosts; how else it is published is no other's business.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PortClaim {
+    #[serde(default)]
+    host: Option<IpAddr>,
+    published: u16,
+    target: PortKey,
+}
+
+impl PortClaim {
+    pub(crate) fn port(&self) -> PublishedPort {
+        PublishedPort {
+            host: self.host,
+            published: self.published,
+            target: self.target,
+            mode: Default::default(),
+            prefer: Default::default(),
+        }
+    }
+}
+
+/// What a service claims, whichever version wrote it, or why that cannot be read, in words.
 pub(crate) fn service_claims(bytes: &[u8]) -> Result<ServiceClaims, String> {
     let (_, json) = split(bytes).ok_or("it does not begin with the number of its format")?;
     let only: OnlyServiceClaims = serde_json::from_slice(json)

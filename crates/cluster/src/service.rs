@@ -11,14 +11,14 @@ use crate::{
     holdings::Given,
     keys::{self, Shared},
     outbox::unchanged,
-    record::{self, GrantRecord, RosterRecord, ServiceRecord},
+    record::{self, GrantRecord, RosterRecord, ServiceClaims, ServiceRecord},
 };
 use std::collections::BTreeMap;
 use vw_model::{
     EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, Result, ServiceId, ServicePart,
     ServiceSpec,
 };
-use vw_store::cluster::{Condition, Version, Write};
+use vw_store::cluster::{Condition, Record, Write};
 
 const ATTEMPTS: usize = 16;
 
@@ -26,7 +26,9 @@ const ATTEMPTS: usize = 16;
 struct Standing {
     order: Condition,
     next: Write,
-    services: BTreeMap<ServiceId, (ServiceSpec, Version)>,
+    services: BTreeMap<ServiceId, Record>,
+    /// How much had been told of services before they were read.
+    changes: u64,
 }
 
 impl Core {
@@ -37,7 +39,7 @@ impl Core {
         families: &[Family],
     ) -> Result<ServiceSpec> {
         // What is refused anyway leases nothing.
-        self.check_service(&spec, &self.standing_services()?.services)?;
+        self.standing_services()?.admits(&spec)?;
         for family in families {
             match self.lease(spec.network, *family, None, holder(spec.id)) {
                 Ok(leased) => spec.vips.push(leased),
@@ -64,9 +66,10 @@ impl Core {
             let standing = self.standing_services()?;
             if standing.services.contains_key(&spec.id) {
                 // The answer was lost.
+                self.learn_service(spec.id, Some(spec.clone()), standing.changes);
                 return Ok(());
             }
-            self.check_service(spec, &standing.services)?;
+            standing.admits(spec)?;
             let (_, version) = self.usable_network(spec.network)?;
             let key = Shared::Service(spec.id).key();
             let mut conditions = vec![
@@ -82,7 +85,10 @@ impl Core {
                 writes.push(write);
             }
             match self.commit(conditions, writes)? {
-                Done::Applied => return Ok(()),
+                Done::Applied => {
+                    self.learn_service(spec.id, Some(spec.clone()), standing.changes);
+                    return Ok(());
+                }
                 Done::Refused => {}
                 Done::Uncertain => {
                     self.state().doubts.push(Doubt {
@@ -152,16 +158,20 @@ impl Core {
     ) -> Result<ServiceSpec> {
         for _ in 0..ATTEMPTS {
             let standing = self.standing_services()?;
-            let found = standing.services.get(&id).cloned();
-            let (spec, version) = found.ok_or_else(|| no_service(id))?;
-            let spec = change(spec)?;
-            self.check_service(&spec, &standing.services)?;
-            let key = Shared::Service(id).key();
+            let found = standing.services.get(&id).ok_or_else(|| no_service(id))?;
+            let known: ServiceRecord =
+                record::decode(&found.value).map_err(|why| unreadable(id, &why))?;
+            let spec = change(known.spec)?;
+            standing.admits(&spec)?;
+            let (key, version) = (found.key.clone(), found.version);
             let record = record::encode(&ServiceRecord { spec: spec.clone() });
             let conditions = vec![standing.order, Condition::Unchanged(key.clone(), version)];
             let writes = vec![standing.next, Write::Put(key, record)];
             match self.commit(conditions, writes)? {
-                Done::Applied => return Ok(spec),
+                Done::Applied => {
+                    self.learn_service(id, Some(spec.clone()), standing.changes);
+                    return Ok(spec);
+                }
                 Done::Refused => {}
                 Done::Uncertain => return Err(uncertain("changed the service")),
             }
@@ -173,33 +183,84 @@ impl Core {
     pub(crate) fn remove_service(&self, id: ServiceId) -> Result<()> {
         let key = Shared::Service(id).key();
         for _ in 0..ATTEMPTS {
+            let changes = self.state().mirror.services.changes();
             let found = self.get(&key)?.ok_or_else(|| no_service(id))?;
-            let known: ServiceRecord = record::decode(&found.value).map_err(unreadable)?;
-            let spec = known.spec;
-            let vips = spec.vips.iter();
-            let grants = vips.map(|vip| Shared::Grant(spec.network, vip.addr()).key());
             let mut writes = vec![Write::Delete(key.clone())];
-            writes.extend(grants.map(Write::Delete));
+            writes.extend(self.grants_of(id, &found)?.into_iter().map(Write::Delete));
             let condition = Condition::Unchanged(key.clone(), found.version);
-            match self.commit(vec![condition], writes)? {
-                Done::Applied => return Ok(()),
-                Done::Uncertain if self.get(&key)?.is_none() => return Ok(()),
+            let gone = match self.commit(vec![condition], writes)? {
+                Done::Applied => true,
+                Done::Refused => false,
+                Done::Uncertain if self.get(&key)?.is_none() => true,
                 Done::Uncertain => return Err(uncertain("removed the service")),
-                Done::Refused => {}
+            };
+            if gone {
+                self.learn_service(id, None, changes);
+                return Ok(());
             }
         }
         Err(contended())
     }
 
-    /// A service on a network, by the store.
-    pub(crate) fn service_on(&self, network: NetworkId) -> Result<Option<String>> {
-        for found in self.list(keys::SERVICES)? {
-            let claims = record::service_claims(&found.value).map_err(unreadable)?;
-            if claims.network == network {
-                return Ok(Some(claims.name));
+    /// The keys of a service's addresses, also where its record cannot be read.
+    fn grants_of(&self, id: ServiceId, found: &Record) -> Result<Vec<String>> {
+        if let Ok(ServiceRecord { spec }) = record::decode(&found.value) {
+            let vips = spec.vips.iter();
+            let keys = vips.map(|vip| Shared::Grant(spec.network, vip.addr()).key());
+            return Ok(keys.collect());
+        }
+        let mut grants = self.list(keys::GRANTS)?;
+        grants.retain(|grant| {
+            let given = record::decode::<GrantRecord>(&grant.value);
+            given.is_ok_and(|given| (given.host.0, given.holder) == (id.0, holder(id)))
+        });
+        Ok(grants.into_iter().map(|grant| grant.key).collect())
+    }
+
+    /// Takes what this host made of a service into the mirror, so that it can be used at once, and
+    /// so that it is known to be gone when another host removes it while nothing is told. `changes`
+    /// counts what had been told before the record was read that this follows on.
+    fn learn_service(&self, id: ServiceId, made: Option<ServiceSpec>, changes: u64) {
+        let mut state = self.state();
+        let told = made.is_some() && state.mirror.services.changes() != changes;
+        if !told {
+            let seen = state.mirror.did_service(id, made);
+            state.saw(seen, false);
+        }
+        drop(state);
+        // What was told may be older than this, or newer.
+        if told && let Err(error) = self.take_up_service(id) {
+            tracing::debug!("service {}: {}", id.short(), error.chain());
+        }
+        self.wake();
+    }
+
+    /// Takes a service into the mirror as the store has it now.
+    pub(crate) fn take_up_service(&self, id: ServiceId) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let changes = self.state().mirror.services.changes();
+            let found = self.get(&Shared::Service(id).key())?;
+            let found = found.map(|found| record::decode::<ServiceRecord>(&found.value));
+            let Ok(found) = found.transpose() else {
+                // As with what a watch tells, it stays what it was.
+                return Ok(());
+            };
+            let mut state = self.state();
+            if state.mirror.services.changes() == changes {
+                let seen = state.mirror.did_service(id, found.map(|found| found.spec));
+                state.saw(seen, false);
+                return Ok(());
             }
         }
-        Ok(None)
+        Err(contended())
+    }
+
+    /// A service on a network, by the store. What cannot be read is in nobody's way.
+    pub(crate) fn service_on(&self, network: NetworkId) -> Result<Option<String>> {
+        let found = self.list(keys::SERVICES)?.into_iter();
+        let mut claims = found.filter_map(|found| record::service_claims(&found.value).ok());
+        let on = claims.find(|claims| claims.network == network);
+        Ok(on.map(|claims| claims.name))
     }
 
     /// See [`crate::Cluster::await_no_balancer`].
@@ -227,46 +288,55 @@ impl Core {
     }
 
     fn standing_services(&self) -> Result<Standing> {
+        let changes = self.state().mirror.services.changes();
         let (order, next) = self.read_order()?;
-        let mut services = BTreeMap::new();
-        for found in self.list(keys::SERVICES)? {
-            let known: ServiceRecord = record::decode(&found.value).map_err(unreadable)?;
-            services.insert(known.spec.id, (known.spec, found.version));
-        }
+        let found = self.list(keys::SERVICES)?.into_iter();
+        let keyed = found.filter_map(|found| match Shared::parse(&found.key)? {
+            Shared::Service(id) => Some((id, found)),
+            _ => None,
+        });
         Ok(Standing {
             order,
             next,
-            services,
+            services: keyed.collect(),
+            changes,
         })
     }
+}
 
-    /// Whether a service can be beside the others.
-    fn check_service(
-        &self,
-        spec: &ServiceSpec,
-        standing: &BTreeMap<ServiceId, (ServiceSpec, Version)>,
-    ) -> Result<()> {
-        let others = standing.values().map(|(other, _)| other);
-        for other in others.filter(|other| other.id != spec.id) {
-            if other.name == spec.name {
-                let message = format!(
-                    "service {} already exists: remove it first, or use another name",
-                    spec.name
-                );
-                return Err(Error::conflict("service-exists", message));
-            }
-            for port in &spec.ports {
-                if other.ports.iter().any(|held| held.clashes(port)) {
-                    let message = format!(
-                        "port {}/{} is already published by service {}: choose another",
-                        port.published, port.target.protocol, other.name
-                    );
-                    return Err(Error::conflict("port-allocated", message));
-                }
+impl Standing {
+    /// Whether a service can be beside the others. One whose claims cannot be read claims nothing:
+    /// no host leads to it, and it is not to keep a cluster from all others.
+    fn admits(&self, spec: &ServiceSpec) -> Result<()> {
+        let others = self.services.iter().filter(|(id, _)| **id != spec.id);
+        for (id, found) in others {
+            match record::service_claims(&found.value) {
+                Ok(other) => beside(spec, &other)?,
+                Err(why) => tracing::warn!("{}", passed_over(*id, &why)),
             }
         }
         Ok(())
     }
+}
+
+fn beside(spec: &ServiceSpec, other: &ServiceClaims) -> Result<()> {
+    if other.name == spec.name.as_str() {
+        let message = format!(
+            "service {} already exists: remove it first, or use another name",
+            spec.name
+        );
+        return Err(Error::conflict("service-exists", message));
+    }
+    for port in &spec.ports {
+        if other.ports.iter().any(|held| held.port().clashes(port)) {
+            let message = format!(
+                "port {}/{} is already published by service {}: choose another",
+                port.published, port.target.protocol, other.name
+            );
+            return Err(Error::conflict("port-allocated", message));
+        }
+    }
+    Ok(())
 }
 
 /// A service holds its addresses as an endpoint of its id would.
@@ -282,7 +352,17 @@ fn no_service(id: ServiceId) -> Error {
     Error::not_found("service-not-found", message)
 }
 
-fn unreadable(why: String) -> Error {
-    let message = format!("services cannot be changed by this host: {why}");
+fn unreadable(id: ServiceId, why: &str) -> Error {
+    let message = format!(
+        "service {} cannot be changed by this host: {why}; update vethwork here, or remove the service with vethwork service rm {id}",
+        id.short()
+    );
     Error::new(Kind::Unsupported, "cluster-record-unreadable", message)
+}
+
+/// What is said of a service's record that cannot be read.
+pub(crate) fn passed_over(id: ServiceId, why: &str) -> String {
+    format!(
+        "the record of service {id} is passed over: {why}; vethwork service rm {id} removes it, if no newer version needs it"
+    )
 }

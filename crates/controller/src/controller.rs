@@ -126,6 +126,9 @@ pub struct Core {
     /// Held while a network is made or removed, so that names and subnets are decided once, and
     /// while a namespace is found free and pinned.
     pub(crate) network_changes: Mutex<()>,
+    /// Held while what the cluster agreed on of a service is taken up here, so that it is done in
+    /// one order by who asked for it and by who follows the cluster. Taken before all others.
+    pub(crate) agreed_changes: Mutex<()>,
     /// Held while a network of this host takes its subnets, and while one of the cluster comes to
     /// stand in this host's own namespace, so that either sees the other. Taken after
     /// `network_changes` and before a network's `reach`.

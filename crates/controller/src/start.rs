@@ -95,6 +95,7 @@ impl Controller {
             owed_run: Owed::default(),
             events: EventBus::default(),
             network_changes: Mutex::new(()),
+            agreed_changes: Mutex::new(()),
             room: Mutex::new(()),
             ephemeral_cursor: AtomicU16::new(0),
             warnings: Mutex::new(Vec::new()),

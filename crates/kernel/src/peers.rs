@@ -5,7 +5,10 @@
 use crate::netlink::{addr, messages};
 use rustix::{
     io::Errno,
-    net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with},
+    net::{
+        AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with,
+        sockopt,
+    },
 };
 use std::{fs, io, net::IpAddr, os::fd::OwnedFd};
 
@@ -15,6 +18,10 @@ const OPEN: [u8; 6] = [1, 3, 4, 5, 8, 9];
 
 /// `SKNLGRP_INET_TCP_DESTROY` and `SKNLGRP_INET6_TCP_DESTROY` of `linux/sock_diag.h`.
 const ENDS: u32 = 1 << 0 | 1 << 2;
+/// Octets for what is told between two looks: a few thousand connections that have nothing to do
+/// with those asked about, as those of a sandbox that talks to itself.
+const ROOM: usize = 16 << 20;
+
 /// `idiag_dst` of `struct inet_diag_msg`, behind four octets, two ports and the source.
 const PEER: std::ops::Range<usize> = 24..40;
 
@@ -32,6 +39,8 @@ impl Ends {
             SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             Some(netlink::SOCK_DIAG),
         )?;
+        // Where it may not be had, what does not fit counts as one of those asked about.
+        let _ = sockopt::set_socket_recv_buffer_size_force(&fd, ROOM);
         bind(&fd, &netlink::SocketAddrNetlink::new(0, ENDS))?;
         Ok(Self(fd))
     }

@@ -10,7 +10,7 @@ use vw_testkit::{Host, eventually, traffic};
 
 /// Waits until a host knows the service `web`.
 #[track_caller]
-fn known(stage: &Stage, host: &str) {
+pub(crate) fn known(stage: &Stage, host: &str) {
     eventually("the service is known", SOON, || {
         stage.cli(host, "service ls").contains("web")
     });

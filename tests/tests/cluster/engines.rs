@@ -1,24 +1,37 @@
-//! Containers of other engines on networks over several hosts.
+//! Containers of other engines on networks over several hosts, and in services there.
 
-use crate::stage::{Kind, SOON, Stage};
+use crate::{
+    services::{addresses, alike, answer},
+    stage::{Kind, SOON, Stage},
+};
 use vw_testkit::{
     Host,
     engines::{Dockerd, Podman, inside},
     eventually, traffic,
 };
 
-/// Networks of both kinds, on both hosts.
-const NETWORKS: [(&str, &str); 2] = [("shop", "vxlan"), ("lane", "route")];
+/// Networks of both kinds, on both hosts, and the port that a service of each publishes.
+const NETWORKS: [(&str, &str, u16); 2] = [("shop", "vxlan", 8081), ("lane", "route", 8082)];
 
-/// Two hosts with a tunnelled and a routed network, and on the second one a container on each.
+/// Two hosts with a tunnelled and a routed network, each with a service, and on the second one a
+/// container on each.
 fn stage() -> (Stage, [Host; 2]) {
     let stage = Stage::new(Kind::Etcd, &["a", "b"]);
-    let peers = NETWORKS.map(|(network, mode)| {
+    let peers = NETWORKS.map(|(network, mode, port)| {
         stage.docker(
             "a",
             &format!("network create -d overlay --ipv6 -o vethwork.overlay.mode={mode} {network}"),
         );
         eventually("the network is there", SOON, || stage.knows("b", network));
+        stage.cli(
+            "b",
+            &format!("service create --name web-{network} --network {network} -p {port}:80"),
+        );
+        eventually("the service is known", SOON, || {
+            stage
+                .cli("a", "service ls")
+                .contains(&format!("web-{network}"))
+        });
         let name = format!("in-{network}");
         stage.start("b", &name, &format!("--network {network}"))
     });
@@ -31,7 +44,9 @@ fn stage() -> (Stage, [Host; 2]) {
 fn meet(stage: &Stage, pid: u32, (theirs, peer): (&Host, &Host), network: &str) {
     stage.cli(
         "a",
-        &format!("adopt --pid {pid} --name theirs --network {network} -p 8080:80"),
+        &format!(
+            "adopt --pid {pid} --name theirs --network {network} --service web-{network} -p 8080:80"
+        ),
     );
     for family in ["A", "AAAA"] {
         for (from, name) in [
@@ -52,10 +67,36 @@ fn meet(stage: &Stage, pid: u32, (theirs, peer): (&Host, &Host), network: &str) 
     eventually("its port is published", SOON, || {
         traffic::tcp(stage.host("b"), &published).is_ok()
     });
+    balanced(stage, (theirs, peer), network);
     stage.cli("a", "release theirs");
     eventually("its name goes with it", SOON, || {
         stage.resolve(peer, "theirs", "A").is_empty()
     });
+}
+
+/// Whether both are led to a service of a network, of which one is an endpoint, by its address and
+/// by its port on either host.
+#[track_caller]
+fn balanced(stage: &Stage, (theirs, peer): (&Host, &Host), network: &str) {
+    let (name, end) = (format!("web-{network}"), format!("end-{network}"));
+    let label = format!("--network {network} --label vethwork.service={name}");
+    let inside = stage.start("b", &end, &label);
+    let _server = traffic::Server::tcp(&inside, &end, "[::]:80");
+    alike(stage, &name, 2);
+    let both = [&*end, "theirs"];
+    let vips = addresses(stage, "a", &name);
+    let mut ways = vec![format!("{}:80", vips[0]), format!("[{}]:80", vips[1])];
+    let (_, _, port) = NETWORKS
+        .iter()
+        .find(|(one, ..)| *one == network)
+        .expect("it is one of them");
+    ways.extend(["a", "b"].map(|host| format!("{}:{port}", stage.addr(host))));
+    for way in &ways {
+        for from in [theirs, peer] {
+            answer(from, way, &both);
+        }
+    }
+    stage.docker("b", &format!("rm -f {end}"));
 }
 
 #[test]
@@ -67,7 +108,7 @@ fn a_container_of_podman_is_on_networks_over_hosts() {
     let pid = podman.start("theirs");
     let theirs = inside(stage.lab(), "theirs", pid);
     let server = traffic::Server::tcp(&theirs, "theirs", "[::]:80");
-    for ((network, _), peer) in NETWORKS.iter().zip(&peers) {
+    for ((network, ..), peer) in NETWORKS.iter().zip(&peers) {
         meet(&stage, pid, (&theirs, peer), network);
     }
     drop(server);
@@ -93,7 +134,7 @@ fn a_container_of_docker_is_on_networks_over_hosts_beside_its_drop_policy() {
     let pid = docker.pid(&bare);
     let theirs = inside(stage.lab(), "theirs", pid);
     let server = traffic::Server::tcp(&theirs, "theirs", "[::]:80");
-    for ((network, _), peer) in NETWORKS.iter().zip(&peers) {
+    for ((network, ..), peer) in NETWORKS.iter().zip(&peers) {
         meet(&stage, pid, (&theirs, peer), network);
     }
     drop(server);

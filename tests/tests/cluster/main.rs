@@ -2,10 +2,12 @@
 //! real servers of every store that a cluster's state can lie in.
 
 mod balancers;
+mod datagrams;
 mod encryption;
 mod engines;
 mod failure;
 mod led;
+mod members;
 mod membership;
 mod multicast;
 mod overlay;
@@ -20,5 +22,4 @@ mod state;
 mod status;
 mod store;
 mod subnets;
-mod wire;
 mod wireguard;

@@ -3,11 +3,15 @@
 use crate::{
     require_stage,
     scene::Scene,
-    service_health::{SOON, create, last, processes, unlike_others, update},
+    service_health::{SOON, create, last, update},
     services::{addresses, endpoints},
 };
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
-use vw_testkit::{eventually, traffic};
+use vw_testkit::{
+    eventually,
+    sleeper::{processes, unlike_others},
+    traffic,
+};
 
 /// How many commands run at once.
 const AT_ONCE: usize = 8;

@@ -6,7 +6,11 @@ use crate::{
     services::{addresses, answers, endpoints},
 };
 use std::time::Duration;
-use vw_testkit::{eventually, traffic};
+use vw_testkit::{
+    eventually,
+    sleeper::{processes, unlike_others},
+    traffic,
+};
 
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
@@ -25,23 +29,6 @@ pub(crate) fn update(scene: &Scene, check: &str, timeout: &str) {
         "service update web --health-interval 1h --health-retries 1 --health-timeout {timeout} --health"
     );
     scene.daemon.cli(fixed.split(' ').chain([check])).must();
-}
-
-/// A command that waits, and that no process of others is called by.
-pub(crate) fn unlike_others(number: u64) -> String {
-    let unlike = 10_000_000 * number + u64::from(std::process::id());
-    format!("sleep {}", 3_000_000_000 + unlike)
-}
-
-/// The processes that were started by these words alone.
-pub(crate) fn processes(words: &str) -> Vec<String> {
-    let line = format!("{}\0", words.replace(' ', "\0"));
-    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = all.filter_map(|entry| entry.file_name().into_string().ok());
-    pids.filter(|pid| {
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line.as_bytes())
-    })
-    .collect()
 }
 
 /// What the last check of the only endpoint said.

@@ -8,9 +8,9 @@ mod stranger;
 
 use host::{Host, pair};
 use std::{net::UdpSocket, time::Duration};
-use stranger::{Wire, frame, tunnelled};
+use stranger::{frame, seen_by, tunnelled};
 use vw_agents::wireguard::PrivateKey;
-use vw_testkit::{Lab, require_programs, require_root, stays, traffic};
+use vw_testkit::{Lab, require_programs, require_root, stays, traffic, wire::Wire};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const WHILE: Duration = Duration::from_millis(700);
@@ -52,7 +52,7 @@ fn containers_reach_one_another_and_no_wire_shows_it() {
         vw_testkit::eventually("they reach one another", PATIENCE, || reaches(&a, &b));
         whisper(&a, &b);
         vw_testkit::eventually("it is heard", PATIENCE, || hears(&ear));
-        let seen = wire.seen();
+        let seen = seen_by(&switch, wire);
         assert_eq!(seen.holds(MARK), !encrypted);
         assert_eq!(seen.packets_to(4789) > 0, !encrypted);
         assert_eq!(seen.packets_to(51_820) > 0, encrypted);
@@ -68,7 +68,7 @@ fn containers_reach_one_another_and_no_wire_shows_it() {
         } else {
             assert!(reaches(&a, &b));
         }
-        let seen = wire.seen();
+        let seen = seen_by(&switch, wire);
         assert!(!seen.holds(MARK));
         assert_eq!(seen.packets_to(4789) > 0, !encrypted);
         // And pass again once there is somebody: the link has stood.
@@ -96,7 +96,7 @@ fn a_host_alone_and_one_with_a_wrong_key_are_silent() {
             whisper(&a, &b);
             !hears(&ear)
         });
-        let seen = wire.seen();
+        let seen = seen_by(&switch, wire);
         assert!(!seen.holds(MARK));
         assert_eq!(seen.packets_to(4789), 0);
     }

@@ -8,6 +8,7 @@ mod outbox;
 mod restored;
 mod services;
 mod unseen;
+mod unwatched;
 
 use super::Cluster;
 use crate::{Delta, Follower, Settings, StoreState};

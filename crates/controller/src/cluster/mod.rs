@@ -218,8 +218,8 @@ impl Controller {
         match delta {
             Delta::Network(spec) => self.list_global(*spec),
             Delta::NetworkGone(id) => self.global_gone(id),
-            Delta::Service(spec) => self.service_changed(*spec),
-            Delta::ServiceGone(id) => self.service_gone(id),
+            Delta::Service(spec) => self.take_agreed(spec.id),
+            Delta::ServiceGone(id) => self.take_agreed(id),
             Delta::Host(host) => self.peer_changed(host.id, Some(&host)),
             Delta::HostGone(id) => self.peer_changed(id, None),
             Delta::Store(StoreState::Unknown) => {}

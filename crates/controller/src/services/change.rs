@@ -7,7 +7,7 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Netns, Owner};
-use vw_model::{EndpointId, EndpointSpec, IpNet, PublishedPort, Result, Scope};
+use vw_model::{EndpointId, EndpointSpec, IpNet, PublishedPort, Result, SandboxId, Scope};
 use vw_store::{Batch, Table};
 
 /// What goes along with an endpoint that is placed, in the same record.
@@ -45,7 +45,7 @@ impl Controller {
         };
         let next = state
             .roster
-            .with(id, member(sandbox, attachment, weight, health))?;
+            .joined(id, member(sandbox, attachment, weight, health))?;
         place(&self.change_of(&service, &state, &next)?)?;
         state.roster = next;
         let checked = state.spec.health.is_some();
@@ -138,6 +138,13 @@ impl Controller {
             self.bring(change.wants)?;
         }
         let others = state.roster.slots != next.slots;
+        if next.waiting().len() > state.roster.waiting().len() {
+            tracing::warn!(
+                "service {} is full: {} of its endpoints wait until others leave",
+                state.spec.name,
+                next.waiting().len()
+            );
+        }
         state.roster = next;
         if others && service.is_global() {
             // Whether something serves here decides what this host publishes.
@@ -166,13 +173,25 @@ impl Controller {
             true => Ok(()),
             false => self.take_away(change.wants),
         };
+        let let_in = let_in(&state.roster, &next);
         let gone = state.roster.members.get(&id).cloned();
         state.roster = next;
         self.ask_no_more(&state.spec);
         drop(state);
         lock(&self.services).leave(id);
+        self.name_let_in(&service, let_in);
         self.forget_led(&service, gone.as_slice());
         left
+    }
+
+    /// Names those of a service's endpoints here that waited, and are led to from now on.
+    pub(crate) fn name_let_in(&self, service: &Service, let_in: Vec<(EndpointId, SandboxId)>) {
+        for (id, sandbox) in let_in {
+            let sandbox = self.registry().sandbox_by_id(sandbox);
+            if let Some(sandbox) = sandbox {
+                self.publish_names(&sandbox, &service.network, id);
+            }
+        }
     }
 
     /// Has no new connection led to an endpoint that will leave, and says how long those that are
@@ -182,10 +201,9 @@ impl Controller {
         let mut state = lock(&service.state);
         let mut leaving = state.roster.members.get(&id)?.clone();
         leaving.health = Health::Leaving;
-        let retired = state
-            .roster
-            .with(id, leaving)
-            .and_then(|next| self.turn_to(&service, &mut state, next));
+        let former = state.roster.clone();
+        let next = former.with(id, leaving);
+        let retired = self.turn_to(&service, &mut state, next);
         self.ask_no_more(&state.spec);
         if let Err(error) = retired {
             self.warn(format!(
@@ -193,7 +211,10 @@ impl Controller {
                 error.chain()
             ));
         }
-        Some(state.spec.drain)
+        let (drain, let_in) = (state.spec.drain, let_in(&former, &state.roster));
+        drop(state);
+        self.name_let_in(&service, let_in);
+        Some(drain)
     }
 
     /// The service that an endpoint names, by its driver option or its sandbox's label, and its
@@ -209,6 +230,17 @@ impl Controller {
         let service = lock(&self.services).named_on(attachment.network.spec.id, &name)?;
         Some((service, weight))
     }
+}
+
+/// Those of this host that waited for room in a roster, and have some in the next one.
+pub(super) fn let_in(former: &Roster, next: &Roster) -> Vec<(EndpointId, SandboxId)> {
+    let waited = former.waiting().into_iter();
+    let led_to = waited.filter(|id| next.serves(*id));
+    let here = led_to.filter_map(|id| {
+        let member = next.members.get(&id).filter(|m| m.host.is_none())?;
+        Some((id, member.sandbox))
+    });
+    here.collect()
 }
 
 /// An endpoint as a member.

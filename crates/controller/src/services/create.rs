@@ -300,10 +300,10 @@ impl Controller {
             if let Some((name, weight)) = super::members::named(options, &labels)
                 && name == spec.name.as_str()
             {
-                let fits = super::health::can_be_asked(spec, &sandbox)
-                    .and_then(|()| roster.with(id, member(&sandbox, &attachment, weight, health)));
-                match fits {
-                    Ok(next) => roster = next,
+                match super::health::can_be_asked(spec, &sandbox) {
+                    Ok(()) => {
+                        roster = roster.with(id, member(&sandbox, &attachment, weight, health))
+                    }
                     // Another host made it, and the others are none the worse.
                     Err(error) if network.spec.scope == Scope::Global => self.warn(error.chain()),
                     Err(error) => return Err(error),

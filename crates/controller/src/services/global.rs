@@ -60,7 +60,7 @@ impl Controller {
         let spec = self.cluster()?.create_service(spec, &families)?;
         let id = spec.id;
         crate::step::reached("service.agreed");
-        self.service_changed(spec);
+        self.take_agreed(id);
         self.settle_balancer(network);
         Ok(Created {
             id: id.to_string(),
@@ -126,12 +126,21 @@ impl Controller {
             .map(drop)
     }
 
-    /// A service of the cluster is there, or was changed.
-    pub(crate) fn service_changed(&self, spec: ServiceSpec) {
-        let found = lock(&self.services).get(spec.id);
-        match found {
-            Some(service) => self.respecify(&service, spec),
-            None => self.list_service(spec),
+    /// Has a service of the cluster stand here as the cluster knows it now: made, changed or gone.
+    ///
+    /// Whoever changed it and whoever is told of it do the same, in turn: so what one was told
+    /// before another changed it brings nothing back.
+    pub(crate) fn take_agreed(&self, id: ServiceId) {
+        let Ok(cluster) = self.cluster() else {
+            return;
+        };
+        let _turn = lock(&self.agreed_changes);
+        let found = lock(&self.services).get(id);
+        match (cluster.service(id), found) {
+            (Some(spec), Some(service)) => self.respecify(&service, spec),
+            (Some(spec), None) => self.list_service(spec),
+            (None, Some(service)) => self.service_gone(&service),
+            (None, None) => return,
         }
         self.balance_soon();
     }
@@ -152,14 +161,7 @@ impl Controller {
                 removed: false,
             }),
         });
-        {
-            // Of two who list it, one does.
-            let mut book = lock(&self.services);
-            if book.get(id).is_some() {
-                return;
-            }
-            book.add(&name, service.clone());
-        }
+        lock(&self.services).add(&name, service.clone());
         let Some(checked) = self.gather(&service) else {
             return;
         };
@@ -203,8 +205,7 @@ impl Controller {
         for (id, member) in all {
             taken.push(id);
             if !next.members.contains_key(&id) {
-                // One for whom there is no room waits for some.
-                next = next.with(id, member).unwrap_or(next);
+                next = next.with(id, member);
             }
         }
         if let Err(error) = self.turn_to(service, &mut state, next) {
@@ -223,7 +224,7 @@ impl Controller {
             return;
         }
         let name = spec.name.to_string();
-        let next = rechecked(&state.roster, &spec).unwrap_or_else(|_| state.roster.clone());
+        let next = rechecked(&state.roster, &spec);
         let fragment = self.service_fragment(&service.network, &spec, &next, &state.hosted.ports);
         if self.balancers.is_open() {
             let brought = self
@@ -244,10 +245,8 @@ impl Controller {
     }
 
     /// A service of the cluster is gone.
-    pub(crate) fn service_gone(&self, id: ServiceId) {
-        let Some(service) = lock(&self.services).get(id) else {
-            return;
-        };
+    fn service_gone(&self, service: &Service) {
+        let id = service.id;
         let spec = {
             let mut state = lock(&service.state);
             state.removed = true;
@@ -257,8 +256,8 @@ impl Controller {
         let name = spec.name.to_string();
         lock(&self.services).remove(&name, id);
         self.ask_no_more(&spec);
-        self.withdraw_service(&service);
-        self.publish_members(&service);
+        self.withdraw_service(service);
+        self.publish_members(service);
         let gone = self.take_away(vec![(Owner::Service(id), Fragment::default())]);
         if let Err(error) = gone {
             self.warn(format!("service {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
@@ -267,7 +266,6 @@ impl Controller {
         self.unnote(Table::Slots, id.to_string());
         let about = [("name", name)];
         self.tell(EventType::Service, "remove", &id.to_string(), about);
-        self.balance_soon();
     }
 
     /// Changes a service on all hosts.
@@ -295,8 +293,8 @@ impl Controller {
         };
         let next = change(before.clone())?;
         self.check_ports(&service.network, &next, &before.ports)?;
-        let spec = self.cluster()?.update_service(service.id, change)?;
-        self.respecify(service, spec);
+        self.cluster()?.update_service(service.id, change)?;
+        self.take_agreed(service.id);
         self.settle_balancer(&service.network);
         Ok(())
     }
@@ -305,7 +303,7 @@ impl Controller {
     pub(super) fn remove_global_service(&self, service: &Service) -> Result<()> {
         self.cluster()?.remove_service(service.id)?;
         crate::step::reached("service.removed");
-        self.service_gone(service.id);
+        self.take_agreed(service.id);
         self.settle_balancer(&service.network);
         let network = service.network.spec.id;
         if lock(&self.services).on(network).is_empty() {
@@ -349,19 +347,16 @@ impl Controller {
             let reach = lock(&service.network.reach);
             for id in endpoints {
                 let remote = reach.remotes.get(id).and_then(|remote| member_of(remote));
-                let taken = match remote.filter(|(of, _)| *of == name) {
-                    Some((_, member)) => next.with(*id, member),
+                match remote.filter(|(of, _)| *of == name) {
+                    Some((_, member)) => next = next.with(*id, member),
                     None if next.members.get(id).is_some_and(|m| m.host.is_some()) => {
-                        Ok(next.without(*id))
+                        next = next.without(*id);
                     }
-                    None => continue,
-                };
-                match taken {
-                    Ok(taken) => next = taken,
-                    Err(error) => tracing::warn!("service {name}: {}", error.chain()),
+                    None => {}
                 }
             }
         }
+        let former = state.roster.clone();
         let stays = |id: &EndpointId| next.members.contains_key(id);
         let members = state.roster.members.iter();
         let gone = members.filter(|(id, _)| !stays(id)).map(|(_, m)| m.clone());
@@ -371,7 +366,9 @@ impl Controller {
             .iter()
             .map(|id| state.roster.members.contains_key(id))
             .collect();
+        let let_in = super::change::let_in(&former, &state.roster);
         drop(state);
+        self.name_let_in(service, let_in);
         if let Err(error) = turned {
             self.warn(format!("service {name}: {}", error.chain()));
         }
@@ -413,7 +410,7 @@ impl Controller {
         };
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
-        let joined = next.and_then(|next| self.turn_to(&service, &mut state, next));
+        let joined = self.turn_to(&service, &mut state, next);
         drop(state);
         match joined {
             Ok(()) => {

@@ -209,9 +209,12 @@ impl Controller {
             false => Health::Unhealthy,
         };
         let (sandbox, name) = (member.sandbox, member.name.clone());
-        let next = state.roster.with(report.endpoint, member)?;
+        let former = state.roster.clone();
+        let next = former.with(report.endpoint, member);
         self.turn_to(&service, &mut state, next)?;
+        let let_in = super::change::let_in(&former, &state.roster);
         drop(state);
+        self.name_let_in(&service, let_in);
         let sandbox = self.registry().sandbox_by_id(sandbox);
         if let Some(sandbox) = sandbox {
             self.publish_names(&sandbox, &service.network, report.endpoint);

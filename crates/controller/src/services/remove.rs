@@ -5,12 +5,18 @@ use crate::{
     registry::lock,
 };
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{Result, ServiceSpec};
+use vw_model::{Error, Kind, Result, ServiceId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
     pub(crate) fn service_remove(&self, request: ServiceRemove) -> Result<()> {
-        let service = lock(&self.services).find(&request.service)?;
+        let found = lock(&self.services).find(&request.service);
+        let service = match found {
+            Err(error) if error.kind == Kind::NotFound => {
+                return self.remove_unlisted(&request.service, error);
+            }
+            found => found?,
+        };
         if service.is_global() {
             return self.remove_global_service(&service);
         }
@@ -45,6 +51,14 @@ impl Controller {
         // Its ports may be those of a service that this host could not publish.
         self.balance_soon();
         Ok(())
+    }
+
+    /// Removes a service of the cluster whose record cannot be read here, so that it is not listed.
+    fn remove_unlisted(&self, text: &str, unknown: Error) -> Result<()> {
+        match (text.parse::<ServiceId>(), &self.member) {
+            (Ok(id), Some(_)) => self.cluster()?.remove_service(id),
+            _ => Err(unknown),
+        }
     }
 
     /// Forgets a service of which nothing stands, and frees its leases.

@@ -103,13 +103,9 @@ impl Controller {
             Some(_) if state.roster.serves(id) => Health::Healthy,
             Some(_) => Health::Starting,
         };
-        match state
+        state.roster = state
             .roster
-            .with(id, member(sandbox, attachment, weight, health))
-        {
-            Ok(next) => state.roster = next,
-            Err(error) => return self.warn(format!("service {}: {error}", state.spec.name)),
-        }
+            .with(id, member(sandbox, attachment, weight, health));
         drop(state);
         lock(&self.services).join(id, service.id);
     }

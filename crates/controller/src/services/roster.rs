@@ -1,9 +1,13 @@
 //! Who is in a service, and in which order of slots.
 //!
 //! Pure. The slots are dense: who leaves gives them to the last ones, so that a change moves as many
-//! as the endpoint weighs and no more.
+//! as the endpoint weighs and no more. A member that is well and for whom there is no room waits, and
+//! has slots as soon as others leave it some.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 use vw_firewall::{MAX_SLOTS, Slot};
 pub(crate) use vw_model::MemberHealth as Health;
 use vw_model::{EndpointId, Error, HostId, Kind, Result, SandboxId};
@@ -30,29 +34,64 @@ pub(crate) struct Roster {
 
 impl Roster {
     /// This roster with one more member, or with what is known of it now; it has slots as it is
-    /// well.
+    /// well, once there is room.
+    pub(crate) fn with(&self, id: EndpointId, member: Member) -> Self {
+        let mut next = self.clone();
+        let held = next.slots.iter().filter(|held| **held == id).count();
+        if !member.health.serves() || held != member.weight as usize {
+            next.give_up(id);
+            next.give_slots(id, &member);
+        }
+        next.members.insert(id, member);
+        next.let_in();
+        next
+    }
+
+    /// This roster with a member that comes now, and is not to wait.
     ///
     /// # Errors
     /// `Exhausted` when there are too many slots.
-    pub(crate) fn with(&self, id: EndpointId, member: Member) -> Result<Self> {
-        let mut next = self.clone();
-        let serves = member.health.serves();
-        let held = next.slots.iter().filter(|held| **held == id).count();
-        if !serves || held != member.weight as usize {
-            next.give_up(id);
+    pub(crate) fn joined(&self, id: EndpointId, member: Member) -> Result<Self> {
+        let (serves, wanted) = (
+            member.health.serves(),
+            self.slots.len() + member.weight as usize,
+        );
+        let next = self.with(id, member);
+        if serves && !next.serves(id) {
+            let sentence = format!(
+                "the service is full: its endpoints weigh {wanted} together, {MAX_SLOTS} is the most; use smaller weights or a second service"
+            );
+            return Err(Error::new(Kind::Exhausted, "service-full", sentence));
         }
-        if serves && held != member.weight as usize {
-            let wanted = next.slots.len() + member.weight as usize;
-            if wanted > MAX_SLOTS {
-                let sentence = format!(
-                    "the service is full: its endpoints weigh {wanted} together, {MAX_SLOTS} is the most; use smaller weights or a second service"
-                );
-                return Err(Error::new(Kind::Exhausted, "service-full", sentence));
-            }
-            next.slots.resize(wanted, id);
-        }
-        next.members.insert(id, member);
         Ok(next)
+    }
+
+    /// Who is well and has no slots, as there is no room.
+    pub(crate) fn waiting(&self) -> Vec<EndpointId> {
+        let serving = self.members.iter().filter(|(_, m)| m.health.serves());
+        let wanted: usize = serving.clone().map(|(_, m)| m.weight as usize).sum();
+        if wanted <= self.slots.len() {
+            return Vec::new();
+        }
+        let led_to: BTreeSet<&EndpointId> = self.slots.iter().collect();
+        let waits = serving.filter(|(id, _)| !led_to.contains(id));
+        waits.map(|(id, _)| *id).collect()
+    }
+
+    /// Gives slots to those who wait, as far as there is room.
+    fn let_in(&mut self) {
+        for id in self.waiting() {
+            if let Some(member) = self.members.get(&id).cloned() {
+                self.give_slots(id, &member);
+            }
+        }
+    }
+
+    fn give_slots(&mut self, id: EndpointId, member: &Member) {
+        let wanted = self.slots.len() + member.weight as usize;
+        if member.health.serves() && wanted <= MAX_SLOTS {
+            self.slots.resize(wanted, id);
+        }
     }
 
     /// This roster with its slots in the order that they had before, as far as that can be.
@@ -62,8 +101,7 @@ impl Roster {
             ..Self::default()
         };
         for (id, member) in &self.members {
-            // One for whom there is no room had none before.
-            next = next.with(*id, member.clone()).unwrap_or(next);
+            next = next.with(*id, member.clone());
         }
         next
     }
@@ -84,6 +122,7 @@ impl Roster {
         let mut next = self.clone();
         next.give_up(id);
         next.members.remove(&id);
+        next.let_in();
         next
     }
 

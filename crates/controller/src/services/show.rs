@@ -30,6 +30,7 @@ impl Controller {
             let host = host.unwrap_or(HostId(self.host_id));
             hosts.get(&host).cloned().unwrap_or_default()
         };
+        let waiting = state.roster.waiting();
         // One on this host may have been renamed since it joined.
         let called = |member: &Member| {
             let here = self.registry().sandbox_by_id(member.sandbox);
@@ -45,7 +46,10 @@ impl Controller {
                 name: called(member),
                 addresses: member.addresses.clone(),
                 weight: member.weight,
-                state: word(member.health),
+                state: match waiting.contains(id) {
+                    true => "waiting",
+                    false => word(member.health),
+                },
                 serves: state.roster.serves(*id),
                 checks: self.checker.answers(*id),
             })

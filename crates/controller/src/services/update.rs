@@ -19,7 +19,7 @@ impl Controller {
         let mut state = lock(&service.state);
         self.check_askable(&state, &request)?;
         let former = state.spec.clone();
-        let (mut spec, roster) = asked(&state, &request)?;
+        let (mut spec, roster) = asked(&state, &request);
         let mut held = std::mem::take(&mut state.claims);
         let wanted = wanted_ports(&state.spec, &request);
         let claims = wanted
@@ -93,11 +93,11 @@ impl Controller {
 }
 
 /// What is asked for besides ports, and who is in it then.
-fn asked(state: &ServiceState, request: &ServiceUpdate) -> Result<(ServiceSpec, Roster)> {
+fn asked(state: &ServiceState, request: &ServiceUpdate) -> (ServiceSpec, Roster) {
     let mut spec = state.spec.clone();
     settings(&mut spec, request);
-    let roster = rechecked(&state.roster, &spec)?;
-    Ok((spec, roster))
+    let roster = rechecked(&state.roster, &spec);
+    (spec, roster)
 }
 
 /// The claims that a service had before an attempt.
@@ -148,7 +148,7 @@ pub(super) fn settings(spec: &mut ServiceSpec, request: &ServiceUpdate) {
 }
 
 /// Members whom nobody asks any more serve; those whom somebody will ask serve until they fail.
-pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Result<Roster> {
+pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Roster {
     let mut next = roster.clone();
     // Of endpoints on other hosts those tell.
     let here = roster.members.iter().filter(|(_, m)| m.host.is_none());
@@ -159,7 +159,7 @@ pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Result<Roster> {
             (Some(_), Health::Unchecked) => Health::Healthy,
             (_, same) => same,
         };
-        next = next.with(*id, member)?;
+        next = next.with(*id, member);
     }
-    Ok(next)
+    next
 }

@@ -5,6 +5,7 @@
 //! crash finds the operation whole or not begun. Nothing stands that nobody wants, and no address
 //! stays leased: the next endpoint gets the one that it would have got.
 
+mod agreed;
 mod apart;
 mod cluster;
 mod crowd;

@@ -27,7 +27,10 @@ use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, Kernel, fake::FakeKernel};
 use vw_model::{RemoteHost, Result, TunnelKeys};
 use vw_runtime::{Runtime, Settings};
-use vw_store::{Batch, Change, Memory, Store, Table, cluster::memory::MemoryStore};
+use vw_store::{
+    Batch, Change, Memory, Store, Table,
+    cluster::memory::{Client, MemoryStore},
+};
 
 /// A machine.
 pub(crate) struct World {
@@ -38,8 +41,8 @@ pub(crate) struct World {
     data: Arc<Memory>,
     run: Arc<Memory>,
     noted: Arc<Mutex<Vec<Change>>>,
-    /// The cluster's store, and which of its hosts this is.
-    member: Option<(MemoryStore, u8)>,
+    /// Its way to the cluster's store, and which of the hosts it is.
+    member: Option<(Arc<Client>, u8)>,
     /// How long a key of the encrypted tunnel is used; there is none otherwise.
     key_period: Option<Duration>,
 }
@@ -77,8 +80,14 @@ impl World {
     /// A machine that is a host of a cluster.
     pub(crate) fn in_cluster(store: &MemoryStore, number: u8) -> Self {
         let mut world = Self::new();
-        world.member = Some((store.clone(), number));
+        world.member = Some((store.client(&format!("host-{number}")), number));
         world
+    }
+
+    /// Has it hear of the cluster's changes by reading all anew.
+    pub(crate) fn lose_watches(&self) {
+        let (client, _) = self.member.as_ref().expect("it is in a cluster");
+        client.lose_watches();
     }
 
     /// One that can encrypt, and uses a key so long.
@@ -100,11 +109,11 @@ impl World {
     }
 
     fn membership(&self, kernel: &Arc<FaultyKernel>) -> Option<Membership> {
-        let (store, number) = self.member.as_ref()?;
+        let (client, number) = self.member.as_ref()?;
         let name = format!("host-{number}");
         let advertise = [192, 0, 2, *number].into();
         Some(Membership {
-            store: store.client(&name),
+            store: client.clone(),
             name,
             advertise,
             version: "0".to_owned(),

@@ -67,4 +67,13 @@ fn a_connection_that_ended_is_told_by_whom_it_was_with() {
         drop((again, server.accept().expect("it comes")));
         assert!(!ends.any(&other).expect("it is read"), "{to} is no other");
     }
+    for _ in 0..2000 {
+        let client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        drop((client, server.accept().expect("it comes")));
+    }
+    let other = [IpAddr::from([192, 0, 2, 7])];
+    assert!(
+        !ends.any(&other).expect("it is read"),
+        "many others are none"
+    );
 }

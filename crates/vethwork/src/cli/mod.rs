@@ -15,6 +15,7 @@ mod natural;
 mod network;
 mod output;
 mod service;
+mod shown;
 mod system;
 
 use crate::{

@@ -235,3 +235,49 @@ fn what_a_newer_version_wrote_of_one_service_is_in_no_others_way() {
     newer(NetworkId::from_bytes([8; 32]));
     a.cluster.remove_network(network).unwrap();
 }
+
+#[test]
+fn a_record_that_cannot_be_read_keeps_no_other_service_from_being_made() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    let network = small(&a, "10.1.0.0/28");
+    let write = |id: ServiceId, text: String| {
+        let key = Shared::Service(id).key();
+        let (conditions, writes) = (Vec::new(), vec![Write::Put(key, text.into())]);
+        assert!(store.edit(&Transaction { conditions, writes }));
+    };
+    let newer = format!(
+        r#"7 {{"spec":{{"name":"new","network":"{network}","ports":[{{"published":81,"target":"80/tcp","mode":"later"}}],"mode":{{}}}}}}"#
+    );
+    write(ServiceId::from_bytes([9; 32]), newer);
+    let make = |name, port| {
+        a.cluster
+            .create_service(service(network, name, port), &[Family::V4])
+    };
+    let broken = make("broken", 82).unwrap().id;
+    write(broken, r#"1 {"spec":{"na"#.to_owned());
+    let made = make("web", 80).unwrap();
+    let changed = a.cluster.update_service(made.id, Ok).unwrap();
+    assert_eq!(changed, made);
+    // What can be known of the others holds.
+    assert_eq!(make("new", 83).unwrap_err().reason, "service-exists");
+    assert_eq!(make("other", 81).unwrap_err().reason, "port-allocated");
+    let refused = a.cluster.update_service(broken, Ok).unwrap_err();
+    assert!(
+        refused
+            .message
+            .contains(&format!("vethwork service rm {broken}")),
+        "{refused:?}"
+    );
+    let grants = || {
+        let records = store.records().into_iter();
+        records
+            .filter(|record| record.key.contains("/grants/"))
+            .count()
+    };
+    assert_eq!(grants(), 2, "each has an address");
+    a.cluster.remove_service(broken).unwrap();
+    assert_eq!(grants(), 1, "its address is given back");
+    let gone = a.cluster.remove_service(broken).unwrap_err();
+    assert_eq!(gone.reason, "service-not-found");
+}

@@ -32,9 +32,7 @@ fn of(names: &[(&str, u32)]) -> Roster {
     names
         .iter()
         .fold(Roster::default(), |roster, (name, weight)| {
-            roster
-                .with(id(name), member(name, *weight, Health::Unchecked))
-                .unwrap()
+            roster.with(id(name), member(name, *weight, Health::Unchecked))
         })
 }
 
@@ -51,30 +49,55 @@ fn who_leaves_gives_its_slots_to_the_last() {
 #[test]
 fn slots_follow_health_and_weight() {
     let one = of(&[("a", 1), ("b", 1)]);
-    let sick = one
-        .with(id("a"), member("a", 1, Health::Unhealthy))
-        .unwrap();
+    let sick = one.with(id("a"), member("a", 1, Health::Unhealthy));
     assert_eq!(slots(&sick), "b");
     assert!(sick.members.contains_key(&id("a")) && !sick.serves(id("a")));
-    let well = sick.with(id("a"), member("a", 3, Health::Healthy)).unwrap();
+    let well = sick.with(id("a"), member("a", 3, Health::Healthy));
     assert_eq!(slots(&well), "baaa");
-    let same = well.with(id("b"), member("b", 1, Health::Healthy)).unwrap();
+    let same = well.with(id("b"), member("b", 1, Health::Healthy));
     assert_eq!(slots(&same), "baaa", "who serves already keeps its slots");
-    let starting = well
-        .with(id("c"), member("c", 1, Health::Starting))
-        .unwrap();
+    let starting = well.with(id("c"), member("c", 1, Health::Starting));
     assert_eq!(slots(&starting), "baaa");
+}
+
+/// A service without any room.
+fn full() -> Roster {
+    (0..MAX_SLOTS as u32 / 64).fold(Roster::default(), |roster, number| {
+        let name = format!("e{number}");
+        roster.with(id(&name), member(&name, 64, Health::Unchecked))
+    })
 }
 
 #[test]
 fn a_service_has_room_for_so_much_weight() {
-    let mut roster = Roster::default();
-    for number in 0..MAX_SLOTS as u32 / 64 {
-        let name = format!("e{number}");
-        roster = roster
-            .with(id(&name), member(&name, 64, Health::Unchecked))
-            .unwrap();
+    let more = full().joined(id("more"), member("more", 1, Health::Unchecked));
+    assert_eq!(more.unwrap_err().reason, "service-full");
+    let starting = full().joined(id("more"), member("more", 1, Health::Starting));
+    assert_eq!(starting.unwrap().slots, full().slots);
+}
+
+#[test]
+fn who_finds_no_room_waits_until_another_leaves_some() {
+    let waiting = full()
+        .with(id("heavy"), member("heavy", 65, Health::Healthy))
+        .with(id("more"), member("more", 60, Health::Healthy))
+        .with(id("sick"), member("sick", 1, Health::Unhealthy));
+    assert_eq!(waiting.slots, full().slots);
+    let mut who = waiting.waiting();
+    who.sort();
+    let mut both = vec![id("heavy"), id("more")];
+    both.sort();
+    assert_eq!(who, both);
+    let ways: [fn(&Roster) -> Roster; 2] = [
+        |all| all.without(id("e3")),
+        |all| all.with(id("e3"), member("e3", 64, Health::Unhealthy)),
+    ];
+    for leave in ways {
+        let left = leave(&waiting);
+        assert!(left.serves(id("more")) && !left.serves(id("e3")));
+        assert_eq!(left.waiting(), [id("heavy")], "for whom it is not enough");
+        assert_eq!(left.slots.len(), MAX_SLOTS - 4);
+        let left = leave(&left.without(id("e4")));
+        assert!(left.serves(id("heavy")) && left.waiting().is_empty());
     }
-    let full = roster.with(id("more"), member("more", 1, Health::Unchecked));
-    assert_eq!(full.unwrap_err().reason, "service-full");
 }

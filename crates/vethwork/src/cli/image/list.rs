@@ -2,9 +2,9 @@
 
 use super::split_reference;
 use crate::{
-    cli::{Context, Done, grammar, output::print},
+    cli::{Context, Done, grammar, shown::Shown},
     client::Request,
-    render::{Listing, Row, clock, human_duration, human_size, short_id},
+    render::{Listing, Row, clock, human_duration, human_size},
 };
 use clap::Args;
 use serde::Deserialize;
@@ -32,15 +32,8 @@ pub(crate) struct List {
     /// Filter output based on conditions provided
     #[arg(short, long, value_name = "FILTER", value_parser = grammar::filter)]
     filter: Vec<(String, String)>,
-    /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Don't truncate output
-    #[arg(long)]
-    no_trunc: bool,
-    /// Only show image IDs
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    shown: Shown,
     /// Only images of this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
     name: Option<String>,
@@ -72,16 +65,12 @@ impl List {
             .filters(&filters);
         let images: Vec<Image> = context.client.json(request).await?;
         let rows = images.iter().flat_map(|image| self.rows(image)).collect();
-        print(&LISTING.render(self.format.as_deref(), self.quiet, rows)?)
+        self.shown.print(&LISTING, rows)
     }
 
     /// A line a name; one without any where there is none.
     fn rows(&self, image: &Image) -> Vec<Row> {
-        let id = if self.no_trunc {
-            &image.id
-        } else {
-            short_id(&image.id)
-        };
+        let id = self.shown.id(&image.id);
         let none = ["<none>:<none>".to_owned()];
         let names = match image.repo_tags.as_deref() {
             None | Some([]) => &none,

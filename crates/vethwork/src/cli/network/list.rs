@@ -1,9 +1,9 @@
 //! `network ls`.
 
 use crate::{
-    cli::{Context, Done, grammar, natural, output::print},
+    cli::{Context, Done, grammar, natural, shown::Shown},
     client::Request,
-    render::{Listing, Row, short_id},
+    render::{Listing, Row},
 };
 use clap::Args;
 use serde::Deserialize;
@@ -31,15 +31,8 @@ pub(crate) struct List {
     /// Provide filter values (e.g. "driver=bridge")
     #[arg(short, long, value_name = "FILTER", value_parser = grammar::filter)]
     filter: Vec<(String, String)>,
-    /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Do not truncate the output
-    #[arg(long)]
-    no_trunc: bool,
-    /// Only display network IDs
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,15 +61,11 @@ impl List {
         let mut networks: Vec<Network> = context.client.json(request).await?;
         networks.sort_by(|a, b| natural::compare(&a.name, &b.name));
         let rows = networks.iter().map(|network| self.row(network)).collect();
-        print(&LISTING.render(self.format.as_deref(), self.quiet, rows)?)
+        self.shown.print(&LISTING, rows)
     }
 
     fn row(&self, network: &Network) -> Row {
-        let id = if self.no_trunc {
-            &network.id
-        } else {
-            short_id(&network.id)
-        };
+        let id = self.shown.id(&network.id);
         Row::default()
             .field("ID", id)
             .field("Name", &network.name)

@@ -1,9 +1,9 @@
 //! `service ls`.
 
 use crate::{
-    cli::{Context, Done, natural, output::print},
+    cli::{Context, Done, natural, shown::Shown},
     client::Request,
-    render::{Listing, Row, short_id},
+    render::{Listing, Row},
 };
 use clap::Args;
 use serde::Deserialize;
@@ -27,15 +27,8 @@ const LISTING: Listing = Listing {
 /// `service ls`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Do not truncate the output
-    #[arg(long)]
-    no_trunc: bool,
-    /// Only display IDs
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,15 +112,11 @@ impl List {
         let mut services: Vec<Service> = context.client.json(request).await?;
         services.sort_by(|a, b| natural::compare(&a.name, &b.name));
         let rows = services.iter().map(|service| self.row(service)).collect();
-        print(&LISTING.render(self.format.as_deref(), self.quiet, rows)?)
+        self.shown.print(&LISTING, rows)
     }
 
     fn row(&self, service: &Service) -> Row {
-        let id = if self.no_trunc {
-            &service.id
-        } else {
-            short_id(&service.id)
-        };
+        let id = self.shown.id(&service.id);
         let port = |port: &Port| service.port(port);
         let ports: Vec<String> = service.ports.iter().map(port).collect();
         let addresses = service.virtual_ips.iter();

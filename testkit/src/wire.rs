@@ -1,35 +1,49 @@
-//! What passes the switch between the hosts.
+//! What passes a switch between hosts, as tcpdump sees it there.
+//!
+//! Owns when a watch has begun and when all is in it. What a packet means its test decides.
 
+use crate::{Host, Lab, Running, eventually};
 use std::{fs, path::PathBuf, time::Duration};
-use vw_testkit::{Host, Lab, Running, eventually};
 
 /// The last packet of a watch: an echo request filled with this.
 const LAST: u8 = 0xee;
 
 /// A watch on all that passes.
-pub(crate) struct Wire {
+#[derive(Debug)]
+pub struct Wire {
     file: PathBuf,
     watcher: Running,
 }
 
 /// What passed, each with its Ethernet header.
-pub(crate) struct Seen(Vec<Vec<u8>>);
+#[derive(Debug)]
+pub struct Seen(Vec<Vec<u8>>);
 
 impl Wire {
+    /// Begins to watch a switch of a lab (its bridge is `br0`).
     #[track_caller]
-    pub(crate) fn watch(lab: &Lab, switch: &Host) -> Self {
+    #[must_use]
+    pub fn watch(lab: &Lab, switch: &Host) -> Self {
         let file = lab.folder().join("wire.pcap");
         // That of an earlier watch.
         let _ = fs::remove_file(&file);
-        let watcher = switch.spawn(["tcpdump", "-U", "-i", "br0", "-w", file.to_str().unwrap()]);
+        let watcher = switch.spawn([
+            "tcpdump",
+            "-U",
+            "-i",
+            "br0",
+            "-w",
+            file.to_str().expect("a path of ours"),
+        ]);
         let begun = || fs::metadata(&file).is_ok_and(|file| file.len() >= 24);
         eventually("tcpdump listens", Duration::from_secs(10), begun);
         Self { file, watcher }
     }
 
-    /// Ends the watch with a packet from a host to another one's address.
+    /// Ends the watch with a packet from a host to another one's address, which need not answer.
     #[track_caller]
-    pub(crate) fn seen(self, host: &Host, to: &str) -> Seen {
+    #[must_use]
+    pub fn seen(self, host: &Host, to: &str) -> Seen {
         let pattern = format!("{LAST:x}");
         let ping = [
             "busybox", "ping", "-c", "1", "-W", "1", "-s", "64", "-p", &pattern, to,
@@ -37,8 +51,9 @@ impl Wire {
         let mut bytes = Vec::new();
         // What passed is in the file once something later is.
         eventually("the last is seen", Duration::from_secs(10), || {
-            host.run(ping).must();
-            bytes = fs::read(&self.file).unwrap();
+            // The answer is not asked for.
+            let _ = host.run(ping);
+            bytes = fs::read(&self.file).expect("tcpdump made it");
             bytes.windows(32).any(|part| part == [LAST; 32])
         });
         drop(self.watcher);
@@ -46,7 +61,8 @@ impl Wire {
         let mut rest = &bytes[24..];
         let mut packets = Vec::new();
         while let Some((header, behind)) = rest.split_at_checked(16) {
-            let length = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
+            let length = header[8..12].try_into().expect("four bytes");
+            let length = u32::from_ne_bytes(length) as usize;
             let Some((packet, behind)) = behind.split_at_checked(length) else {
                 break;
             };
@@ -58,17 +74,17 @@ impl Wire {
 }
 
 impl Seen {
-    pub(crate) fn holds(&self, text: &str) -> bool {
+    /// Whether a packet holds this in clear text.
+    #[must_use]
+    pub fn holds(&self, text: impl AsRef<[u8]>) -> bool {
+        let text = text.as_ref();
         let mut packets = self.0.iter();
-        packets.any(|packet| {
-            packet
-                .windows(text.len())
-                .any(|part| part == text.as_bytes())
-        })
+        packets.any(|packet| packet.windows(text.len()).any(|part| part == text))
     }
 
     /// UDP datagrams to a port.
-    pub(crate) fn packets_to(&self, port: u16) -> usize {
+    #[must_use]
+    pub fn packets_to(&self, port: u16) -> usize {
         let is_to = |packet: &&Vec<u8>| {
             let (protocol, at) = match packet.get(12..14) {
                 Some([8, 0]) => (packet.get(23), 36),

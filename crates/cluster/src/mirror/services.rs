@@ -1,0 +1,100 @@
+//! The services of the mirror: what the store told of them, and what this host did to them itself.
+//!
+//! Owns the order of both. What this host did is known here before a watch tells of it, which may lie
+//! behind or be away: what it tells of the time before must not bring back what is gone, and what is
+//! read meanwhile must not take away what is new.
+
+use super::{Mirror, Seen};
+use crate::{Delta, record::ServiceRecord};
+use std::collections::{BTreeMap, BTreeSet};
+use vw_model::{NetworkId, ServiceId, ServiceSpec};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    known: BTreeMap<ServiceId, ServiceSpec>,
+    /// Made, changed or removed here since everything was last begun to be read.
+    touched: BTreeSet<ServiceId>,
+    /// Removed here, while the watch may still tell of the time before. An id comes again with an
+    /// older backup of the store alone, which is read whole.
+    removed: BTreeSet<ServiceId>,
+    changes: u64,
+}
+
+impl Services {
+    pub(crate) fn get(&self, id: ServiceId) -> Option<&ServiceSpec> {
+        self.known.get(&id)
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ServiceId> {
+        self.known.keys().copied()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ServiceSpec> {
+        self.known.values()
+    }
+
+    pub(crate) fn on(&self, network: NetworkId) -> impl Iterator<Item = &ServiceSpec> {
+        self.all().filter(move |spec| spec.network == network)
+    }
+
+    /// Counts how often something was told of services, or done to them here: who reads one from
+    /// the store is not behind the watch while this stays.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether what was read of a service may be older than what this host did to it.
+    pub(crate) fn is_touched(&self, id: ServiceId) -> bool {
+        self.touched.contains(&id)
+    }
+
+    /// Everything was read; gives those of which it may be older than what this host did.
+    pub(crate) fn were_read(&mut self) -> Vec<ServiceId> {
+        self.changes += 1;
+        self.touched.iter().copied().collect()
+    }
+}
+
+impl Mirror {
+    /// All records are read from now on, to be taken by [`Self::replace`].
+    pub(crate) fn begin_reading(&mut self) {
+        self.services.touched.clear();
+        self.services.removed.clear();
+    }
+
+    /// Takes what this host made of a service, `None` when it removed it.
+    pub(crate) fn did_service(&mut self, id: ServiceId, made: Option<ServiceSpec>) -> Seen {
+        let mut seen = Seen::default();
+        self.services.touched.insert(id);
+        match made {
+            Some(spec) => self.put_service(ServiceRecord { spec }, &mut seen),
+            None => {
+                self.delete_service(id, &mut seen);
+                self.services.removed.insert(id);
+            }
+        }
+        seen
+    }
+
+    /// Takes a service as it was told. One whose network is not known yet is told with it.
+    pub(super) fn put_service(&mut self, record: ServiceRecord, seen: &mut Seen) {
+        let spec = record.spec;
+        self.services.changes += 1;
+        if self.services.removed.contains(&spec.id) {
+            return;
+        }
+        let old = self.services.known.insert(spec.id, spec.clone());
+        if old.as_ref() != Some(&spec) && self.networks.contains_key(&spec.network) {
+            seen.deltas.push(Delta::Service(Box::new(spec)));
+        }
+    }
+
+    pub(super) fn delete_service(&mut self, id: ServiceId, seen: &mut Seen) {
+        self.services.changes += 1;
+        self.services.removed.remove(&id);
+        if self.services.known.remove(&id).is_some() {
+            seen.deltas.push(Delta::ServiceGone(id));
+        }
+    }
+}

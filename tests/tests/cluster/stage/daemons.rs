@@ -1,0 +1,127 @@
+//! The daemons of a stage, killed, ended, started anew and otherwise.
+
+use super::{Member, SOON, Stage};
+use std::time::{Duration, Instant};
+use vw_testkit::{Daemon, poll};
+
+impl Stage {
+    /// Kills a daemon.
+    pub(crate) fn kill(&mut self, host: &str) {
+        self.members.get_mut(host).expect("a member").daemon.kill9();
+    }
+
+    /// Ends a daemon in order.
+    #[track_caller]
+    pub(crate) fn stop(&mut self, host: &str) {
+        self.members.get_mut(host).expect("a member").daemon.stop();
+    }
+
+    /// Starts a daemon again with a variable set, or unset.
+    #[track_caller]
+    pub(crate) fn set_env(&mut self, host: &str, name: &str, value: Option<&str>) {
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        daemon.set_env(name, value);
+        daemon.restart();
+    }
+
+    /// Starts a daemon again with flags besides those that it was made with.
+    #[track_caller]
+    pub(crate) fn restart_with(&mut self, host: &str, flags: &[&str]) {
+        let member = self.members.get_mut(host).expect("a member");
+        let own = member.flags.iter().map(String::as_str);
+        let flags: Vec<&str> = own.chain(flags.iter().copied()).collect();
+        member.daemon.restart_with(&flags);
+    }
+
+    /// Starts a daemon again that tells the others another address.
+    #[track_caller]
+    pub(crate) fn readvertise(&mut self, host: &str, addr: &str) {
+        let member = self.members.get_mut(host).expect("a member");
+        let mut flags = member.flags.iter();
+        let name = flags.position(|flag| flag == "--cluster-advertise");
+        member.flags[name.expect("it advertises") + 1] = addr.to_owned();
+        self.restart_with(host, &[]);
+    }
+
+    /// Has a daemon die at a point of what our own command line asks of it, and starts it again.
+    #[track_caller]
+    pub(crate) fn die_at(&mut self, host: &str, point: &str, line: &str) {
+        self.set_env(host, "VETHWORK_CRASH_AT", Some(point));
+        // What comes before it has reached the store is refused.
+        let died = poll(SOON, || {
+            let output = self.daemon(host).cli(line.split_whitespace());
+            assert!(!output.success(), "{line} did not reach {point}");
+            (!self.daemon(host).answers()).then_some(())
+        });
+        assert!(died.is_some(), "{line} is refused before {point}");
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        daemon.wait_for_end(SOON);
+        daemon.set_env("VETHWORK_CRASH_AT", None);
+        daemon.restart();
+    }
+
+    /// Kills a daemon, starts it again, and fails the test when there was anything to repair.
+    #[track_caller]
+    pub(crate) fn forget(&mut self, host: &str) {
+        self.settle(host);
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        let known = daemon.log().len();
+        daemon.restart();
+        let log = daemon.log().split_off(known);
+        let repairs: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("repairing"))
+            .collect();
+        assert!(repairs.is_empty(), "{host}: {}", repairs.join("\n"));
+    }
+
+    /// Waits until a host has stayed as it is for a moment: another's change may be on its way, and
+    /// a daemon that is killed in the midst of one has the rest to do.
+    fn settle(&self, host: &str) {
+        const MOMENT: Duration = Duration::from_millis(500);
+        let Member { daemon, host, .. } = &self.members[host];
+        let netns = daemon.exec_root().join("netns");
+        let look = format!(
+            "ls {0}; nft list tables; ip route show proto 86; for net in {0}/net-*; do nsenter --net=$net bridge fdb | grep -E 'self|static'; done",
+            netns.display()
+        );
+        let look = || host.sh(&look).stdout;
+        let mut since = (Instant::now(), look());
+        poll(SOON, || {
+            let now = look();
+            if now != since.1 {
+                since = (Instant::now(), now);
+            }
+            (since.0.elapsed() >= MOMENT).then_some(())
+        });
+    }
+
+    /// Kills a daemon and starts it with other flags than the cluster's; tells how it failed.
+    pub(crate) fn start_outside(&mut self, host: &str, flags: &[&str]) -> Result<(), String> {
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        daemon.try_restart_with(flags)
+    }
+
+    /// Kills a daemon and starts it in the cluster, as at first.
+    #[track_caller]
+    pub(crate) fn start_inside(&mut self, host: &str) {
+        let member = self.members.get_mut(host).expect("a member");
+        let words: Vec<&str> = member.flags.iter().map(String::as_str).collect();
+        member.daemon.restart_with(&words);
+    }
+
+    /// Ends a host's containers and empties its disk; its daemon starts as a new one's.
+    #[track_caller]
+    pub(crate) fn empty(&mut self, host: &str) {
+        // Nobody is told of their end.
+        self.cut(host);
+        self.remove_all(host);
+        let member = self.members.remove(host).expect("a member");
+        drop(member.daemon);
+        member.host.ip("link set wire up");
+        let words: Vec<&str> = member.flags.iter().map(String::as_str).collect();
+        let daemon = Daemon::start_with(&self.lab, &member.host, &words);
+        self.members
+            .insert(host.to_owned(), Member { daemon, ..member });
+    }
+}

@@ -103,7 +103,8 @@ impl Outbox {
         }
         // What may have refused the last attempt may have changed.
         self.not_before = Duration::ZERO;
-        for alone in self.alone.values_mut() {
+        // Not for what was refused again: others change something all the time.
+        for alone in self.alone.values_mut().filter(|one| one.refused < 2) {
             alone.not_before = Duration::ZERO;
         }
     }
@@ -149,22 +150,22 @@ impl Outbox {
         })
     }
 
-    /// The next changes: one that goes alone, or else at most a batch of the others.
+    /// The next changes: at most a batch, or else one that goes alone.
     fn next(&mut self, now: Duration) -> Vec<(Key, Option<EndpointRecord>)> {
         let (desired, written) = (&self.desired, &self.written);
         self.dirty
             .retain(|key| desired.get(key) != written.get(key));
         self.alone.retain(|key, _| self.dirty.contains(key));
-        let alone = self.alone.iter();
-        let mut due = alone.filter(|(_, alone)| alone.unfit.is_none() && alone.not_before <= now);
-        let keys: Vec<Key> = match due.next() {
-            Some((key, _)) => vec![*key],
-            None => {
-                let others = self.dirty.iter();
-                let others = others.filter(|key| !self.alone.contains_key(*key));
-                others.copied().take(BATCH).collect()
-            }
-        };
+        let others = self.dirty.iter();
+        let others = others.filter(|key| !self.alone.contains_key(*key));
+        let mut keys: Vec<Key> = others.copied().take(BATCH).collect();
+        if keys.is_empty() {
+            let alone = self.alone.iter();
+            let due = alone.filter(|(_, one)| one.unfit.is_none() && one.not_before <= now);
+            // Whoever waits longest, so that all have their turn.
+            let first = due.min_by_key(|(_, one)| one.not_before);
+            keys.extend(first.map(|(key, _)| *key));
+        }
         let record = |key: Key| (key, self.desired.get(&key).cloned());
         keys.into_iter().map(record).collect()
     }
@@ -205,7 +206,9 @@ fn wait_after(failures: u32) -> Duration {
 impl Core {
     /// Writes what is to be written, as far as the store takes it now.
     pub(crate) fn send_outbox(&self) -> Result<()> {
-        loop {
+        // The worker has other things to do than to ask for those who are refused.
+        let mut refused = 0;
+        while refused < BATCH {
             let now = self.time.now();
             let batch = {
                 let mut state = self.state();
@@ -222,11 +225,15 @@ impl Core {
             let keys: Vec<Key> = batch.iter().map(|(key, _)| *key).collect();
             match self.send(batch) {
                 Ok(Sent::Written) => {}
-                Ok(Sent::Refused) => self.state().outbox.refused(&keys, None, now),
+                Ok(Sent::Refused) => {
+                    refused += 1;
+                    self.state().outbox.refused(&keys, None, now);
+                }
                 Ok(Sent::Unfit(why)) => {
                     if keys.len() == 1 {
                         tracing::warn!("an endpoint that other hosts cannot be told of {why}");
                     }
+                    refused += 1;
                     self.state().outbox.refused(&keys, Some(why), now);
                 }
                 Ok(Sent::Uncertain) => {
@@ -239,6 +246,7 @@ impl Core {
                 }
             }
         }
+        Ok(())
     }
 
     /// Writes one batch.

@@ -179,6 +179,7 @@ fn what_is_made_and_removed_while_everything_is_read_is_not_taken_for_new() {
     let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
     let network = small(&a, "10.1.0.0/28");
     let (here, there) = (a.cluster.clone(), b.cluster.clone());
+    eventually("it has joined", SOON, || b.knows(network));
     let made = Arc::<Mutex<Vec<_>>>::default();
     let ids = made.clone();
     *meanwhile.act.lock().unwrap() = Some(Box::new(move || {

@@ -162,6 +162,22 @@ fn a_port_that_somebody_has_is_left_to_them_and_kept_as_long_as_the_tunnel_stand
 }
 
 #[test]
+fn a_tunnel_that_is_made_anew_at_the_start_does_not_find_its_own_port_taken() {
+    let scene = pair(encrypted);
+    let here = &scene.here.kernel;
+    assert_eq!(key(here).map(|(_, port)| port), Some(51_820));
+    here.lose(|key| matches!(key, Key::Link(Netns::Tunnel, _)));
+    scene.restart();
+    // The keeper of the tunnel plans it once more with each change.
+    adopt(&scene.a(), &scene.here, "two", &["shop"], &[]).unwrap();
+    eventually("they know each other", || {
+        let one = |(public, _)| BTreeMap::from([(public, 1)]);
+        key(&scene.there.kernel).map(one) == Some(peers(here))
+    });
+    assert_eq!(key(here).map(|(_, port)| port), Some(51_820));
+}
+
+#[test]
 fn keys_change_and_the_other_host_has_the_next_before_it_is_used() {
     let scene = pair(restless);
     let (here, there) = (&scene.here.kernel, &scene.there.kernel);

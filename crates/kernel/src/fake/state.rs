@@ -397,9 +397,16 @@ impl State {
         addr: SocketAddr,
     ) -> Result<PortClaim, KernelError> {
         let strangers = &self.strangers;
-        let taken = |(protocol, addr)| {
+        // A device of the kernel's WireGuard listens at every address.
+        let tunnels = self.objects.values().filter_map(|object| match object {
+            Object::WireguardKey(key) => Some(key.port),
+            _ => None,
+        });
+        let tunnels: Vec<u16> = tunnels.collect();
+        let taken = |(protocol, addr): Place| {
             let mut strangers = strangers.iter();
             strangers.any(|(theirs, held)| *theirs == protocol && meet(*held, addr))
+                || (protocol == Protocol::Udp && tunnels.contains(&addr.port()))
         };
         let held = self.claims.hold((protocol, addr), taken);
         let (addr, socket) = held.map_err(|source| KernelError::Call {

@@ -32,8 +32,9 @@ pub struct KernelTunnel {
 struct State {
     keys: KeyHolder,
     port: u16,
-    /// Whether the tunnel has the port.
-    holds: bool,
+    /// Whether the port was chosen, for as long as the tunnel is wanted: what is planned once more
+    /// must not find it taken by the tunnel itself.
+    chosen: bool,
 }
 
 /// Who is to carry the packets of encrypted networks: of a tunnel that stands, who does; of a new
@@ -64,7 +65,7 @@ impl KernelTunnel {
             state: Mutex::new(State {
                 keys,
                 port: standing.unwrap_or(PORTS.0),
-                holds: standing.is_some(),
+                chosen: standing.is_some(),
             }),
         }
     }
@@ -121,8 +122,9 @@ impl Tunnel for KernelTunnel {
 
     fn objects(&self, others: &[RemoteHost]) -> Result<Fragment> {
         let mut state = lock(&self.state);
-        if !state.holds {
+        if !state.chosen {
             state.port = self.free_port()?;
+            state.chosen = true;
         }
         // The former one too: a change that fails is undone.
         let known = [Some(state.keys.current()), state.keys.former()];
@@ -134,12 +136,11 @@ impl Tunnel for KernelTunnel {
     }
 
     fn carry(&self, _: &[RemoteHost]) -> Result<()> {
-        lock(&self.state).holds = true;
         Ok(())
     }
 
     fn end(&self) -> Result<()> {
-        lock(&self.state).holds = false;
+        lock(&self.state).chosen = false;
         Ok(())
     }
 }

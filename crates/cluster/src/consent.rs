@@ -210,7 +210,7 @@ impl Core {
     fn free_given(&self) -> Result<()> {
         let given: Vec<(NetworkId, IpAddr, Given)> = {
             let state = self.state();
-            if !state.is_asserted() {
+            if !state.is_asserted() || state.doubted {
                 // The store may have lost the grants.
                 return Ok(());
             }

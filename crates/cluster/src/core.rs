@@ -63,6 +63,9 @@ pub(crate) struct State {
     pub(crate) reads: u64,
     /// Up to which of these the store is known to have what this host holds.
     pub(crate) asserted: u64,
+    /// Whether the store may be an older one than was read last: what it lacks is not believed to be
+    /// given back until all is read anew.
+    pub(crate) doubted: bool,
     /// Why this host may not change anything, in words: the others are of a newer format.
     pub(crate) outdated: Option<String>,
     /// The store has an older record of this host, which it replaces.
@@ -123,6 +126,7 @@ impl Core {
                 settled: false,
                 reads: 0,
                 asserted: 0,
+                doubted: false,
                 outdated: None,
                 replaces_former: false,
                 lapsed: false,

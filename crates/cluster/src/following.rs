@@ -116,7 +116,11 @@ impl Core {
         if !(std::mem::take(&mut following.was_away) || lapsed) || following.anew.is_some() {
             return;
         }
-        let hosts = u32::try_from(self.state().mirror.hosts.len()).unwrap_or(u32::MAX);
+        let hosts = {
+            let mut state = self.state();
+            state.doubted = true;
+            u32::try_from(state.mirror.hosts.len()).unwrap_or(u32::MAX)
+        };
         let spread = SPREAD.saturating_mul(hosts).min(WIDEST);
         let [bits, ..] = (self.settings.random)();
         following.anew = Some(self.time.now() + spread * u32::from(bits) / 256);
@@ -153,6 +157,7 @@ impl Core {
         state.made.extend(&made);
         state.saw(seen, true);
         state.reads += 1;
+        state.doubted = false;
         let first = !std::mem::replace(&mut state.synced, true);
         let touched = state.mirror.services.were_read();
         drop(state);

@@ -120,6 +120,40 @@ fn who_lost_a_block_grants_nothing_out_of_it() {
     assert_eq!(refused, Some("cluster-block-host-silent"));
 }
 
+#[test]
+fn a_grant_that_went_while_its_maker_was_away_is_not_taken_for_given_back() {
+    let store = MemoryStore::new();
+    let ([a, b, _c], network, addr, holder) = granted(&store);
+    let grant = Shared::Grant(network.id, addr).key();
+    let away = |host: &Host| {
+        host.client.cut(true);
+        eventually("it is away", SOON, || {
+            host.told
+                .count(|delta| matches!(delta, Delta::Store(StoreState::Away { .. })))
+                > 0
+        });
+    };
+    away(&a);
+    away(&b);
+    // As in a backup of before.
+    edit(&store, vec![Write::Delete(grant)]);
+    a.client.cut(false);
+    let other = EndpointId::from_bytes(random());
+    let taken = || {
+        let leased = a.cluster.lease(network.id, Family::V4, Some(addr), other);
+        leased.is_err()
+    };
+    stays("it is given to nobody", Duration::from_secs(3), taken);
+    b.client.cut(false);
+    assert_eq!(
+        b.cluster
+            .hold(network.id, addr, holder)
+            .map(|net| net.addr())
+            .ok(),
+        Some(addr)
+    );
+}
+
 /// Keeps workers waiting while somebody else has it.
 #[derive(Default)]
 struct Busy(Mutex<()>);

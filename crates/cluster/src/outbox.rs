@@ -212,8 +212,9 @@ impl Core {
             let now = self.time.now();
             let batch = {
                 let mut state = self.state();
-                let ready =
-                    matches!(state.phase, Phase::Joined(_)) && state.synced && state.settled;
+                let member = matches!(state.phase, Phase::Joined(_)) && state.synced;
+                // Who is told of an endpoint finds the block that its address is of.
+                let ready = member && state.settled && !state.doubted;
                 if !ready || state.outbox.not_before > now {
                     return Ok(());
                 }

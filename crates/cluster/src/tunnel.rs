@@ -20,8 +20,6 @@ pub(crate) struct Keys {
     desired: Option<TunnelKeys>,
     /// As last seen in the store, or written there.
     written: Option<TunnelKeys>,
-    /// As in the mirror's state: that of other hosts' is as old.
-    pub(crate) seen: Option<TunnelKeys>,
     /// Not before this time.
     not_before: Duration,
 }
@@ -34,11 +32,10 @@ impl Keys {
     /// What became of the record; `whole` when everything was read, and no more is there.
     pub(crate) fn saw(&mut self, record: Option<Option<TunnelKeys>>, whole: bool) {
         match record {
-            Some(record) => self.seen = record,
-            None if whole => self.seen = None,
-            None => return,
+            Some(record) => self.written = record,
+            None if whole => self.written = None,
+            None => {}
         }
-        self.written.clone_from(&self.seen);
     }
 
     /// This host was given up, and its record with it.

@@ -16,12 +16,12 @@ mod verify;
 mod ways;
 
 use crate::{
-    Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
-    TunnelFacts, TunnelKey,
+    Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, PortHolder, SocketKind,
+    SocketPlace, TunnelFacts, TunnelKey,
     announce::Announcer,
     claims::Claims,
     conntrack::Conntrack,
-    facts,
+    facts, holders,
     monitor::Running,
     netns::{self, Namespaces, lock},
     observe,
@@ -327,6 +327,13 @@ impl Kernel for LinuxKernel {
     }
 
     fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
+    fn port_holder(&self, protocol: Protocol, addr: SocketAddr) -> Option<PortHolder> {
+        let object = || format!("{addr}/{protocol}");
+        let look = move || holders::sockets(protocol, addr);
+        let sockets = self.run_in(Netns::Host, "look for", object, look).ok()?;
+        holders::process_of(&sockets, std::process::id())
+    }
+
         let place = self.namespaces.place(Netns::Tunnel)?;
         let opened = name.clone();
         let opened = self

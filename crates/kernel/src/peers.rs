@@ -103,8 +103,8 @@ fn is_open_with(line: &str, peers: &[IpAddr]) -> bool {
     state && remote.is_some_and(|remote| peers.contains(&remote))
 }
 
-/// An address as words of the machine's byte order, in hexadecimal.
-fn address(text: &str) -> Option<IpAddr> {
+/// An address of such a file: words of the machine's byte order, in hexadecimal.
+pub(crate) fn address(text: &str) -> Option<IpAddr> {
     let words =
         (0..text.len() / 8).map(|at| u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok());
     let bytes: Vec<u8> = words

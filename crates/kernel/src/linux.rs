@@ -208,7 +208,8 @@ impl LinuxKernel {
                         if of.is_empty() {
                             continue;
                         }
-                        conntrack.forget_unled(family, |addr, port| {
+                        let opened = of.iter().map(|(.., port)| *port).collect();
+                        conntrack.forget_unled(family, &opened, |addr, port| {
                             (own.contains(&addr) || addr.is_loopback())
                                 && of.iter().any(|(_, at, opened)| {
                                     *opened == port && at.is_none_or(|at| at == addr)

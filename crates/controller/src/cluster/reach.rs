@@ -141,6 +141,7 @@ impl Controller {
                 name: String::new(),
                 tunnel: *tunnel,
                 keys: None,
+                unpublished: Default::default(),
             };
             let added = network.driver.plan_peer(spec, &peer, cx)?;
             if added.is_empty() {

@@ -16,6 +16,7 @@ mod led;
 mod members;
 mod scenario;
 mod sealed;
+mod shared;
 mod twins;
 mod world;
 

@@ -10,6 +10,7 @@ mod apart;
 mod cluster;
 mod crowd;
 mod global;
+mod gone;
 mod inject;
 mod lasting;
 mod led;

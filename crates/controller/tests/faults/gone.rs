@@ -154,3 +154,50 @@ fn a_report_that_waited_for_the_removal_leads_to_nobody() {
     no_service(&world, controller);
 }
 
+#[test]
+fn an_endpoint_that_leaves_is_named_no_more_by_who_saw_it() {
+    let store = MemoryStore::new();
+    let world = World::in_cluster(&store, 1);
+    let controller = world.open();
+    let made = vw_testkit::poll(PATIENCE, || {
+        create_overlay(&controller, "shop", true, &[]).ok()
+    });
+    assert!(made.is_some(), "the network is not made");
+    create_service(&controller, "web", "shop", EndpointMode::Dnsrr, &[]).unwrap();
+    let stay: Vec<String> = (0..12).map(|number| format!("stays{number}")).collect();
+    for name in &stay {
+        std::fs::write(world.folder.join(name), "").unwrap();
+        adopt(&controller, &world, name, &[], &[]).unwrap();
+        join(&controller, "shop", name, "web", 1).unwrap();
+    }
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    thread::scope(|scope| {
+        // Each update names all members anew.
+        scope.spawn(|| {
+            for round in 0..150 {
+                let affinity = match round % 2 {
+                    0 => Affinity::Client,
+                    _ => Affinity::None,
+                };
+                let update = ServiceUpdate {
+                    service: "web".to_owned(),
+                    affinity: Some(affinity),
+                    ..ServiceUpdate::default()
+                };
+                controller.submit(update).unwrap();
+            }
+        });
+        for _ in 0..150 {
+            join(&controller, "shop", "one", "web", 1).unwrap();
+            disconnect(&controller, "shop", "one").unwrap();
+        }
+    });
+    let told = || {
+        let records = store.records().into_iter();
+        let endpoints = records.filter(|record| record.key.contains("/endpoints/"));
+        endpoints.count()
+    };
+    vw_testkit::eventually("those who left are known no more", PATIENCE, || {
+        told() == stay.len()
+    });
+}

@@ -155,6 +155,43 @@ fn a_report_that_waited_for_the_removal_leads_to_nobody() {
 }
 
 #[test]
+fn a_disconnect_that_waited_for_the_removal_writes_no_container_again() {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_container(&controller, "box").unwrap();
+    let other = controller.clone();
+    let answers = ask_beside(&world, deletes(Table::Containers), move || {
+        disconnect(&other, "blue", "box")
+    });
+    remove_container(&controller, "box").unwrap();
+    refused(&world, &answers, "container-not-found");
+    drop(controller);
+    let controller = world.open();
+    assert!(controller.submit(ContainerList).unwrap().is_empty());
+}
+
+#[test]
+fn a_rename_that_waited_for_the_removal_takes_no_name() {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_container(&controller, "box").unwrap();
+    let other = controller.clone();
+    let answers = ask_beside(&world, deletes(Table::Containers), move || {
+        other.submit(ContainerRename {
+            container: "box".to_owned(),
+            name: "bin".parse()?,
+        })
+    });
+    remove_container(&controller, "box").unwrap();
+    refused(&world, &answers, "container-not-found");
+    for name in ["box", "bin"] {
+        create_container(&controller, name).unwrap();
+    }
+}
+
+#[test]
 fn an_endpoint_that_leaves_is_named_no_more_by_who_saw_it() {
     let store = MemoryStore::new();
     let world = World::in_cluster(&store, 1);

@@ -22,7 +22,7 @@ use std::{
 use vw_ipam::NetworkRequest;
 use vw_model::{
     EndpointId, Error, Family, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, Result,
-    ServiceId, ServiceSpec, TunnelKeys,
+    ServiceId, ServiceSpec, TunnelKeys, Unpublished,
 };
 use vw_store::cluster::ClusterStore;
 
@@ -253,7 +253,15 @@ impl Cluster {
 
     /// Wants this host's keys of encrypted networks to be known to the others; never waits.
     pub fn set_tunnel_keys(&self, keys: TunnelKeys) {
-        self.core.state().keys.want(keys);
+        self.core.state().keys.want(Some(keys));
+        self.core.wake();
+    }
+
+    /// Wants the others to know what of services this host does not publish; never waits.
+    pub fn set_unpublished(&self, unpublished: Unpublished) {
+        let lacks = !unpublished.networks.is_empty();
+        let record = lacks.then_some(unpublished);
+        self.core.state().unpublished.want(record);
         self.core.wake();
     }
 
@@ -343,12 +351,13 @@ impl Core {
         if !ready {
             return;
         }
-        let steps: [fn(&Self) -> Result<()>; 6] = [
+        let steps: [fn(&Self) -> Result<()>; 7] = [
             Self::assert_holdings,
             Self::answer_removals,
             // Who hears of an endpoint knows its host's keys.
             Self::send_keys,
             Self::send_outbox,
+            Self::send_unpublished,
             Self::answer_requests,
             Self::return_blocks,
         ];

@@ -6,6 +6,7 @@
 
 use crate::{
     Delta, Follower, Settings, StoreState,
+    beside::Beside,
     copy::Copy,
     doubts::Doubt,
     holdings::Holdings,
@@ -14,7 +15,6 @@ use crate::{
     outbox::Outbox,
     record::{self, HostRecord, NetworkRecord},
     time::Time,
-    tunnel::Keys,
 };
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use vw_model::{Error, Kind, NetworkId, Result};
+use vw_model::{Error, Kind, NetworkId, Result, TunnelKeys, Unpublished};
 use vw_store::cluster::{
     Change, ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
 };
@@ -78,7 +78,8 @@ pub(crate) struct State {
     pub(crate) mirror: Mirror,
     pub(crate) holdings: Holdings,
     pub(crate) outbox: Outbox,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Beside<TunnelKeys>,
+    pub(crate) unpublished: Beside<Unpublished>,
     /// Whether a thread is changing blocks or grants in the store.
     pub(crate) turn: bool,
     /// Whether the worker wanted the turn meanwhile.
@@ -135,7 +136,8 @@ impl Core {
                 mirror,
                 holdings: Holdings::default(),
                 outbox: Outbox::default(),
-                keys: Keys::default(),
+                keys: Beside::default(),
+                unpublished: Beside::default(),
                 turn: false,
                 turn_missed: false,
                 idle_check: Duration::ZERO,
@@ -424,6 +426,7 @@ impl State {
         }
         self.outbox.saw(seen.own, whole);
         self.keys.saw(seen.own_keys, whole);
+        self.unpublished.saw(seen.own_unpublished, whole);
         self.deltas.extend(seen.deltas);
         self.work += 1;
     }

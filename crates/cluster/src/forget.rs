@@ -130,6 +130,7 @@ impl Core {
         let mut left = Vec::new();
         for prefix in [
             keys::TUNNELS,
+            keys::UNPUBLISHED,
             keys::ENDPOINTS,
             keys::BLOCKS,
             keys::GRANTS,
@@ -162,7 +163,9 @@ impl Core {
 /// Whether a record is a host's own.
 fn is_of(found: &Record, id: HostId) -> bool {
     let host = match Shared::parse(&found.key) {
-        Some(Shared::Endpoint(_, host, _) | Shared::Tunnel(host)) => Some(host),
+        Some(Shared::Endpoint(_, host, _) | Shared::Tunnel(host) | Shared::Unpublished(host)) => {
+            Some(host)
+        }
         Some(Shared::Grant(..)) => {
             let grant = record::decode::<GrantRecord>(&found.value);
             grant.ok().map(|grant| grant.host)

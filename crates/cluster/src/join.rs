@@ -152,6 +152,7 @@ impl Core {
             state.doubts.clear();
             state.outbox.forget_all();
             state.keys.forget();
+            state.unpublished.forget();
         }
         self.copy.wipe()?;
         drop(turn);

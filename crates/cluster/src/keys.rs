@@ -10,6 +10,7 @@
 //! | `v1/shared/hosts/HOST` | a host that belongs to the cluster | that host |
 //! | `v1/shared/alive/HOST` | there while its daemon lives | that host |
 //! | `v1/shared/tunnels/HOST` | its keys of encrypted networks | that host |
+//! | `v1/shared/unpublished/HOST` | what of services it does not publish; none where it lacks nothing | that host |
 //! | `v1/shared/networks/NET` | a network | who makes or removes it, or objects to that |
 //! | `v1/shared/services/SERVICE` | a service | who makes, changes or removes it |
 //! | `v1/shared/endpoints/NET/HOST/ENDPOINT` | an endpoint | its host |
@@ -31,6 +32,7 @@ pub(crate) const SHARED: &str = "v1/shared";
 pub(crate) const HOSTS: &str = "v1/shared/hosts";
 pub(crate) const ALIVE: &str = "v1/shared/alive";
 pub(crate) const TUNNELS: &str = "v1/shared/tunnels";
+pub(crate) const UNPUBLISHED: &str = "v1/shared/unpublished";
 pub(crate) const NETWORKS: &str = "v1/shared/networks";
 pub(crate) const SERVICES: &str = "v1/shared/services";
 pub(crate) const ENDPOINTS: &str = "v1/shared/endpoints";
@@ -43,6 +45,7 @@ pub(crate) enum Shared {
     Host(HostId),
     Alive(HostId),
     Tunnel(HostId),
+    Unpublished(HostId),
     Network(NetworkId),
     Service(ServiceId),
     Endpoint(NetworkId, HostId, EndpointId),
@@ -59,6 +62,7 @@ impl Shared {
             ["hosts", host] => Some(Self::Host(host.parse().ok()?)),
             ["alive", host] => Some(Self::Alive(host.parse().ok()?)),
             ["tunnels", host] => Some(Self::Tunnel(host.parse().ok()?)),
+            ["unpublished", host] => Some(Self::Unpublished(host.parse().ok()?)),
             ["networks", network] => Some(Self::Network(network.parse().ok()?)),
             ["services", service] => Some(Self::Service(service.parse().ok()?)),
             ["endpoints", network, host, endpoint] => Some(Self::Endpoint(
@@ -81,6 +85,7 @@ impl Shared {
             Self::Host(host) => format!("{HOSTS}/{host}"),
             Self::Alive(host) => format!("{ALIVE}/{host}"),
             Self::Tunnel(host) => format!("{TUNNELS}/{host}"),
+            Self::Unpublished(host) => format!("{UNPUBLISHED}/{host}"),
             Self::Network(network) => format!("{NETWORKS}/{network}"),
             Self::Service(service) => format!("{SERVICES}/{service}"),
             Self::Endpoint(network, host, endpoint) => {

@@ -34,6 +34,7 @@
 //! renew it before they count as dead.
 
 mod asking;
+mod beside;
 mod catalogue;
 mod cluster;
 mod consent;
@@ -59,7 +60,6 @@ mod service;
 mod settings;
 mod status;
 mod time;
-mod tunnel;
 
 #[cfg(test)]
 mod simulation;

@@ -3,6 +3,7 @@
 //! Owns the rules on who counts as alive and what is shown. Pure: it is given records and the
 //! time, and returns deltas. Records that cannot be read change nothing.
 
+mod beside;
 mod services;
 
 use crate::{
@@ -23,6 +24,7 @@ use std::{
 };
 use vw_model::{
     EndpointId, HostId, NetworkId, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec, TunnelKeys,
+    Unpublished,
 };
 use vw_store::cluster::{Change, Record, Version};
 
@@ -52,6 +54,7 @@ pub(crate) struct Host {
     pub(crate) record: Option<Known<HostRecord>>,
     pub(crate) life: Life,
     keys: Option<TunnelKeys>,
+    unpublished: Option<Unpublished>,
     shown: bool,
     endpoints: BTreeSet<(NetworkId, EndpointId)>,
 }
@@ -92,6 +95,8 @@ pub(crate) struct Seen {
     pub(crate) own: Vec<(NetworkId, EndpointId, Option<EndpointRecord>)>,
     /// What became of its keys' record.
     pub(crate) own_keys: Option<Option<TunnelKeys>>,
+    /// And of that of what it does not publish.
+    pub(crate) own_unpublished: Option<Option<Unpublished>>,
 }
 
 impl Mirror {
@@ -177,7 +182,7 @@ impl Mirror {
     pub(crate) fn restore(
         &mut self,
         networks: Vec<NetworkRecord>,
-        hosts: Vec<(HostId, HostRecord, Option<TunnelKeys>)>,
+        hosts: Vec<(HostRecord, RemoteHost)>,
         services: Vec<ServiceSpec>,
         endpoints: Vec<RemoteEndpoint>,
     ) {
@@ -186,8 +191,9 @@ impl Mirror {
         for record in networks {
             self.put_network(record.spec.id, Known { record, version }, &mut seen);
         }
-        for (id, record, keys) in hosts {
-            self.host(id).keys = keys;
+        for (record, told) in hosts {
+            let id = told.id;
+            self.restore_beside(told);
             self.put_host(id, Known { record, version }, &mut seen);
             self.host(id).life = Life::Alive;
             self.refresh_host(id, false, &mut seen);
@@ -243,6 +249,8 @@ impl Mirror {
             Shared::Tunnel(id) => {
                 record::decode(&record.value).map(|keys| self.change_keys(id, Some(keys), seen))
             }
+            Shared::Unpublished(id) => record::decode(&record.value)
+                .map(|lacks| self.change_unpublished(id, Some(lacks), seen)),
             Shared::Host(id) => record::decode(&record.value)
                 .map(|record| self.put_host(id, Known { record, version }, seen)),
             Shared::Network(id) => record::decode(&record.value)
@@ -282,22 +290,6 @@ impl Mirror {
             })
         });
         self.refresh_host(id, changed, seen);
-    }
-
-    fn change_keys(&mut self, id: HostId, keys: Option<TunnelKeys>, seen: &mut Seen) {
-        if id == self.me {
-            seen.own_keys = Some(keys);
-            return;
-        }
-        let host = self.host(id);
-        if host.keys == keys {
-            return;
-        }
-        host.keys = keys;
-        if host.shown {
-            seen.deltas.extend(self.shown_host(id).map(Delta::Host));
-        }
-        self.drop_if_empty(id);
     }
 
     fn put_network(&mut self, id: NetworkId, known: Known<NetworkRecord>, seen: &mut Seen) {
@@ -362,6 +354,7 @@ impl Mirror {
             // Only time decides: see `doubt`.
             Shared::Alive(_) => {}
             Shared::Tunnel(id) => self.change_keys(id, None, seen),
+            Shared::Unpublished(id) => self.change_unpublished(id, None, seen),
             Shared::Host(id) => {
                 self.host(id).record = None;
                 self.refresh_host(id, false, seen);
@@ -416,7 +409,7 @@ impl Mirror {
 
     fn drop_if_empty(&mut self, id: HostId) {
         let host = self.host(id);
-        let silent = host.record.is_none() && host.keys.is_none() && host.endpoints.is_empty();
+        let silent = host.record.is_none() && host.is_bare() && host.endpoints.is_empty();
         if silent && host.life == Life::Dead {
             self.hosts.remove(&id);
         }
@@ -431,6 +424,7 @@ impl Mirror {
             name: record.name.clone(),
             tunnel: record.advertise,
             keys: host.keys.clone(),
+            unpublished: host.unpublished.clone().unwrap_or_default(),
         })
     }
 
@@ -497,7 +491,7 @@ impl Mirror {
         let hosts = self.hosts.iter();
         let records = hosts.clone().filter(|(_, host)| host.record.is_some());
         let alive = hosts.clone().filter(|(_, host)| host.life == Life::Alive);
-        let tunnels = hosts.filter(|(_, host)| host.keys.is_some());
+        let beside = hosts.flat_map(|(id, host)| host.beside(*id));
         let endpoints = self.endpoints.iter().flat_map(|(network, of_network)| {
             let keys = of_network.keys();
             keys.map(|(host, id)| Shared::Endpoint(*network, *host, *id))
@@ -510,7 +504,7 @@ impl Mirror {
             .chain(self.services.ids().map(Shared::Service))
             .chain(self.networks.keys().map(|id| Shared::Network(*id)))
             .chain(alive.map(|(id, _)| Shared::Alive(*id)))
-            .chain(tunnels.map(|(id, _)| Shared::Tunnel(*id)))
+            .chain(beside)
             .chain(records.map(|(id, _)| Shared::Host(*id)))
     }
 

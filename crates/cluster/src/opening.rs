@@ -9,7 +9,7 @@ use crate::{
     time::Time,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use vw_model::{Error, HostId, NetworkSpec, RemoteHost, Result, TunnelKeys};
+use vw_model::{Error, NetworkSpec, RemoteHost, Result};
 use vw_store::cluster::ClusterStore;
 
 /// A host's part with what its local copy knows, told to the follower; nothing runs yet.
@@ -41,7 +41,8 @@ pub(crate) fn open(
 
 fn restore_mirror(state: &mut State, kept: &mut Kept) {
     let networks = kept.networks.iter().cloned().map(network_record);
-    let hosts = kept.hosts.iter().cloned().map(host_record);
+    let hosts = std::mem::take(&mut kept.hosts).into_iter();
+    let hosts = hosts.map(|host| (host_record(&host), host));
     let (networks, hosts) = (networks.collect(), hosts.collect());
     let services = kept.services.clone();
     let endpoints = std::mem::take(&mut kept.endpoints);
@@ -61,15 +62,14 @@ fn network_record(spec: NetworkSpec) -> NetworkRecord {
     }
 }
 
-fn host_record(host: RemoteHost) -> (HostId, HostRecord, Option<TunnelKeys>) {
-    let record = HostRecord {
-        name: host.name,
+fn host_record(host: &RemoteHost) -> HostRecord {
+    HostRecord {
+        name: host.name.clone(),
         advertise: host.tunnel,
         version: String::new(),
         instance: String::new(),
         since: 0,
-    };
-    (host.id, record, host.keys)
+    }
 }
 
 fn restore_holdings(state: &mut State, kept: Kept, now: Duration) -> Result<()> {

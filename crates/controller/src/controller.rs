@@ -184,7 +184,7 @@ impl Controller {
     /// As the command says.
     pub fn submit<C: Command>(&self, command: C) -> Result<C::Output> {
         tracing::debug!(operation = C::OPERATION, ?command);
-        let answer = command.run(self);
+        let answer = command.run(self).map_err(|error| self.naming_holder(error));
         if let Err(error) = &answer {
             let text = error.chain();
             match error.kind {

@@ -23,6 +23,7 @@ mod etc_files;
 pub mod event;
 mod execs;
 mod gateway_bridge;
+mod holders;
 mod host_resolver;
 mod images;
 mod info;

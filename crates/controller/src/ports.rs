@@ -9,8 +9,17 @@ use std::{
 };
 use vw_kernel::{Kernel, KernelError, PortClaim};
 use vw_model::{
-    Error, Family, Kind, NetworkId, PortKey, PortMapping, PortRange, PortRequest, Result,
+    Error, Family, Kind, NetworkId, PortKey, PortMapping, PortRange, PortRequest, Protocol, Result,
 };
+
+/// The kernel's refusal of a port that something else has.
+#[derive(Debug, thiserror::Error)]
+#[error("{refusal}")]
+pub(crate) struct TakenPort {
+    pub(crate) protocol: Protocol,
+    pub(crate) addr: SocketAddr,
+    refusal: KernelError,
+}
 
 /// Ports held for one sandbox, by what they are held for.
 #[derive(Debug, Default)]
@@ -357,7 +366,12 @@ fn refuse(range: PortRange, request: &PortRequest, addr: SocketAddr, source: Ker
     let not_ours = matches!(&source, KernelError::Call { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable);
     if in_use && range.first == range.last {
         let message = format!("Bind for {addr} failed: port is already allocated");
-        return Error::conflict("port-allocated", message).because(source);
+        let taken = TakenPort {
+            protocol: request.container.protocol,
+            addr,
+            refusal: source,
+        };
+        return Error::conflict("port-allocated", message).because(taken);
     }
     if in_use {
         let message = format!(

@@ -19,6 +19,7 @@ mod restore;
 mod roster;
 mod show;
 mod turns;
+mod unpublished;
 mod update;
 
 pub(crate) use balancer::Balancers;

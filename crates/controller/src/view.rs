@@ -8,8 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use vw_model::{
-    ContainerSpec, EndpointId, EndpointSettings, HostId, Ipv4Net, Ipv6Net, MacAddr, NetworkId,
-    NetworkSpec, Options, PortKey, PortMapping, SandboxId, SandboxSpec, ServiceSpec,
+    ContainerSpec, EndpointId, EndpointSettings, HostId, IpNet, Ipv4Net, Ipv6Net, MacAddr,
+    NetworkId, NetworkSpec, Options, PortKey, PortMapping, SandboxId, SandboxSpec, ServiceSpec,
 };
 
 /// Something new.
@@ -288,8 +288,21 @@ pub struct ServiceView {
     pub network: String,
     /// Its endpoints.
     pub members: Vec<ServiceMemberView>,
-    /// The published ports that hosts have otherwise, by the host's name.
-    pub unpublished: BTreeMap<String, Vec<PortKey>>,
+    /// What hosts lack of it, by the host's name and the reason.
+    pub unpublished: Vec<UnpublishedView>,
+}
+
+/// What a host does not publish of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnpublishedView {
+    /// The host's name.
+    pub host: String,
+    /// The service's addresses, where nothing there reaches them.
+    pub vips: Vec<IpNet>,
+    /// The host's ports.
+    pub ports: Vec<PortKey>,
+    /// Why, for people.
+    pub reason: &'static str,
 }
 
 /// An endpoint of a service.
@@ -307,7 +320,8 @@ pub struct ServiceMemberView {
     pub addresses: Vec<IpAddr>,
     /// Its weight.
     pub weight: u32,
-    /// `running` (nobody asks it), `starting`, `healthy`, `unhealthy` or `draining`.
+    /// `running` (nobody asks it), `starting`, `healthy`, `unhealthy`, `draining`, or `waiting` for
+    /// room in the service.
     pub state: &'static str,
     /// Whether new connections are led to it.
     pub serves: bool,

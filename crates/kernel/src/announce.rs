@@ -9,7 +9,7 @@ mod tests;
 
 use crate::{
     alarm::Alarm,
-    netlink::{addr, neigh},
+    netlink::{neigh, route},
     netns::{Namespaces, Place, lock},
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -192,13 +192,10 @@ fn announce(
         let Some(mac) = socket.ready_mac(name)? else {
             return Ok(None);
         };
-        let held = addr::dump(socket)?;
-        let is_held = |ip: IpAddr| {
-            let mut held = held.iter();
-            held.any(|seen| seen.index == index && seen.addr.addr() == ip)
-        };
         let addrs = what.addrs.iter().copied();
-        let stands = addrs.filter(|ip| is_held(*ip) || neigh::is_proxied(socket, index, *ip));
+        let stands = addrs.filter(|ip| {
+            route::is_held(socket, index, *ip) || neigh::is_proxied(socket, index, *ip)
+        });
         Ok(Some((index, mac, stands.collect::<Vec<IpAddr>>())))
     })?;
     let Some((index, mac, addrs)) = found else {

@@ -57,7 +57,5 @@ impl Claims {
 
 /// Whether two bound addresses exclude each other; IPv6 sockets hold IPv6 alone.
 pub(crate) fn meet(a: SocketAddr, b: SocketAddr) -> bool {
-    let ips = (a.ip(), b.ip());
-    let overlap = ips.0 == ips.1 || ips.0.is_unspecified() || ips.1.is_unspecified();
-    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && overlap
+    a.port() == b.port() && vw_model::meet(a.ip(), b.ip())
 }

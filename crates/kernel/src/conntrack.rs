@@ -14,6 +14,7 @@ use rustix::{
     thread::{MembarrierCommand, membarrier},
 };
 use std::{
+    collections::BTreeSet,
     io,
     net::IpAddr,
     os::fd::OwnedFd,
@@ -53,6 +54,7 @@ const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 const CTA_FILTER_F_IP_SRC: u32 = 1;
 const CTA_FILTER_F_PROTO_NUM: u32 = 1 << 3;
+const CTA_FILTER_F_PROTO_DST_PORT: u32 = 1 << 5;
 const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
 /// `IPS_DST_NAT`; `TCP_CONNTRACK_SYN_SENT` to `TCP_CONNTRACK_CLOSE_WAIT`.
 const IPS_DST_NAT: u32 = 1 << 5;
@@ -62,6 +64,9 @@ const BEGINNING: std::ops::RangeInclusive<u8> = 1..=2;
 const UDP: u8 = libc::IPPROTO_UDP as u8;
 /// `NLA_F_NESTED`, which the kernel does not give and asks for.
 const NESTED: u16 = 1 << 15;
+
+/// For so many ports the kernel's table is walked once each, and what is sent to others stays there.
+const FEW: usize = 4;
 
 /// How soon, and how seldom, one who waits looks again.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -150,16 +155,25 @@ impl Conntrack {
         Ok(())
     }
 
-    /// Forgets what was sent over UDP to such a port of this host, and was led nowhere.
+    /// Forgets what was sent over UDP to one of these ports of this host, and was led nowhere. The
+    /// kernel tells of a few ports each by itself, and of many all at once.
     pub(crate) fn forget_unled(
         &mut self,
         family: Family,
+        ports: &BTreeSet<u16>,
         is_ours: impl Fn(IpAddr, u16) -> bool,
     ) -> io::Result<()> {
         if self.count()? == 0 {
             return Ok(());
         }
-        let all = self.list(|body| of_protocol(body, family, UDP))?;
+        let mut all = Vec::new();
+        if ports.len() <= FEW {
+            for port in ports {
+                all.extend(self.list(|body| of_udp(body, family, Some(*port)))?);
+            }
+        } else {
+            all = self.list(|body| of_udp(body, family, None))?;
+        }
         let unled = |entry: &&Entry| {
             entry.protocol == UDP
                 && !entry.translated
@@ -320,8 +334,8 @@ fn find(mut attrs: Attrs<'_>, kind: u16) -> Option<&[u8]> {
         .map(|(_, value)| value)
 }
 
-/// A filter by family and transport protocol.
-fn of_protocol(body: &mut Body<'_>, family: Family, protocol: u8) {
+/// A filter by family, UDP, and the port that was sent to.
+fn of_udp(body: &mut Body<'_>, family: Family, port: Option<u16>) {
     let family = match family {
         Family::V4 => libc::AF_INET,
         Family::V6 => libc::AF_INET6,
@@ -329,11 +343,15 @@ fn of_protocol(body: &mut Body<'_>, family: Family, protocol: u8) {
     body.bytes(&[family as u8, WITH_FAMILY, 0, 0]);
     body.nest(CTA_TUPLE_ORIG, |body| {
         body.nest(CTA_TUPLE_PROTO, |body| {
-            body.attr(CTA_PROTO_NUM, &[protocol])
+            body.attr(CTA_PROTO_NUM, &[UDP]);
+            if let Some(port) = port {
+                body.attr(CTA_PROTO_DST_PORT, &port.to_be_bytes());
+            }
         });
     });
+    let by_port = port.map_or(0, |_| CTA_FILTER_F_PROTO_DST_PORT);
     body.nest(CTA_FILTER, |body| {
-        body.attr_u32(CTA_FILTER_ORIG_FLAGS, CTA_FILTER_F_PROTO_NUM);
+        body.attr_u32(CTA_FILTER_ORIG_FLAGS, CTA_FILTER_F_PROTO_NUM | by_port);
     });
 }
 

@@ -186,6 +186,15 @@ pub struct PortClaim {
     pub socket: OwnedFd,
 }
 
+/// A process that has a host port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortHolder {
+    /// Its number, as this process sees it.
+    pub process: u32,
+    /// Its program, by the first 15 octets of its name.
+    pub program: String,
+}
+
 /// An executor. All calls block; any number of threads may call at once.
 pub trait Kernel: Send + Sync {
     /// Carries out a plan, one netlink batch and one nftables transaction a namespace.
@@ -237,6 +246,10 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// `Call` with `AddrInUse` when somebody has it.
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError>;
+
+    /// A process other than this one that keeps a host port from being held, where it can be found: for
+    /// people alone.
+    fn port_holder(&self, protocol: Protocol, addr: SocketAddr) -> Option<PortHolder>;
 
     /// Opens an encrypted tunnel of user space ([`LinkKind::Tun`](vw_hoststate::LinkKind)), for the
     /// process that carries its packets.

@@ -8,8 +8,8 @@ mod state;
 mod tests;
 
 use crate::{
-    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
-    TunnelFacts, TunnelKey, netns::lock,
+    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder, SocketKind,
+    SocketPlace, TunnelFacts, TunnelKey, netns::lock,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use state::State;
@@ -187,6 +187,10 @@ impl Kernel for FakeKernel {
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.state().claim(protocol, addr)
+    }
+
+    fn port_holder(&self, _protocol: Protocol, _addr: SocketAddr) -> Option<PortHolder> {
+        None
     }
 
     fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {

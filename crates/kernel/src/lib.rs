@@ -13,6 +13,7 @@ mod contract;
 mod facts;
 pub mod fake;
 mod filter;
+mod holders;
 mod linux;
 mod monitor;
 mod netlink;
@@ -26,8 +27,8 @@ mod sockets;
 mod sysctl;
 
 pub use contract::{
-    Failure, HostFacts, HostRoute, Kernel, KernelError, Observed, PortClaim, SocketKind,
-    SocketPlace, TunnelFacts, TunnelKey,
+    Failure, HostFacts, HostRoute, Kernel, KernelError, Observed, PortClaim, PortHolder,
+    SocketKind, SocketPlace, TunnelFacts, TunnelKey,
 };
 pub use linux::{Config, LinuxKernel};
 pub use monitor::{LinkEvent, LinkMonitor};

@@ -16,16 +16,16 @@ mod verify;
 mod ways;
 
 use crate::{
-    Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, SocketKind, SocketPlace,
-    TunnelFacts, TunnelKey,
+    Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, PortHolder, SocketKind,
+    SocketPlace, TunnelFacts, TunnelKey,
     announce::Announcer,
     claims::Claims,
     conntrack::Conntrack,
-    facts,
+    facts, holders,
     monitor::Running,
     netns::{self, Namespaces, lock},
     observe,
-    peers::{Ends, any_open},
+    peers::{Ends, accepted, any_open},
     reaper::Reaper,
     shortcuts, sockets,
 };
@@ -208,7 +208,8 @@ impl LinuxKernel {
                         if of.is_empty() {
                             continue;
                         }
-                        conntrack.forget_unled(family, |addr, port| {
+                        let opened = of.iter().map(|(.., port)| *port).collect();
+                        conntrack.forget_unled(family, &opened, |addr, port| {
                             (own.contains(&addr) || addr.is_loopback())
                                 && of.iter().any(|(_, at, opened)| {
                                     *opened == port && at.is_none_or(|at| at == addr)
@@ -326,6 +327,13 @@ impl Kernel for LinuxKernel {
         })
     }
 
+    fn port_holder(&self, protocol: Protocol, addr: SocketAddr) -> Option<PortHolder> {
+        let object = || format!("{addr}/{protocol}");
+        let look = move || holders::sockets(protocol, addr);
+        let sockets = self.run_in(Netns::Host, "look for", object, look).ok()?;
+        holders::process_of(&sockets, std::process::id())
+    }
+
     fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {
         let place = self.namespaces.place(Netns::Tunnel)?;
         let opened = name.clone();
@@ -374,13 +382,16 @@ impl Kernel for LinuxKernel {
         let object = || format!("connections of {}", sandbox.short());
         let netns = Netns::Sandbox(sandbox);
         let ends = self.run_in(netns, "watch", object, Ends::watch)?;
+        let (told, mut before) = (ends.is_some(), None);
         loop {
             let asked = peers.to_vec();
-            let look = move || any_open(&asked);
+            // Without ends that are told, whoever was accepted may have been one of them.
+            let look = move || Ok((any_open(&asked)?, if told { 0 } else { accepted()? }));
             let now = Instant::now();
-            let open = self.run_in(netns, "list", object, look)?;
-            let ended = ends.any(peers);
-            if open || ended.map_err(|source| names::call("list", object(), source))? {
+            let (open, count) = self.run_in(netns, "list", object, look)?;
+            let ended = ends.as_ref().map_or(Ok(false), |ends| ends.any(peers));
+            let ended = ended.map_err(|source| names::call("list", object(), source))?;
+            if open || ended || before.replace(count).is_some_and(|before| before != count) {
                 quiet = now;
             }
             let left = until.saturating_duration_since(now);

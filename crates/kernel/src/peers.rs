@@ -1,13 +1,14 @@
 //! Which TCP connections are open in a namespace, and with whom (`/proc/net/tcp`, `tcp6`), and which
-//! have ended (`net/core/sock_diag.c`). Others than those asked about count for nothing: a sandbox
+//! have ended (`net/core/sock_diag.c`, or the count of those accepted, `/proc/net/snmp`, of a kernel
+//! without `inet_diag`). Others than those asked about count for nothing: a sandbox
 //! has connections of its own, and we ask it whether it is well.
 
-use crate::netlink::{addr, messages};
+use crate::netlink::{Batch, addr, messages};
 use rustix::{
     io::Errno,
     net::{
-        AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with,
-        sockopt,
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send,
+        socket_with, sockopt,
     },
 };
 use std::{fs, io, net::IpAddr, os::fd::OwnedFd};
@@ -22,6 +23,10 @@ const ENDS: u32 = 1 << 0 | 1 << 2;
 /// with those asked about, as those of a sandbox that talks to itself.
 const ROOM: usize = 16 << 20;
 
+/// `SOCK_DIAG_BY_FAMILY`, and the octets of `struct inet_diag_req_v2`.
+const BY_FAMILY: u16 = 20;
+const REQUEST: usize = 56;
+
 /// `idiag_dst` of `struct inet_diag_msg`, behind four octets, two ports and the source.
 const PEER: std::ops::Range<usize> = 24..40;
 
@@ -31,18 +36,16 @@ const PEER: std::ops::Range<usize> = 24..40;
 pub(crate) struct Ends(OwnedFd);
 
 impl Ends {
-    /// Those of the calling thread's namespace, from now on.
-    pub(crate) fn watch() -> io::Result<Self> {
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            Some(netlink::SOCK_DIAG),
-        )?;
+    /// Those of the calling thread's namespace, from now on; nothing where the kernel tells of none.
+    pub(crate) fn watch() -> io::Result<Option<Self>> {
+        if !is_told(&sock_diag()?)? {
+            return Ok(None);
+        }
+        let fd = sock_diag()?;
         // Where it may not be had, what does not fit counts as one of those asked about.
         let _ = sockopt::set_socket_recv_buffer_size_force(&fd, ROOM);
         bind(&fd, &netlink::SocketAddrNetlink::new(0, ENDS))?;
-        Ok(Self(fd))
+        Ok(Some(Self(fd)))
     }
 
     /// Whether a connection with one of these has ended since the last call, or may have.
@@ -62,6 +65,49 @@ impl Ends {
             }
         }
     }
+}
+
+fn sock_diag() -> io::Result<OwnedFd> {
+    Ok(socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Some(netlink::SOCK_DIAG),
+    )?)
+}
+
+/// Whether the kernel has what tells of TCP connections, which it may load for this: it is asked for
+/// those in no state, and answers at once, before `send` returns.
+fn is_told(fd: &OwnedFd) -> io::Result<bool> {
+    let mut batch = Batch::default();
+    batch.push(BY_FAMILY, libc::NLM_F_DUMP, |body| {
+        body.bytes(&[libc::AF_INET as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+        body.bytes(&[0; REQUEST - 4]);
+    });
+    send(fd, batch.whole(1, 0), SendFlags::empty())?;
+    let mut buf = vec![0; 8 << 10];
+    let (len, _) = recv(fd, buf.as_mut_slice(), RecvFlags::empty())?;
+    let refused = |payload: &[u8]| {
+        let code = payload.first_chunk().copied().map(i32::from_ne_bytes);
+        code.is_some_and(|code| code < 0)
+    };
+    let ends = [libc::NLMSG_ERROR as u16, libc::NLMSG_DONE as u16];
+    let mut told = messages(&buf[..len]);
+    Ok(!told.any(|message| ends.contains(&message.kind) && refused(message.payload)))
+}
+
+/// How many TCP connections the calling thread's namespace has accepted, of whomever.
+pub(crate) fn accepted() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut tcp = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (tcp.next(), tcp.next());
+    let pairs = names.zip(values).into_iter().flat_map(|(names, values)| {
+        let names = names.split_whitespace();
+        names.zip(values.split_whitespace())
+    });
+    let mut counted = pairs.filter(|(name, _)| *name == "PassiveOpens");
+    let count = counted.next().and_then(|(_, value)| value.parse().ok());
+    count.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Whether what is told of a connection says that it was with one of these.
@@ -103,8 +149,8 @@ fn is_open_with(line: &str, peers: &[IpAddr]) -> bool {
     state && remote.is_some_and(|remote| peers.contains(&remote))
 }
 
-/// An address as words of the machine's byte order, in hexadecimal.
-fn address(text: &str) -> Option<IpAddr> {
+/// An address of such a file: words of the machine's byte order, in hexadecimal.
+pub(crate) fn address(text: &str) -> Option<IpAddr> {
     let words =
         (0..text.len() / 8).map(|at| u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok());
     let bytes: Vec<u8> = words

@@ -1,6 +1,8 @@
 //! What one host of a cluster knows of the others.
 
-use crate::{EndpointId, HostId, MacAddr, NetworkId, PortKey, PublicKey, SandboxId, ServicePart};
+use crate::{
+    EndpointId, HostId, MacAddr, NetworkId, PortKey, PublicKey, SandboxId, ServicePart, Unpublished,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::IpAddr};
@@ -21,6 +23,9 @@ pub struct RemoteHost {
     /// Its keys of encrypted networks; `None` while it has told none.
     #[serde(default)]
     pub keys: Option<TunnelKeys>,
+    /// What it does not publish of services.
+    #[serde(default)]
+    pub unpublished: Unpublished,
 }
 
 /// What a host tells of its end of encrypted networks.

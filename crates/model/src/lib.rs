@@ -29,8 +29,8 @@ pub use id::{EndpointId, HostId, Id, NetworkId, ParseIdError, SandboxId, Service
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use name::{ContainerName, IfName, NetworkName, ServiceName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};
-pub use part::{MemberHealth, ServicePart};
-pub use port::{PortKey, PortMapping, PortRange, PortRequest, Protocol};
+pub use part::{Lacks, MemberHealth, Obstacle, ServicePart, Unpublished};
+pub use port::{PortKey, PortMapping, PortRange, PortRequest, Protocol, meet};
 pub use sandbox::{AdoptedFrom, DnsSettings, HostEntry, SandboxKind, SandboxSpec};
 pub use service::{
     Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Preference, Probe, PublishMode, PublishedPort,

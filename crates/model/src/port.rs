@@ -228,6 +228,13 @@ impl PortRequest {
     }
 }
 
+/// Whether what is bound to two addresses of one port is in each other's way: both are of one IP
+/// version, and they are the same, or one is all addresses of that.
+#[must_use]
+pub fn meet(a: IpAddr, b: IpAddr) -> bool {
+    a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+}
+
 /// One published port as it stands: host side to container side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortMapping {

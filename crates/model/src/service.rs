@@ -1,6 +1,6 @@
 //! A service: one name, and where wanted one address and ports, over many endpoints.
 
-use crate::{Error, IpNet, NetworkId, Options, PortKey, ServiceId, ServiceName};
+use crate::{Error, IpNet, NetworkId, Options, PortKey, ServiceId, ServiceName, port::meet};
 use serde::{Deserialize, Serialize};
 use std::{
     net::IpAddr,
@@ -121,11 +121,8 @@ impl PublishedPort {
     /// Whether both ask for one port of a host, at an address that is common to them.
     #[must_use]
     pub fn clashes(&self, other: &Self) -> bool {
-        let meets = |a: IpAddr, b: IpAddr| {
-            a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
-        };
         let at_one = match (self.host, other.host) {
-            (Some(a), Some(b)) => meets(a, b),
+            (Some(a), Some(b)) => meet(a, b),
             _ => true,
         };
         at_one && self.published == other.published && self.target.protocol == other.target.protocol

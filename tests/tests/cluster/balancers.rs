@@ -274,7 +274,8 @@ fn published_by_hosts(options: &str) {
     }
     answer(&stranger, &a, &["more", "one"]);
     let taken = stage.refused("b", "run --rm -p 8080:80 host true");
-    assert!(taken.contains("port is already allocated"), "{taken}");
+    let holder = "port is already allocated: service web publishes it";
+    assert!(taken.contains(holder), "{taken}");
     // Without an endpoint that serves the port is anyone's.
     stage.docker("b", "stop -t 0 two");
     eventually("it is published no more", SOON, || {

@@ -22,4 +22,5 @@ mod state;
 mod status;
 mod store;
 mod subnets;
+mod unpublished;
 mod wireguard;

@@ -4,6 +4,12 @@ use crate::{
     over_every_store,
     stage::{Kind, SOON, Stage},
 };
+use std::{
+    io,
+    net::{Ipv4Addr, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
 use vw_testkit::{eventually, traffic};
 
 over_every_store! {
@@ -284,5 +290,57 @@ fn nothing_is_flooded() {
         before,
         "not a packet came to a host that it was not for"
     );
+    stage.end();
+}
+
+/// Asks for a name without a pause until there is an answer, and sends one datagram there as soon as
+/// there is; tells whether one came back.
+fn reached_by_the_first(name: &str) -> io::Result<bool> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect("127.0.0.11:53")?;
+    socket.set_read_timeout(Some(SOON))?;
+    let mut question = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, name.len() as u8];
+    question.extend_from_slice(name.as_bytes());
+    question.extend_from_slice(&[0, 0, 1, 0, 1]);
+    let mut answer = [0; 512];
+    let begun = Instant::now();
+    while begun.elapsed() < SOON {
+        socket.send(&question)?;
+        let length = socket.recv(&mut answer)?;
+        if answer[7] == 0 {
+            continue;
+        }
+        // An answer's data stands last.
+        let data: [u8; 4] = [4, 3, 2, 1].map(|back| answer[length - back]);
+        let there = UdpSocket::bind("0.0.0.0:0")?;
+        there.connect((Ipv4Addr::from(data), 7))?;
+        // The kernel asks for a neighbour again after a second.
+        there.set_read_timeout(Some(Duration::from_millis(900)))?;
+        there.send(b"there?")?;
+        return Ok(there.recv(&mut answer).is_ok());
+    }
+    Err(io::Error::other(format!("{name} is never known")))
+}
+
+#[test]
+fn who_is_named_is_reached_by_the_first_packet() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.docker("a", "network create -d overlay --attachable shop");
+    stage.docker("a", "network create home");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network home");
+    let near = stage.start("b", "near", "--network shop");
+    let _server = traffic::Server::udp(&web, "web", "0.0.0.0:7");
+    for round in 0..10 {
+        let name = format!("round{round}");
+        let reached = thread::scope(|scope| {
+            let asks = scope.spawn(|| near.enter(|| reached_by_the_first(&name)));
+            stage.docker("a", &format!("network connect --alias {name} shop web"));
+            asks.join().expect("it asks")
+        });
+        assert!(reached.expect("it is known"), "{name}");
+        stage.docker("a", "network disconnect shop web");
+    }
     stage.end();
 }

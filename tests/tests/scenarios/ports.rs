@@ -199,7 +199,12 @@ fn a_port_in_use_is_refused_and_nothing_is_kept() {
     scene.docker("network create blue");
     let stranger = traffic::Server::tcp(&scene.host, "stranger", "0.0.0.0:8080");
     scene.start("web", "--network blue -p 9090:80");
-    for (name, port) in [("one", 8080), ("two", 9090)] {
+    // The stranger is a thread of this one.
+    let me = format!(" (process {}) has it: stop that", std::process::id());
+    for (name, port, holder) in [
+        ("one", 8080, me.as_str()),
+        ("two", 9090, "container web publishes it: stop that"),
+    ] {
         let form = format!("{port}:80");
         let words = [
             "run",
@@ -216,10 +221,9 @@ fn a_port_in_use_is_refused_and_nothing_is_kept() {
         ];
         let output = scene.daemon.docker(words);
         assert_eq!(output.code(), Some(125), "{output:?}");
-        assert!(
-            output.stderr.contains("port is already allocated"),
-            "{output:?}"
-        );
+        for said in ["port is already allocated: ", holder] {
+            assert!(output.stderr.contains(said), "{said}: {output:?}");
+        }
         scene.docker(&format!("rm -f {name}"));
     }
     assert!(reaches(&scene.outside, &format!("{HOST}:8080"), "stranger"));

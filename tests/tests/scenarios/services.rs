@@ -482,7 +482,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ),
     (
         "service create --name api --network blue -p 8080:81",
-        "port is already allocated",
+        "port is already allocated: service web publishes it",
     ),
     (
         "service create --name api --network blue -p 9000:81",
@@ -510,7 +510,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ),
     (
         "run --rm --network blue -p 127.0.0.1:8080:80 host true",
-        "port is already allocated",
+        "(vethwork service update --publish-rm 80/tcp web)",
     ),
     (
         "service create --name api --network blue -p published=81,target=80,mode=any",

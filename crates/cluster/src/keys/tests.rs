@@ -13,6 +13,7 @@ fn a_key_is_read_back_and_fits_every_store() {
         Shared::Host(host),
         Shared::Alive(host),
         Shared::Tunnel(host),
+        Shared::Unpublished(host),
         Shared::Network(network),
         Shared::Service(ServiceId::from_bytes([4; 32])),
         Shared::Endpoint(network, host, EndpointId::from_bytes([3; 32])),

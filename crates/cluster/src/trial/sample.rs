@@ -64,7 +64,9 @@ impl Sample {
     /// Whose a record is that its host alone makes.
     pub(super) fn maker(&self, key: &str) -> Option<HostId> {
         match Shared::parse(key) {
-            Some(Shared::Endpoint(_, host, _) | Shared::Tunnel(host)) => Some(host),
+            Some(
+                Shared::Endpoint(_, host, _) | Shared::Tunnel(host) | Shared::Unpublished(host),
+            ) => Some(host),
             _ => {
                 keys::parse_block(key)?;
                 let bytes = self.records.get(key)?;

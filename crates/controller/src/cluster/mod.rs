@@ -62,10 +62,9 @@ impl Member {
         &self.name
     }
 
-    /// Those of the others that live.
-    pub(crate) fn names_of_hosts(&self) -> BTreeMap<HostId, String> {
-        let hosts = self.cluster.hosts().into_iter();
-        hosts.map(|host| (host.id, host.name)).collect()
+    /// The others that live.
+    pub(crate) fn others(&self) -> Vec<RemoteHost> {
+        self.cluster.hosts()
     }
 
     /// Its address inside the encrypted tunnel.
@@ -302,7 +301,7 @@ impl Controller {
         let Some(member) = &self.member else {
             return;
         };
-        let service = self.part_of(sandbox, network, id);
+        let service = self.part_of(sandbox, id);
         let (of_service, more_ports) = self.service_names(id);
         let state = sandbox.state();
         let Some(attachment) = state.attachments.iter().find(|a| a.endpoint.id == id) else {

@@ -102,8 +102,10 @@ impl Controller {
             touched.push(remote.id);
             hosts_changed |= reach.learn(remote);
         }
-        if !touched.is_empty() {
-            network.zone.update(|zone| zone.changed(gone, &names));
+        // A name is there only while frames find their way: the kernel asks for a neighbour that it
+        // does not know again after a second alone.
+        if !gone.is_empty() {
+            network.zone.update(|zone| zone.changed(gone, []));
         }
         if reach.users > 0 {
             // What stood in the way of others may be among what is gone.
@@ -117,6 +119,9 @@ impl Controller {
             if let Err(error) = brought {
                 self.warn(error.chain());
             }
+        }
+        if !names.is_empty() {
+            network.zone.update(|zone| zone.with_all(&names));
         }
         drop(reach);
         let members = [gone, &told].concat();
@@ -136,6 +141,7 @@ impl Controller {
                 name: String::new(),
                 tunnel: *tunnel,
                 keys: None,
+                unpublished: Default::default(),
             };
             let added = network.driver.plan_peer(spec, &peer, cx)?;
             if added.is_empty() {

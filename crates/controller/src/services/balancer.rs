@@ -11,6 +11,7 @@ use super::{
     Member, Service,
     looks::Looks,
     turns::{Turn, Turns},
+    unpublished::{Leading, obstacle},
 };
 use crate::{
     Controller,
@@ -21,7 +22,7 @@ use crate::{
     registry::{Network, Sandbox, lock},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -31,9 +32,9 @@ use std::{
 };
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
-    ContainerName, EndpointId, EndpointSettings, Family, IfName, IpNet, NetworkId, PortKey,
-    PortRange, PortRequest, PublishMode, PublishedPort, Result, SandboxId, SandboxKind,
-    ServicePart,
+    ContainerName, EndpointId, EndpointSettings, Family, IfName, IpNet, NetworkId, Obstacle,
+    PortKey, PortRange, PortRequest, PublishMode, PublishedPort, Result, SandboxId, SandboxKind,
+    ServicePart, Unpublished,
 };
 
 /// Those of this host.
@@ -41,7 +42,9 @@ use vw_model::{
 pub(crate) struct Balancers {
     pub(super) turns: Turns,
     standing: Mutex<BTreeMap<NetworkId, Standing>>,
-    pub(super) looks: Arc<Looks>,
+    pub(super) looks: Looks,
+    /// What this host lacks, as the others were told.
+    pub(super) told: Mutex<Unpublished>,
     open: AtomicBool,
     /// How often all of them were taken away.
     given_up: AtomicUsize,
@@ -52,9 +55,7 @@ struct Standing {
     /// It has all that the services want of it.
     led: bool,
     /// What it cannot publish.
-    lacking: BTreeSet<PortKey>,
-    /// That and what this host cannot lead to its own endpoints, as it was told.
-    unpublished: BTreeSet<PortKey>,
+    lacking: BTreeMap<PortKey, Obstacle>,
 }
 
 impl Balancers {
@@ -77,18 +78,11 @@ impl Balancers {
         lock(&self.standing).keys().copied().collect()
     }
 
-    /// Whether one cannot publish what it is to.
-    pub(super) fn lacks_ports(&self) -> bool {
-        let standing = lock(&self.standing);
-        standing.values().any(|found| !found.unpublished.is_empty())
-    }
-
-    pub(super) fn unpublished(&self, network: NetworkId) -> BTreeSet<PortKey> {
+    /// What the one of a network cannot publish.
+    pub(super) fn lacking(&self, network: NetworkId) -> BTreeMap<PortKey, Obstacle> {
         let standing = lock(&self.standing);
         let found = standing.get(&network);
-        found
-            .map(|found| found.unpublished.clone())
-            .unwrap_or_default()
+        found.map(|found| found.lacking.clone()).unwrap_or_default()
     }
 }
 
@@ -134,8 +128,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: true,
-            lacking: BTreeSet::new(),
-            unpublished: BTreeSet::new(),
+            lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
     }
@@ -145,6 +138,7 @@ impl Controller {
     pub(super) fn settle_balancer(&self, network: &Arc<Network>) {
         let id = network.spec.id;
         if lock(&self.services).on(id).is_empty() && self.balancers.on(id).is_none() {
+            self.tell_lacks(network);
             return;
         }
         self.settle_hosted(network);
@@ -154,13 +148,14 @@ impl Controller {
         drop(one);
         // What is published now may lead to endpoints here, and what no more is free for them.
         self.settle_hosted_again(network);
-        self.tell_unpublished(network);
+        self.tell_lacks(network);
     }
 
     /// The same for who has the turn.
     pub(super) fn settle_in_turn(&self, network: &Arc<Network>, turn: &Turn) {
         let id = network.spec.id;
-        let wanted = self.wants_balancer(network, turn.is_awaited());
+        let asked = self.asks_for_balancer(network, turn.is_awaited());
+        let wanted = asked && self.can_balance(network);
         // One that came back without its place on the network leads to nobody.
         let astray = self.balancers.on(id).is_some() && self.balancer_on(id).is_none();
         if !wanted || astray {
@@ -178,6 +173,11 @@ impl Controller {
             }
             (false, _) => Ok(()),
         };
+        turn.note_leading(match &settled {
+            Ok(()) if asked && !wanted => Leading::Never,
+            Ok(()) => Leading::Fine,
+            Err(_) => Leading::Failed,
+        });
         if let Err(error) = settled {
             self.warn(format!(
                 "this host does not lead to the services of network {}: {}",
@@ -187,7 +187,8 @@ impl Controller {
         }
     }
 
-    fn wants_balancer(&self, network: &Network, joining: bool) -> bool {
+    /// Whether services of a network want to be led to here.
+    fn asks_for_balancer(&self, network: &Network, joining: bool) -> bool {
         let services = lock(&self.services).on(network.spec.id);
         let (mut address, mut port) = (false, false);
         let hosted = |port: &PublishedPort| port.mode == PublishMode::Host;
@@ -199,12 +200,16 @@ impl Controller {
         }
         let mut members = Vec::new();
         members.extend(lock(&network.members).values().cloned());
-        let used = joining || members.iter().any(|sandbox| !sandbox.balances);
+        port || (address && (joining || members.iter().any(|sandbox| !sandbox.balances)))
+    }
+
+    /// Whether this host can lead to them.
+    fn can_balance(&self, network: &Network) -> bool {
         let cx = &self.config.drivers;
         let has = |family: &Family| network.spec.pools(*family).next().is_some();
         let rules = [Family::V4, Family::V6].iter().filter(|f| has(f));
         let rules = rules.copied().all(|family| cx.filters(family));
-        rules && network.driver.balances(&network.spec) && (port || address && used)
+        rules && network.driver.balances(&network.spec)
     }
 
     fn raise_balancer(&self, network: &Arc<Network>) -> Result<()> {
@@ -237,8 +242,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: false,
-            lacking: BTreeSet::new(),
-            unpublished: BTreeSet::new(),
+            lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
         if self.balancers.given_up.load(Ordering::SeqCst) != given_up {
@@ -362,59 +366,25 @@ impl Controller {
             sandbox.state().claims = claims.back_to(&*self.kernel, held, &former);
             return Err(error);
         }
-        let not: Vec<PortRequest> = refused.into_iter().map(|(request, _)| request).collect();
+        let not = refused
+            .iter()
+            .map(|(request, error)| (request.container, obstacle(error)));
+        let not: BTreeMap<PortKey, Obstacle> = not.collect();
         let mut state = sandbox.state();
         state.published = claims.mappings();
         state.claims = claims;
         state.spec.ports = wanted;
-        state.spec.ports.retain(|request| !not.contains(request));
+        let can = |request: &PortRequest| !not.contains_key(&request.container);
+        state.spec.ports.retain(can);
         let changed = state.published != former;
         drop(state);
         if changed {
             self.note_sandbox(sandbox)?;
         }
         if let Some(found) = lock(&self.balancers.standing).get_mut(&network.spec.id) {
-            found.lacking = not.iter().map(|request| request.container).collect();
+            found.lacking = not;
         }
         Ok(())
-    }
-
-    /// Tells everybody which ports of a network's services this host does not publish.
-    fn tell_unpublished(&self, network: &Arc<Network>) {
-        let id = network.spec.id;
-        let services = lock(&self.services).on(id);
-        let hosted = services
-            .iter()
-            .flat_map(|service| lock(&service.state).hosted.lacking.clone());
-        let mut unpublished: BTreeSet<PortKey> = hosted.collect();
-        let sandbox = {
-            let mut standing = lock(&self.balancers.standing);
-            let Some(found) = standing.get_mut(&id) else {
-                return;
-            };
-            unpublished.extend(&found.lacking);
-            if found.unpublished == unpublished {
-                return;
-            }
-            found.unpublished.clone_from(&unpublished);
-            found.sandbox.clone()
-        };
-        for port in unpublished {
-            self.warn(format!(
-                "port {port} of a service of network {} is not published on this host: something here has it",
-                network.spec.name
-            ));
-        }
-        let endpoint = {
-            let state = sandbox.state();
-            let mut attachments = state.attachments.iter();
-            attachments
-                .find(|a| a.network.spec.id == id)
-                .map(|a| a.endpoint.id)
-        };
-        if let Some(endpoint) = endpoint {
-            self.publish_names(&sandbox, network, endpoint);
-        }
     }
 
     /// What the services of a network publish, as requests of the sandbox that leads to them.
@@ -458,15 +428,9 @@ impl Controller {
     }
 
     /// What an endpoint of this host is to services, for the other hosts.
-    pub(crate) fn part_of(
-        &self,
-        sandbox: &Sandbox,
-        network: &Network,
-        id: EndpointId,
-    ) -> Option<ServicePart> {
+    pub(crate) fn part_of(&self, sandbox: &Sandbox, id: EndpointId) -> Option<ServicePart> {
         if sandbox.balances {
-            let unpublished = self.balancers.unpublished(network.spec.id);
-            return Some(ServicePart::Balancer { unpublished });
+            return Some(ServicePart::Balancer {});
         }
         let service = lock(&self.services).of(id)?;
         let state = lock(&service.state);

@@ -282,7 +282,7 @@ impl Controller {
             Some(_) => Health::Starting,
             None => Health::Unchecked,
         };
-        let mut roster = Roster::default();
+        let mut found = Vec::new();
         for (id, sandbox) in members {
             let (attachment, labels) = {
                 let state = sandbox.state();
@@ -301,15 +301,15 @@ impl Controller {
                 && name == spec.name.as_str()
             {
                 match super::health::can_be_asked(spec, &sandbox) {
-                    Ok(()) => {
-                        roster = roster.with(id, member(&sandbox, &attachment, weight, health))
-                    }
+                    Ok(()) => found.push((id, member(&sandbox, &attachment, weight, health))),
                     // Another host made it, and the others are none the worse.
                     Err(error) if network.spec.scope == Scope::Global => self.warn(error.chain()),
                     Err(error) => return Err(error),
                 }
             }
         }
+        let mut roster = Roster::default();
+        roster.take(found);
         Ok(roster)
     }
 }

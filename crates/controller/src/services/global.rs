@@ -201,13 +201,9 @@ impl Controller {
             all.extend(reach.remotes.values().filter_map(named));
         }
         let mut next = state.roster.clone();
-        let mut taken = Vec::with_capacity(all.len());
-        for (id, member) in all {
-            taken.push(id);
-            if !next.members.contains_key(&id) {
-                next = next.with(id, member);
-            }
-        }
+        let mut taken: Vec<EndpointId> = all.iter().map(|(id, _)| *id).collect();
+        all.retain(|(id, _)| !next.members.contains_key(id));
+        next.take(all);
         if let Err(error) = self.turn_to(service, &mut state, next) {
             self.warn(format!("service {name}: {}", error.chain()));
         }
@@ -344,25 +340,26 @@ impl Controller {
             return;
         }
         let name = state.spec.name.to_string();
-        let mut next = state.roster.clone();
+        let former = state.roster.clone();
+        let (mut left, mut came) = (Vec::new(), Vec::new());
         {
             let reach = lock(&service.network.reach);
             for id in endpoints {
                 let remote = reach.remotes.get(id).and_then(|remote| member_of(remote));
                 match remote.filter(|(of, _)| *of == name) {
-                    Some((_, member)) => next = next.with(*id, member),
-                    None if next.members.get(id).is_some_and(|m| m.host.is_some()) => {
-                        next = next.without(*id);
+                    Some((_, member)) => came.push((*id, member)),
+                    None if former.members.get(id).is_some_and(|m| m.host.is_some()) => {
+                        left.push(*id);
                     }
                     None => {}
                 }
             }
         }
-        let former = state.roster.clone();
-        let stays = |id: &EndpointId| next.members.contains_key(id);
-        let members = state.roster.members.iter();
-        let gone = members.filter(|(id, _)| !stays(id)).map(|(_, m)| m.clone());
+        let gone = left.iter().filter_map(|id| former.members.get(id).cloned());
         let gone: Vec<Member> = gone.collect();
+        let mut next = former.clone();
+        next.let_go(left);
+        next.take(came);
         let turned = self.turn_to(service, &mut state, next);
         let stay: Vec<bool> = endpoints
             .iter()

@@ -302,7 +302,8 @@ impl Rounds {
             .values()
             .filter(|one| one.is_asked_by_command());
         let running = commands.filter(|one| one.running.is_some()).count();
-        let mut room = AT_ONCE.saturating_sub(running);
+        // What nobody waits for takes a runtime and a thread as well, until it has ended.
+        let mut room = AT_ONCE.saturating_sub(running + self.ending.len());
         let mut due: Vec<_> = (self.watched.iter())
             .filter(|(id, one)| one.is_due(now) && !self.ending.contains_key(id))
             .collect();
@@ -443,3 +444,6 @@ pub(super) fn can_be_asked(spec: &ServiceSpec, sandbox: &Sandbox) -> Result<()> 
     );
     Err(Error::invalid("check-impossible", sentence))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,19 +6,19 @@
 //! none. The host leads by its own table, past no other sandbox, so that the endpoint sees the
 //! client's address: at its address where the default route of its sandbox leads out.
 
-use super::{Roster, Service, ServiceState, plan::published};
+use super::{Roster, Service, ServiceState, plan::published, unpublished::obstacle};
 use crate::{
     Controller,
     attach::FAMILIES,
     registry::{Network, lock},
     sandbox_plan,
 };
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr};
 use vw_firewall::{ServicePolicy, Slot};
 use vw_hoststate::{Object, Owner, Table};
 use vw_model::{
-    Affinity, EndpointId, Family, IpNet, PortKey, PortRange, PortRequest, Preference, PublishMode,
-    PublishedPort, Result, SandboxId, ServiceSpec,
+    Affinity, EndpointId, Family, IpNet, Obstacle, PortKey, PortRange, PortRequest, Preference,
+    PublishMode, PublishedPort, Result, SandboxId, ServiceSpec,
 };
 
 /// What of a service this host leads to its own endpoints by itself.
@@ -26,8 +26,8 @@ use vw_model::{
 pub(crate) struct Hosted {
     /// By these ports.
     pub(crate) ports: Vec<PublishedPort>,
-    /// What something else has here.
-    pub(crate) lacking: BTreeSet<PortKey>,
+    /// Not by these, and why.
+    pub(crate) lacking: BTreeMap<PortKey, Obstacle>,
 }
 
 impl Hosted {
@@ -194,26 +194,29 @@ impl Controller {
         let asked = state.spec.ports.iter().filter(asked).copied();
         let asked: Vec<PublishedPort> = asked.filter(|_| wanted).collect();
         // Who has no way out answers nobody.
-        let (ports, unreached) = match self.serves_here(&state) {
+        let (mut ports, unreached) = match self.serves_here(&state) {
             true => (asked, Vec::new()),
             false => (Vec::new(), asked),
         };
-        let key = |port: &PublishedPort| PortKey {
-            port: port.published,
-            protocol: port.target.protocol,
-        };
+        let unreached = unreached.iter();
+        let mut lacking: BTreeMap<PortKey, Obstacle> = unreached
+            .map(|port| (key(port), Obstacle::Unreached))
+            .collect();
         let preferred = self.preferred(service, &state);
         if ports.is_empty() && preferred.is_empty() && state.hosted.ports.is_empty() {
-            state.hosted.lacking = unreached.iter().map(key).collect();
+            state.hosted.lacking = lacking;
             return Ok(());
         }
         let families = self.hosted_families();
         let mut held = std::mem::take(&mut state.claims);
         let requests: Vec<PortRequest> = ports.iter().map(request).collect();
         let (claims, refused) = self.claim_each(&families, &requests, &mut held);
-        let refused: Vec<PortRequest> = refused.into_iter().map(|(request, _)| request).collect();
-        let can = |port: &PublishedPort| !refused.contains(&request(port));
-        let (mut ports, lacking): (Vec<_>, Vec<_>) = ports.into_iter().partition(can);
+        ports.retain(|port| {
+            let mut refused = refused.iter();
+            let found = refused.find(|(asked, _)| *asked == request(port));
+            lacking.extend(found.map(|(_, error)| (key(port), obstacle(error))));
+            found.is_none()
+        });
         ports.extend(preferred);
         let fragment = self.service_fragment(&service.network, &state.spec, &state.roster, &ports);
         let noted = match ports == state.hosted.ports {
@@ -232,14 +235,25 @@ impl Controller {
                 ports.any(|p| p.published == m.host.port() && p.target == m.container)
             });
             state.claims = claims.back_to(&*self.kernel, held, &all);
+            let standing = state.hosted.claimed();
+            let failed = ports
+                .iter()
+                .filter(|port| port.mode == PublishMode::Host && !standing.contains(port));
+            lacking.extend(failed.map(|port| (key(port), Obstacle::Failed)));
+            state.hosted.lacking = lacking;
             return Err(error);
         }
         state.claims = claims;
-        state.hosted = Hosted {
-            ports,
-            lacking: lacking.iter().chain(&unreached).map(key).collect(),
-        };
+        state.hosted = Hosted { ports, lacking };
         Ok(())
+    }
+}
+
+/// A port of the host, as it is told.
+pub(super) const fn key(port: &PublishedPort) -> PortKey {
+    PortKey {
+        port: port.published,
+        protocol: port.target.protocol,
     }
 }
 

@@ -1,11 +1,13 @@
 //! When what leads to services here is looked at: soon after something has changed, and again and
 //! again while a port cannot be published, which somebody else's program may have.
 //!
-//! Owns that one thread does it, which keeps no controller alive while it waits.
+//! Owns that one thread does it, which keeps no controller alive while it waits, and ends with it.
 
-use crate::{Controller, registry::lock};
+use crate::{Controller, controller::WeakController, registry::lock};
 use std::{
+    io,
     sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 use vw_model::{NetworkId, Scope};
@@ -14,30 +16,99 @@ use vw_model::{NetworkId, Scope};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-/// Whether a thread looks, or is to look once more.
+/// Whether a thread looks, or is to look once more. Dropped, it waits for its end.
 #[derive(Default)]
 pub(super) struct Looks {
-    due: Mutex<Due>,
-    asked: Condvar,
+    asked: Arc<Asked>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Default)]
+struct Asked {
+    due: Mutex<Due>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Due {
     #[default]
     No,
     Running,
     /// It is to look once more.
     Again,
+    /// Nobody is to look any more.
+    Over,
 }
 
+/// The thread that looks. However it ends, the next who asks begins another.
+struct Looking(Arc<Asked>);
+
 impl Looks {
-    /// Asks for a look; tells whether there is a thread for it.
+    /// Has a thread `look`, or the one that does look once more; it goes on as long as it is told how
+    /// long to wait at most, the last pause given.
+    ///
+    /// # Errors
+    /// Without a thread.
+    fn ask(
+        &self,
+        mut look: impl FnMut(Duration) -> Option<Duration> + Send + 'static,
+    ) -> io::Result<()> {
+        let mut thread = lock(&self.thread);
+        if !self.asked.ask() {
+            return Ok(());
+        }
+        let looking = Looking(self.asked.clone());
+        let run = move || {
+            let mut pause = FIRST_PAUSE;
+            while looking.0.go_on(look(pause)) {
+                pause = LONGEST_PAUSE.min(pause * 2);
+            }
+        };
+        // The one before has ended, or is about to.
+        let builder = thread::Builder::new().name("balance".to_owned());
+        let spawned = builder.spawn(run).inspect_err(|_| self.asked.end());
+        join(thread.replace(spawned?));
+        Ok(())
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        *lock(&self.asked.due) = Due::Over;
+        self.asked.changed.notify_one();
+        let last = self.thread.get_mut();
+        join(last.unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Waits for a thread's end, unless it is this one: it may have held the last controller.
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread.filter(|other| other.thread().id() != thread::current().id()) {
+        // One that panicked has said so.
+        let _ = thread.join();
+    }
+}
+
+impl Asked {
+    /// Asks for a look; tells whether it takes a thread.
     fn ask(&self) -> bool {
         let mut due = lock(&self.due);
-        let runs = *due != Due::No;
-        *due = if runs { Due::Again } else { Due::Running };
-        self.asked.notify_one();
-        runs
+        let (next, begins) = match *due {
+            Due::No => (Due::Running, true),
+            Due::Running | Due::Again => (Due::Again, false),
+            Due::Over => (Due::Over, false),
+        };
+        *due = next;
+        self.changed.notify_one();
+        begins
+    }
+
+    /// Nobody looks any more.
+    fn end(&self) {
+        let mut due = lock(&self.due);
+        if *due != Due::Over {
+            *due = Due::No;
+        }
     }
 
     /// Whether to look once more: at once where somebody asked, else after a pause where there is
@@ -45,13 +116,25 @@ impl Looks {
     fn go_on(&self, pause: Option<Duration>) -> bool {
         let mut due = lock(&self.due);
         if let Some(pause) = pause {
-            let waited = |due: &mut Due| *due != Due::Again;
-            let wait = self.asked.wait_timeout_while(due, pause, waited);
+            let waited = |due: &mut Due| *due == Due::Running;
+            let wait = self.changed.wait_timeout_while(due, pause, waited);
             due = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let again = pause.is_some() || *due == Due::Again;
+        let again = match *due {
+            Due::Over => return false,
+            Due::Again => true,
+            _ => pause.is_some(),
+        };
         *due = if again { Due::Running } else { Due::No };
         again
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.end();
+        }
     }
 }
 
@@ -60,28 +143,15 @@ impl Controller {
     pub(crate) fn balance_soon(&self) {
         let some = self.member.is_some()
             && (lock(&self.services).has_global() || !self.balancers.networks().is_empty());
-        if !some || !self.balancers.is_open() || self.balancers.looks.ask() {
+        if !some || !self.balancers.is_open() {
             return;
         }
-        let (controller, looks) = (self.downgrade(), Arc::clone(&self.balancers.looks));
-        let look = move || {
-            let mut pause = FIRST_PAUSE;
-            loop {
-                let Some(controller) = controller.upgrade() else {
-                    return;
-                };
-                controller.settle_balancers();
-                let lacks = controller.balancers.lacks_ports();
-                drop(controller);
-                if !looks.go_on(lacks.then_some(pause)) {
-                    return;
-                }
-                pause = LONGEST_PAUSE.min(pause * 2);
-            }
-        };
-        let thread = std::thread::Builder::new().name("balance".to_owned());
-        if let Err(error) = thread.spawn(look) {
-            self.balancers.looks.go_on(None);
+        let controller = self.downgrade();
+        if let Err(error) = self
+            .balancers
+            .looks
+            .ask(move |pause| look(&controller, pause))
+        {
             self.warn(format!("no thread to look after services: {error}"));
         }
     }
@@ -98,6 +168,17 @@ impl Controller {
                 self.lower_balancer(id);
             }
         }
+        self.tell_no_lacks_but(known);
         self.balancers.turns.retain(known);
     }
 }
+
+/// Looks once, while there is a controller; says whether to do it again after a pause.
+fn look(controller: &WeakController, pause: Duration) -> Option<Duration> {
+    let controller = controller.upgrade()?;
+    controller.settle_balancers();
+    controller.balancers.may_lack_less().then_some(pause)
+}
+
+#[cfg(test)]
+mod tests;

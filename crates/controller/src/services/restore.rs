@@ -103,9 +103,8 @@ impl Controller {
             Some(_) if state.roster.serves(id) => Health::Healthy,
             Some(_) => Health::Starting,
         };
-        state.roster = state
-            .roster
-            .with(id, member(sandbox, attachment, weight, health));
+        let member = member(sandbox, attachment, weight, health);
+        state.roster.take([(id, member)]);
         drop(state);
         lock(&self.services).join(id, service.id);
     }
@@ -117,7 +116,7 @@ impl Controller {
             return;
         };
         let mut state = lock(&service.state);
-        state.roster = state.roster.without(id);
+        state.roster.let_go([id]);
         drop(state);
         lock(&self.services).leave(id);
     }

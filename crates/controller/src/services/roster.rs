@@ -37,14 +37,30 @@ impl Roster {
     /// well, once there is room.
     pub(crate) fn with(&self, id: EndpointId, member: Member) -> Self {
         let mut next = self.clone();
-        let held = next.slots.iter().filter(|held| **held == id).count();
-        if !member.health.serves() || held != member.weight as usize {
-            next.give_up(id);
-            next.give_slots(id, &member);
-        }
-        next.members.insert(id, member);
-        next.let_in();
+        next.take([(id, member)]);
         next
+    }
+
+    /// Takes members in, or what is known of them now, as [`Self::with`] does of one. Who waits has
+    /// what those give up who serve no more, before those who are new.
+    pub(crate) fn take(&mut self, members: impl IntoIterator<Item = (EndpointId, Member)>) {
+        let members = members.into_iter();
+        let (serve, not): (Vec<_>, Vec<_>) = members.partition(|(_, m)| m.health.serves());
+        for members in [not, serve] {
+            for (id, member) in members {
+                self.put(id, member);
+            }
+            self.let_in();
+        }
+    }
+
+    fn put(&mut self, id: EndpointId, member: Member) {
+        let held = self.slots.iter().filter(|held| **held == id).count();
+        if !member.health.serves() || held != member.weight as usize {
+            self.give_up(id);
+            self.give_slots(id, &member);
+        }
+        self.members.insert(id, member);
     }
 
     /// This roster with a member that comes now, and is not to wait.
@@ -80,6 +96,9 @@ impl Roster {
 
     /// Gives slots to those who wait, as far as there is room.
     fn let_in(&mut self) {
+        if self.slots.len() >= MAX_SLOTS {
+            return;
+        }
         for id in self.waiting() {
             if let Some(member) = self.members.get(&id).cloned() {
                 self.give_slots(id, &member);
@@ -100,9 +119,8 @@ impl Roster {
             slots,
             ..Self::default()
         };
-        for (id, member) in &self.members {
-            next = next.with(*id, member.clone());
-        }
+        let members = self.members.iter();
+        next.take(members.map(|(id, member)| (*id, member.clone())));
         next
     }
 
@@ -113,17 +131,25 @@ impl Roster {
             .filter(|id| !self.members.contains_key(id))
             .copied()
             .collect();
-        gone.into_iter()
-            .fold(self.clone(), |roster, id| roster.without(id))
+        let mut next = self.clone();
+        next.let_go(gone);
+        next
     }
 
     /// This roster without a member.
     pub(crate) fn without(&self, id: EndpointId) -> Self {
         let mut next = self.clone();
-        next.give_up(id);
-        next.members.remove(&id);
-        next.let_in();
+        next.let_go([id]);
         next
+    }
+
+    /// Takes members out.
+    pub(crate) fn let_go(&mut self, members: impl IntoIterator<Item = EndpointId>) {
+        for id in members {
+            self.give_up(id);
+            self.members.remove(&id);
+        }
+        self.let_in();
     }
 
     /// Whether connections are led to a member.

@@ -1,19 +1,19 @@
 //! `service ls` and `inspect`.
 
-use super::{Member, Service, roster::Health};
+use super::{Member, Service, roster::Health, unpublished::in_words};
 use crate::{
     Controller,
     command::{ServiceInspect, ServiceList},
     registry::lock,
-    view::{ServiceMemberView, ServiceView},
+    view::{ServiceMemberView, ServiceView, UnpublishedView},
 };
-use std::collections::{BTreeMap, BTreeSet};
-use vw_model::{HostId, PortKey, Result, ServicePart, ServiceSpec};
+use std::collections::BTreeMap;
+use vw_model::{HostId, Lacks, PortKey, PublishMode, RemoteHost, Result, ServiceSpec, Unpublished};
 
 impl Controller {
     pub(crate) fn service_list(&self, _: ServiceList) -> Result<Vec<ServiceView>> {
         let services = lock(&self.services).all();
-        let hosts = self.host_names();
+        let hosts = self.hosts();
         let mut views: Vec<_> = services.iter().map(|one| self.view(one, &hosts)).collect();
         views.sort_by(|a, b| (&a.spec.name, a.spec.id).cmp(&(&b.spec.name, b.spec.id)));
         Ok(views)
@@ -21,14 +21,15 @@ impl Controller {
 
     pub(crate) fn service_inspect(&self, request: ServiceInspect) -> Result<ServiceView> {
         let service = lock(&self.services).find(&request.service)?;
-        Ok(self.view(&service, &self.host_names()))
+        Ok(self.view(&service, &self.hosts()))
     }
 
-    fn view(&self, service: &Service, hosts: &BTreeMap<HostId, String>) -> ServiceView {
+    fn view(&self, service: &Service, hosts: &BTreeMap<HostId, Host>) -> ServiceView {
         let state = lock(&service.state);
         let name_of = |host: Option<HostId>| {
             let host = host.unwrap_or(HostId(self.host_id));
-            hosts.get(&host).cloned().unwrap_or_default()
+            let found = hosts.get(&host);
+            found.map(|host| host.name.clone()).unwrap_or_default()
         };
         let waiting = state.roster.waiting();
         // One on this host may have been renamed since it joined.
@@ -59,50 +60,77 @@ impl Controller {
         ServiceView {
             network: service.network.spec.name.to_string(),
             members,
-            unpublished: self.unpublished(service, &spec, hosts),
+            unpublished: unpublished(&spec, hosts),
             spec,
         }
     }
 
-    /// Which of a service's ports are not published where.
-    fn unpublished(
-        &self,
-        service: &Service,
-        spec: &ServiceSpec,
-        hosts: &BTreeMap<HostId, String>,
-    ) -> BTreeMap<String, Vec<PortKey>> {
-        let mut told: Vec<(HostId, BTreeSet<PortKey>)> = Vec::new();
-        let here = self.balancers.unpublished(service.network.spec.id);
-        told.push((HostId(self.host_id), here));
-        let reach = lock(&service.network.reach);
-        told.extend(reach.remotes.values().filter_map(|r| match &r.service {
-            Some(ServicePart::Balancer { unpublished }) => Some((r.host, unpublished.clone())),
-            _ => None,
-        }));
-        drop(reach);
-        let is_own = |port: &PortKey| {
-            let mut ports = spec.ports.iter();
-            ports.any(|own| own.published == port.port && own.target.protocol == port.protocol)
-        };
-        let mut found = BTreeMap::new();
-        for (host, ports) in told {
-            let ports: Vec<PortKey> = ports.into_iter().filter(is_own).collect();
-            if let (false, Some(name)) = (ports.is_empty(), hosts.get(&host)) {
-                found.insert(name.clone(), ports);
-            }
-        }
-        found
-    }
-
-    /// The names of the cluster's hosts that live, and of this one.
-    fn host_names(&self) -> BTreeMap<HostId, String> {
+    /// The cluster's hosts that live, and this one.
+    fn hosts(&self) -> BTreeMap<HostId, Host> {
         let Some(member) = &self.member else {
             return BTreeMap::new();
         };
-        let mut names = member.names_of_hosts();
-        names.insert(HostId(self.host_id), member.own_name().to_owned());
-        names
+        let others = member.others().into_iter();
+        let host = |host: RemoteHost| Host {
+            name: host.name,
+            lacks: host.unpublished,
+        };
+        let mut hosts: BTreeMap<HostId, Host> = others.map(|o| (o.id, host(o))).collect();
+        let own = Host {
+            name: member.own_name().to_owned(),
+            lacks: self.balancers.lacks(),
+        };
+        hosts.insert(HostId(self.host_id), own);
+        hosts
     }
+}
+
+/// A host as services are shown with it.
+struct Host {
+    name: String,
+    lacks: Unpublished,
+}
+
+/// What hosts lack of a service.
+fn unpublished(spec: &ServiceSpec, hosts: &BTreeMap<HostId, Host>) -> Vec<UnpublishedView> {
+    let lacks = hosts.values().filter_map(|host| {
+        let lacks = host.lacks.networks.get(&spec.network)?;
+        Some(lacking(&host.name, spec, lacks))
+    });
+    let mut found: Vec<UnpublishedView> = lacks.flatten().collect();
+    found.sort_by(|a, b| (&a.host, a.reason).cmp(&(&b.host, b.reason)));
+    found
+}
+
+/// What a host lacks of a service, by why.
+fn lacking(host: &str, spec: &ServiceSpec, lacks: &Lacks) -> Vec<UnpublishedView> {
+    const UNLED: &str = "the host does not lead to the network's services: see its log";
+    let mut found: BTreeMap<&'static str, Vec<PortKey>> = BTreeMap::new();
+    let vips = match lacks.all {
+        true => spec.vips.clone(),
+        false => Vec::new(),
+    };
+    if !vips.is_empty() {
+        found.insert(UNLED, Vec::new());
+    }
+    for port in &spec.ports {
+        let key = super::hosted::key(port);
+        let unled = lacks.all && port.mode == PublishMode::Ingress;
+        let why = lacks.ports.get(&key).map(|why| in_words(*why));
+        if let Some(why) = unled.then_some(UNLED).or(why) {
+            found.entry(why).or_default().push(key);
+        }
+    }
+    let view = |(reason, ports)| UnpublishedView {
+        host: host.to_owned(),
+        vips: match reason == UNLED {
+            true => vips.clone(),
+            false => Vec::new(),
+        },
+        ports,
+        reason,
+    };
+    found.into_iter().map(view).collect()
 }
 
 const fn word(health: Health) -> &'static str {

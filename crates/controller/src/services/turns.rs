@@ -3,6 +3,7 @@
 //! Owns that it is decided and done by one at a time, for each network by itself: making one may
 //! wait for the cluster.
 
+use super::unpublished::Leading;
 use crate::{
     Controller,
     registry::{Network, lock},
@@ -45,6 +46,7 @@ pub(super) struct Turn {
     pub(super) one: Mutex<()>,
     coming: AtomicUsize,
     refused: Mutex<Option<Instant>>,
+    leading: Mutex<Leading>,
 }
 
 impl Turn {
@@ -61,6 +63,15 @@ impl Turn {
     /// Notes whether one could be made.
     pub(super) fn note_made(&self, made: bool) {
         *lock(&self.refused) = (!made).then(Instant::now);
+    }
+
+    /// Notes whether this host leads to the services.
+    pub(super) fn note_leading(&self, leading: Leading) {
+        *lock(&self.leading) = leading;
+    }
+
+    pub(super) fn leading(&self) -> Leading {
+        *lock(&self.leading)
     }
 
     /// Whether one could not be made a moment ago.

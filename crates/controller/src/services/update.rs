@@ -153,17 +153,18 @@ pub(super) fn settings(spec: &mut ServiceSpec, request: &ServiceUpdate) {
 
 /// Members whom nobody asks any more serve; those whom somebody will ask serve until they fail.
 pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Roster {
-    let mut next = roster.clone();
     // Of endpoints on other hosts those tell.
     let here = roster.members.iter().filter(|(_, m)| m.host.is_none());
-    for (id, member) in here {
+    let asked = here.map(|(id, member)| {
         let mut member = member.clone();
         member.health = match (&spec.health, member.health) {
             (None, Health::Starting | Health::Healthy | Health::Unhealthy) => Health::Unchecked,
             (Some(_), Health::Unchecked) => Health::Healthy,
             (_, same) => same,
         };
-        next = next.with(*id, member);
-    }
+        (*id, member)
+    });
+    let mut next = roster.clone();
+    next.take(asked);
     next
 }

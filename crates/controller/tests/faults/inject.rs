@@ -17,8 +17,8 @@ use std::{
 };
 use vw_hoststate::{Key, Object, Plan, Step};
 use vw_kernel::{
-    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, SocketKind, SocketPlace,
-    TunnelFacts, TunnelKey, fake::FakeKernel,
+    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder, SocketKind,
+    SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
 };
 use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
 use vw_store::{Batch, Change, Error, Memory, Store, Table};
@@ -287,6 +287,10 @@ impl Kernel for FaultyKernel {
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.effect("reserve port")?;
         self.fake.claim_port(protocol, addr)
+    }
+
+    fn port_holder(&self, protocol: Protocol, addr: SocketAddr) -> Option<PortHolder> {
+        self.fake.port_holder(protocol, addr)
     }
 
     fn open_tun(&self, name: &IfName) -> Result<OwnedFd, KernelError> {

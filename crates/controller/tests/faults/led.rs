@@ -123,10 +123,9 @@ fn held(world: &World) -> Vec<u16> {
 fn lacking(controller: &Controller) -> Vec<u16> {
     let service = "web".to_owned();
     let view = controller.submit(ServiceInspect { service }).unwrap();
-    view.unpublished
-        .values()
-        .flatten()
-        .map(|key| key.port)
+    let lacking = view.unpublished.iter();
+    lacking
+        .flat_map(|of| of.ports.iter().map(|key| key.port))
         .collect()
 }
 

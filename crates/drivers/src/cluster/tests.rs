@@ -10,6 +10,7 @@ fn host(addr: &str) -> RemoteHost {
         name: "b".to_owned(),
         tunnel: addr.parse().unwrap(),
         keys: None,
+        unpublished: Default::default(),
     }
 }
 

@@ -87,6 +87,7 @@ fn peer(tunnel: &str) -> RemoteHost {
         name: "second".to_owned(),
         tunnel: tunnel.parse().unwrap(),
         keys: None,
+        unpublished: Default::default(),
     }
 }
 

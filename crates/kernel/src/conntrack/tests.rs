@@ -1,6 +1,7 @@
 //! What is forgotten, and what is kept, of connections really tracked.
 
-use super::Conntrack;
+use super::{Conntrack, of_udp};
+use crate::netlink::Body;
 use std::{
     net::{IpAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
@@ -72,13 +73,23 @@ fn what_was_led_nowhere_is_forgotten_by_its_port() {
     talk("192.0.2.1", "192.0.2.2:10");
     talk("2001:db8::2", "[2001:db8::2]:9");
     send("192.0.2.3:9");
-    let mut forget = |family| {
-        let ours = |addr: IpAddr, port| addr != IpAddr::from([192, 0, 2, 1]) && port == 9;
-        conntrack.forget_unled(family, ours).expect("they go");
+    let mut told = |port| {
+        let filter = |body: &mut Body<'_>| of_udp(body, Family::V4, port);
+        conntrack.list(filter).expect("they are told").len()
+    };
+    assert_eq!((told(None), told(Some(9)), told(Some(10))), (4, 3, 1));
+    let mut forget = |family, ports: &[u16]| {
+        let ours =
+            |addr: IpAddr, port| addr != IpAddr::from([192, 0, 2, 1]) && ports.contains(&port);
+        let opened = ports.iter().copied().collect();
+        let forgotten = conntrack.forget_unled(family, &opened, ours);
+        forgotten.expect("they go");
         conntrack.count().expect("a number")
     };
-    assert_eq!(forget(Family::V4), 4, "one to this port, led nowhere");
-    assert_eq!(forget(Family::V6), 3, "the other family by itself");
+    assert_eq!(forget(Family::V4, &[9]), 4, "one to this port, led nowhere");
+    assert_eq!(forget(Family::V6, &[8, 9]), 3, "the other family by itself");
+    let many: Vec<u16> = (1..=10).collect();
+    assert_eq!(forget(Family::V4, &many), 2, "one of many ports");
 }
 
 #[test]

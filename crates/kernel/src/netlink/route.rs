@@ -16,6 +16,8 @@ const RTMSG: usize = 12;
 /// What IPv6 gives a route without a metric (`IP6_RT_PRIO_USER`).
 pub(crate) const IPV6_DEFAULT_METRIC: u32 = 1024;
 const RTM_F_CLONED: u32 = 0x200;
+/// Missing from `libc`: to be shown the route itself and not where it leads (Linux 4.13).
+const RTM_F_FIB_MATCH: u32 = 0x2000;
 /// Missing from `libc`: a next hop of another family than the destination's (Linux 5.2).
 const RTA_VIA: u16 = 18;
 
@@ -121,6 +123,22 @@ pub(crate) fn dump(socket: &mut Socket) -> io::Result<Vec<Seen>> {
         routes.extend(parse(payload));
     })?;
     Ok(routes)
+}
+
+/// Whether a link has an address, by the route that the kernel made for it: one look-up, however many
+/// addresses there are, where a list of them would hold the lock (RTNL) of whoever attaches.
+pub(crate) fn is_held(socket: &mut Socket, index: u32, addr: IpAddr) -> bool {
+    let mut bytes = [0; RTMSG];
+    bytes[0] = family(addr);
+    bytes[1] = IpNet::from(addr).prefix_len();
+    bytes[8..].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
+    let body = |body: &mut Body<'_>| {
+        body.bytes(&bytes);
+        with_octets(addr, |octets| body.attr(libc::RTA_DST, octets));
+    };
+    let found = socket.get(libc::RTM_GETROUTE, body).ok().flatten();
+    let found = found.and_then(|payload| parse(&payload));
+    found.is_some_and(|seen| seen.kind == libc::RTN_LOCAL && seen.link == Some(index))
 }
 
 /// A route from what the kernel tells of it; none of a cached one.

@@ -1,6 +1,6 @@
 //! Lines as the kernel writes them.
 
-use super::{Ends, is_open_with};
+use super::{Ends, accepted, is_open_with};
 use std::{
     net::{IpAddr, TcpListener, TcpStream},
     time::Duration,
@@ -46,9 +46,11 @@ fn a_connection_that_ended_is_told_by_whom_it_was_with() {
             .status();
         assert!(status.expect("it runs").success(), "{line}");
     }
-    let ends = Ends::watch().expect("a socket");
+    let before = accepted().expect("it is counted");
+    let ends = Ends::watch().expect("a socket").expect("ends are told");
     let server = TcpListener::bind("[::]:0").expect("a port");
     let port = server.local_addr().expect("bound").port();
+    let mut done = 1;
     for (to, peer) in [
         ("127.0.0.1", "127.0.0.1"),
         ("::1", "::1"),
@@ -63,6 +65,8 @@ fn a_connection_that_ended_is_told_by_whom_it_was_with() {
         vw_testkit::eventually("its end is told", Duration::from_secs(5), || {
             ends.any(&[peer, other[0]]).expect("it is read")
         });
+        assert_eq!(accepted().expect("it is counted"), before + done);
+        done += 2;
         let again = TcpStream::connect((to, port)).expect("it listens");
         drop((again, server.accept().expect("it comes")));
         assert!(!ends.any(&other).expect("it is read"), "{to} is no other");

@@ -344,6 +344,7 @@ impl Cluster {
                 name: format!("h{other}"),
                 tunnel: tunnel(other, self.underlay),
                 keys: None,
+                unpublished: Default::default(),
             };
             let plan = driver.plan_peer(&self.network, &peer, &member.cx);
             let mut fragment = plan.expect("it has a plan");

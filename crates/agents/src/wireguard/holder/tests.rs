@@ -25,6 +25,7 @@ fn other(taken: impl IntoIterator<Item = PublicKey>) -> RemoteHost {
             port: 51_820,
             taken: taken.into_iter().collect(),
         }),
+        unpublished: Default::default(),
     }
 }
 

@@ -54,6 +54,7 @@ fn host(number: u8, used: u8, next: Option<u8>) -> RemoteHost {
             port: 51_820 + u16::from(number),
             taken: BTreeSet::new(),
         }),
+        unpublished: Default::default(),
     }
 }
 

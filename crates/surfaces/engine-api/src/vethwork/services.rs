@@ -92,12 +92,15 @@ struct Service<'a> {
     unpublished: Vec<Unpublished<'a>>,
 }
 
-/// A host that does not publish ports, as something there has them.
+/// What a host does not publish, for one reason.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Unpublished<'a> {
     host: &'a str,
+    #[serde(rename = "VirtualIPs")]
+    virtual_ips: Vec<String>,
     ports: &'a [PortKey],
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -378,7 +381,12 @@ fn show(view: &ServiceView) -> Service<'_> {
         log: member.checks.iter().map(check).collect(),
     });
     let unpublished = view.unpublished.iter();
-    let unpublished = unpublished.map(|(host, ports)| Unpublished { host, ports });
+    let unpublished = unpublished.map(|lacking| Unpublished {
+        host: &lacking.host,
+        virtual_ips: lacking.vips.iter().map(IpNet::to_string).collect(),
+        ports: &lacking.ports,
+        reason: lacking.reason,
+    });
     Service {
         id: spec.id.to_string(),
         name: spec.name.as_str(),

@@ -51,6 +51,8 @@ struct Service {
 #[serde(rename_all = "PascalCase", default)]
 struct Unpublished {
     host: String,
+    #[serde(rename = "VirtualIPs")]
+    virtual_ips: Vec<String>,
     ports: Vec<String>,
 }
 
@@ -73,18 +75,20 @@ struct Endpoint {
 }
 
 impl Service {
+    /// The hosts that lack something, in brackets.
+    fn not_on(&self, lacks: impl Fn(&&Unpublished) -> bool) -> String {
+        let lacking = self.unpublished.iter().filter(lacks);
+        let hosts: Vec<&str> = lacking.map(|host| host.host.as_str()).collect();
+        match hosts.is_empty() {
+            true => String::new(),
+            false => format!(" (not on {})", hosts.join(", ")),
+        }
+    }
+
     /// A port, and the hosts that do not publish it.
     fn port(&self, port: &Port) -> String {
         let key = format!("{}/{}", port.published, port.protocol);
-        let lacking = self
-            .unpublished
-            .iter()
-            .filter(|host| host.ports.contains(&key));
-        let hosts: Vec<&str> = lacking.map(|host| host.host.as_str()).collect();
-        let but = match hosts.is_empty() {
-            true => String::new(),
-            false => format!(" (not on {})", hosts.join(", ")),
-        };
+        let but = self.not_on(|host| host.ports.contains(&key));
         let host = match port.host_ip.as_str() {
             "" => "*".to_owned(),
             v6 if v6.contains(':') => format!("[{v6}]"),
@@ -123,13 +127,14 @@ impl List {
         let addresses: Vec<&str> = addresses
             .map(|net| net.split('/').next().unwrap_or_default())
             .collect();
+        let unreached = service.not_on(|host| !host.virtual_ips.is_empty());
         let serving = service.endpoints.iter().filter(|endpoint| endpoint.serves);
         Row::default()
             .field("ID", id)
             .field("Name", &service.name)
             .field("Network", &service.network)
             .field("Mode", &service.endpoint_mode)
-            .field("VirtualIPs", addresses.join(","))
+            .field("VirtualIPs", addresses.join(",") + &unreached)
             .field(
                 "Endpoints",
                 format!("{}/{}", serving.count(), service.endpoints.len()),

@@ -1,8 +1,8 @@
-//! Keys of hosts that share a store in memory.
+//! What hosts that share a store in memory tell of themselves.
 
 use crate::{Cluster, Delta, Follower, Settings, keys};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -10,7 +10,7 @@ use std::{
     },
     time::Duration,
 };
-use vw_model::{HostId, PublicKey, RemoteHost, TunnelKeys};
+use vw_model::{HostId, Lacks, NetworkId, PublicKey, RemoteHost, TunnelKeys, Unpublished};
 use vw_store::{
     Memory,
     cluster::{
@@ -112,6 +112,61 @@ fn keys_are_told_and_kept_and_go_with_a_host_that_was_given_up() {
         SOON,
         || known(&a) == Some(keys_of(2, Some(3))),
     );
+    a.close();
+    b.close();
+}
+
+/// All of a network's services.
+fn lacks(n: u8) -> Unpublished {
+    let network = NetworkId::from_bytes([n; 32]);
+    let all = Lacks {
+        all: true,
+        ports: BTreeMap::new(),
+    };
+    Unpublished {
+        networks: BTreeMap::from([(network, all)]),
+    }
+}
+
+#[test]
+fn what_a_host_does_not_publish_is_told_and_goes_when_it_does() {
+    let store = MemoryStore::new();
+    let clients = ["a", "b"].map(|name| store.client(name));
+    let locals = ["a", "b"].map(|_| Arc::new(Memory::new()));
+    let (a, _) = start(&clients[0], &locals[0], 1);
+    let (b, _) = start(&clients[1], &locals[1], 2);
+    let told = |cluster: &Cluster| {
+        let mut hosts = cluster.hosts().into_iter();
+        hosts.next().map(|host| host.unpublished)
+    };
+    let key = keys::Shared::Unpublished(HostId::from_bytes([2; 32])).key();
+    let there = || store.client("c").get(&key).unwrap().is_some();
+    // Nothing is written of a host that lacks nothing.
+    b.set_unpublished(Unpublished::default());
+    eventually("a knows b", SOON, || {
+        told(&a) == Some(Unpublished::default())
+    });
+    b.set_unpublished(lacks(7));
+    eventually("a knows what b lacks", SOON, || told(&a) == Some(lacks(7)));
+    // A start of either, of one without the store.
+    clients[0].cut(true);
+    a.close();
+    let (a, _) = start(&clients[0], &locals[0], 1);
+    assert_eq!(told(&a), Some(lacks(7)));
+    clients[0].cut(false);
+    b.close();
+    let (b, _) = start(&clients[1], &locals[1], 2);
+    b.set_unpublished(lacks(8));
+    eventually("and what it lacks now", SOON, || told(&a) == Some(lacks(8)));
+    b.set_unpublished(Unpublished::default());
+    eventually("nothing any more", SOON, || {
+        told(&a) == Some(Unpublished::default()) && !there()
+    });
+    b.set_unpublished(lacks(9));
+    eventually("it is there", SOON, there);
+    clients[1].cut(true);
+    eventually("b is given up", SOON, || a.forget("host-2").is_ok());
+    assert!(!there());
     a.close();
     b.close();
 }

@@ -1,0 +1,83 @@
+//! Whom to ask, while commands go on.
+
+use super::{AT_ONCE, Command, Patient, Rounds, Watched, verdict::Verdict};
+use crate::{
+    sample::{bytes, guest},
+    services::roster::Health,
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use vw_model::{EndpointId, HealthSpec, Probe, ServiceId};
+use vw_runtime::{Runtime, Settings};
+use vw_testkit::eventually;
+
+fn id(number: usize) -> EndpointId {
+    EndpointId::from_bytes(bytes(&format!("endpoint {number}")))
+}
+
+fn watched(now: Instant) -> Watched {
+    let second = Duration::from_secs(1);
+    let patient = Patient {
+        service: ServiceId::from_bytes(bytes("web")),
+        sandbox: guest(),
+        addr: [10, 0, 0, 2].into(),
+        spec: HealthSpec {
+            probe: Probe::Exec {
+                command: vec!["true".to_owned()],
+            },
+            interval: second,
+            timeout: second,
+            retries: 1,
+            start_period: Duration::ZERO,
+        },
+    };
+    Watched {
+        verdict: Verdict::new(Health::Starting, 1),
+        patient,
+        joined: now,
+        next: now,
+        running: None,
+    }
+}
+
+#[test]
+fn commands_that_have_not_ended_leave_no_room_for_others() {
+    let folder = std::env::temp_dir().join(format!("vw-health-{}", std::process::id()));
+    // Nothing is there that could run: each command ends at once, and waits to be looked at.
+    let runtime = Runtime::open(Settings {
+        data_root: folder.join("data"),
+        exec_root: folder.join("exec"),
+        runtimes: vec!["runc".to_owned()],
+        conmon: "conmon".to_owned(),
+    });
+    let runtime = Arc::new(runtime.expect("it opens"));
+    let now = Instant::now();
+    let mut rounds = Rounds::default();
+    for number in 0..AT_ONCE + 2 {
+        rounds.watched.insert(id(number), watched(now));
+    }
+    let ended = |number: usize| {
+        let words = vec!["true".to_owned()];
+        let who = (guest(), id(100 + number));
+        let second = Duration::from_secs(1);
+        Command::begin(runtime.clone(), who, words, second).expect("a thread")
+    };
+    assert_eq!(rounds.due(now).len(), AT_ONCE);
+    let ending = (0..AT_ONCE - 1).map(|number| (id(100 + number), ended(number)));
+    rounds.ending = ending.collect::<BTreeMap<_, _>>();
+    assert_eq!(rounds.due(now).len(), 1, "there is room for one more");
+    rounds.ending.insert(id(99), ended(AT_ONCE));
+    assert_eq!(rounds.due(now).len(), 0, "they have not ended");
+    eventually("they have", Duration::from_secs(20), || {
+        let mut ending = rounds.ending.values();
+        ending.all(Command::has_ended)
+    });
+    rounds.look(&super::Answers::default());
+    assert_eq!(rounds.due(now).len(), AT_ONCE);
+    drop(runtime);
+    // It may never have been made.
+    let _ = std::fs::remove_dir_all(folder);
+}

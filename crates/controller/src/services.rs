@@ -11,6 +11,8 @@ mod create;
 mod global;
 mod health;
 mod hosted;
+mod ingress;
+mod inner;
 mod looks;
 mod members;
 mod plan;

@@ -14,7 +14,7 @@ use crate::{
 use rustix::event::{EventfdFlags, eventfd};
 use state::State;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -187,6 +187,11 @@ impl Kernel for FakeKernel {
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.state().claim(protocol, addr)
+    }
+
+    fn host_addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let facts = self.facts()?;
+        Ok(facts.addresses.iter().map(|(_, net)| net.addr()).collect())
     }
 
     fn port_holder(&self, _protocol: Protocol, _addr: SocketAddr) -> Option<PortHolder> {

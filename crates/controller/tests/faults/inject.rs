@@ -2,7 +2,7 @@
 //! sequence.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -287,6 +287,11 @@ impl Kernel for FaultyKernel {
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.effect("reserve port")?;
         self.fake.claim_port(protocol, addr)
+    }
+
+    fn host_addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        self.effect("list addresses")?;
+        self.fake.host_addresses()
     }
 
     fn port_holder(&self, protocol: Protocol, addr: SocketAddr) -> Option<PortHolder> {

@@ -11,6 +11,7 @@ use crate::{
     doubts::Doubt,
     holdings::Holdings,
     keys::Shared,
+    marks::Marks,
     mirror::{Mirror, Seen},
     outbox::Outbox,
     record::{self, HostRecord, NetworkRecord},
@@ -66,11 +67,15 @@ pub(crate) struct State {
     /// Whether the store may be an older one than was read last: what it lacks is not believed to be
     /// given back until all is read anew.
     pub(crate) doubted: bool,
+    /// Whether it is known to be one: nothing is leased until all is read anew.
+    pub(crate) lacks: bool,
+    pub(crate) marks: Marks,
     /// Why this host may not change anything, in words: the others are of a newer format.
     pub(crate) outdated: Option<String>,
     /// The store has an older record of this host, which it replaces.
     pub(crate) replaces_former: bool,
-    /// This host's presence was over, and everything is to be read once more.
+    /// This host's presence was over, or the store lacks what it wrote: everything is to be read
+    /// once more.
     pub(crate) lapsed: bool,
     /// When the store's last trouble was logged, and of which sort it was.
     pub(crate) logged: Option<(Duration, &'static str)>,
@@ -128,6 +133,8 @@ impl Core {
                 reads: 0,
                 asserted: 0,
                 doubted: false,
+                lacks: false,
+                marks: Marks::default(),
                 outdated: None,
                 replaces_former: false,
                 lapsed: false,
@@ -189,8 +196,13 @@ impl Core {
         let mut transaction = Transaction { conditions, writes };
         let fence = Condition::Unchanged(own, version);
         transaction.conditions.push(fence);
+        let mark = self.state().marks.next();
+        transaction.writes.push(self.note_of(mark));
         match self.store.commit(&transaction) {
-            Ok(Outcome::Applied) => Ok(Done::Applied),
+            Ok(Outcome::Applied) => {
+                self.state().marks.applied(mark);
+                Ok(Done::Applied)
+            }
             Ok(Outcome::Refused) => {
                 self.check_fence()?;
                 Ok(Done::Refused)

@@ -157,7 +157,7 @@ impl Core {
         state.made.extend(&made);
         state.saw(seen, true);
         state.reads += 1;
-        state.doubted = false;
+        (state.doubted, state.lacks) = (false, false);
         let first = !std::mem::replace(&mut state.synced, true);
         let touched = state.mirror.services.were_read();
         drop(state);

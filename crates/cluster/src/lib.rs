@@ -50,6 +50,7 @@ mod holdings;
 mod join;
 mod keys;
 mod lease;
+mod marks;
 mod mirror;
 mod opening;
 mod outbox;

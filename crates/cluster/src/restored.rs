@@ -61,14 +61,16 @@ impl Core {
 
     /// Waits until what this host holds on a network was held against the store since that was
     /// read anew: what another host has by now must be given to nobody here. While the store is
-    /// away a host goes on with what it has.
+    /// away a host goes on with what it has, but not in one that lacks what it wrote there.
     pub(crate) fn await_comparison(&self, network: NetworkId) -> Result<()> {
         let until = self.time.now() + self.settings.patience;
         let compared = self.wait_for(until, |state| {
             let joined = matches!(state.phase, Phase::Joined(_));
             let reached = joined && state.store == StoreState::Reachable;
             let held = state.holdings.get(network);
-            let is = state.is_asserted() || held.is_none_or(|held| held.compared == state.reads);
+            let compared =
+                state.is_asserted() || held.is_none_or(|held| held.compared == state.reads);
+            let is = compared && !state.lacks;
             (is || !reached || !state.settled).then_some(())
         });
         compared.ok_or_else(|| {

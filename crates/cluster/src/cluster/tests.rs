@@ -7,6 +7,7 @@ mod hiding;
 mod outbox;
 mod restored;
 mod services;
+mod unnoticed;
 mod unseen;
 mod unwatched;
 

@@ -12,24 +12,30 @@ use vw_store::cluster::{Record, Transaction, Write};
 /// Brings records back as they were, while no host looks; then every host reads them.
 fn restore(store: &MemoryStore, backup: &[Record], hosts: [&Host; 2]) {
     hosts.iter().for_each(|host| host.client.cut(true));
+    bring_back(store, backup);
+    for host in hosts {
+        host.client.lose_watches();
+        host.client.cut(false);
+    }
+}
+
+/// Brings records back as they were, but for who is present.
+pub(super) fn bring_back(store: &MemoryStore, backup: &[Record]) {
     let now = store.records();
     let made = now.iter().filter(|record| {
         let alive = record.key.starts_with(keys::ALIVE);
         !alive && backup.iter().all(|old| old.key != record.key)
     });
-    let removed = backup.iter().filter(|old| {
+    let changed = backup.iter().filter(|old| {
         let alive = old.key.starts_with(keys::ALIVE);
-        !alive && now.iter().all(|record| record.key != old.key)
+        let same = |record: &Record| (&record.key, &record.value) == (&old.key, &old.value);
+        !alive && !now.iter().any(same)
     });
     let writes = made
         .map(|record| Write::Delete(record.key.clone()))
-        .chain(removed.map(|old| Write::Put(old.key.clone(), old.value.clone())))
+        .chain(changed.map(|old| Write::Put(old.key.clone(), old.value.clone())))
         .collect();
     edit(store, writes);
-    for host in hosts {
-        host.client.lose_watches();
-        host.client.cut(false);
-    }
 }
 
 pub(super) fn edit(store: &MemoryStore, writes: Vec<Write>) {

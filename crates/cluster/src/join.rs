@@ -150,6 +150,7 @@ impl Core {
             let mut state = self.state();
             state.holdings = Holdings::default();
             state.doubts.clear();
+            state.due.clear();
             state.marks.forget();
             state.outbox.forget_all();
             state.keys.forget();

@@ -42,6 +42,7 @@ mod copy;
 mod core;
 mod delta;
 mod doubts;
+mod ending;
 mod following;
 mod forget;
 mod format;

@@ -11,18 +11,21 @@ use crate::{
     keys,
     record::{self, MarkRecord},
 };
+use std::collections::BTreeSet;
 use vw_model::Result;
 use vw_store::cluster::Write;
 
 /// What this host noted last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Marks {
     /// Counts the transactions of this run.
     number: u64,
+    /// Those that are under way.
+    open: BTreeSet<(usize, u64)>,
     /// Which note is written now.
     current: usize,
-    /// The first number since the other one was written last.
-    first: u64,
+    /// Whether it was, since a look found it.
+    written: bool,
     /// The least number that each note must have; 0 where nothing is known of it.
     least: [u64; 2],
 }
@@ -32,45 +35,54 @@ pub(crate) struct Marks {
 pub(crate) struct Mark {
     slot: usize,
     number: u64,
+    /// The first of those that were under way when it began: they may take effect after it.
+    first: u64,
 }
 
 impl Marks {
     /// The next transaction's.
-    pub(crate) fn next(&mut self) -> Mark {
+    pub(crate) fn begin(&mut self) -> Mark {
         self.number += 1;
+        let (slot, number) = (self.current, self.number);
+        self.open.insert((slot, number));
+        let first = self.open.range((slot, 0)..).next();
         Mark {
-            slot: self.current,
-            number: self.number,
+            slot,
+            number,
+            first: first.map_or(number, |(_, first)| *first),
         }
     }
 
-    /// A transaction took effect. Another one that was sent at the same time may do so after it, so
-    /// that its own number need not stay.
-    pub(crate) fn applied(&mut self, mark: Mark) {
-        if mark.slot == self.current && mark.number >= self.first {
-            self.least[mark.slot] = self.first.max(1);
+    /// It ended; where it did not take effect, or nobody knows, nothing is known of its note.
+    pub(crate) fn end(&mut self, mark: Mark, applied: bool) {
+        self.open.remove(&(mark.slot, mark.number));
+        if applied {
+            let least = &mut self.least[mark.slot];
+            *least = mark.first.max(*least);
+            self.written |= mark.slot == self.current;
         }
     }
 
     /// A look found what must be there by `least`, or something else.
     fn looked(&mut self, least: [u64; 2], found: [u64; 2]) -> bool {
-        let stands = found.iter().zip(least).all(|(found, least)| *found >= least);
+        let stands = found
+            .iter()
+            .zip(least)
+            .all(|(found, least)| *found >= least);
         if !stands {
             // It is looked for no more: it is known to be lost, or a late transaction took its place.
             for (kept, found) in self.least.iter_mut().zip(found) {
                 *kept = found.min(*kept);
             }
-        } else if least[self.current] == self.first.max(1) {
-            self.current = 1 - self.current;
-            self.first = self.number + 1;
+        } else if self.written && least[self.current] == self.least[self.current] {
+            (self.current, self.written) = (1 - self.current, false);
         }
         stands
     }
 
     /// Nothing is known of what the store has: this host joins it with nothing.
     pub(crate) fn forget(&mut self) {
-        self.least = [0; 2];
-        self.first = self.number + 1;
+        (self.least, self.written) = ([0; 2], false);
     }
 }
 

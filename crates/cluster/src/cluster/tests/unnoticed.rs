@@ -28,7 +28,9 @@ fn what_a_host_wrote_is_put_back_though_it_noticed_no_absence() {
     let before = record(&store, &block);
     bring_back(&store, &backup);
     // No watch tells of blocks, and the endpoint is published anew whatever becomes of its block.
-    eventually("the block is back", SOON, || record(&store, &block) == before);
+    eventually("the block is back", SOON, || {
+        record(&store, &block) == before
+    });
     eventually("and the endpoint", SOON, || a.sees(&one));
     let lost = |host: &Host| host.told.count(|delta| *delta == Delta::Forgotten);
     assert_eq!((lost(&a), lost(&b)), (0, 0));

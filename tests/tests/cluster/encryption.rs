@@ -208,7 +208,15 @@ fn keys_change_and_no_connection_breaks(kind: Kind) {
 fn a_key_is_kept_until_every_host_takes_in_the_next() {
     crate::require_cluster!(Kind::Etcd);
     let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
+    create(&stage, "-o encrypted");
+    let idle = key(&stage, "a");
     stage.set_env("a", "VETHWORK_TUNNEL_KEY_PERIOD", Some("1"));
+    stays("nothing encrypted stands", Duration::from_secs(2), || {
+        key(&stage, "a") == idle
+    });
+    let _one = stage.start("a", "web", "--network safe");
+    eventually("b is idle", SOON, || key(&stage, "a") != idle);
+    let _other = stage.start("b", "client", "--network safe");
     let first = key(&stage, "a");
     eventually("b takes it in", SOON, || key(&stage, "a") != first);
     // One that was stopped counts as alive for a minute.

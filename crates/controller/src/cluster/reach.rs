@@ -24,6 +24,7 @@ impl Controller {
         if network.spec.scope == Scope::Local {
             return Ok(());
         }
+        let _coming = self.wake_encryption(network)?;
         let here = network.driver.host_link(&network.spec).is_some();
         let _room = here.then(|| lock(&self.room));
         let mut reach = lock(&network.reach);

@@ -16,7 +16,7 @@ use vw_agents::wireguard::{KeyFileError, KeyHolder, PrivateKey};
 use vw_drivers::Carrier;
 use vw_hoststate::{Fragment, LinkKind};
 use vw_kernel::{Kernel, KernelError, TunnelFacts, TunnelKey};
-use vw_model::{Error, Kind, Protocol, RemoteHost, Result, TunnelKeys};
+use vw_model::{Error, Kind, Protocol, PublicKey, RemoteHost, Result, TunnelKeys};
 
 /// The first port that is tried, WireGuard's usual one, and how many are.
 const PORTS: (u16, u16) = (51_820, 64);
@@ -115,9 +115,9 @@ impl Tunnel for KernelTunnel {
         state.keys.keys(state.port)
     }
 
-    fn change(&self, others: &[RemoteHost]) -> Result<Duration> {
+    fn change(&self, others: &[RemoteHost], told: Option<PublicKey>) -> Result<Duration> {
         let mut state = lock(&self.state);
-        state.keys.change(others).map_err(keys_failed)
+        state.keys.change(others, told).map_err(keys_failed)
     }
 
     fn objects(&self, others: &[RemoteHost]) -> Result<Fragment> {

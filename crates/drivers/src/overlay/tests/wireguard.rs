@@ -53,6 +53,8 @@ fn host(number: u8, used: u8, next: Option<u8>) -> RemoteHost {
             next: next.map(public),
             port: 51_820 + u16::from(number),
             taken: BTreeSet::new(),
+            idle: false,
+            woke: 0,
         }),
         unpublished: Default::default(),
     }

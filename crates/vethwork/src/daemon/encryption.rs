@@ -135,7 +135,7 @@ impl UserSpace {
         let socket = self.bind(state.port)?;
         let agent = Agent::spawn(&self.program, &self.socket).map_err(failed)?;
         let tun = Tun { fd, headers: true };
-        let started = agent.start(&tun, &[socket], state.keys.current());
+        let started = agent.succeed(&tun, &[socket], &state.keys);
         let found = started.and_then(|()| Agent::find(&self.socket));
         let (agent, found) = found.map_err(failed)?;
         state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);

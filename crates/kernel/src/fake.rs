@@ -8,8 +8,8 @@ mod state;
 mod tests;
 
 use crate::{
-    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder, SocketKind,
-    SocketPlace, TunnelFacts, TunnelKey, netns::lock,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder,
+    SocketKind, SocketPlace, TunnelFacts, TunnelKey, netns::lock,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use state::State;
@@ -17,7 +17,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -183,6 +183,21 @@ impl Kernel for FakeKernel {
             object: crate::sockets::describe(kind),
             source,
         })
+    }
+
+    fn frame_socket(
+        &self,
+        network: NetworkId,
+        link: &IfName,
+        _ethertype: u16,
+    ) -> Result<FrameSocket, KernelError> {
+        self.state().require_link(Netns::Network(network), link)?;
+        // Nothing ever comes in by it.
+        let socket = UnixDatagram::unbound();
+        let socket =
+            socket.map_err(|error| refused("listen on", link.to_string(), error.kind()))?;
+        let socket = OwnedFd::from(socket);
+        Ok(FrameSocket { socket, link: 1 })
     }
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {

@@ -16,8 +16,8 @@ mod verify;
 mod ways;
 
 use crate::{
-    Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, PortHolder, SocketKind,
-    SocketPlace, TunnelFacts, TunnelKey,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, PortHolder,
+    SocketKind, SocketPlace, TunnelFacts, TunnelKey,
     announce::Announcer,
     claims::Claims,
     conntrack::Conntrack,
@@ -40,7 +40,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{EndpointSpec, Family, IfName, Protocol, SandboxId};
+use vw_model::{EndpointSpec, Family, IfName, NetworkId, Protocol, SandboxId};
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -313,6 +313,18 @@ impl Kernel for LinuxKernel {
             let made: Result<Vec<OwnedFd>, _> = kinds.into_iter().map(open).collect();
             made
         })
+    }
+
+    fn frame_socket(
+        &self,
+        network: NetworkId,
+        link: &IfName,
+        ethertype: u16,
+    ) -> Result<FrameSocket, KernelError> {
+        let object = || format!("link {link} of {}", network.short());
+        let name = link.clone();
+        let open = move || sockets::frames(&name, ethertype);
+        self.run_in(Netns::Network(network), "listen on", object, open)
     }
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {

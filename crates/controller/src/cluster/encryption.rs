@@ -134,6 +134,11 @@ impl Encryption {
         self.tunnel.carrier()
     }
 
+    /// Whether something encrypted stands here.
+    pub(super) fn stands(&self) -> bool {
+        !lock(&self.standing).networks.is_empty()
+    }
+
     /// Has the thread see what changed; never waits.
     pub(super) fn look(&self) {
         lock(&self.signal).look = true;
@@ -202,6 +207,7 @@ impl Encryption {
                 controller.bring(vec![(Owner::Cluster, wanted)])?;
             }
             self.tunnel.carry(&others)?;
+            controller.open_encrypted_probe(&others);
             next = next.min(LOOK);
         }
         // One that carries nothing yet reads all keys before it does.
@@ -325,9 +331,10 @@ impl Controller {
         if !standing.networks.remove(&network.spec.id) || !standing.networks.is_empty() {
             return Ok(());
         }
+        let probe = self.close_encrypted_probe();
         encryption.end();
         encryption.look();
-        self.take_away(vec![(Owner::Cluster, Fragment::default())])
+        self.take_away(vec![probe, (Owner::Cluster, Fragment::default())])
     }
 
     /// What a network that stood before the start shares with others.
@@ -347,12 +354,15 @@ impl Controller {
     }
 
     /// Nothing encrypted is carried any more, and nothing of the tunnel is wanted.
-    pub(crate) fn end_encryption(&self) -> Option<(Owner, Fragment)> {
-        let encryption = self.encryption()?;
+    pub(crate) fn end_encryption(&self) -> Vec<(Owner, Fragment)> {
+        let Some(encryption) = self.encryption() else {
+            return Vec::new();
+        };
         let mut standing = lock(&encryption.standing);
         standing.networks.clear();
+        let probe = self.close_encrypted_probe();
         encryption.end();
-        Some((Owner::Cluster, Fragment::default()))
+        vec![probe, (Owner::Cluster, Fragment::default())]
     }
 
     fn shared_fragment(&self, network: &Network) -> Result<Fragment> {

@@ -15,10 +15,10 @@ use std::{
 };
 use vw_hoststate::{Key, Object, Plan, Step};
 use vw_kernel::{
-    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder, SocketKind,
-    SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder,
+    SocketKind, SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
 };
-use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, SandboxId};
 use vw_store::{Batch, Change, Error, Memory, Store, Table};
 
 /// Which effects fail, counted from 1.
@@ -217,6 +217,16 @@ impl Kernel for FaultyKernel {
     fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError> {
         self.effect("open socket")?;
         self.fake.socket(place, kind)
+    }
+
+    fn frame_socket(
+        &self,
+        network: NetworkId,
+        link: &IfName,
+        ethertype: u16,
+    ) -> Result<FrameSocket, KernelError> {
+        self.effect("open frame socket")?;
+        self.fake.frame_socket(network, link, ethertype)
     }
 
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {

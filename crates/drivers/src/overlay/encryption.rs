@@ -159,7 +159,7 @@ pub fn plan_wireguard(
 /// # Errors
 /// When this host has no encrypted tunnel, or the underlay leaves it too little.
 pub(super) fn way(network: &NetworkSpec, underlay: &Underlay) -> Result<Way> {
-    let Some(inner) = underlay.inner else {
+    let Some(way) = tunnel_way(underlay) else {
         let sentence = format!(
             "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
             network.name
@@ -170,17 +170,22 @@ pub(super) fn way(network: &NetworkSpec, underlay: &Underlay) -> Result<Way> {
             sentence,
         ));
     };
-    let mtu = tunnel_mtu(underlay);
-    if mtu < LEAST_MTU {
+    if way.mtu < LEAST_MTU {
         let sentence = format!(
-            "network {} cannot be encrypted: the link of {} leaves the encrypted tunnel an MTU of {mtu}, and it needs {LEAST_MTU}; raise the link's MTU",
-            network.name, underlay.addr
+            "network {} cannot be encrypted: the link of {} leaves the encrypted tunnel an MTU of {}, and it needs {LEAST_MTU}; raise the link's MTU",
+            network.name, underlay.addr, way.mtu
         );
         return Err(Error::invalid("mtu-invalid", sentence));
     }
-    Ok(Way {
+    Ok(way)
+}
+
+/// The way through the encrypted tunnel; `None` where this host has none.
+pub(super) fn tunnel_way(underlay: &Underlay) -> Option<Way> {
+    let inner = underlay.inner?;
+    Some(Way {
         local: inner.into(),
-        mtu,
+        mtu: tunnel_mtu(underlay),
         encrypted: true,
     })
 }

@@ -279,6 +279,14 @@ impl State {
         }
     }
 
+    pub(super) fn require_link(&self, netns: Netns, name: &IfName) -> Result<(), KernelError> {
+        self.require(netns)?;
+        match self.objects.contains_key(&Key::Link(netns, name.clone())) {
+            true => Ok(()),
+            false => Err(refused("listen on", name.to_string(), ErrorKind::NotFound)),
+        }
+    }
+
     pub(super) fn require_tunnel(&self, name: &IfName, kind: &LinkKind) -> Result<(), KernelError> {
         self.require(Netns::Tunnel)?;
         let is_it = |held: Held<'_>| {

@@ -1,7 +1,7 @@
 //! What an executor promises.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -291,6 +291,13 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// When the kernel cannot be read.
     fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError>;
+
+    /// Those keys of other hosts by which an encrypted tunnel of the kernel has agreed on sessions:
+    /// who has the private half uses it.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`]; the system's answer when there is no such link.
+    fn tunnel_sessions(&self, name: &IfName) -> Result<BTreeSet<PublicKey>, KernelError>;
 
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;

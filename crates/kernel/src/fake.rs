@@ -14,7 +14,7 @@ use crate::{
 use rustix::event::{EventfdFlags, eventfd};
 use state::State;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, PublicKey, SandboxId};
 
 /// An executor in memory; clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -109,6 +109,11 @@ impl FakeKernel {
     /// Makes it one with WireGuard, as it is at first.
     pub fn gain_wireguard(&self) {
         self.state().lacks_wireguard = false;
+    }
+
+    /// Has another host agree with the tunnel of the kernel on a session by this key.
+    pub fn agree(&self, key: PublicKey) {
+        self.state().agreed.insert(key);
     }
 
     /// The host ports that are held now.
@@ -226,6 +231,12 @@ impl Kernel for FakeKernel {
             tun: true,
             standing: state.standing_tunnel(name),
         })
+    }
+
+    fn tunnel_sessions(&self, name: &IfName) -> Result<BTreeSet<PublicKey>, KernelError> {
+        let state = self.state();
+        state.require_tunnel(name, &LinkKind::Wireguard)?;
+        Ok(state.agreed.clone())
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

@@ -23,6 +23,7 @@ use crate::{
     conntrack::Conntrack,
     facts, holders,
     monitor::Running,
+    netlink::wireguard,
     netns::{self, Namespaces, lock},
     observe,
     peers::{Ends, accepted, any_open},
@@ -40,7 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{EndpointSpec, Family, IfName, NetworkId, Protocol, SandboxId};
+use vw_model::{EndpointSpec, Family, IfName, NetworkId, Protocol, PublicKey, SandboxId};
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -362,6 +363,14 @@ impl Kernel for LinuxKernel {
 
     fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError> {
         tunnel::facts(&self.namespaces, name)
+    }
+
+    fn tunnel_sessions(&self, name: &IfName) -> Result<BTreeSet<PublicKey>, KernelError> {
+        let asked = name.clone();
+        let object = || format!("link {name} of the encrypted tunnel");
+        self.run_in(Netns::Tunnel, "read", object, move || {
+            wireguard::agreed(&asked)
+        })
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

@@ -2,7 +2,7 @@
 //! sequence.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -18,7 +18,7 @@ use vw_kernel::{
     Failure, FrameSocket, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder,
     SocketKind, SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
 };
-use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, PublicKey, SandboxId};
 use vw_store::{Batch, Change, Error, Memory, Store, Table};
 
 /// Which effects fail, counted from 1.
@@ -249,6 +249,10 @@ impl Kernel for FaultyKernel {
 
     fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError> {
         self.fake.tunnel_facts(name)
+    }
+
+    fn tunnel_sessions(&self, name: &IfName) -> Result<BTreeSet<PublicKey>, KernelError> {
+        self.fake.tunnel_sessions(name)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, thread, time::Duration};
 use vw_hoststate::{Key, LinkKind, Netns, Object};
 use vw_kernel::{Kernel, fake::FakeKernel};
 use vw_model::{Protocol, PublicKey, Result};
-use vw_store::cluster::{ClusterStore, Record, memory::MemoryStore};
+use vw_store::cluster::{ClusterStore, Record, Transaction, Write, memory::MemoryStore};
 
 /// What takes longer never comes.
 const SOON: Duration = Duration::from_secs(20);
@@ -198,6 +198,41 @@ fn keys_change_and_the_other_host_has_the_next_before_it_is_used() {
         });
     }
     assert_eq!(scene.a().repair().unwrap(), 0);
+}
+
+/// The other host's daemon, or the store, fails just when a key is used that its record tells as the
+/// next one.
+#[test]
+fn a_key_that_a_host_uses_has_its_address_before_the_record_tells_it() {
+    let scene = pair(encrypted);
+    let (here, there) = (&scene.here.kernel, &scene.there.kernel);
+    eventually("they know each other", || peers(here).len() == 1);
+    let (used, _) = key(there).expect("it stands");
+    let next = PublicKey::from_bytes([77; 32]);
+    let client = scene.store.client("keeper");
+    let mut records = client.list("v1/shared/tunnels").expect("it is there");
+    records.retain(|record| {
+        String::from_utf8_lossy(&record.value).contains(&format!("\"public\":\"{used}\""))
+    });
+    let record = records.pop().expect("it tells its keys");
+    // It tells the key, and is cut off before it tells more.
+    scene.b.close().unwrap();
+    let told = String::from_utf8(record.value).expect("it is text");
+    let told = told.replace("\"next\":null", &format!("\"next\":\"{next}\""));
+    let writes = vec![Write::Put(record.key, told.into_bytes())];
+    let transaction = Transaction {
+        writes,
+        ..Transaction::default()
+    };
+    client.commit(&transaction).expect("it is written");
+    let of = |key| peers(here).get(&key).copied();
+    eventually("it is accepted", || {
+        (of(used), of(next)) == (Some(1), Some(0))
+    });
+    here.agree(next);
+    eventually("it has the address", || {
+        (of(used), of(next)) == (Some(0), Some(1))
+    });
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(super) struct State {
     /// The public halves of the private keys that are known.
     pub(super) keys: BTreeSet<PublicKey>,
     pub(super) lacks_wireguard: bool,
+    /// Keys of other hosts by which sessions were agreed.
+    pub(super) agreed: BTreeSet<PublicKey>,
     claims: Claims,
     /// Parameters that nobody wants any more, with the value put back.
     restored: BTreeMap<Key, Sysctl>,

@@ -1,32 +1,70 @@
 //! Changes on their way to the kernel: recorded, applied, undone, and mended where that failed.
+//!
+//! Of what several owners share, changes are applied in the order in which they are recorded: who
+//! touches what a plan changes that is under way waits for its end, and others do not.
 
 use crate::{
-    Controller, controller::kernel_error, detach::Leaving, patience::Patience, registry::lock, step,
+    Controller,
+    controller::{Core, kernel_error},
+    detach::Leaving,
+    patience::Patience,
+    registry::lock,
+    step,
 };
 use std::{
     sync::{PoisonError, atomic::Ordering},
     time::Instant,
 };
-use vw_hoststate::{Change, Fragment, Owner, Plan};
+use vw_hoststate::{Change, Conflict, Fragment, Owner, Plan};
 use vw_kernel::Failure;
 use vw_model::{Error, Result};
 use vw_store::Table;
 
+/// A recorded change while its plan is applied.
+struct UnderWay<'a> {
+    core: &'a Core,
+    change: Change,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.core.host).land(&self.change.plan);
+        self.core.landed.notify_all();
+    }
+}
+
 impl Controller {
+    /// Records a change once nothing is under way that it touches. The caller holds `applying`.
+    ///
+    /// # Errors
+    /// As [`HostState::change`](vw_hoststate::HostState::change).
+    fn record(&self, wants: Vec<(Owner, Fragment)>) -> std::result::Result<UnderWay<'_>, Conflict> {
+        let mut host = lock(&self.host);
+        while host.must_wait(&wants) {
+            host = self
+                .landed
+                .wait(host)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let change = host.change(wants)?;
+        host.set_out(&change.plan);
+        Ok(UnderWay { core: self, change })
+    }
+
     /// Records what owners want from now on and brings the kernel there, or changes nothing.
     pub(crate) fn bring(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
         // What a former failure left may be in the way; whether it is, the change itself tells.
         let _ = self.mend();
         let brought = {
             let _applying = self.applying.read().unwrap_or_else(PoisonError::into_inner);
-            let change = lock(&self.host).change(wants).map_err(|e| {
+            let change = self.record(wants).map_err(|e| {
                 Error::conflict(
                     "object-conflict",
                     "another network or container holds the same thing",
                 )
                 .because(e)
             })?;
-            self.carry_out(change)
+            self.carry_out(&change.change)
         };
         if brought.is_err()
             && let Err(error) = self.mend_now()
@@ -36,7 +74,7 @@ impl Controller {
         brought
     }
 
-    fn carry_out(&self, change: Change) -> Result<()> {
+    fn carry_out(&self, change: &Change) -> Result<()> {
         if change.plan.is_empty() {
             return Ok(());
         }
@@ -47,8 +85,16 @@ impl Controller {
         if !undo.is_empty() && self.kernel.apply(&undo).is_err() {
             self.astray.store(true, Ordering::SeqCst);
         }
-        if let Err(conflict) = lock(&self.host).revert(change) {
-            tracing::error!("the record of what stands differs from what is wanted: {conflict}");
+        match lock(&self.host).revert(change) {
+            Ok(rest) if rest.is_empty() => {}
+            // Of what it shared with others, who came or left meanwhile.
+            Ok(_) => self.astray.store(true, Ordering::SeqCst),
+            Err(conflict) => {
+                self.astray.store(true, Ordering::SeqCst);
+                tracing::error!(
+                    "the record of what stands differs from what is wanted: {conflict}"
+                );
+            }
         }
         Err(kernel_error(failure.source))
     }
@@ -70,15 +116,12 @@ impl Controller {
     pub(crate) fn take_away(&self, wants: Vec<(Owner, Fragment)>) -> Result<()> {
         let taken = {
             let _applying = self.applying.read().unwrap_or_else(PoisonError::into_inner);
-            let change = lock(&self.host).change(wants).map_err(|e| {
+            let under_way = self.record(wants).map_err(|e| {
                 Error::internal("object-conflict", "another owner holds the same thing").because(e)
             })?;
-            if change.plan.is_empty() {
-                // Somebody asks again for what a former call took away, or not quite.
-                None
-            } else {
-                Some(self.apply(&change.plan))
-            }
+            let plan = &under_way.change.plan;
+            // Where it is empty, somebody asks again for what a former call took away, or not quite.
+            (!plan.is_empty()).then(|| self.apply(plan))
         };
         match taken {
             Some(Ok(())) => {

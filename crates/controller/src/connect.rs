@@ -24,6 +24,7 @@ impl Controller {
         let network = self.network(&request.network)?;
         let sandbox = self.sandbox(&request.sandbox)?;
         let _ops = lock(&sandbox.ops);
+        sandbox.must_stand()?;
         self.check_connect(&sandbox, &network)?;
         checks::settings(&network, &request.settings)?;
         self.check_member(&network, &request.settings)?;
@@ -58,12 +59,6 @@ impl Controller {
 
     fn check_connect(&self, sandbox: &Sandbox, network: &Network) -> Result<()> {
         let state = sandbox.state();
-        if state.removed {
-            return Err(Error::not_found(
-                "container-not-found",
-                format!("No such container: {}", sandbox.id),
-            ));
-        }
         if !state.live && state.container.is_none() {
             let message = format!("{} has ended: release it", state.spec.name);
             return Err(Error::conflict("sandbox-ended", message));
@@ -101,6 +96,7 @@ impl Controller {
     pub(crate) fn disconnect(&self, request: Disconnect) -> Result<()> {
         let sandbox = self.sandbox(&request.sandbox)?;
         let _ops = lock(&sandbox.ops);
+        sandbox.must_stand()?;
         let id = match self.network(&request.network) {
             Ok(network) => {
                 vw_drivers::may_leave(network.driver.capabilities())?;
@@ -200,9 +196,11 @@ impl Controller {
     /// Records a container as it stands; adopted sandboxes have no durable record.
     ///
     /// # Errors
-    /// When the store cannot be written; the caller takes its change back.
+    /// `NotFound` for one that was removed. When the store cannot be written; the caller takes its
+    /// change back.
     pub(crate) fn keep_container(&self, sandbox: &Sandbox) -> Result<()> {
         let _writing = lock(&sandbox.writing);
+        sandbox.must_stand()?;
         let mut state = sandbox.state();
         let memberships = state.memberships.clone();
         let spec = state.spec.clone();

@@ -24,7 +24,23 @@ pub(crate) fn not_running(id: SandboxId) -> Error {
     )
 }
 
+/// Docker's refusal of a container that is not there.
+pub(crate) fn no_container(named: impl std::fmt::Display) -> Error {
+    Error::not_found("container-not-found", format!("No such container: {named}"))
+}
+
 impl Sandbox {
+    /// Refuses one that was removed, by whom the caller waited for.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) fn must_stand(&self) -> Result<()> {
+        match self.state().removed {
+            true => Err(no_container(self.id)),
+            false => Ok(()),
+        }
+    }
+
     /// Refuses what only containers can do.
     ///
     /// # Errors

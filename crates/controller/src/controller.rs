@@ -14,7 +14,7 @@ use std::{
     net::IpAddr,
     ops::Deref,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+        Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
         atomic::{AtomicBool, AtomicU16},
         mpsc,
     },
@@ -104,6 +104,8 @@ pub struct Core {
     pub(crate) registry: RwLock<Registry>,
     pub(crate) ipam: Mutex<Ipam>,
     pub(crate) host: Mutex<HostState>,
+    /// Told, under `host`, when a plan that was under way has landed.
+    pub(crate) landed: Condvar,
     pub(crate) services: Mutex<crate::services::Book>,
     pub(crate) balancers: crate::services::Balancers,
     pub(crate) checker: crate::services::Checker,

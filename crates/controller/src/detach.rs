@@ -81,11 +81,14 @@ impl Controller {
     fn take_out(&self, sandbox: &Arc<Sandbox>, leaving: Attachment) -> Result<()> {
         crate::step::reached("detach.recorded");
         let id = leaving.endpoint.id;
-        let mut staying = sandbox.state().attachments.clone();
-        staying.retain(|a| a.endpoint.id != id);
+        // First: who publishes names of what is attached looks here again when it has.
+        let staying = {
+            let mut state = sandbox.state();
+            state.attachments.retain(|a| a.endpoint.id != id);
+            state.attachments.clone()
+        };
         let left = self.leave_service(id);
-        self.withdraw_names(&leaving);
-        self.unpublish(&leaving);
+        self.withdraw_names(&leaving.network, id);
         let mut before = std::mem::take(&mut sandbox.state().claims);
         let (claims, wants) = self.what_stays(sandbox, &staying, &mut before)?;
         let gone = self.take_away(vec![
@@ -96,7 +99,6 @@ impl Controller {
         drop(before);
         crate::step::reached("detach.applied");
         let mut state = sandbox.state();
-        state.attachments = staying;
         state.published = claims.mappings();
         state.claims = claims;
         drop(state);

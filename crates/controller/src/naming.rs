@@ -15,10 +15,19 @@ use vw_names::{
 
 impl Controller {
     /// Puts an endpoint's names into its network's zone, and tells the other hosts of a global one.
+    /// Of one that leaves meanwhile nothing stays: who takes it out takes it off the sandbox's list
+    /// before its names.
     pub(crate) fn publish_names(&self, sandbox: &Sandbox, network: &Network, id: EndpointId) {
         if let Some(called) = self.called(sandbox, id) {
             network.zone.update(|zone| zone.with(&called));
             self.publish(sandbox, network, id);
+            let is_attached = {
+                let state = sandbox.state();
+                state.attachments.iter().any(|a| a.endpoint.id == id)
+            };
+            if !is_attached {
+                self.withdraw_names(network, id);
+            }
         }
     }
 
@@ -52,10 +61,10 @@ impl Controller {
         })
     }
 
-    /// Takes an endpoint's names away.
-    pub(crate) fn withdraw_names(&self, attachment: &Attachment) {
-        let id = attachment.endpoint.id;
-        attachment.network.zone.update(|zone| zone.without(id));
+    /// Takes an endpoint's names away, and tells the other hosts of a global network that it is gone.
+    pub(crate) fn withdraw_names(&self, network: &Network, id: EndpointId) {
+        network.zone.update(|zone| zone.without(id));
+        self.unpublish(network, id);
     }
 
     /// What a sandbox sees with the attachments it has now.

@@ -8,6 +8,7 @@
 
 use crate::streams::PendingAttach;
 use crate::{
+    containers::no_container,
     ports::Claims,
     records::{ContainerRecord, FormerFile, Membership, Mode, Phase},
 };
@@ -183,8 +184,7 @@ impl Registry {
     /// # Errors
     /// As [`Self::network`].
     pub(crate) fn sandbox(&self, text: &str) -> Result<Arc<Sandbox>> {
-        let missing =
-            || Error::not_found("container-not-found", format!("No such container: {text}"));
+        let missing = || no_container(text);
         let text = text.strip_prefix('/').unwrap_or(text);
         if let Some(found) = text
             .parse()
@@ -293,7 +293,9 @@ impl Registry {
     /// As [`Self::add_sandbox`].
     pub(crate) fn rename_sandbox(&mut self, old: &str, new: &str, id: SandboxId) -> Result<()> {
         self.check_name(new)?;
-        self.sandbox_names.remove(old);
+        if self.sandbox_names.get(old) == Some(&id) {
+            self.sandbox_names.remove(old);
+        }
         self.sandbox_names.insert(new.to_owned(), id);
         Ok(())
     }

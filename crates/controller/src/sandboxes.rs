@@ -230,6 +230,7 @@ impl Controller {
     pub(crate) fn release(&self, request: Release) -> Result<SandboxId> {
         let sandbox = self.sandbox(&request.sandbox)?;
         let _ops = lock(&sandbox.ops);
+        sandbox.must_stand()?;
         let name = sandbox.state().spec.name.clone();
         if sandbox.state().container.is_some() {
             let message = format!("{name} is a container, not an adopted sandbox: use rm");

@@ -49,6 +49,8 @@ pub(crate) struct ServiceState {
     pub(crate) roster: Roster,
     pub(crate) claims: Claims,
     pub(crate) hosted: Hosted,
+    /// Looked at by whoever found the service and waited for its lock: nothing of one that was
+    /// removed is written or brought again.
     pub(crate) removed: bool,
 }
 

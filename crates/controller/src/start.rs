@@ -17,7 +17,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Condvar, Mutex, RwLock,
         atomic::{AtomicBool, AtomicU16},
     },
     time::{Instant, SystemTime},
@@ -83,6 +83,7 @@ impl Controller {
             registry: RwLock::new(Registry::default()),
             ipam: Mutex::new(ipam),
             host: Mutex::new(HostState::default()),
+            landed: Condvar::new(),
             services: Mutex::default(),
             balancers: Default::default(),
             checker,

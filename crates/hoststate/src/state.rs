@@ -2,7 +2,7 @@
 
 use crate::{Fragment, Key, Object, Owner, Plan, Step};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -73,6 +73,8 @@ pub struct HostState {
     /// By key, which is all that an owner's objects have here: they stand in `entries`, as that
     /// owner has them.
     owners: HashMap<Owner, Box<[Arc<Key>]>>,
+    /// What plans change that are being applied.
+    under_way: HashSet<Key>,
 }
 
 /// What stood under each key that a change touches.
@@ -117,12 +119,42 @@ impl HostState {
         })
     }
 
-    /// Forgets a change whose plan failed and was undone.
+    /// Forgets a change whose plan failed and was undone, and tells what else that takes: of what
+    /// it shared with others, who may have come or left meanwhile.
     ///
     /// # Errors
     /// [`Conflict`] when another owner took one of its keys meanwhile.
-    pub fn revert(&mut self, change: Change) -> Result<(), Conflict> {
-        self.change(change.before).map(|_| ())
+    pub fn revert(&mut self, change: &Change) -> Result<Plan, Conflict> {
+        let mut back = self.change(change.before.clone())?.plan;
+        let undone: HashSet<Key> = change.plan.steps.iter().map(Step::key).collect();
+        back.steps.retain(|step| !undone.contains(&step.key()));
+        Ok(back)
+    }
+
+    /// Whether a change touches what a plan changes that is under way. Its own plan would rest on
+    /// what stands only after that, or not any more: it is recorded once that one has landed.
+    #[must_use]
+    pub fn must_wait(&self, wants: &[(Owner, Fragment)]) -> bool {
+        if self.under_way.is_empty() {
+            return false;
+        }
+        wants.iter().any(|(owner, fragment)| {
+            let mut former = self.owners.get(owner).into_iter().flatten();
+            former.any(|key| self.under_way.contains(&**key))
+                || fragment.iter().any(|(key, _)| self.under_way.contains(key))
+        })
+    }
+
+    /// Notes that a plan is under way from now on.
+    pub fn set_out(&mut self, plan: &Plan) {
+        self.under_way.extend(plan.steps.iter().map(Step::key));
+    }
+
+    /// Notes that a plan was applied, or undone.
+    pub fn land(&mut self, plan: &Plan) {
+        for step in &plan.steps {
+            self.under_way.remove(&step.key());
+        }
     }
 
     /// What an owner wants; nothing of one that is not known.

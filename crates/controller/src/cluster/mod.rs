@@ -292,11 +292,11 @@ impl Controller {
     }
 
     /// Tells the other hosts that an endpoint is gone.
-    pub(crate) fn unpublish(&self, leaving: &Attachment) {
-        if leaving.network.spec.scope == Scope::Global
+    pub(crate) fn unpublish(&self, network: &Network, id: EndpointId) {
+        if network.spec.scope == Scope::Global
             && let Ok(cluster) = self.cluster()
         {
-            cluster.withdraw(leaving.network.spec.id, leaving.endpoint.id);
+            cluster.withdraw(network.spec.id, id);
         }
     }
 

@@ -1,6 +1,6 @@
 //! `start`: a namespace, its endpoints, then the process.
 
-use super::not_running;
+use super::{no_container, not_running};
 use crate::{
     Controller,
     command::ContainerStart,
@@ -17,14 +17,9 @@ impl Controller {
         let sandbox = self.sandbox(&request.container)?;
         sandbox.must_be_container("start")?;
         let _ops = lock(&sandbox.ops);
+        sandbox.must_stand()?;
         {
             let state = sandbox.state();
-            if state.removed {
-                return Err(Error::not_found(
-                    "container-not-found",
-                    format!("No such container: {}", request.container),
-                ));
-            }
             if state.running.is_some() {
                 return Err(Error::new(
                     Kind::NotModified,
@@ -161,9 +156,7 @@ impl Controller {
         match mode {
             Mode::Host => Ok(None),
             Mode::Of(other) => {
-                let gone = || {
-                    Error::not_found("container-not-found", format!("No such container: {other}"))
-                };
+                let gone = || no_container(other);
                 let other = self.registry().sandbox_by_id(*other).ok_or_else(gone)?;
                 if !other.state().live {
                     let message = format!(

@@ -1,5 +1,6 @@
 //! `rm` and `rename`.
 
+use super::no_container;
 use crate::{
     Controller,
     command::{ContainerRemove, ContainerRename},
@@ -23,8 +24,11 @@ impl Controller {
             ));
         }
         if request.force {
-            let named = self.change_container(&sandbox, |record| record.wanted = false);
-            named?;
+            match self.change_container(&sandbox, |record| record.wanted = false) {
+                // Somebody else removed it.
+                Err(error) if error.kind == Kind::NotFound => return Ok(()),
+                named => named?,
+            }
         }
         let _ops = loop {
             if request.force {
@@ -40,10 +44,7 @@ impl Controller {
             return if request.force {
                 Ok(())
             } else {
-                Err(Error::not_found(
-                    "container-not-found",
-                    format!("No such container: {}", request.container),
-                ))
+                Err(no_container(&request.container))
             };
         }
         if sandbox.state().running.is_some() {
@@ -70,11 +71,15 @@ impl Controller {
         self.dissolve(sandbox)?;
         self.runtime.delete(sandbox.id).map_err(Error::from)?;
         crate::step::reached("remove.deleted");
-        self.keep(Batch::new().delete(Table::Containers, sandbox.id.to_string()))?;
+        {
+            // Who writes its record without `ops` does so before, or finds it removed.
+            let _writing = lock(&sandbox.writing);
+            self.keep(Batch::new().delete(Table::Containers, sandbox.id.to_string()))?;
+            sandbox.state().removed = true;
+        }
         let name = sandbox.state().spec.name.clone();
         self.registry_mut()
             .remove_sandbox(name.as_str(), sandbox.id);
-        sandbox.state().removed = true;
         sandbox.changed.notify_all();
         self.tell_container("destroy", sandbox);
         Ok(())
@@ -83,6 +88,7 @@ impl Controller {
     pub(crate) fn container_rename(&self, request: ContainerRename) -> Result<()> {
         let sandbox = self.sandbox(&request.container)?;
         let _ops = lock(&sandbox.ops);
+        sandbox.must_stand()?;
         let old = sandbox.state().spec.name.clone();
         if old == request.name {
             return Err(Error::invalid(

@@ -307,6 +307,9 @@ impl Controller {
         let services = lock(&self.services).on(network);
         for service in services {
             let mut state = lock(&service.state);
+            if state.removed {
+                continue;
+            }
             // Its ports go with it, whomever they lead to.
             state.hosted.ports = state.hosted.claimed();
             let noted = self

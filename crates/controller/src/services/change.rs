@@ -163,6 +163,9 @@ impl Controller {
             return Ok(());
         };
         let mut state = lock(&service.state);
+        if state.removed {
+            return Ok(());
+        }
         let next = state.roster.without(id);
         let change = self.change_of(&service, &state, &next)?;
         // A record that names who is gone is as good as one that does not.
@@ -199,6 +202,9 @@ impl Controller {
     pub(crate) fn retire(&self, id: EndpointId) -> Option<std::time::Duration> {
         let service = lock(&self.services).of(id)?;
         let mut state = lock(&service.state);
+        if state.removed {
+            return None;
+        }
         let mut leaving = state.roster.members.get(&id)?.clone();
         leaving.health = Health::Leaving;
         let former = state.roster.clone();

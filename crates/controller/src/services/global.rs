@@ -254,11 +254,13 @@ impl Controller {
         self.ask_no_more(&spec);
         self.withdraw_service(service);
         self.publish_members(service);
+        let mut state = lock(&service.state);
         let gone = self.take_away(vec![(Owner::Service(id), Fragment::default())]);
         if let Err(error) = gone {
             self.warn(format!("service {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
         }
-        lock(&service.state).claims = Claims::default();
+        state.claims = Claims::default();
+        drop(state);
         self.unnote(Table::Slots, id.to_string());
         let about = [("name", name)];
         self.tell(EventType::Service, "remove", &id.to_string(), about);

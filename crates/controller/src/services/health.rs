@@ -201,7 +201,7 @@ impl Controller {
         let Some(mut member) = state.roster.members.get(&report.endpoint).cloned() else {
             return Ok(());
         };
-        if state.spec.health.is_none() || member.health == Health::Leaving {
+        if state.removed || state.spec.health.is_none() || member.health == Health::Leaving {
             return Ok(());
         }
         member.health = match report.well {

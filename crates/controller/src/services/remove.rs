@@ -23,10 +23,12 @@ impl Controller {
         let _deciding = lock(&self.network_changes);
         let spec = {
             let mut state = lock(&service.state);
+            if state.removed {
+                return Err(super::no_service(&request.service));
+            }
             self.keep(Batch::new().delete(Table::Services, service.id.to_string()))?;
             crate::step::reached("service.removed");
             state.removed = true;
-            state.claims = Claims::default();
             state.spec.clone()
         };
         let name = spec.name.to_string();
@@ -34,7 +36,11 @@ impl Controller {
         self.ask_no_more(&spec);
         self.withdraw_service(&service);
         self.publish_members(&service);
-        let gone = self.take_away(vec![(Owner::Service(service.id), Fragment::default())]);
+        let gone = {
+            let mut state = lock(&service.state);
+            state.claims = Claims::default();
+            self.take_away(vec![(Owner::Service(service.id), Fragment::default())])
+        };
         match gone {
             Ok(()) => self.forget_service(&spec),
             Err(error) => {

@@ -17,6 +17,10 @@ impl Controller {
         }
         let _deciding = lock(&self.network_changes);
         let mut state = lock(&service.state);
+        if state.removed {
+            // By whom this waited for.
+            return Err(super::no_service(&request.service));
+        }
         self.check_askable(&state, &request)?;
         let former = state.spec.clone();
         let (mut spec, roster) = asked(&state, &request);

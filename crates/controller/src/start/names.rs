@@ -225,8 +225,7 @@ impl Controller {
         lock(&attachment.network.members).remove(&endpoint.id);
         lock(&attachment.network.reach).users -= 1;
         self.drop_member(endpoint.id);
-        self.withdraw_names(&attachment);
-        self.unpublish(&attachment);
+        self.withdraw_names(&attachment.network, endpoint.id);
         self.dns.update(sandbox.id, self.view_of(sandbox));
         self.free_leases(endpoint);
     }

@@ -10,7 +10,9 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::channel,
     },
+    thread::JoinHandle,
     time::Duration,
 };
 use vw_hoststate::{Key, Object, Plan, Step};
@@ -67,10 +69,28 @@ pub(crate) struct Faults {
     mode: Mutex<(Mode, usize, Whose)>,
     struck: AtomicBool,
     meanwhile: Mutex<Option<(Table, Meanwhile)>>,
+    beside: Mutex<Option<Beside>>,
+    begun: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What somebody else does.
 type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// How long an effect is held for what is done beside it, which may have to wait for its end.
+const HELD: Duration = Duration::from_millis(300);
+
+/// An effect that somebody else's doing falls into.
+struct Beside {
+    at: Box<dyn Fn(&Effect<'_>) -> bool + Send>,
+    then: Mode,
+    act: Meanwhile,
+}
+
+/// What is about to take effect.
+pub(crate) enum Effect<'a> {
+    Step(&'a Step),
+    Change(&'a Change),
+}
 
 impl Faults {
     pub(crate) fn new() -> Arc<Self> {
@@ -78,7 +98,48 @@ impl Faults {
             mode: Mutex::new((Mode::Never, 0, Whose::All)),
             struck: AtomicBool::new(false),
             meanwhile: Mutex::default(),
+            beside: Mutex::default(),
+            begun: Mutex::default(),
         })
+    }
+
+    /// Has this be begun by another thread before the next effect for which `at` holds, with what
+    /// fails from there on. It is waited for a moment alone: it may have to wait for that effect.
+    pub(crate) fn beside(
+        &self,
+        at: impl Fn(&Effect<'_>) -> bool + Send + 'static,
+        then: Mode,
+        act: impl FnOnce() + Send + 'static,
+    ) {
+        *self.beside.lock().unwrap() = Some(Beside {
+            at: Box::new(at),
+            then,
+            act: Box::new(act),
+        });
+    }
+
+    /// Waits until all that was begun so has ended.
+    pub(crate) fn await_beside(&self) {
+        let begun = std::mem::take(&mut *self.begun.lock().unwrap());
+        for thread in begun {
+            thread.join().expect("it is done");
+        }
+    }
+
+    fn begin_beside(&self, effect: &Effect<'_>) {
+        let due = self.beside.lock().unwrap().take_if(|one| (one.at)(effect));
+        let Some(Beside { then, act, .. }) = due else {
+            return;
+        };
+        let (done, waiting) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            act();
+            drop(done);
+        });
+        // Nobody sends: the channel closes when it is done.
+        let _ = waiting.recv_timeout(HELD);
+        self.begun.lock().unwrap().push(thread);
+        self.set(then);
     }
 
     /// Has this be done by another thread before the next record of a table is written.
@@ -87,6 +148,9 @@ impl Faults {
     }
 
     fn before(&self, changes: &[Change]) {
+        for change in changes {
+            self.begin_beside(&Effect::Change(change));
+        }
         let act = {
             let mut meanwhile = self.meanwhile.lock().unwrap();
             let due = |(table, _): &mut (Table, Meanwhile)| {
@@ -190,6 +254,7 @@ impl Kernel for FaultyKernel {
             let one = Plan {
                 steps: vec![step.clone()],
             };
+            self.faults.begin_beside(&Effect::Step(step));
             let allowed = match self.refusing.strikes(step) {
                 true => Err(refused("remove")),
                 false => self.effect("apply step"),

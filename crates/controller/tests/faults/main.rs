@@ -10,12 +10,14 @@ mod apart;
 mod cluster;
 mod crowd;
 mod global;
+mod gone;
 mod inject;
 mod lasting;
 mod led;
 mod members;
 mod scenario;
 mod sealed;
+mod shared;
 mod twins;
 mod world;
 

@@ -75,18 +75,12 @@ fn networks_and_sandboxes() -> Vec<Step> {
 /// A container, and endpoints that come into a service and leave it.
 fn containers_and_members() -> Vec<Step> {
     vec![
-        step("create a container", |c, _| create_container(c)),
+        step("create a container", |c, _| create_container(c, "box")),
         step("connect the container", |c, _| connect(c, "green", "box")),
         step("disconnect the container", |c, _| {
             disconnect(c, "green", "box")
         }),
-        step("remove the container", |c, _| {
-            c.submit(ContainerRemove {
-                container: "box".to_owned(),
-                force: false,
-                link: false,
-            })
-        }),
+        step("remove the container", |c, _| remove_container(c, "box")),
         step("disconnect two, which is in no service", |c, _| {
             disconnect(c, "blue", "two")
         }),
@@ -175,6 +169,17 @@ pub(crate) fn create_overlay(
     internal: bool,
     options: &[(&str, &str)],
 ) -> Result<()> {
+    create_overlay_on(controller, name, "10.42.0.0/24", internal, options)
+}
+
+/// The same with a subnet.
+pub(crate) fn create_overlay_on(
+    controller: &Controller,
+    name: &str,
+    subnet: &str,
+    internal: bool,
+    options: &[(&str, &str)],
+) -> Result<()> {
     let options = options.iter();
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let request = NetworkCreate {
@@ -189,7 +194,7 @@ pub(crate) fn create_overlay(
         ipam_driver: None,
         ipam_options: Default::default(),
         pools: vec![PoolRequest {
-            subnet: "10.42.0.0/24".to_owned(),
+            subnet: subnet.to_owned(),
             ..PoolRequest::default()
         }],
         options: options.map(owned).collect(),
@@ -219,7 +224,7 @@ pub(crate) fn create_service(
     controller.submit(request).map(drop)
 }
 
-fn remove_service(controller: &Controller, service: &str) -> Result<()> {
+pub(crate) fn remove_service(controller: &Controller, service: &str) -> Result<()> {
     let service = service.to_owned();
     controller.submit(ServiceRemove { service })
 }
@@ -289,9 +294,17 @@ pub(crate) fn release(controller: &Controller, sandbox: &str) -> Result<()> {
     controller.submit(Release { sandbox }).map(drop)
 }
 
-fn create_container(controller: &Controller) -> Result<()> {
+pub(crate) fn remove_container(controller: &Controller, name: &str) -> Result<()> {
+    controller.submit(ContainerRemove {
+        container: name.to_owned(),
+        force: false,
+        link: false,
+    })
+}
+
+pub(crate) fn create_container(controller: &Controller, name: &str) -> Result<()> {
     let request = ContainerCreate {
-        name: Some("box".parse()?),
+        name: Some(name.parse()?),
         container: ContainerSpec {
             image: "host".to_owned(),
             cmd: vec!["true".to_owned()],

@@ -97,7 +97,7 @@ fn a_link_gets_its_address_left_open_again() {
     let fixed = pair("v", "vw0", Some(MacAddr([2, 0, 0, 0, 0, 1])));
     let fragment = [fixed].into_iter().collect();
     let change = state.change(vec![(NETWORK, fragment)]).unwrap();
-    state.revert(change).unwrap();
+    assert!(state.revert(&change).unwrap().is_empty());
     assert_eq!(state.desired(), BTreeMap::from([(open.key(), open)]));
 }
 
@@ -107,7 +107,7 @@ fn of_two_fragments_for_one_owner_the_later_counts() {
     let twice = [1, 2].map(|n| (NETWORK, [port(n, 80)].into_iter().collect()));
     let change = state.change(twice.to_vec()).unwrap();
     assert_eq!(change.plan.steps, [Step::Create(port(2, 80))]);
-    state.revert(change).unwrap();
+    assert!(state.revert(&change).unwrap().is_empty());
     assert!(state.desired().is_empty());
 }
 
@@ -117,8 +117,48 @@ fn reverting_yields_to_who_came_meanwhile() {
     want(&mut state, NETWORK, &[port(1, 80)]).unwrap();
     let left = state.change(vec![(NETWORK, Fragment::default())]).unwrap();
     want(&mut state, ATTACHMENT, &[port(1, 81)]).unwrap();
-    assert_eq!(state.revert(left).unwrap_err().holder, ATTACHMENT);
+    assert_eq!(state.revert(&left).unwrap_err().holder, ATTACHMENT);
     assert!(state.fragment(NETWORK).is_empty());
+}
+
+#[test]
+fn what_others_left_meanwhile_goes_with_a_reverted_change() {
+    let mut state = HostState::default();
+    let shared = port(1, 80);
+    want(&mut state, NETWORK, std::slice::from_ref(&shared)).unwrap();
+    let both: Fragment = [shared.clone(), port(2, 80)].into_iter().collect();
+    let change = state.change(vec![(ATTACHMENT, both)]).unwrap();
+    assert_eq!(change.plan.steps, [Step::Create(port(2, 80))]);
+    assert!(want(&mut state, NETWORK, &[]).unwrap().is_empty());
+    // What the undo of its own plan does is not told.
+    let back = state.revert(&change).unwrap();
+    assert_eq!(back.steps, [Step::Delete(shared)]);
+    assert!(state.desired().is_empty());
+}
+
+#[test]
+fn who_touches_what_is_under_way_waits() {
+    let mut state = HostState::default();
+    let (shared, other) = (port(1, 80), port(2, 80));
+    let wants = |owner, objects: &[Object]| vec![(owner, objects.iter().cloned().collect())];
+    let joins = wants(ATTACHMENT, std::slice::from_ref(&shared));
+    let change = state
+        .change(wants(NETWORK, std::slice::from_ref(&shared)))
+        .unwrap();
+    state.set_out(&change.plan);
+    assert!(state.must_wait(&joins), "it may still be undone");
+    assert!(!state.must_wait(&wants(ATTACHMENT, &[other])));
+    assert!(state.must_wait(&wants(NETWORK, &[])), "the owner's next");
+    state.land(&change.plan);
+    assert!(!state.must_wait(&joins));
+    let change = state.change(wants(NETWORK, &[])).unwrap();
+    state.set_out(&change.plan);
+    assert!(state.must_wait(&joins), "it stands, and goes");
+    state.land(&change.plan);
+    assert_eq!(
+        state.change(joins).unwrap().plan.steps,
+        [Step::Create(shared)]
+    );
 }
 
 #[test]
@@ -186,7 +226,7 @@ proptest! {
         }
         let (desired, owners) = (state.desired(), state.owners.clone());
         if let Ok(change) = state.change(last) {
-            state.revert(change).unwrap();
+            assert!(state.revert(&change).unwrap().is_empty());
         }
         prop_assert_eq!(state.desired(), desired);
         prop_assert_eq!(&state.owners, &owners);

@@ -1,0 +1,240 @@
+//! What was removed stays removed, whoever found it before and waited for its lock.
+
+use crate::{
+    inject::{Effect, Mode},
+    scenario::{
+        adopt, create, create_container, create_overlay, create_service, disconnect, join,
+        remove_container, remove_service,
+    },
+    world::World,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Duration,
+};
+use vw_controller::{
+    Controller,
+    command::{
+        ContainerList, ContainerRename, ServiceInspect, ServiceList, ServiceReport, ServiceUpdate,
+    },
+};
+use vw_firewall::SetName;
+use vw_hoststate::Object;
+use vw_model::{Affinity, EndpointMode, HealthSpec, Result};
+use vw_store::{Change, Table, cluster::memory::MemoryStore};
+
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// As a record is deleted.
+fn deletes(table: Table) -> impl Fn(&Effect<'_>) -> bool + Send {
+    move |effect| matches!(effect, Effect::Change(Change::Delete { table: of, .. }) if *of == table)
+}
+
+/// As a record is written.
+fn writes(table: Table) -> impl Fn(&Effect<'_>) -> bool + Send {
+    move |effect| matches!(effect, Effect::Change(Change::Put { table: of, .. }) if *of == table)
+}
+
+/// Has somebody ask for something, and tells what is answered.
+fn ask_beside(
+    world: &World,
+    at: impl Fn(&Effect<'_>) -> bool + Send + 'static,
+    ask: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Receiver<Result<()>> {
+    let (answer, answers) = channel();
+    // Who does not wait for the answer any more has failed already.
+    world
+        .faults
+        .beside(at, Mode::Never, move || drop(answer.send(ask())));
+    answers
+}
+
+#[track_caller]
+fn refused(world: &World, answers: &Receiver<Result<()>>, reason: &str) {
+    world.faults.await_beside();
+    let refusal = answers.recv().expect("it was asked").unwrap_err();
+    assert_eq!(refusal.reason, reason, "{}", refusal.chain());
+}
+
+/// A host with the service `web`, which asks its only endpoint, `one`, hardly ever.
+fn serving() -> (World, Controller) {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_service(&controller, "web", "blue", EndpointMode::Vip, &["80:8080"]).unwrap();
+    let hour = Duration::from_secs(3600);
+    let health = HealthSpec {
+        probe: "http:8080".parse().unwrap(),
+        interval: hour,
+        timeout: hour,
+        retries: 1,
+        start_period: hour,
+    };
+    let update = ServiceUpdate {
+        service: "web".to_owned(),
+        health: Some(Some(health)),
+        ..ServiceUpdate::default()
+    };
+    controller.submit(update).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "blue", "one", "web", 1).unwrap();
+    (world, controller)
+}
+
+#[track_caller]
+fn no_service(world: &World, controller: Controller) {
+    let elements = || {
+        let objects = world.kernel.objects().into_values();
+        let of_service = |object: &Object| matches!(object, Object::Element(element) if matches!(element.set, SetName::Service(_)));
+        objects.filter(of_service).collect::<Vec<_>>()
+    };
+    assert_eq!(elements(), []);
+    assert_eq!(controller.repair().unwrap(), 0);
+    drop(controller);
+    let controller = world.open();
+    let services = controller.submit(ServiceList).unwrap();
+    assert!(services.is_empty(), "it is back after a start");
+    assert_eq!(elements(), []);
+    create_service(&controller, "api", "blue", EndpointMode::Vip, &["80:80"]).unwrap();
+}
+
+#[test]
+fn an_update_that_waited_for_the_removal_brings_no_service_back() {
+    let (world, controller) = serving();
+    let other = controller.clone();
+    let answers = ask_beside(&world, deletes(Table::Services), move || {
+        other.submit(ServiceUpdate {
+            service: "web".to_owned(),
+            affinity: Some(Affinity::Client),
+            ..ServiceUpdate::default()
+        })
+    });
+    remove_service(&controller, "web").unwrap();
+    refused(&world, &answers, "service-not-found");
+    no_service(&world, controller);
+}
+
+#[test]
+fn a_second_removal_frees_nothing_of_others() {
+    let (world, controller) = serving();
+    let other = controller.clone();
+    let answers = ask_beside(&world, deletes(Table::Services), move || {
+        remove_service(&other, "web")
+    });
+    remove_service(&controller, "web").unwrap();
+    refused(&world, &answers, "service-not-found");
+    no_service(&world, controller);
+}
+
+#[test]
+fn a_report_that_waited_for_the_removal_leads_to_nobody() {
+    let (world, controller) = serving();
+    let service = "web".to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    let endpoint = view.members[0].endpoint;
+    let written = Arc::<AtomicBool>::default();
+    let (faults, other, wrote) = (world.faults.clone(), controller.clone(), written.clone());
+    let answers = ask_beside(&world, deletes(Table::Services), move || {
+        // The first effect of a report that has one.
+        let note = move || wrote.store(true, Ordering::SeqCst);
+        faults.beside(writes(Table::Slots), Mode::Never, note);
+        let well = true;
+        other.submit(ServiceReport { endpoint, well })
+    });
+    remove_service(&controller, "web").unwrap();
+    world.faults.await_beside();
+    answers.recv().unwrap().unwrap();
+    assert!(!written.load(Ordering::SeqCst), "it has slots again");
+    no_service(&world, controller);
+}
+
+#[test]
+fn a_disconnect_that_waited_for_the_removal_writes_no_container_again() {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_container(&controller, "box").unwrap();
+    let other = controller.clone();
+    let answers = ask_beside(&world, deletes(Table::Containers), move || {
+        disconnect(&other, "blue", "box")
+    });
+    remove_container(&controller, "box").unwrap();
+    refused(&world, &answers, "container-not-found");
+    drop(controller);
+    let controller = world.open();
+    assert!(controller.submit(ContainerList).unwrap().is_empty());
+}
+
+#[test]
+fn a_rename_that_waited_for_the_removal_takes_no_name() {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_container(&controller, "box").unwrap();
+    let other = controller.clone();
+    let answers = ask_beside(&world, deletes(Table::Containers), move || {
+        other.submit(ContainerRename {
+            container: "box".to_owned(),
+            name: "bin".parse()?,
+        })
+    });
+    remove_container(&controller, "box").unwrap();
+    refused(&world, &answers, "container-not-found");
+    for name in ["box", "bin"] {
+        create_container(&controller, name).unwrap();
+    }
+}
+
+#[test]
+fn an_endpoint_that_leaves_is_named_no_more_by_who_saw_it() {
+    let store = MemoryStore::new();
+    let world = World::in_cluster(&store, 1);
+    let controller = world.open();
+    let made = vw_testkit::poll(PATIENCE, || {
+        create_overlay(&controller, "shop", true, &[]).ok()
+    });
+    assert!(made.is_some(), "the network is not made");
+    create_service(&controller, "web", "shop", EndpointMode::Dnsrr, &[]).unwrap();
+    let stay: Vec<String> = (0..12).map(|number| format!("stays{number}")).collect();
+    for name in &stay {
+        std::fs::write(world.folder.join(name), "").unwrap();
+        adopt(&controller, &world, name, &[], &[]).unwrap();
+        join(&controller, "shop", name, "web", 1).unwrap();
+    }
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    thread::scope(|scope| {
+        // Each update names all members anew.
+        scope.spawn(|| {
+            for round in 0..150 {
+                let affinity = match round % 2 {
+                    0 => Affinity::Client,
+                    _ => Affinity::None,
+                };
+                let update = ServiceUpdate {
+                    service: "web".to_owned(),
+                    affinity: Some(affinity),
+                    ..ServiceUpdate::default()
+                };
+                controller.submit(update).unwrap();
+            }
+        });
+        for _ in 0..150 {
+            join(&controller, "shop", "one", "web", 1).unwrap();
+            disconnect(&controller, "shop", "one").unwrap();
+        }
+    });
+    let told = || {
+        let records = store.records().into_iter();
+        let endpoints = records.filter(|record| record.key.contains("/endpoints/"));
+        endpoints.count()
+    };
+    vw_testkit::eventually("those who left are known no more", PATIENCE, || {
+        told() == stay.len()
+    });
+}

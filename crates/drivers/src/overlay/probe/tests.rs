@@ -1,7 +1,7 @@
 //! What stands for the networks by which hosts try the way.
 
 use super::*;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use vw_hoststate::Key;
 use vw_model::inner_address;
 
@@ -77,7 +77,10 @@ fn one_in_clear_text_is_at_the_port_of_tunnels_and_one_inside_the_tunnel_has_inn
     });
     assert_eq!(
         ends,
-        [[192, 0, 2, 2].into(), inner_address(other.id).into()]
+        [
+            IpAddr::from([192, 0, 2, 2]),
+            IpAddr::from(inner_address(other.id))
+        ]
     );
     // One of the other IP version is not reached.
     assert_eq!(clear.plan_host(&host(3, "2001:db8::3")), None);

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_ipam::NetworkRequest;
-use vw_model::{EndpointId, EndpointSettings, Error, Options, Result, Scope};
+use vw_model::{EndpointId, EndpointSettings, Error, IpNet, Options, Result, Scope};
 
 /// The network, and its bridge in the kernel.
 pub(crate) const NAME: &str = "vw_gwbridge";
@@ -117,7 +117,7 @@ impl Controller {
                     gw_priority: i64::MIN,
                     ..EndpointSettings::default()
                 };
-                let network = self.gateway_network()?;
+                let network = self.gateway_network(sandbox)?;
                 self.attach_one(sandbox, &network, settings).map(|_| ())
             }
             (false, Some(id)) => self.detach_one(sandbox, id),
@@ -125,14 +125,25 @@ impl Controller {
         }
     }
 
-    /// The network, made when the first sandbox needs it.
-    fn gateway_network(&self) -> Result<Arc<Network>> {
+    /// The network, made when the first sandbox needs it. It keeps clear of all networks of the
+    /// cluster when it is made; one that others are on must keep clear of those of this sandbox.
+    fn gateway_network(&self, sandbox: &Sandbox) -> Result<Arc<Network>> {
+        let own: Vec<IpNet> = {
+            let state = sandbox.state();
+            let others = state.attachments.iter().map(|a| &a.network);
+            let others = others.filter(|network| !network.is_gateway_bridge());
+            let pools = others.flat_map(|network| &network.spec.ipam.pools);
+            pools.map(|pool| pool.subnet).collect()
+        };
         let fits = |standing: &Arc<Network>| {
-            let global = self.subnets_of(Scope::Global);
+            let foreign = match lock(&standing.members).is_empty() {
+                true => self.subnets_of(Scope::Global),
+                false => own.clone(),
+            };
             let mut pools = standing.spec.ipam.pools.iter();
             !pools.any(|pool| {
-                let mut global = global.iter();
-                global.any(|net| {
+                let mut foreign = foreign.iter();
+                foreign.any(|net| {
                     net.contains(&pool.subnet.addr()) || pool.subnet.contains(&net.addr())
                 })
             })

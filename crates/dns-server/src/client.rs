@@ -37,6 +37,10 @@ impl Gate {
         }
     }
 
+    fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
     fn enter(&self) -> Option<Room> {
         let before = self.waiting.fetch_add(1, Relaxed);
         // Counted first, so that dropping it is right on either path.
@@ -63,8 +67,12 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Takes both, or none.
+    /// Takes both, or none. Nobody has more than is left for the others: however many take what they
+    /// get, there is room for one more.
     pub(crate) fn new(own: &Gate, all: &Gate) -> Option<Self> {
+        if own.waiting() >= all.limit.saturating_sub(all.waiting()) {
+            return None;
+        }
         Some(Self {
             _own: own.enter()?,
             _all: all.enter()?,

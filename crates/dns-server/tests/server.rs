@@ -275,7 +275,7 @@ fn a_flood_is_refused_at_once_and_harms_nobody_else() {
     let silent = Fake::silent();
     let limits = Config {
         pending_per_sandbox: 8,
-        pending: 12,
+        pending: 16,
         ..config()
     };
     let bench = Bench::new(limits, &[&silent]);
@@ -291,31 +291,33 @@ fn a_flood_is_refused_at_once_and_harms_nobody_else() {
     assert_eq!(bench.server.counters().refused, 192);
     assert_eq!(rcode(&bench.ask_tcp(&query(1, "one.example"))), 5);
     assert_eq!(addresses(&bench.ask(&query(1, "web"))), [[172, 18, 0, 2]]);
-    // Another sandbox has what is left of the whole.
+    // Another sandbox has its share of what is left of the whole, and so has one more.
     let policy = Policy {
         upstreams: vec![silent.upstream(Vantage::Host)],
         external: true,
         ..Policy::default()
     };
-    let (pair, addr) = sockets();
-    bench
-        .server
-        .add(sandbox(2), pair, Arc::new(View::new(vec![], &[], &policy)))
-        .unwrap();
-    let other = Client::new(addr);
+    let more = |number| {
+        let (pair, addr) = sockets();
+        let view = Arc::new(View::new(vec![], &[], &policy));
+        bench.server.add(sandbox(number), pair, view).unwrap();
+        Client::new(addr)
+    };
+    let other = more(2);
     for number in 0..6 {
         other.send(&query(number, &format!("m{number}.example")));
     }
     assert_eq!((rcode(&other.receive()), rcode(&other.receive())), (5, 5));
+    more(3).send(&query(1, "k1.example"));
     // Room is given back.
-    for asked in silent.asked(12) {
+    for asked in silent.asked(13) {
         asked.answer(&reply(&asked.message, &[[192, 0, 2, 1]]));
     }
     for _ in 0..8 {
         assert_eq!(rcode(&client.receive()), 0);
     }
     client.send(&query(1, "late.example"));
-    assert_eq!(silent.asked(13).len(), 13);
+    assert_eq!(silent.asked(14).len(), 14);
 }
 
 #[test]

@@ -224,15 +224,20 @@ fn to_localhost() -> ChainSpec {
 }
 
 /// What a tunnel takes goes straight into a network, so only other hosts of the cluster may send
-/// to it: no stranger, no process of this host, and no container that pretends to be a host.
+/// to it: no stranger, no process of this host, and no container that pretends to be a host. Nor may
+/// a container send to the end of a tunnel elsewhere, where it would be taken for this host, whose
+/// address it has once it is masqueraded.
 fn tunnel() -> ChainSpec {
     let peer = |fields, set| rule("another host", [Match::In(fields, set)], Goto(FROM_PEER));
+    let led = |fields, set| rule("a stranger to another host", [Match::In(fields, set)], Drop);
     ChainSpec::ours(
         "tunnel",
         None,
         vec![
             peer(FROM4, SetName::Peers4),
             peer(FROM6, SetName::Peers6),
+            led(TO4, SetName::Peers4),
+            led(TO6, SetName::Peers6),
             rule("a stranger", [Match::ToLocal], Drop),
         ],
     )

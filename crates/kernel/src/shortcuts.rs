@@ -10,13 +10,13 @@ use crate::{
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd, OwnedFd, RawFd},
+    os::fd::{AsFd, RawFd},
 };
 use vw_hoststate::Station;
 use vw_model::MacAddr;
 
 /// Under what name the program is attached; another form of it or of the table has another.
-const NAME: &str = "vethwork shortcuts 1";
+const NAME: &str = "vethwork shortcuts 2";
 /// What the program and the table are called themselves.
 const SHORT: &str = "vethwork";
 /// How many stations a table takes at most; with the room for this many an empty one takes 256 KiB.
@@ -43,9 +43,14 @@ const REDIRECT_PEER: i32 = 155;
 const GO_ON: i32 = -1;
 const PACKET_HOST: i32 = 0;
 
-/// Where the frame, and where the table's key, is to be found.
+/// Where what is known of the frame, the frame, and the table's key are to be found.
 const CONTEXT: Register = Register::R6;
+const FRAME: Register = Register::R8;
 const KEY: i16 = -8;
+
+/// Where a frame has its addresses.
+const RECEIVER: i16 = 0;
+const SENDER: i16 = 6;
 
 /// Links that lead to a station, in the order of [`Station`]: the pair's end of one that is here, and
 /// the tunnel of one that is elsewhere. In the midst of a move it may be both; then it is here.
@@ -100,13 +105,21 @@ impl Table {
     }
 
     /// Sets an entry. One that there is no room for is left out.
+    ///
+    /// # Errors
+    /// What the kernel says that takes it not; then none of the address is left, which might lead
+    /// elsewhere.
     pub(crate) fn put(&self, entry: &Entry) -> io::Result<()> {
         let key = key(entry.mac);
         let mut ways = self.ways(&key)?;
         ways[entry.station as usize] = entry.index;
         match self.0.put(&key, &value(ways)) {
             Err(error) if error.raw_os_error() == Some(libc::E2BIG) => Ok(()),
-            done => done,
+            Err(error) => {
+                self.0.remove(&key)?;
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -132,15 +145,23 @@ impl Table {
     }
 }
 
-/// Has the kernel take the program, with an empty table.
-pub(crate) fn load() -> io::Result<OwnedFd> {
+/// Has the frames that come in by links of our block looked up by the program, in an empty table.
+///
+/// # Errors
+/// What the kernel says to it.
+pub(crate) fn install(socket: &mut Socket) -> io::Result<()> {
     let map = Map::create(SHORT, MOST)?;
-    bpf::load(SHORT, program, &map)
+    let program = bpf::load(SHORT, program, &map)?;
+    let mut batch = Batch::default();
+    tc::attach(&mut batch, NAME, program.as_fd());
+    carry_out(socket, &mut batch)
 }
 
-/// Has the frames that come in by links of our block looked up by a program.
-pub(crate) fn attach(batch: &mut Batch, program: &OwnedFd) {
-    tc::attach(batch, NAME, program.as_fd());
+fn carry_out(socket: &mut Socket, batch: &mut Batch) -> io::Result<()> {
+    match socket.transact(batch)?.into_iter().next() {
+        Some(refusal) => Err(refusal.into_error()),
+        None => Ok(()),
+    }
 }
 
 /// Reads what the socket's namespace has. What cannot be read is not there: a kernel without it, or
@@ -162,14 +183,10 @@ pub(crate) fn look(socket: &mut Socket) -> Seen {
 /// # Errors
 /// What the kernel says to it.
 pub(crate) fn probe(socket: &mut Socket) -> io::Result<()> {
-    let program = load()?;
     let mut batch = Batch::default();
     tc::bind(&mut batch, LOOPBACK);
-    attach(&mut batch, &program);
-    match socket.transact(&mut batch)?.into_iter().next() {
-        Some(refusal) => Err(refusal.into_error()),
-        None => Ok(()),
-    }
+    carry_out(socket, &mut batch)?;
+    install(socket)
 }
 
 /// Refuses in a debug build that is told to have a kernel without it.
@@ -219,24 +236,18 @@ fn entries((key, value): (Word, Word)) -> impl Iterator<Item = Entry> {
 }
 
 /// The program. Whatever it does not know, the bridge gets: frames that are no IP (ARP is answered
-/// by those who are asked), tagged ones, those from or to groups, those to stations that are in no
-/// entry, and those that would go out where they came in. None is too long: a pair takes no frame
-/// that is longer than its ends' MTU, and all links of a network have the same.
+/// by those who are asked), tagged ones, those from or to groups, those from or to stations that are
+/// in no entry, and those that would go out where they came in. A sender in no entry is one that the
+/// bridge must see again and again: else it forgets him and floods what is for him. None is too
+/// long: a pair takes no frame that is longer than its ends' MTU, and all links of a network have
+/// the same.
 fn program(map: RawFd) -> Vec<Word> {
     let mut code = Assembler::default();
     let (bridge, elsewhere) = (code.label(), code.label());
     code.copy(CONTEXT, Register::R1);
     check_frame(&mut code, bridge);
-    code.load(Size::Word, Register::R0, (Register::R2, 0));
-    code.store(Size::Word, (Register::Frame, KEY), Register::R0);
-    code.load(Size::Half, Register::R0, (Register::R2, 4));
-    code.store(Size::Half, (Register::Frame, KEY + 4), Register::R0);
-    code.store_number(Size::Half, (Register::Frame, KEY + 6), 0);
-    code.map(Register::R1, map);
-    code.copy(Register::R2, Register::Frame);
-    code.add(Register::R2, KEY.into());
-    code.call(MAP_LOOKUP_ELEM);
-    code.jump_if(Register::R0, Is::Equal(0), bridge);
+    look_up(&mut code, map, SENDER, bridge);
+    look_up(&mut code, map, RECEIVER, bridge);
     code.load(Size::Word, Register::R1, (CONTEXT, IFINDEX));
     code.load(Size::Word, Register::R7, (Register::R0, 0));
     code.jump_if(Register::R7, Is::Equal(0), elsewhere);
@@ -258,12 +269,27 @@ fn program(map: RawFd) -> Vec<Word> {
     code.finish()
 }
 
-/// Leaves what is no plain IP frame of a station's to the bridge; `R2` is where it begins then.
+/// Has `R0` lead to the entry of an address of the frame, and leaves it to the bridge where there is
+/// none.
+fn look_up(code: &mut Assembler, map: RawFd, address: i16, bridge: Label) {
+    code.load(Size::Word, Register::R0, (FRAME, address));
+    code.store(Size::Word, (Register::Frame, KEY), Register::R0);
+    code.load(Size::Half, Register::R0, (FRAME, address + 4));
+    code.store(Size::Half, (Register::Frame, KEY + 4), Register::R0);
+    code.store_number(Size::Half, (Register::Frame, KEY + 6), 0);
+    code.map(Register::R1, map);
+    code.copy(Register::R2, Register::Frame);
+    code.add(Register::R2, KEY.into());
+    code.call(MAP_LOOKUP_ELEM);
+    code.jump_if(Register::R0, Is::Equal(0), bridge);
+}
+
+/// Leaves what is no plain IP frame of a station's to the bridge; the frame is to be found then.
 fn check_frame(code: &mut Assembler, bridge: Label) {
     let ip = code.label();
-    code.load(Size::Word, Register::R2, (CONTEXT, DATA));
+    code.load(Size::Word, FRAME, (CONTEXT, DATA));
     code.load(Size::Word, Register::R3, (CONTEXT, DATA_END));
-    code.copy(Register::R4, Register::R2);
+    code.copy(Register::R4, FRAME);
     code.add(Register::R4, 14);
     code.jump_if(Register::R4, Is::Above(Register::R3), bridge);
     code.load(Size::Word, Register::R0, (CONTEXT, VLAN_PRESENT));
@@ -274,9 +300,9 @@ fn check_frame(code: &mut Assembler, bridge: Label) {
     code.jump_if(Register::R0, Is::Not(number(libc::ETH_P_IPV6)), bridge);
     code.place(ip);
     // A bridge takes no frame of a sender that is a group, or nobody.
-    code.load(Size::Byte, Register::R0, (Register::R2, 6));
+    code.load(Size::Byte, Register::R0, (FRAME, SENDER));
     code.jump_if(Register::R0, Is::Has(1), bridge);
-    code.load(Size::Word, Register::R0, (Register::R2, 6));
+    code.load(Size::Word, Register::R0, (FRAME, SENDER));
     code.jump_if(Register::R0, Is::Equal(0), bridge);
 }
 

@@ -74,7 +74,9 @@ fn any_subnet_may_be_global_wherever_the_way_out_lies() {
         refused.contains("network vw_gwbridge must change, but 1 containers are on it: stop them"),
         "{refused}"
     );
-    stage.docker("a", "rm -f one two");
+    // What has nothing to do with that network goes on.
+    drop(stage.start("a", "more", "--network first"));
+    stage.docker("a", "rm -f one more two");
     drop(stage.start("a", "two", "--network second"));
     let refused = stage.refused("a", "network disconnect vw_gwbridge two");
     assert!(refused.contains("left by itself"), "{refused}");

@@ -43,7 +43,9 @@ impl Controller {
     /// The families that this host publishes over for its own endpoints.
     pub(super) fn hosted_families(&self) -> Vec<Family> {
         let cx = &self.config.drivers;
-        FAMILIES.into_iter().filter(|f| cx.filters(*f)).collect()
+        let spoken = |family: &Family| cx.ipv6 || *family == Family::V4;
+        let publishes = |family: &Family| spoken(family) && cx.filters(*family);
+        FAMILIES.into_iter().filter(publishes).collect()
     }
 
     /// What leads to the endpoints here, by these ports.

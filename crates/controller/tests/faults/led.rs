@@ -183,6 +183,25 @@ fn a_port_that_a_stranger_had_is_published_once_it_is_free() {
     assert_eq!(b.repair().unwrap(), 0);
 }
 
+#[test]
+fn a_host_without_ipv6_publishes_over_ipv4() {
+    let mut world = World::in_cluster(&MemoryStore::new(), 1);
+    world.ipv6 = false;
+    // There is no socket of that family to be had.
+    let none = "[::]:8080".parse().unwrap();
+    world.kernel.occupy(Protocol::Tcp, none);
+    let controller = world.open();
+    eventually("the network is made", || {
+        create_overlay(&controller, "shop", false, &[]).is_ok()
+    });
+    create_service(&controller, "web", "shop", EndpointMode::Vip, &[]).unwrap();
+    update(&controller, &[], &[], &["8080:80"]).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "shop", "one", "web", 1).unwrap();
+    eventually("it is published", || held(&world) == [8080]);
+    assert_eq!(lacking(&controller), [0; 0]);
+}
+
 fn members(controller: &Controller) -> Vec<String> {
     let service = "web".to_owned();
     let view = controller.submit(ServiceInspect { service }).unwrap();

@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) refusing: Arc<Refusing>,
     pub(crate) kernel: FakeKernel,
     pub(crate) folder: PathBuf,
+    /// Whether its kernel has IPv6.
+    pub(crate) ipv6: bool,
     data: Arc<Memory>,
     run: Arc<Memory>,
     noted: Arc<Mutex<Vec<Change>>>,
@@ -70,6 +72,7 @@ impl World {
             noted: Arc::default(),
             kernel,
             folder,
+            ipv6: true,
             data: Arc::default(),
             run: Arc::default(),
             member: None,
@@ -214,6 +217,7 @@ impl World {
                     carrier: Default::default(),
                     link_local: None,
                 }),
+                ipv6: self.ipv6,
                 ..DriverContext::default()
             },
             ip_forward: false,

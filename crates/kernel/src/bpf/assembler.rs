@@ -32,6 +32,8 @@ pub(crate) enum Register {
     R6 = 6,
     /// See `R6`.
     R7,
+    /// See `R6`.
+    R8,
     /// The end of the stack.
     Frame = 10,
 }

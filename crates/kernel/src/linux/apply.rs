@@ -53,20 +53,35 @@ pub(super) fn apply(kernel: &LinuxKernel, plan: &Plan) -> Result<(), Failure> {
     }
 }
 
-/// Addresses that sandboxes lose by a plan.
+/// Addresses that sandboxes lose by a plan, and that this host's connections may be to. One whose link
+/// leads into another network's namespace may be somebody else's here.
 fn given_up(plan: &Plan) -> Vec<IpAddr> {
-    let lost = |step: &Step| match step {
-        Step::Delete(Object::Address(address)) if address.netns != Netns::Host => {
-            Some(address.addr.addr())
+    let deleted = || {
+        plan.steps.iter().filter_map(|step| match step {
+            Step::Delete(object) => Some(object),
+            _ => None,
+        })
+    };
+    let elsewhere = deleted().filter_map(|object| match object {
+        Object::Link(Link {
+            netns: outer,
+            kind: LinkKind::Veth(inner),
+            ..
+        }) => (*outer != Netns::Host).then_some((inner.netns, &inner.name)),
+        _ => None,
+    });
+    let elsewhere: BTreeSet<(Netns, &IfName)> = elsewhere.collect();
+    let lost = |object: &Object| match object {
+        Object::Address(address) => {
+            let hidden = elsewhere.contains(&(address.netns, &address.link));
+            let kept = address.netns == Netns::Host || hidden;
+            (!kept).then_some(address.addr.addr())
         }
         _ => None,
     };
     let link_local = |addr: &IpAddr| matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    plan.steps
-        .iter()
-        .filter_map(lost)
-        .filter(|addr| !link_local(addr))
-        .collect()
+    let lost = deleted().filter_map(lost);
+    lost.filter(|addr| !link_local(addr)).collect()
 }
 
 /// Ports over UDP that a plan opens, by where.
@@ -394,3 +409,6 @@ impl<'a> Run<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::{
     netlink::{Socket, link, tc},
     shortcuts::{self, Entry, Table},
 };
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 use vw_hoststate::{Netns, Object, Shortcut, Shortcuts, Station, Step};
 
 impl Run<'_> {
@@ -33,13 +33,11 @@ impl Run<'_> {
         if stands || !ours {
             return Ok(());
         }
-        let loaded = shortcuts::load();
-        let program = loaded.map_err(|error| self.failed_at(at, error))?;
-        let queue = self.queue(at, wanted.netns)?;
-        queue.push(at, Forgive::Nothing, |batch| {
-            shortcuts::attach(batch, &program);
-        });
-        self.flush()
+        // Without, all goes by the bridge; the next comparison tries again.
+        if let Err((_, error)) = self.inside(at, wanted.netns, shortcuts::install) {
+            tracing::warn!("frames of a network pass its bridge: {error}");
+        }
+        Ok(())
     }
 
     /// Takes the program from the tunnel, and its table with it.
@@ -84,10 +82,14 @@ impl Run<'_> {
             return Ok(end);
         }
         let mut changes = Vec::with_capacity(steps.len());
+        let mut bound = None;
         for (at, step) in (at..).zip(steps) {
             if let Object::Shortcut(shortcut) = step.object() {
                 let wanted = !is_deletion(&step);
-                let index = self.bind(at, shortcut, wanted)?;
+                let index = match wanted {
+                    true => Some(self.bind(at, shortcut)?),
+                    false => self.unbind(at, shortcut, &mut bound)?,
+                };
                 changes.push((at, shortcut, index.filter(|_| wanted), index));
             }
         }
@@ -100,36 +102,57 @@ impl Run<'_> {
         // Of a station's entry the other side is kept.
         self.take_turn();
         for (at, shortcut, wanted, index) in changes {
-            let changed = match wanted {
-                Some(index) => table.put(&entry(shortcut, index)),
-                None => self.forget(at, &table, shortcut, index)?,
-            };
-            self.done[at] = changed.is_ok();
-            changed.map_err(|error| self.failed_at(at, error))?;
+            match wanted {
+                // Without an entry frames pass the bridge; the next comparison tries again.
+                Some(index) => {
+                    if let Err(error) = table.put(&entry(shortcut, index)) {
+                        let (_, error) = self.failed_at(at, error);
+                        tracing::warn!("frames to an endpoint pass its network's bridge: {error}");
+                    }
+                }
+                None => {
+                    let forgotten = self.forget(at, &table, shortcut, index)?;
+                    forgotten.map_err(|error| self.failed_at(at, error))?;
+                }
+            }
+            self.done[at] = true;
         }
         Ok(end)
     }
 
-    /// Has what a station here sends looked up, or not any more, and tells its link's index. A link
-    /// that goes takes along what lies on it.
-    fn bind(&mut self, at: usize, shortcut: &Shortcut, wanted: bool) -> Result<Option<u32>, Stop> {
+    /// Has what a station here sends looked up, and tells its link's index.
+    fn bind(&mut self, at: usize, shortcut: &Shortcut) -> Result<u32, Stop> {
         let Shortcut { netns, link, .. } = shortcut;
-        let index = match wanted {
-            true => Some(self.required_index(at, *netns, link)?),
-            false => self.index(at, *netns, link)?,
-        };
-        let Some(found) = index.filter(|_| shortcut.station == Station::Here) else {
+        let index = self.required_index(at, *netns, link)?;
+        if shortcut.station == Station::Here {
+            let queue = self.queue(at, *netns)?;
+            queue.push(at, Forgive::Present, |batch| tc::bind(batch, index));
+        }
+        Ok(index)
+    }
+
+    /// Has it looked up no more, and tells its link's index, if it is there still; `bound` are the
+    /// links that are looked at, once somebody asked. A link that goes takes along what lies on it.
+    fn unbind(
+        &mut self,
+        at: usize,
+        shortcut: &Shortcut,
+        bound: &mut Option<BTreeSet<u32>>,
+    ) -> Result<Option<u32>, Stop> {
+        let Shortcut { netns, link, .. } = shortcut;
+        let index = self.index(at, *netns, link)?;
+        let stays = shortcut.station == Station::Here && !self.leaves(*netns, link);
+        let Some(found) = index.filter(|_| stays) else {
             return Ok(index);
         };
-        if wanted {
+        if bound.is_none() {
+            let all = self.inside(at, *netns, tc::bound)?;
+            let ours = all.iter().filter(|one| one.ours).map(|one| one.index);
+            *bound = Some(ours.collect());
+        }
+        if bound.as_ref().is_some_and(|bound| bound.contains(&found)) {
             let queue = self.queue(at, *netns)?;
-            queue.push(at, Forgive::Present, |batch| tc::bind(batch, found));
-        } else if !self.leaves(*netns, link) {
-            let bound = self.inside(at, *netns, tc::bound)?;
-            if bound.iter().any(|one| one.index == found && one.ours) {
-                let queue = self.queue(at, *netns)?;
-                queue.push(at, Forgive::Gone, |batch| tc::unbind(batch, found));
-            }
+            queue.push(at, Forgive::Gone, |batch| tc::unbind(batch, found));
         }
         Ok(index)
     }

@@ -307,7 +307,8 @@ impl Cluster {
         self.lab.at("network", &path)
     }
 
-    fn sandbox(&self, at: usize, station: &Station) -> Host {
+    /// A station's container on a host.
+    pub(crate) fn sandbox(&self, at: usize, station: &Station) -> Host {
         let path = self.members[at].kernel.netns_path(station.sandbox());
         self.lab.at(&format!("c{}", station.number), &path)
     }
@@ -357,6 +358,11 @@ impl Cluster {
 
     /// Puts a station's container on a host.
     fn place(&self, number: usize, at: usize) {
+        self.members[at].want(self.placed(number, at));
+    }
+
+    /// What a station's container wants of a host.
+    pub(crate) fn placed(&self, number: usize, at: usize) -> Vec<(Owner, Fragment)> {
         let (member, station) = (&self.members[at], station(number));
         let driver = vw_drivers::find("overlay").expect("it is one");
         let plan = driver.plan_attachment(&self.network, &station.spec(), &member.cx);
@@ -364,13 +370,13 @@ impl Cluster {
             netns: Netns::Sandbox(station.sandbox()),
             source: NamespaceSource::New,
         });
-        member.want(vec![
+        vec![
             (Owner::Sandbox(station.sandbox()), vec![namespace].into()),
             (
                 Owner::Attachment(station.id()),
                 plan.expect("it has a plan").fragment,
             ),
-        ]);
+        ]
     }
 
     /// Tells all hosts but one that a station is there.

@@ -246,6 +246,40 @@ fn a_container_that_pretends_to_be_a_host_is_not_heard() {
 }
 
 #[test]
+fn a_container_does_not_speak_for_its_host() {
+    require_root!();
+    vw_testkit::require_programs!("nft");
+    let cluster = Cluster::new(2, Underlay::V4, &[]);
+    let (host, socket) = (
+        cluster.members()[0].host(),
+        cluster.listen(1, "0.0.0.0:7777"),
+    );
+    let guest = cluster.lab().host("guest");
+    cluster.lab().link(host, "port", &guest, "eth0");
+    host.ip("addr add 10.9.0.1/24 dev port");
+    guest.ip("addr add 10.9.0.2/24 dev eth0");
+    guest.ip("route add default via 10.9.0.1");
+    host.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).must();
+    let masquerade = "add table ip lab; add chain ip lab post { type nat hook postrouting priority 100; }; add rule ip lab post ip saddr 10.9.0.2 masquerade";
+    host.run(["nft", masquerade]).must();
+    let forged = wire::forged(cluster::VNI, &station(0), &station(1), 7777);
+    let to = (cluster.tunnel(1), 4789);
+    let send = || {
+        guest.enter(|| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("it has an address");
+            socket.send_to(&forged, to).expect("it is sent");
+        });
+    };
+    let mut datagram = [0; 64];
+    send();
+    assert!(socket.recv(&mut datagram).is_err(), "it is no host");
+    // Without the rule it is taken for its host.
+    host.run(["nft", "flush chain inet vethwork tunnel"]).must();
+    send();
+    socket.recv(&mut datagram).expect("it arrives");
+}
+
+#[test]
 fn no_connection_is_recorded_for_what_tunnels_send() {
     require_root!();
     let cluster = Cluster::new(2, Underlay::V4, &[]);

@@ -178,6 +178,124 @@ fn what_others_put_on_a_link_stays() {
     }
 }
 
+/// Commands of bpf(2) without which there is no table, no program, and no entry.
+const COMMANDS: [(&str, u32); 3] = [
+    ("BPF_MAP_CREATE", 0),
+    ("BPF_PROG_LOAD", 5),
+    ("BPF_MAP_UPDATE_ELEM", 2),
+];
+
+/// Does something by a thread to which the kernel refuses a command of bpf(2), as one does that has
+/// no memory for it, or counts it as locked memory of which there is too little.
+fn without<T: Send>(command: u32, work: impl FnOnce() -> T + Send) -> T {
+    let then = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let answer = libc::BPF_RET | libc::BPF_K;
+    std::thread::scope(|scope| {
+        let refused = scope.spawn(|| {
+            // The call's number, and the lower half of its first argument (`struct seccomp_data`).
+            let first = if cfg!(target_endian = "big") { 20 } else { 16 };
+            let mut rules = [
+                then(load, 0, 0, 0),
+                then(equal, 0, 3, libc::SYS_bpf as u32),
+                then(load, 0, 0, first),
+                then(equal, 0, 1, command),
+                then(answer, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+                then(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
+            ];
+            let filter = libc::sock_fprog {
+                len: rules.len() as u16,
+                filter: rules.as_mut_ptr(),
+            };
+            // SAFETY: it takes numbers alone.
+            let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+            assert_eq!(set, 0);
+            let at = &raw const filter;
+            // SAFETY: the filter and its rules outlive the call, which copies them.
+            let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, at) };
+            assert_eq!(set, 0);
+            work()
+        });
+        refused.join().expect("nothing fails for it")
+    })
+}
+
+#[test]
+fn what_the_kernel_does_not_take_of_them_goes_by_the_bridge_until_it_does() {
+    require_shortcuts!();
+    for (name, command) in COMMANDS {
+        let cluster = Cluster::new(2, Underlay::V4, &[]);
+        let (member, inside) = (&cluster.members()[0], cluster.inside(0));
+        member.give_up_shortcuts();
+        without(command, || member.repair(member.missing()));
+        let left = member.missing();
+        assert!(!left.is_empty(), "{name}: it is tried again");
+        let placed = cluster.placed(7, 0);
+        without(command, || member.want(placed));
+        let beside = cluster.sandbox(0, &station(7));
+        let near = cluster.container(0);
+        acquainted(near, 7);
+        acquainted(near, 1);
+        talk(near, &beside, 7);
+        without_bridge(&inside);
+        assert!(
+            !traffic::ping(near, &station(1).v4()),
+            "{name}: by no other way"
+        );
+        member.repair(member.missing());
+        assert_eq!(member.missing(), [], "{name}");
+        talk(near, &beside, 7);
+        talk(near, cluster.container(1), 1);
+    }
+}
+
+/// One that a container made, such as a macvlan: the bridge alone knows where it is.
+#[test]
+fn who_is_in_no_entry_is_not_forgotten_by_the_bridge_as_long_as_he_sends() {
+    require_shortcuts!();
+    let cluster = Cluster::new(1, Underlay::V4, &[]);
+    let (beside, third) = (cluster.add(7, 0), cluster.add(8, 0));
+    let inside = cluster.inside(0);
+    // In hundredths of a second.
+    inside.ip("link set br0 type bridge ageing_time 100");
+    let made = cluster.container(0);
+    let mac = "02:42:0a:05:00:63";
+    made.ip(&format!(
+        "link add made link eth0 address {mac} type macvlan mode bridge"
+    ));
+    made.ip("link set made up");
+    made.ip("addr add 10.5.0.99/32 dev made");
+    let known = |of: &Host, link: &str, addr: &str, mac: &str| {
+        of.ip(&format!(
+            "neigh replace {addr} lladdr {mac} nud permanent dev {link}"
+        ));
+    };
+    let to = station(7);
+    known(made, "made", &to.v4(), &to.mac.to_string());
+    known(&beside, "eth0", "10.5.0.99", mac);
+    made.ip(&format!("route add {} dev made src 10.5.0.99", to.v4()));
+    beside.ip("route replace 10.5.0.99 dev eth0");
+    let ping = |count: u32| {
+        let line = format!("busybox ping -c {count} -i 0.2 -I 10.5.0.99 {}", to.v4());
+        made.sh(&line).must();
+    };
+    // For longer than the bridge remembers.
+    ping(20);
+    let before = received_by(&third, "eth0");
+    ping(10);
+    let flooded = received_by(&third, "eth0") - before;
+    assert!(
+        flooded < 5,
+        "{flooded} frames came to who has no part in it"
+    );
+}
+
 /// A host whose kernel has them next to one that has not.
 #[test]
 fn a_host_with_them_and_one_without_talk() {

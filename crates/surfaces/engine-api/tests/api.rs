@@ -3,6 +3,7 @@
 mod support;
 
 use expect_test::{Expect, expect};
+use serde_json::Value;
 use std::io::{Read, Write};
 use support::{Api, MOST_CLIENTS};
 
@@ -367,7 +368,7 @@ fn adopt_wants_one_source() {
 fn the_document_describes_what_is_routed() {
     let api = Api::start("openapi");
     let answer = api.ask("GET /vethwork/openapi.json", "");
-    let document: serde_json::Value = serde_json::from_str(&answer[4..]).unwrap();
+    let document: Value = serde_json::from_str(&answer[4..]).unwrap();
     let paths = document["paths"].as_object().unwrap();
     assert_eq!(paths.len(), 10);
     for (path, methods) in paths {
@@ -377,6 +378,52 @@ fn the_document_describes_what_is_routed() {
             assert!(!answer.contains("page not found"), "{line}: {answer}");
         }
     }
+}
+
+/// Adds the fields of an answer that its schema does not name.
+fn unnamed(answer: &Value, schema: &Value, document: &Value, at: &str, found: &mut Vec<String>) {
+    if let Some(of) = schema["$ref"].as_str() {
+        let schema = document.pointer(&of[1..]).expect("it is described");
+        return unnamed(answer, schema, document, at, found);
+    }
+    if let Value::Array(items) = answer {
+        let each = items.iter();
+        each.for_each(|item| unnamed(item, &schema["items"], document, at, found));
+    }
+    let (Value::Object(fields), Some(named)) = (answer, schema["properties"].as_object()) else {
+        return;
+    };
+    for (field, value) in fields {
+        let at = format!("{at}.{field}");
+        match named.get(field) {
+            Some(schema) => unnamed(value, schema, document, &at, found),
+            None => found.push(at),
+        }
+    }
+}
+
+#[test]
+fn the_document_names_every_field_of_an_answer() {
+    let api = Api::start("fields");
+    let json = |answer: &str| -> Value { serde_json::from_str(&answer[4..]).unwrap() };
+    let document = json(&api.ask("GET /vethwork/openapi.json", ""));
+    api.ask("POST /networks/create", r#"{"Name":"shop"}"#);
+    let web = r#"{"Name":"web","Network":"shop","Publish":["8080:80"]}"#;
+    let made = api.ask("POST /vethwork/services/create", web);
+    assert!(made.starts_with("201"), "{made}");
+    let mut found = Vec::new();
+    for (path, asked) in [
+        ("/vethwork/info", "/vethwork/info"),
+        ("/vethwork/services", "/vethwork/services"),
+        ("/vethwork/services/{name}", "/vethwork/services/web"),
+    ] {
+        let answer = api.ask(&format!("GET {asked}"), "");
+        let content = &document["paths"][path]["get"]["responses"]["200"]["content"];
+        let schema = &content["application/json"]["schema"];
+        assert!(!schema.is_null(), "{path} has no schema");
+        unnamed(&json(&answer), schema, &document, path, &mut found);
+    }
+    assert_eq!(found, [""; 0]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -63,15 +63,14 @@ impl Server {
     #[track_caller]
     #[must_use]
     pub fn tcp(host: &Host, name: &str, address: &str) -> Self {
-        let listener = host
-            .enter(|| bound(|| TcpListener::bind(address)))
-            .unwrap_or_else(|error| panic!("{name}: cannot listen on {address}: {error}"));
-        listener
-            .set_nonblocking(true)
-            .expect("a fresh socket takes the flag");
+        let listener = listening(host, name, address);
         let address = listener.local_addr().expect("a bound socket has one");
         let name = name.to_owned();
-        Self::spawn(address, move |stop| serve_tcp(&listener, &name, stop))
+        Self::spawn(address, move |stop| {
+            serve_connections(&listener, stop, |stream, peer| {
+                converse(stream, &name, peer, stop)
+            });
+        })
     }
 
     /// A UDP server that answers each datagram with its greeting.
@@ -87,6 +86,26 @@ impl Server {
         let address = socket.local_addr().expect("a bound socket has one");
         let name = name.to_owned();
         Self::spawn(address, move |stop| serve_udp(&socket, &name, stop))
+    }
+
+    /// An HTTP server that answers questions for one path with that status, for others with 404.
+    #[track_caller]
+    #[must_use]
+    pub fn http(
+        host: &Host,
+        name: &str,
+        address: &str,
+        path: &'static str,
+        status: &Arc<AtomicU16>,
+    ) -> Self {
+        let listener = listening(host, name, address);
+        let address = listener.local_addr().expect("a bound socket has one");
+        let status = Arc::clone(status);
+        Self::spawn(address, move |stop| {
+            serve_connections(&listener, stop, |stream, _| {
+                answer_http(stream, path, status.load(Ordering::Relaxed))
+            });
+        })
     }
 
     fn spawn(address: SocketAddr, serve: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
@@ -132,16 +151,48 @@ fn bound<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     poll(PATIENCE, free).unwrap_or_else(&bind)
 }
 
-fn serve_tcp(listener: &TcpListener, name: &str, stop: &AtomicBool) {
+#[track_caller]
+fn listening(host: &Host, name: &str, address: &str) -> TcpListener {
+    let listener = host
+        .enter(|| bound(|| TcpListener::bind(address)))
+        .unwrap_or_else(|error| panic!("{name}: cannot listen on {address}: {error}"));
+    listener
+        .set_nonblocking(true)
+        .expect("a fresh socket takes the flag");
+    listener
+}
+
+fn serve_connections(
+    listener: &TcpListener,
+    stop: &AtomicBool,
+    serve: impl Fn(TcpStream, SocketAddr) -> io::Result<()> + Sync,
+) {
+    let serve = &serve;
     thread::scope(|scope| {
         while !stop.load(Ordering::Relaxed) {
             wait_readable(listener);
             if let Ok((stream, peer)) = listener.accept() {
                 // A client that leaves ends its own conversation, and nothing else.
-                scope.spawn(move || drop(converse(stream, name, peer, stop)));
+                scope.spawn(move || drop(serve(stream, peer)));
             }
         }
     });
+}
+
+/// Answers one question of HTTP (RFC 9112).
+fn answer_http(mut stream: TcpStream, path: &str, status: u16) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let asked = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    for line in lines {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    let is_there = asked.split(' ').nth(1) == Some(path);
+    let status = if is_there { status } else { 404 };
+    write!(stream, "HTTP/1.0 {status} said\r\n\r\n")
 }
 
 /// Waits a tick for something to accept.

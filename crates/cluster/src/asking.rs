@@ -140,6 +140,7 @@ impl Core {
             // The worker clears away what may be left in the store.
             if grants.get(&addr.addr()) == Some(&wanted) {
                 grants.remove(&addr.addr());
+                state.due.insert((network, addr.addr()));
             }
         }
         self.wake();

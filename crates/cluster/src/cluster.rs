@@ -358,6 +358,7 @@ impl Core {
                 }
             }
         }
+        state.all_due();
         drop(state);
         self.wake();
     }
@@ -371,7 +372,7 @@ impl Core {
         if !ready {
             return;
         }
-        let steps: [fn(&Self) -> Result<()>; 7] = [
+        let steps: [fn(&Self) -> Result<()>; 8] = [
             Self::assert_holdings,
             Self::answer_removals,
             // Who hears of an endpoint knows its host's keys.
@@ -379,6 +380,7 @@ impl Core {
             Self::send_outbox,
             Self::send_unpublished,
             Self::answer_requests,
+            Self::end_grants,
             Self::return_blocks,
         ];
         for step in steps {
@@ -394,8 +396,7 @@ fn follow(core: &Core) {
     let mut following = Following::default();
     while !core.state().closing {
         if !core.follow(&mut following) {
-            // The store is away; a call to wake up is none to ask it again.
-            let until = core.time.now() + SILENCE;
+            let until = following.pause(core.time.now());
             core.wait_for::<()>(until, |_| None);
         }
     }

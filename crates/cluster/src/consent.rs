@@ -21,7 +21,7 @@ use vw_store::cluster::{Condition, Version, Write};
 
 impl Core {
     /// Answers the requests of others for addresses of this host's blocks, and clears away what
-    /// is left of this host's own.
+    /// is left of this host's own. What becomes of grants is [`crate::ending`]'s.
     pub(crate) fn answer_requests(&self) -> Result<()> {
         let requests: Vec<_> = {
             let state = self.state();
@@ -41,8 +41,7 @@ impl Core {
             };
             go_on(done)?;
         }
-        self.clear_grants()?;
-        self.free_given()
+        Ok(())
     }
 
     /// Deletes a request of this host for which nobody waits any more.
@@ -87,7 +86,10 @@ impl Core {
         };
         match taken {
             None => Ok(()),
-            Some(Ok(range)) => self.grant(network, addr, range, given, known.version),
+            Some(Ok(range)) => {
+                self.state().due.insert((network, addr));
+                self.grant(network, addr, range, given, known.version)
+            }
             Some(Err(holder)) => self.refuse(network, addr, known, &holder),
         }
     }
@@ -127,7 +129,7 @@ impl Core {
         let Given { host, holder } = given;
         let record = record::encode(&GrantRecord { host, holder });
         let writes = vec![Write::Put(grant, record), Write::Delete(request)];
-        let news = self.state().expect_grant(network, addr);
+        let news = self.state().expect_grant(network, addr, given);
         let done = self.commit(conditions, writes);
         if news && !matches!(done, Ok(Done::Applied | Done::Uncertain)) {
             self.state().holdings.held(network).unseen.remove(&addr);
@@ -155,138 +157,11 @@ impl Core {
         )?;
         Ok(())
     }
-
-    /// Deletes grants that nobody of this host uses any more.
-    fn clear_grants(&self) -> Result<()> {
-        let me = self.settings.host;
-        let unused: Vec<((NetworkId, IpAddr), Version)> = {
-            let state = self.state();
-            let mine = state
-                .mirror
-                .grants
-                .iter()
-                .filter(|(_, known)| known.record.host == me);
-            mine.filter(|((network, addr), known)| {
-                let held = state.holdings.get(*network);
-                let grant = held.and_then(|held| held.grants.get(addr));
-                grant.is_none_or(|grant| {
-                    grant.state == GrantState::Returning || grant.holder != known.record.holder
-                })
-            })
-            .map(|(at, known)| (*at, known.version))
-            .collect()
-        };
-        for ((network, addr), version) in unused {
-            let key = Shared::Grant(network, addr).key();
-            let condition = Condition::Unchanged(key.clone(), version);
-            self.commit(vec![condition], vec![Write::Delete(key)])?;
-        }
-        self.drop_returned_grants()
-    }
-
-    /// Forgets grants that were given back, once the store has them no more.
-    fn drop_returned_grants(&self) -> Result<()> {
-        let returning: Vec<(NetworkId, IpAddr)> = {
-            let state = self.state();
-            let held = state.holdings.0.iter();
-            let grants =
-                held.flat_map(|(network, held)| held.grants.iter().map(|grant| (*network, grant)));
-            grants
-                .filter(|(_, (_, grant))| grant.state == GrantState::Returning)
-                .map(|(network, (addr, _))| (network, *addr))
-                .collect()
-        };
-        for (network, addr) in returning {
-            if self.get(&Shared::Grant(network, addr).key())?.is_none() {
-                self.copy.drop_grant(network, addr)?;
-                self.state().holdings.held(network).grants.remove(&addr);
-            }
-        }
-        Ok(())
-    }
-
-    /// Frees addresses that were given away and that their holders have given back: once there is
-    /// no request any more, none can be granted; and then there must be no grant.
-    fn free_given(&self) -> Result<()> {
-        let given: Vec<(NetworkId, IpAddr, Given)> = {
-            let state = self.state();
-            if !state.is_asserted() || state.doubted {
-                // The store may have lost the grants.
-                return Ok(());
-            }
-            let held = state.holdings.0.iter();
-            let all = held.flat_map(|(network, held)| {
-                held.given
-                    .iter()
-                    .map(|(addr, given)| (*network, *addr, *given))
-            });
-            all.filter(|(network, addr, _)| !state.mirror.grants.contains_key(&(*network, *addr)))
-                .collect()
-        };
-        for (network, addr, given) in given {
-            let Some(turn) = self.try_turn() else {
-                return Ok(());
-            };
-            if !self.cannot_be_granted(given.holder)? {
-                continue;
-            }
-            if self.is_given(network, addr, given)? {
-                continue;
-            }
-            if self.may_be_lost(network, addr, given) {
-                go_on(self.grant_once_more(network, addr, given))?;
-                continue;
-            }
-            self.copy.drop_given(network, addr)?;
-            let now = self.time.now();
-            let mut state = self.state();
-            let held = state.holdings.held(network);
-            held.given.remove(&addr);
-            held.unseen.remove(&addr);
-            held.free(addr, given.holder, now);
-            drop(state);
-            drop(turn);
-        }
-        Ok(())
-    }
-
-    /// Whether the store has a request or a grant by which an address is another's.
-    fn is_given(&self, network: NetworkId, addr: IpAddr, given: Given) -> Result<bool> {
-        let asked = self.get(&Shared::Request(network, addr).key())?;
-        let asked = asked.and_then(|found| record::decode::<RequestRecord>(&found.value).ok());
-        let still = asked.is_some_and(|asked| {
-            (asked.host, asked.holder) == (given.host, given.holder) && asked.refused.is_none()
-        });
-        Ok(still || self.get(&Shared::Grant(network, addr).key())?.is_some())
-    }
-
-    /// Whether a grant that is missing may be one that the store lost, to a host that is there. A
-    /// service is lost with its grants.
-    fn may_be_lost(&self, network: NetworkId, addr: IpAddr, given: Given) -> bool {
-        let state = self.state();
-        let held = state.holdings.get(network);
-        let host = state.mirror.hosts.get(&given.host);
-        held.is_some_and(|held| held.unseen.contains(&addr))
-            && host.is_some_and(|host| host.record.is_some())
-    }
-
-    fn grant_once_more(&self, network: NetworkId, addr: IpAddr, given: Given) -> Result<()> {
-        let range = {
-            let state = self.state();
-            let held = state.holdings.get(network);
-            held.and_then(|held| held.ranges().find(|range| range.contains(&addr)))
-        };
-        let version = self.fetch_network(network)?.map(|(_, version)| version);
-        if let (Some(range), Some(version)) = (range, version) {
-            self.grant_again((network, version), range, addr, given)?;
-        }
-        Ok(())
-    }
 }
 
 /// What is wrong with one record, one network's say, is not to hold up the others; a store that
 /// does not answer is.
-fn go_on(done: Result<()>) -> Result<()> {
+pub(crate) fn go_on(done: Result<()>) -> Result<()> {
     match done {
         Err(error) if error.reason == "cluster-record-unreadable" => {
             tracing::debug!("{}", error.chain());

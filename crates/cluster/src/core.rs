@@ -9,8 +9,10 @@ use crate::{
     beside::Beside,
     copy::Copy,
     doubts::Doubt,
-    holdings::Holdings,
+    ending::At,
+    holdings::{Given, Holdings},
     keys::Shared,
+    marks::Marks,
     mirror::{Mirror, Seen},
     outbox::Outbox,
     record::{self, HostRecord, NetworkRecord},
@@ -66,11 +68,15 @@ pub(crate) struct State {
     /// Whether the store may be an older one than was read last: what it lacks is not believed to be
     /// given back until all is read anew.
     pub(crate) doubted: bool,
+    /// Whether it is known to be one: nothing is leased until all is read anew.
+    pub(crate) lacks: bool,
+    pub(crate) marks: Marks,
     /// Why this host may not change anything, in words: the others are of a newer format.
     pub(crate) outdated: Option<String>,
     /// The store has an older record of this host, which it replaces.
     pub(crate) replaces_former: bool,
-    /// This host's presence was over, and everything is to be read once more.
+    /// This host's presence was over, or the store lacks what it wrote: everything is to be read
+    /// once more.
     pub(crate) lapsed: bool,
     /// When the store's last trouble was logged, and of which sort it was.
     pub(crate) logged: Option<(Duration, &'static str)>,
@@ -90,6 +96,8 @@ pub(crate) struct State {
     pub(crate) made: BTreeSet<NetworkId>,
     /// Grants out of this host's blocks of which nobody knows whether they will be made yet.
     pub(crate) doubts: Vec<Doubt>,
+    /// Addresses at which a grant may have come to its end.
+    pub(crate) due: BTreeSet<At>,
     /// What the follower is still to be told.
     pub(crate) deltas: Vec<Delta>,
     /// Counts what may give the worker something to do.
@@ -128,6 +136,8 @@ impl Core {
                 reads: 0,
                 asserted: 0,
                 doubted: false,
+                lacks: false,
+                marks: Marks::default(),
                 outdated: None,
                 replaces_former: false,
                 lapsed: false,
@@ -143,6 +153,7 @@ impl Core {
                 idle_check: Duration::ZERO,
                 made: BTreeSet::new(),
                 doubts: Vec::new(),
+                due: BTreeSet::new(),
                 deltas: Vec::new(),
                 work: 0,
             }),
@@ -189,7 +200,12 @@ impl Core {
         let mut transaction = Transaction { conditions, writes };
         let fence = Condition::Unchanged(own, version);
         transaction.conditions.push(fence);
-        match self.store.commit(&transaction) {
+        let mark = self.state().marks.begin();
+        transaction.writes.push(self.note_of(mark));
+        let outcome = self.store.commit(&transaction);
+        let applied = matches!(outcome, Ok(Outcome::Applied));
+        self.state().marks.end(mark, applied);
+        match outcome {
             Ok(Outcome::Applied) => Ok(Done::Applied),
             Ok(Outcome::Refused) => {
                 self.check_fence()?;
@@ -256,6 +272,8 @@ impl Core {
             return;
         }
         state.replaces_former = phase == Phase::Joining;
+        // What this host wrote since is lost as well.
+        state.lapsed |= state.replaces_former;
         state.phase = phase;
         tracing::error!(phase = ?state.phase, "this host is no longer in the cluster");
         drop(state);
@@ -388,24 +406,47 @@ impl State {
         self.asserted == self.reads
     }
 
-    /// Notes that a grant out of a block of this host's stands, or may soon; says whether that is
+    /// Whether it is known to have what this host holds on a network.
+    pub(crate) fn is_compared(&self, network: NetworkId) -> bool {
+        let held = self.holdings.get(network);
+        self.is_asserted() || held.is_none_or(|held| held.compared == self.reads)
+    }
+
+    /// The networks of which that is not known.
+    pub(crate) fn not_compared(&self) -> BTreeSet<NetworkId> {
+        let held = self.holdings.0.keys();
+        held.filter(|network| !self.is_compared(**network))
+            .copied()
+            .collect()
+    }
+
+    /// Notes that this grant out of a block of this host's stands, or may soon; says whether that is
     /// news, and the mirror does not show it.
-    pub(crate) fn expect_grant(&mut self, network: NetworkId, addr: IpAddr) -> bool {
-        let shown = self.mirror.grants.contains_key(&(network, addr));
+    pub(crate) fn expect_grant(&mut self, network: NetworkId, addr: IpAddr, given: Given) -> bool {
+        let shown = self.mirror.grants.get(&(network, addr));
+        let shown = shown.is_some_and(|known| Given::by(&known.record) == given);
         !shown && self.holdings.held(network).unseen.insert(addr)
     }
 
-    /// Notes which grants the watch told of, also those that came and went at once.
+    /// Notes which grants the watch told of, also those that came and went at once. One that this
+    /// host did not make, out of a block of its own, has what it holds there compared anew.
     pub(crate) fn saw_grants(&mut self, changes: &[Change]) {
         for change in changes {
-            let key = match change {
-                Change::Put(record) => &record.key,
-                Change::Deleted(key) => key,
+            let Change::Put(record) = change else {
+                continue;
             };
-            if let Some(Shared::Grant(network, addr)) = Shared::parse(key)
-                && let Some(held) = self.holdings.0.get_mut(&network)
-            {
+            let Some(Shared::Grant(network, addr)) = Shared::parse(&record.key) else {
+                continue;
+            };
+            let Some(held) = self.holdings.0.get_mut(&network) else {
+                continue;
+            };
+            let told = record::decode(&record.value).ok();
+            let given = held.given.get(&addr).copied();
+            if given.is_some() && given == told.as_ref().map(Given::by) {
                 held.unseen.remove(&addr);
+            } else if held.owns(addr) {
+                (held.compared, self.asserted) = (0, 0);
             }
         }
     }
@@ -421,13 +462,20 @@ impl State {
         }
         let grants = &self.mirror.grants;
         for (network, held) in &mut self.holdings.0 {
-            held.unseen
-                .retain(|addr| !grants.contains_key(&(*network, *addr)));
+            let given = &held.given;
+            held.unseen.retain(|addr| {
+                let shown = grants.get(&(*network, *addr));
+                let shown = shown.map(|known| Given::by(&known.record));
+                shown.is_none() || shown.as_ref() != given.get(addr)
+            });
         }
         self.outbox.saw(seen.own, whole);
         self.keys.saw(seen.own_keys, whole);
         self.unpublished.saw(seen.own_unpublished, whole);
         self.deltas.extend(seen.deltas);
+        if whole {
+            self.all_due();
+        }
         self.work += 1;
     }
 }

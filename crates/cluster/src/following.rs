@@ -6,8 +6,8 @@ use crate::{
     keys::{self, Shared},
 };
 use std::time::Duration;
-use vw_model::{Error, NetworkId, Result};
-use vw_store::cluster::{Change, ClusterError, Watch};
+use vw_model::{Error, NetworkId, Result, ServiceId};
+use vw_store::cluster::{Change, ClusterError, Record, Watch};
 
 /// How long the store may be silent before it is asked anew whether something changed.
 pub(crate) const SILENCE: Duration = Duration::from_millis(500);
@@ -19,7 +19,10 @@ const FORMAT_LOOK: Duration = Duration::from_secs(30);
 const SPREAD: Duration = Duration::from_millis(10);
 
 /// The most that they spread it.
-const WIDEST: Duration = Duration::from_secs(10);
+pub(crate) const WIDEST: Duration = Duration::from_secs(10);
+
+/// The longest time between two attempts to read everything, but for the spread.
+const SLOWEST: Duration = Duration::from_secs(4);
 
 /// How often a trouble of the same sort is logged, in whatever words the store tells of it.
 const LOGGED: Duration = Duration::from_secs(60);
@@ -32,8 +35,28 @@ pub(crate) struct Following {
     format_due: Duration,
     /// Whether the store was away since everything was read.
     was_away: bool,
-    /// When everything is read once more, though no change was missed.
+    /// When everything is read once more, though no change was missed, or as that failed.
     anew: Option<Duration>,
+    /// How often it failed since it was read.
+    failures: u32,
+}
+
+/// What came of reading everything.
+struct Read {
+    /// Tells how it changes.
+    watch: Box<dyn Watch>,
+    /// The networks that this host made meanwhile.
+    made: Vec<NetworkId>,
+    /// The services that it made or changed.
+    touched: Vec<ServiceId>,
+}
+
+impl Following {
+    /// Until when nothing is asked after a step that failed. A call to wake up is none to ask again.
+    pub(crate) fn pause(&self, now: Duration) -> Duration {
+        let due = self.anew.filter(|_| self.watch.is_none());
+        due.unwrap_or_default().max(now + SILENCE)
+    }
 }
 
 impl Core {
@@ -66,16 +89,13 @@ impl Core {
             // What the store still has of this host's former self is to be seen again.
             following.watch = None;
         }
-        if following.anew.is_some_and(|due| due <= self.time.now()) {
-            following.watch = None;
-        }
+        let now = self.time.now();
+        let anew = following.watch.is_none() || following.anew.is_some_and(|due| due <= now);
         // Without a part in the cluster one may still look at it.
         let phase = self.state().phase.clone();
         if !matches!(phase, Phase::Superseded(_)) {
             self.join()?;
-            let now = self.time.now();
-            let due = following.watch.is_none() || following.format_due <= now;
-            if due {
+            if anew || following.format_due <= now {
                 // Who has just joined has looked.
                 if let Phase::Joined(_) = phase {
                     self.look_at_format()?;
@@ -83,10 +103,9 @@ impl Core {
                 following.format_due = now + FORMAT_LOOK;
             }
         }
-        let Some(watch) = &mut following.watch else {
-            following.watch = Some(self.read_everything()?);
-            (following.was_away, following.anew) = (false, None);
-            return self.standing();
+        let watch = match &mut following.watch {
+            Some(watch) if !anew => watch,
+            _ => return self.begin(following),
         };
         let seen = match watch.next(SILENCE) {
             Ok(changes) => {
@@ -108,6 +127,39 @@ impl Core {
         seen.and_then(|()| self.standing())
     }
 
+    /// Reads everything, and follows from then on. Where that fails, what was followed goes on to be
+    /// until it is tried again, and hosts try at different times.
+    fn begin(&self, following: &mut Following) -> Result<()> {
+        let read = self.read_everything();
+        let now = self.time.now();
+        let (made, touched) = match read {
+            Ok(read) => {
+                following.watch = Some(read.watch);
+                (following.was_away, following.anew, following.failures) = (false, None, 0);
+                (read.made, read.touched)
+            }
+            Err(error) => {
+                let wait = (SILENCE * (1 << following.failures.min(8))).min(SLOWEST);
+                following.failures += 1;
+                following.anew = Some(now + wait + self.spread());
+                return Err(error);
+            }
+        };
+        if let Err(error) = self.look_at_own(&made, &touched) {
+            following.anew = Some(now + self.spread());
+            return Err(error);
+        }
+        self.standing()
+    }
+
+    /// A time that differs among hosts, the longer the more they are.
+    fn spread(&self) -> Duration {
+        let hosts = u32::try_from(self.state().mirror.hosts.len()).unwrap_or(u32::MAX);
+        let spread = SPREAD.saturating_mul(hosts).min(WIDEST);
+        let [bits, ..] = (self.settings.random)();
+        spread * u32::from(bits) / 256
+    }
+
     /// Has everything read once more where the store was away, or this host was, though the watch
     /// tells what changed: the store may be an older one by now, in which others have written since.
     /// Hosts do so at different times.
@@ -116,14 +168,8 @@ impl Core {
         if !(std::mem::take(&mut following.was_away) || lapsed) || following.anew.is_some() {
             return;
         }
-        let hosts = {
-            let mut state = self.state();
-            state.doubted = true;
-            u32::try_from(state.mirror.hosts.len()).unwrap_or(u32::MAX)
-        };
-        let spread = SPREAD.saturating_mul(hosts).min(WIDEST);
-        let [bits, ..] = (self.settings.random)();
-        following.anew = Some(self.time.now() + spread * u32::from(bits) / 256);
+        self.state().doubted = true;
+        following.anew = Some(self.time.now() + self.spread());
     }
 
     /// Refuses where this host only looks on.
@@ -135,29 +181,29 @@ impl Core {
         }
     }
 
-    fn read_everything(&self) -> Result<Box<dyn Watch>> {
-        {
+    /// Reads everything into the mirror.
+    fn read_everything(&self) -> Result<Read> {
+        let former = {
             let mut state = self.state();
-            state.made.clear();
-            state.mirror.begin_reading();
-        }
-        let (records, watch) = self
-            .store
-            .follow(keys::SHARED)
-            .map_err(crate::core::unavailable)?;
-        let own = Shared::Host(self.settings.host).key();
-        let own = records.iter().find(|record| record.key == own).cloned();
-        let joined = matches!(self.state().phase, Phase::Joined(_));
-        self.confirm_loss(&self.missing_networks(&records), joined && own.is_none())?;
+            (
+                std::mem::take(&mut state.made),
+                state.mirror.begin_reading(),
+            )
+        };
+        let (records, watch) = self.fetch_everything().inspect_err(|_| {
+            // What was followed goes on, and may lie behind what this host did before.
+            let mut state = self.state();
+            state.made.extend(former.0);
+            state.mirror.go_on_from(former.1);
+        })?;
+        let own = self.own_among(&records).cloned();
         let now = self.time.now();
         let mut state = self.state();
-        let made = std::mem::take(&mut state.made);
+        let made = state.made.clone();
         let seen = state.mirror.replace(records, &made, now);
-        let made: Vec<NetworkId> = made.iter().copied().collect();
-        state.made.extend(&made);
         state.saw(seen, true);
         state.reads += 1;
-        state.doubted = false;
+        (state.doubted, state.lacks) = (false, false);
         let first = !std::mem::replace(&mut state.synced, true);
         let touched = state.mirror.services.were_read();
         drop(state);
@@ -169,14 +215,39 @@ impl Core {
                 .map(|record| (record.version, &record.value[..])),
         );
         self.wake();
-        // What this host did while the records were read others may have undone meanwhile.
+        Ok(Read {
+            watch,
+            made: made.into_iter().collect(),
+            touched,
+        })
+    }
+
+    fn own_among<'a>(&self, records: &'a [Record]) -> Option<&'a Record> {
+        let own = Shared::Host(self.settings.host).key();
+        records.iter().find(|record| record.key == own)
+    }
+
+    /// All records, and what tells how they change.
+    fn fetch_everything(&self) -> Result<(Vec<Record>, Box<dyn Watch>)> {
+        let (records, watch) = self
+            .store
+            .follow(keys::SHARED)
+            .map_err(crate::core::unavailable)?;
+        let joined = matches!(self.state().phase, Phase::Joined(_));
+        let own_is_gone = joined && self.own_among(&records).is_none();
+        self.confirm_loss(&self.missing_networks(&records), own_is_gone)?;
+        Ok((records, watch))
+    }
+
+    /// Looks at what this host did while the records were read: others may have undone it meanwhile.
+    fn look_at_own(&self, made: &[NetworkId], touched: &[ServiceId]) -> Result<()> {
         for network in made {
-            self.look_at_made(network)?;
+            self.look_at_made(*network)?;
         }
         for service in touched {
-            self.take_up_service(service)?;
+            self.take_up_service(*service)?;
         }
-        Ok(watch)
+        Ok(())
     }
 
     /// Whether a network that was made here is still there, where what was read may be older.
@@ -220,6 +291,7 @@ impl Core {
         let now = self.time.now();
         let mut state = self.state();
         state.saw_grants(&changes);
+        state.changed(&changes);
         let seen = state.mirror.apply(changes, now);
         state.saw(seen, false);
         drop(state);

@@ -139,6 +139,7 @@ impl Core {
             let records = self.list(prefix)?;
             left.extend(records.into_iter().filter(|found| is_of(found, id)));
         }
+        left.extend(self.list(&keys::marks(id))?);
         for batch in left.chunks(BATCH) {
             if self.delete_unchanged(id, batch)? != Done::Applied {
                 for single in batch.chunks(1) {

@@ -3,6 +3,7 @@
 //! Owns the rule that an address is given only out of a block that is this host's own and is not
 //! being returned. Pure: it must not know the store; the caller makes durable what it decides.
 
+use crate::record::GrantRecord;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -32,6 +33,8 @@ pub(crate) struct Held {
     pub(crate) wants: BTreeSet<Family>,
     /// Since which reading of everything the store is known to have this.
     pub(crate) compared: u64,
+    /// Since when another host has, by the store, what this one holds, while it may soon not.
+    pub(crate) disputed: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -73,6 +76,24 @@ pub(crate) struct Given {
     pub(crate) holder: EndpointId,
 }
 
+impl Given {
+    /// What a grant says.
+    pub(crate) const fn by(grant: &GrantRecord) -> Self {
+        let GrantRecord { host, holder } = *grant;
+        Self { host, holder }
+    }
+
+    /// Whoever a newer version gave an address to, in words that this one does not understand: the
+    /// address is not this host's to use.
+    pub(crate) fn unknown() -> Self {
+        let (host, holder) = ([0; 32], [0; 32]);
+        Self {
+            host: HostId::from_bytes(host),
+            holder: EndpointId::from_bytes(holder),
+        }
+    }
+}
+
 impl Holdings {
     pub(crate) fn held(&mut self, network: NetworkId) -> &mut Held {
         self.0.entry(network).or_default()
@@ -102,6 +123,33 @@ impl Held {
         self.blocks.insert(range, owned);
         self.open.insert(range);
         Ok(())
+    }
+
+    /// Takes a block out of which addresses were given away before it is this host's: they are out of
+    /// its use before any other can be leased. One that the network keeps for itself is nobody's.
+    pub(crate) fn adopt(
+        &mut self,
+        spec: &PoolSpec,
+        range: IpNet,
+        given: &[(IpAddr, Given)],
+        now: Duration,
+    ) -> Result<(), vw_ipam::Error> {
+        self.add(spec, range, now)?;
+        for (addr, given) in given.iter().filter(|(addr, _)| range.contains(addr)) {
+            if self
+                .keep(*addr, given.holder)
+                .is_some_and(|kept| kept.is_ok())
+            {
+                self.given.insert(*addr, *given);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an address lies in an own block.
+    pub(crate) fn owns(&self, addr: IpAddr) -> bool {
+        let before = self.blocks.range(..=IpNet::from(addr)).next_back();
+        before.is_some_and(|(range, _)| range.contains(&addr))
     }
 
     pub(crate) fn has(&self, range: IpNet) -> bool {
@@ -173,9 +221,13 @@ impl Held {
     /// Takes an address out of this host's own use for another host. Gives the block that it lies
     /// in, or who holds it, in words; nothing where it lies in no block that may be used.
     pub(crate) fn give(&mut self, addr: IpAddr, given: Given) -> Option<Result<IpNet, String>> {
-        let pending = self.given.get(&addr) == Some(&given);
+        let former = self.given.get(&addr).copied();
+        let pending = former == Some(given);
         let owned = self.block_of(addr).filter(|owned| !owned.returning)?;
         let range = owned.block.range();
+        if let Some(former) = former.filter(|former| *former == Given::unknown()) {
+            owned.block.release(addr, &Holder::Endpoint(former.holder));
+        }
         let taken = owned.block.take(addr, Holder::Endpoint(given.holder));
         if taken.is_err() && !pending {
             let mut leases = owned.block.leases();

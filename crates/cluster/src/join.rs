@@ -150,6 +150,8 @@ impl Core {
             let mut state = self.state();
             state.holdings = Holdings::default();
             state.doubts.clear();
+            state.due.clear();
+            state.marks.forget();
             state.outbox.forget_all();
             state.keys.forget();
             state.unpublished.forget();
@@ -175,8 +177,13 @@ impl Core {
                 .announce(self.settings.ttl)
                 .map(|new| *presence = Some(new)),
         };
-        match result {
-            Ok(()) => third,
+        let looked = result.map(|()| self.look_at_marks());
+        match looked {
+            Ok(Ok(_)) => third,
+            Ok(Err(error)) => {
+                tracing::debug!("what was written last: {}", error.chain());
+                third
+            }
             Err(ClusterError::Expired { .. }) => {
                 *presence = None;
                 // Who was away for so long may have missed that the store is an older one.

@@ -7,6 +7,7 @@
 //! | `v1/forgotten` | replaced whenever a host is forgotten | who forgets one |
 //! | `v1/services` | what orders the making and changing of services | who does either |
 //! | `v1/blocks/NET/FIRST-LEN` | the host that allocates from a part of a subnet | that host |
+//! | `v1/marks/HOST/0`, `1` | the number of its last transaction, by turns | that host |
 //! | `v1/shared/hosts/HOST` | a host that belongs to the cluster | that host |
 //! | `v1/shared/alive/HOST` | there while its daemon lives | that host |
 //! | `v1/shared/tunnels/HOST` | its keys of encrypted networks | that host |
@@ -28,6 +29,7 @@ pub(crate) const CATALOGUE: &str = "v1/catalogue";
 pub(crate) const FORGOTTEN: &str = "v1/forgotten";
 pub(crate) const ROSTER: &str = "v1/services";
 pub(crate) const BLOCKS: &str = "v1/blocks";
+pub(crate) const MARKS: &str = "v1/marks";
 pub(crate) const SHARED: &str = "v1/shared";
 pub(crate) const HOSTS: &str = "v1/shared/hosts";
 pub(crate) const ALIVE: &str = "v1/shared/alive";
@@ -110,6 +112,22 @@ pub(crate) fn parse_block(key: &str) -> Option<(NetworkId, IpNet)> {
     let (first, len) = range.rsplit_once('-')?;
     let range = IpNet::new(parse_address(first)?, len.parse().ok()?).ok()?;
     Some((network.parse().ok()?, range))
+}
+
+/// Where a host's notes of its transactions lie.
+pub(crate) fn marks(host: HostId) -> String {
+    format!("{MARKS}/{host}")
+}
+
+/// The key of one of them.
+pub(crate) fn mark(host: HostId, slot: usize) -> String {
+    format!("{MARKS}/{host}/{slot}")
+}
+
+/// Which one a key names.
+pub(crate) fn parse_mark(key: &str) -> Option<usize> {
+    let (_, slot) = key.strip_prefix(MARKS)?.rsplit_once('/')?;
+    slot.parse().ok()
 }
 
 /// An address as a segment.

@@ -6,10 +6,10 @@
 
 use crate::{
     core::{Core, Done, Phase, contended, no_network, uncertain},
-    holdings::{Given, GrantState},
+    holdings::{Given, GrantState, Held},
     keys::{self, Shared},
     outbox::unchanged,
-    record::{self, BlockRecord, GrantRecord, NetworkRecord, NetworkState},
+    record::{self, BlockRecord, NetworkRecord, NetworkState},
 };
 use std::{collections::BTreeMap, net::IpAddr};
 use vw_ipam::Division;
@@ -149,38 +149,47 @@ impl Core {
             .iter()
             .map(|range| Write::Put(keys::block(spec.id, *range), value.clone()));
         match self.commit(conditions, writes.collect())? {
-            Done::Applied => self.use_blocks(spec, ranges).map(|()| true),
+            Done::Applied => self.use_blocks(spec, ranges),
             // When it came through after all, the next round finds the blocks and adopts them.
             Done::Refused | Done::Uncertain => Ok(false),
         }
     }
 
-    /// Takes blocks into use that the store says are this host's. Addresses that a former host of
-    /// the block gave away stay with whom they were given to.
-    fn use_blocks(&self, spec: &NetworkSpec, ranges: &[IpNet]) -> Result<()> {
+    /// Takes blocks into use that the store says are this host's; says whether there are any that can
+    /// be. Addresses that a former host of the block gave away stay with whom they were given to.
+    fn use_blocks(&self, spec: &NetworkSpec, ranges: &[IpNet]) -> Result<bool> {
         let given = self.read_given(spec.id, ranges)?;
-        self.copy.add_blocks(spec, ranges, &given)?;
         let now = self.time.now();
-        let mut state = self.state();
-        let held = state.holdings.held(spec.id);
+        let mut fit = Vec::new();
+        let mut adopted = Held::default();
         for range in ranges {
             let Some(pool) = pool_of(spec, range.addr()) else {
                 continue;
             };
-            held.add(pool, *range, now)?;
+            match adopted.adopt(pool, *range, &given, now) {
+                Ok(()) => fit.push((*range, pool)),
+                Err(error) => tracing::warn!("the block {range} is passed over: {error}"),
+            }
+        }
+        let ranges: Vec<IpNet> = fit.iter().map(|(range, _)| *range).collect();
+        self.copy.add_blocks(spec, &ranges, &given)?;
+        let mut state = self.state();
+        for (range, pool) in &fit {
+            let held = state.holdings.held(spec.id);
+            held.adopt(pool, *range, &given, now)?;
         }
         for (addr, given) in given {
-            let held = state.holdings.held(spec.id);
-            held.keep(addr, given.holder).transpose()?;
-            held.given.insert(addr, given);
-            state.expect_grant(spec.id, addr);
+            state.due.insert((spec.id, addr));
+            if state.holdings.held(spec.id).given.get(&addr) == Some(&given) {
+                state.expect_grant(spec.id, addr, given);
+            }
         }
         drop(state);
         self.wake();
-        Ok(())
+        Ok(!fit.is_empty())
     }
 
-    /// The grants that lie in some blocks.
+    /// The grants that lie in some blocks, those that cannot be read too.
     pub(crate) fn read_given(
         &self,
         network: NetworkId,
@@ -194,17 +203,14 @@ impl Core {
             if !ranges.iter().any(|range| range.contains(&addr)) {
                 continue;
             }
-            let grant: GrantRecord = record::decode(&record.value).map_err(|why| {
-                let message =
-                    format!("the address {addr} was given away, to whom is not known: {why}");
-                vw_model::Error::new(
-                    vw_model::Kind::Unsupported,
-                    "cluster-record-unreadable",
-                    message,
-                )
-            })?;
-            let GrantRecord { host, holder } = grant;
-            given.push((addr, Given { host, holder }));
+            let to = record::decode(&record.value).map_or_else(
+                |why| {
+                    tracing::warn!("{addr} was given away, to whom is not known: {why}");
+                    Given::unknown()
+                },
+                |grant| Given::by(&grant),
+            );
+            given.push((addr, to));
         }
         Ok(given)
     }
@@ -252,10 +258,9 @@ impl Core {
                 .filter(|range| held.is_none_or(|held| !held.has(*range)))
                 .collect()
         };
-        if unknown.is_empty() {
+        if unknown.is_empty() || !self.use_blocks(spec, &unknown)? {
             return Ok(Some(blocks));
         }
-        self.use_blocks(spec, &unknown)?;
         Ok(None)
     }
 
@@ -355,7 +360,10 @@ impl Core {
             .get_mut(&addr)
             .filter(|grant| grant.holder == holder)
         {
-            Some(grant) => grant.state = GrantState::Returning,
+            Some(grant) => {
+                grant.state = GrantState::Returning;
+                state.due.insert((network, addr));
+            }
             None => {
                 held.free(addr, holder, now);
             }

@@ -72,7 +72,7 @@ type EndpointKey = (HostId, EndpointId);
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    me: HostId,
+    pub(crate) me: HostId,
     ttl: Duration,
     pub(crate) networks: BTreeMap<NetworkId, Known<NetworkRecord>>,
     pub(crate) hosts: BTreeMap<HostId, Host>,

@@ -30,7 +30,7 @@ pub(crate) fn open(
     let told = {
         let mut state = core.state();
         restore_mirror(&mut state, &mut kept);
-        restore_holdings(&mut state, kept, core.time.now())?;
+        restore_holdings(&mut state, kept, core.time.now());
         state.mirror.everything()
     };
     if !told.is_empty() {
@@ -72,7 +72,7 @@ fn host_record(host: &RemoteHost) -> HostRecord {
     }
 }
 
-fn restore_holdings(state: &mut State, kept: Kept, now: Duration) -> Result<()> {
+fn restore_holdings(state: &mut State, kept: Kept, now: Duration) {
     for (network, range, returning) in kept.blocks {
         let spec = kept.networks.iter().find(|spec| spec.id == network);
         // Of a network that is gone: its blocks went with it.
@@ -80,20 +80,26 @@ fn restore_holdings(state: &mut State, kept: Kept, now: Duration) -> Result<()> 
             continue;
         };
         let held = state.holdings.held(network);
-        held.add(pool, range, now)?;
+        if let Err(error) = held.add(pool, range, now) {
+            tracing::warn!("the block {range} of the local copy is passed over: {error}");
+            continue;
+        }
         if returning {
             held.mark_returning(range);
         }
     }
     for (network, addr, given) in kept.given {
         let held = state.holdings.held(network);
-        if held.keep(addr, given.holder).transpose()?.is_some() {
-            held.given.insert(addr, given);
+        match held.keep(addr, given.holder) {
+            Some(Ok(_)) => drop(held.given.insert(addr, given)),
+            Some(Err(error)) => {
+                tracing::warn!("{addr}, which the local copy says is another's: {error}");
+            }
+            None => {}
         }
     }
     for (network, grant) in kept.grants {
         let held = state.holdings.held(network);
         held.grants.insert(grant.addr.addr(), grant);
     }
-    Ok(())
 }

@@ -36,6 +36,8 @@ pub(crate) struct Outbox {
     not_before: Duration,
     /// What is sent by itself, as it was refused among others: it must not hold them up.
     alone: BTreeMap<Key, Alone>,
+    /// Whether the store was seen to have something else of this host than it wrote there.
+    otherwise: bool,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +95,7 @@ impl Outbox {
         }
         for (network, id, record) in own {
             let key = (network, id);
+            self.otherwise |= !whole && self.written.get(&key) != record.as_ref();
             match record {
                 Some(record) => self.written.insert(key, record),
                 None => self.written.remove(&key),
@@ -150,18 +153,24 @@ impl Outbox {
         })
     }
 
-    /// The next changes: at most a batch, or else one that goes alone.
-    fn next(&mut self, now: Duration) -> Vec<(Key, Option<EndpointRecord>)> {
+    /// The next changes: at most a batch, or else one that goes alone; none of networks that wait.
+    fn next(
+        &mut self,
+        now: Duration,
+        wait: &BTreeSet<NetworkId>,
+    ) -> Vec<(Key, Option<EndpointRecord>)> {
         let (desired, written) = (&self.desired, &self.written);
         self.dirty
             .retain(|key| desired.get(key) != written.get(key));
         self.alone.retain(|key, _| self.dirty.contains(key));
         let others = self.dirty.iter();
-        let others = others.filter(|key| !self.alone.contains_key(*key));
+        let others = others.filter(|key| !self.alone.contains_key(*key) && !wait.contains(&key.0));
         let mut keys: Vec<Key> = others.copied().take(BATCH).collect();
         if keys.is_empty() {
             let alone = self.alone.iter();
-            let due = alone.filter(|(_, one)| one.unfit.is_none() && one.not_before <= now);
+            let due = alone.filter(|((network, _), one)| {
+                one.unfit.is_none() && one.not_before <= now && !wait.contains(network)
+            });
             // Whoever waits longest, so that all have their turn.
             let first = due.min_by_key(|(_, one)| one.not_before);
             keys.extend(first.map(|(key, _)| *key));
@@ -208,17 +217,24 @@ impl Core {
     pub(crate) fn send_outbox(&self) -> Result<()> {
         // The worker has other things to do than to ask for those who are refused.
         let mut refused = 0;
+        // A store that was brought back from a backup has lost more than the watch tells.
+        let otherwise = std::mem::take(&mut self.state().outbox.otherwise);
+        if otherwise && let Err(error) = self.look_at_marks() {
+            self.state().outbox.otherwise = true;
+            return Err(error);
+        }
         while refused < BATCH {
             let now = self.time.now();
             let batch = {
                 let mut state = self.state();
                 let member = matches!(state.phase, Phase::Joined(_)) && state.synced;
                 // Who is told of an endpoint finds the block that its address is of.
-                let ready = member && state.settled && !state.doubted;
+                let ready = member && state.settled && !state.doubted && !state.outbox.otherwise;
                 if !ready || state.outbox.not_before > now {
                     return Ok(());
                 }
-                state.outbox.next(now)
+                let wait = state.not_compared();
+                state.outbox.next(now, &wait)
             };
             if batch.is_empty() {
                 return Ok(());

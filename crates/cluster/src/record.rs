@@ -212,6 +212,15 @@ pub(crate) struct RosterRecord {
     pub(crate) changes: u64,
 }
 
+/// Which transaction of a host was the last that is noted here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MarkRecord {
+    /// Names the run of its daemon.
+    pub(crate) run: String,
+    /// Counts that run's transactions.
+    pub(crate) number: u64,
+}
+
 /// Whose a block is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlockRecord {

@@ -10,9 +10,11 @@ use crate::{
     StoreState,
     core::{Core, Done, Phase, contended},
     doubts::Doubt,
+    following::WIDEST,
     holdings::{Given, Grant, GrantState},
     keys::{self, Shared},
     lease::{Blocks, Standing},
+    mirror::Life,
     outbox::unchanged,
     record::{self, BlockRecord, GrantRecord},
 };
@@ -32,9 +34,11 @@ impl Core {
             if state.is_asserted() || !state.settled {
                 return Ok(());
             }
-            let held = state.holdings.0.keys();
-            let known = held.filter(|id| state.mirror.networks.contains_key(id));
-            (state.reads, known.copied().collect())
+            let held = state.holdings.0.iter();
+            let known = held.filter(|(id, held)| {
+                held.compared != state.reads && state.mirror.networks.contains_key(id)
+            });
+            (state.reads, known.map(|(id, _)| *id).collect())
         };
         let Some(_turn) = self.try_turn() else {
             return Ok(());
@@ -46,6 +50,7 @@ impl Core {
             if compared.is_ok()
                 && let Some(held) = self.state().holdings.0.get_mut(&network)
             {
+                held.disputed = None;
                 further |= std::mem::replace(&mut held.compared, read) != read;
             }
             result = result.and(compared);
@@ -61,14 +66,13 @@ impl Core {
 
     /// Waits until what this host holds on a network was held against the store since that was
     /// read anew: what another host has by now must be given to nobody here. While the store is
-    /// away a host goes on with what it has.
+    /// away a host goes on with what it has, but not in one that lacks what it wrote there.
     pub(crate) fn await_comparison(&self, network: NetworkId) -> Result<()> {
         let until = self.time.now() + self.settings.patience;
         let compared = self.wait_for(until, |state| {
             let joined = matches!(state.phase, Phase::Joined(_));
             let reached = joined && state.store == StoreState::Reachable;
-            let held = state.holdings.get(network);
-            let is = state.is_asserted() || held.is_none_or(|held| held.compared == state.reads);
+            let is = state.is_compared(network) && !state.lacks;
             (is || !reached || !state.settled).then_some(())
         });
         compared.ok_or_else(|| {
@@ -78,6 +82,12 @@ impl Core {
         })
     }
 
+    /// The state of a network's record, which may be one that this version cannot read.
+    pub(crate) fn version_of(&self, network: NetworkId) -> Result<Option<Version>> {
+        let found = self.get(&Shared::Network(network).key())?;
+        Ok(found.map(|found| found.version))
+    }
+
     fn assert_on(&self, network: NetworkId) -> Result<()> {
         let (ranges, given) = self.held_on(network);
         let granted = self.granted_on(network);
@@ -85,7 +95,7 @@ impl Core {
             return Ok(());
         }
         let blocks = self.read_blocks(network)?;
-        let Some((_, version)) = self.fetch_network(network)? else {
+        let Some(version) = self.version_of(network)? else {
             return Ok(());
         };
         let missing = self.missing_of(network, &ranges, &blocks)?;
@@ -115,35 +125,48 @@ impl Core {
         let Some(range) = ranges.iter().find(|range| range.contains(&addr)) else {
             return Ok(());
         };
-        let done = self.grant_again(network, *range, addr, given)?;
-        told_back(done, &[Shared::Grant(network.0, addr).key()])
+        match self.grant_again(network, *range, addr, given)? {
+            Some(done) => told_back(done, &[Shared::Grant(network.0, addr).key()]),
+            None => Ok(()),
+        }
     }
 
-    /// Makes a grant again of an address that this host gave away out of a block.
+    /// Makes a grant again of an address that this host gave away out of a block, unless it stands.
+    /// One to somebody else is of before: nobody but this host grants addresses of its blocks, and it
+    /// gives none to another before the former holder has given it back.
     pub(crate) fn grant_again(
         &self,
         network: (NetworkId, Version),
         range: IpNet,
         addr: IpAddr,
         given: Given,
-    ) -> Result<Done> {
+    ) -> Result<Option<Done>> {
         let (network, version) = network;
         let own = self.own_block(network, range)?;
         let (stands, again) = own.ok_or_else(contended)?;
         let Given { host, holder } = given;
         // One that was forgotten would never delete it.
         let Some(known) = self.get(&Shared::Host(host).key())? else {
-            return Ok(Done::Refused);
+            return Ok(Some(Done::Refused));
         };
         let key = Shared::Grant(network, addr).key();
+        let former = match self.get(&key)? {
+            None => Condition::Absent(key.clone()),
+            Some(found) => match record::decode(&found.value) {
+                Ok(other) if Given::by(&other) != given => {
+                    Condition::Unchanged(key.clone(), found.version)
+                }
+                _ => return Ok(None),
+            },
+        };
         let conditions = vec![
             stands.clone(),
-            Condition::Absent(key.clone()),
+            former,
             Condition::Unchanged(known.key, known.version),
             unchanged(network, version),
         ];
         let grant = record::encode(&GrantRecord { host, holder });
-        self.state().expect_grant(network, addr);
+        self.state().expect_grant(network, addr, given);
         let done = self.commit(conditions, vec![Write::Put(key, grant)])?;
         if done == Done::Uncertain {
             // It may arrive when who has the address has given it back, and it is used here.
@@ -153,7 +176,7 @@ impl Core {
                 write: again,
             });
         }
-        Ok(done)
+        Ok(Some(done))
     }
 
     /// The addresses that this host holds out of the blocks of others.
@@ -226,7 +249,14 @@ impl Core {
         let addr = grant.addr.addr();
         match theirs {
             Some(theirs) if (theirs.host, theirs.holder) == me => {}
-            Some(theirs) => return Err(self.give_way(network, addr.into(), theirs.host)),
+            // Who granted it may have granted it to another before, of which the backup is.
+            Some(theirs) => {
+                let granter = standing.filter(|it| Some(it.host) == grant.granter);
+                return self.dispute(
+                    (network, addr.into(), theirs.host),
+                    granter.map(|it| it.host),
+                );
+            }
             None => return Ok(()),
         }
         let granter = standing.map(|standing| standing.host);
@@ -256,14 +286,15 @@ impl Core {
                     continue;
                 }
                 let taken = held.give(addr, given);
+                state.due.insert((network, addr));
                 if let Some(Ok(_)) = taken {
-                    state.expect_grant(network, addr);
+                    state.expect_grant(network, addr, given);
                 }
                 taken
             };
             match taken {
                 Some(Ok(_)) => self.copy.add_given(network, addr, given)?,
-                Some(Err(holder)) => self.remove_restored(addr, given, &holder)?,
+                Some(Err(holder)) => self.remove_restored(network, addr, given, &holder)?,
                 None => {}
             }
         }
@@ -272,9 +303,18 @@ impl Core {
 
     /// Removes a service that came back after its address was leased again. What came back of
     /// another host's endpoint that host takes away itself.
-    fn remove_restored(&self, addr: IpAddr, given: Given, holder: &str) -> Result<()> {
+    fn remove_restored(
+        &self,
+        network: NetworkId,
+        addr: IpAddr,
+        given: Given,
+        holder: &str,
+    ) -> Result<()> {
         let service = ServiceId(given.holder.0);
-        if given.host.0 != given.holder.0 || self.get(&Shared::Service(service).key())?.is_none() {
+        if given.host.0 != given.holder.0 {
+            return self.dispute((network, addr.into(), given.host), Some(given.host));
+        }
+        if self.get(&Shared::Service(service).key())?.is_none() {
             return Ok(());
         }
         tracing::error!(
@@ -285,8 +325,34 @@ impl Core {
         self.remove_service(service)
     }
 
+    /// Another host has by the store what this one holds. Where it is for a host that lives to mend
+    /// that, it is waited for; who does not mend it, knows that it is right.
+    ///
+    /// # Errors
+    /// While it is waited for, and where this host gives way.
+    fn dispute(
+        &self,
+        (network, range, host): (NetworkId, IpNet, HostId),
+        mends: Option<HostId>,
+    ) -> Result<()> {
+        let now = self.time.now();
+        let mut state = self.state();
+        let lives = mends.and_then(|mends| state.mirror.hosts.get(&mends));
+        let lives = lives.is_some_and(|mends| mends.record.is_some() && mends.life != Life::Dead);
+        let since = *state.holdings.held(network).disputed.get_or_insert(now);
+        drop(state);
+        if lives && now < since + WIDEST + self.settings.patience {
+            return Err(contended());
+        }
+        if !lives && mends == Some(host) {
+            // It takes it away when it is back.
+            return Ok(());
+        }
+        Err(self.give_way(network, range, host))
+    }
+
     /// The blocks of a network that this host may use, and the addresses that it gave away to
-    /// hosts that the store does not know of.
+    /// hosts to which the store does not have them granted.
     fn held_on(&self, network: NetworkId) -> (Vec<IpNet>, Vec<(IpAddr, Given)>) {
         let state = self.state();
         let Some(held) = state.holdings.get(network) else {
@@ -297,8 +363,9 @@ impl Core {
         let lost = |(addr, given): &(&IpAddr, &Given)| {
             let at = (network, **addr);
             let host = state.mirror.hosts.get(&given.host);
+            let granted = state.mirror.grants.get(&at);
             // Of one that is asked for still the answer decides.
-            !state.mirror.grants.contains_key(&at)
+            granted.is_none_or(|known| Given::by(&known.record) != **given)
                 && !state.mirror.requests.contains_key(&at)
                 && host.is_some_and(|host| host.record.is_some())
         };

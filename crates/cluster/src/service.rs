@@ -116,7 +116,9 @@ impl Core {
         let range = {
             let mut state = self.state();
             let held = state.holdings.0.get_mut(&spec.network);
-            held.and_then(|held| held.give(addr, given))
+            let range = held.and_then(|held| held.give(addr, given));
+            state.due.insert((spec.network, addr));
+            range
         };
         let Some(Ok(range)) = range else {
             let message = "the block of the service's address is being given back: try again";
@@ -185,10 +187,13 @@ impl Core {
         for _ in 0..ATTEMPTS {
             let changes = self.state().mirror.services.changes();
             let found = self.get(&key)?.ok_or_else(|| no_service(id))?;
+            let mut conditions = vec![Condition::Unchanged(key.clone(), found.version)];
             let mut writes = vec![Write::Delete(key.clone())];
-            writes.extend(self.grants_of(id, &found)?.into_iter().map(Write::Delete));
-            let condition = Condition::Unchanged(key.clone(), found.version);
-            let gone = match self.commit(vec![condition], writes)? {
+            for grant in self.grants_of(id, &found)? {
+                conditions.push(Condition::Unchanged(grant.key.clone(), grant.version));
+                writes.push(Write::Delete(grant.key));
+            }
+            let gone = match self.commit(conditions, writes)? {
                 Done::Applied => true,
                 Done::Refused => false,
                 Done::Uncertain if self.get(&key)?.is_none() => true,
@@ -202,19 +207,28 @@ impl Core {
         Err(contended())
     }
 
-    /// The keys of a service's addresses, also where its record cannot be read.
-    fn grants_of(&self, id: ServiceId, found: &Record) -> Result<Vec<String>> {
-        if let Ok(ServiceRecord { spec }) = record::decode(&found.value) {
-            let vips = spec.vips.iter();
-            let keys = vips.map(|vip| Shared::Grant(spec.network, vip.addr()).key());
-            return Ok(keys.collect());
+    /// The grants of a service's addresses, also where its record cannot be read. Where a store was
+    /// brought back from a backup, another may have been given one of them since.
+    fn grants_of(&self, id: ServiceId, found: &Record) -> Result<Vec<Record>> {
+        let mut grants = Vec::new();
+        match record::decode(&found.value) {
+            Ok(ServiceRecord { spec }) => {
+                for vip in &spec.vips {
+                    let key = Shared::Grant(spec.network, vip.addr()).key();
+                    grants.extend(self.get(&key)?);
+                }
+            }
+            Err(_) => grants = self.list(keys::GRANTS)?,
         }
-        let mut grants = self.list(keys::GRANTS)?;
+        let own = Given {
+            host: HostId(id.0),
+            holder: holder(id),
+        };
         grants.retain(|grant| {
-            let given = record::decode::<GrantRecord>(&grant.value);
-            given.is_ok_and(|given| (given.host.0, given.holder) == (id.0, holder(id)))
+            let given = record::decode(&grant.value);
+            given.is_ok_and(|given| Given::by(&given) == own)
         });
-        Ok(grants.into_iter().map(|grant| grant.key).collect())
+        Ok(grants)
     }
 
     /// Takes what this host made of a service into the mirror, so that it can be used at once, and

@@ -8,7 +8,7 @@ use crate::{
     registry::{Network, Sandbox, lock},
 };
 use std::sync::Arc;
-use vw_model::{EndpointId, Error, Kind, Result};
+use vw_model::{EndpointId, Error, Kind, NetworkId, Result};
 
 /// Docker's sentence for a network that a new container names.
 pub(crate) fn missing_network(error: Error) -> Error {
@@ -17,6 +17,12 @@ pub(crate) fn missing_network(error: Error) -> Error {
     }
     let message = format!("failed to set up container networking: {}", error.message);
     Error { message, ..error }
+}
+
+/// What a sandbox has of a network that it is to leave.
+struct ToLeave {
+    network: NetworkId,
+    endpoint: Option<EndpointId>,
 }
 
 impl Controller {
@@ -95,9 +101,26 @@ impl Controller {
 
     pub(crate) fn disconnect(&self, request: Disconnect) -> Result<()> {
         let sandbox = self.sandbox(&request.sandbox)?;
-        let _ops = lock(&sandbox.ops);
+        let found = {
+            let _ops = lock(&sandbox.ops);
+            self.to_leave(&sandbox, &request)?
+        };
+        match found.endpoint {
+            // Without `ops`: the container may end while its connections do.
+            Some(endpoint) => self.once_drained(&sandbox, Some(endpoint), || {
+                self.disconnect_drained(&sandbox, &request)
+            }),
+            None => self.disconnect_drained(&sandbox, &request),
+        }
+    }
+
+    /// What there is of a sandbox on the network that it is to leave; the caller holds `ops`.
+    ///
+    /// # Errors
+    /// As the request cannot be done, and `NotFound` for a sandbox that was removed.
+    fn to_leave(&self, sandbox: &Arc<Sandbox>, request: &Disconnect) -> Result<ToLeave> {
         sandbox.must_stand()?;
-        let id = match self.network(&request.network) {
+        let network = match self.network(&request.network) {
             Ok(network) => {
                 vw_drivers::may_leave(network.driver.capabilities())?;
                 if network.is_gateway_bridge() {
@@ -111,33 +134,42 @@ impl Controller {
             }
             // A network that is gone can still be left: the container's configuration names it.
             Err(missing) => self
-                .membership_named(&sandbox, &request.network)
+                .membership_named(sandbox, &request.network)
                 .ok_or(missing)?,
         };
-        let endpoint = {
-            let state = sandbox.state();
-            let mut endpoints = state.attachments.iter();
-            let found = endpoints.find(|a| a.network.spec.id == id);
-            found.map(|a| a.endpoint.id)
+        let state = sandbox.state();
+        let mut endpoints = state.attachments.iter();
+        let found = endpoints.find(|a| a.network.spec.id == network);
+        let to_leave = ToLeave {
+            network,
+            endpoint: found.map(|a| a.endpoint.id),
         };
-        let is_member = sandbox.state().memberships.iter().any(|m| m.network == id);
-        if !is_member && endpoint.is_none() && self.is_leaving(&sandbox, id) {
-            return self.go_on_leaving();
-        }
-        if !is_member && endpoint.is_none() {
+        let is_member = state.memberships.iter().any(|m| m.network == network);
+        drop(state);
+        if !is_member && to_leave.endpoint.is_none() && !self.is_leaving(sandbox, network) {
             let message = format!(
                 "container {} is not connected to network {}",
                 sandbox.id, request.network
             );
             return Err(Error::new(Kind::Forbidden, "not-connected", message));
         }
+        Ok(to_leave)
+    }
+
+    fn disconnect_drained(&self, sandbox: &Arc<Sandbox>, request: &Disconnect) -> Result<()> {
+        let _ops = lock(&sandbox.ops);
+        // As it is now: it may have ended, and be on the network anew.
+        let ToLeave { network, endpoint } = self.to_leave(sandbox, request)?;
         let former = {
             let mut state = sandbox.state();
             let former = state.memberships.clone();
-            state.memberships.retain(|m| m.network != id);
+            state.memberships.retain(|m| m.network != network);
             former
         };
-        if let Err(error) = self.keep_container(&sandbox) {
+        if endpoint.is_none() && former.iter().all(|m| m.network != network) {
+            return self.go_on_leaving();
+        }
+        if let Err(error) = self.keep_container(sandbox) {
             sandbox.state().memberships = former;
             return Err(error);
         }
@@ -145,8 +177,8 @@ impl Controller {
         let Some(endpoint) = endpoint else {
             return Ok(());
         };
-        let left = self.refreshing(&sandbox, || self.detach(&sandbox, endpoint));
-        left.inspect_err(|_| self.rejoin(&sandbox, endpoint, former))
+        let left = self.refreshing(sandbox, || self.detach(sandbox, endpoint));
+        left.inspect_err(|_| self.rejoin(sandbox, endpoint, former))
     }
 
     /// Takes back that a container left a network, when its endpoint is in service still.
@@ -187,7 +219,7 @@ impl Controller {
         Ok(())
     }
 
-    fn membership_named(&self, sandbox: &Arc<Sandbox>, text: &str) -> Option<vw_model::NetworkId> {
+    fn membership_named(&self, sandbox: &Arc<Sandbox>, text: &str) -> Option<NetworkId> {
         let state = sandbox.state();
         let named = |m: &&Membership| m.name == text || m.network.to_string() == text;
         state.memberships.iter().find(named).map(|m| m.network)

@@ -25,24 +25,13 @@ pub(crate) enum Leaving {
 }
 
 impl Controller {
-    /// Takes one endpoint out of its sandbox; one that is not in it is out already.
+    /// Takes one endpoint out of its sandbox, whoever is connected to it; one that is not in it is out
+    /// already.
     ///
     /// # Errors
     /// When its leaving cannot be recorded, and nothing has changed; or when something of it
     /// stands still: it is out of service then, and the next call, change or start goes on.
     pub(crate) fn detach_one(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
-        let Some(leaving) = self.begin_leaving(sandbox, id)? else {
-            return self.go_on_leaving();
-        };
-        self.drain(sandbox, Some(id));
-        self.take_out(sandbox, leaving)
-    }
-
-    /// The same without waiting for who is connected to it.
-    ///
-    /// # Errors
-    /// As [`Self::detach_one`].
-    pub(crate) fn detach_undrained(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
         let Some(leaving) = self.begin_leaving(sandbox, id)? else {
             return self.go_on_leaving();
         };

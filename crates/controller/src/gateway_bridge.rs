@@ -63,16 +63,6 @@ impl Controller {
         Ok(())
     }
 
-    /// The same at once, whoever is connected to it.
-    ///
-    /// # Errors
-    /// As [`Self::detach`].
-    pub(crate) fn expel(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
-        self.detach_undrained(sandbox, id)?;
-        self.change_way_out(sandbox);
-        Ok(())
-    }
-
     fn change_way_out(&self, sandbox: &Arc<Sandbox>) {
         self.see_off();
         if let Err(error) = self.settle_companion(sandbox) {

@@ -229,20 +229,24 @@ impl Controller {
 
     pub(crate) fn release(&self, request: Release) -> Result<SandboxId> {
         let sandbox = self.sandbox(&request.sandbox)?;
-        let _ops = lock(&sandbox.ops);
-        sandbox.must_stand()?;
-        let name = sandbox.state().spec.name.clone();
         if sandbox.state().container.is_some() {
+            let name = sandbox.state().spec.name.clone();
             let message = format!("{name} is a container, not an adopted sandbox: use rm");
             return Err(Error::invalid("not-adopted", message));
         }
-        self.enter_phase(&sandbox, Phase::Removing)?;
-        crate::step::reached("release.recorded");
-        self.drain(&sandbox, None);
-        self.dissolve(&sandbox)?;
-        self.unlist(&sandbox);
-        self.tell_container("release", &sandbox);
+        self.once_drained(&sandbox, None, || self.release_drained(&sandbox))?;
         Ok(sandbox.id)
+    }
+
+    fn release_drained(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let _ops = lock(&sandbox.ops);
+        sandbox.must_stand()?;
+        self.enter_phase(sandbox, Phase::Removing)?;
+        crate::step::reached("release.recorded");
+        self.dissolve(sandbox)?;
+        self.unlist(sandbox);
+        self.tell_container("release", sandbox);
+        Ok(())
     }
 
     /// What was adopted has ended: its endpoints go, it stays listed until it is released.

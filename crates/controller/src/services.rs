@@ -8,6 +8,7 @@
 mod balancer;
 mod change;
 mod create;
+mod drain;
 mod global;
 mod health;
 mod hosted;

@@ -1,11 +1,11 @@
 //! Stores and hosts that go away, and come back.
 
 use crate::{
-    over_every_store,
+    over_every_store, shortcuts,
     stage::{Kind, LEASE, SOON, Stage},
 };
 use std::time::{Duration, Instant};
-use vw_testkit::{eventually, traffic};
+use vw_testkit::{Host, eventually, stays, traffic};
 
 over_every_store! {
     while_the_store_is_away_all_goes_on,
@@ -17,14 +17,25 @@ fn while_the_store_is_away_all_goes_on(kind: Kind) {
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
+    let other = stage.start("a", "other", "--network shop");
     let client = stage.start("b", "client", "--network shop");
     let web_at = stage.address("a", "web", "shop");
+    let other_at = stage.address("a", "other", "shop");
     eventually("they reach each other", SOON, || {
-        traffic::ping(&client, &web_at)
+        traffic::ping(&client, &web_at) && traffic::ping(&client, &other_at)
     });
+    let _other = traffic::Server::tcp(&other, "other", "0.0.0.0:80");
+    let to = format!("{other_at}:80");
+    let mut talk = traffic::Conversation::open(&client, &to).expect("reachable");
+    let mut goes_on = || {
+        let named = stage.resolve(&client, "other", "A") == other_at;
+        let reached = traffic::tcp(&client, &to).is_ok();
+        named && reached && talk.say("on").is_ok()
+    };
     stage.pause_store();
     assert!(traffic::ping(&client, &web_at), "traffic goes on");
     assert_eq!(stage.resolve(&client, "web", "A"), web_at, "and names");
+    stays_away(&stage, kind, &mut goes_on);
     stage.docker("b", "network create local");
     stage.docker("b", "network connect local client");
     let more = stage.start("b", "more", "--network shop");
@@ -37,6 +48,7 @@ fn while_the_store_is_away_all_goes_on(kind: Kind) {
     assert!(refused.contains("store is away"), "{refused}");
     stage.docker("a", "rm -f web");
     stage.resume_store();
+    comes_back(&stage, &mut goes_on);
     eventually("what came meanwhile is told", SOON, || {
         !stage.resolve(&more, "more", "A").is_empty()
             && stage.docker("a", "network inspect shop").contains("more")
@@ -52,6 +64,32 @@ fn while_the_store_is_away_all_goes_on(kind: Kind) {
     stage.end();
 }
 
+/// The store is away for so long that a host notices it, and all leases of an etcd would be over.
+#[track_caller]
+fn stays_away(stage: &Stage, kind: Kind, goes_on: &mut dyn FnMut() -> bool) {
+    eventually("b has noticed that the store is away", LEASE, || {
+        assert!(goes_on(), "as it notices");
+        stage.api("b", "/vethwork/cluster")["Error"] != ""
+    });
+    let seconds = if kind == Kind::Etcd { 15 } else { 1 };
+    stays("all goes on", Duration::from_secs(seconds), goes_on);
+}
+
+/// The store is back, and both hosts have their leases again: nothing was missing for a moment.
+#[track_caller]
+fn comes_back(stage: &Stage, goes_on: &mut dyn FnMut() -> bool) {
+    let is_well = |host: &str| {
+        let told = stage.api(host, "/vethwork/cluster");
+        let hosts = told["Hosts"].as_array().expect("hosts");
+        told["Error"] == "" && hosts.iter().all(|host| host["Alive"] == true)
+    };
+    eventually("both hosts are alive", LEASE, || {
+        assert!(goes_on(), "as it comes back");
+        is_well("a") && is_well("b")
+    });
+    stays("and later", Duration::from_secs(2), goes_on);
+}
+
 fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
     let stage = Stage::new(kind, &["a", "b", "c"]);
     stage.docker("a", "network create -d overlay shop");
@@ -63,6 +101,7 @@ fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
     eventually("c's container is known", SOON, || {
         !stage.resolve(&client, "lost", "A").is_empty()
     });
+    assert_eq!(ways(&stage, "lost"), [true, true]);
     let refused = stage.cli_refused("a", "cluster forget c");
     assert!(refused.contains("alive"), "{refused}");
     stage.cut("c");
@@ -70,6 +109,9 @@ fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
         stage.resolve(&client, "lost", "A").is_empty()
     });
     assert!(stage.cli("a", "cluster status").contains("dead"));
+    eventually("and the tables", SOON, || {
+        ways(&stage, "lost") == [false, false]
+    });
     stage.docker("a", "rm -f client");
     stage.docker("b", "network rm shop");
     // It comes back to a network that is gone.
@@ -85,18 +127,47 @@ fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
     eventually("and its endpoints are known", SOON, || {
         !stage.resolve(&client, "found", "A").is_empty()
     });
-    // Given up, its addresses are free; back again it takes new ones.
+    assert_eq!(ways(&stage, "found"), [true, true]);
+    given_up(&stage, &client);
+    stage.end();
+}
+
+/// Whether the tables of the network on a know an endpoint of c's by its MAC address and by its
+/// IP address.
+#[track_caller]
+fn ways(stage: &Stage, name: &str) -> [bool; 2] {
+    let settings = stage.api("c", &format!("/containers/{name}/json"));
+    let settings = &settings["NetworkSettings"]["Networks"]["shop"];
+    let tables = shortcuts::inside(stage, "a", "bridge fdb; ip neigh");
+    ["MacAddress", "IPAddress"].map(|key| {
+        let text = settings[key].as_str().expect("it has one");
+        tables.split_whitespace().any(|word| word == text)
+    })
+}
+
+/// Given up, the addresses of c are free, and not before; back again it takes new ones.
+#[track_caller]
+fn given_up(stage: &Stage, client: &Host) {
     stage.cut("c");
+    let former = stage.address("c", "found", "shop");
+    eventually("it is dead", LEASE, || {
+        stage.cli("b", "cluster status").contains("dead")
+    });
+    let early = format!("run --rm --network shop --ip {former} host true");
+    let refused = stage.refused("b", &early);
+    assert!(
+        refused.contains("host c, which is not alive"),
+        "it is c's still: {refused}"
+    );
     eventually("it may be given up", LEASE, || {
         stage.daemon("a").cli(["cluster", "forget", "c"]).success()
     });
     assert!(!stage.cli("b", "cluster status").contains("dead"));
-    let former = stage.address("c", "found", "shop");
     drop(stage.start("b", "thief", &format!("--network shop --ip {former}")));
     stage.mend("c");
     eventually("c is made consistent", LEASE, || {
-        let address = stage.resolve(&client, "found", "A");
-        !address.is_empty() && traffic::ping(&client, &address)
+        let address = stage.resolve(client, "found", "A");
+        !address.is_empty() && traffic::ping(client, &address)
     });
     let address = stage.address("c", "found", "shop");
     assert_ne!(address, former);
@@ -105,7 +176,6 @@ fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
         hosts.contains(&address) && !hosts.contains(&former),
         "{hosts}"
     );
-    stage.end();
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod restored;
 mod route;
 mod services;
 mod shortcuts;
+mod spread;
 mod stage;
 mod state;
 mod status;

@@ -2,8 +2,10 @@
 
 use crate::{
     over_every_store,
+    ports::{self, Station},
     stage::{Kind, SOON, Stage},
 };
+use serde_json::json;
 use std::{
     io,
     net::{Ipv4Addr, UdpSocket},
@@ -69,9 +71,20 @@ fn containers_find_and_reach_each_other_by_name(kind: Kind) {
     for host in ["b", "c"] {
         eventually("the network is there", SOON, || stage.knows(host, "shop"));
     }
+    let peers = |names: &[&str]| {
+        let peer = |name: &&str| json!({"Name": name, "IP": stage.addr(name)});
+        let peers: Vec<_> = names.iter().map(peer).collect();
+        for host in ["a", "b", "c"] {
+            eventually("the hosts that run something there are told", SOON, || {
+                stage.api(host, "/networks/shop")["Peers"] == json!(peers)
+            });
+        }
+    };
     let web = stage.start("a", "web", "--network shop --network-alias www");
+    peers(&["a"]);
     let near = stage.start("b", "near", "--network shop");
     let far = stage.start("c", "far", "--network shop");
+    peers(&["a", "b", "c"]);
     let _server = traffic::Server::tcp(&web, "web", "[::]:80");
     for (client, name) in [
         (&near, "web"),
@@ -107,6 +120,7 @@ fn containers_find_and_reach_each_other_by_name(kind: Kind) {
         stage.resolve(&near, "shopfront", "A").is_empty()
             && stage.resolve(&far, "www", "A").is_empty()
     });
+    peers(&["b", "c"]);
     stage.end();
 }
 
@@ -182,10 +196,40 @@ fn networks_are_apart() {
     }
     let blue = stage.start("a", "blue", "--network blue");
     let green = stage.start("b", "green", "--network green");
-    let to = stage.address("b", "green", "green");
-    assert!(!traffic::ping(&blue, &to));
+    // Over the same hosts each reaches its own.
+    let _blues = stage.start("b", "blues", "--network blue");
+    let greens = stage.start("a", "greens", "--network green");
+    for (from, name) in [(&blue, "blues"), (&greens, "green")] {
+        eventually("neighbours are found and reached", SOON, || {
+            let address = stage.resolve(from, name, "A");
+            !address.is_empty() && traffic::ping(from, &address)
+        });
+    }
     assert!(stage.resolve(&blue, "green", "A").is_empty());
-    drop(green);
+    let [one, two] =
+        [("a", "blue"), ("b", "green")].map(|(host, name)| Station::of(&stage, host, name, name));
+    assert!(!traffic::ping(&blue, &two.addr.to_string()));
+    // Nor when both are told by hand where the other is.
+    for (from, to) in [(&blue, &two), (&green, &one)] {
+        let Station { addr, .. } = to;
+        from.ip(&format!("route add {addr} dev eth0"));
+        let mac = to.mac_text();
+        from.ip(&format!(
+            "neigh add {addr} lladdr {mac} dev eth0 nud permanent"
+        ));
+    }
+    assert!(!traffic::ping(&blue, &two.addr.to_string()));
+    // Nor by a frame of the other network, though a host of both sends it.
+    let door = ports::door(&blue);
+    for network in ["green", "blue"] {
+        let vni = ports::vni(&stage, network);
+        let frame = ports::tunnelled(vni, &two, &one, network);
+        let to = (stage.addr("a"), 4789);
+        let socket = stage.host("b").enter(|| UdpSocket::bind("0.0.0.0:0"));
+        socket.unwrap().send_to(&frame, to).unwrap();
+    }
+    assert_eq!(ports::hear(&door).as_deref(), Some("blue"));
+    assert_eq!(ports::hear(&door), None, "nothing of green's");
     stage.end();
 }
 
@@ -267,7 +311,7 @@ fn nothing_is_flooded() {
     }
     let one = stage.start("a", "one", "--network shop");
     let two = stage.start("b", "two", "--network shop");
-    let _three = stage.start("c", "three", "--network shop");
+    let three = stage.start("c", "three", "--network shop");
     let mut address = String::new();
     eventually("the name is known", SOON, || {
         address = stage.resolve(&one, "two", "A");
@@ -281,6 +325,12 @@ fn nothing_is_flooded() {
         .find(|addr| !held.contains(addr))
         .expect("three are held");
     let count = || stage.tunnelled("c");
+    let before = count();
+    eventually("what is for c comes there", SOON, || {
+        traffic::ping(&one, &held[2])
+    });
+    assert!(count() > before, "and is counted");
+    drop(three);
     let before = count();
     assert!(traffic::ping(&one, &address));
     assert!(!traffic::ping(&one, &nobody), "nobody has it");
@@ -342,5 +392,52 @@ fn who_is_named_is_reached_by_the_first_packet() {
         assert!(reached.expect("it is known"), "{name}");
         stage.docker("a", "network disconnect shop web");
     }
+    stage.end();
+}
+
+#[test]
+fn packets_are_as_large_as_the_wire_or_the_option_lets() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    for host in ["a", "b"] {
+        stage.host(host).ip("link set wire mtu 9000");
+        stage.narrow(host, 9000);
+    }
+    stage.forget("a");
+    let option = "-o com.docker.network.driver.mtu=1400";
+    for (network, options, mtu) in [("wide", "", 8950), ("narrow", option, 1400)] {
+        stage.docker(
+            "a",
+            &format!("network create -d overlay {options} {network}"),
+        );
+        eventually("the network is there", SOON, || stage.knows("b", network));
+        let [one, two] = ["a", "b"].map(|host| {
+            let name = format!("{network}-{host}");
+            stage.start(host, &name, &format!("--network {network}"))
+        });
+        let there = stage.address("b", two.name(), network);
+        eventually("they reach each other", SOON, || {
+            traffic::ping(&one, &there)
+        });
+        for inside in [&one, &two] {
+            let link = inside.ip("-o link show eth0");
+            assert!(link.contains(&format!("mtu {mtu} ")), "{link}");
+        }
+        // Less the headers of IPv4 and ICMP; what is larger passes in fragments.
+        let largest = mtu - 28;
+        for size in [largest, largest + 1] {
+            let size = size.to_string();
+            let ask = ["busybox", "ping", "-c", "1", "-W", "2", "-s", &size, &there];
+            assert!(one.run(ask).success(), "{size} on {network}");
+        }
+    }
+    let small = "network create -d overlay --ipv6 -o com.docker.network.driver.mtu=1279 small";
+    let refused = stage.refused("a", small);
+    assert!(refused.contains("use 1280 to 65535"), "{refused}");
+    // What WireGuard and VXLAN leave of it is less than IPv6 needs.
+    stage.host("a").ip("link set wire mtu 1339");
+    stage.forget("a");
+    let refused = stage.refused("a", "network create -d overlay -o encrypted sealed");
+    assert!(refused.contains("an MTU of 1279"), "{refused}");
     stage.end();
 }

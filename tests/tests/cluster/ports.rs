@@ -8,13 +8,13 @@ use std::{
 use vw_testkit::{Host, eventually, traffic};
 
 /// An endpoint as a frame names it.
-struct Station {
+pub(crate) struct Station {
     mac: [u8; 6],
-    addr: Ipv4Addr,
+    pub(crate) addr: Ipv4Addr,
 }
 
 impl Station {
-    fn of(stage: &Stage, host: &str, name: &str, network: &str) -> Self {
+    pub(crate) fn of(stage: &Stage, host: &str, name: &str, network: &str) -> Self {
         let settings = stage.api(host, &format!("/containers/{name}/json"));
         let settings = &settings["NetworkSettings"]["Networks"][network];
         let mac = settings["MacAddress"].as_str().expect("it has one");
@@ -26,13 +26,18 @@ impl Station {
             addr: settings["IPAddress"].as_str().unwrap().parse().unwrap(),
         }
     }
+
+    /// Its MAC address as `ip` takes it.
+    pub(crate) fn mac_text(&self) -> String {
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
 }
 
 /// The port that the endpoints listen at.
 const DOOR: u16 = 9;
 
 /// A datagram between two endpoints as it is in a tunnel of that number (RFC 7348, section 5).
-fn tunnelled(vni: u32, from: &Station, to: &Station, text: &str) -> Vec<u8> {
+pub(crate) fn tunnelled(vni: u32, from: &Station, to: &Station, text: &str) -> Vec<u8> {
     let [_, high, middle, low] = vni.to_be_bytes();
     let mut udp = Vec::new();
     let length = u16::try_from(8 + text.len()).unwrap();
@@ -53,6 +58,28 @@ fn tunnelled(vni: u32, from: &Station, to: &Station, text: &str) -> Vec<u8> {
     ip[10..12].copy_from_slice(&folded.to_be_bytes());
     let vxlan = [8, 0, 0, 0, high, middle, low, 0];
     [&vxlan[..], &to.mac, &from.mac, &[8, 0], &ip, &udp].concat()
+}
+
+/// The number of a network's tunnel.
+#[track_caller]
+pub(crate) fn vni(stage: &Stage, network: &str) -> u32 {
+    let options = stage.api("b", &format!("/networks/{network}"))["Options"].clone();
+    let vni = options["com.docker.network.driver.overlay.vxlanid_list"].as_str();
+    vni.expect("it has a number").parse().unwrap()
+}
+
+/// Where an endpoint hears what comes in such datagrams.
+pub(crate) fn door(inside: &Host) -> UdpSocket {
+    let door = inside.enter(|| UdpSocket::bind(("0.0.0.0", DOOR))).unwrap();
+    door.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    door
+}
+
+/// What was said there next.
+pub(crate) fn hear(door: &UdpSocket) -> Option<String> {
+    let mut heard = [0; 64];
+    let length = door.recv(&mut heard).ok()?;
+    Some(String::from_utf8_lossy(&heard[..length]).into_owned())
 }
 
 /// Two endpoints on a network that reach each other, and what passes between their hosts.
@@ -88,15 +115,12 @@ fn tunnels_end_at(stage: &Stage, stranger: &Host, network: &str, port: u16) {
             "{network}: {packets} to {other}"
         );
     }
-    let options = stage.api("b", &format!("/networks/{network}"))["Options"].clone();
-    let vni = options["com.docker.network.driver.overlay.vxlanid_list"].as_str();
-    let vni: u32 = vni.expect("it has a number").parse().unwrap();
+    let vni = vni(stage, network);
     let [from, to] = ["a", "b"].map(|host| {
         let name = format!("{network}-{host}");
         Station::of(stage, host, &name, network)
     });
-    let door = two.enter(|| UdpSocket::bind(("0.0.0.0", DOOR))).unwrap();
-    door.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let door = door(&two);
     let b = stage.addr("b");
     for (host, text) in [(stranger, "stranger"), (stage.host("a"), "member")] {
         // Once it knows where b is, what it sends is there before what comes later.
@@ -105,13 +129,8 @@ fn tunnels_end_at(stage: &Stage, stranger: &Host, network: &str, port: u16) {
         let frame = tunnelled(vni, &from, &to, text);
         socket.send_to(&frame, (b.as_str(), port)).unwrap();
     }
-    let mut heard = [0; 64];
-    let mut hear = || {
-        let length = door.recv(&mut heard).ok()?;
-        Some(String::from_utf8_lossy(&heard[..length]).into_owned())
-    };
-    assert_eq!(hear().as_deref(), Some("member"), "{network}");
-    assert_eq!(hear(), None, "{network}: nobody else is let in");
+    assert_eq!(hear(&door).as_deref(), Some("member"), "{network}");
+    assert_eq!(hear(&door), None, "{network}: nobody else is let in");
 }
 
 #[test]

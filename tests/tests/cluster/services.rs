@@ -9,6 +9,7 @@ use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 use vw_testkit::{Host, eventually, traffic};
 
@@ -44,6 +45,16 @@ pub(crate) fn answer_by(ask: Ask, from: &Host, to: &str, names: &[&str]) {
         (last == names).then_some(())
     });
     assert!(met.is_some(), "from {} to {to}: {last:?}", from.name());
+}
+
+/// A connection that is led to an endpoint of that name.
+#[track_caller]
+pub(crate) fn led_to(from: &Host, to: &str, name: &str) -> traffic::Conversation {
+    let opened = vw_testkit::poll(SOON, || {
+        let talk = traffic::Conversation::open(from, to).ok()?;
+        (talk.answer.name == name).then_some(talk)
+    });
+    opened.unwrap_or_else(|| panic!("{name} is never met at {to}"))
 }
 
 /// A service as a host shows it.
@@ -197,10 +208,13 @@ fn endpoints_come_and_go_on_every_host_without_a_failed_connection() {
     let label = "--network shop --label vethwork.service=web";
     let near = stage.start("c", "near", "--network shop");
     let stays = stage.start("a", "stays", label);
-    let goes = stage.start("b", "goes", label);
     let _stays = traffic::Server::tcp(&stays, "stays", "0.0.0.0:80");
-    let server = traffic::Server::tcp(&goes, "goes", "0.0.0.0:80");
-    alike(&stage, "web", 2);
+    let goes = ["a", "b", "c"].map(|host| {
+        let goes = stage.start(host, &format!("goes-{host}"), label);
+        let server = traffic::Server::tcp(&goes, "goes", "0.0.0.0:80");
+        (host, goes, server)
+    });
+    alike(&stage, "web", 4);
     let stranger = stage.stranger();
     let over = AtomicBool::new(false);
     let vip = addresses(&stage, "a", "web").remove(0);
@@ -220,22 +234,21 @@ fn endpoints_come_and_go_on_every_host_without_a_failed_connection() {
             .iter()
             .map(|load| scope.spawn(|| load.run()))
             .collect();
-        let mut server = Some(server);
-        for _ in 0..3 {
-            stage.docker("b", "network disconnect shop goes");
-            drop(server.take());
-            alike(&stage, "web", 1);
-            let address = traffic::Server::tcp(&goes, "goes", "0.0.0.0:80");
-            server = Some(address);
-            stage.docker("b", "network connect shop goes");
-            alike(&stage, "web", 2);
+        let mut servers = Vec::new();
+        for (host, goes, server) in goes {
+            stage.docker(host, &format!("network disconnect shop goes-{host}"));
+            drop(server);
+            alike(&stage, "web", 3);
+            servers.push(traffic::Server::tcp(&goes, "goes", "0.0.0.0:80"));
+            stage.docker(host, &format!("network connect shop goes-{host}"));
+            alike(&stage, "web", 4);
         }
         over.store(true, Ordering::Relaxed);
         let outcomes: Vec<_> = running
             .into_iter()
             .map(|load| load.join().unwrap())
             .collect();
-        drop(server);
+        drop(servers);
         outcomes
     });
     for (answered, failed) in outcomes {
@@ -284,27 +297,89 @@ fn whatever_fails_balancing_goes_on_and_is_right_again() {
     stage.docker("a", "stop -t 0 three");
     let own = format!("{}:8080", stage.addr("a"));
     answer(&stranger, &own, &["one", "two"]);
+    let four = stage.start("a", "four", label);
+    let _four = traffic::Server::tcp(&four, "four", "0.0.0.0:80");
+    answer(&stranger, &own, &["four", "one", "two"]);
+    answer(&one, &to, &["four", "one", "two"]);
     let refused = stage.cli_refused("a", "service rm web");
     assert!(refused.contains("store"), "{refused}");
     stage.resume_store();
-    answer(&stranger, &outside, &["one", "two"]);
+    answer(&stranger, &outside, &["four", "one", "two"]);
     talk.say("still").expect("the connection stands");
     drop(talk);
-    // A host is lost, with what is on it, and comes back.
+    stage.docker("a", "stop -t 0 four");
+    alike(&stage, "web", 2);
+    let ways = [(&near, &to), (&stranger, &outside)];
+    lost(&stage, ways);
+    waited_for(&stage, ways);
+    stage.end();
+}
+
+/// A host is lost, with what is on it, and comes back: nobody who is led elsewhere notices.
+#[track_caller]
+fn lost(stage: &Stage, ways: [(&Host, &String); 2]) {
+    let [(near, to), _] = ways;
+    let mut talks = ways.map(|(from, to)| led_to(from, to, "one"));
+    let mut go_on = || {
+        for talk in &mut talks {
+            talk.say("on").expect("the connection stands");
+        }
+    };
     stage.cut("b");
     let met = vw_testkit::poll(LEASE, || {
-        let names = who(traffic::tcp, &near, &to);
+        go_on();
+        let names = who(traffic::tcp, near, to);
         (names == BTreeSet::from(["one".to_owned()])).then_some(())
     });
     assert!(
         met.is_some(),
         "b is led to still: {:?}",
-        who(traffic::tcp, &near, &to)
+        who(traffic::tcp, near, to)
     );
+    go_on();
     stage.mend("b");
-    answer(&near, &to, &["one", "two"]);
-    alike(&stage, "web", 2);
-    stage.end();
+    answer(near, to, &["one", "two"]);
+    alike(stage, "web", 2);
+    go_on();
+}
+
+/// Of those who are led to the endpoint on b by another host a leave of it waits until they have
+/// left, or its time is over; whoever comes meanwhile is led elsewhere.
+#[track_caller]
+fn waited_for(stage: &Stage, ways: [(&Host, &String); 2]) {
+    let leaves = |drain: &str, line: &str, end: fn(&mut Vec<traffic::Conversation>)| {
+        stage.cli("a", &format!("service update --drain {drain} web"));
+        alike(stage, "web", 2);
+        let talks = ways.map(|(from, to)| led_to(from, to, "two"));
+        let mut talks = Vec::from(talks);
+        let daemon = stage.daemon("b");
+        let took = thread::scope(|scope| {
+            let leaves = scope.spawn(|| {
+                let begun = Instant::now();
+                daemon.docker(line.split(' ')).must();
+                begun.elapsed()
+            });
+            for (from, to) in ways {
+                answer(from, to, &["one"]);
+            }
+            assert!(!leaves.is_finished(), "it waits");
+            for talk in &mut talks {
+                talk.say("on").expect("the connection stands");
+            }
+            end(&mut talks);
+            leaves.join().expect("it leaves")
+        });
+        (took, talks)
+    };
+    let (took, _) = leaves("60s", "network disconnect shop two", Vec::clear);
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    stage.docker("b", "network connect shop two");
+    let (took, talks) = leaves("4s", "stop -t 0 two", |_| ());
+    assert!(took >= Duration::from_secs(4), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    for mut talk in talks {
+        talk.say("still").expect_err("it is cut");
+    }
 }
 
 #[test]
@@ -410,7 +485,13 @@ fn a_port_that_a_host_has_otherwise_stays_its() {
     network(&stage, "", "shop");
     let own = stage.start("b", "own", "-p 8080:80");
     let _own = traffic::Server::tcp(&own, "own", "0.0.0.0:80");
-    stage.cli("a", "service create --name web --network shop -p 8080:80");
+    let create = "service create --name web --network shop -p 8080:80";
+    let refused = stage.cli_refused("b", create);
+    assert!(
+        refused.contains("8080") && refused.contains("already"),
+        "{refused}"
+    );
+    stage.cli("a", create);
     eventually("b knows the service", SOON, || {
         stage.cli("b", "service ls").contains("web")
     });
@@ -446,5 +527,28 @@ fn a_port_that_a_host_has_otherwise_stays_its() {
         answer(&stranger, &format!("{}:8081", stage.addr(host)), &["one"]);
         assert!(traffic::tcp(&stranger, &at(host)).is_err(), "{host}");
     }
+    taken_meanwhile(&stage, &stranger);
     stage.end();
+}
+
+/// A host that is cut off gives a port away that the others publish meanwhile.
+#[track_caller]
+fn taken_meanwhile(stage: &Stage, stranger: &Host) {
+    stage.cut("b");
+    eventually("b is dead", LEASE, || {
+        stage.cli("a", "cluster status").contains("dead")
+    });
+    stage.cli("a", "service update --publish-add 8090:80 web");
+    let late = stage.start("b", "late", "-p 8090:80");
+    let _late = traffic::Server::tcp(&late, "late", "0.0.0.0:80");
+    stage.mend("b");
+    for host in ["a", "b", "c"] {
+        eventually("every host says where it is not published", LEASE, || {
+            stage
+                .cli(host, "service ls")
+                .contains("*:8090->80/tcp (not on b)")
+        });
+    }
+    answer(stranger, &format!("{}:8090", stage.addr("b")), &["late"]);
+    answer(stranger, &format!("{}:8090", stage.addr("c")), &["one"]);
 }

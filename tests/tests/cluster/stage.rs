@@ -329,25 +329,16 @@ impl Stage {
     #[track_caller]
     pub(crate) fn tunnelled(&self, host: &str) -> u64 {
         let host = self.host(host);
-        let count = || {
-            let counted = host.run(["nft", "list", "table", "inet", "count"]);
-            let text = if counted.success() {
-                counted.ok()
-            } else {
-                return None;
-            };
-            text.split("packets ")
-                .nth(1)?
-                .split(' ')
-                .next()?
-                .parse()
-                .ok()
-        };
-        count().unwrap_or_else(|| {
+        let counted = host.run(["nft", "list", "table", "inet", "count"]);
+        if !counted.success() {
             let rules = "add table inet count; add chain inet count in { type filter hook prerouting priority -400; }; add rule inet count in udp dport 4789 counter";
             host.run(["nft", rules]).must();
-            0
-        })
+            return 0;
+        }
+        let text = counted.ok();
+        let after = text.split("packets ").nth(1);
+        let count = after.and_then(|after| after.split(' ').next()?.parse().ok());
+        count.unwrap_or_else(|| panic!("no count: {text}"))
     }
 
     /// Stops the store where it is: it neither answers nor closes.
@@ -450,6 +441,29 @@ impl Stage {
                 left().join("\n")
             );
         }
+        let left = || self.records();
+        let clean = poll(SOON, || left().is_empty().then_some(()));
+        assert!(clean.is_some(), "left in the store: {}", left().join("\n"));
+    }
+
+    /// What lies in an etcd (`vw_cluster::keys`) besides what a cluster without networks has.
+    fn records(&self) -> Vec<String> {
+        let Some(Servers::Etcd(etcd)) = &self.store else {
+            return Vec::new();
+        };
+        let list = ["get", "--prefix", "--keys-only", "vethwork/"];
+        let keys = etcd.ctl(&list).ok();
+        let stays = |key: &str| match key.split('/').collect::<Vec<_>>()[..] {
+            ["vethwork", "v1", own] => {
+                ["catalogue", "format", "forgotten", "services"].contains(&own)
+            }
+            ["vethwork", "v1", "shared", kind, _host] => {
+                ["alive", "hosts", "tunnels"].contains(&kind)
+            }
+            _ => key.is_empty(),
+        };
+        let left = keys.lines().filter(|key| !stays(key));
+        left.map(str::to_owned).collect()
     }
 }
 
@@ -467,6 +481,10 @@ fn leftovers(member: &Member) -> Vec<String> {
     let links = member.host.ip("-br link");
     let ours = links.lines().filter(|line| line.starts_with("vw"));
     let mut left: Vec<String> = ours.map(str::to_owned).collect();
+    let tables = member.host.run(["nft", "list", "tables"]).ok();
+    // The host's own stays for the daemon that starts next.
+    let ours = tables.lines().filter(|line| line.contains("vethwork_"));
+    left.extend(ours.map(str::to_owned));
     let socket = member.daemon.exec_root().join("wireguard.sock");
     left.extend(socket.exists().then(|| socket.display().to_string()));
     for ours in [

@@ -1,7 +1,13 @@
 //! Networks of several subnets a family, over several hosts.
 
-use crate::stage::{Kind, SOON, Stage};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::{
+    services::network,
+    stage::{Kind, SOON, Stage},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 use vw_testkit::{Host, eventually, traffic};
 
 /// Two subnets of six addresses.
@@ -72,5 +78,37 @@ fn endpoints_of_several_subnets_are_one_network() {
         .filter_map(|pool| pool["Subnet"].as_str())
         .collect();
     assert_eq!(subnets, BTreeSet::from(SUBNETS));
+    stage.end();
+}
+
+#[test]
+fn addresses_are_given_out_of_the_range_and_none_that_is_kept() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    let pool = "--subnet 10.42.0.0/24 --ip-range 10.42.0.64/27 --gateway 10.42.0.65 \
+                --aux-address printer=10.42.0.66";
+    network(&stage, pool, "shop");
+    let mut given = BTreeSet::new();
+    for number in 0..3 {
+        for host in ["a", "b", "c"] {
+            let name = format!("{host}{number}");
+            drop(stage.start(host, &name, "--network shop"));
+            let address: Ipv4Addr = stage.address(host, &name, "shop").parse().unwrap();
+            let [.., last] = address.octets();
+            assert!((64..96).contains(&last), "{address}");
+            assert!(![65, 66].contains(&last), "{address} is kept");
+            assert!(given.insert(address), "{address} is given twice");
+        }
+    }
+    for kept in ["10.42.0.65", "10.42.0.66"] {
+        let run = format!("run --rm --network shop --ip {kept} host true");
+        let refused = stage.refused("b", &run);
+        assert!(refused.contains(kept), "{refused}");
+    }
+    // One that is asked for may lie outside the range.
+    let far = stage.start("c", "far", "--network shop --ip 10.42.0.200");
+    assert_eq!(stage.address("c", "far", "shop"), "10.42.0.200");
+    let there = stage.address("a", "a0", "shop");
+    eventually("it is reached", SOON, || traffic::ping(&far, &there));
     stage.end();
 }

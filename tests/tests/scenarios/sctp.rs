@@ -6,6 +6,7 @@
 use crate::{
     require_stage,
     scene::{HOST, HOST6, Scene},
+    services::addresses,
 };
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recvfrom, sendto,
@@ -18,7 +19,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -185,12 +186,15 @@ impl Drop for Server {
     }
 }
 
+/// Where the next association comes from: each is led anew.
+static PORT: AtomicU16 = AtomicU16::new(40000);
+
 /// Whether a server acknowledges an association from a host, by the address it was asked at.
 fn opens(from: &Host, to: &str) -> io::Result<bool> {
     let to: SocketAddr = to.parse().map_err(io::Error::other)?;
     let raw = Raw::open(from, to.is_ipv4(), TICK)?;
     let init = Packet {
-        from: 40000,
+        from: PORT.fetch_add(1, Ordering::Relaxed),
         to: to.port(),
         verification: 0,
         chunk: INIT,
@@ -251,6 +255,44 @@ fn a_published_port_of_sctp_is_reached() {
     scene.start("next", "--network blue -p 7000-7001:81/sctp");
     let shown = scene.docker("port next 81/sctp");
     assert_eq!(shown, "0.0.0.0:7001\n[::]:7001", "the range's next");
+    drop(server);
+    scene.end();
+}
+
+#[test]
+fn a_service_leads_sctp_on() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 --subnet 10.9.0.0/24 --subnet fd00:9::/64 blue");
+    scene.cli("service create --name web --network blue -p 7000:80/sctp");
+    let near = scene.start("near", "--network blue");
+    let outside = format!("{HOST}:7000");
+    let closed = opens(&scene.outside, &outside);
+    assert!(!matches!(closed, Ok(true)), "nobody serves");
+    let web = scene.start("web-1", "--network blue --label vethwork.service=web");
+    let server = Server::start(&web, 80);
+    let vips = addresses(&scene, "web");
+    for (from, to) in [
+        (&scene.outside, outside.clone()),
+        (&scene.outside, format!("[{HOST6}]:7000")),
+        (&scene.host, format!("{HOST}:7000")),
+        (&scene.host, "127.0.0.1:7000".to_owned()),
+        (&scene.host, "[::1]:7000".to_owned()),
+        (&near, format!("{HOST}:7000")),
+        (&near, format!("{}:80", vips[0])),
+        (&near, format!("[{}]:80", vips[1])),
+        (&web, format!("{}:80", vips[0])),
+    ] {
+        let opened = opens(from, &to);
+        assert!(
+            matches!(opened, Ok(true)),
+            "from {} to {to}: {opened:?}",
+            from.name()
+        );
+    }
+    scene.docker("stop -t 0 web-1");
+    let closed = opens(&scene.outside, &outside);
+    assert!(!matches!(closed, Ok(true)), "nobody serves any more");
     drop(server);
     scene.end();
 }

@@ -5,7 +5,13 @@ use crate::{
     scene::Scene,
     services::{addresses, answers, endpoints},
 };
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 use vw_testkit::{
     eventually,
     sleeper::{processes, unlike_others},
@@ -210,5 +216,45 @@ fn an_adopted_namespace_is_not_checked_by_a_command() {
     assert!(refusal.contains("tcp:PORT"), "{refusal}");
     assert!(scene.cli("service inspect web").contains("tcp:80"));
     scene.cli("release adopted");
+    scene.end();
+}
+
+#[test]
+fn a_status_of_http_says_whether_an_endpoint_is_well_over_either_version() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.docker("network create --ipv6 --ipv4=false six");
+    let status = Arc::new(AtomicU16::new(200));
+    let mut servers = Vec::new();
+    for (service, network, address) in [("v4", "blue", "0.0.0.0:80"), ("v6", "six", "[::]:80")] {
+        let fixed = "--drain 0s --health-interval 200ms --health-retries 1 --health http:80/ready";
+        scene.cli(&format!(
+            "service create --name {service} --network {network} {fixed}"
+        ));
+        let name = format!("on-{network}");
+        let member = format!("--network {network} --label vethwork.service={service}");
+        let inside = scene.start(&name, &member);
+        servers.push(traffic::Server::http(
+            &inside, &name, address, "/ready", &status,
+        ));
+    }
+    let all_are = |state: &str| {
+        for (service, name) in [("v4", "on-blue"), ("v6", "on-six")] {
+            eventually("it is asked", SOON, || {
+                endpoints(&scene, service) == [format!("{name} {state}")]
+            });
+        }
+    };
+    for (answered, state) in [
+        (200, "healthy true"),
+        (503, "unhealthy false"),
+        (399, "healthy true"),
+        (400, "unhealthy false"),
+    ] {
+        status.store(answered, Ordering::Relaxed);
+        all_are(state);
+    }
+    drop(servers);
     scene.end();
 }

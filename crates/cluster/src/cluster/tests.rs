@@ -4,9 +4,12 @@ mod asking;
 mod compared;
 mod ends;
 mod hiding;
+mod newer;
 mod outbox;
 mod restored;
 mod services;
+mod stale;
+mod unnoticed;
 mod unseen;
 mod unwatched;
 

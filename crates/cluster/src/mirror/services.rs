@@ -21,6 +21,13 @@ pub(crate) struct Services {
     changes: u64,
 }
 
+/// What this host did to services before all records were read.
+#[derive(Debug)]
+pub(crate) struct Done {
+    touched: BTreeSet<ServiceId>,
+    removed: BTreeSet<ServiceId>,
+}
+
 impl Services {
     pub(crate) fn get(&self, id: ServiceId) -> Option<&ServiceSpec> {
         self.known.get(&id)
@@ -57,10 +64,19 @@ impl Services {
 }
 
 impl Mirror {
-    /// All records are read from now on, to be taken by [`Self::replace`].
-    pub(crate) fn begin_reading(&mut self) {
-        self.services.touched.clear();
-        self.services.removed.clear();
+    /// All records are read from now on, to be taken by [`Self::replace`]. Gives what this host did
+    /// before.
+    pub(crate) fn begin_reading(&mut self) -> Done {
+        Done {
+            touched: std::mem::take(&mut self.services.touched),
+            removed: std::mem::take(&mut self.services.removed),
+        }
+    }
+
+    /// They could not be read: the watch goes on, which may lie behind what had been done before.
+    pub(crate) fn go_on_from(&mut self, before: Done) {
+        self.services.touched.extend(before.touched);
+        self.services.removed.extend(before.removed);
     }
 
     /// Takes what this host made of a service, `None` when it removed it.

@@ -311,7 +311,7 @@ impl Controller {
             for attachment in self.global_attachments(sandbox) {
                 let id = attachment.endpoint.id;
                 // Nobody's connections are worth an address that is somebody else's.
-                match self.refreshing(sandbox, || self.expel(sandbox, id)) {
+                match self.refreshing(sandbox, || self.detach(sandbox, id)) {
                     Ok(()) => lock(&self.expelled).push((sandbox.clone(), attachment)),
                     Err(error) => self.warn(error.chain()),
                 }

@@ -79,18 +79,19 @@ impl Controller {
             };
         }
         sandbox.state().stop_requested = true;
-        self.drain(sandbox, None);
-        let exits = sandbox.state().exits;
-        self.send(sandbox, signal)?;
         let patience = match timeout.or(own_timeout.map(i64::from)) {
             None => Some(DEFAULT_STOP_TIMEOUT),
             // A negative one waits for ever, as Docker's -1.
             Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
         };
-        if sandbox.await_end(exits, patience) {
-            return Ok(());
-        }
-        self.kill_and_wait(sandbox)
+        self.once_drained(sandbox, None, || {
+            let exits = sandbox.state().exits;
+            self.send(sandbox, signal)?;
+            if sandbox.await_end(exits, patience) {
+                return Ok(());
+            }
+            self.kill_and_wait(sandbox)
+        })
     }
 
     /// Sends SIGKILL and waits for the end.

@@ -1,6 +1,9 @@
 //! A change of who is in a service: recorded, applied and told, or nothing of it.
 
-use super::{Member, Roster, Service, SlotRecord, roster::Health};
+use super::{
+    Member, Roster, Service, SlotRecord,
+    roster::{Health, at_first},
+};
 use crate::{
     Controller, records,
     registry::{Attachment, Network, Sandbox, lock},
@@ -39,10 +42,7 @@ impl Controller {
         }
         super::health::can_be_asked(&state.spec, sandbox)?;
         let id = attachment.endpoint.id;
-        let health = match state.spec.health {
-            Some(_) => Health::Starting,
-            None => Health::Unchecked,
-        };
+        let health = at_first(&state.spec);
         let next = state
             .roster
             .joined(id, member(sandbox, attachment, weight, health))?;

@@ -1,6 +1,6 @@
 //! `service create`.
 
-use super::{Hosted, Roster, Service, ServiceState, change::member, roster::Health};
+use super::{Hosted, Roster, Service, ServiceState, change::member, roster::at_first};
 use crate::{
     Controller,
     command::ServiceCreate,
@@ -278,10 +278,7 @@ impl Controller {
             .iter()
             .map(|(id, sandbox)| (*id, sandbox.clone()))
             .collect();
-        let health = match spec.health {
-            Some(_) => Health::Starting,
-            None => Health::Unchecked,
-        };
+        let health = at_first(spec);
         let mut found = Vec::new();
         for (id, sandbox) in members {
             let (attachment, labels) = {

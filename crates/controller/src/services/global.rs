@@ -6,7 +6,7 @@
 
 use super::{
     Hosted, Member, Roster, Service, ServiceState,
-    roster::Health,
+    roster::at_first,
     update::{rechecked, wanted_ports},
 };
 use crate::{
@@ -403,10 +403,7 @@ impl Controller {
         if state.removed {
             return;
         }
-        let health = match state.spec.health {
-            Some(_) => Health::Starting,
-            None => Health::Unchecked,
-        };
+        let health = at_first(&state.spec);
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
         let joined = self.turn_to(&service, &mut state, next);

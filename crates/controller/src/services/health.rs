@@ -278,6 +278,10 @@ impl Rounds {
         self.watched.retain(|id, one| {
             let found = patients.get(id);
             let stays = found.is_some_and(|(patient, _)| *patient == one.patient);
+            if found.is_some_and(|(_, health)| *health == Health::Starting) {
+                // It was to leave, and stays: what it answered before is to be told again.
+                one.verdict.forget();
+            }
             if !stays {
                 dismiss(ending, *id, one.running.take());
             }

@@ -2,15 +2,12 @@
 
 use crate::{
     Controller,
-    registry::{Network, Sandbox, lock},
+    registry::{Network, lock},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 use vw_model::{
     EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, Options, PortKey, Result,
-    SERVICE_KEY, Scope, WEIGHT_KEY,
+    SERVICE_KEY, WEIGHT_KEY,
 };
 use vw_names::EndpointNames;
 
@@ -169,50 +166,6 @@ impl Controller {
             if let Some(sandbox) = sandbox {
                 self.publish_names(&sandbox, &service.network, id);
             }
-        }
-    }
-
-    /// Retires all endpoints of a sandbox, or that on one network, and waits until connections to
-    /// them have ended or their time is over.
-    pub(crate) fn drain(&self, sandbox: &Sandbox, of: Option<EndpointId>) {
-        let endpoints: Vec<_> = {
-            let state = sandbox.state();
-            let all = state
-                .attachments
-                .iter()
-                .filter(|a| of.is_none_or(|of| of == a.endpoint.id));
-            all.map(|a| (a.network.clone(), a.endpoint.clone()))
-                .collect()
-        };
-        let begun = Instant::now();
-        let mut longest = Duration::ZERO;
-        let (mut addresses, mut global) = (Vec::new(), Vec::new());
-        for (network, endpoint) in endpoints {
-            let past = self.may_lead_past_balancer(endpoint.id);
-            if let Some(time) = self.retire(endpoint.id) {
-                self.publish_names(sandbox, &network, endpoint.id);
-                if network.spec.scope == Scope::Global {
-                    // Those whom this host led here past the balancer.
-                    let reached = self.reached_at(sandbox.id);
-                    if past {
-                        longest = longest.max(time);
-                        addresses.extend(reached);
-                    }
-                    global.push((network, endpoint.id, time));
-                    continue;
-                }
-                longest = longest.max(time);
-                addresses.extend(endpoint.addresses.iter().map(vw_model::IpNet::addr));
-            }
-        }
-        if !addresses.is_empty()
-            && let Err(error) = self.kernel.await_quiet(&addresses, longest)
-        {
-            tracing::warn!("connections are not waited for: {error}");
-        }
-        for (network, id, time) in global {
-            let left = time.saturating_sub(begun.elapsed());
-            self.await_led_away(sandbox, &network, id, left);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 use vw_firewall::{MAX_SLOTS, Slot};
 pub(crate) use vw_model::MemberHealth as Health;
-use vw_model::{EndpointId, Error, HostId, Kind, Result, SandboxId};
+use vw_model::{EndpointId, Error, HostId, Kind, Result, SandboxId, ServiceSpec};
 
 /// An endpoint of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub(crate) struct Member {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) weight: u32,
     pub(crate) health: Health,
+}
+
+/// What is known of an endpoint of this host that comes into a service.
+pub(super) const fn at_first(spec: &ServiceSpec) -> Health {
+    match spec.health {
+        Some(_) => Health::Starting,
+        None => Health::Unchecked,
+    }
 }
 
 /// The members of a service.

@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc::channel,
+        mpsc::{RecvTimeoutError, channel},
     },
     thread::JoinHandle,
     time::Duration,
@@ -71,6 +71,7 @@ pub(crate) struct Faults {
     meanwhile: Mutex<Option<(Table, Meanwhile)>>,
     beside: Mutex<Option<Beside>>,
     begun: Mutex<Vec<JoinHandle<()>>>,
+    waits: AtomicBool,
 }
 
 /// What somebody else does.
@@ -79,9 +80,13 @@ type Meanwhile = Box<dyn FnOnce() + Send>;
 /// How long an effect is held for what is done beside it, which may have to wait for its end.
 const HELD: Duration = Duration::from_millis(300);
 
+/// What takes longer waits for the effect that it was begun beside.
+const NEVER_DONE: Duration = Duration::from_secs(20);
+
 /// An effect that somebody else's doing falls into.
 struct Beside {
     at: Box<dyn Fn(&Effect<'_>) -> bool + Send>,
+    held: Duration,
     then: Mode,
     act: Meanwhile,
 }
@@ -90,6 +95,8 @@ struct Beside {
 pub(crate) enum Effect<'a> {
     Step(&'a Step),
     Change(&'a Change),
+    /// The wait for connections to end.
+    Quiet,
 }
 
 impl Faults {
@@ -100,6 +107,7 @@ impl Faults {
             meanwhile: Mutex::default(),
             beside: Mutex::default(),
             begun: Mutex::default(),
+            waits: AtomicBool::new(false),
         })
     }
 
@@ -113,7 +121,18 @@ impl Faults {
     ) {
         *self.beside.lock().unwrap() = Some(Beside {
             at: Box::new(at),
+            held: HELD,
             then,
+            act: Box::new(act),
+        });
+    }
+
+    /// Has this be done by another thread during the wait for connections to end.
+    pub(crate) fn while_drained(&self, act: impl FnOnce() + Send + 'static) {
+        *self.beside.lock().unwrap() = Some(Beside {
+            at: Box::new(|effect| matches!(effect, Effect::Quiet)),
+            held: NEVER_DONE,
+            then: Mode::Never,
             act: Box::new(act),
         });
     }
@@ -126,9 +145,17 @@ impl Faults {
         }
     }
 
+    /// Whether what was begun so last had not ended when the effect went on.
+    pub(crate) fn had_to_wait(&self) -> bool {
+        self.waits.load(Ordering::SeqCst)
+    }
+
     fn begin_beside(&self, effect: &Effect<'_>) {
         let due = self.beside.lock().unwrap().take_if(|one| (one.at)(effect));
-        let Some(Beside { then, act, .. }) = due else {
+        let Some(Beside {
+            held, then, act, ..
+        }) = due
+        else {
             return;
         };
         let (done, waiting) = channel::<()>();
@@ -137,7 +164,9 @@ impl Faults {
             drop(done);
         });
         // Nobody sends: the channel closes when it is done.
-        let _ = waiting.recv_timeout(HELD);
+        let waited = waiting.recv_timeout(held);
+        self.waits
+            .store(waited == Err(RecvTimeoutError::Timeout), Ordering::SeqCst);
         self.begun.lock().unwrap().push(thread);
         self.set(then);
     }
@@ -333,6 +362,7 @@ impl Kernel for FaultyKernel {
     }
 
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
+        self.faults.begin_beside(&Effect::Quiet);
         self.fake.await_quiet(addrs, longest)
     }
 
@@ -364,11 +394,11 @@ pub(crate) struct FaultyStore {
 
 impl Store for FaultyStore {
     fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let changes = batch.changes().to_vec();
+        self.faults.before(&changes);
         if !batch.is_empty() && self.faults.strike() {
             return Err(Error::Injected { nth: 0 });
         }
-        let changes = batch.changes().to_vec();
-        self.faults.before(&changes);
         self.memory.commit(batch)?;
         self.log.lock().unwrap().extend(changes);
         Ok(())

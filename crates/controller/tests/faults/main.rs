@@ -9,6 +9,7 @@ mod agreed;
 mod apart;
 mod cluster;
 mod crowd;
+mod drained;
 mod global;
 mod gone;
 mod inject;

@@ -155,6 +155,42 @@ fn a_watch_of_a_history_that_was_lost_says_so() {
 }
 
 #[test]
+fn a_watch_of_a_history_that_was_written_past_says_so() {
+    require_programs!("etcd", "etcdctl");
+    let lab = Lab::new();
+    let mut etcd = Etcd::start(&lab, &places(1));
+    let (store, backup) = (open(&etcd.url(), &[]), lab.folder().join("backup"));
+    commit(&*store, [], [put("history/a", "1")]);
+    etcd.save(&backup);
+    let mut replay = Replay::follow(&*store, "history");
+    commit(&*store, [], [put("history/b", "1")]);
+    let told = vw_testkit::poll(super::replay::LONG, || {
+        replay.step().expect("nothing was missed");
+        replay.value("history/b").map(|_| ())
+    });
+    assert!(told.is_some());
+    etcd.bring_back(&backup);
+    // As many revisions as there were, and more.
+    for round in 0..5 {
+        commit(&*store, [], [put("elsewhere/a", round.to_string())]);
+    }
+    let lost = vw_testkit::poll(super::replay::LONG, || replay.step().err());
+    assert!(matches!(lost, Some(ClusterError::Lost { .. })), "{lost:?}");
+    // One that goes on in the same history misses nothing.
+    let mut replay = Replay::follow(&*store, "history");
+    commit(&*store, [], [put("history/a", "2"), put("history/c", "1")]);
+    etcd.kill(0);
+    etcd.restart(0);
+    etcd.wait();
+    faults::make(&*store, "history/d");
+    let told = vw_testkit::poll(super::replay::LONG, || {
+        replay.step().expect("nothing was missed");
+        replay.value("history/d").map(|_| ())
+    });
+    assert!(told.is_some() && replay.value("history/c").is_some());
+}
+
+#[test]
 fn etcd_lets_in_whom_it_knows() {
     require_programs!("etcd", "etcdctl");
     let lab = Lab::new();

@@ -1,10 +1,13 @@
 //! Stores on hosts of a laboratory: a member that its peers cannot reach any more, while the
 //! hosts of the cluster can; and addresses of IPv6.
 
-use super::faults;
-use std::sync::Arc;
+use super::{faults, replay::Replay};
+use std::{sync::Arc, time::Duration};
 use vw_store::cluster::ClusterStore;
 use vw_testkit::{Host, Lab, cluster_stores::Place, require_programs, require_root};
+
+/// Less than the time after which a silent stream is begun anew.
+const SOON: Duration = Duration::from_secs(30);
 
 /// Three members, and the host that asks them.
 struct Scene {
@@ -60,6 +63,51 @@ fn etcd_goes_on_without_a_member_that_is_cut_off() {
     let scene = Scene::new(&lab);
     let etcd = vw_testkit::cluster_stores::Etcd::start(&lab, &scene.places);
     scene.goes_on(|| faults::open(&etcd.url(), &[]));
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn a_watch_of_a_server_that_was_started_anew_while_it_was_cut_off_goes_on_soon() {
+    require_root!();
+    require_programs!("etcd", "etcdctl", "nft");
+    let lab = Lab::new();
+    let scene = Scene::new(&lab);
+    let mut etcd = vw_testkit::cluster_stores::Etcd::start(&lab, &scene.places[..1]);
+    let server = &scene.members[0];
+    // Its kernel says for long that a connection is over.
+    server.sh("sysctl -w net.ipv4.tcp_orphan_retries=1").must();
+    let store = scene.client.enter(|| faults::open(&etcd.url(), &[]));
+    let mut replay = scene.client.enter(|| {
+        faults::make(&*store, "anew/a");
+        let mut replay = Replay::follow(&*store, "anew");
+        replay.step().expect("nothing was missed");
+        replay
+    });
+    server
+        .sh("nft add table inet cut; \
+             nft 'add chain inet cut in { type filter hook input priority 0; }'; \
+             nft 'add chain inet cut out { type filter hook output priority 0; }'; \
+             nft add rule inet cut in ip saddr 192.0.2.4 drop; \
+             nft add rule inet cut out ip daddr 192.0.2.4 drop")
+        .must();
+    etcd.kill(0);
+    let known = || {
+        let left = server.sh("ss -Htan state all dst 192.0.2.4").stdout;
+        !left.trim().is_empty()
+    };
+    vw_testkit::eventually("its connections are over", SOON, || !known());
+    etcd.restart(0);
+    server.sh("nft delete table inet cut").must();
+    etcd.wait();
+    scene.client.enter(|| {
+        faults::make(&*faults::open(&etcd.url(), &[]), "anew/b");
+        // A stream that is silent is begun anew only after a minute.
+        let told = vw_testkit::poll(SOON, || {
+            replay.step().expect("nothing was missed");
+            replay.value("anew/b").map(|_| ())
+        });
+        assert!(told.is_some());
+    });
 }
 
 #[cfg(feature = "consul")]

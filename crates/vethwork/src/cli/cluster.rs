@@ -11,6 +11,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The subcommands of `cluster`.
 #[derive(Debug, Subcommand)]
@@ -185,10 +186,25 @@ fn shown(view: &View, whole: bool) -> String {
     for host in in_trouble {
         out += &format!("\nWARNING: {}: {}\n", host.name, host.trouble);
     }
+    if let Some(versions) = differing(&view.hosts) {
+        out += &format!("\nWARNING: hosts run different versions: {versions}\n");
+    }
     if !view.error.is_empty() {
         out += &format!("\nWARNING: {}\n", view.error);
     }
     out
+}
+
+/// Who of those that are alive runs which version; nothing where all run the same.
+fn differing(hosts: &[Host]) -> Option<String> {
+    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for host in hosts.iter().filter(|host| host.alive) {
+        let names = versions.entry(&host.version).or_default();
+        names.push(&host.name);
+    }
+    let named = |(version, names): (&&str, &Vec<&str>)| format!("{version} ({})", names.join(", "));
+    let named: Vec<_> = versions.iter().map(named).collect();
+    (named.len() > 1).then(|| named.join(", "))
 }
 
 fn known(number: Option<impl ToString>) -> String {

@@ -44,6 +44,20 @@ fn watched(now: Instant) -> Watched {
 }
 
 #[test]
+fn who_was_to_leave_and_stays_is_told_of_again() {
+    let now = Instant::now();
+    let (mut rounds, mut one) = (Rounds::default(), watched(now));
+    assert_eq!(one.verdict.take(true, false, now), Some(true));
+    let patient = one.patient.clone();
+    rounds.watched.insert(id(1), one);
+    for (health, told) in [(Health::Healthy, None), (Health::Starting, Some(true))] {
+        rounds.refresh(BTreeMap::from([(id(1), (patient.clone(), health))]));
+        let one = rounds.watched.get_mut(&id(1)).expect("it is asked");
+        assert_eq!(one.verdict.take(true, false, now), told, "{health:?}");
+    }
+}
+
+#[test]
 fn commands_that_have_not_ended_leave_no_room_for_others() {
     let folder = std::env::temp_dir().join(format!("vw-health-{}", std::process::id()));
     // Nothing is there that could run: each command ends at once, and waits to be looked at.

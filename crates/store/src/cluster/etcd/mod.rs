@@ -132,6 +132,7 @@ impl ClusterStore for Etcd {
             self.keys.clone(),
             prefix,
             &answer["header"],
+            &records,
         )?;
         Ok((records, Box::new(follower)))
     }

@@ -2,10 +2,14 @@
 //!
 //! Owns the place in etcd's history up to which changes were told. A server that is silent is
 //! asked whether it still knows the cluster's state; one that does not is left for another.
+//!
+//! An etcd that was brought back from a backup counts revisions from there on anew, and gives those
+//! of what was told to other changes. So before a stream is taken up again, it must still have what
+//! was told last, at the revision at which it was.
 
 use super::{
     super::{
-        Change, ClusterError, Watch,
+        Change, ClusterError, Record, Watch,
         http::{Connection, Request},
         net::is_late,
         turns::MOMENT,
@@ -41,6 +45,8 @@ pub(super) struct Follower {
     /// In which of its terms they were told last; what is restored from a snapshot begins with the
     /// first.
     term: u64,
+    /// The record that was told last.
+    last: Option<Record>,
     stream: Option<Stream>,
 }
 
@@ -61,14 +67,16 @@ enum Said {
 }
 
 impl Follower {
-    /// Follows what came after the answer that `header` is of.
+    /// Follows what came after the answer that `header` and `records` are of.
     pub(super) fn new(
         asker: Arc<Asker>,
         keys: Keys,
         prefix: &str,
         header: &Value,
+        records: &[Record],
     ) -> Result<Self, ClusterError> {
         Ok(Self {
+            last: records.iter().max_by_key(|record| record.version).cloned(),
             asker,
             keys,
             prefix: prefix.to_owned(),
@@ -110,6 +118,9 @@ impl Follower {
         // history would be silent for ever.
         if let Err(error) = self.check(server)? {
             return Ok(Err(error));
+        }
+        if !self.has_last(server)? {
+            return Ok(Err(Self::lost("it is another history than was told")));
         }
         let deadline = Instant::now() + PATIENCE;
         let (start, end) = self.keys.below(&self.prefix);
@@ -178,6 +189,31 @@ impl Follower {
         Ok(Ok(()))
     }
 
+    /// Whether a server has what was told last: as it is now, or else as it was at that revision. Of
+    /// one that was compacted meanwhile nobody can tell any more.
+    fn has_last(&self, server: usize) -> Result<bool, String> {
+        let Some(last) = &self.last else {
+            return Ok(true);
+        };
+        let key = self.keys.encode(&last.key);
+        let (now, then) = (json!({"key": key}), last.version.0.to_string());
+        let then = json!({"key": key, "revision": then});
+        for asked in [now, then] {
+            let deadline = Instant::now() + PATIENCE;
+            let answer = self
+                .asker
+                .ask_only(server, "/v3/kv/range", &asked, deadline);
+            let found = match answer {
+                Err(reason) if reason.contains("has been compacted") => return Ok(false),
+                answer => self.keys.records(&answer?),
+            };
+            if found.map_err(|error| error.to_string())?.first() == Some(last) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What one line of the answer says; moves on in the history.
     fn take(&mut self, line: &[u8]) -> Result<Said, ClusterError> {
         let message: Value = serde_json::from_slice(line)
@@ -204,7 +240,9 @@ impl Follower {
             changes.push(if event["type"] == "DELETE" {
                 Change::Deleted(self.keys.key(kv)?)
             } else {
-                Change::Put(self.keys.record(kv)?)
+                let record = self.keys.record(kv)?;
+                self.last = Some(record.clone());
+                Change::Put(record)
             });
         }
         if events.is_empty() && result["created"] != true {

@@ -10,6 +10,7 @@ use super::{
     ClusterError, Options, Server,
     options::{Fresh, Tls},
 };
+use rustix::net::sockopt;
 use rustls::{ClientConnection, StreamOwned};
 use std::{
     io::{self, Read, Write},
@@ -20,6 +21,12 @@ use std::{
 
 /// How long a connection may take; a server that is cut off does not even refuse one.
 const CONNECT: Duration = Duration::from_secs(3);
+
+/// After how much silence the kernel asks whether the other end still knows a connection.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// How long it waits for an answer to that, and how often it asks.
+const ASKED: (Duration, u32) = (Duration::from_secs(1), 3);
 
 /// How connections are made: encrypted or not.
 pub(crate) struct Dialer {
@@ -64,6 +71,7 @@ impl Dialer {
         let socket = self.connect(server, deadline)?;
         // Requests are small, and each waits for its answer.
         socket.set_nodelay(true)?;
+        keep_alive(&socket)?;
         let Some(config) = self.config() else {
             return Ok(Stream(Kind::Plain(socket)));
         };
@@ -92,6 +100,18 @@ impl Dialer {
         }
         Err(failed)
     }
+}
+
+/// Has the kernel end a connection whose other end is gone: over one that only waits for what is told
+/// nothing is ever sent, so that a server that was switched off, or started anew behind a network
+/// that was away, is otherwise waited for in vain.
+fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    let (interval, count) = ASKED;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, interval)?;
+    sockopt::set_tcp_keepcnt(socket, count)?;
+    Ok(())
 }
 
 /// What is left of the time; an error when it is over.

@@ -41,3 +41,30 @@ fn a_cluster_is_shown_as_two_tables() {
         WARNING: d: it does not answer
     "#]].assert_eq(&shown(&view, false));
 }
+
+#[test]
+fn hosts_of_different_versions_are_told_of() {
+    let shown = |hosts: &[(&str, &str, bool)]| {
+        let host = |(name, version, alive): &(&str, &str, bool)| {
+            json!({"ID": "0123456789abcdef", "Name": name, "Address": "192.0.2.1",
+                   "Version": version, "Alive": alive})
+        };
+        let hosts: Vec<_> = hosts.iter().map(host).collect();
+        let view = View::deserialize(&json!({ "Hosts": hosts })).unwrap();
+        super::shown(&view, false)
+    };
+    let one = shown(&[
+        ("a", "0.2.0", true),
+        ("b", "0.1.0", true),
+        ("c", "0.2.0", true),
+    ]);
+    let warning = "WARNING: hosts run different versions: 0.1.0 (b), 0.2.0 (a, c)\n";
+    assert!(one.ends_with(warning), "{one}");
+    // Who is dead runs none.
+    let other = shown(&[
+        ("a", "0.2.0", true),
+        ("b", "0.1.0", false),
+        ("c", "0.2.0", true),
+    ]);
+    assert!(!other.contains("WARNING"), "{other}");
+}

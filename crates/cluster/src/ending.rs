@@ -1,0 +1,200 @@
+//! How a grant ends: who got an address deletes it, and then who gave it away may use it again.
+//!
+//! Owns which addresses are to be looked at: those of which something was told, or done here, since
+//! they were last looked at, however many there are.
+
+use crate::{
+    consent::go_on,
+    core::{Core, Done, State},
+    holdings::{Given, Grant, GrantState},
+    keys::Shared,
+    record::{self, RequestRecord},
+};
+use std::net::IpAddr;
+use vw_model::{NetworkId, Result};
+use vw_store::cluster::{Change, Condition, Version, Write};
+
+/// An address of a network.
+pub(crate) type At = (NetworkId, IpAddr);
+
+impl State {
+    /// Has the addresses looked at of which a watch told something.
+    pub(crate) fn changed(&mut self, changes: &[Change]) {
+        for change in changes {
+            let key = match change {
+                Change::Put(record) => &record.key,
+                Change::Deleted(key) => key,
+            };
+            if let Some(Shared::Grant(network, addr) | Shared::Request(network, addr)) =
+                Shared::parse(key)
+            {
+                self.due.insert((network, addr));
+            }
+        }
+    }
+
+    /// Has all looked at that this host has a part in.
+    pub(crate) fn all_due(&mut self) {
+        let granted = self.mirror.grants.iter();
+        let granted = granted.filter(|(_, known)| known.record.host == self.mirror.me);
+        let granted = granted.map(|(at, _)| *at);
+        let held = self.holdings.0.iter().flat_map(|(network, held)| {
+            let addresses = held.grants.keys().chain(held.given.keys());
+            addresses.map(|addr| (*network, *addr))
+        });
+        self.due.extend(granted.chain(held));
+    }
+
+    /// A grant to this host that nobody here uses any more.
+    fn unused(&self, (network, addr): At) -> Option<Version> {
+        let known = self.mirror.grants.get(&(network, addr))?;
+        let held = self.holdings.get(network);
+        let grant = held.and_then(|held| held.grants.get(&addr));
+        let unused = grant.is_none_or(|grant| {
+            grant.state == GrantState::Returning || grant.holder != known.record.holder
+        });
+        let mine = known.record.host == self.mirror.me;
+        (mine && unused).then_some(known.version)
+    }
+
+    fn returning(&self, (network, addr): At) -> Option<Grant> {
+        let grant = self.holdings.get(network)?.grants.get(&addr)?;
+        (grant.state == GrantState::Returning).then_some(*grant)
+    }
+
+    /// Who has an address out of this host's blocks, as far as the mirror does not show that.
+    fn given_unseen(&self, at: At) -> Option<Given> {
+        let given = self.holdings.get(at.0)?.given.get(&at.1)?;
+        (!self.mirror.grants.contains_key(&at)).then_some(*given)
+    }
+}
+
+impl Core {
+    /// Ends grants: deletes those that nobody of this host uses any more, and takes addresses into
+    /// use again that others have given back.
+    pub(crate) fn end_grants(&self) -> Result<()> {
+        let due = std::mem::take(&mut self.state().due);
+        let mut left = due.iter();
+        while let Some(at) = left.next() {
+            let ended = self.end(*at);
+            if !matches!(ended, Ok(true)) {
+                self.state().due.insert(*at);
+            }
+            if let Err(error) = go_on(ended.map(drop)) {
+                self.state().due.extend(left);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at one address; says whether nothing is left to do there until something is told of it.
+    fn end(&self, at: At) -> Result<bool> {
+        let unused = self.state().unused(at);
+        let cleared = match unused {
+            None => true,
+            Some(version) => {
+                let key = Shared::Grant(at.0, at.1).key();
+                let condition = Condition::Unchanged(key.clone(), version);
+                self.commit(vec![condition], vec![Write::Delete(key)])? == Done::Applied
+            }
+        };
+        Ok(cleared & self.drop_returned(at)? & self.free_given(at)?)
+    }
+
+    /// Forgets a grant that was given back, once the store has it no more.
+    fn drop_returned(&self, at: At) -> Result<bool> {
+        let Some(grant) = self.state().returning(at) else {
+            return Ok(true);
+        };
+        let (network, addr) = at;
+        if self.get(&Shared::Grant(network, addr).key())?.is_some() {
+            return Ok(false);
+        }
+        self.copy.drop_grant(network, addr)?;
+        let mut state = self.state();
+        let grants = &mut state.holdings.held(network).grants;
+        if grants.get(&addr) == Some(&grant) {
+            grants.remove(&addr);
+        }
+        Ok(true)
+    }
+
+    /// Frees an address that was given away and that its holder has given back: once there is no
+    /// request any more, none can be granted; and then there must be no grant.
+    fn free_given(&self, at: At) -> Result<bool> {
+        let given = {
+            let state = self.state();
+            let Some(given) = state.given_unseen(at) else {
+                return Ok(true);
+            };
+            if !state.is_compared(at.0) || state.doubted {
+                // The store may have lost the grant.
+                return Ok(false);
+            }
+            given
+        };
+        let Some(turn) = self.try_turn() else {
+            return Ok(false);
+        };
+        let (network, addr) = at;
+        if !self.cannot_be_granted(given.holder)? {
+            return Ok(false);
+        }
+        if self.is_given(network, addr, given)? {
+            // The watch tells when it is not.
+            return Ok(true);
+        }
+        // A grant that this host made since a backup is missing in it, and the watch may have told so
+        // before the host noticed anything.
+        if !self.look_at_marks()? {
+            return Ok(false);
+        }
+        if self.may_be_lost(network, addr, given) {
+            self.grant_once_more(network, addr, given)?;
+            return Ok(false);
+        }
+        self.copy.drop_given(network, addr)?;
+        let now = self.time.now();
+        let mut state = self.state();
+        let held = state.holdings.held(network);
+        held.given.remove(&addr);
+        held.unseen.remove(&addr);
+        held.free(addr, given.holder, now);
+        drop(state);
+        drop(turn);
+        Ok(true)
+    }
+
+    /// Whether the store has a request or a grant by which an address is another's.
+    fn is_given(&self, network: NetworkId, addr: IpAddr, given: Given) -> Result<bool> {
+        let asked = self.get(&Shared::Request(network, addr).key())?;
+        let asked = asked.and_then(|found| record::decode::<RequestRecord>(&found.value).ok());
+        let still = asked.is_some_and(|asked| {
+            (asked.host, asked.holder) == (given.host, given.holder) && asked.refused.is_none()
+        });
+        Ok(still || self.get(&Shared::Grant(network, addr).key())?.is_some())
+    }
+
+    /// Whether a grant that is missing may be one that the store lost, to a host that is there. A
+    /// service is lost with its grants.
+    fn may_be_lost(&self, network: NetworkId, addr: IpAddr, given: Given) -> bool {
+        let state = self.state();
+        let held = state.holdings.get(network);
+        let host = state.mirror.hosts.get(&given.host);
+        held.is_some_and(|held| held.unseen.contains(&addr))
+            && host.is_some_and(|host| host.record.is_some())
+    }
+
+    fn grant_once_more(&self, network: NetworkId, addr: IpAddr, given: Given) -> Result<()> {
+        let range = {
+            let state = self.state();
+            let held = state.holdings.get(network);
+            held.and_then(|held| held.ranges().find(|range| range.contains(&addr)))
+        };
+        if let (Some(range), Some(version)) = (range, self.version_of(network)?) {
+            self.grant_again((network, version), range, addr, given)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Endpoints that are drained: what may happen meanwhile, and what becomes of one that stays.
+
+use crate::{
+    inject::{Effect, Mode},
+    scenario::{adopt, connect, create, create_service, disconnect, join, release},
+    world::World,
+};
+use vw_controller::{Controller, command::ServiceInspect};
+use vw_model::EndpointMode;
+use vw_store::{Change, Table};
+
+/// A host with the service `web`, whose only endpoint is `one`.
+fn serving() -> (World, Controller) {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create(&controller, "green", "10.8.0.0/24").unwrap();
+    create_service(&controller, "web", "blue", EndpointMode::Vip, &["80:8080"]).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "blue", "one", "web", 1).unwrap();
+    (world, controller)
+}
+
+/// Who of `web` is led to, and how each is.
+fn members(controller: &Controller) -> Vec<(String, bool)> {
+    let service = "web".to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    let members = view.members.into_iter();
+    members.map(|m| (m.state.to_string(), m.serves)).collect()
+}
+
+#[test]
+fn a_sandbox_changes_while_its_endpoint_is_drained() {
+    let (world, controller) = serving();
+    let other = controller.clone();
+    world.faults.while_drained(move || {
+        assert_eq!(members(&other), [("draining".to_owned(), false)]);
+        connect(&other, "green", "one").unwrap();
+    });
+    disconnect(&controller, "blue", "one").unwrap();
+    world.faults.await_beside();
+    assert!(!world.faults.had_to_wait(), "it waited for connections");
+    assert_eq!(members(&controller), []);
+    assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
+fn a_sandbox_is_released_while_its_endpoint_is_drained() {
+    let (world, controller) = serving();
+    let other = controller.clone();
+    world
+        .faults
+        .while_drained(move || release(&other, "one").unwrap());
+    let gone = disconnect(&controller, "blue", "one").unwrap_err();
+    world.faults.await_beside();
+    assert!(!world.faults.had_to_wait(), "it waited for connections");
+    assert_eq!(gone.reason, "container-not-found", "{}", gone.chain());
+    assert_eq!(controller.repair().unwrap(), 0);
+    adopt(&controller, &world, "one", &["blue"], &[]).unwrap();
+}
+
+#[test]
+fn an_endpoint_that_cannot_leave_is_led_to_again() {
+    for leave in [
+        (|c| disconnect(c, "blue", "one")) as fn(&Controller) -> _,
+        |c| release(c, "one"),
+    ] {
+        let (world, controller) = serving();
+        let before = members(&controller);
+        let at = |effect: &Effect<'_>| {
+            let written = |table| matches!(table, Table::Attachments | Table::Sandboxes);
+            matches!(effect, Effect::Change(Change::Put { table, .. }) if written(*table))
+        };
+        world.faults.beside(at, Mode::Once(1), || {});
+        leave(&controller).unwrap_err();
+        world.faults.await_beside();
+        assert_eq!(members(&controller), before);
+        assert_eq!(controller.repair().unwrap(), 0);
+        leave(&controller).unwrap();
+    }
+}

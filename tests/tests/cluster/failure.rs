@@ -2,7 +2,7 @@
 
 use crate::{
     over_every_store, shortcuts,
-    stage::{Kind, LEASE, SOON, Stage},
+    stage::{Kind, LEASE, SOON, Stage, lease},
 };
 use std::time::{Duration, Instant};
 use vw_testkit::{Host, eventually, stays, traffic};
@@ -105,9 +105,11 @@ fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
     let refused = stage.cli_refused("a", "cluster forget c");
     assert!(refused.contains("alive"), "{refused}");
     stage.cut("c");
-    eventually("a dead host's endpoints leave the names", LEASE, || {
-        stage.resolve(&client, "lost", "A").is_empty()
-    });
+    eventually(
+        "a dead host's endpoints leave the names",
+        lease(kind),
+        || stage.resolve(&client, "lost", "A").is_empty(),
+    );
     assert!(stage.cli("a", "cluster status").contains("dead"));
     eventually("and the tables", SOON, || {
         ways(&stage, "lost") == [false, false]
@@ -128,7 +130,7 @@ fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
         !stage.resolve(&client, "found", "A").is_empty()
     });
     assert_eq!(ways(&stage, "found"), [true, true]);
-    given_up(&stage, &client);
+    given_up(&stage, &client, kind);
     stage.end();
 }
 
@@ -147,10 +149,10 @@ fn ways(stage: &Stage, name: &str) -> [bool; 2] {
 
 /// Given up, the addresses of c are free, and not before; back again it takes new ones.
 #[track_caller]
-fn given_up(stage: &Stage, client: &Host) {
+fn given_up(stage: &Stage, client: &Host, kind: Kind) {
     stage.cut("c");
     let former = stage.address("c", "found", "shop");
-    eventually("it is dead", LEASE, || {
+    eventually("it is dead", lease(kind), || {
         stage.cli("b", "cluster status").contains("dead")
     });
     let early = format!("run --rm --network shop --ip {former} host true");

@@ -14,6 +14,14 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// A dead host is noticed within this: twice the longest least lease (Consul's 10 s), and a little.
 pub(crate) const LEASE: Duration = Duration::from_secs(40);
 
+/// The same of a store of that kind: three of its leases (5 s; Consul's may last for 20 s).
+pub(crate) const fn lease(kind: Kind) -> Duration {
+    match kind {
+        Kind::Consul => LEASE,
+        Kind::Etcd | Kind::ZooKeeper => Duration::from_secs(15),
+    }
+}
+
 /// Returns from the test, with the reason, where a cluster cannot be played.
 #[macro_export]
 macro_rules! require_cluster {

@@ -470,7 +470,6 @@ impl Stage {
             ["vethwork", "v1", "shared", kind, _host] => {
                 ["alive", "hosts", "tunnels"].contains(&kind)
             }
-            ["vethwork", "v1", "marks", _host, _number] => true,
             _ => key.is_empty(),
         };
         let left = keys.lines().filter(|key| !stays(key));

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod balancers;
+mod beside;
 mod datagrams;
 mod encryption;
 mod engines;

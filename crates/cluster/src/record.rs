@@ -5,7 +5,7 @@
 
 mod ranges;
 
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, net::IpAddr};
 use vw_model::{
     EndpointId, HostId, IpNet, MacAddr, NetworkId, NetworkSpec, PortKey, PublishedPort, SandboxId,
@@ -146,13 +146,8 @@ pub(crate) struct EndpointRecord {
     #[serde(default, with = "ranges")]
     pub(crate) ports: Vec<PortKey>,
     /// `None` also where a newer version wrote what this one does not know.
-    #[serde(default, deserialize_with = "known_part")]
+    #[serde(default, deserialize_with = "ServicePart::known")]
     pub(crate) service: Option<ServicePart>,
-}
-
-fn known_part<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ServicePart>, D::Error> {
-    let part = Option::<serde_json::Value>::deserialize(from)?;
-    Ok(part.and_then(|part| serde_json::from_value(part).ok()))
 }
 
 /// A service of a network.

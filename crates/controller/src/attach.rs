@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError};
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Netns, Owner};
 use vw_model::{
     AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind,
+    Scope,
 };
 use vw_store::{Batch, Table};
 
@@ -107,7 +108,10 @@ impl Controller {
         self.note_attachment(endpoint, Phase::Pending)?;
         crate::step::reached("attach.recorded");
         self.build(sandbox, network, endpoint)?;
-        self.publish_names(sandbox, network, endpoint.id);
+        // What leads to services is told of by who makes it, when it is whole.
+        if !(sandbox.balances && network.spec.scope == Scope::Global) {
+            self.publish_names(sandbox, network, endpoint.id);
+        }
         self.tell_network("connect", network, sandbox);
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::{
     Controller,
     controller::kernel_error,
     registry::{Attachment, Network, NewResolver, Resolver, Sandbox, SandboxState},
+    services::Role,
 };
 use std::{net::SocketAddr, os::fd::OwnedFd, path::Path, sync::Arc};
 use vw_dns_server::SandboxSockets;
@@ -18,9 +19,15 @@ impl Controller {
     /// Of one that leaves meanwhile nothing stays: who takes it out takes it off the sandbox's list
     /// before its names.
     pub(crate) fn publish_names(&self, sandbox: &Sandbox, network: &Network, id: EndpointId) {
-        if let Some(called) = self.called(sandbox, id) {
-            network.zone.update(|zone| zone.with(&called));
-            self.publish(sandbox, network, id);
+        let mut named = false;
+        self.tell_role(sandbox, id, |role| {
+            if let Some(called) = called(sandbox, id, role) {
+                network.zone.update(|zone| zone.with(&called));
+                self.publish(sandbox, network, id, role);
+                named = true;
+            }
+        });
+        if named {
             let is_attached = {
                 let state = sandbox.state();
                 state.attachments.iter().any(|a| a.endpoint.id == id)
@@ -29,36 +36,6 @@ impl Controller {
                 self.withdraw_names(network, id);
             }
         }
-    }
-
-    /// What an endpoint is called on its network; nothing when it is not in the sandbox.
-    pub(crate) fn called(&self, sandbox: &Sandbox, id: EndpointId) -> Option<EndpointNames> {
-        let (of_service, more_ports) = self.service_names(id);
-        let state = sandbox.state();
-        let attachment = state.attachments.iter().find(|a| a.endpoint.id == id)?;
-        let mut names = names_of(&state, attachment).into_iter();
-        let mut ports = state.spec.exposed.clone();
-        ports.extend(
-            more_ports
-                .into_iter()
-                .filter(|port| !state.spec.exposed.contains(port)),
-        );
-        Some(EndpointNames {
-            endpoint: id,
-            name: names.next().unwrap_or_default(),
-            aliases: names
-                .filter(|name| *name != state.spec.id.short())
-                .chain(of_service)
-                .collect(),
-            short_id: state.spec.id.short(),
-            addresses: attachment
-                .endpoint
-                .addresses
-                .iter()
-                .map(IpNet::addr)
-                .collect(),
-            ports,
-        })
     }
 
     /// Takes an endpoint's names away, and tells the other hosts of a global network that it is gone.
@@ -169,6 +146,36 @@ impl Controller {
         let made = made.pop().unwrap_or_else(|| Ok(Vec::new()));
         resolver_of(made.map_err(kernel_error)?)
     }
+}
+
+/// What an endpoint is called on its network; nothing when it is not in the sandbox.
+pub(crate) fn called(sandbox: &Sandbox, id: EndpointId, role: &Role) -> Option<EndpointNames> {
+    let state = sandbox.state();
+    let attachment = state.attachments.iter().find(|a| a.endpoint.id == id)?;
+    let mut names = names_of(&state, attachment).into_iter();
+    let mut ports = state.spec.exposed.clone();
+    ports.extend(
+        role.ports
+            .iter()
+            .copied()
+            .filter(|port| !state.spec.exposed.contains(port)),
+    );
+    Some(EndpointNames {
+        endpoint: id,
+        name: names.next().unwrap_or_default(),
+        aliases: names
+            .filter(|name| *name != state.spec.id.short())
+            .chain(role.names.iter().cloned())
+            .collect(),
+        short_id: state.spec.id.short(),
+        addresses: attachment
+            .endpoint
+            .addresses
+            .iter()
+            .map(IpNet::addr)
+            .collect(),
+        ports,
+    })
 }
 
 impl Resolver {

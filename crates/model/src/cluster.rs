@@ -71,7 +71,7 @@ pub struct RemoteEndpoint {
     /// The ports it is said to serve, for SRV.
     #[serde(default)]
     pub ports: Vec<PortKey>,
-    /// What it is to services.
-    #[serde(default)]
+    /// What it is to services; `None` also where another version wrote what this one does not know.
+    #[serde(default, deserialize_with = "ServicePart::known")]
     pub service: Option<ServicePart>,
 }

@@ -1,9 +1,9 @@
 //! The part that an endpoint has in a service, and what a host does not do for one, as the hosts of a
 //! cluster tell it each other.
 
-use crate::{HostPort, NetworkId};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use crate::{HostPort, NetworkId, PortKey};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a member of a service is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,32 @@ pub enum ServicePart {
         health: MemberHealth,
     },
     /// The address by which its host leads to the endpoints of the network's services.
-    Balancer {},
+    Balancer {
+        /// The ports that its host does not publish because something there has them. For hosts of
+        /// an older version, which cannot read a balancer without, and from those of them that tell
+        /// no [`Unpublished`].
+        #[serde(default)]
+        unpublished: BTreeSet<PortKey>,
+    },
+}
+
+impl ServicePart {
+    /// Reads one, or nothing where a version that is not this one wrote what this one does not know.
+    ///
+    /// # Errors
+    /// For what is no value at all.
+    pub fn known<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Self>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Read {
+            Known(ServicePart),
+            Unknown(IgnoredAny),
+        }
+        Ok(match Read::deserialize(from)? {
+            Read::Known(part) => Some(part),
+            Read::Unknown(IgnoredAny) => None,
+        })
+    }
 }
 
 /// What a host lacks of what services ask of every host, or of it.
@@ -81,7 +106,12 @@ pub enum Obstacle {
     Taken,
     /// Its endpoints there have no way out by which they would answer.
     Unreached,
+    /// The host makes no rules.
+    NoRules,
     /// It could not be done, or for another reason that this version does not know.
     #[serde(other)]
     Failed,
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use crate::{
     controller::Membership,
     naming::names_of as local_names,
     registry::{Attachment, Network, Sandbox, lock},
+    services::Role,
     view::{ClusterView, HostView, ServerView},
 };
 use ear::Ear;
@@ -253,25 +254,29 @@ impl Controller {
             .collect()
     }
 
-    /// Tells the other hosts of an endpoint that stands here.
-    pub(crate) fn publish(&self, sandbox: &Sandbox, network: &Network, id: EndpointId) {
+    /// Tells the other hosts of an endpoint that stands here, by [`Self::tell_role`]; never waits.
+    pub(crate) fn publish(
+        &self,
+        sandbox: &Sandbox,
+        network: &Network,
+        id: EndpointId,
+        role: &Role,
+    ) {
         if network.spec.scope == Scope::Local {
             return;
         }
         let Some(member) = &self.member else {
             return;
         };
-        let service = self.part_of(sandbox, id);
-        let (of_service, more_ports) = self.service_names(id);
         let state = sandbox.state();
         let Some(attachment) = state.attachments.iter().find(|a| a.endpoint.id == id) else {
             return;
         };
         let endpoint = &attachment.endpoint;
         let mut names = local_names(&state, attachment);
-        names.extend(of_service);
+        names.extend(role.names.iter().cloned());
         let mut ports = state.spec.exposed.clone();
-        ports.extend(more_ports);
+        ports.extend(&role.ports);
         ports.sort_unstable();
         ports.dedup();
         let remote = RemoteEndpoint {
@@ -285,7 +290,7 @@ impl Controller {
             addresses: endpoint.addresses.clone(),
             names,
             ports,
-            service,
+            service: role.part.clone(),
         };
         drop(state);
         member.cluster.publish(remote);

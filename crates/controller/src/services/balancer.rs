@@ -12,7 +12,7 @@ use super::{
     inner::Inner,
     looks::Looks,
     turns::{Turn, Turns},
-    unpublished::Leading,
+    unpublished::{Leading, Said, Told},
 };
 use crate::{
     Controller,
@@ -34,7 +34,7 @@ use std::{
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
     ContainerName, EndpointId, EndpointSettings, Family, HostPort, IfName, IpNet, NetworkId,
-    Obstacle, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, ServicePart, Unpublished,
+    Obstacle, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, ServicePart,
 };
 
 /// Those of this host.
@@ -43,8 +43,9 @@ pub(crate) struct Balancers {
     pub(super) turns: Turns,
     standing: Mutex<BTreeMap<NetworkId, Standing>>,
     pub(super) looks: Looks,
-    /// What this host lacks, as the others were told.
-    pub(super) told: Mutex<Unpublished>,
+    pub(super) told: Mutex<Told>,
+    /// Why something about a network's services could not be done, as it was warned of last.
+    pub(super) said: Mutex<Said>,
     pub(super) inner: Mutex<BTreeMap<NetworkId, Inner>>,
     open: AtomicBool,
     /// How often all of them were taken away.
@@ -145,12 +146,14 @@ impl Controller {
     /// what cannot be is told, and tried again with the next change.
     pub(super) fn settle_balancer(&self, network: &Arc<Network>) {
         let id = network.spec.id;
+        let turn = self.balancers.turns.of(id);
         if lock(&self.services).on(id).is_empty() && self.balancers.on(id).is_none() {
+            // Nobody asks for what could not be done.
+            turn.note_leading(Leading::Fine);
             self.tell_lacks(network);
             return;
         }
         self.settle_hosted(network);
-        let turn = self.balancers.turns.of(id);
         let one = lock(&turn.one);
         self.settle_in_turn(network, &turn);
         drop(one);
@@ -163,16 +166,19 @@ impl Controller {
     pub(super) fn settle_in_turn(&self, network: &Arc<Network>, turn: &Turn) {
         let id = network.spec.id;
         let asked = self.asks_for_balancer(network, turn.is_awaited());
-        let wanted = asked && self.can_balance(network);
+        let hindrance = self.hindrance(network);
+        let wanted = asked && hindrance.is_none();
         // One that came back without its place on the network leads to nobody.
         let astray = self.balancers.on(id).is_some() && self.balancer_on(id).is_none();
         if !wanted || astray {
             self.lower_in_turn(id);
         }
         let settled = match (wanted, self.balancers.on(id)) {
+            (true, None) if turn.rests() => return turn.note_leading(Leading::Failed),
             (true, None) => {
+                let roused = turn.roused();
                 let raised = self.raise_balancer(network);
-                turn.note_made(raised.is_ok());
+                turn.note_made(raised.is_ok(), roused);
                 raised
             }
             (true, Some(sandbox)) => {
@@ -186,13 +192,15 @@ impl Controller {
             Ok(()) => Leading::Fine,
             Err(_) => Leading::Failed,
         });
-        if let Err(error) = settled {
-            self.warn(format!(
-                "this host does not lead to the services of network {}: {}",
-                network.spec.name,
-                error.chain()
-            ));
-        }
+        let why = match settled {
+            Ok(()) => hindrance.filter(|_| asked).map(str::to_owned),
+            Err(error) => Some(error.chain()),
+        };
+        let what = format!(
+            "this host does not lead to the services of network {}",
+            network.spec.name
+        );
+        self.warn_once((id, None), &what, why);
     }
 
     /// Whether services of a network want to be led to here.
@@ -211,13 +219,18 @@ impl Controller {
         port || (address && (joining || members.iter().any(|sandbox| !sandbox.balances)))
     }
 
-    /// Whether this host can lead to them.
-    fn can_balance(&self, network: &Network) -> bool {
+    /// Why this host can never lead to them.
+    fn hindrance(&self, network: &Network) -> Option<&'static str> {
         let cx = &self.config.drivers;
-        let has = |family: &Family| network.spec.pools(*family).next().is_some();
-        let rules = [Family::V4, Family::V6].iter().filter(|f| has(f));
-        let rules = rules.copied().all(|family| cx.filters(family));
-        rules && network.driver.balances(&network.spec)
+        let lacks = |family| network.spec.pools(family).next().is_some() && !cx.filters(family);
+        match (lacks(Family::V4), lacks(Family::V6)) {
+            (true, _) => Some("its daemon makes no rules (--iptables=false)"),
+            (_, true) => Some("its daemon makes no rules for IPv6 (--ip6tables=false)"),
+            _ if !network.driver.balances(&network.spec) => {
+                Some("the network's frames for many go to every host")
+            }
+            _ => None,
+        }
     }
 
     fn raise_balancer(&self, network: &Arc<Network>) -> Result<()> {
@@ -239,14 +252,19 @@ impl Controller {
                 let settings = EndpointSettings::default();
                 self.attach_one(&sandbox, network, settings)
             })
-            .and_then(|_| self.settle_companion(&sandbox))
-            .and_then(|()| {
+            .and_then(|endpoint| {
+                self.settle_companion(&sandbox)?;
                 crate::step::reached("balancer.built");
-                self.enter_phase(&sandbox, Phase::Ready)
+                self.enter_phase(&sandbox, Phase::Ready)?;
+                Ok(endpoint)
             });
-        if let Err(error) = raised {
-            self.undo_balancer(&sandbox);
-            return Err(error);
+        match raised {
+            // Not before: of one that cannot be made whole no other host hears.
+            Ok(endpoint) => self.publish_names(&sandbox, network, endpoint),
+            Err(error) => {
+                self.undo_balancer(&sandbox);
+                return Err(error);
+            }
         }
         let standing = Standing {
             sandbox: sandbox.clone(),
@@ -372,21 +390,6 @@ impl Controller {
         if let Err(error) = self.kernel.forget_led(sandbox.id, &addresses) {
             tracing::warn!("who was led to an endpoint that is gone stays there: {error}");
         }
-    }
-
-    /// What an endpoint of this host is to services, for the other hosts.
-    pub(crate) fn part_of(&self, sandbox: &Sandbox, id: EndpointId) -> Option<ServicePart> {
-        if sandbox.balances {
-            return Some(ServicePart::Balancer {});
-        }
-        let service = lock(&self.services).of(id)?;
-        let state = lock(&service.state);
-        let member = state.roster.members.get(&id)?;
-        Some(ServicePart::Member {
-            service: state.spec.name.to_string(),
-            weight: member.weight,
-            health: member.health,
-        })
     }
 
     /// Waits until nobody leads to an endpoint that leaves, and what was led to it has ended, at

@@ -133,13 +133,13 @@ impl Controller {
     pub(super) fn settle_hosted(&self, network: &Network) {
         let services = lock(&self.services).on(network.spec.id);
         for service in services {
-            if let Err(error) = self.settle_hosted_of(&service) {
-                self.warn(format!(
-                    "a service of network {} is not published by this host for its own endpoints: {}",
-                    network.spec.name,
-                    error.chain()
-                ));
-            }
+            let failed = self.settle_hosted_of(&service).err();
+            let what = format!(
+                "a service of network {} is not published by this host for its own endpoints",
+                network.spec.name
+            );
+            let about = (network.spec.id, Some(service.id));
+            self.warn_once(about, &what, failed.map(|error| error.chain()));
         }
     }
 
@@ -202,21 +202,26 @@ impl Controller {
         let wanted = !state.removed && has_slots_here(&state.roster);
         let asked = state.spec.ports.iter().filter(asked).copied();
         let asked = self.on_this_host(asked.filter(|_| wanted))?;
-        // Who has no way out answers nobody.
-        let (mut ports, unreached) = match self.serves_here(&state) {
-            true => (asked, Vec::new()),
-            false => (Vec::new(), asked),
+        let families = self.hosted_families();
+        let hindrance = match (families.is_empty(), self.serves_here(&state)) {
+            (true, _) => Some(Obstacle::NoRules),
+            // Who has no way out answers nobody.
+            (false, false) => Some(Obstacle::Unreached),
+            (false, true) => None,
         };
-        let unreached = unreached.iter();
-        let mut lacking: BTreeMap<HostPort, Obstacle> = unreached
-            .map(|port| (port.at(), Obstacle::Unreached))
+        let mut lacking: BTreeMap<HostPort, Obstacle> = hindrance
+            .iter()
+            .flat_map(|why| asked.iter().map(|port| (port.at(), *why)))
             .collect();
+        let mut ports = match hindrance {
+            Some(_) => Vec::new(),
+            None => asked,
+        };
         let preferred = self.preferred(service, &state);
         if ports.is_empty() && preferred.is_empty() && state.hosted.ports.is_empty() {
             state.hosted.lacking = lacking;
             return Ok(());
         }
-        let families = self.hosted_families();
         let mut held = std::mem::take(&mut state.claims);
         let requests: Vec<PortRequest> = ports.iter().map(request).collect();
         let (claims, refused) = self.claim_each(&families, &requests, &mut held);

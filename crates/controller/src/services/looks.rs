@@ -142,10 +142,13 @@ impl Controller {
     /// Looks at all that leads to services, by a thread of its own: it may wait for the cluster.
     pub(crate) fn balance_soon(&self) {
         let some = self.member.is_some()
-            && (lock(&self.services).has_global() || !self.balancers.networks().is_empty());
+            && (lock(&self.services).has_global()
+                || !self.balancers.networks().is_empty()
+                || self.balancers.has_to_tell());
         if !some || !self.balancers.is_open() {
             return;
         }
+        self.balancers.turns.rouse();
         let controller = self.downgrade();
         if let Err(error) = self
             .balancers

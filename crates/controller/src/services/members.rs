@@ -1,13 +1,14 @@
 //! Which service an endpoint names, and what that gives it: names and ports to be found by.
 
+use super::{Book, ServiceState};
 use crate::{
     Controller,
-    registry::{Network, lock},
+    registry::{Network, Sandbox, lock},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use vw_model::{
     EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, Options, PortKey, Result,
-    SERVICE_KEY, WEIGHT_KEY,
+    SERVICE_KEY, SandboxKind, ServicePart, WEIGHT_KEY,
 };
 use vw_names::EndpointNames;
 
@@ -34,6 +35,38 @@ fn weight(options: &Options) -> Result<u32> {
                 format!("invalid {WEIGHT_KEY} {text:?}: use a number from 1 to {MAX_WEIGHT}");
             Error::invalid("weight-invalid", sentence)
         })
+}
+
+/// What an endpoint of this host is to services.
+#[derive(Default)]
+pub(crate) struct Role {
+    /// For the other hosts.
+    pub(crate) part: Option<ServicePart>,
+    /// Its further names.
+    pub(crate) names: Vec<String>,
+    /// Its further ports.
+    pub(crate) ports: Vec<PortKey>,
+}
+
+impl ServiceState {
+    fn role_of(&self, id: EndpointId) -> Role {
+        let name = &self.spec.name;
+        let part = self.roster.members.get(&id);
+        let part = part.map(|member| ServicePart::Member {
+            service: name.to_string(),
+            weight: member.weight,
+            health: member.health,
+        });
+        let (mut names, mut ports) = (Vec::new(), Vec::new());
+        if self.roster.serves(id) {
+            names.push(format!("tasks.{name}"));
+            if self.spec.mode == EndpointMode::Dnsrr {
+                names.push(name.to_string());
+            }
+            ports.extend(self.spec.ports.iter().map(|port| port.target));
+        }
+        Role { part, names, ports }
+    }
 }
 
 impl Controller {
@@ -92,22 +125,25 @@ impl Controller {
         Err(Error::invalid("service-elsewhere", sentence))
     }
 
-    /// The further names and ports of an endpoint that its service leads to.
-    pub(crate) fn service_names(&self, id: EndpointId) -> (Vec<String>, Vec<PortKey>) {
-        let Some(service) = lock(&self.services).of(id) else {
-            return Default::default();
+    /// Has `tell` say what an endpoint of this host is to services, which stays so until it returns:
+    /// who changes it tells after. Once more where the endpoint came to another service meanwhile.
+    pub(crate) fn tell_role(&self, sandbox: &Sandbox, id: EndpointId, tell: impl FnMut(&Role)) {
+        match sandbox.balances {
+            true => self.tell_balancer(sandbox, tell),
+            false => tell_member(&self.services, id, tell),
+        }
+    }
+
+    fn tell_balancer(&self, sandbox: &Sandbox, mut tell: impl FnMut(&Role)) {
+        let SandboxKind::Balancer { network, .. } = sandbox.state().spec.kind else {
+            return;
         };
-        let state = lock(&service.state);
-        if !state.roster.serves(id) {
-            return Default::default();
-        }
-        let name = &state.spec.name;
-        let mut names = vec![format!("tasks.{name}")];
-        if state.spec.mode == EndpointMode::Dnsrr {
-            names.push(name.to_string());
-        }
-        let ports = state.spec.ports.iter().map(|port| port.target);
-        (names, ports.collect())
+        let told = lock(&self.balancers.told);
+        let unpublished = told.taken(network);
+        tell(&Role {
+            part: Some(ServicePart::Balancer { unpublished }),
+            ..Role::default()
+        });
     }
 
     /// Puts a service's own names into its network's zone, if it was not removed meanwhile: those too
@@ -170,9 +206,29 @@ impl Controller {
     }
 }
 
+fn tell_member(book: &Mutex<Book>, id: EndpointId, mut tell: impl FnMut(&Role)) {
+    let service_of = || lock(book).of(id);
+    loop {
+        let service = service_of();
+        match &service {
+            Some(service) => {
+                let state = lock(&service.state);
+                tell(&state.role_of(id));
+            }
+            None => tell(&Role::default()),
+        }
+        if service_of().map(|now| now.id) == service.map(|then| then.id) {
+            return;
+        }
+    }
+}
+
 /// A service's name stands in the zone as that of an endpoint of its id, and that of its endpoints as
 /// that of another, whose id is the opposite.
 fn name_holders(service: &super::Service) -> [EndpointId; 2] {
     let id = *service.id.0.as_bytes();
     [id, id.map(|byte| !byte)].map(EndpointId::from_bytes)
 }
+
+#[cfg(test)]
+mod tests;

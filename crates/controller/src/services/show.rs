@@ -1,15 +1,23 @@
 //! `service ls` and `inspect`.
 
-use super::{Member, Service, roster::Health, unpublished::in_words};
+use super::{
+    Member, Service,
+    roster::Health,
+    unpublished::{in_words, lacks_of},
+};
 use crate::{
     Controller,
     command::{ServiceInspect, ServiceList},
-    registry::lock,
+    registry::{Network, lock},
     view::{ServiceMemberView, ServiceView, UnpublishedView},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use vw_model::{
-    HostId, HostPort, Lacks, PublishMode, RemoteHost, Result, ServiceSpec, Unpublished,
+    HostId, HostPort, Lacks, PortKey, PublishMode, RemoteEndpoint, RemoteHost, Result, ServicePart,
+    ServiceSpec, Unpublished,
 };
 
 impl Controller {
@@ -62,7 +70,7 @@ impl Controller {
         ServiceView {
             network: service.network.spec.name.to_string(),
             members,
-            unpublished: unpublished(&spec, hosts),
+            unpublished: unpublished(&spec, hosts, &told_by_balancers(&service.network)),
             spec,
         }
     }
@@ -93,13 +101,28 @@ struct Host {
     lacks: Unpublished,
 }
 
+/// What the balancers of other hosts tell that these do not publish.
+fn told_by_balancers(network: &Network) -> BTreeMap<HostId, BTreeSet<PortKey>> {
+    let reach = lock(&network.reach);
+    let told = |remote: &Arc<RemoteEndpoint>| match &remote.service {
+        Some(ServicePart::Balancer { unpublished }) => Some((remote.host, unpublished.clone())),
+        Some(ServicePart::Member { .. }) | None => None,
+    };
+    reach.remotes.values().filter_map(told).collect()
+}
+
 /// What hosts lack of a service.
-fn unpublished(spec: &ServiceSpec, hosts: &BTreeMap<HostId, Host>) -> Vec<UnpublishedView> {
-    let lacks = hosts.values().filter_map(|host| {
-        let lacks = host.lacks.networks.get(&spec.network)?;
-        Some(lacking(&host.name, spec, lacks))
+fn unpublished(
+    spec: &ServiceSpec,
+    hosts: &BTreeMap<HostId, Host>,
+    by_balancers: &BTreeMap<HostId, BTreeSet<PortKey>>,
+) -> Vec<UnpublishedView> {
+    let lacks = hosts.iter().flat_map(|(id, host)| {
+        let told = host.lacks.networks.get(&spec.network);
+        let lacks = lacks_of(told, by_balancers.get(id));
+        lacking(&host.name, spec, &lacks)
     });
-    let mut found: Vec<UnpublishedView> = lacks.flatten().collect();
+    let mut found: Vec<UnpublishedView> = lacks.collect();
     found.sort_by(|a, b| (&a.host, a.reason).cmp(&(&b.host, b.reason)));
     found
 }

@@ -21,6 +21,10 @@ use vw_model::{NetworkId, Scope};
 /// For how long nobody who joins a network tries again what could not be made; the threads that
 /// look at all networks do.
 const RESPITE: Duration = Duration::from_secs(10);
+/// For how long those threads do not try it again either, while nothing changes here: each time
+/// longer.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(120);
 
 /// Those of all networks.
 #[derive(Default)]
@@ -29,6 +33,11 @@ pub(super) struct Turns(Mutex<BTreeMap<NetworkId, Arc<Turn>>>);
 impl Turns {
     pub(super) fn of(&self, network: NetworkId) -> Arc<Turn> {
         lock(&self.0).entry(network).or_default().clone()
+    }
+
+    /// Has all that could not be made be tried again: something has changed.
+    pub(super) fn rouse(&self) {
+        lock(&self.0).values().for_each(|turn| turn.rouse());
     }
 
     /// Forgets those of networks that are gone.
@@ -45,8 +54,19 @@ pub(super) struct Turn {
     /// away; before its sandbox's `ops`.
     pub(super) one: Mutex<()>,
     coming: AtomicUsize,
-    refused: Mutex<Option<Instant>>,
+    refused: Mutex<Option<Refused>>,
+    /// How often something has changed that may help.
+    roused: AtomicUsize,
     leading: Mutex<Leading>,
+}
+
+/// That one could not be made.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    when: Instant,
+    rest: Duration,
+    /// What [`Turn::roused`] was when it was begun.
+    roused: usize,
 }
 
 impl Turn {
@@ -60,9 +80,33 @@ impl Turn {
         self.coming.load(Ordering::SeqCst) > 0
     }
 
-    /// Notes whether one could be made.
-    pub(super) fn note_made(&self, made: bool) {
-        *lock(&self.refused) = (!made).then(Instant::now);
+    /// Has one that could not be made be tried again.
+    fn rouse(&self) {
+        self.roused.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often something has changed that may help, for [`Self::note_made`].
+    pub(super) fn roused(&self) -> usize {
+        self.roused.load(Ordering::SeqCst)
+    }
+
+    /// Notes whether one could be made, and how often something had changed before it was tried.
+    pub(super) fn note_made(&self, made: bool, roused: usize) {
+        let mut refused = lock(&self.refused);
+        let longer = |former: Refused| LONGEST_REST.min(former.rest * 2);
+        let rest = refused.map_or(FIRST_REST, longer);
+        *refused = (!made).then(|| Refused {
+            when: Instant::now(),
+            rest,
+            roused,
+        });
+    }
+
+    /// Whether one could not be made, and it is too soon to try it again.
+    pub(super) fn rests(&self) -> bool {
+        let now = self.roused();
+        lock(&self.refused)
+            .is_some_and(|refused| refused.roused == now && refused.when.elapsed() < refused.rest)
     }
 
     /// Notes whether this host leads to the services.
@@ -76,7 +120,7 @@ impl Turn {
 
     /// Whether one could not be made a moment ago.
     pub(super) fn was_refused(&self) -> bool {
-        lock(&self.refused).is_some_and(|when| when.elapsed() < RESPITE)
+        lock(&self.refused).is_some_and(|refused| refused.when.elapsed() < RESPITE)
     }
 }
 
@@ -104,6 +148,7 @@ impl Controller {
             let _one = lock(&turn.one);
             // Who had the turn before may have tried in vain.
             if self.balancers.on(id).is_none() && !turn.was_refused() {
+                turn.rouse();
                 self.settle_in_turn(network, &turn);
             }
         }

@@ -8,8 +8,8 @@ use crate::{
     Controller,
     registry::{Network, lock},
 };
-use std::collections::BTreeMap;
-use vw_model::{Error, HostPort, Lacks, NetworkId, Obstacle, Unpublished};
+use std::collections::{BTreeMap, BTreeSet};
+use vw_model::{Error, HostPort, Lacks, NetworkId, Obstacle, PortKey, ServiceId, Unpublished};
 
 /// Whether a host leads to the services of a network as they ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,47 +19,130 @@ pub(super) enum Leading {
     Fine,
     /// Not yet: it may be tried again.
     Failed,
-    /// It makes no rules.
+    /// Nor will it, as its daemon runs.
     Never,
 }
 
+/// What this host lacks.
+#[derive(Default)]
+pub(super) struct Told {
+    lacks: Unpublished,
+    /// Every network was looked at. Until then the others go by what they were told before the
+    /// start.
+    whole: bool,
+}
+
+impl Told {
+    /// The ports of a network's services that something here has.
+    pub(super) fn taken(&self, network: NetworkId) -> BTreeSet<PortKey> {
+        let lacks = self.lacks.networks.get(&network);
+        lacks.map(taken).unwrap_or_default()
+    }
+
+    /// Takes up what this host lacks of a network now; says what it was before.
+    fn put(&mut self, network: NetworkId, lacks: &Lacks) -> Lacks {
+        let former = self.lacks.networks.remove(&network);
+        if !lacks.is_empty() {
+            self.lacks.networks.insert(network, lacks.clone());
+        }
+        former.unwrap_or_default()
+    }
+
+    /// Takes up that every network was looked at, and that there are no others; says whether the
+    /// others are to be told.
+    fn complete(&mut self, known: impl Fn(NetworkId) -> bool) -> bool {
+        let before = self.lacks.networks.len();
+        self.lacks.networks.retain(|id, _| known(*id));
+        !std::mem::replace(&mut self.whole, true) || self.lacks.networks.len() != before
+    }
+}
+
+/// What a warning is about: a network's services, or one of them.
+pub(super) type About = (NetworkId, Option<ServiceId>);
+
+/// Why something could not be done, as it was said last.
+#[derive(Default)]
+pub(super) struct Said(BTreeMap<About, String>);
+
+impl Said {
+    /// Takes up why something could not be done, or that it was done; gives back what is to be said.
+    fn news(&mut self, of: About, why: Option<String>) -> Option<String> {
+        let Some(why) = why else {
+            self.0.remove(&of);
+            return None;
+        };
+        let former = self.0.insert(of, why.clone());
+        (former.as_ref() != Some(&why)).then_some(why)
+    }
+}
+
+fn taken(lacks: &Lacks) -> BTreeSet<PortKey> {
+    let ports = lacks.ports.iter();
+    let taken = ports.filter(|(_, why)| **why == Obstacle::Taken);
+    taken.map(|(at, _)| at.port).collect()
+}
+
+/// What another host lacks of a network's services: as it tells, or as its balancer's address does
+/// where an older version tells nothing else.
+pub(super) fn lacks_of(told: Option<&Lacks>, by_balancer: Option<&BTreeSet<PortKey>>) -> Lacks {
+    let older = || Lacks {
+        all: false,
+        ports: by_balancer
+            .into_iter()
+            .flatten()
+            .map(|port| HostPort {
+                host: None,
+                port: *port,
+            })
+            .map(|at| (at, Obstacle::Taken))
+            .collect(),
+    };
+    told.cloned().unwrap_or_else(older)
+}
+
 impl Balancers {
-    /// What this host lacks, as the others were told.
+    /// What this host lacks.
     pub(super) fn lacks(&self) -> Unpublished {
-        lock(&self.told).clone()
+        lock(&self.told).lacks.clone()
+    }
+
+    /// Whether the others may have been told what is no more so.
+    pub(super) fn has_to_tell(&self) -> bool {
+        let told = lock(&self.told);
+        !told.whole || !told.lacks.networks.is_empty()
     }
 
     /// Whether something cannot be published that may be possible a moment later, without any change
     /// here that would tell.
     pub(super) fn may_lack_less(&self) -> bool {
         let told = lock(&self.told);
-        let mut lacking = told.networks.iter();
+        let mut lacking = told.lacks.networks.iter();
         lacking.any(|(network, lacks)| {
             let failed = self.turns.of(*network).leading() == Leading::Failed;
             let mut ports = lacks.ports.values();
-            failed || ports.any(|why| *why != Obstacle::Unreached)
+            failed || ports.any(|why| !matches!(why, Obstacle::Unreached | Obstacle::NoRules))
         })
     }
 }
 
 impl Controller {
-    /// Tells everybody what this host lacks of the services of a network.
+    /// Tells everybody what this host lacks of the services of a network, where that has changed.
     pub(super) fn tell_lacks(&self, network: &Network) {
         let id = network.spec.id;
         let mut told = lock(&self.balancers.told);
         let lacks = self.lacks_now(network);
-        let former = told.networks.remove(&id).unwrap_or_default();
-        if !lacks.is_empty() {
-            told.networks.insert(id, lacks.clone());
+        let former = told.put(id, &lacks);
+        if lacks == former {
+            return;
         }
-        self.tell_all(&told);
+        if told.whole {
+            self.tell_all(&told);
+        }
         drop(told);
-        let name = &network.spec.name;
-        if lacks.all && !former.all {
-            self.warn(format!(
-                "this host publishes nothing of the services of network {name}: it does not lead to them"
-            ));
+        if taken(&lacks) != taken(&former) {
+            self.tell_taken(network);
         }
+        let name = &network.spec.name;
         for (port, why) in &lacks.ports {
             if former.ports.get(port) != Some(why) {
                 self.warn(format!(
@@ -70,33 +153,71 @@ impl Controller {
         }
     }
 
-    /// Lacks nothing any more of networks that are gone.
+    /// Lacks nothing any more of networks that are gone; every other was looked at.
     pub(super) fn tell_no_lacks_but(&self, known: impl Fn(NetworkId) -> bool) {
         let mut told = lock(&self.balancers.told);
-        told.networks.retain(|id, _| known(*id));
-        self.tell_all(&told);
+        if told.complete(&known) {
+            self.tell_all(&told);
+        }
+        drop(told);
+        let book = lock(&self.services);
+        let stands = |service: ServiceId| book.get(service).is_some();
+        let about = |(network, service): About| known(network) && service.is_none_or(stands);
+        lock(&self.balancers.said).0.retain(|of, _| about(*of));
     }
 
-    fn tell_all(&self, told: &Unpublished) {
+    /// Warns of why something could not be done, once until that changes or it is done.
+    pub(super) fn warn_once(&self, of: About, what: &str, why: Option<String>) {
+        let news = lock(&self.balancers.said).news(of, why);
+        if let Some(why) = news {
+            self.warn(format!("{what}: {why}"));
+        }
+    }
+
+    fn tell_all(&self, told: &Told) {
         if let Ok(cluster) = self.cluster() {
-            cluster.set_unpublished(told.clone());
+            cluster.set_unpublished(told.lacks.clone());
+        }
+    }
+
+    /// Tells hosts of older versions, who read it by the balancer's address.
+    fn tell_taken(&self, network: &Network) {
+        let id = network.spec.id;
+        let Some(sandbox) = self.balancers.on(id) else {
+            return;
+        };
+        let endpoint = {
+            let state = sandbox.state();
+            let mut attachments = state.attachments.iter();
+            let found = attachments.find(|a| a.network.spec.id == id);
+            found.map(|a| a.endpoint.id)
+        };
+        if let Some(endpoint) = endpoint {
+            self.publish_names(&sandbox, network, endpoint);
         }
     }
 
     fn lacks_now(&self, network: &Network) -> Lacks {
         let id = network.spec.id;
-        let all = self.balancers.turns.of(id).leading() != Leading::Fine;
+        let why = match self.balancers.turns.of(id).leading() {
+            Leading::Fine => None,
+            Leading::Failed => Some(Obstacle::Failed),
+            Leading::Never => Some(Obstacle::NoRules),
+        };
         let mut ports: BTreeMap<HostPort, Obstacle> = self.balancers.lacking(id);
-        if all {
+        if let Some(why) = why {
             // Of those that not every host publishes nobody else can tell.
             let unled = self.unled_here(network).into_iter();
-            ports.extend(unled.map(|at| (at, Obstacle::Failed)));
+            ports.extend(unled.map(|at| (at, why)));
         }
         let services = lock(&self.services).on(id);
         for service in services {
             ports.extend(&lock(&service.state).hosted.lacking);
         }
-        Lacks { all, ports }
+        Lacks {
+            all: why.is_some(),
+            ports,
+        }
     }
 }
 
@@ -115,6 +236,10 @@ pub(super) const fn in_words(why: Obstacle) -> &'static str {
         Obstacle::Unreached => {
             "its endpoints on the host have no way out: connect them to a network with one"
         }
+        Obstacle::NoRules => "the host makes no rules",
         Obstacle::Failed => "it could not be done: see the host's log",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use super::conflict;
 use crate::{
     Controller,
     controller::kernel_error,
+    naming::called,
     records::{AttachmentRecord, Membership, Phase, SandboxRecord},
     registry::{Attachment, Network, Resolver, Sandbox, lock},
 };
@@ -96,11 +97,15 @@ impl Controller {
         drop(state);
         lock(&network.members).insert(endpoint.id, sandbox.clone());
         lock(&network.reach).users += 1;
-        if let Some(called) = self.called(&sandbox, endpoint.id) {
+        let mut named = None;
+        self.tell_role(&sandbox, endpoint.id, |role| {
+            named = called(&sandbox, endpoint.id, role);
+            self.publish(&sandbox, &network, endpoint.id, role);
+        });
+        if let Some(called) = named {
             let empty = || (network.clone(), Vec::new());
             let of_network = names.entry(network.spec.id).or_insert_with(empty);
             of_network.1.push(called);
-            self.publish(&sandbox, &network, endpoint.id);
         }
         Some(sandbox)
     }

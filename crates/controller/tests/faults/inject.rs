@@ -227,18 +227,33 @@ impl Faults {
     }
 }
 
-/// One object that the kernel refuses to remove as long as it is told to; it counts how often all
-/// was compared.
+/// One object that the kernel refuses to remove as long as it is told to, and one that it refuses to
+/// make; it counts how often all was compared.
 #[derive(Debug, Default)]
 pub(crate) struct Refusing {
     key: Mutex<Option<Key>>,
+    made: Mutex<Option<Made>>,
+    refused: AtomicUsize,
     comparisons: AtomicUsize,
 }
+
+/// Which objects are not made.
+type Made = fn(&Key) -> bool;
 
 impl Refusing {
     /// Refuses to remove this from now on, or nothing.
     pub(crate) fn set(&self, key: Option<Key>) {
         *self.key.lock().unwrap() = key;
+    }
+
+    /// Refuses to make these from now on, or none.
+    pub(crate) fn set_made(&self, made: Option<Made>) {
+        *self.made.lock().unwrap() = made;
+    }
+
+    /// How often it has refused to make one.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
     }
 
     /// How often all was compared so far.
@@ -247,6 +262,11 @@ impl Refusing {
     }
 
     fn strikes(&self, step: &Step) -> bool {
+        let made = *self.made.lock().unwrap();
+        if !matches!(step, Step::Delete(_)) && made.is_some_and(|refused| refused(&step.key())) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return true;
+        }
         let key = self.key.lock().unwrap();
         matches!(step, Step::Delete(_)) && key.as_ref() == Some(&step.key())
     }
@@ -285,7 +305,7 @@ impl Kernel for FaultyKernel {
             };
             self.faults.begin_beside(&Effect::Step(step));
             let allowed = match self.refusing.strikes(step) {
-                true => Err(refused("remove")),
+                true => Err(refused("make or remove")),
                 false => self.effect("apply step"),
             };
             let outcome =

@@ -49,7 +49,12 @@ fn published(controller: &Controller) -> Vec<String> {
         .collect()
 }
 
-fn update(controller: &Controller, gone: &[&str], ingress: &[&str], host: &[&str]) -> Result<()> {
+pub(crate) fn update(
+    controller: &Controller,
+    gone: &[&str],
+    ingress: &[&str],
+    host: &[&str],
+) -> Result<()> {
     let gone = gone.iter().map(|port| (*port).to_owned().try_into());
     controller.submit(ServiceUpdate {
         service: "web".to_owned(),

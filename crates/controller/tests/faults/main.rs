@@ -20,6 +20,7 @@ mod scenario;
 mod sealed;
 mod shared;
 mod twins;
+mod unled;
 mod world;
 
 use inject::Mode;

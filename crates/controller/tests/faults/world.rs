@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) folder: PathBuf,
     /// Whether its kernel has IPv6.
     pub(crate) ipv6: bool,
+    /// Whether its daemon makes rules.
+    pub(crate) iptables: bool,
     data: Arc<Memory>,
     run: Arc<Memory>,
     noted: Arc<Mutex<Vec<Change>>>,
@@ -73,6 +75,7 @@ impl World {
             kernel,
             folder,
             ipv6: true,
+            iptables: true,
             data: Arc::default(),
             run: Arc::default(),
             member: None,
@@ -218,6 +221,7 @@ impl World {
                     link_local: None,
                 }),
                 ipv6: self.ipv6,
+                iptables: self.iptables,
                 ..DriverContext::default()
             },
             ip_forward: false,

@@ -1,0 +1,110 @@
+//! A host of a cluster that does not lead to services: what it tells the others, and how often.
+
+use crate::{
+    scenario::{adopt, create_overlay, create_service, join, remove_service},
+    world::World,
+};
+use std::time::Duration;
+use vw_controller::{Controller, command::ServiceInspect};
+use vw_model::EndpointMode;
+use vw_store::cluster::{Change, ClusterStore, memory::MemoryStore};
+
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[track_caller]
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    vw_testkit::eventually(what, PATIENCE, holds);
+}
+
+/// Two hosts with the network `shop`, of which the second has no way out, and what they share.
+fn stage(store: &MemoryStore) -> ([World; 2], [Controller; 2]) {
+    let worlds = [World::in_cluster(store, 1), World::in_cluster(store, 2)];
+    let no_way = |key: &vw_hoststate::Key| format!("{key:?}").contains("vw_gwbridge");
+    worlds[1].refusing.set_made(Some(no_way));
+    let controllers = [worlds[0].open(), worlds[1].open()];
+    eventually("the network is made", || {
+        create_overlay(&controllers[0], "shop", false, &[]).is_ok()
+    });
+    (worlds, controllers)
+}
+
+/// Which hosts say of `web` that they lack something, with why.
+fn lacking(controller: &Controller) -> Vec<(String, &'static str)> {
+    let service = "web".to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    let lacking = view.unpublished.into_iter();
+    lacking.map(|of| (of.host, of.reason)).collect()
+}
+
+fn records(store: &MemoryStore, kind: &str) -> usize {
+    let prefix = format!("v1/shared/{kind}/");
+    let records = store.records();
+    let found = records.iter().filter(|r| r.key.starts_with(&prefix));
+    found.count()
+}
+
+#[test]
+fn nobody_hears_of_what_cannot_be_made_whole_nor_of_a_service_that_is_gone() {
+    let store = MemoryStore::new();
+    let ([_here, there], [a, b]) = stage(&store);
+    let (_, mut watch) = store
+        .client("watcher")
+        .follow("v1/shared/endpoints")
+        .unwrap();
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    eventually("the other host says that it does not lead", || {
+        lacking(&a).iter().any(|(host, _)| host == "host-2")
+    });
+    eventually("it tries again", || there.refusing.refused() > 2);
+    assert_eq!(lacking(&b), lacking(&a));
+    let told = watch.next(Duration::ZERO).unwrap();
+    let put = told.into_iter().filter_map(|change| match change {
+        Change::Put(record) => Some(record.key),
+        Change::Deleted(_) => None,
+    });
+    let mut keys: Vec<String> = put.collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 1, "only one host leads: {keys:?}");
+    remove_service(&a, "web").unwrap();
+    eventually("it lacks nothing any more", || {
+        records(&store, "unpublished") == 0
+    });
+}
+
+#[test]
+fn a_record_of_the_run_before_goes_with_the_first_look() {
+    let store = MemoryStore::new();
+    let ([_here, there], [a, b]) = stage(&store);
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    eventually("it is told", || records(&store, "unpublished") == 1);
+    drop(b);
+    remove_service(&a, "web").unwrap();
+    assert_eq!(records(&store, "unpublished"), 1);
+    let _b = there.open();
+    eventually("it is told no more", || records(&store, "unpublished") == 0);
+}
+
+#[test]
+fn a_host_without_rules_says_so() {
+    let store = MemoryStore::new();
+    let (here, mut there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+    there.iptables = false;
+    let (a, b) = (here.open(), there.open());
+    eventually("the network is made", || {
+        create_overlay(&a, "shop", false, &[]).is_ok()
+    });
+    create_service(&a, "web", "shop", EndpointMode::Vip, &[]).unwrap();
+    crate::led::update(&a, &[], &[], &["8080:80"]).unwrap();
+    eventually("the network is known", || join_as(&b, &there).is_ok());
+    eventually("the port says why it is not published", || {
+        let mut lacking = lacking(&a).into_iter();
+        lacking.any(|of| of == ("host-2".to_owned(), "the host makes no rules"))
+    });
+}
+
+fn join_as(controller: &Controller, world: &World) -> vw_model::Result<()> {
+    adopt(controller, world, "one", &[], &[])?;
+    join(controller, "shop", "one", "web", 1)
+}

@@ -25,6 +25,7 @@ mod sctp;
 mod service_changes;
 mod service_commands;
 mod service_health;
+mod service_refusals;
 mod service_udp;
 mod services;
 mod several;

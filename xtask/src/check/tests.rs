@@ -116,9 +116,33 @@ fn a_module_has_a_header_a_telling_name_and_an_end() {
         &expect![[r#"
             crates/store/src/utils.rs:1: empty-name: name the module after what it owns
             crates/store/src/utils.rs:1: module-header: open with `//!`: what it owns, and what it must not do
-            crates/store/src/utils.rs:600: file-size: a file has at most 600 lines without its tests: split it by what it owns
+            crates/store/src/utils.rs:600: file-size: a file has at most 600 lines, inline tests apart: split it by what it owns
         "#]],
     );
+}
+
+#[test]
+fn a_file_of_tests_has_an_end_too_and_inline_tests_are_apart() {
+    let long = format!("//! Long.\n{}", "fn f() {}\n".repeat(600));
+    source(
+        "tests/tests/ping.rs",
+        &long,
+        &expect![[r#"
+            tests/tests/ping.rs:600: file-size: a file has at most 600 lines, inline tests apart: split it by what it owns
+        "#]],
+    );
+    source(
+        "crates/store/src/log/tests.rs",
+        &long,
+        &expect![[r#"
+            crates/store/src/log/tests.rs:600: file-size: a file has at most 600 lines, inline tests apart: split it by what it owns
+        "#]],
+    );
+    let inline = format!(
+        "//! Short.\n#[cfg(test)]\nmod tests {{\n{}}}\n",
+        "fn f() {}\n".repeat(600)
+    );
+    source("crates/store/src/log.rs", &inline, &expect![""]);
 }
 
 #[test]

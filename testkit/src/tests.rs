@@ -44,6 +44,44 @@ fn hosts_of_a_lan_reach_one_another_and_are_gone_afterwards() {
 }
 
 #[test]
+fn a_packet_that_is_lost_is_told_of_whichever_it_was() {
+    require_root!();
+    require_programs!("ip", "nft");
+    let lab = Lab::new();
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    lab.link(&a, "wire", &b, "wire");
+    for (end, addr) in [(&a, "192.0.2.1/24"), (&b, "192.0.2.2/24")] {
+        end.ip(&format!("addr add {addr} dev wire"));
+    }
+    let server = traffic::Server::tcp(&b, "web", "0.0.0.0:0");
+    let to = format!("192.0.2.2:{}", server.port());
+    let asked = || {
+        let ways = [(&a, to.clone())];
+        let (met, outcomes) = traffic::meanwhile(&ways, traffic::without_loss, || {
+            poll(Duration::from_secs(3), || None::<()>)
+        });
+        assert_eq!(met, None);
+        outcomes.into_iter().next().expect("one way")
+    };
+    let clean = asked();
+    assert!(clean.bad.is_empty() && clean.asked > 100, "{clean:?}");
+    for lost in ["== syn", "== syn | ack"] {
+        let rule = format!("tcp flags & (syn | ack) {lost} numgen inc mod 2 == 0 drop");
+        let lines = [
+            "add table inet lossy".to_owned(),
+            "add chain inet lossy in { type filter hook input priority 0; }".to_owned(),
+            "add chain inet lossy out { type filter hook output priority 0; }".to_owned(),
+            format!("add rule inet lossy in {rule}"),
+            format!("add rule inet lossy out {rule}"),
+        ];
+        b.run(["nft", &lines.join(";")]).must();
+        let lossy = asked();
+        assert!(!lossy.bad.is_empty(), "{lost}: {lossy:?}");
+        b.run(["nft", "delete table inet lossy"]).must();
+    }
+}
+
+#[test]
 fn a_snapshot_names_what_was_left_and_what_was_lost() {
     require_root!();
     require_programs!("ip", "nft");

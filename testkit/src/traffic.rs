@@ -4,6 +4,10 @@
 //! so that a test can tell which container a published port reached and whether the
 //! packets were masqueraded.
 
+mod meanwhile;
+
+pub use meanwhile::{Outcome, meanwhile, sent_again, without_loss};
+
 use crate::{Host, poll};
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -30,21 +34,25 @@ pub struct Answer {
     pub name: String,
     /// The source address that the server saw.
     pub seen: SocketAddr,
+    /// How many packets of a TCP connection the server had sent again by then.
+    pub sent_again: u32,
 }
 
 impl Answer {
     fn parse(line: &str) -> io::Result<Self> {
-        let parsed = line.trim().split_once(' ').and_then(|(name, seen)| {
+        let mut words = line.split_whitespace();
+        let mut parsed = || {
             Some(Self {
-                name: name.to_owned(),
-                seen: seen.parse().ok()?,
+                name: words.next()?.to_owned(),
+                seen: words.next()?.parse().ok()?,
+                sent_again: words.next()?.parse().ok()?,
             })
-        });
-        parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.to_owned()))
+        };
+        parsed().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.to_owned()))
     }
 
-    fn line(name: &str, seen: SocketAddr) -> String {
-        format!("{name} {seen}\n")
+    fn line(name: &str, seen: SocketAddr, sent_again: u32) -> String {
+        format!("{name} {seen} {sent_again}\n")
     }
 }
 
@@ -214,7 +222,8 @@ fn converse(
 ) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(TICK))?;
-    stream.write_all(Answer::line(name, peer).as_bytes())?;
+    let line = Answer::line(name, peer, sent_again(&stream)?);
+    stream.write_all(line.as_bytes())?;
     let mut lines = BufReader::new(stream.try_clone()?);
     let mut line = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -236,7 +245,7 @@ fn serve_udp(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         if let Ok((_, peer)) = socket.recv_from(&mut datagram) {
             // An answer that cannot be sent is for the asking side to miss.
-            let _ = socket.send_to(Answer::line(name, peer).as_bytes(), peer);
+            let _ = socket.send_to(Answer::line(name, peer, 0).as_bytes(), peer);
         }
     }
 }
@@ -259,14 +268,23 @@ pub struct Conversation {
 impl Conversation {
     /// Connects from a host and reads the greeting.
     pub fn open(host: &Host, to: &str) -> io::Result<Self> {
-        let to = parse_address(to)?;
-        let stream = host.enter(|| TcpStream::connect_timeout(&to, PATIENCE))?;
+        host.enter(|| Self::to(to))
+    }
+
+    /// The same from the namespace of the calling thread.
+    fn to(to: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&parse_address(to)?, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut stream = BufReader::new(stream);
         let mut greeting = String::new();
         stream.read_line(&mut greeting)?;
         let answer = Answer::parse(&greeting)?;
         Ok(Self { stream, answer })
+    }
+
+    /// How many packets were sent again so far, by either end as far as it told.
+    fn sent_again(&self) -> io::Result<u32> {
+        Ok(sent_again(self.stream.get_ref())? + self.answer.sent_again)
     }
 
     /// Says a line and waits for its echo.

@@ -7,7 +7,6 @@ use crate::{
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -176,28 +175,8 @@ fn reached_on_every_host(kind: Kind, options: &str) {
     stage.end();
 }
 
-/// One who asks until it is over.
-struct Load<'a> {
-    over: &'a AtomicBool,
-    from: &'a Host,
-    to: String,
-}
-
-impl Load<'_> {
-    fn run(&self) -> (usize, Vec<String>) {
-        let (mut answered, mut failed) = (0, Vec::new());
-        while !self.over.load(Ordering::Relaxed) {
-            match traffic::tcp(self.from, &self.to) {
-                Ok(_) => answered += 1,
-                Err(error) => failed.push(format!("to {}: {error}", self.to)),
-            }
-        }
-        (answered, failed)
-    }
-}
-
 #[test]
-fn endpoints_come_and_go_on_every_host_without_a_failed_connection() {
+fn endpoints_come_and_go_on_every_host_without_a_failed_connection_or_a_lost_packet() {
     crate::require_cluster!(Kind::Etcd);
     let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
     network(&stage, "", "shop");
@@ -216,7 +195,6 @@ fn endpoints_come_and_go_on_every_host_without_a_failed_connection() {
     });
     alike(&stage, "web", 4);
     let stranger = stage.stranger();
-    let over = AtomicBool::new(false);
     let vip = addresses(&stage, "a", "web").remove(0);
     let outside = |host| format!("{}:8080", stage.addr(host));
     let ways = [
@@ -224,16 +202,7 @@ fn endpoints_come_and_go_on_every_host_without_a_failed_connection() {
         (&stranger, outside("b")),
         (&stranger, outside("c")),
     ];
-    let loads = ways.map(|(from, to)| Load {
-        over: &over,
-        from,
-        to,
-    });
-    let outcomes = thread::scope(|scope| {
-        let running: Vec<_> = loads
-            .iter()
-            .map(|load| scope.spawn(|| load.run()))
-            .collect();
+    let (servers, outcomes) = traffic::meanwhile(&ways, traffic::without_loss, || {
         let mut servers = Vec::new();
         for (host, goes, server) in goes {
             stage.docker(host, &format!("network disconnect shop goes-{host}"));
@@ -243,17 +212,12 @@ fn endpoints_come_and_go_on_every_host_without_a_failed_connection() {
             stage.docker(host, &format!("network connect shop goes-{host}"));
             alike(&stage, "web", 4);
         }
-        over.store(true, Ordering::Relaxed);
-        let outcomes: Vec<_> = running
-            .into_iter()
-            .map(|load| load.join().unwrap())
-            .collect();
-        drop(servers);
-        outcomes
+        servers
     });
-    for (answered, failed) in outcomes {
-        assert!(failed.is_empty(), "{answered} answered, {failed:?}");
-        assert!(answered > 20, "{answered}");
+    drop(servers);
+    for outcome in outcomes {
+        assert!(outcome.bad.is_empty(), "{outcome:?}");
+        assert!(outcome.asked > 20, "{outcome:?}");
     }
     stage.end();
 }

@@ -6,7 +6,6 @@ use crate::{
     services::{addresses, answers, endpoints},
 };
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -160,7 +159,7 @@ fn an_address_that_a_neighbour_remembers_becomes_a_services() {
 }
 
 #[test]
-fn endpoints_come_and_go_under_load_without_a_failed_request() {
+fn endpoints_come_and_go_under_load_without_a_failed_connection_or_a_lost_packet() {
     const CHANGES: usize = 200;
     require_stage!();
     let scene = Scene::new();
@@ -177,38 +176,24 @@ fn endpoints_come_and_go_under_load_without_a_failed_request() {
         .chain([(&"stays", &stays)])
         .map(|(name, host)| traffic::Server::tcp(host, name, "0.0.0.0:80"))
         .collect();
-    let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let outside = format!("{HOST}:8080");
-    thread::scope(|scope| {
-        for (from, to) in [(&near, &to), (&scene.outside, &outside)] {
-            let (done, asked) = (&done, &asked);
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    let answer = traffic::tcp(from, to);
-                    assert!(answer.is_ok(), "from {} to {to}: {answer:?}", from.name());
-                    asked.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..CHANGES / names.len() / 2 {
-                for name in names {
-                    scene.cli(&format!(
-                        "network connect --service web,weight={} blue {name}",
-                        1 + round % 3
-                    ));
-                }
-                for name in names {
-                    scene.docker(&format!("network disconnect blue {name}"));
-                }
+    let ways = [(&near, to), (&scene.outside, format!("{HOST}:8080"))];
+    let ((), outcomes) = traffic::meanwhile(&ways, traffic::without_loss, || {
+        for round in 0..CHANGES / names.len() / 2 {
+            for name in names {
+                scene.cli(&format!(
+                    "network connect --service web,weight={} blue {name}",
+                    1 + round % 3
+                ));
             }
-        }));
-        done.store(true, Ordering::Relaxed);
-        changed.expect("every change is made");
+            for name in names {
+                scene.docker(&format!("network disconnect blue {name}"));
+            }
+        }
     });
-    let asked = asked.load(Ordering::Relaxed);
-    println!("{asked} requests during {CHANGES} changes, none failed");
-    assert!(asked > CHANGES, "{asked}");
+    for outcome in outcomes {
+        assert!(outcome.bad.is_empty(), "{outcome:?}");
+        assert!(outcome.asked > CHANGES, "{outcome:?}");
+    }
     drop(servers);
     scene.end();
 }

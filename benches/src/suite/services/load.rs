@@ -11,17 +11,17 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use vw_testkit::Host;
+use vw_testkit::{Host, traffic};
 
 /// Who takes longer than this has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A connection whose first packet was lost takes a second, in which it is sent again.
+/// A connection whose first answer was lost takes a second, in which the server sends it again.
 const LOST: Duration = Duration::from_millis(900);
 /// How often a server looks whether it should end.
 const TICK: Duration = Duration::from_millis(100);
@@ -109,6 +109,20 @@ pub(crate) fn ask_one(to: SocketAddr) -> io::Result<(Duration, u8)> {
     Ok((elapsed, number))
 }
 
+/// The same, with what is wrong with it: that it failed, or lost a packet.
+fn ask_well(to: &SocketAddr) -> std::result::Result<(), String> {
+    let began = Instant::now();
+    let asked = open(*to).and_then(|(stream, _)| traffic::sent_again(&stream));
+    let elapsed = began.elapsed();
+    match asked {
+        Ok(0) if elapsed < LOST => Ok(()),
+        Ok(again) => Err(format!(
+            "{to} after {elapsed:?}, {again} packets sent again"
+        )),
+        Err(error) => Err(format!("{to}: {error}")),
+    }
+}
+
 /// How many microseconds each of so many connections took.
 pub(crate) fn ask_many(from: &Host, to: SocketAddr, count: usize) -> io::Result<Samples> {
     from.enter(|| {
@@ -167,32 +181,9 @@ pub(crate) fn meanwhile<T>(
     ways: &[(&Host, SocketAddr)],
     work: impl FnOnce() -> Result<T>,
 ) -> Result<(T, Meanwhile)> {
-    let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let bad: Mutex<Vec<String>> = Mutex::default();
-    let note = |what| {
-        bad.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(what)
-    };
-    let ask = |to| {
-        while !done.load(Ordering::Relaxed) {
-            asked.fetch_add(1, Ordering::Relaxed);
-            match ask_one(to) {
-                Ok((taken, _)) if taken < LOST => {}
-                Ok((taken, _)) => note(format!("{to} after {taken:?}")),
-                Err(error) => note(format!("{to}: {error}")),
-            }
-        }
-    };
-    let result = thread::scope(|scope| {
-        for (from, to) in ways {
-            scope.spawn(|| from.enter(|| ask(*to)));
-        }
-        let result = work();
-        done.store(true, Ordering::Relaxed);
-        result
-    });
-    let bad = bad.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let asked = asked.into_inner();
+    let (result, outcomes) = traffic::meanwhile(ways, ask_well, work);
+    let asked = outcomes.iter().map(|outcome| outcome.asked).sum();
+    let bad = outcomes.into_iter().flat_map(|outcome| outcome.bad);
+    let bad = bad.collect();
     result.map(|result| (result, Meanwhile { asked, bad }))
 }

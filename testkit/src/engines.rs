@@ -24,7 +24,7 @@ impl Dockerd {
     #[track_caller]
     #[must_use]
     pub fn start(lab: &Lab, host: &Host) -> Self {
-        let folder = lab.folder().join("dockerd");
+        let folder = lab.folder().join(format!("dockerd-{}", host.name()));
         fs::create_dir(&folder).expect("the laboratory's folder is ours");
         let url = format!("unix://{}/s", folder.display());
         let mut command = Command::new("dockerd");

@@ -2,6 +2,7 @@
 //! real servers of every store that a cluster's state can lie in.
 
 mod balancers;
+mod beside;
 mod datagrams;
 mod encryption;
 mod engines;

@@ -9,11 +9,11 @@ use std::thread;
 use vw_testkit::{Host, eventually, traffic};
 
 const MEMBER: &str = "--network shop --label vethwork.service=web";
-const CLIENT: &str = "192.0.2.66";
-const CLIENT6: &str = "2001:db8::66";
+pub(crate) const CLIENT: &str = "192.0.2.66";
+pub(crate) const CLIENT6: &str = "2001:db8::66";
 
 /// A stranger and all hosts, by both IP versions.
-fn dual_stack(stage: &Stage) -> Host {
+pub(crate) fn dual_stack(stage: &Stage) -> Host {
     let stranger = stage.stranger();
     stranger.ip(&format!("addr add {CLIENT6}/64 dev wire nodad"));
     for (number, host) in (1..).zip(["a", "b", "c"]) {
@@ -27,16 +27,21 @@ fn dual_stack(stage: &Stage) -> Host {
 
 /// Where a host publishes the port, by both IP versions.
 fn at(host: &str) -> [String; 2] {
+    at_port(host, 8080)
+}
+
+/// A port of a host, by both IP versions.
+pub(crate) fn at_port(host: &str, port: u16) -> [String; 2] {
     let number = host.bytes().next().expect("a name") - b'a' + 1;
     [
-        format!("192.0.2.{number}:8080"),
-        format!("[2001:db8::{number}]:8080"),
+        format!("192.0.2.{number}:{port}"),
+        format!("[2001:db8::{number}]:{port}"),
     ]
 }
 
 /// Which client a server sees.
 #[track_caller]
-fn seen(from: &Host, to: &str) -> String {
+pub(crate) fn seen(from: &Host, to: &str) -> String {
     let answer = traffic::tcp(from, to).expect("reachable");
     answer.seen.ip().to_canonical().to_string()
 }

@@ -54,6 +54,8 @@ struct Standing {
     sandbox: Arc<Sandbox>,
     /// It has all that the services want of it.
     led: bool,
+    /// Its record names the ports that it publishes.
+    noted: bool,
     /// What it cannot publish.
     lacking: BTreeMap<PortKey, Obstacle>,
 }
@@ -76,6 +78,13 @@ impl Balancers {
     /// The networks that have one.
     pub(super) fn networks(&self) -> Vec<NetworkId> {
         lock(&self.standing).keys().copied().collect()
+    }
+
+    /// Has the one of a network, if it has one, brought once more to what its services want of it.
+    pub(super) fn lead_anew(&self, network: NetworkId) {
+        if let Some(found) = lock(&self.standing).get_mut(&network) {
+            found.led = false;
+        }
     }
 
     /// What the one of a network cannot publish.
@@ -128,31 +137,40 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: true,
+            noted: true,
             lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
     }
 
+    /// The same as [`Self::settle_balancer`]; what cannot be is tried again soon.
+    pub(super) fn settle_balancer_or_soon(&self, network: &Arc<Network>) {
+        if !self.settle_balancer(network) {
+            self.balance_soon();
+        }
+    }
+
     /// Makes, changes or takes away the one of a network, as its services and what is on it ask;
-    /// what cannot be is told, and tried again with the next change.
-    pub(super) fn settle_balancer(&self, network: &Arc<Network>) {
+    /// tells whether all of it could be. What cannot be is told.
+    pub(super) fn settle_balancer(&self, network: &Arc<Network>) -> bool {
         let id = network.spec.id;
         if lock(&self.services).on(id).is_empty() && self.balancers.on(id).is_none() {
             self.tell_lacks(network);
-            return;
+            return true;
         }
-        self.settle_hosted(network);
+        let hosted = self.settle_hosted(network);
         let turn = self.balancers.turns.of(id);
         let one = lock(&turn.one);
-        self.settle_in_turn(network, &turn);
+        let settled = self.settle_in_turn(network, &turn);
         drop(one);
         // What is published now may lead to endpoints here, and what no more is free for them.
-        self.settle_hosted_again(network);
+        let hosted_again = self.settle_hosted_again(network);
         self.tell_lacks(network);
+        hosted && settled && hosted_again
     }
 
     /// The same for who has the turn.
-    pub(super) fn settle_in_turn(&self, network: &Arc<Network>, turn: &Turn) {
+    pub(super) fn settle_in_turn(&self, network: &Arc<Network>, turn: &Turn) -> bool {
         let id = network.spec.id;
         let asked = self.asks_for_balancer(network, turn.is_awaited());
         let wanted = asked && self.can_balance(network);
@@ -178,13 +196,14 @@ impl Controller {
             Ok(()) => Leading::Fine,
             Err(_) => Leading::Failed,
         });
-        if let Err(error) = settled {
+        if let Err(error) = &settled {
             self.warn(format!(
                 "this host does not lead to the services of network {}: {}",
                 network.spec.name,
                 error.chain()
             ));
         }
+        settled.is_ok()
     }
 
     /// Whether services of a network want to be led to here.
@@ -242,6 +261,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: false,
+            noted: true,
             lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
@@ -276,8 +296,12 @@ impl Controller {
         for service in services {
             let state = lock(&service.state);
             if !state.removed {
+                let noted = self
+                    .slots_batch(&service, &state.roster, &state.hosted.ports)
+                    .and_then(|batch| self.note(batch));
                 let fragment = self.fragment_of(&service.network, &state);
-                outcome = outcome.and(self.bring(vec![(Owner::Service(service.id), fragment)]));
+                let brought = self.bring(vec![(Owner::Service(service.id), fragment)]);
+                outcome = outcome.and(noted).and(brought);
             }
         }
         let mut standing = lock(&self.balancers.standing);
@@ -378,11 +402,20 @@ impl Controller {
         state.spec.ports.retain(can);
         let changed = state.published != former;
         drop(state);
-        if changed {
+        let noted = |change: &dyn Fn(&mut Standing)| {
+            let mut standing = lock(&self.balancers.standing);
+            standing.get_mut(&network.spec.id).is_none_or(|found| {
+                change(found);
+                found.noted
+            })
+        };
+        let is_noted = noted(&|found| {
+            found.noted &= !changed;
+            found.lacking.clone_from(&not);
+        });
+        if !is_noted {
             self.note_sandbox(sandbox)?;
-        }
-        if let Some(found) = lock(&self.balancers.standing).get_mut(&network.spec.id) {
-            found.lacking = not;
+            noted(&|found| found.noted = true);
         }
         Ok(())
     }

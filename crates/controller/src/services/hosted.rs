@@ -127,11 +127,13 @@ impl Controller {
     }
 
     /// Publishes for the endpoints here what services of a network ask for, as far as it can be had;
-    /// what cannot is told.
-    pub(super) fn settle_hosted(&self, network: &Network) {
+    /// what cannot is told. Tells whether nothing failed.
+    pub(super) fn settle_hosted(&self, network: &Network) -> bool {
         let services = lock(&self.services).on(network.spec.id);
+        let mut settled = true;
         for service in services {
             if let Err(error) = self.settle_hosted_of(&service) {
+                settled = false;
                 self.warn(format!(
                     "a service of network {} is not published by this host for its own endpoints: {}",
                     network.spec.name,
@@ -139,11 +141,12 @@ impl Controller {
                 ));
             }
         }
+        settled
     }
 
     /// The same where what the balancer of the network publishes here changed meanwhile what this
     /// host may lead to.
-    pub(super) fn settle_hosted_again(&self, network: &Network) {
+    pub(super) fn settle_hosted_again(&self, network: &Network) -> bool {
         let changed = |service: &Service| {
             let state = lock(&service.state);
             if !state.hosted.lacking.is_empty() {
@@ -154,9 +157,7 @@ impl Controller {
             !self.preferred(service, &state).iter().eq(standing)
         };
         let services = lock(&self.services).on(network.spec.id);
-        if services.iter().any(|service| changed(service)) {
-            self.settle_hosted(network);
-        }
+        !services.iter().any(|service| changed(service)) || self.settle_hosted(network)
     }
 
     /// The ports of the balancer that are to lead to endpoints here.

@@ -24,6 +24,8 @@ pub(crate) struct Beside<T> {
     desired: Option<Option<T>>,
     /// As last seen in the store, or written there.
     written: Option<T>,
+    /// As in the mirror's state: that of other hosts' is as old.
+    pub(crate) seen: Option<T>,
     /// Not before this time.
     not_before: Duration,
 }
@@ -33,6 +35,7 @@ impl<T> Default for Beside<T> {
         Self {
             desired: None,
             written: None,
+            seen: None,
             not_before: Duration::ZERO,
         }
     }
@@ -47,10 +50,11 @@ impl<T: Clone + PartialEq> Beside<T> {
     /// What became of the record; `whole` when everything was read, and no more is there.
     pub(crate) fn saw(&mut self, record: Option<Option<T>>, whole: bool) {
         match record {
-            Some(record) => self.written = record,
-            None if whole => self.written = None,
-            None => {}
+            Some(record) => self.seen = record,
+            None if whole => self.seen = None,
+            None => return,
         }
+        self.written.clone_from(&self.seen);
     }
 
     /// This host was given up, and its record with it.

@@ -265,6 +265,26 @@ impl Cluster {
         self.core.wake();
     }
 
+    /// This host's keys as the store was seen to have them: what [`Self::hosts`] tells after that
+    /// of the others' is of then, or newer.
+    #[must_use]
+    pub fn tunnel_keys(&self) -> Option<TunnelKeys> {
+        self.core.state().keys.seen.clone()
+    }
+
+    /// Waits until [`Self::tunnel_keys`] are as wanted, at most for [`Settings::patience`]; not
+    /// while the store is away or this host is no member.
+    pub fn await_tunnel_keys(&self, wanted: impl Fn(&TunnelKeys) -> bool) {
+        let core = &self.core;
+        let until = core.time.now() + core.settings.patience;
+        let _ = core.wait_for(until, |state| {
+            let joined = matches!(state.phase, Phase::Joined(_));
+            // Nobody can be told.
+            let in_vain = !joined || state.store != crate::StoreState::Reachable;
+            (in_vain || state.keys.seen.as_ref().is_some_and(&wanted)).then_some(())
+        });
+    }
+
     /// The endpoints of a network on other hosts that live.
     #[must_use]
     pub fn remote_endpoints(&self, network: NetworkId) -> Vec<Arc<RemoteEndpoint>> {

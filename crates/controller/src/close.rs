@@ -50,6 +50,7 @@ impl Controller {
             .flat_map(|cluster| cluster.hosts());
         wants.extend(hosts.map(|host| (Owner::Peer(host.id), Fragment::default())));
         wants.extend(self.end_encryption());
+        wants.push(self.close_clear_probe());
         self.take_away(wants)?;
         let saved = self.data.scan(Table::Saved).unwrap_or_default();
         self.keep(saved.into_iter().fold(Batch::new(), |batch, (path, _)| {

@@ -109,7 +109,15 @@ impl Controller {
                     ..EndpointSettings::default()
                 };
                 let network = self.gateway_network(sandbox)?;
-                self.attach_one(sandbox, &network, settings).map(|_| ())
+                match self.attach_one(sandbox, &network, settings.clone()) {
+                    // It was made anew meanwhile.
+                    Err(error) if error.reason == "network-not-found" => {
+                        let network = self.gateway_network(sandbox)?;
+                        self.attach_one(sandbox, &network, settings)
+                    }
+                    attached => attached,
+                }
+                .map(drop)
             }
             (false, Some(id)) => self.detach_unasked(sandbox, id),
             _ => Ok(()),

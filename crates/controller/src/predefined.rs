@@ -3,9 +3,12 @@
 use crate::{
     Controller,
     config::BridgeConfig,
-    registry::{Network, lock},
+    registry::{Gate, Network, lock},
 };
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, PoisonError},
+    time::SystemTime,
+};
 use vw_ipam::{NetworkRequest, PoolRequest};
 use vw_model::{Error, Family, IpamSpec, NetworkId, NetworkSpec, Options, Result, Scope};
 use vw_store::{Batch, Table};
@@ -73,6 +76,11 @@ impl Controller {
     /// # Errors
     /// `Conflict` while something is on it.
     pub(crate) fn drop_predefined(&self, standing: &Arc<Network>) -> Result<()> {
+        // Whoever is on the way there has come by then.
+        let mut gate = standing
+            .gate
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let on_it = lock(&standing.members).len();
         if on_it > 0 {
             let message = format!(
@@ -82,6 +90,7 @@ impl Controller {
             return Err(Error::conflict("bridge-in-use", message));
         }
         self.keep(Batch::new().delete(Table::Networks, standing.spec.id.to_string()))?;
+        *gate = Gate::Removed;
         self.registry_mut().remove_network(standing);
         lock(&self.ipam).remove_network(standing.spec.id);
         self.take_away(vec![(

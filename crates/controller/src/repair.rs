@@ -60,15 +60,21 @@ impl Core {
         let mut desired = lock(&self.host).desired();
         let observed = self.observe(&desired)?;
         if !observed.gone.is_empty() {
+            self.leave_probes(&observed.gone);
             self.want_nothing_of(&observed.gone)?;
             desired = lock(&self.host).desired();
         }
         let plan = vw_hoststate::diff(&observed.objects, &desired);
-        for step in &plan.steps {
-            tracing::info!(?step, "repairing");
+        let is_anew = plan.steps.iter().any(makes_anew);
+        let (mut steps, mut refusals) = self.carry_out_all(plan);
+        if is_anew {
+            // What lay on such a link stood when it was looked at, and went with it.
+            let left = self.observe(&desired)?;
+            let plan = vw_hoststate::diff(&left.objects, &desired);
+            let (more, refused) = self.carry_out_all(plan);
+            steps += more;
+            refusals.extend(refused);
         }
-        let steps = plan.steps.len();
-        let refusals = self.do_what_can_be_done(plan);
         let refused = refusals.len();
         self.astray.store(refused > 0, Ordering::SeqCst);
         let host = lock(&self.host);
@@ -84,6 +90,14 @@ impl Core {
             refused,
             standing,
         })
+    }
+
+    /// Applies a plan as far as it can be, and tells how many steps it had and which were refused.
+    fn carry_out_all(&self, plan: Plan) -> (usize, Vec<(Option<Key>, KernelError)>) {
+        for step in &plan.steps {
+            tracing::info!(?step, "repairing");
+        }
+        (plan.steps.len(), self.do_what_can_be_done(plan))
     }
 
     /// What stands of ours: also, where a kernel does not show whose an address is (before Linux
@@ -172,5 +186,16 @@ impl Core {
             );
         }
         wants
+    }
+}
+
+/// Whether a step makes a link anew, which cannot be changed where it stands.
+fn makes_anew(step: &Step) -> bool {
+    match step {
+        Step::Replace {
+            old: Object::Link(old),
+            new: Object::Link(new),
+        } => !old.kind.becomes(&new.kind),
+        _ => false,
     }
 }

@@ -293,7 +293,7 @@ impl Controller {
         if self.config.drivers.iptables || self.config.drivers.ip6tables {
             let table = vw_firewall::HostTable {
                 accept_mark: self.config.accept_mark,
-                tunnels: self.config.drivers.underlay.is_some(),
+                tunnels: self.config.drivers.underlay.as_ref().map(|u| u.addr),
             };
             fragment.insert(Object::Table(NftTable::Host(table)));
         }

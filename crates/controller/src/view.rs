@@ -97,7 +97,7 @@ pub struct HostView {
     pub this: bool,
     /// It was heard of within its lease; this one: the others can hear of it.
     pub alive: bool,
-    /// Whether it answers over the way that tunnels take; `None` where that was not tried.
+    /// Whether it answers over every way that networks take to it; `None` where that was not tried.
     pub reachable: Option<bool>,
     /// How many endpoints of global networks lie on it.
     pub endpoints: usize,
@@ -105,6 +105,13 @@ pub struct HostView {
     pub blocks: Option<usize>,
     /// The way there, as it was last tried; `None` for this host and for one that did not answer.
     pub path: Option<PathView>,
+    /// Whether it answers through the encrypted tunnel; `None` where that was not tried, as one of
+    /// the two has none now.
+    pub encrypted: Option<bool>,
+    /// The way in there.
+    pub encrypted_path: Option<PathView>,
+    /// What of what it is asked does not pass, in words.
+    pub trouble: Option<String>,
 }
 
 /// The way to another host.

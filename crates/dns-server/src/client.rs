@@ -11,6 +11,10 @@ use std::{
 use vw_model::SandboxId;
 use vw_names::View;
 
+/// So many questions of a sandbox may wait however many there are in all: one for each family, of two
+/// programs.
+const RESERVED: usize = 4;
+
 /// A sandbox that is served. Dropping the last reference closes its socket, which lets its
 /// namespace go; what waits for upstreams must therefore hold it weakly.
 #[derive(Debug)]
@@ -41,11 +45,9 @@ impl Gate {
         self.waiting.load(Relaxed)
     }
 
-    fn enter(&self) -> Option<Room> {
-        let before = self.waiting.fetch_add(1, Relaxed);
-        // Counted first, so that dropping it is right on either path.
-        let room = Room(Arc::clone(&self.waiting));
-        (before < self.limit).then_some(room)
+    fn enter(&self) -> Room {
+        self.waiting.fetch_add(1, Relaxed);
+        Room(Arc::clone(&self.waiting))
     }
 }
 
@@ -67,15 +69,14 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Takes both, or none. Nobody has more than is left for the others: however many take what they
-    /// get, there is room for one more.
+    /// Takes both, or none. Nobody has more than is left for the others, and everybody has
+    /// [`RESERVED`], whatever the others take. Threads that ask at once may each have one more.
     pub(crate) fn new(own: &Gate, all: &Gate) -> Option<Self> {
-        if own.waiting() >= all.limit.saturating_sub(all.waiting()) {
-            return None;
-        }
-        Some(Self {
-            _own: own.enter()?,
-            _all: all.enter()?,
+        let left = all.limit.saturating_sub(all.waiting());
+        let share = own.limit.min(left.max(RESERVED));
+        (own.waiting() < share).then(|| Self {
+            _own: own.enter(),
+            _all: all.enter(),
         })
     }
 }

@@ -8,7 +8,8 @@ pub struct Config {
     /// Questions of one sandbox that may wait for upstreams at once; Docker's number. One
     /// more is refused at once.
     pub pending_per_sandbox: usize,
-    /// The same for all sandboxes together, of which one may have as many as are left for the others.
+    /// The same for all sandboxes together, of which one may have as many as are left for the others,
+    /// and four in any case.
     /// Each costs a few sockets while it lasts.
     pub pending: usize,
     /// How long the first upstream is waited for before the next is asked besides.

@@ -13,7 +13,7 @@ use Statement::{
     SetSource6, Snat, Verdict,
 };
 use serde::{Deserialize, Serialize};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use vw_model::{
     Family::{self, V4, V6},
     IpNet, Ipv4Net, Ipv6Net, Protocol,
@@ -68,10 +68,10 @@ pub struct HostTable {
     /// Bits set in the packet mark of what our forward chain lets pass, for other firewalls'
     /// rules to match; 0 sets none.
     pub accept_mark: u32,
-    /// Whether this host is in a cluster: what is sent to the ends of tunnels is looked at, and what
-    /// endpoints on other hosts send and are sent without one. Without, there is no rule for it,
-    /// and nothing that comes in costs more.
-    pub tunnels: bool,
+    /// This host's end of every tunnel, where it is in a cluster: what is sent to the ends of tunnels
+    /// is looked at, and what endpoints on other hosts send and are sent without one. Without, there
+    /// is no rule for it, and nothing that comes in costs more.
+    pub tunnels: Option<IpAddr>,
 }
 
 impl HostTable {
@@ -81,35 +81,36 @@ impl HostTable {
     /// The whole table, without elements.
     #[must_use]
     pub fn rules(&self) -> TableSpec {
+        let tunnels = self.tunnels.is_some();
         let mut chains = vec![
             ChainSpec {
                 name: USER_CHAIN,
                 contents: Contents::Administrator,
             },
-            guard(self.tunnels),
+            guard(tunnels),
             publish(),
             translate("prerouting", Hook::Prerouting),
             translate("output", Hook::Output),
             stand_in(),
-            from_localhost(self.tunnels),
+            from_localhost(tunnels),
             to_localhost(),
             to_nat(),
             to_routed(),
             to_open(),
             internal(),
         ];
-        if self.tunnels {
-            chains.extend([tunnel(), from_peer()]);
+        if let Some(end) = self.tunnels {
+            chains.extend([tunnel(), from_peer(end)]);
         }
         if self.accept_mark != 0 {
             chains.push(let_pass(self.accept_mark));
             chains.push(mark_leaving(self.accept_mark));
         }
-        if self.tunnels {
+        if tunnels {
             chains.extend(remotes(self.accept_mark));
         }
         chains.push(forward(self));
-        chains.push(postrouting(self.tunnels));
+        chains.push(postrouting(tunnels));
         TableSpec {
             name: Self::NAME,
             sets: SetName::ALL.to_vec(),
@@ -243,8 +244,10 @@ fn tunnel() -> ChainSpec {
     )
 }
 
-/// Few packets come in by a bridge: the kind of link spares the others the set.
-fn from_peer() -> ChainSpec {
+/// Few packets come in by a bridge: the kind of link spares the others the set. A tunnel takes what is
+/// sent to any address of this host; hosts send to the one that it advertises, and what is led here by
+/// another address they do not see as sent to a host.
+fn from_peer(end: IpAddr) -> ChainSpec {
     let own = [Match::Bridged, Match::In(IIF, SetName::Bridges)];
     ChainSpec::ours(
         FROM_PEER,
@@ -252,7 +255,8 @@ fn from_peer() -> ChainSpec {
         vec![
             rule("this host itself", [Match::Loopback], Drop),
             rule("a container of this host", own, Drop),
-            rule("", [], AcceptUntracked),
+            rule("", [Match::Destination(end.into())], AcceptUntracked),
+            rule("another address of this host", [Match::ToLocal], Drop),
         ],
     )
 }
@@ -346,7 +350,7 @@ fn forward(table: &HostTable) -> ChainSpec {
         rule("the administrator's word first", [], Jump(USER_CHAIN)),
         rule("neighbours", beside, pass(mark)),
     ];
-    if table.tunnels {
+    if table.tunnels.is_some() {
         let with = |fields, set, chain| rule("on another host", [Match::In(fields, set)], chain);
         rules.extend([
             with(FROM4, SetName::Remotes4, Goto(FROM_REMOTE)),

@@ -112,6 +112,13 @@ pub struct VxlanOptions {
 }
 
 impl VxlanOptions {
+    /// Whether what it sends over IPv4 may not be cut up on its way. That is so of the number zero,
+    /// which no network has: it is for those who try how large a packet gets through.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.vni == 0
+    }
+
     /// Where its socket lies.
     #[must_use]
     pub fn socket_netns(&self) -> Netns {

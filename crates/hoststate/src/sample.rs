@@ -127,7 +127,7 @@ pub(crate) fn namespace(n: u8, source: NamespaceSource) -> Object {
 pub(crate) fn table(accept_mark: u32) -> Object {
     Object::Table(Table::Host(HostTable {
         accept_mark,
-        tunnels: false,
+        tunnels: None,
     }))
 }
 

@@ -1,7 +1,7 @@
 //! What an executor promises.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, IpNet, Protocol, PublicKey, SandboxId};
+use vw_model::{EndpointSpec, IfName, IpNet, NetworkId, Protocol, PublicKey, SandboxId};
 use zeroize::Zeroizing;
 
 /// A plan that failed: what took effect, and what did not.
@@ -195,6 +195,16 @@ pub struct PortHolder {
     pub program: String,
 }
 
+/// A packet socket without headers (`packet(7)`, `SOCK_DGRAM`), bound to one link and to what its
+/// frames say that they carry. While it is open the link's namespace stays.
+#[derive(Debug)]
+pub struct FrameSocket {
+    /// It blocks, and is closed on exec.
+    pub socket: OwnedFd,
+    /// The link's index in its namespace.
+    pub link: u32,
+}
+
 /// An executor. All calls block; any number of threads may call at once.
 pub trait Kernel: Send + Sync {
     /// Carries out a plan, one netlink batch and one nftables transaction a namespace.
@@ -241,6 +251,17 @@ pub trait Kernel: Send + Sync {
         wanted.iter().map(of_one).collect()
     }
 
+    /// Makes a socket for frames of one EtherType by a link in a network's namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`]; the system's answer when there is no such link, or it is down.
+    fn frame_socket(
+        &self,
+        network: NetworkId,
+        link: &IfName,
+        ethertype: u16,
+    ) -> Result<FrameSocket, KernelError>;
+
     /// Holds a host port. An unspecified IPv6 address holds IPv6 only.
     ///
     /// # Errors
@@ -270,6 +291,13 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// When the kernel cannot be read.
     fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError>;
+
+    /// Those keys of other hosts by which an encrypted tunnel of the kernel has agreed on sessions:
+    /// who has the private half uses it.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`]; the system's answer when there is no such link.
+    fn tunnel_sessions(&self, name: &IfName) -> Result<BTreeSet<PublicKey>, KernelError>;
 
     /// The file that pins a sandbox's namespace, for OCI runtimes and `ip netns`.
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;

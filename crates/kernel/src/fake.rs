@@ -8,22 +8,22 @@ mod state;
 mod tests;
 
 use crate::{
-    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder, SocketKind,
-    SocketPlace, TunnelFacts, TunnelKey, netns::lock,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder,
+    SocketKind, SocketPlace, TunnelFacts, TunnelKey, netns::lock,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use state::State;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, PublicKey, SandboxId};
 
 /// An executor in memory; clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +111,11 @@ impl FakeKernel {
         self.state().lacks_wireguard = false;
     }
 
+    /// Has another host agree with the tunnel of the kernel on a session by this key.
+    pub fn agree(&self, key: PublicKey) {
+        self.state().agreed.insert(key);
+    }
+
     /// The host ports that are held now.
     #[must_use]
     pub fn claimed(&self) -> Vec<(Protocol, SocketAddr)> {
@@ -185,6 +190,21 @@ impl Kernel for FakeKernel {
         })
     }
 
+    fn frame_socket(
+        &self,
+        network: NetworkId,
+        link: &IfName,
+        _ethertype: u16,
+    ) -> Result<FrameSocket, KernelError> {
+        self.state().require_link(Netns::Network(network), link)?;
+        // Nothing ever comes in by it.
+        let socket = UnixDatagram::unbound();
+        let socket =
+            socket.map_err(|error| refused("listen on", link.to_string(), error.kind()))?;
+        let socket = OwnedFd::from(socket);
+        Ok(FrameSocket { socket, link: 1 })
+    }
+
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.state().claim(protocol, addr)
     }
@@ -211,6 +231,12 @@ impl Kernel for FakeKernel {
             tun: true,
             standing: state.standing_tunnel(name),
         })
+    }
+
+    fn tunnel_sessions(&self, name: &IfName) -> Result<BTreeSet<PublicKey>, KernelError> {
+        let state = self.state();
+        state.require_tunnel(name, &LinkKind::Wireguard)?;
+        Ok(state.agreed.clone())
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

@@ -16,13 +16,14 @@ mod verify;
 mod ways;
 
 use crate::{
-    Failure, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, PortHolder, SocketKind,
-    SocketPlace, TunnelFacts, TunnelKey,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, PortHolder,
+    SocketKind, SocketPlace, TunnelFacts, TunnelKey,
     announce::Announcer,
     claims::Claims,
     conntrack::Conntrack,
     facts, holders,
     monitor::Running,
+    netlink::wireguard,
     netns::{self, Namespaces, lock},
     observe,
     peers::{Ends, accepted, any_open},
@@ -40,7 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{EndpointSpec, Family, IfName, Protocol, SandboxId};
+use vw_model::{EndpointSpec, Family, IfName, NetworkId, Protocol, PublicKey, SandboxId};
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -315,6 +316,18 @@ impl Kernel for LinuxKernel {
         })
     }
 
+    fn frame_socket(
+        &self,
+        network: NetworkId,
+        link: &IfName,
+        ethertype: u16,
+    ) -> Result<FrameSocket, KernelError> {
+        let object = || format!("link {link} of {}", network.short());
+        let name = link.clone();
+        let open = move || sockets::frames(&name, ethertype);
+        self.run_in(Netns::Network(network), "listen on", object, open)
+    }
+
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         let object = || format!("{addr}/{protocol}");
         let unknown = Arc::clone(&self.claims);
@@ -350,6 +363,14 @@ impl Kernel for LinuxKernel {
 
     fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError> {
         tunnel::facts(&self.namespaces, name)
+    }
+
+    fn tunnel_sessions(&self, name: &IfName) -> Result<BTreeSet<PublicKey>, KernelError> {
+        let asked = name.clone();
+        let object = || format!("link {name} of the encrypted tunnel");
+        self.run_in(Netns::Tunnel, "read", object, move || {
+            wireguard::agreed(&asked)
+        })
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Sockets made for others, host ports held, and the claim on a namespace; the calling thread must
 //! be in the right one.
 
-use crate::{SocketKind, claims::Claims, netns::lock};
+use crate::{FrameSocket, SocketKind, claims::Claims, netns::lock};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{
@@ -16,7 +16,7 @@ use std::{
     sync::Mutex,
     time::{Duration, Instant},
 };
-use vw_model::Protocol;
+use vw_model::{IfName, Protocol};
 
 const BACKLOG: i32 = 128;
 /// How long a claim is waited for that another daemon has.
@@ -45,6 +45,41 @@ pub(crate) fn open(kind: SocketKind) -> io::Result<OwnedFd> {
             Ok(socket_with(family(addr), SocketType::STREAM, flags, None)?)
         }
     }
+}
+
+/// Makes a socket for frames of one EtherType by a link.
+pub(crate) fn frames(link: &IfName, ethertype: u16) -> io::Result<FrameSocket> {
+    // Protocol 0: it receives nothing before it is bound to the link.
+    let socket = socket_with(
+        AddressFamily::PACKET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let link = rustix::net::netdevice::name_to_index(&socket, link.as_str())?;
+    let addr = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: link.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the address lives through the call and its size is given.
+    let bound = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const addr).cast(),
+            size_of_val(&addr) as libc::socklen_t,
+        )
+    };
+    if bound != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // A link that is down is told by the socket (`packet_do_bind`).
+    sockopt::socket_error(&socket)??;
+    Ok(FrameSocket { socket, link })
 }
 
 /// What a socket is, for errors.

@@ -40,6 +40,13 @@ pub struct TunnelKeys {
     /// The next keys of other hosts that it accepts.
     #[serde(default)]
     pub taken: BTreeSet<PublicKey>,
+    /// Whether nothing encrypted stands there. It takes in no keys then, and reads all of them
+    /// before it sends anything.
+    #[serde(default)]
+    pub idle: bool,
+    /// Tells one time that it is not idle from another.
+    #[serde(default)]
+    pub woke: u64,
 }
 
 /// An endpoint of a global network that lies on another host.

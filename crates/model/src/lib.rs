@@ -36,7 +36,10 @@ pub use service::{
     Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Preference, Probe, PublishMode, PublishedPort,
     SERVICE_KEY, ServiceSpec, WEIGHT_KEY,
 };
-pub use tunnel::{ParsePublicKeyError, PublicKey, inner_address, is_inner, link_address};
+pub use tunnel::{
+    PROBE_NETWORKS, ParsePublicKeyError, PublicKey, inner_address, is_inner, link_address,
+    station_address,
+};
 
 /// String options or labels, kept in a stable order so that they echo the same way each time.
 pub type Options = std::collections::BTreeMap<String, String>;

@@ -2,7 +2,7 @@
 //!
 //! Owns their forms. It must not make or know a private key.
 
-use crate::HostId;
+use crate::{HostId, MacAddr, NetworkId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     fmt,
@@ -112,6 +112,28 @@ pub fn inner_address(host: HostId) -> Ipv6Addr {
     bytes[..6].copy_from_slice(&INNER_PREFIX);
     bytes[6..].copy_from_slice(&host.0.as_bytes()[..10]);
     Ipv6Addr::from(bytes)
+}
+
+/// The networks by which hosts try the way to one another: in clear text, and inside the encrypted
+/// tunnel. A network's own id is random and none of these, and no endpoint is on them.
+pub const PROBE_NETWORKS: [NetworkId; 2] = {
+    let mut second = [0; 32];
+    second[31] = 1;
+    [
+        NetworkId::from_bytes([0; 32]),
+        NetworkId::from_bytes(second),
+    ]
+};
+
+/// A host's link-layer address on [`PROBE_NETWORKS`]: a unicast one of its own making (IEEE 802,
+/// clause 8.4.2), with 46 bits of its random id.
+#[must_use]
+pub fn station_address(host: HostId) -> MacAddr {
+    let [a, rest @ ..] = *host.0.as_bytes();
+    let mut mac = MacAddr([0; 6]);
+    mac.0[0] = a & 0xfc | 0x02;
+    mac.0[1..].copy_from_slice(&rest[..5]);
+    mac
 }
 
 /// A host's link-local address on the link that leads to the others, where they need an IPv6 next

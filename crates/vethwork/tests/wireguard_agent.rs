@@ -1,6 +1,7 @@
 //! The encrypted tunnel's process: it carries packets whoever started it, and is found again.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{IpAddr, SocketAddr, UdpSocket},
     os::unix::fs::MetadataExt,
@@ -8,10 +9,10 @@ use std::{
     time::Duration,
 };
 use vw_agents::wireguard::{
-    Device, Peer, PrivateKey, Tun,
+    Device, KeyHolder, Peer, PrivateKey, Tun,
     agent::{Agent, AgentError},
 };
-use vw_model::{HostId, inner_address};
+use vw_model::{HostId, RemoteHost, TunnelKeys, inner_address};
 use vw_testkit::{Host, Lab, eventually, require_root, traffic};
 
 #[path = "../../agents/tests/wireguard/tun_link.rs"]
@@ -131,4 +132,61 @@ fn the_process_carries_packets_and_is_found_again() {
         !Path::new(&format!("/proc/{}", greeting.pid)).exists()
     });
     assert!(!reaches());
+}
+
+/// Keys of which one was used before another.
+fn changed_keys(file: PathBuf) -> KeyHolder {
+    let mut keys = KeyHolder::open(file, Duration::ZERO).unwrap();
+    let mut other = RemoteHost {
+        id: HostId::from_bytes([2; 32]),
+        name: "b".to_owned(),
+        tunnel: endpoint(2).ip(),
+        keys: Some(TunnelKeys {
+            public: PrivateKey::generate().unwrap().public(),
+            next: None,
+            port: 51_820,
+            taken: BTreeSet::new(),
+            idle: false,
+            woke: 0,
+        }),
+        unpublished: Default::default(),
+    };
+    keys.change(std::slice::from_ref(&other), None).unwrap();
+    if let Some(told) = &mut other.keys {
+        told.taken.extend(keys.keys(51_820).next);
+    }
+    keys.change(&[other], None).unwrap();
+    keys
+}
+
+#[test]
+fn a_process_that_succeeds_another_accepts_the_former_key() {
+    require_root!();
+    let lab = Lab::new();
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    lab.lan(
+        "lan",
+        &[
+            (&a, "eth0", &["192.0.2.1/24"]),
+            (&b, "eth0", &["192.0.2.2/24"]),
+        ],
+    );
+    let (_inside_a, tun_a, socket_a, inner_a) = place(&lab, &a, 1);
+    let (inside_b, tun_b, socket_b, inner_b) = place(&lab, &b, 2);
+    let keys = changed_keys(lab.folder().join("tunnel.key"));
+    let former = keys.former().expect("it was used before").clone();
+    // This one has not read yet that another key is used.
+    let key_b = PrivateKey::generate().unwrap();
+    let other = Device::start(tun_b, vec![socket_b], key_b.clone()).unwrap();
+    other.set_peers(vec![peer(&former, 1, inner_a)]);
+    let path = lab.folder().join("wireguard.sock");
+    let _ended = Ended(path.clone());
+    let agent = Agent::spawn(Path::new(PROGRAM), &path).unwrap();
+    agent.succeed(&tun_a, &[socket_a], &keys).unwrap();
+    agent.set_peers(&[peer(&key_b, 2, inner_b)]).unwrap();
+    eventually("it is answered", PATIENCE, || {
+        traffic::ping(&inside_b, &inner_a.to_string())
+    });
+    let (_, found) = Agent::find(&path).unwrap();
+    assert_eq!(found.public, Some(keys.current().public()));
 }

@@ -24,6 +24,8 @@ pub(crate) const MARK: &str = "clear-text-of-an-encrypted-network";
 pub(crate) const VXLAN: u16 = 4789;
 pub(crate) const WIREGUARD: u16 = 51_820;
 const WHILE: Duration = Duration::from_millis(700);
+/// The variable that says how long a key is used.
+const PERIOD: &str = "VETHWORK_TUNNEL_KEY_PERIOD";
 
 /// Hosts that take the kernel for one without WireGuard.
 fn in_user_space(mut stage: Stage) -> Stage {
@@ -173,13 +175,14 @@ fn whatever_dies_nothing_is_said_in_clear_text() {
     stage.end();
 }
 
-fn keys_change_and_no_connection_breaks(kind: Kind) {
-    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
+/// A conversation goes on while both hosts, whose keys are used for two seconds, change them several
+/// times; tells how long a packet waited at most.
+pub(crate) fn talk_while_keys_change(stage: &mut Stage) -> Duration {
     for host in ["a", "b"] {
-        stage.set_env(host, "VETHWORK_TUNNEL_KEY_PERIOD", Some("2"));
+        stage.set_env(host, PERIOD, Some("2"));
     }
-    create(&stage, "-o encrypted");
-    let (web, client, to) = pair(&stage);
+    create(stage, "-o encrypted");
+    let (web, client, to) = pair(stage);
     let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
     let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
     let mut known = [Vec::new(), Vec::new()];
@@ -189,7 +192,7 @@ fn keys_change_and_no_connection_breaks(kind: Kind) {
         let before = Instant::now();
         talk.say(MARK).unwrap();
         longest = longest.max(before.elapsed());
-        for (at, key) in [key(&stage, "a"), key(&stage, "b")].into_iter().enumerate() {
+        for (at, key) in [key(stage, "a"), key(stage, "b")].into_iter().enumerate() {
             if known[at] != key {
                 known[at] = key;
                 changed[at] += 1;
@@ -197,6 +200,16 @@ fn keys_change_and_no_connection_breaks(kind: Kind) {
         }
         changed.iter().all(|count| *count > 4)
     });
+    for host in ["a", "b"] {
+        stage.set_env(host, PERIOD, None);
+    }
+    talk.say(MARK).unwrap();
+    longest
+}
+
+fn keys_change_and_no_connection_breaks(kind: Kind) {
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
+    let longest = talk_while_keys_change(&mut stage);
     assert!(
         longest < Duration::from_secs(1),
         "a packet waited {longest:?}"
@@ -208,7 +221,15 @@ fn keys_change_and_no_connection_breaks(kind: Kind) {
 fn a_key_is_kept_until_every_host_takes_in_the_next() {
     crate::require_cluster!(Kind::Etcd);
     let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
-    stage.set_env("a", "VETHWORK_TUNNEL_KEY_PERIOD", Some("1"));
+    create(&stage, "-o encrypted");
+    let idle = key(&stage, "a");
+    stage.set_env("a", PERIOD, Some("1"));
+    stays("nothing encrypted stands", Duration::from_secs(2), || {
+        key(&stage, "a") == idle
+    });
+    let _one = stage.start("a", "web", "--network safe");
+    eventually("b is idle", SOON, || key(&stage, "a") != idle);
+    let _other = stage.start("b", "client", "--network safe");
     let first = key(&stage, "a");
     eventually("b takes it in", SOON, || key(&stage, "a") != first);
     // One that was stopped counts as alive for a minute.
@@ -224,7 +245,7 @@ fn a_key_is_kept_until_every_host_takes_in_the_next() {
     stays("it is kept", Duration::from_secs(3), || {
         key(&stage, "a") == kept
     });
-    stage.set_env("b", "VETHWORK_TUNNEL_KEY_PERIOD", Some("1"));
+    stage.set_env("b", PERIOD, Some("1"));
     eventually("b takes in the next", SOON, || key(&stage, "a") != kept);
     stage.end();
 }

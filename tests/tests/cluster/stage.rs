@@ -465,6 +465,8 @@ impl Stage {
             ["vethwork", "v1", own] => {
                 ["catalogue", "format", "forgotten", "services"].contains(&own)
             }
+            // With the host's own record.
+            ["vethwork", "v1", "marks", _host, _slot] => true,
             ["vethwork", "v1", "shared", kind, _host] => {
                 ["alive", "hosts", "tunnels"].contains(&kind)
             }

@@ -1,8 +1,11 @@
 //! What `cluster status` tells when a part of the cluster fails.
 
-use crate::stage::{Kind, LEASE, SOON, Stage};
-use std::path::Path;
-use vw_testkit::eventually;
+use crate::{
+    encryption::{create, pair},
+    stage::{Kind, LEASE, SOON, Stage},
+};
+use std::{net::UdpSocket, path::Path};
+use vw_testkit::{eventually, traffic};
 
 /// The words of a line of the tables that begins with, or has in its second column, this.
 fn row(status: &str, name: &str) -> Vec<String> {
@@ -15,8 +18,9 @@ fn row(status: &str, name: &str) -> Vec<String> {
     found.unwrap_or_else(|| panic!("{name} is missing: {status}"))
 }
 
-/// How a host shows another one: its state, latency, MTU, endpoints and blocks.
-fn shown(stage: &Stage, host: &str, other: &str) -> [String; 5] {
+/// How a host shows another one: its state, latency, MTU, MTU of encrypted networks, endpoints and
+/// blocks.
+fn shown(stage: &Stage, host: &str, other: &str) -> [String; 6] {
     let row = row(&stage.cli(host, "cluster status"), other);
     std::array::from_fn(|column| row[column + 3].clone())
 }
@@ -62,6 +66,164 @@ fn a_host_that_lives_and_is_not_reached_is_shown_as_unreachable() {
     assert_eq!(told("c"), (Some(true), Some(true)));
     a.run(["nft", "delete", "table", "inet", "cut"]).must();
     assert_eq!(state("a", "b"), "alive", "as soon as it is reached");
+    stage.end();
+}
+
+/// Has a host drop what comes in of this kind, and nothing more; until the next such call.
+fn drop_only(stage: &Stage, host: &str, what: &str) {
+    let host = stage.host(host);
+    // There may be none yet.
+    host.run(["nft", "delete", "table", "inet", "cut"]);
+    let rules = format!(
+        "add table inet cut; \
+         add chain inet cut in {{ type filter hook input priority -300; }}; \
+         add rule inet cut in {what} drop"
+    );
+    host.run(["nft", &rules]).must();
+}
+
+fn drop_nothing(stage: &Stage, host: &str) {
+    let delete = ["nft", "delete", "table", "inet", "cut"];
+    stage.host(host).run(delete).must();
+}
+
+/// What the status warns of.
+fn warnings(stage: &Stage, host: &str) -> String {
+    let status = stage.cli(host, "cluster status");
+    let lines = status.lines().filter(|line| line.starts_with("WARNING: "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn a_firewall_that_bars_tunnels_alone_is_seen(stage: &Stage, header: &str) {
+    eventually("all is well", SOON, || state(stage, "a", "b") == "alive");
+    let whole: u32 = shown(stage, "a", "b")[2].parse().unwrap();
+    drop_only(stage, "b", "udp dport 4789");
+    for (host, other) in [("a", "b"), ("b", "a")] {
+        let [seen, latency, mtu, ..] = shown(stage, host, other);
+        assert_eq!([&*seen, &*latency, &*mtu], ["unreachable", "-", "-"]);
+        let warned = warnings(stage, host);
+        let why = "does not answer in VXLAN (UDP 4789), though it does at UDP 4788";
+        assert!(warned.contains(&format!("{other}: it {why}")), "{warned}");
+    }
+    assert_eq!(state(stage, "a", "c"), "alive");
+    // What is larger than the least that is asked for does not come through.
+    drop_only(stage, "b", &format!("udp dport 4789 {header} > 1330"));
+    let [seen, latency, mtu, ..] = shown(stage, "a", "b");
+    assert_eq!((&*seen, latency == "-"), ("alive", false));
+    // UDP's header and what it carries: 8, VXLAN's 8 and Ethernet's 14 more than is inside.
+    assert_eq!(mtu, "1300", "of {whole}");
+    drop_only(stage, "b", "udp dport 4788");
+    assert_eq!(shown(stage, "a", "b")[2], whole.to_string());
+    assert_eq!(warnings(stage, "a"), "");
+    drop_nothing(stage, "b");
+}
+
+#[test]
+fn a_firewall_that_bars_tunnels_alone_is_seen_over_ipv4() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    a_firewall_that_bars_tunnels_alone_is_seen(&stage, "udp length");
+    // The daemon finds what stood, and goes on answering.
+    stage.forget("b");
+    assert_eq!(state(&stage, "a", "b"), "alive");
+    // Routed networks need no tunnel.
+    stage.docker(
+        "a",
+        "network create -d overlay -o vethwork.overlay.mode=route shop",
+    );
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    drop_only(&stage, "b", "udp dport 4789");
+    assert_eq!(state(&stage, "a", "b"), "alive");
+    stage.docker("a", "network create -d overlay other");
+    assert_eq!(state(&stage, "a", "b"), "unreachable");
+    drop_nothing(&stage, "b");
+    stage.end();
+}
+
+#[test]
+fn a_firewall_that_bars_tunnels_alone_is_seen_over_ipv6() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b", "c"]);
+    a_firewall_that_bars_tunnels_alone_is_seen(&stage, "udp length");
+    stage.end();
+}
+
+#[test]
+fn a_firewall_that_bars_the_encrypted_tunnel_alone_is_seen() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    create(&stage, "-o encrypted");
+    let (_web, client, to) = pair(&stage);
+    eventually("all is well", SOON, || {
+        let [state, _, mtu, encrypted, ..] = shown(&stage, "a", "b");
+        [&*state, &*mtu, &*encrypted] == ["alive", "1450", "1370"]
+    });
+    assert_eq!(
+        shown(&stage, "a", "c")[3],
+        "-",
+        "nothing encrypted is there"
+    );
+    drop_only(&stage, "b", "udp dport 51820");
+    assert!(!traffic::ping(&client, &to));
+    let [state, _, _, encrypted, ..] = shown(&stage, "a", "b");
+    assert_eq!([&*state, &*encrypted], ["unreachable", "unreachable"]);
+    let warned = warnings(&stage, "a");
+    let why = "does not answer through the encrypted tunnel (UDP 51820)";
+    assert!(warned.contains(&format!("b: it {why}")), "{warned}");
+    let told = stage.api("a", "/vethwork/cluster");
+    let b = &told["Hosts"][1];
+    assert_eq!(b["EncryptedReachable"], false, "{b}");
+    drop_only(&stage, "b", "udp dport 51820 udp length > 1400");
+    eventually("what passes is told", SOON, || {
+        // UDP's header, WireGuard's, IPv6's, UDP's, VXLAN's and Ethernet's.
+        shown(&stage, "a", "b")[3] == (1400 - 8 - 32 - 40 - 8 - 8 - 14).to_string()
+    });
+    drop_nothing(&stage, "b");
+    eventually("all is well again", SOON, || {
+        shown(&stage, "b", "a")[3] == "1370"
+    });
+    stage.docker("b", "rm -f client");
+    eventually("nothing encrypted is there", SOON, || {
+        shown(&stage, "a", "b")[3] == "-" && self::state(&stage, "a", "b") == "alive"
+    });
+    stage.end();
+}
+
+#[test]
+fn hosts_whose_tunnels_have_another_port_are_asked_there() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    for host in ["a", "b"] {
+        stage.readvertise(host, "wire:7777");
+        eventually("all is well", SOON, || state(&stage, "a", "b") == "alive");
+    }
+    drop_only(&stage, "b", "udp dport 4789");
+    assert_eq!(state(&stage, "a", "b"), "alive");
+    drop_only(&stage, "b", "udp dport 7777");
+    assert_eq!(state(&stage, "a", "b"), "unreachable");
+    drop_nothing(&stage, "b");
+    stage.end();
+}
+
+#[test]
+fn a_host_on_which_somebody_has_the_tunnels_port_is_asked_beside_it() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.stop("b");
+    let place = (stage.addr("b"), 4789);
+    let taken = stage.host("b").enter(|| UdpSocket::bind(place)).unwrap();
+    stage.start_inside("b");
+    eventually("it is alive", SOON, || state(&stage, "a", "b") == "alive");
+    assert_eq!(state(&stage, "b", "a"), "alive");
+    drop(taken);
+    assert_eq!(state(&stage, "b", "a"), "alive", "it tries again");
+    drop_only(&stage, "b", "udp dport 4789");
+    assert_eq!(
+        state(&stage, "a", "b"),
+        "unreachable",
+        "it has a tunnel now"
+    );
+    drop_nothing(&stage, "b");
     stage.end();
 }
 
@@ -140,8 +302,8 @@ fn while_the_store_is_away_nothing_is_made_up() {
         warning.starts_with("WARNING: ") && warning.contains("etcd"),
         "{status}"
     );
-    assert_eq!(row(&status, "a")[7], before[0], "its own it knows");
-    assert_eq!(row(&status, "b")[7], "-", "nobody tells that");
+    assert_eq!(row(&status, "a")[8], before[0], "its own it knows");
+    assert_eq!(row(&status, "b")[8], "-", "nobody tells that");
     assert_eq!(row(&status, "b")[3], "alive", "it is reached still");
     let told = stage.api("a", "/vethwork/cluster");
     let b = &told["Hosts"][1];

@@ -2,14 +2,12 @@
 //! process does.
 
 use crate::{
-    encryption::{MARK, VXLAN, WIREGUARD, create, key, pair, process},
-    stage::{Kind, LEASE, Stage},
+    encryption::{MARK, VXLAN, WIREGUARD, create, pair, process, talk_while_keys_change},
+    stage::{Kind, Stage},
 };
-use std::time::{Duration, Instant};
-use vw_testkit::{Host, eventually, require_programs, traffic};
+use std::time::Duration;
+use vw_testkit::{Host, require_programs, traffic};
 
-/// The variable that says how long a key is used.
-const PERIOD: &str = "VETHWORK_TUNNEL_KEY_PERIOD";
 /// What a packet may wait for while keys change: TCP sends again what was dropped.
 const LONGEST: Duration = Duration::from_secs(3);
 
@@ -96,36 +94,10 @@ fn a_kernel_and_a_process_understand_each_other() {
     encrypts(true, stage);
 }
 
-/// A conversation goes on while both hosts change their keys.
 fn changes_keys(process_at_b: bool, stage: Stage) {
     let mut stage = hosts(stage, process_at_b);
-    for host in ["a", "b"] {
-        stage.set_env(host, PERIOD, Some("2"));
-    }
-    create(&stage, "-o encrypted");
-    let (web, client, to) = pair(&stage);
-    let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
-    let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
-    let mut known = [Vec::new(), Vec::new()];
-    let mut changed = [0, 0];
-    let mut longest = Duration::ZERO;
-    eventually("keys change", LEASE, || {
-        let before = Instant::now();
-        talk.say(MARK).unwrap();
-        longest = longest.max(before.elapsed());
-        for (at, key) in [key(&stage, "a"), key(&stage, "b")].into_iter().enumerate() {
-            if known[at] != key {
-                known[at] = key;
-                changed[at] += 1;
-            }
-        }
-        changed.iter().all(|count| *count > 4)
-    });
+    let longest = talk_while_keys_change(&mut stage);
     assert!(longest < LONGEST, "a packet waited {longest:?}");
-    for host in ["a", "b"] {
-        stage.set_env(host, PERIOD, Some("86400"));
-    }
-    talk.say(MARK).unwrap();
     stage.end();
 }
 

@@ -4,7 +4,7 @@ use crate::{
     require_stage,
     scene::{HOST, OUTSIDE, Scene},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vw_testkit::traffic;
 
 #[test]
@@ -210,5 +210,23 @@ fn a_bridge_that_somebody_puts_down_comes_back_with_its_addresses() {
             traffic::ping(&one, "10.9.0.1") && traffic::ping(&one, "fd00:9::1")
         });
     }
+    scene.end();
+}
+
+#[test]
+fn an_interface_that_goes_again_and_again_comes_back_ever_later() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    let one = scene.start("one", "--network blue");
+    let begun = Instant::now();
+    // At once, after a second, and after two: to bring it back, all is compared.
+    for _ in 0..3 {
+        one.ip("link del eth0");
+        vw_testkit::eventually("it is back", Duration::from_secs(20), || {
+            one.sh("ip link show eth0").code() == Some(0)
+        });
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(3));
     scene.end();
 }

@@ -1,10 +1,12 @@
-//! A question or an answer on the wire: a mark, what it is, its number, and as many zeros as make
-//! it as large as wanted.
+//! A question or an answer on the wire: a mark, what it is, its number, what its sender tells, and
+//! as many zeros as make it as large as wanted.
+
+use super::Told;
 
 /// What tells it from whatever else comes to the port.
 const MARK: [u8; 8] = *b"vwprobe1";
-/// Mark, kind and number.
-const HEADER: usize = 8 + 1 + 8;
+/// Mark, kind, number, port and whether there is an encrypted tunnel.
+const HEADER: usize = 8 + 1 + 8 + 2 + 1;
 
 /// What a packet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub(super) struct Packet {
     pub(super) kind: Kind,
     /// The asker's, given back.
     pub(super) number: u64,
+    /// Zeros, which say that there is nothing, where an older version sent it.
+    pub(super) told: Told,
 }
 
 impl Packet {
@@ -30,6 +34,8 @@ impl Packet {
             Kind::Answer => 1,
         });
         bytes.extend_from_slice(&self.number.to_be_bytes());
+        bytes.extend_from_slice(&self.told.clear.unwrap_or_default().to_be_bytes());
+        bytes.push(u8::from(self.told.encrypted));
         bytes.resize(length.max(HEADER), 0);
         bytes
     }
@@ -43,10 +49,19 @@ impl Packet {
             1 => Kind::Answer,
             _ => return None,
         };
-        let (number, _) = rest.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let (port, rest) = rest.split_first_chunk()?;
+        let port = u16::from_be_bytes(*port);
         Some(Self {
             kind,
             number: u64::from_be_bytes(*number),
+            told: Told {
+                clear: (port != 0).then_some(port),
+                encrypted: *rest.first()? != 0,
+            },
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,28 +10,6 @@ fn halving_ends_where_both_meet() {
     assert_eq!(between(1300, Some(1301)), None);
 }
 
-#[test]
-fn a_packet_is_read_as_it_was_written_and_nothing_else_is_one() {
-    let packet = Packet {
-        kind: Kind::Answer,
-        number: 42,
-    };
-    for length in [0, HEADER_AND_MORE] {
-        assert_eq!(Packet::parse(&packet.bytes(length)), Some(packet));
-    }
-    assert_eq!(packet.bytes(HEADER_AND_MORE).len(), HEADER_AND_MORE);
-    for strange in [
-        &b""[..],
-        b"vwprobe1",
-        b"vwprobe1\x02\0\0\0\0\0\0\0\0",
-        b"other",
-    ] {
-        assert_eq!(Packet::parse(strange), None);
-    }
-}
-
-const HEADER_AND_MORE: usize = 100;
-
 /// Two hosts with a router between them, whose second link takes `mtu` bytes.
 fn hosts(lab: &Lab, mtu: u32) -> (Host, Host) {
     let (a, router, b) = (lab.host("a"), lab.host("router"), lab.host("b"));
@@ -49,33 +27,52 @@ fn hosts(lab: &Lab, mtu: u32) -> (Host, Host) {
     (a, b)
 }
 
+/// A prober of the host with this number at an address of that, which knows the other one.
+fn prober(host: &Host, addr: IpAddr, other: (HostId, IpAddr)) -> Prober {
+    let prober = Prober::default();
+    let wire = host.enter(|| Wire::datagrams(addr)).unwrap();
+    prober.open(Way::Beside, wire).unwrap();
+    prober.answer([other]);
+    prober
+}
+
 #[test]
 fn the_path_is_as_wide_as_its_narrowest_link() {
     require_root!();
+    let [first, second, nobody] = [1, 2, 3].map(|number| HostId::from_bytes([number; 32]));
     for (mtu, passes) in [(1500, 1450), (1400, 1350), (1281, 1231)] {
         let lab = Lab::new();
         let (a, b) = hosts(&lab, mtu);
         let (at, to): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 130].into());
-        let asker = a.enter(|| Prober::start(at)).unwrap();
-        let other = b.enter(|| Prober::start(to)).unwrap();
-        asker.answer([to]);
-        other.answer([at]);
-        let nobody = [192, 0, 2, 131].into();
-        let found = asker.ask(&[to, nobody], 1450);
+        let asker = prober(&a, at, (second, to));
+        let other = prober(&b, to, (first, at));
+        asker.answer([(second, to), (nobody, [192, 0, 2, 131].into())]);
+        let told = Told {
+            clear: Some(4789),
+            encrypted: true,
+        };
+        other.tell(told);
+        let ask = |hosts: &[HostId]| asker.ask(Way::Beside, hosts, 1450).unwrap();
+        let found = ask(&[second, nobody]);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[&to].mtu, passes, "over a link of {mtu}");
-        assert!(found[&to].latency < PATIENCE);
+        assert_eq!(found[&second].mtu, passes, "over a link of {mtu}");
+        assert_eq!(found[&second].told, told);
+        assert!(found[&second].latency < Duration::from_millis(200));
         // A way that loses the first packet of all is a good one.
         let rules = "add table inet lose; \
                      add chain inet lose in { type filter hook input priority 0; }; \
                      add rule inet lose in udp dport 4788 quota until 2000 bytes drop";
         b.run(["nft", rules]).must();
-        assert!(asker.ask(&[to], 1450).contains_key(&to), "asked again");
+        assert!(ask(&[second]).contains_key(&second), "asked again");
         b.run(["nft", "delete", "table", "inet", "lose"]).must();
         other.answer([]);
-        assert!(
-            asker.ask(&[to], 1450).is_empty(),
-            "a stranger gets no answer"
-        );
+        assert!(ask(&[second]).is_empty(), "a stranger gets no answer");
+        other.answer([(first, at)]);
+        assert!(ask(&[second]).contains_key(&second));
+        other.close(Way::Beside);
+        assert!(!other.is_open(Way::Beside));
+        assert!(ask(&[second]).is_empty(), "it listens no more");
+        drop(prober(&b, to, (first, at)));
+        assert_eq!(asker.ask(Way::Clear, &[second], 1450), None);
     }
 }

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant, SystemTime},
 };
-use vw_model::{HostId, RemoteHost, TunnelKeys};
+use vw_model::{HostId, PublicKey, RemoteHost, TunnelKeys};
 
 /// How long a host may leave a next key unanswered before it is named.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -57,8 +57,8 @@ impl KeyHolder {
         self.ring.former.as_ref()
     }
 
-    /// What the host tells of them, with the port that takes encrypted packets; without the keys of
-    /// others that it has taken in.
+    /// What a host on which something encrypted stands tells of them, with the port that takes
+    /// encrypted packets; without the keys of others that it has taken in.
     #[must_use]
     pub fn keys(&self, port: u16) -> TunnelKeys {
         TunnelKeys {
@@ -66,21 +66,27 @@ impl KeyHolder {
             next: self.ring.next.as_ref().map(PrivateKey::public),
             port,
             taken: BTreeSet::new(),
+            idle: false,
+            woke: 0,
         }
     }
 
     /// Changes keys when it is time to and the others accept the next one; gives the time after
     /// which it is to be asked again, if nothing happens before.
     ///
+    /// `told` is the next key that the store was seen to have when `others` were read, or before.
+    ///
     /// # Errors
     /// When a key cannot be made or kept; nothing changed then.
-    pub fn change(&mut self, others: &[RemoteHost]) -> Result<Duration, KeyFileError> {
+    pub fn change(
+        &mut self,
+        others: &[RemoteHost],
+        told: Option<PublicKey>,
+    ) -> Result<Duration, KeyFileError> {
         loop {
             let now = SystemTime::now();
-            let step = self
-                .rotation
-                .step(&self.ring, now, &answers(&self.ring, others));
-            match step {
+            let answers = answers(&self.ring, others, told);
+            match self.rotation.step(&self.ring, now, &answers) {
                 Step::Wait(time) => return Ok(time),
                 Step::Begin => {
                     let key = PrivateKey::generate().map_err(|source| KeyFileError::Io {
@@ -131,14 +137,20 @@ impl KeyHolder {
     }
 }
 
-/// Which of the other hosts accept the next key.
-fn answers(ring: &KeyRing, others: &[RemoteHost]) -> BTreeMap<HostId, u64> {
+/// Which of the other hosts accept the next key. One that is idle does once the key is told: it
+/// tells that it wakes, and reads all keys after that.
+fn answers(
+    ring: &KeyRing,
+    others: &[RemoteHost],
+    told: Option<PublicKey>,
+) -> BTreeMap<HostId, u64> {
     let next = ring.next.as_ref().map(PrivateKey::public);
     let mut answers = BTreeMap::new();
     for host in others {
         // One without keys has no tunnel.
         if let Some(keys) = &host.keys {
-            let accepts = next.is_some_and(|next| keys.taken.contains(&next));
+            let reads_it = keys.idle && told == next;
+            let accepts = next.is_some_and(|next| reads_it || keys.taken.contains(&next));
             answers.insert(host.id, if accepts { TOLD } else { 0 });
         }
     }

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
-use vw_model::HostId;
+use vw_model::{HostId, PublicKey};
 
 /// A host's keys.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ impl KeyRing {
 }
 
 impl Rotation {
-    /// Changes keys once a period.
+    /// Changes keys once a period, or up to a tenth of it before: see [`time_of`].
     #[must_use]
     pub const fn new(period: Duration) -> Self {
         Self { period, told: None }
@@ -88,8 +88,9 @@ impl Rotation {
     #[must_use]
     pub fn step(&self, ring: &KeyRing, now: SystemTime, seen: &BTreeMap<HostId, u64>) -> Step {
         if ring.next.is_none() {
+            let time = time_of(&ring.current.public(), self.period);
             return match now.duration_since(ring.since) {
-                Ok(age) if age < self.period => Step::Wait(self.period - age),
+                Ok(age) if age < time => Step::Wait(time - age),
                 // A start in the future says that the clock was wrong: no reason to wait for it.
                 _ => Step::Begin,
             };
@@ -118,6 +119,14 @@ impl Rotation {
     pub const fn used(&mut self) {
         self.told = None;
     }
+}
+
+/// How long a key is used, which the key itself says, so that hosts that began at once do not go on
+/// so.
+fn time_of(key: &PublicKey, period: Duration) -> Duration {
+    let [a, b, ..] = *key.as_bytes();
+    let share = u32::from(u16::from_be_bytes([a, b]));
+    period - period / 10 * share / (1 << 16)
 }
 
 #[cfg(test)]

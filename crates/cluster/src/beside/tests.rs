@@ -58,6 +58,8 @@ fn keys_of(n: u8, next: Option<u8>) -> TunnelKeys {
         next: next.map(|n| PublicKey::from_bytes([n; 32])),
         port: 51_820,
         taken: BTreeSet::from([PublicKey::from_bytes([0; 32])]),
+        idle: false,
+        woke: 0,
     }
 }
 

@@ -16,31 +16,35 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use vw_cluster::Cluster;
 use vw_drivers::Carrier;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{NetworkId, RemoteHost, Result, TunnelKeys};
+use vw_model::{NetworkId, PublicKey, RemoteHost, Result, TunnelKeys};
 
 /// How often whoever carries packets is looked after: a killed one is replaced within this.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a host that is idle looks; it is told what changes.
+const REST: Duration = Duration::from_secs(60 * 60);
 
 /// Who carries the packets of encrypted networks between hosts, and keeps this host's keys.
 pub trait Tunnel: Send + Sync {
     /// Who that is: it decides the kind of the tunnel's link.
     fn carrier(&self) -> Carrier;
 
-    /// What this host tells of its keys, without those that it has taken in.
+    /// What a host on which something encrypted stands tells of its keys, without those that it
+    /// has taken in.
     fn keys(&self) -> TunnelKeys;
 
     /// Changes keys when it is time to and the others accept the next one; gives the time after
     /// which it is to be asked again, if nothing happens before. A key that changed is used with the
-    /// next [`Self::carry`], and told after that.
+    /// next [`Self::carry`], and told after that. `told` is the next key that the store was seen to
+    /// have when the others were read, or before.
     ///
     /// # Errors
     /// When a key cannot be made or kept.
-    fn change(&self, others: &[RemoteHost]) -> Result<Duration>;
+    fn change(&self, others: &[RemoteHost], told: Option<PublicKey>) -> Result<Duration>;
 
     /// What must stand in the kernel for that beside the tunnel's link, by the present key and
     /// between this host and these alone; nothing where a process carries packets.
@@ -84,6 +88,27 @@ struct Standing {
     networks: BTreeSet<NetworkId>,
     /// What they share, whoever the other hosts are.
     ground: Fragment,
+    /// How many are about to come.
+    coming: usize,
+    /// Tells this time that something stands or comes from another.
+    woke: u64,
+}
+
+impl Standing {
+    /// Whether nothing is sent, nor soon will be.
+    fn is_idle(&self) -> bool {
+        self.networks.is_empty() && self.coming == 0
+    }
+}
+
+/// A network that may be about to stand.
+pub(super) struct Coming(Arc<Encryption>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        lock(&self.0.standing).coming -= 1;
+        self.0.look();
+    }
 }
 
 #[derive(Default)]
@@ -107,6 +132,11 @@ impl Encryption {
     /// Who carries packets.
     pub(super) fn carrier(&self) -> Carrier {
         self.tunnel.carrier()
+    }
+
+    /// Whether something encrypted stands here.
+    pub(super) fn stands(&self) -> bool {
+        !lock(&self.standing).networks.is_empty()
     }
 
     /// Has the thread see what changed; never waits.
@@ -162,8 +192,14 @@ impl Encryption {
     /// Takes in what others told of their keys, changes ours when it is time, and tells both.
     fn step(&self, controller: &Controller) -> Result<Duration> {
         let standing = lock(&self.standing);
+        // In this order: see `KeyHolder::change`.
+        let told = self.cluster.tunnel_keys().and_then(|keys| keys.next);
         let others = self.cluster.hosts();
-        let mut next = self.tunnel.change(&others)?;
+        if standing.is_idle() {
+            self.tell(&standing, &[]);
+            return Ok(REST);
+        }
+        let mut next = self.tunnel.change(&others, told)?;
         if !standing.networks.is_empty() {
             let wanted = self.wanted(&standing, &others)?;
             let is_so = lock(&controller.host).fragment(Owner::Cluster) == wanted;
@@ -171,15 +207,42 @@ impl Encryption {
                 controller.bring(vec![(Owner::Cluster, wanted)])?;
             }
             self.tunnel.carry(&others)?;
+            controller.open_encrypted_probe(&others);
             next = next.min(LOOK);
         }
-        drop(standing);
-        // One that carries nothing now reads all keys before it does.
-        let taken = others.iter().filter_map(|host| host.keys.as_ref()?.next);
-        let mut keys = self.tunnel.keys();
-        keys.taken = taken.collect();
-        self.cluster.set_tunnel_keys(keys);
+        // One that carries nothing yet reads all keys before it does.
+        self.tell(&standing, &others);
         Ok(next)
+    }
+
+    /// Tells the others our keys, and which of theirs we take.
+    fn tell(&self, standing: &Standing, others: &[RemoteHost]) {
+        let taken = others.iter().filter_map(|host| host.keys.as_ref()?.next);
+        self.cluster.set_tunnel_keys(TunnelKeys {
+            taken: taken.collect(),
+            idle: standing.is_idle(),
+            woke: standing.woke,
+            ..self.tunnel.keys()
+        });
+    }
+
+    /// Has the others know that something is about to stand, before it takes what they told: who
+    /// changes a key after that waits for this host, and who did so before has told it.
+    fn wake(self: &Arc<Self>) -> Coming {
+        let mut standing = lock(&self.standing);
+        if standing.is_idle() {
+            standing.woke = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_nanos() as u64);
+        }
+        standing.coming += 1;
+        let woke = standing.woke;
+        self.tell(&standing, &self.cluster.hosts());
+        drop(standing);
+        let coming = Coming(self.clone());
+        let wanted = |keys: &TunnelKeys| !keys.idle && keys.woke == woke;
+        self.cluster.await_tunnel_keys(wanted);
+        coming
     }
 
     /// What encrypted networks share, and what the tunnel knows of the other hosts.
@@ -204,6 +267,19 @@ impl Core {
 }
 
 impl Controller {
+    /// Has the others know that a network may be about to stand, if that is encrypted. To be kept
+    /// until it stands, or does not.
+    ///
+    /// No lock that the follower takes may be held.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub(super) fn wake_encryption(&self, network: &Network) -> Result<Option<Coming>> {
+        let is_encrypted = !self.shared_fragment(network)?.is_empty();
+        let encryption = self.encryption().filter(|_| is_encrypted);
+        Ok(encryption.map(Encryption::wake))
+    }
+
     /// Looks after the tunnel from now on, by a thread of its own.
     pub(super) fn begin_encryption(&self) {
         let Some(encryption) = self.encryption().cloned() else {
@@ -255,8 +331,10 @@ impl Controller {
         if !standing.networks.remove(&network.spec.id) || !standing.networks.is_empty() {
             return Ok(());
         }
+        let probe = self.close_encrypted_probe();
         encryption.end();
-        self.take_away(vec![(Owner::Cluster, Fragment::default())])
+        encryption.look();
+        self.take_away(vec![probe, (Owner::Cluster, Fragment::default())])
     }
 
     /// What a network that stood before the start shares with others.
@@ -276,12 +354,15 @@ impl Controller {
     }
 
     /// Nothing encrypted is carried any more, and nothing of the tunnel is wanted.
-    pub(crate) fn end_encryption(&self) -> Option<(Owner, Fragment)> {
-        let encryption = self.encryption()?;
+    pub(crate) fn end_encryption(&self) -> Vec<(Owner, Fragment)> {
+        let Some(encryption) = self.encryption() else {
+            return Vec::new();
+        };
         let mut standing = lock(&encryption.standing);
         standing.networks.clear();
+        let probe = self.close_encrypted_probe();
         encryption.end();
-        Some((Owner::Cluster, Fragment::default()))
+        vec![probe, (Owner::Cluster, Fragment::default())]
     }
 
     fn shared_fragment(&self, network: &Network) -> Result<Fragment> {

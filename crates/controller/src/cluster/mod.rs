@@ -8,6 +8,7 @@ mod ear;
 mod encryption;
 mod left;
 mod networks;
+mod probes;
 mod reach;
 
 use crate::{
@@ -17,25 +18,24 @@ use crate::{
     controller::Membership,
     naming::names_of as local_names,
     registry::{Attachment, Network, Sandbox, lock},
-    view::{ClusterView, HostView, PathView, ServerView},
+    view::{ClusterView, HostView, ServerView},
 };
 use ear::Ear;
 use encryption::Encryption;
 pub use encryption::{KernelTunnel, Tunnel, carrier};
 pub use left::refuse_to_leave_cluster;
+use probes::{Probes, Tried};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
-use vw_agents::probe::Prober;
 use vw_cluster::{Cluster, Delta, HostStatus, StoreState};
 use vw_drivers::Carrier;
-use vw_hoststate::Owner;
 use vw_model::{
-    EndpointId, Error, HostId, Id, Kind, NetworkId, PROBE_PORT, RemoteEndpoint, RemoteHost, Result,
-    Scope, inner_address,
+    EndpointId, Error, HostId, Id, Kind, NetworkId, RemoteEndpoint, RemoteHost, Result, Scope,
+    inner_address,
 };
 use vw_store::Store;
 
@@ -52,8 +52,8 @@ pub(crate) struct Member {
     tunnel: IpAddr,
     /// Its end of the encrypted one, where it can have one.
     encryption: Option<Arc<Encryption>>,
-    /// Tries the way to the others; `None` where its port cannot be had.
-    prober: Option<Prober>,
+    /// Tries the way to the others.
+    probes: Probes,
 }
 
 impl Member {
@@ -118,18 +118,13 @@ impl Membership {
         let local = vw_cluster::Local { durable, fast };
         let cluster = Cluster::start(self.store, local, settings, ear.clone())?;
         let encryption = self.tunnel.map(|tunnel| Encryption::new(tunnel, &cluster));
-        let prober = Prober::start(tunnel).inspect_err(|error| {
-            tracing::warn!(
-                "the way to other hosts cannot be tried: UDP port {PROBE_PORT} of {tunnel}: {error}"
-            );
-        });
         Ok(Member {
             encryption,
             cluster,
             ear,
             name,
             tunnel,
-            prober: prober.ok(),
+            probes: Probes::start(tunnel),
         })
     }
 }
@@ -169,6 +164,7 @@ impl Controller {
             self.balancers.open();
             member.cluster.settled();
             self.answer_known();
+            self.open_clear_probe();
             member.ear.open(self.downgrade());
             self.begin_encryption();
         } else {
@@ -235,49 +231,13 @@ impl Controller {
         }
     }
 
-    /// Has the hosts that are known get answers to what they ask of the way here.
-    fn answer_known(&self) {
-        if let Some(member) = &self.member
-            && let Some(prober) = &member.prober
-        {
-            let hosts = member.cluster.hosts().into_iter();
-            prober.answer(hosts.map(|host| host.tunnel));
-        }
-    }
-
-    /// The way to each of these hosts, tried now, and what a tunnel there lets by; without those
-    /// that do not answer. `None` where this host cannot try.
-    fn paths_to(&self, hosts: &[IpAddr]) -> Option<BTreeMap<IpAddr, PathView>> {
-        let prober = self
-            .member
-            .as_ref()
-            .and_then(|member| member.prober.as_ref());
-        let (Some(prober), Some(underlay)) = (prober, &self.config.drivers.underlay) else {
-            return None;
-        };
-        let paths = prober
-            .ask(hosts, vw_drivers::clear_mtu(underlay))
-            .into_iter();
-        let view = |(host, path): (IpAddr, vw_agents::probe::Path)| {
-            let path = PathView {
-                latency: path.latency,
-                mtu: path.mtu,
-            };
-            (host, path)
-        };
-        Some(paths.map(view).collect())
-    }
-
     /// Lets the tunnel of a host in, or keeps that of one that is gone out.
     fn peer_changed(&self, id: HostId, host: Option<&RemoteHost>) {
         if let Some(encryption) = self.encryption() {
             encryption.look();
         }
         self.answer_known();
-        let cx = &self.config.drivers;
-        let fragment = host.map(|host| vw_drivers::plan_host(host, cx));
-        let wants = vec![(Owner::Peer(id), fragment.unwrap_or_default())];
-        if let Err(error) = self.bring(wants) {
+        if let Err(error) = self.bring_peer(id, host) {
             self.warn(format!(
                 "the tunnels of other hosts cannot be let in: {}",
                 error.chain()
@@ -463,34 +423,19 @@ impl Controller {
             version: server.version,
         });
         let this = status.host;
-        let tried = |host: &&HostStatus| host.id != this && host.alive;
+        let own = self.member.as_ref().map(|member| member.tunnel);
+        // A host that had this one's address, and its disk emptied, is no other.
+        let tried =
+            |host: &&HostStatus| host.id != this && host.alive && Some(host.advertise) != own;
         let others = status.hosts.iter().filter(tried);
-        let paths = self.paths_to(&others.map(|host| host.advertise).collect::<Vec<_>>());
-        let reachable = |host: &HostStatus| {
-            let paths = paths.as_ref().filter(|_| tried(&host))?;
-            Some(paths.contains_key(&host.advertise))
-        };
+        let mut found = self.try_ways(&others.map(|host| host.id).collect::<Vec<_>>());
         let trouble = match &status.store {
             StoreState::Away { reason, .. } => Some(reason.clone()),
             StoreState::Unknown | StoreState::Reachable => None,
         };
-        let hosts = status.hosts.into_iter().map(|host| HostView {
-            this: host.id == this,
-            reachable: reachable(&host),
-            id: host.id,
-            name: host.name,
-            addr: host.advertise,
-            version: host.version,
-            alive: host.alive,
-            endpoints: host.endpoints,
-            blocks: host
-                .blocks
-                .map(|blocks| blocks.values().map(Vec::len).sum()),
-            path: paths
-                .iter()
-                .find_map(|paths| paths.get(&host.advertise))
-                .filter(|_| host.id != this)
-                .cloned(),
+        let hosts = status.hosts.into_iter().map(|host| {
+            let tried = found.remove(&host.id).unwrap_or_default();
+            host_view(host, this, tried)
         });
         let member = self.member.as_ref();
         Ok(ClusterView {
@@ -504,5 +449,24 @@ impl Controller {
 
     pub(crate) fn cluster_forget(&self, request: ClusterForget) -> Result<()> {
         self.cluster()?.forget(&request.host)
+    }
+}
+
+fn host_view(host: HostStatus, this: HostId, tried: Tried) -> HostView {
+    let blocks = host.blocks;
+    HostView {
+        this: host.id == this,
+        id: host.id,
+        name: host.name,
+        addr: host.advertise,
+        version: host.version,
+        alive: host.alive,
+        endpoints: host.endpoints,
+        blocks: blocks.map(|blocks| blocks.values().map(Vec::len).sum()),
+        reachable: tried.reachable,
+        path: tried.path,
+        encrypted: tried.encrypted,
+        encrypted_path: tried.encrypted_path,
+        trouble: tried.trouble,
     }
 }

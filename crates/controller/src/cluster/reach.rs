@@ -24,6 +24,7 @@ impl Controller {
         if network.spec.scope == Scope::Local {
             return Ok(());
         }
+        let _coming = self.wake_encryption(network)?;
         let here = network.driver.host_link(&network.spec).is_some();
         let _room = here.then(|| lock(&self.room));
         let mut reach = lock(&network.reach);
@@ -260,14 +261,14 @@ impl Controller {
     }
 
     fn restore_peers(&self) {
-        let hosts = self
-            .cluster()
-            .into_iter()
-            .flat_map(|cluster| cluster.hosts());
-        let cx = &self.config.drivers;
-        let wants = hosts.map(|host| (Owner::Peer(host.id), vw_drivers::plan_host(&host, cx)));
-        let wanted = lock(&self.host).change(wants.collect());
-        if let Err(error) = wanted.map_err(crate::start::conflict) {
+        if self.cluster().is_err() {
+            return;
+        }
+        let wanted = self.restored_probes().and_then(|wants| {
+            let changed = lock(&self.host).change(wants);
+            changed.map(drop).map_err(crate::start::conflict)
+        });
+        if let Err(error) = wanted {
             self.warn(error.chain());
         }
     }

@@ -25,8 +25,8 @@ impl Controller {
         }
         if request.force {
             match self.change_container(&sandbox, |record| record.wanted = false) {
-                // Somebody else removed it.
-                Err(error) if error.kind == Kind::NotFound => return Ok(()),
+                // Somebody else removes it, and its name is free once that is done.
+                Err(error) if error.kind == Kind::NotFound => {}
                 named => named?,
             }
         }

@@ -57,7 +57,7 @@ impl Weather for Way {
 
 /// Two hosts; the first one's effects fail.
 pub(crate) struct Scene {
-    store: MemoryStore,
+    pub(crate) store: MemoryStore,
     pub(crate) here: World,
     pub(crate) there: World,
     a: Mutex<Option<Controller>>,

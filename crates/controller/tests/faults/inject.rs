@@ -2,7 +2,7 @@
 //! sequence.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -17,10 +17,10 @@ use std::{
 };
 use vw_hoststate::{Key, Object, Plan, Step};
 use vw_kernel::{
-    Failure, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder, SocketKind,
-    SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder,
+    SocketKind, SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
 };
-use vw_model::{EndpointSpec, IfName, Protocol, SandboxId};
+use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, PublicKey, SandboxId};
 use vw_store::{Batch, Change, Error, Memory, Store, Table};
 
 /// Which effects fail, counted from 1.
@@ -320,6 +320,16 @@ impl Kernel for FaultyKernel {
         self.fake.socket(place, kind)
     }
 
+    fn frame_socket(
+        &self,
+        network: NetworkId,
+        link: &IfName,
+        ethertype: u16,
+    ) -> Result<FrameSocket, KernelError> {
+        self.effect("open frame socket")?;
+        self.fake.frame_socket(network, link, ethertype)
+    }
+
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError> {
         self.effect("reserve port")?;
         self.fake.claim_port(protocol, addr)
@@ -340,6 +350,10 @@ impl Kernel for FaultyKernel {
 
     fn tunnel_facts(&self, name: &IfName) -> Result<TunnelFacts, KernelError> {
         self.fake.tunnel_facts(name)
+    }
+
+    fn tunnel_sessions(&self, name: &IfName) -> Result<BTreeSet<PublicKey>, KernelError> {
+        self.fake.tunnel_sessions(name)
     }
 
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf {

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use vw_hoststate::{Key, LinkKind, Netns, Object};
 use vw_kernel::{Kernel, fake::FakeKernel};
 use vw_model::{Protocol, PublicKey, Result};
-use vw_store::cluster::memory::MemoryStore;
+use vw_store::cluster::{ClusterStore, Record, Transaction, Write, memory::MemoryStore};
 
 /// What takes longer never comes.
 const SOON: Duration = Duration::from_secs(20);
@@ -198,6 +198,74 @@ fn keys_change_and_the_other_host_has_the_next_before_it_is_used() {
         });
     }
     assert_eq!(scene.a().repair().unwrap(), 0);
+}
+
+/// The other host's daemon, or the store, fails just when a key is used that its record tells as the
+/// next one.
+#[test]
+fn a_key_that_a_host_uses_has_its_address_before_the_record_tells_it() {
+    let scene = pair(encrypted);
+    let (here, there) = (&scene.here.kernel, &scene.there.kernel);
+    eventually("they know each other", || peers(here).len() == 1);
+    let (used, _) = key(there).expect("it stands");
+    let next = PublicKey::from_bytes([77; 32]);
+    let client = scene.store.client("keeper");
+    let mut records = client.list("v1/shared/tunnels").expect("it is there");
+    records.retain(|record| {
+        String::from_utf8_lossy(&record.value).contains(&format!("\"public\":\"{used}\""))
+    });
+    let record = records.pop().expect("it tells its keys");
+    // It tells the key, and is cut off before it tells more.
+    scene.b.close().unwrap();
+    let told = String::from_utf8(record.value).expect("it is text");
+    let told = told.replace("\"next\":null", &format!("\"next\":\"{next}\""));
+    let writes = vec![Write::Put(record.key, told.into_bytes())];
+    let transaction = Transaction {
+        writes,
+        ..Transaction::default()
+    };
+    client.commit(&transaction).expect("it is written");
+    let of = |key| peers(here).get(&key).copied();
+    eventually("it is accepted", || {
+        (of(used), of(next)) == (Some(1), Some(0))
+    });
+    here.agree(next);
+    eventually("it has the address", || {
+        (of(used), of(next)) == (Some(0), Some(1))
+    });
+}
+
+#[test]
+fn hosts_on_which_nothing_encrypted_stands_change_no_keys_and_write_nothing() {
+    let scene = Scene::of(restless);
+    let records = || {
+        let client = scene.store.client("observer");
+        client.list("v1/shared/tunnels").unwrap_or_default()
+    };
+    let idle = |record: &Record| String::from_utf8_lossy(&record.value).contains("\"idle\":true");
+    let are_idle = |records: &[Record]| records.len() == 2 && records.iter().all(idle);
+    eventually("both tell that they are idle", || are_idle(&records()));
+    let before = records();
+    // Twenty times as long as a key is used where something stands.
+    vw_testkit::stays("nothing is written", Duration::from_secs(1), || {
+        records() == before
+    });
+    eventually("the network is made", || made(&scene).is_ok());
+    eventually("one comes", || one_here(&scene).is_ok());
+    let (here, first) = (&scene.here.kernel, records());
+    eventually("its key changes without the other host", || {
+        let known = first.iter().map(|record| &record.value);
+        let used = key(here).map(|(public, _)| public.to_string());
+        used.is_some_and(|used| {
+            known
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+                .all(|told| !told.contains(&used))
+        })
+    });
+    let other = |records: Vec<Record>| records.into_iter().find(idle);
+    assert_eq!(other(records()), other(first), "it wrote nothing");
+    release(&scene.a(), "one").unwrap();
+    eventually("it is idle again", || are_idle(&records()));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use vw_drivers::{Carrier, DriverContext, Underlay};
 use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, Kernel, fake::FakeKernel};
-use vw_model::{RemoteHost, Result, ServiceSpec, TunnelKeys};
+use vw_model::{PublicKey, RemoteHost, Result, ServiceSpec, TunnelKeys};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{
     Batch, Change, Memory, Store, Table,
@@ -313,7 +313,7 @@ impl Tunnel for Process {
         self.0.keys(51_820)
     }
 
-    fn change(&self, _: &[RemoteHost]) -> Result<Duration> {
+    fn change(&self, _: &[RemoteHost], _: Option<PublicKey>) -> Result<Duration> {
         Ok(Duration::from_secs(60))
     }
 

@@ -116,8 +116,9 @@ pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, carrier: Carrier) -> Result<Fragme
 /// that told theirs.
 ///
 /// A host has one inner address and the kernel gives an address to one key, so a key that a host
-/// will use next is a peer without any: it may ask for sessions, and what comes by them is dropped
-/// until the host's record says that it uses that key.
+/// will use next is a peer without any: it may ask for sessions, and what comes by them is dropped.
+/// It has the address once it is among those `agreed`, by which sessions stand: then the host uses
+/// it, whatever its record says.
 ///
 /// # Errors
 /// As [`tunnel_link`].
@@ -126,6 +127,7 @@ pub fn plan_wireguard(
     port: u16,
     others: &[RemoteHost],
     addr: IpAddr,
+    agreed: &BTreeSet<PublicKey>,
 ) -> Result<Fragment> {
     let (netns, link) = (Netns::Tunnel, tunnel_link()?);
     let mut fragment = Fragment::default();
@@ -139,15 +141,15 @@ pub fn plan_wireguard(
     for host in others.iter().filter(beside) {
         let Some(keys) = &host.keys else { continue };
         let inner = IpNet::V6(inner_address(host.id).into());
-        let used = (keys.public, BTreeSet::from([inner]));
-        let next = keys.next.map(|next| (next, BTreeSet::new()));
-        for (public, allowed) in next.into_iter().chain([used]) {
+        let next_is_used = keys.next.is_some_and(|next| agreed.contains(&next));
+        let next = keys.next.map(|next| (next, next_is_used));
+        for (public, is_used) in next.into_iter().chain([(keys.public, !next_is_used)]) {
             fragment.insert(Object::WireguardPeer(WireguardPeer {
                 netns,
                 link: link.clone(),
                 public,
                 endpoint: SocketAddr::new(host.tunnel, keys.port),
-                allowed,
+                allowed: is_used.then_some(inner).into_iter().collect(),
             }));
         }
     }
@@ -159,7 +161,7 @@ pub fn plan_wireguard(
 /// # Errors
 /// When this host has no encrypted tunnel, or the underlay leaves it too little.
 pub(super) fn way(network: &NetworkSpec, underlay: &Underlay) -> Result<Way> {
-    let Some(inner) = underlay.inner else {
+    let Some(way) = tunnel_way(underlay) else {
         let sentence = format!(
             "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
             network.name
@@ -170,17 +172,22 @@ pub(super) fn way(network: &NetworkSpec, underlay: &Underlay) -> Result<Way> {
             sentence,
         ));
     };
-    let mtu = tunnel_mtu(underlay);
-    if mtu < LEAST_MTU {
+    if way.mtu < LEAST_MTU {
         let sentence = format!(
-            "network {} cannot be encrypted: the link of {} leaves the encrypted tunnel an MTU of {mtu}, and it needs {LEAST_MTU}; raise the link's MTU",
-            network.name, underlay.addr
+            "network {} cannot be encrypted: the link of {} leaves the encrypted tunnel an MTU of {}, and it needs {LEAST_MTU}; raise the link's MTU",
+            network.name, underlay.addr, way.mtu
         );
         return Err(Error::invalid("mtu-invalid", sentence));
     }
-    Ok(Way {
+    Ok(way)
+}
+
+/// The way through the encrypted tunnel; `None` where this host has none.
+pub(super) fn tunnel_way(underlay: &Underlay) -> Option<Way> {
+    let inner = underlay.inner?;
+    Some(Way {
         local: inner.into(),
-        mtu,
+        mtu: tunnel_mtu(underlay),
         encrypted: true,
     })
 }

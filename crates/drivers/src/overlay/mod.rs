@@ -8,6 +8,7 @@
 mod encryption;
 mod network;
 mod options;
+mod probe;
 mod remote;
 mod route;
 
@@ -18,8 +19,8 @@ use crate::{
     driver::cannot_publish,
 };
 pub use encryption::{plan_tunnel, plan_wireguard, tunnel_link, tunnel_mtu};
-pub use options::clear_mtu;
 use options::{Mode, OverlayOptions};
+pub use probe::ProbeNetwork;
 use std::net::IpAddr;
 use vw_hoststate::{Fragment, Netns, Object, Route, RouteKind, Shortcut, Station};
 use vw_model::{

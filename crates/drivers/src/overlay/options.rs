@@ -21,7 +21,7 @@ const BARE_MODE: &str = "overlay.mode";
 pub(super) const ENCRYPTED: &str = "encrypted";
 
 /// The port that IANA gave VXLAN.
-const DEFAULT_PORT: u16 = 4789;
+pub(super) const DEFAULT_PORT: u16 = 4789;
 /// A VXLAN network identifier has 24 bits; zero is left to those who need one that nobody has.
 const MOST_VNI: u32 = (1 << 24) - 1;
 /// What stands before an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40.
@@ -188,18 +188,12 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 /// What a way leaves to what a tunnel carries.
-fn inner_mtu(way: &Way) -> u32 {
+pub(super) fn inner_mtu(way: &Way) -> u32 {
     let overhead = match way.local {
         IpAddr::V4(_) => OVERHEAD.0,
         IpAddr::V6(_) => OVERHEAD.1,
     };
     way.mtu.saturating_sub(overhead)
-}
-
-/// The MTU in bytes that this underlay leaves to what a tunnel in clear text carries.
-#[must_use]
-pub fn clear_mtu(underlay: &Underlay) -> u32 {
-    inner_mtu(&Way::clear(underlay))
 }
 
 /// Without an MTU of its own a network has what the way to the other hosts, from this address,

@@ -142,7 +142,7 @@ fn page() -> String {
     show(&mut out, tunnels());
     let host = HostTable {
         accept_mark: 0x1000_0000,
-        tunnels: true,
+        tunnels: Some([192, 0, 2, 1].into()),
     };
     let _ = write!(out, "{TABLE}```\n{}```\n", host.rules());
     let _ = write!(out, "{SANDBOX}```\n{}```\n", sandbox_dns(40_053, 40_153));

@@ -29,6 +29,8 @@ pub(super) struct State {
     /// The public halves of the private keys that are known.
     pub(super) keys: BTreeSet<PublicKey>,
     pub(super) lacks_wireguard: bool,
+    /// Keys of other hosts by which sessions were agreed.
+    pub(super) agreed: BTreeSet<PublicKey>,
     claims: Claims,
     /// Parameters that nobody wants any more, with the value put back.
     restored: BTreeMap<Key, Sysctl>,
@@ -276,6 +278,14 @@ impl State {
         match netns == Netns::Host || self.objects.contains_key(&Key::Namespace(netns)) {
             true => Ok(()),
             false => Err(gone(netns)),
+        }
+    }
+
+    pub(super) fn require_link(&self, netns: Netns, name: &IfName) -> Result<(), KernelError> {
+        self.require(netns)?;
+        match self.objects.contains_key(&Key::Link(netns, name.clone())) {
+            true => Ok(()),
+            false => Err(refused("listen on", name.to_string(), ErrorKind::NotFound)),
         }
     }
 

@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, MutexGuard},
 };
 use vw_hoststate::{Link, LinkKind, Namespace, NamespaceSource, Netns, Object, Plan, Step, Table};
-use vw_model::{IfName, MacAddr};
+use vw_model::{IfName, IpNet, MacAddr};
 
 /// A failed step, by its place in the plan.
 pub(super) type Stop = (usize, KernelError);
@@ -74,7 +74,12 @@ fn given_up(plan: &Plan) -> Vec<IpAddr> {
     let lost = |object: &Object| match object {
         Object::Address(address) => {
             let hidden = elsewhere.contains(&(address.netns, &address.link));
-            let kept = address.netns == Netns::Host || hidden;
+            // One of full length is a service's on a network of its own.
+            let full = match address.addr {
+                IpNet::V4(net) => net.prefix_len() == 32,
+                IpNet::V6(net) => net.prefix_len() == 128,
+            };
+            let kept = address.netns == Netns::Host || hidden || full;
             (!kept).then_some(address.addr.addr())
         }
         _ => None,

@@ -42,6 +42,9 @@ mod vxlan {
     pub(super) const LOCAL6: u16 = 17;
     pub(super) const UDP_ZERO_CSUM6_TX: u16 = 19;
     pub(super) const UDP_ZERO_CSUM6_RX: u16 = 20;
+    pub(super) const DF: u16 = 29;
+    /// `VXLAN_DF_SET`; a kernel before 5.0 passes it over.
+    pub(super) const DF_SET: u8 = 1;
 }
 
 /// The outer packet has the inner one's class of service (`ip_tunnel_get_dsfield`).
@@ -197,6 +200,9 @@ fn vxlan(data: &mut Body<'_>, options: &VxlanOptions) {
     data.attr(vxlan::LEARNING, &[0]);
     data.attr(vxlan::PROXY, &[1]);
     data.attr(vxlan::TOS, &[TOS_INHERIT]);
+    if options.is_whole() {
+        data.attr(vxlan::DF, &[vxlan::DF_SET]);
+    }
     if options.local.is_ipv6() {
         data.attr(vxlan::UDP_ZERO_CSUM6_TX, &[1]);
         data.attr(vxlan::UDP_ZERO_CSUM6_RX, &[1]);

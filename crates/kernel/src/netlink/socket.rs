@@ -12,7 +12,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 use vw_model::MacAddr;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A send must fit into the socket's send buffer (`net.core.wmem_default`, 208 KiB), and as many
 /// refusals into its receive buffer, of which each takes 768 octets or more (`netlink_ack`): what
@@ -150,39 +150,41 @@ impl Socket {
         body: impl Fn(&mut Body<'_>),
         mut each: impl FnMut(&[u8]),
     ) -> io::Result<()> {
-        let found = self.dumped(kind, body)?;
+        let found: Vec<Vec<u8>> = self.dumped(kind, body)?;
         found.iter().for_each(|payload| each(payload));
         Ok(())
     }
 
-    /// As [`Self::dump`], of what nobody else may read: the answers are overwritten.
+    /// As [`Self::dump`], of what nobody else may read: the answers are overwritten, also those of a
+    /// dump that fails or is repeated.
     pub(crate) fn dump_secret(
         mut self,
         kind: u16,
         body: impl Fn(&mut Body<'_>),
         mut each: impl FnMut(&[u8]),
     ) -> io::Result<()> {
-        let found = self.dumped(kind, body);
+        let found: io::Result<Vec<Zeroizing<Vec<u8>>>> = self.dumped(kind, body);
         self.buf.zeroize();
-        for mut payload in found? {
-            each(&payload);
-            payload.zeroize();
-        }
+        found?.iter().for_each(|payload| each(payload));
         Ok(())
     }
 
-    fn dumped(&mut self, kind: u16, body: impl Fn(&mut Body<'_>)) -> io::Result<Vec<Vec<u8>>> {
+    /// The answers, each in what its owner keeps it in, on every path.
+    fn dumped<T: From<Vec<u8>>>(
+        &mut self,
+        kind: u16,
+        body: impl Fn(&mut Body<'_>),
+    ) -> io::Result<Vec<T>> {
         for attempt in 1..=DUMP_TRIES {
-            let mut found: Vec<Vec<u8>> = Vec::new();
+            let mut found = Vec::new();
             let mut changed = false;
             self.ask(kind, libc::NLM_F_DUMP, &body, |payload, flags| {
                 changed |= flags & NLM_F_DUMP_INTR != 0;
-                found.push(payload.to_vec());
+                found.push(T::from(payload.to_vec()));
             })?;
             if !changed || attempt == DUMP_TRIES {
                 return Ok(found);
             }
-            found.iter_mut().for_each(Zeroize::zeroize);
         }
         Ok(Vec::new())
     }

@@ -37,6 +37,7 @@ mod peer {
     pub(super) const PUBLIC_KEY: u16 = 1;
     pub(super) const FLAGS: u16 = 3;
     pub(super) const ENDPOINT: u16 = 4;
+    pub(super) const LAST_HANDSHAKE: u16 = 6;
     pub(super) const ALLOWED: u16 = 9;
     pub(super) const REMOVE: u32 = 1;
     pub(super) const REPLACE_ALLOWED: u32 = 2;
@@ -130,6 +131,8 @@ pub(crate) struct Seen {
     pub(crate) keys: Vec<WireguardKey>,
     /// Of all devices.
     pub(crate) peers: Vec<WireguardPeer>,
+    /// Those of the peers' keys by which a session was agreed.
+    pub(crate) agreed: BTreeSet<PublicKey>,
 }
 
 /// What all devices of ours in the calling thread's namespace know.
@@ -152,6 +155,11 @@ pub(crate) fn seen(links: &[link::Seen]) -> io::Result<Seen> {
 /// some port since it came up (`wg_open`).
 pub(crate) fn port(name: &IfName) -> io::Result<Option<u16>> {
     Ok(read(name)?.keys.first().map(|key| key.port))
+}
+
+/// Those keys of peers of a device of the calling thread's namespace by which a session was agreed.
+pub(crate) fn agreed(name: &IfName) -> io::Result<BTreeSet<PublicKey>> {
+    Ok(read(name)?.agreed)
 }
 
 fn read(name: &IfName) -> io::Result<Seen> {
@@ -265,7 +273,7 @@ fn parse(payload: &[u8], link: &IfName, seen: &mut Seen) {
         match kind {
             device::LISTEN_PORT if value.len() >= 2 => port = get_u16(value, 0),
             device::PUBLIC_KEY => public = value.try_into().ok().map(PublicKey::from_bytes),
-            device::PEERS => parse_peers(value, link, &mut seen.peers),
+            device::PEERS => parse_peers(value, link, seen),
             _ => {}
         }
     }
@@ -277,14 +285,21 @@ fn parse(payload: &[u8], link: &IfName, seen: &mut Seen) {
     }));
 }
 
-fn parse_peers(peers: &[u8], link: &IfName, seen: &mut Vec<WireguardPeer>) {
+fn parse_peers(peers: &[u8], link: &IfName, seen: &mut Seen) {
     for (_, attrs) in Attrs::of(peers) {
         let Some(found) = parse_peer(attrs, link) else {
             continue;
         };
-        match seen.last_mut() {
+        // A `struct __kernel_timespec`, of zeros while there was none.
+        let has_agreed = |(kind, value): (u16, &[u8])| {
+            kind == peer::LAST_HANDSHAKE && value.iter().any(|byte| *byte != 0)
+        };
+        if Attrs::of(attrs).any(has_agreed) {
+            seen.agreed.insert(found.public);
+        }
+        match seen.peers.last_mut() {
             Some(last) if last.public == found.public => last.allowed.extend(found.allowed),
-            _ => seen.push(found),
+            _ => seen.peers.push(found),
         }
     }
 }

@@ -20,7 +20,7 @@ const MARK: u32 = 0x1000_0000;
 fn spec() -> TableSpec {
     HostTable {
         accept_mark: MARK,
-        tunnels: true,
+        tunnels: Some([192, 0, 2, 1].into()),
     }
     .rules()
 }

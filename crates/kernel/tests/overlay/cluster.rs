@@ -328,7 +328,7 @@ impl Cluster {
         let member = &self.members[at];
         let table = Object::Table(Table::Host(HostTable {
             accept_mark: 0,
-            tunnels: true,
+            tunnels: Some(self.tunnel(at)),
         }));
         let driver = vw_drivers::find("overlay").expect("it is one");
         driver

@@ -263,19 +263,30 @@ fn a_container_does_not_speak_for_its_host() {
     let masquerade = "add table ip lab; add chain ip lab post { type nat hook postrouting priority 100; }; add rule ip lab post ip saddr 10.9.0.2 masquerade";
     host.run(["nft", masquerade]).must();
     let forged = wire::forged(cluster::VNI, &station(0), &station(1), 7777);
-    let to = (cluster.tunnel(1), 4789);
-    let send = || {
+    let send = |to: std::net::IpAddr| {
         guest.enter(|| {
             let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("it has an address");
-            socket.send_to(&forged, to).expect("it is sent");
+            socket.send_to(&forged, (to, 4789)).expect("it is sent");
         });
     };
+    let there = cluster.members()[1].host();
+    there.ip("addr add 192.0.2.77/24 dev eth0");
+    let (end, other) = (cluster.tunnel(1), "192.0.2.77".parse().expect("an address"));
     let mut datagram = [0; 64];
-    send();
-    assert!(socket.recv(&mut datagram).is_err(), "it is no host");
-    // Without the rule it is taken for its host.
+    for to in [end, other] {
+        send(to);
+        assert!(socket.recv(&mut datagram).is_err(), "it is no host: {to}");
+    }
+    // Without the rules it is taken for its host.
     host.run(["nft", "flush chain inet vethwork tunnel"]).must();
-    send();
+    send(end);
+    socket.recv(&mut datagram).expect("it arrives");
+    send(other);
+    assert!(socket.recv(&mut datagram).is_err(), "no host sends there");
+    there
+        .run(["nft", "flush chain inet vethwork tunnel"])
+        .must();
+    send(other);
     socket.recv(&mut datagram).expect("it arrives");
 }
 

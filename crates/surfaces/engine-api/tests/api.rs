@@ -390,8 +390,12 @@ fn unnamed(answer: &Value, schema: &Value, document: &Value, at: &str, found: &m
         let each = items.iter();
         each.for_each(|item| unnamed(item, &schema["items"], document, at, found));
     }
-    let (Value::Object(fields), Some(named)) = (answer, schema["properties"].as_object()) else {
+    // A map of whatever names has values of one kind.
+    let (Value::Object(fields), true) = (answer, schema["additionalProperties"].is_null()) else {
         return;
+    };
+    let Some(named) = schema["properties"].as_object() else {
+        return found.push(at.to_owned());
     };
     for (field, value) in fields {
         let at = format!("{at}.{field}");
@@ -412,6 +416,9 @@ fn the_document_names_every_field_of_an_answer() {
     let made = api.ask("POST /vethwork/services/create", web);
     assert!(made.starts_with("201"), "{made}");
     let mut found = Vec::new();
+    let netns = r#"{"Netns":"/proc/self/ns/net","Name":"one","Networks":[{"Network":"shop"}],"Labels":{"vethwork.service":"web"}}"#;
+    let adopted = api.ask("POST /vethwork/adopt", netns);
+    assert!(adopted.starts_with("201"), "{adopted}");
     for (path, asked) in [
         ("/vethwork/info", "/vethwork/info"),
         ("/vethwork/services", "/vethwork/services"),
@@ -423,6 +430,10 @@ fn the_document_names_every_field_of_an_answer() {
         assert!(!schema.is_null(), "{path} has no schema");
         unnamed(&json(&answer), schema, &document, path, &mut found);
     }
+    assert!(
+        api.ask("GET /vethwork/services/web", "")
+            .contains("EndpointID")
+    );
     assert_eq!(found, [""; 0]);
 }
 

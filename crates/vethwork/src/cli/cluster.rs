@@ -83,6 +83,10 @@ struct Host {
     latency_microseconds: Option<u64>,
     #[serde(rename = "MTU")]
     mtu: Option<u32>,
+    encrypted_reachable: Option<bool>,
+    #[serde(rename = "EncryptedMTU")]
+    encrypted_mtu: Option<u32>,
+    trouble: String,
 }
 
 impl Cluster {
@@ -132,7 +136,8 @@ impl Forget {
 
 fn shown(view: &View, whole: bool) -> String {
     let mut hosts =
-        "ID\tHOST\tADDRESS\tSTATE\tLATENCY\tMTU\tENDPOINTS\tBLOCKS\tVERSION\n".to_owned();
+        "ID\tHOST\tADDRESS\tSTATE\tLATENCY\tMTU\tENCRYPTED\tENDPOINTS\tBLOCKS\tVERSION\n"
+            .to_owned();
     for host in &view.hosts {
         let id = if whole { &host.id } else { short_id(&host.id) };
         let state = match (host.this, host.alive, host.reachable) {
@@ -142,8 +147,12 @@ fn shown(view: &View, whole: bool) -> String {
             (false, true, _) => "alive",
             (false, false, _) => "dead",
         };
+        let encrypted = match host.encrypted_reachable {
+            Some(false) => "unreachable".to_owned(),
+            _ => known(host.encrypted_mtu),
+        };
         hosts += &format!(
-            "{id}\t{}\t{}\t{state}\t{}\t{}\t{}\t{}\t{}\n",
+            "{id}\t{}\t{}\t{state}\t{}\t{}\t{encrypted}\t{}\t{}\t{}\n",
             host.name,
             host.address,
             duration(host.latency_microseconds),
@@ -172,6 +181,10 @@ fn shown(view: &View, whole: bool) -> String {
     let mut out = format!("{}\n{}", align(&hosts), align(&servers));
     if let Some(carried) = carried(&view.encryption) {
         out += &format!("\nEncrypted networks of this host: {carried}\n");
+    }
+    let in_trouble = view.hosts.iter().filter(|host| !host.trouble.is_empty());
+    for host in in_trouble {
+        out += &format!("\nWARNING: {}: {}\n", host.name, host.trouble);
     }
     if let Some(versions) = differing(&view.hosts) {
         out += &format!("\nWARNING: hosts run different versions: {versions}\n");

@@ -22,7 +22,7 @@ use vw_agents::wireguard::{
 use vw_controller::{KernelTunnel, Tunnel, carrier, kernel_error};
 use vw_drivers::Carrier;
 use vw_kernel::{HostFacts, Kernel, LinuxKernel, TunnelFacts};
-use vw_model::{Error, Kind, RemoteHost, Result, TunnelKeys, inner_address};
+use vw_model::{Error, Kind, PublicKey, RemoteHost, Result, TunnelKeys, inner_address};
 
 /// Where the process serves.
 const SOCKET: &str = "wireguard.sock";
@@ -135,7 +135,7 @@ impl UserSpace {
         let socket = self.bind(state.port)?;
         let agent = Agent::spawn(&self.program, &self.socket).map_err(failed)?;
         let tun = Tun { fd, headers: true };
-        let started = agent.start(&tun, &[socket], state.keys.current());
+        let started = agent.succeed(&tun, &[socket], &state.keys);
         let found = started.and_then(|()| Agent::find(&self.socket));
         let (agent, found) = found.map_err(failed)?;
         state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
@@ -187,8 +187,8 @@ impl Tunnel for UserSpace {
         state.keys.keys(state.port)
     }
 
-    fn change(&self, others: &[RemoteHost]) -> Result<Duration> {
-        self.state().keys.change(others).map_err(keys_failed)
+    fn change(&self, others: &[RemoteHost], told: Option<PublicKey>) -> Result<Duration> {
+        self.state().keys.change(others, told).map_err(keys_failed)
     }
 
     fn carry(&self, others: &[RemoteHost]) -> Result<()> {

@@ -1,8 +1,15 @@
 //! What others do to our rules and links, seen at once: ours come back, and other firewalls let
 //! our traffic by.
 
+mod pauses;
+
 use super::settings::DaemonSettings;
-use std::{sync::Arc, thread, time::Duration};
+use pauses::Pauses;
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 use vw_controller::Controller;
 use vw_firewall::foreign::adjustments;
 use vw_kernel::{Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains};
@@ -82,7 +89,8 @@ pub(crate) fn leave_foreign(kernel: &LinuxKernel) {
     }
 }
 
-/// Follows our links for the life of the process: one that somebody deletes or puts down comes back.
+/// Follows our links for the life of the process: one that somebody deletes or puts down comes back,
+/// after a pause where that happens again and again.
 /// So does what leads over the link to the other hosts, when that had been down or without an
 /// address, and when somebody took it away.
 ///
@@ -93,19 +101,15 @@ pub(crate) fn links(controller: &Arc<Controller>, underlay: Option<&str>) -> Res
         .map_err(|e| Error::internal("monitor-failed", "cannot listen to links").because(e))?;
     let controller = controller.clone();
     let follow = move || {
-        let mut again = None;
+        let mut links = Links {
+            controller,
+            pauses: Pauses::default(),
+            again: None,
+        };
         loop {
-            let news = match news(&mut monitor, again.map(Duration::from_secs)) {
-                Ok(news) => news,
+            match news(&mut monitor, links.wait()) {
+                Ok(news) => links.mend(&news),
                 Err(error) => return tracing::error!("no longer watching links: {error}"),
-            };
-            let (links, way) = concern(&controller, &news);
-            if links {
-                repair(&controller, "links");
-            }
-            if way {
-                let delay = again.map_or(AGAIN.0, |delay: u64| (delay * 2).min(AGAIN.1));
-                again = (!controller.underlay_is_back()).then_some(delay);
             }
         }
     };
@@ -129,21 +133,50 @@ fn news(monitor: &mut LinkMonitor, timeout: Option<Duration>) -> std::io::Result
     Ok(news)
 }
 
-/// Whether news are about links of ours, and about the way to the other hosts; without any it is
-/// time to look at that again.
-fn concern(controller: &Controller, news: &[LinkEvent]) -> (bool, bool) {
-    let (mut links, mut way) = (false, news.is_empty());
-    for event in news {
-        match event {
-            LinkEvent::Removed(name) | LinkEvent::Down(name) => {
-                links |= controller.wants_link(name);
+/// What is to be done about links, now and later.
+struct Links {
+    controller: Arc<Controller>,
+    pauses: Pauses,
+    /// When to look again whether the way to the other hosts is back, and after how many seconds.
+    again: Option<(Instant, u64)>,
+}
+
+impl Links {
+    /// How long until something is to be done, whatever happens.
+    fn wait(&self) -> Option<Duration> {
+        let again = self.again.map(|(at, _)| at);
+        let next = again.into_iter().chain(self.pauses.next()).min();
+        next.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Brings back what is due: links of ours, and what leads to the other hosts.
+    fn mend(&mut self, news: &[LinkEvent]) {
+        let now = Instant::now();
+        let mut lost = false;
+        let mut way = self.again.is_some_and(|(at, _)| at <= now);
+        for event in news {
+            match event {
+                LinkEvent::Removed(name) | LinkEvent::Down(name) => {
+                    if self.controller.wants_link(name) {
+                        self.pauses.went(name, now);
+                    }
+                }
+                LinkEvent::Gone(key) => way |= self.controller.wants(key),
+                LinkEvent::Back(_) => way = true,
+                LinkEvent::Lost => (lost, way) = (true, true),
             }
-            LinkEvent::Gone(key) => way |= controller.wants(key),
-            LinkEvent::Back(_) => way = true,
-            LinkEvent::Lost => (links, way) = (true, true),
+        }
+        if self.pauses.are_over(now) || lost {
+            repair(&self.controller, "links");
+        }
+        if way {
+            let delay = self
+                .again
+                .map_or(AGAIN.0, |(_, delay)| (delay * 2).min(AGAIN.1));
+            let is_back = self.controller.underlay_is_back();
+            self.again = (!is_back).then(|| (Instant::now() + Duration::from_secs(delay), delay));
         }
     }
-    (links, way)
 }
 
 fn repair(controller: &Controller, what: &str) {

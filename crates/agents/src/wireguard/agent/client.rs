@@ -1,7 +1,7 @@
 //! The daemon's side: it finds the process or starts one, and tells it.
 
 use super::{
-    super::{Peer, PrivateKey, Stats, Tun},
+    super::{KeyHolder, Peer, PrivateKey, Stats, Tun},
     Ask, COMMAND, DONE, Greeting, VERSION, hear, say,
 };
 use serde::de::DeserializeOwned;
@@ -138,6 +138,24 @@ impl Agent {
     pub fn set_peers(&self, peers: &[Peer]) -> Result<(), AgentError> {
         let body = serde_json::to_vec(peers).map_err(|error| self.away(error.into()))?;
         self.tell(Ask::Peers, &body, &[])
+    }
+
+    /// As [`Self::start`], after a process that is gone: it accepts what that one did. A host that
+    /// has not read yet which key is used asks for sessions under the former one.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn succeed(
+        &self,
+        tun: &Tun,
+        sockets: &[UdpSocket],
+        keys: &KeyHolder,
+    ) -> Result<(), AgentError> {
+        let Some(former) = keys.former() else {
+            return self.start(tun, sockets, keys.current());
+        };
+        self.start(tun, sockets, former)?;
+        self.rotate(keys.current())
     }
 
     /// As [`Device::rotate`](super::super::Device::rotate).

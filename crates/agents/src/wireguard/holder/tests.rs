@@ -24,6 +24,8 @@ fn other(taken: impl IntoIterator<Item = PublicKey>) -> RemoteHost {
             next: None,
             port: 51_820,
             taken: taken.into_iter().collect(),
+            idle: false,
+            woke: 0,
         }),
         unpublished: Default::default(),
     }
@@ -39,13 +41,13 @@ fn a_key_is_used_when_the_others_accept_it_whatever_is_restarted_between() {
     let first = open().keys(7).public;
     // With nobody there each key is used at once: a period that is over begins another.
     let mut holder = open();
-    assert_eq!(holder.change(&[other([])]).unwrap(), ANSWER);
+    assert_eq!(holder.change(&[other([])], None).unwrap(), ANSWER);
     let told = holder.keys(7);
     let next = told.next.unwrap();
     assert_eq!((told.public, told.port), (first, 7));
     // Who does not accept it keeps it from being used, also from one that starts.
     let mut holder = open();
-    assert_eq!(holder.change(&[other([])]).unwrap(), ANSWER);
+    assert_eq!(holder.change(&[other([])], None).unwrap(), ANSWER);
     assert_eq!(holder.keys(7), told);
     assert!(holder.former().is_none());
     // One without keys has no tunnel, and is not waited for; the one that accepts is the last.
@@ -54,10 +56,35 @@ fn a_key_is_used_when_the_others_accept_it_whatever_is_restarted_between() {
         keys: None,
         ..other([])
     };
-    assert_eq!(holder.change(&[other([next]), without]).unwrap(), ANSWER);
+    assert_eq!(
+        holder.change(&[other([next]), without], None).unwrap(),
+        ANSWER
+    );
     let used = holder.keys(7);
     assert_eq!(used.public, next);
     assert!(used.next.is_some_and(|following| following != next));
     assert_eq!(holder.former().map(PrivateKey::public), Some(first));
     assert_eq!(open().keys(7), used);
+}
+
+#[test]
+fn one_that_is_idle_is_waited_for_until_the_store_has_the_next_key() {
+    let name = format!("vw-holder-idle-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    fs::create_dir(&folder.0).unwrap();
+    let file = folder.0.join("tunnel.key");
+    let mut holder = KeyHolder::open(file, Duration::ZERO).unwrap();
+    let mut idle = other([]);
+    if let Some(keys) = &mut idle.keys {
+        keys.idle = true;
+    }
+    holder.change(std::slice::from_ref(&idle), None).unwrap();
+    let told = holder.keys(7);
+    // What the store has is another key, as when a former one was read.
+    holder
+        .change(std::slice::from_ref(&idle), Some(told.public))
+        .unwrap();
+    assert_eq!(holder.keys(7), told);
+    holder.change(&[idle], told.next).unwrap();
+    assert_eq!(Some(holder.keys(7).public), told.next);
 }

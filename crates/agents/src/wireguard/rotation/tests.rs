@@ -30,7 +30,7 @@ fn a_key_is_changed_once_a_period_when_all_have_the_next() {
     let mut rotation = Rotation::new(24 * HOUR);
     assert_eq!(
         rotation.step(&ring, at(1), &seen(&[9])),
-        Step::Wait(23 * HOUR)
+        Step::Wait(time(&ring) - HOUR)
     );
     assert_eq!(rotation.step(&ring, at(24), &seen(&[9])), Step::Begin);
     ring.begin(key());
@@ -51,8 +51,63 @@ fn a_key_is_changed_once_a_period_when_all_have_the_next() {
     assert_eq!(ring.former.as_ref().unwrap().public(), first);
     assert_eq!(
         rotation.step(&ring, at(26), &seen(&[10])),
-        Step::Wait(23 * HOUR)
+        Step::Wait(time(&ring) - HOUR)
     );
+}
+
+fn time(ring: &KeyRing) -> Duration {
+    time_of(&ring.current.public(), 24 * HOUR)
+}
+
+#[test]
+fn hosts_that_began_at_once_change_keys_at_different_times() {
+    let keys = (0..=255_u8).map(|number| PublicKey::from_bytes([number; 32]));
+    let times: BTreeSet<Duration> = keys.map(|key| time_of(&key, 24 * HOUR)).collect();
+    assert_eq!(times.len(), 256);
+    let (first, last) = (times.first().unwrap(), times.last().unwrap());
+    assert_eq!(*last, 24 * HOUR);
+    assert!(
+        (22 * HOUR - HOUR / 2..23 * HOUR - HOUR).contains(first),
+        "{first:?}"
+    );
+}
+
+#[test]
+fn one_that_wakes_in_the_middle_of_a_change_loses_nothing() {
+    let mut cluster = Cluster::new(2);
+    cluster.sleep(1, 1);
+    cluster.now += 2 * HOUR;
+    cluster.read(0);
+    let first = cluster.members[0].used;
+    // Whether the other one is idle is known of a time after the next key was told.
+    (0..3).for_each(|_| cluster.step(0, 2));
+    cluster.wake(1, 1);
+    cluster.step(0, 2);
+    assert_eq!(cluster.members[0].used, first);
+    cluster.read(0);
+    cluster.step(0, 2);
+    assert_eq!(
+        cluster.members[0].used, first,
+        "it waits for one that is not idle"
+    );
+    cluster.read(1);
+    cluster.step(0, 2);
+    assert_ne!(cluster.members[0].used, first);
+    assert!(cluster.all_reach_all());
+    // One that stays idle is not waited for, and changes nothing.
+    cluster.sleep(1, 1);
+    cluster.now += 2 * HOUR;
+    let (second, idle) = (cluster.members[0].used, cluster.members[1].used);
+    for _ in 0..3 {
+        cluster.read(0);
+        cluster.step(0, 2);
+        cluster.step(1, 2);
+    }
+    assert_ne!(cluster.members[0].used, second);
+    assert_eq!(cluster.members[1].used, idle);
+    cluster.wake(1, 1);
+    cluster.read(1);
+    assert!(cluster.all_reach_all());
 }
 
 #[test]
@@ -86,7 +141,17 @@ fn nothing_is_used_that_was_never_begun() {
 struct Record {
     public: PublicKey,
     next: Option<PublicKey>,
+    idle: bool,
     revision: u64,
+}
+
+/// Whether something encrypted stands on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Idle,
+    /// It told that something will, and sends nothing yet.
+    Waking,
+    Active,
 }
 
 /// A host: what is on its disk, what its process knows, and what it has read of the others.
@@ -96,6 +161,7 @@ struct Member {
     /// The key that its device sends under.
     used: PublicKey,
     known: Vec<Record>,
+    life: Life,
     /// The store's revision that `known` is of, and what others have read of that.
     read: u64,
 }
@@ -114,6 +180,7 @@ impl Cluster {
         let record = |ring: &KeyRing| Record {
             public: ring.current.public(),
             next: None,
+            idle: false,
             revision: 1,
         };
         let records: Vec<_> = rings.iter().map(record).collect();
@@ -121,6 +188,7 @@ impl Cluster {
             used: ring.current.public(),
             rotation: Rotation::new(HOUR),
             known: records.clone(),
+            life: Life::Active,
             read: 1,
             ring,
         };
@@ -132,10 +200,49 @@ impl Cluster {
         }
     }
 
-    /// The host reads what the store has.
+    /// The host reads what the store has, and sends from then on if it waited for that.
     fn read(&mut self, who: usize) {
-        self.members[who].known = self.records.clone();
-        self.members[who].read = self.revision;
+        let member = &mut self.members[who];
+        member.known = self.records.clone();
+        member.read = self.revision;
+        if member.life == Life::Waking {
+            member.life = Life::Active;
+        }
+    }
+
+    /// Nothing encrypted stands on the host any more, which then tells so.
+    fn sleep(&mut self, who: usize, effects: usize) {
+        self.members[who].life = Life::Idle;
+        match effects {
+            0 => self.restart(who),
+            _ => drop(self.write(who)),
+        }
+    }
+
+    /// Something will stand on the host, which tells so before it does.
+    fn wake(&mut self, who: usize, effects: usize) {
+        if self.members[who].life == Life::Idle {
+            self.members[who].life = Life::Waking;
+            self.write(who);
+        }
+        if effects == 0 {
+            self.restart(who);
+        }
+    }
+
+    /// Up to where the others accept what a host told, as that one knows.
+    fn seen_by(&self, who: usize) -> BTreeMap<HostId, u64> {
+        let me = &self.members[who];
+        let next = me.ring.next.as_ref().map(PrivateKey::public);
+        let is_told = me.known[who].next == next;
+        let others = (0..self.members.len()).filter(|at| *at != who);
+        let seen = others.map(|at| match me.known[at].idle {
+            true if is_told => (at, u64::MAX),
+            true => (at, 0),
+            false => (at, self.members[at].read),
+        });
+        seen.map(|(at, seen)| (HostId::from_bytes([at as u8; 32]), seen))
+            .collect()
     }
 
     fn write(&mut self, who: usize) -> u64 {
@@ -144,6 +251,7 @@ impl Cluster {
         self.records[who] = Record {
             public: ring.current.public(),
             next: ring.next.as_ref().map(PrivateKey::public),
+            idle: self.members[who].life == Life::Idle,
             revision: self.revision,
         };
         self.revision
@@ -151,10 +259,10 @@ impl Cluster {
 
     /// The host does its step, and crashes after `effects` of its effects.
     fn step(&mut self, who: usize, effects: usize) {
-        let others = self.members.iter().enumerate().filter(|(at, _)| *at != who);
-        let seen = others
-            .map(|(at, member)| (HostId::from_bytes([at as u8; 32]), member.read))
-            .collect();
+        if self.members[who].life == Life::Idle {
+            return;
+        }
+        let seen = self.seen_by(who);
         let member = &mut self.members[who];
         let step = member.rotation.step(&member.ring, self.now, &seen);
         match step {
@@ -180,19 +288,28 @@ impl Cluster {
         }
     }
 
-    /// A new process: the disk's keys, the record written, the store read.
+    /// A new process: the disk's keys, the record written, the store read. What was about to stand
+    /// does not.
     fn restart(&mut self, who: usize) {
         let member = &mut self.members[who];
+        if member.life == Life::Waking {
+            member.life = Life::Idle;
+        }
         member.rotation = Rotation::new(HOUR);
         member.used = member.ring.current.public();
         self.write(who);
         self.read(who);
     }
 
-    /// Each takes what each other sends under, and each finds the key that it asks another by.
+    /// Of those that send, each takes what each other sends under, and each finds the key that it
+    /// asks another by.
     fn all_reach_all(&self) -> bool {
-        self.members.iter().enumerate().all(|(at, member)| {
-            self.members.iter().enumerate().all(|(other, sender)| {
+        let senders = || {
+            let all = self.members.iter().enumerate();
+            all.filter(|(_, member)| member.life == Life::Active)
+        };
+        senders().all(|(at, member)| {
+            senders().all(|(other, sender)| {
                 let record = &member.known[other];
                 let takes = sender.used == record.public || Some(sender.used) == record.next;
                 let answers = [Some(&sender.ring.current), sender.ring.former.as_ref()];
@@ -207,11 +324,11 @@ impl Cluster {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn no_pair_of_hosts_is_ever_without_keys(
-        moves in proptest::collection::vec((0..4_usize, 0..4_usize, 0..40_u64), 1..200)
+        moves in proptest::collection::vec((0..4_usize, 0..8_usize, 0..40_u64), 1..200)
     ) {
         let mut cluster = Cluster::new(4);
         for (who, what, minutes) in moves {
@@ -220,11 +337,14 @@ proptest! {
                 0 => cluster.read(who),
                 1 => cluster.step(who, 0),
                 2 => cluster.step(who, 1),
+                3 => cluster.sleep(who, minutes as usize % 2),
+                4 => cluster.wake(who, minutes as usize % 2),
                 _ => cluster.step(who, 2),
             }
             prop_assert!(cluster.all_reach_all());
         }
         // And all of them come to an end.
+        (0..4).for_each(|who| cluster.wake(who, 1));
         let before: Vec<_> = cluster.members.iter().map(|member| member.used).collect();
         for _ in 0..12 {
             cluster.now += HOUR;

@@ -7,6 +7,7 @@
 use super::Tunnel;
 use crate::{controller::kernel_error, registry::lock};
 use std::{
+    collections::BTreeSet,
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex},
@@ -16,10 +17,13 @@ use vw_agents::wireguard::{KeyFileError, KeyHolder, PrivateKey};
 use vw_drivers::Carrier;
 use vw_hoststate::{Fragment, LinkKind};
 use vw_kernel::{Kernel, KernelError, TunnelFacts, TunnelKey};
-use vw_model::{Error, Kind, Protocol, RemoteHost, Result, TunnelKeys};
+use vw_model::{Error, Kind, Protocol, PublicKey, RemoteHost, Result, TunnelKeys};
 
 /// The first port that is tried, WireGuard's usual one, and how many are.
 const PORTS: (u16, u16) = (51_820, 64);
+
+/// `ENODEV`.
+const NO_DEVICE: i32 = 19;
 
 /// This host's end of the tunnel in the kernel.
 pub struct KernelTunnel {
@@ -88,6 +92,22 @@ impl KernelTunnel {
         Err(Error::new(Kind::Unavailable, "encryption-failed", sentence))
     }
 
+    /// Those keys by which sessions stand, where one of them is a host's next: it is used before the
+    /// host could tell that, or this one could read it.
+    fn agreed(&self, others: &[RemoteHost]) -> Result<BTreeSet<PublicKey>> {
+        let told = |host: &RemoteHost| host.keys.as_ref().is_some_and(|keys| keys.next.is_some());
+        if !others.iter().any(told) {
+            return Ok(BTreeSet::new());
+        }
+        match self.kernel.tunnel_sessions(&vw_drivers::tunnel_link()?) {
+            Ok(agreed) => Ok(agreed),
+            // The tunnel does not stand yet.
+            Err(error) if error.is_namespace_gone() => Ok(BTreeSet::new()),
+            Err(KernelError::Call { source, .. }) if is_no_device(&source) => Ok(BTreeSet::new()),
+            Err(error) => Err(kernel_error(error)),
+        }
+    }
+
     /// Whether the kernel could bind a port, which it does at every address.
     fn is_free(&self, port: u16) -> Result<bool> {
         let everywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -115,9 +135,9 @@ impl Tunnel for KernelTunnel {
         state.keys.keys(state.port)
     }
 
-    fn change(&self, others: &[RemoteHost]) -> Result<Duration> {
+    fn change(&self, others: &[RemoteHost], told: Option<PublicKey>) -> Result<Duration> {
         let mut state = lock(&self.state);
-        state.keys.change(others).map_err(keys_failed)
+        state.keys.change(others, told).map_err(keys_failed)
     }
 
     fn objects(&self, others: &[RemoteHost]) -> Result<Fragment> {
@@ -132,7 +152,8 @@ impl Tunnel for KernelTunnel {
         let known = known.into_iter().flatten().map(told).collect();
         self.kernel.know_tunnel_keys(known);
         let public = state.keys.current().public();
-        vw_drivers::plan_wireguard(public, state.port, others, self.addr)
+        let agreed = self.agreed(others)?;
+        vw_drivers::plan_wireguard(public, state.port, others, self.addr, &agreed)
     }
 
     fn carry(&self, _: &[RemoteHost]) -> Result<()> {
@@ -143,6 +164,11 @@ impl Tunnel for KernelTunnel {
         lock(&self.state).chosen = false;
         Ok(())
     }
+}
+
+/// Whether there is no such link.
+fn is_no_device(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(NO_DEVICE)
 }
 
 fn keys_failed(error: KeyFileError) -> Error {

@@ -53,6 +53,8 @@ fn host(number: u8, used: u8, next: Option<u8>) -> RemoteHost {
             next: next.map(public),
             port: 51_820 + u16::from(number),
             taken: BTreeSet::new(),
+            idle: false,
+            woke: 0,
         }),
         unpublished: Default::default(),
     }
@@ -72,8 +74,13 @@ fn peers(plan: &Fragment) -> Vec<String> {
     peers.collect()
 }
 
-fn planned_peers(others: &[RemoteHost]) -> Vec<String> {
-    let plan = plan_wireguard(public(1), 51_820, others, [192, 0, 2, 1].into()).unwrap();
+fn plan_of(others: &[RemoteHost], agreed: &[u8]) -> Fragment {
+    let agreed = agreed.iter().copied().map(public).collect();
+    plan_wireguard(public(1), 51_820, others, [192, 0, 2, 1].into(), &agreed).unwrap()
+}
+
+fn planned_peers(others: &[RemoteHost], agreed: &[u8]) -> Vec<String> {
+    let plan = plan_of(others, agreed);
     let key = Object::WireguardKey(vw_hoststate::WireguardKey {
         netns: Netns::Tunnel,
         link: tunnel_link().unwrap(),
@@ -101,7 +108,7 @@ fn a_host_is_a_peer_by_the_key_it_uses_and_by_the_next() {
         of_another_version,
     ];
     assert_eq!(
-        planned_peers(&others),
+        planned_peers(&others, &[20, 30]),
         [
             "20 at 192.0.2.2:51822: {fd76:6574:6877:202:202:202:202:202/128}",
             "30 at 192.0.2.3:51823: {fd76:6574:6877:303:303:303:303:303/128}",
@@ -111,10 +118,22 @@ fn a_host_is_a_peer_by_the_key_it_uses_and_by_the_next() {
 }
 
 #[test]
+fn the_next_key_has_the_address_once_a_session_stands_by_it() {
+    let others = [host(3, 30, Some(31))];
+    assert_eq!(
+        planned_peers(&others, &[30, 31]),
+        [
+            "30 at 192.0.2.3:51823: {}",
+            "31 at 192.0.2.3:51823: {fd76:6574:6877:303:303:303:303:303/128}",
+        ]
+    );
+}
+
+#[test]
 fn a_change_of_one_hosts_key_touches_its_peers_alone() {
     let plan = |used, next| {
         let others = [host(2, 20, None), host(3, used, next)];
-        let plan = plan_wireguard(public(1), 51_820, &others, [192, 0, 2, 1].into()).unwrap();
+        let plan = plan_of(&others, &[]);
         let objects = plan
             .iter()
             .map(|(key, object)| (key.clone(), object.clone()));

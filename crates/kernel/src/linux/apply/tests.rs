@@ -43,6 +43,22 @@ fn connections_of_who_leaves_a_network_of_this_host_are_forgotten() {
 }
 
 #[test]
+fn those_to_a_services_address_in_its_balancer_are_not() {
+    let address = |text: &str| {
+        Step::Delete(Object::Address(Address {
+            netns: INSIDE,
+            link: "eth0".parse().expect("a name"),
+            addr: text.parse().expect("an address"),
+        }))
+    };
+    let steps = ["10.7.0.3/32", "fd00::3/128"].map(address);
+    let plan = Plan {
+        steps: steps.into(),
+    };
+    assert!(given_up(&plan).is_empty());
+}
+
+#[test]
 fn those_of_the_same_address_on_a_network_of_its_own_are_not() {
     let network = Netns::Network(NetworkId::from_bytes([9; 32]));
     assert!(given_up(&leaves(network)).is_empty());

@@ -171,6 +171,21 @@ fn a_peer_may_go_on_in_the_next_message() {
     assert_eq!(parsed(&parts).peers, [told()]);
 }
 
+/// `struct __kernel_timespec`: seconds and nanoseconds, zeros while there was no handshake.
+#[test]
+fn a_key_is_agreed_once_there_was_a_handshake() {
+    for (seconds, agreed) in [(0_i64, 0), (1_700_000_000, 1)] {
+        let mut time = seconds.to_ne_bytes().to_vec();
+        time.extend(0_i64.to_ne_bytes());
+        let message = payload(|body| {
+            about_peer(body, &told(), 0, |body| {
+                body.attr(peer::LAST_HANDSHAKE, &time);
+            });
+        });
+        assert_eq!(parsed(&[message]).agreed.len(), agreed);
+    }
+}
+
 #[test]
 fn what_is_cut_short_is_no_peer() {
     let whole = payload(|body| peer_request(body, &told()));

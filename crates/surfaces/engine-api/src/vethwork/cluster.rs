@@ -47,6 +47,11 @@ struct Host<'a> {
     latency_microseconds: Option<u64>,
     #[serde(rename = "MTU")]
     mtu: Option<u32>,
+    encrypted_reachable: Option<bool>,
+    encrypted_latency_microseconds: Option<u64>,
+    #[serde(rename = "EncryptedMTU")]
+    encrypted_mtu: Option<u32>,
+    trouble: &'a str,
 }
 
 /// The cluster for the answer.
@@ -74,6 +79,7 @@ fn server(view: &ServerView) -> Server<'_> {
 }
 
 fn host(view: &HostView) -> Host<'_> {
+    let (path, inside) = (view.path.as_ref(), view.encrypted_path.as_ref());
     Host {
         id: view.id.to_string(),
         name: &view.name,
@@ -84,8 +90,12 @@ fn host(view: &HostView) -> Host<'_> {
         reachable: view.reachable,
         endpoints: view.endpoints,
         blocks: view.blocks,
-        latency_microseconds: view.path.as_ref().map(|path| microseconds(&path.latency)),
-        mtu: view.path.as_ref().map(|path| path.mtu),
+        latency_microseconds: path.map(|path| microseconds(&path.latency)),
+        mtu: path.map(|path| path.mtu),
+        encrypted_reachable: view.encrypted,
+        encrypted_latency_microseconds: inside.map(|path| microseconds(&path.latency)),
+        encrypted_mtu: inside.map(|path| path.mtu),
+        trouble: view.trouble.as_deref().unwrap_or_default(),
     }
 }
 

@@ -40,7 +40,7 @@ impl Controller {
         for sandbox in sandboxes {
             let found = sandbox.state().published.iter().any(is_it);
             if found {
-                return self.of_sandbox(&sandbox, protocol, addr.port());
+                return self.of_sandbox(&sandbox, protocol, addr);
             }
         }
         let other = "or choose another host port";
@@ -53,7 +53,7 @@ impl Controller {
         }
     }
 
-    fn of_sandbox(&self, sandbox: &Sandbox, protocol: Protocol, port: u16) -> String {
+    fn of_sandbox(&self, sandbox: &Sandbox, protocol: Protocol, addr: SocketAddr) -> String {
         if sandbox.balances {
             let networks: Vec<NetworkId> = {
                 let state = sandbox.state();
@@ -64,8 +64,10 @@ impl Controller {
             for service in services.collect::<Vec<_>>() {
                 let state = lock(&service.state);
                 let mut ports = state.spec.ports.iter();
-                let found =
-                    ports.find(|own| own.published == port && own.target.protocol == protocol);
+                let found = ports.find(|own| {
+                    let at = own.host.is_none_or(|host| meet(host, addr.ip()));
+                    at && own.published == addr.port() && own.target.protocol == protocol
+                });
                 if let Some(found) = found {
                     return of_service(state.spec.name.as_str(), found.target);
                 }

@@ -12,6 +12,8 @@ mod drain;
 mod global;
 mod health;
 mod hosted;
+mod ingress;
+mod inner;
 mod looks;
 mod members;
 mod plan;

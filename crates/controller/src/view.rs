@@ -8,8 +8,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 use vw_model::{
-    ContainerSpec, EndpointId, EndpointSettings, HostId, IpNet, Ipv4Net, Ipv6Net, MacAddr,
-    NetworkId, NetworkSpec, Options, PortKey, PortMapping, SandboxId, SandboxSpec, ServiceSpec,
+    ContainerSpec, EndpointId, EndpointSettings, HostId, HostPort, IpNet, Ipv4Net, Ipv6Net,
+    MacAddr, NetworkId, NetworkSpec, Options, PortKey, PortMapping, SandboxId, SandboxSpec,
+    ServiceSpec,
 };
 
 /// Something new.
@@ -307,7 +308,7 @@ pub struct UnpublishedView {
     /// The service's addresses, where nothing there reaches them.
     pub vips: Vec<IpNet>,
     /// The host's ports.
-    pub ports: Vec<PortKey>,
+    pub ports: Vec<HostPort>,
     /// Why, for people.
     pub reason: &'static str,
 }

@@ -268,6 +268,13 @@ pub trait Kernel: Send + Sync {
     /// `Call` with `AddrInUse` when somebody has it.
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError>;
 
+    /// The addresses of this host, of all its links; one that is still looked for a twin is among
+    /// them and cannot be bound yet.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    fn host_addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError>;
+
     /// A process other than this one that keeps a host port from being held, where it can be found: for
     /// people alone.
     fn port_holder(&self, protocol: Protocol, addr: SocketAddr) -> Option<PortHolder>;

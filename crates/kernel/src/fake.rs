@@ -209,6 +209,11 @@ impl Kernel for FakeKernel {
         self.state().claim(protocol, addr)
     }
 
+    fn host_addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let facts = self.facts()?;
+        Ok(facts.addresses.iter().map(|(_, net)| net.addr()).collect())
+    }
+
     fn port_holder(&self, _protocol: Protocol, _addr: SocketAddr) -> Option<PortHolder> {
         None
     }

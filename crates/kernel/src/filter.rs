@@ -60,6 +60,19 @@ pub(crate) fn not_of(fd: &OwnedFd, ports: &[u32]) -> io::Result<()> {
     attach(fd, &program)
 }
 
+/// Has the kernel pass on only what it tells of addresses that others than a link's own neighbours
+/// may send to: each link that comes up has one of those.
+pub(crate) fn only_global(fd: &OwnedFd) -> io::Result<()> {
+    let program = [
+        // `ifa_scope`.
+        load(libc::BPF_B, 19),
+        jump(libc::BPF_JEQ, 0, 1, u32::from(libc::RT_SCOPE_LINK)),
+        answer(0),
+        answer(ACCEPT),
+    ];
+    attach(fd, &program)
+}
+
 /// Has the kernel pass on only what it tells of one link.
 pub(crate) fn only_link(fd: &OwnedFd, index: u32) -> io::Result<()> {
     let program = [

@@ -31,5 +31,5 @@ pub use contract::{
     PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey,
 };
 pub use linux::{Config, LinuxKernel};
-pub use monitor::{LinkEvent, LinkMonitor};
+pub use monitor::{AddressMonitor, LinkEvent, LinkMonitor};
 pub use nft::{Changed, Monitor, Nft, Refused, legacy_chains};

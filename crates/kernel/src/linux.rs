@@ -184,20 +184,19 @@ impl LinuxKernel {
         }
     }
 
+    fn addresses_in(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let place = self.namespaces.place(netns)?;
+        let dump = crate::netlink::addr::dump;
+        let found = self.namespaces.with_socket(&place, dump);
+        let found = found.map_err(|source| names::call("list", "addresses", source))?;
+        Ok(found.into_iter().map(|seen| seen.addr.addr()).collect())
+    }
+
     /// Forgets what was sent to ports before they were opened: it would be led nowhere for as long as
     /// somebody sends.
     fn forget_unled(&self, netns: Netns, ports: Vec<UdpPort>) {
         let forget = || {
-            let place = self.namespaces.place(netns)?;
-            let failed = |source| names::call("list", "addresses", source);
-            let addresses = self
-                .namespaces
-                .with_socket(&place, crate::netlink::addr::dump);
-            let own: BTreeSet<IpAddr> = addresses
-                .map_err(failed)?
-                .into_iter()
-                .map(|seen| seen.addr.addr())
-                .collect();
+            let own = self.addresses_in(netns)?;
             self.run_in(
                 netns,
                 "forget",
@@ -338,6 +337,10 @@ impl Kernel for LinuxKernel {
             protocol,
             socket,
         })
+    }
+
+    fn host_addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        self.addresses_in(Netns::Host)
     }
 
     fn port_holder(&self, protocol: Protocol, addr: SocketAddr) -> Option<PortHolder> {

@@ -1,8 +1,10 @@
 //! Tells when a link of ours goes, or goes out of service, by somebody else's hand; and of one that
-//! others own and we depend on, when it comes back, or loses what we put on it.
+//! others own and we depend on, when it comes back, or loses what we put on it; and of addresses.
 
+mod addresses;
 mod running;
 
+pub use addresses::AddressMonitor;
 pub(crate) use running::Running;
 
 use crate::filter;

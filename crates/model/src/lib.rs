@@ -30,7 +30,7 @@ pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use name::{ContainerName, IfName, NetworkName, ServiceName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};
 pub use part::{Lacks, MemberHealth, Obstacle, ServicePart, Unpublished};
-pub use port::{PortKey, PortMapping, PortRange, PortRequest, Protocol, meet};
+pub use port::{HostPort, PortKey, PortMapping, PortRange, PortRequest, Protocol, meet};
 pub use sandbox::{AdoptedFrom, DnsSettings, HostEntry, SandboxKind, SandboxSpec};
 pub use service::{
     Affinity, EndpointMode, HealthSpec, MAX_WEIGHT, Preference, Probe, PublishMode, PublishedPort,

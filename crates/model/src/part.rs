@@ -1,7 +1,7 @@
 //! The part that an endpoint has in a service, and what a host does not do for one, as the hosts of a
 //! cluster tell it each other.
 
-use crate::{NetworkId, PortKey};
+use crate::{HostPort, NetworkId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ pub struct Lacks {
     pub all: bool,
     /// The ports that it does not publish.
     #[serde(default)]
-    pub ports: BTreeMap<PortKey, Obstacle>,
+    pub ports: BTreeMap<HostPort, Obstacle>,
 }
 
 impl Lacks {

@@ -170,6 +170,44 @@ impl fmt::Display for PortRange {
     }
 }
 
+/// A port of a host: `80/tcp`, or that of one of its addresses, `192.0.2.1:80/tcp`, `[::1]:80/tcp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPort {
+    /// The address (unspecified: every one of that family); every one where absent.
+    pub host: Option<IpAddr>,
+    /// The port.
+    pub port: PortKey,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host {
+            None => write!(f, "{}", self.port),
+            Some(IpAddr::V4(v4)) => write!(f, "{v4}:{}", self.port),
+            Some(IpAddr::V6(v6)) => write!(f, "[{v6}]:{}", self.port),
+        }
+    }
+}
+
+impl From<HostPort> for String {
+    fn from(port: HostPort) -> Self {
+        port.to_string()
+    }
+}
+
+impl TryFrom<String> for HostPort {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        let (host, port) = split_host(&text)?;
+        Ok(Self {
+            host,
+            port: port.parse()?,
+        })
+    }
+}
+
 /// One container port to publish, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortRequest {

@@ -1,8 +1,8 @@
 //! A sandbox: one network namespace and its configuration.
 
-use crate::{ContainerName, NetworkId, Options, PortRequest, SandboxId};
+use crate::{ContainerName, HostPort, NetworkId, Options, PortRequest, SandboxId};
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, path::PathBuf, time::SystemTime};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::SystemTime};
 
 /// Where an adopted sandbox came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub enum SandboxKind {
     Balancer {
         /// The network.
         network: NetworkId,
+        /// At which of its ports it is sent what comes for each port of the host.
+        #[serde(default)]
+        inner: BTreeMap<HostPort, u16>,
     },
     /// Somebody else's, adopted.
     Adopted {

@@ -1,6 +1,8 @@
 //! A service: one name, and where wanted one address and ports, over many endpoints.
 
-use crate::{Error, IpNet, NetworkId, Options, PortKey, ServiceId, ServiceName, port::meet};
+use crate::{
+    Error, HostPort, IpNet, NetworkId, Options, PortKey, ServiceId, ServiceName, port::meet,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     net::IpAddr,
@@ -118,6 +120,25 @@ pub struct PublishedPort {
 }
 
 impl PublishedPort {
+    /// The host's port, as it is told.
+    #[must_use]
+    pub const fn at(&self) -> HostPort {
+        HostPort {
+            host: self.host,
+            port: PortKey {
+                port: self.published,
+                protocol: self.target.protocol,
+            },
+        }
+    }
+
+    /// The address that a host must have to publish it: one that is not every host's own.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host
+            .filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+    }
+
     /// Whether both ask for one port of a host, at an address that is common to them.
     #[must_use]
     pub fn clashes(&self, other: &Self) -> bool {

@@ -1,6 +1,7 @@
 //! One network over several hosts: namespaces joined by a switch, each with its own daemon, and
 //! real servers of every store that a cluster's state can lie in.
 
+mod addresses;
 mod balancers;
 mod beside;
 mod datagrams;

@@ -476,12 +476,6 @@ fn a_port_that_a_host_has_otherwise_stays_its() {
     eventually("and that it is now", SOON, || {
         !stage.cli("c", "service ls").contains("not on")
     });
-    // No host is asked for one of its addresses alone.
-    for at in ["192.0.2.3", "0.0.0.0"] {
-        let publish = format!("service update --publish-add {at}:81:81 web");
-        let refused = stage.cli_refused("c", &publish);
-        assert!(refused.contains(&format!("leave {at} out")), "{refused}");
-    }
     // What is published is changed on every host.
     stage.cli(
         "b",

@@ -9,9 +9,10 @@
 
 use super::{
     Member, Service,
+    inner::Inner,
     looks::Looks,
     turns::{Turn, Turns},
-    unpublished::{Leading, obstacle},
+    unpublished::Leading,
 };
 use crate::{
     Controller,
@@ -32,9 +33,8 @@ use std::{
 };
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
-    ContainerName, EndpointId, EndpointSettings, Family, IfName, IpNet, NetworkId, Obstacle,
-    PortKey, PortRange, PortRequest, PublishMode, PublishedPort, Result, SandboxId, SandboxKind,
-    ServicePart, Unpublished,
+    ContainerName, EndpointId, EndpointSettings, Family, HostPort, IfName, IpNet, NetworkId,
+    Obstacle, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, ServicePart, Unpublished,
 };
 
 /// Those of this host.
@@ -45,6 +45,7 @@ pub(crate) struct Balancers {
     pub(super) looks: Looks,
     /// What this host lacks, as the others were told.
     pub(super) told: Mutex<Unpublished>,
+    pub(super) inner: Mutex<BTreeMap<NetworkId, Inner>>,
     open: AtomicBool,
     /// How often all of them were taken away.
     given_up: AtomicUsize,
@@ -54,10 +55,10 @@ struct Standing {
     sandbox: Arc<Sandbox>,
     /// It has all that the services want of it.
     led: bool,
-    /// Its record names the ports that it publishes.
-    noted: bool,
+    /// Its record may name other ports than it publishes.
+    owes_record: bool,
     /// What it cannot publish.
-    lacking: BTreeMap<PortKey, Obstacle>,
+    lacking: BTreeMap<HostPort, Obstacle>,
 }
 
 impl Balancers {
@@ -80,6 +81,20 @@ impl Balancers {
         lock(&self.standing).keys().copied().collect()
     }
 
+    /// Whether the record of the one of a network may name other ports than it publishes.
+    pub(super) fn owes_record(&self, network: NetworkId) -> bool {
+        let standing = lock(&self.standing);
+        standing
+            .get(&network)
+            .is_some_and(|found| found.owes_record)
+    }
+
+    pub(super) fn owe_record(&self, network: NetworkId, owed: bool) {
+        if let Some(found) = lock(&self.standing).get_mut(&network) {
+            found.owes_record = owed;
+        }
+    }
+
     /// Has the one of a network, if it has one, brought once more to what its services want of it.
     pub(super) fn lead_anew(&self, network: NetworkId) {
         if let Some(found) = lock(&self.standing).get_mut(&network) {
@@ -88,10 +103,16 @@ impl Balancers {
     }
 
     /// What the one of a network cannot publish.
-    pub(super) fn lacking(&self, network: NetworkId) -> BTreeMap<PortKey, Obstacle> {
+    pub(super) fn lacking(&self, network: NetworkId) -> BTreeMap<HostPort, Obstacle> {
         let standing = lock(&self.standing);
         let found = standing.get(&network);
         found.map(|found| found.lacking.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn note_lacking(&self, network: NetworkId, lacking: BTreeMap<HostPort, Obstacle>) {
+        if let Some(found) = lock(&self.standing).get_mut(&network) {
+            found.lacking = lacking;
+        }
     }
 }
 
@@ -130,14 +151,15 @@ impl Controller {
 
     /// Lists one that stood before the start.
     pub(crate) fn list_balancer(&self, sandbox: &Arc<Sandbox>) {
-        let SandboxKind::Balancer { network } = sandbox.state().spec.kind else {
+        let SandboxKind::Balancer { network, inner } = sandbox.state().spec.kind.clone() else {
             return;
         };
         self.registry_mut().add_balancer(sandbox.clone());
+        lock(&self.balancers.inner).insert(network, Inner::new(inner));
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: true,
-            noted: true,
+            owes_record: false,
             lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
@@ -237,6 +259,7 @@ impl Controller {
         let name = by_name.or_else(|_| format!("lb-{}", network.spec.id.short()).parse())?;
         let kind = SandboxKind::Balancer {
             network: network.spec.id,
+            inner: BTreeMap::new(),
         };
         let spec = self.sandbox_spec(id, name, kind, SandboxRequest::default());
         let sandbox = Arc::new(Sandbox::new(spec, None, Vec::new()));
@@ -261,7 +284,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: false,
-            noted: true,
+            owes_record: false,
             lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
@@ -346,6 +369,7 @@ impl Controller {
             }
         }
         self.undo_balancer(&sandbox);
+        lock(&self.balancers.inner).remove(&network);
     }
 
     /// Takes away all of them.
@@ -371,78 +395,6 @@ impl Controller {
     /// Forgets one that was found half made at the start.
     pub(crate) fn forget_balancer(&self, sandbox: &Sandbox) {
         lock(&self.balancers.standing).retain(|_, found| found.sandbox.id != sandbox.id);
-    }
-
-    /// Publishes the ports of a network's services on this host, those that can be had; the caller
-    /// holds the sandbox's `ops`.
-    fn publish_ingress(&self, network: &Arc<Network>, sandbox: &Arc<Sandbox>) -> Result<()> {
-        let wanted = self.ingress_of(network);
-        let (attachments, former) = {
-            let state = sandbox.state();
-            (state.attachments.clone(), state.published.clone())
-        };
-        let mut held = std::mem::take(&mut sandbox.state().claims);
-        let (claims, refused) = self.settle_each(&wanted, &attachments, &mut held);
-        let fragment = self.sandbox_fragment(sandbox, &attachments, None, &claims.mappings());
-        let brought =
-            fragment.and_then(|wants| self.bring(vec![(Owner::Sandbox(sandbox.id), wants)]));
-        if let Err(error) = brought {
-            sandbox.state().claims = claims.back_to(&*self.kernel, held, &former);
-            return Err(error);
-        }
-        let not = refused
-            .iter()
-            .map(|(request, error)| (request.container, obstacle(error)));
-        let not: BTreeMap<PortKey, Obstacle> = not.collect();
-        let mut state = sandbox.state();
-        state.published = claims.mappings();
-        state.claims = claims;
-        state.spec.ports = wanted;
-        let can = |request: &PortRequest| !not.contains_key(&request.container);
-        state.spec.ports.retain(can);
-        let changed = state.published != former;
-        drop(state);
-        let noted = |change: &dyn Fn(&mut Standing)| {
-            let mut standing = lock(&self.balancers.standing);
-            standing.get_mut(&network.spec.id).is_none_or(|found| {
-                change(found);
-                found.noted
-            })
-        };
-        let is_noted = noted(&|found| {
-            found.noted &= !changed;
-            found.lacking.clone_from(&not);
-        });
-        if !is_noted {
-            self.note_sandbox(sandbox)?;
-            noted(&|found| found.noted = true);
-        }
-        Ok(())
-    }
-
-    /// What the services of a network publish, as requests of the sandbox that leads to them.
-    fn ingress_of(&self, network: &Network) -> Vec<PortRequest> {
-        let host_ip = ingress_host(network);
-        let services = lock(&self.services).on(network.spec.id);
-        let mut requests = Vec::new();
-        for service in services {
-            let state = lock(&service.state);
-            requests.extend(super::plan::ingress(&state.spec).map(|port| PortRequest {
-                container: PortKey {
-                    port: port.published,
-                    protocol: port.target.protocol,
-                },
-                host_ip,
-                host: Some(PortRange {
-                    first: port.published,
-                    last: port.published,
-                }),
-            }));
-        }
-        // A record of an older daemon may name one twice.
-        requests.sort_by_key(|request| request.container);
-        requests.dedup();
-        requests
     }
 
     /// Has who was led here to endpoints that are gone be led to others, where it can be: over UDP
@@ -514,18 +466,5 @@ impl Controller {
         if let Err(error) = closed.map_err(kernel_error) {
             tracing::warn!("connections are not waited for: {}", error.chain());
         }
-    }
-}
-
-/// At which addresses of a host the services of a network are published: all where there is none.
-pub(super) fn ingress_host(network: &Network) -> Option<IpAddr> {
-    let has = |family| network.spec.pools(family).next().is_some();
-    // Of one IP version alone nobody answers over the other.
-    match (has(Family::V4), has(Family::V6)) {
-        (true, true) => None,
-        (_, v6) => Some(super::create::unspecified(match v6 {
-            true => Family::V6,
-            false => Family::V4,
-        })),
     }
 }

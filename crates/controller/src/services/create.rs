@@ -158,15 +158,7 @@ impl Controller {
         }
         let in_vain = |ip: &IpAddr| !families.contains(&Family::of(*ip));
         if let Some(ip) = requests.iter().filter_map(|r| r.host_ip).find(in_vain) {
-            let sentence = format!(
-                "network {} does not publish ports at {ip}: it publishes over the other IP version alone",
-                network.spec.name
-            );
-            return Err(Error::new(
-                Kind::Unsupported,
-                "port-not-publishable",
-                sentence,
-            ));
+            return Err(over_other_family(network, ip));
         }
         self.claim_ports(&families, requests, held)
     }
@@ -336,6 +328,15 @@ pub(super) fn published(claims: &Claims, families: &[Family]) -> Vec<PublishedPo
         }
     }
     ports
+}
+
+/// The refusal of a port at an address of an IP version that a network does not publish over.
+pub(super) fn over_other_family(network: &Network, ip: IpAddr) -> Error {
+    let sentence = format!(
+        "network {} does not publish ports at {ip}: it publishes over the other IP version alone",
+        network.spec.name
+    );
+    Error::new(Kind::Unsupported, "port-not-publishable", sentence)
 }
 
 pub(super) const fn unspecified(family: Family) -> IpAddr {

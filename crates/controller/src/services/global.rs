@@ -19,6 +19,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::SystemTime,
 };
@@ -115,13 +116,17 @@ impl Controller {
             ));
         }
         let families = self.balanced_families(network, "publish ports")?;
+        let in_vain = |ip: &IpAddr| !families.contains(&Family::of(*ip));
+        if let Some(ip) = new.iter().filter_map(|port| port.host).find(in_vain) {
+            return Err(super::create::over_other_family(network, ip));
+        }
         // What it has already, for another port of its endpoints or in another way, makes room.
         let foreign = |port: &&PublishedPort| {
             port.mode == PublishMode::Ingress && !before.iter().any(|held| held.clashes(port))
         };
-        let foreign = new.into_iter().filter(foreign).map(super::hosted::request);
+        let foreign = self.on_this_host(new.into_iter().filter(foreign).copied())?;
         // Held for a moment alone: what publishes them here takes them next.
-        let claimed = foreign.collect::<Vec<_>>();
+        let claimed: Vec<_> = foreign.iter().map(super::hosted::request).collect();
         self.claim_ports(&families, &claimed, &mut Claims::default())
             .map(drop)
     }
@@ -444,28 +449,30 @@ fn member_of(remote: &RemoteEndpoint) -> Option<(String, Member)> {
 
 /// Ports in their order, each once.
 fn each_once(mut ports: Vec<PublishedPort>) -> Vec<PublishedPort> {
-    ports.sort_by_key(|port| (port.published, port.target, port.mode));
+    ports.sort_by_key(|port| (port.published, port.host, port.target, port.mode));
     ports.dedup();
     ports
 }
 
-/// A port that is published on every host, which must be the same on all.
+/// A port that is published on every host, or on those that have an address, by the same number on all.
 fn published(asked: &Publication) -> Result<PublishedPort> {
     let Publication {
         port: request,
         mode,
         prefer,
     } = *asked;
-    if let Some(ip) = request.host_ip {
+    if let Some(IpAddr::V6(ip)) = request.host_ip
+        && ip.is_unicast_link_local()
+    {
         let sentence = format!(
-            "a service of a network that spans hosts publishes on every address of every host: leave {ip} out of the port {}",
+            "{ip} is an address of each link: publish the port {} on another one, or on all",
             request.container
         );
         return Err(Error::invalid("service-port-address", sentence));
     }
     match request.host {
         Some(range) if range.first == range.last => Ok(PublishedPort {
-            host: None,
+            host: request.host_ip,
             published: range.first,
             target: request.container,
             mode,

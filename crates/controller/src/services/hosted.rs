@@ -6,7 +6,9 @@
 //! none. The host leads by its own table, past no other sandbox, so that the endpoint sees the
 //! client's address: at its address where the default route of its sandbox leads out.
 
-use super::{Roster, Service, ServiceState, plan::published, unpublished::obstacle};
+use super::{
+    Roster, Service, ServiceState, ingress::is_elsewhere, plan::published, unpublished::obstacle,
+};
 use crate::{
     Controller,
     attach::FAMILIES,
@@ -17,7 +19,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use vw_firewall::{ServicePolicy, Slot};
 use vw_hoststate::{Object, Owner, Table};
 use vw_model::{
-    Affinity, EndpointId, Family, IpNet, Obstacle, PortKey, PortRange, PortRequest, Preference,
+    Affinity, EndpointId, Family, HostPort, IpNet, Obstacle, PortRange, PortRequest, Preference,
     PublishMode, PublishedPort, Result, SandboxId, ServiceSpec,
 };
 
@@ -27,7 +29,7 @@ pub(crate) struct Hosted {
     /// By these ports.
     pub(crate) ports: Vec<PublishedPort>,
     /// Not by these, and why.
-    pub(crate) lacking: BTreeMap<PortKey, Obstacle>,
+    pub(crate) lacking: BTreeMap<HostPort, Obstacle>,
 }
 
 impl Hosted {
@@ -172,17 +174,22 @@ impl Controller {
         let Some(balancer) = self.balancers.on(service.network.spec.id) else {
             return Vec::new();
         };
-        let host = super::balancer::ingress_host(&service.network);
+        let host = super::ingress::ingress_host(&service.network);
         let balancer = balancer.state();
         let has = |port: &&PublishedPort| {
             let mut mappings = balancer.published.iter();
             mappings.any(|m| {
-                m.host.port() == port.published && m.container.protocol == port.target.protocol
+                m.host.port() == port.published
+                    && m.container.protocol == port.target.protocol
+                    && port.host.is_none_or(|host| host == m.host.ip())
             })
         };
         asked
             .filter(has)
-            .map(|port| PublishedPort { host, ..*port })
+            .map(|port| PublishedPort {
+                host: port.host.or(host),
+                ..*port
+            })
             .collect()
     }
 
@@ -195,15 +202,15 @@ impl Controller {
         let asked = |port: &&PublishedPort| port.mode == PublishMode::Host;
         let wanted = !state.removed && has_slots_here(&state.roster);
         let asked = state.spec.ports.iter().filter(asked).copied();
-        let asked: Vec<PublishedPort> = asked.filter(|_| wanted).collect();
+        let asked = self.on_this_host(asked.filter(|_| wanted))?;
         // Who has no way out answers nobody.
         let (mut ports, unreached) = match self.serves_here(&state) {
             true => (asked, Vec::new()),
             false => (Vec::new(), asked),
         };
         let unreached = unreached.iter();
-        let mut lacking: BTreeMap<PortKey, Obstacle> = unreached
-            .map(|port| (key(port), Obstacle::Unreached))
+        let mut lacking: BTreeMap<HostPort, Obstacle> = unreached
+            .map(|port| (port.at(), Obstacle::Unreached))
             .collect();
         let preferred = self.preferred(service, &state);
         if ports.is_empty() && preferred.is_empty() && state.hosted.ports.is_empty() {
@@ -217,7 +224,8 @@ impl Controller {
         ports.retain(|port| {
             let mut refused = refused.iter();
             let found = refused.find(|(asked, _)| *asked == request(port));
-            lacking.extend(found.map(|(_, error)| (key(port), obstacle(error))));
+            let taken = found.filter(|(_, error)| !is_elsewhere(error));
+            lacking.extend(taken.map(|(_, error)| (port.at(), obstacle(error))));
             found.is_none()
         });
         ports.extend(preferred);
@@ -230,33 +238,18 @@ impl Controller {
         };
         let done = noted.and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
         if let Err(error) = done {
-            let mut all = claims.mappings();
-            all.extend(held.mappings());
-            let ports = state.hosted.claimed();
-            all.retain(|m| {
-                let mut ports = ports.iter();
-                ports.any(|p| p.published == m.host.port() && p.target == m.container)
-            });
-            state.claims = claims.back_to(&*self.kernel, held, &all);
             let standing = state.hosted.claimed();
+            state.claims = super::update::back(&*self.kernel, claims, held, &standing);
             let failed = ports
                 .iter()
                 .filter(|port| port.mode == PublishMode::Host && !standing.contains(port));
-            lacking.extend(failed.map(|port| (key(port), Obstacle::Failed)));
+            lacking.extend(failed.map(|port| (port.at(), Obstacle::Failed)));
             state.hosted.lacking = lacking;
             return Err(error);
         }
         state.claims = claims;
         state.hosted = Hosted { ports, lacking };
         Ok(())
-    }
-}
-
-/// A port of the host, as it is told.
-pub(super) const fn key(port: &PublishedPort) -> PortKey {
-    PortKey {
-        port: port.published,
-        protocol: port.target.protocol,
     }
 }
 

@@ -78,7 +78,9 @@ impl Controller {
                 .iter()
                 .map(|vip| (link.clone(), vip.addr()))
                 .collect(),
-            ports: ingress(spec).map(published).collect(),
+            ports: ingress(spec)
+                .map(|port| self.led_inside(network.spec.id, port))
+                .collect(),
             families: FAMILIES.into_iter().filter(has).collect(),
             affinity: spec.affinity == Affinity::Client,
             slots: roster.leads(),

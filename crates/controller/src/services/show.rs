@@ -8,7 +8,9 @@ use crate::{
     view::{ServiceMemberView, ServiceView, UnpublishedView},
 };
 use std::collections::BTreeMap;
-use vw_model::{HostId, Lacks, PortKey, PublishMode, RemoteHost, Result, ServiceSpec, Unpublished};
+use vw_model::{
+    HostId, HostPort, Lacks, PublishMode, RemoteHost, Result, ServiceSpec, Unpublished,
+};
 
 impl Controller {
     pub(crate) fn service_list(&self, _: ServiceList) -> Result<Vec<ServiceView>> {
@@ -105,7 +107,7 @@ fn unpublished(spec: &ServiceSpec, hosts: &BTreeMap<HostId, Host>) -> Vec<Unpubl
 /// What a host lacks of a service, by why.
 fn lacking(host: &str, spec: &ServiceSpec, lacks: &Lacks) -> Vec<UnpublishedView> {
     const UNLED: &str = "the host does not lead to the network's services: see its log";
-    let mut found: BTreeMap<&'static str, Vec<PortKey>> = BTreeMap::new();
+    let mut found: BTreeMap<&'static str, Vec<HostPort>> = BTreeMap::new();
     let vips = match lacks.all {
         true => spec.vips.clone(),
         false => Vec::new(),
@@ -114,11 +116,12 @@ fn lacking(host: &str, spec: &ServiceSpec, lacks: &Lacks) -> Vec<UnpublishedView
         found.insert(UNLED, Vec::new());
     }
     for port in &spec.ports {
-        let key = super::hosted::key(port);
-        let unled = lacks.all && port.mode == PublishMode::Ingress;
-        let why = lacks.ports.get(&key).map(|why| in_words(*why));
+        let at = port.at();
+        let everywhere = port.mode == PublishMode::Ingress && port.address().is_none();
+        let unled = lacks.all && everywhere;
+        let why = lacks.ports.get(&at).map(|why| in_words(*why));
         if let Some(why) = unled.then_some(UNLED).or(why) {
-            found.entry(why).or_default().push(key);
+            found.entry(why).or_default().push(at);
         }
     }
     let view = |(reason, ports)| UnpublishedView {

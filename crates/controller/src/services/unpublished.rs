@@ -9,7 +9,7 @@ use crate::{
     registry::{Network, lock},
 };
 use std::collections::BTreeMap;
-use vw_model::{Error, Lacks, NetworkId, Obstacle, PortKey, Unpublished};
+use vw_model::{Error, HostPort, Lacks, NetworkId, Obstacle, Unpublished};
 
 /// Whether a host leads to the services of a network as they ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Controller {
     pub(super) fn tell_lacks(&self, network: &Network) {
         let id = network.spec.id;
         let mut told = lock(&self.balancers.told);
-        let lacks = self.lacks_now(id);
+        let lacks = self.lacks_now(network);
         let former = told.networks.remove(&id).unwrap_or_default();
         if !lacks.is_empty() {
             told.networks.insert(id, lacks.clone());
@@ -83,16 +83,20 @@ impl Controller {
         }
     }
 
-    fn lacks_now(&self, network: NetworkId) -> Lacks {
-        let mut ports: BTreeMap<PortKey, Obstacle> = self.balancers.lacking(network);
-        let services = lock(&self.services).on(network);
+    fn lacks_now(&self, network: &Network) -> Lacks {
+        let id = network.spec.id;
+        let all = self.balancers.turns.of(id).leading() != Leading::Fine;
+        let mut ports: BTreeMap<HostPort, Obstacle> = self.balancers.lacking(id);
+        if all {
+            // Of those that not every host publishes nobody else can tell.
+            let unled = self.unled_here(network).into_iter();
+            ports.extend(unled.map(|at| (at, Obstacle::Failed)));
+        }
+        let services = lock(&self.services).on(id);
         for service in services {
             ports.extend(&lock(&service.state).hosted.lacking);
         }
-        Lacks {
-            all: self.balancers.turns.of(network).leading() != Leading::Fine,
-            ports,
-        }
+        Lacks { all, ports }
     }
 }
 

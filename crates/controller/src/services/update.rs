@@ -6,7 +6,7 @@ use crate::{
 };
 use vw_hoststate::Owner;
 use vw_kernel::Kernel;
-use vw_model::{Error, PortMapping, PortRequest, Result, ServiceSpec};
+use vw_model::{Error, PortMapping, PortRequest, PublishedPort, Result, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -56,7 +56,7 @@ impl Controller {
                     left.chain()
                 ));
             }
-            state.claims = back(&*self.kernel, claims, held, &former);
+            state.claims = back(&*self.kernel, claims, held, &former.ports);
             return Err(error);
         }
         let checked = spec.health.is_some() || former.health.is_some();
@@ -104,12 +104,17 @@ fn asked(state: &ServiceState, request: &ServiceUpdate) -> (ServiceSpec, Roster)
     (spec, roster)
 }
 
-/// The claims that a service had before an attempt.
-fn back(kernel: &dyn Kernel, claims: Claims, held: Claims, former: &ServiceSpec) -> Claims {
+/// The claims that a service had before an attempt, for these ports.
+pub(super) fn back(
+    kernel: &dyn Kernel,
+    claims: Claims,
+    held: Claims,
+    former: &[PublishedPort],
+) -> Claims {
     let mut all = claims.mappings();
     all.extend(held.mappings());
     let stays = |mapping: &PortMapping| {
-        former.ports.iter().any(|port| {
+        former.iter().any(|port| {
             let host = mapping.host.ip();
             port.host.map_or(host.is_unspecified(), |ip| ip == host)
                 && port.published == mapping.host.port()

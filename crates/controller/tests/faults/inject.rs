@@ -335,6 +335,11 @@ impl Kernel for FaultyKernel {
         self.fake.claim_port(protocol, addr)
     }
 
+    fn host_addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        self.effect("list addresses")?;
+        self.fake.host_addresses()
+    }
+
     fn port_holder(&self, protocol: Protocol, addr: SocketAddr) -> Option<PortHolder> {
         self.fake.port_holder(protocol, addr)
     }

@@ -125,7 +125,7 @@ fn lacking(controller: &Controller) -> Vec<u16> {
     let view = controller.submit(ServiceInspect { service }).unwrap();
     let lacking = view.unpublished.iter();
     lacking
-        .flat_map(|of| of.ports.iter().map(|key| key.port))
+        .flat_map(|of| of.ports.iter().map(|at| at.port.port))
         .collect()
 }
 

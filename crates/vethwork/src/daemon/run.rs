@@ -69,6 +69,7 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     let controller = Arc::new(Controller::open(config, parts)?);
     watch::firewall(&controller, &kernel, settings)?;
     watch::links(&controller, underlay.as_ref().map(vw_model::IfName::as_str))?;
+    watch::addresses(&controller, settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("api")

@@ -12,7 +12,9 @@ use std::{
 };
 use vw_controller::Controller;
 use vw_firewall::foreign::adjustments;
-use vw_kernel::{Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains};
+use vw_kernel::{
+    AddressMonitor, Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains,
+};
 use vw_model::{Error, Result};
 
 /// While what leads to the other hosts is refused, all is compared again after this many seconds,
@@ -116,6 +118,34 @@ pub(crate) fn links(controller: &Arc<Controller>, underlay: Option<&str>) -> Res
     let refused = |e| Error::internal("thread-refused", "no thread to watch links").because(e);
     thread::Builder::new()
         .name("link-watch".to_owned())
+        .spawn(follow)
+        .map(|_| ())
+        .map_err(refused)
+}
+
+/// Follows this host's addresses for the life of the process: a cluster's services may be published on
+/// one alone.
+///
+/// # Errors
+/// As [`firewall`].
+pub(crate) fn addresses(controller: &Arc<Controller>, settings: &DaemonSettings) -> Result<()> {
+    if settings.cluster.is_none() {
+        return Ok(());
+    }
+    let mut monitor = AddressMonitor::open()
+        .map_err(|e| Error::internal("monitor-failed", "cannot listen to addresses").because(e))?;
+    let controller = controller.clone();
+    let follow = move || {
+        loop {
+            match monitor.changed(None) {
+                Ok(_) => controller.addresses_changed(),
+                Err(error) => return tracing::error!("no longer watching addresses: {error}"),
+            }
+        }
+    };
+    let refused = |e| Error::internal("thread-refused", "no thread to watch addresses").because(e);
+    thread::Builder::new()
+        .name("address-watch".to_owned())
         .spawn(follow)
         .map(|_| ())
         .map_err(refused)

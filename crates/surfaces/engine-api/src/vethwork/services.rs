@@ -9,7 +9,7 @@ use crate::{
 };
 use hyper::{Method, StatusCode};
 use serde::Serialize;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use vw_controller::{
     command::{
         Publication, ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate,
@@ -17,7 +17,7 @@ use vw_controller::{
     view::{CheckView, ServiceView},
 };
 use vw_model::{
-    Affinity, EndpointMode, HealthSpec, IpNet, Options, PortKey, PortRequest, Preference,
+    Affinity, EndpointMode, HealthSpec, HostPort, IpNet, Options, PortKey, PortRequest, Preference,
     PublishMode,
 };
 
@@ -99,7 +99,7 @@ struct Unpublished<'a> {
     host: &'a str,
     #[serde(rename = "VirtualIPs")]
     virtual_ips: Vec<String>,
-    ports: &'a [PortKey],
+    ports: &'a [HostPort],
     reason: &'a str,
 }
 
@@ -271,25 +271,16 @@ fn ports(texts: &[String]) -> Result<Vec<Publication>, ApiError> {
     Ok(ports)
 }
 
-/// Docker's `published=80,target=8080,protocol=udp,mode=host`, and `prefer=local`.
+/// Docker's `published=80,target=8080,protocol=udp,mode=host`, Compose's `host_ip=192.0.2.1`, and
+/// `prefer=local`.
 fn long_form(text: &str) -> Result<Vec<Publication>, ApiError> {
     let refuse = |why: String| {
-        let form = "published=PORT,target=PORT[,protocol=tcp|udp|sctp][,mode=ingress|host][,prefer=none|local]";
+        let form = "[host_ip=ADDRESS,]published=PORT,target=PORT[,protocol=tcp|udp|sctp][,mode=ingress|host][,prefer=none|local]";
         ApiError::bad_request(format!(
             "invalid published port {text:?}: {why}: use {form}"
         ))
     };
-    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
-    for field in text.split(',') {
-        let pair = field.split_once('=');
-        let (key, value) = pair.ok_or_else(|| refuse(format!("{field:?} has no value")))?;
-        if !["published", "target", "protocol", "mode", "prefer"].contains(&key) {
-            return Err(refuse(format!("{key:?} is unknown")));
-        }
-        if fields.insert(key, value).is_some() {
-            return Err(refuse(format!("{key} is there twice")));
-        }
-    }
+    let fields = fields(text, &refuse)?;
     let mode = match fields.get("mode").copied() {
         None | Some("ingress") => PublishMode::Ingress,
         Some("host") => PublishMode::Host,
@@ -317,12 +308,45 @@ fn long_form(text: &str) -> Result<Vec<Publication>, ApiError> {
     };
     let target = number("target")?.ok_or_else(|| refuse("target is missing".to_owned()))?;
     let host = number("published")?.map_or_else(String::new, |port| format!("{port}:"));
+    let host = match fields.get("host_ip").map(|ip| ip.parse::<IpAddr>()) {
+        None => host,
+        Some(Ok(ip)) => format!("[{ip}]:{host}"),
+        Some(Err(_)) => return Err(refuse("host_ip is no address".to_owned())),
+    };
     let protocol = fields.get("protocol").copied().unwrap_or("tcp");
     let requests = PortRequest::parse(&format!("{host}{target}/{protocol}"))?;
     let requests = requests.into_iter();
     Ok(requests
         .map(|port| Publication { port, mode, prefer })
         .collect())
+}
+
+/// What is given by which key, each once.
+fn fields<'a>(
+    text: &'a str,
+    refuse: &impl Fn(String) -> ApiError,
+) -> Result<BTreeMap<&'a str, &'a str>, ApiError> {
+    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+    for field in text.split(',') {
+        let pair = field.split_once('=');
+        let (key, value) = pair.ok_or_else(|| refuse(format!("{field:?} has no value")))?;
+        if ![
+            "host_ip",
+            "published",
+            "target",
+            "protocol",
+            "mode",
+            "prefer",
+        ]
+        .contains(&key)
+        {
+            return Err(refuse(format!("{key:?} is unknown")));
+        }
+        if fields.insert(key, value).is_some() {
+            return Err(refuse(format!("{key} is there twice")));
+        }
+    }
+    Ok(fields)
 }
 
 fn affinity(text: &str) -> Result<Option<Affinity>, ApiError> {

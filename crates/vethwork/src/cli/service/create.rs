@@ -32,7 +32,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "NETWORK")]
     network: String,
     /// Publish a port of the endpoints on every address of the host, or on one; also as
-    /// published=PORT,target=PORT[,protocol=PROTO][,mode=ingress|host][,prefer=none|local]
+    /// [host_ip=ADDRESS,]published=PORT,target=PORT[,protocol=PROTO][,mode=ingress|host][,prefer=none|local]
     #[arg(short, long, value_name = "[[IP:][PORT]:]PORT[/PROTO]")]
     publish: Vec<String>,
 }

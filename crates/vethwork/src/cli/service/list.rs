@@ -87,13 +87,17 @@ impl Service {
 
     /// A port, and the hosts that do not publish it.
     fn port(&self, port: &Port) -> String {
-        let key = format!("{}/{}", port.published, port.protocol);
-        let but = self.not_on(|host| host.ports.contains(&key));
         let host = match port.host_ip.as_str() {
             "" => "*".to_owned(),
             v6 if v6.contains(':') => format!("[{v6}]"),
             v4 => v4.to_owned(),
         };
+        let at = match port.host_ip.as_str() {
+            "" => String::new(),
+            _ => format!("{host}:"),
+        };
+        let key = format!("{at}{}/{}", port.published, port.protocol);
+        let but = self.not_on(|host| host.ports.contains(&key));
         let led = match (port.mode.as_str(), port.prefer.as_str()) {
             ("host", _) => " host",
             (_, "local") => " prefer=local",

@@ -1,0 +1,186 @@
+//! What a host publishes by the sandbox that leads to a network's services.
+
+use super::{inner::Inner, plan, unpublished::obstacle};
+use crate::{
+    Controller,
+    controller::kernel_error,
+    registry::{Network, Sandbox, lock},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+use vw_firewall::ServicePort;
+use vw_hoststate::Owner;
+use vw_model::{
+    Family, HostPort, NetworkId, Obstacle, PortKey, PortRange, PortRequest, PublishedPort, Result,
+    SandboxKind, Scope,
+};
+
+/// The reason of a port at an address that this host does not have, or cannot bind yet.
+const FOREIGN: &str = "port-host-ip-foreign";
+
+impl Controller {
+    /// Publishes the ports of a network's services on this host, those that can be had; the caller
+    /// holds the sandbox's `ops`.
+    pub(super) fn publish_ingress(
+        &self,
+        network: &Arc<Network>,
+        sandbox: &Arc<Sandbox>,
+    ) -> Result<()> {
+        let id = network.spec.id;
+        let before = self.inner_ports(id, |inner| inner.all().clone());
+        let asked = self.ingress_of(network);
+        let here = self.on_this_host(asked.values().copied())?;
+        let wanted: BTreeMap<PortRequest, HostPort> = here
+            .iter()
+            .map(|port| (self.ingress_request(network, port), port.at()))
+            .collect();
+        let requests: Vec<PortRequest> = wanted.keys().copied().collect();
+        let (attachments, former) = {
+            let state = sandbox.state();
+            (state.attachments.clone(), state.published.clone())
+        };
+        let mut held = std::mem::take(&mut sandbox.state().claims);
+        let (claims, refused) = self.settle_each(&requests, &attachments, &mut held);
+        let fragment = self.sandbox_fragment(sandbox, &attachments, None, &claims.mappings());
+        let brought =
+            fragment.and_then(|wants| self.bring(vec![(Owner::Sandbox(sandbox.id), wants)]));
+        if let Err(error) = brought {
+            sandbox.state().claims = claims.back_to(&*self.kernel, held, &former);
+            return Err(error);
+        }
+        let not = refused.iter().filter(|(_, error)| !is_elsewhere(error));
+        let not = not.filter_map(|(request, error)| {
+            let at = wanted.get(request)?;
+            Some((*at, obstacle(error)))
+        });
+        let not: BTreeMap<HostPort, Obstacle> = not.collect();
+        let mut state = sandbox.state();
+        state.published = claims.mappings();
+        state.claims = claims;
+        state.spec.ports = requests;
+        let can = |request: &PortRequest| !refused.iter().any(|(refused, _)| refused == request);
+        state.spec.ports.retain(can);
+        let asked: BTreeSet<HostPort> = asked.into_keys().collect();
+        let kind = SandboxKind::Balancer {
+            network: id,
+            inner: self.inner_ports(id, |inner| {
+                inner.settle(&before, &asked);
+                inner.all().clone()
+            }),
+        };
+        let changed = state.published != former || state.spec.kind != kind;
+        state.spec.kind = kind;
+        drop(state);
+        self.balancers.note_lacking(id, not);
+        // One that could not be recorded is owed, whether anything changes again or not.
+        if changed || self.balancers.owes_record(id) {
+            self.balancers.owe_record(id, true);
+            self.note_sandbox(sandbox)?;
+            self.balancers.owe_record(id, false);
+        }
+        Ok(())
+    }
+
+    /// What the services of a network publish on every host that can, each port once: a record of an
+    /// older daemon may name one twice.
+    fn ingress_of(&self, network: &Network) -> BTreeMap<HostPort, PublishedPort> {
+        let services = lock(&self.services).on(network.spec.id);
+        let mut ports = BTreeMap::new();
+        for service in services {
+            let state = lock(&service.state);
+            ports.extend(plan::ingress(&state.spec).map(|port| (port.at(), *port)));
+        }
+        ports
+    }
+
+    /// One of them as a request of the sandbox.
+    fn ingress_request(&self, network: &Network, port: &PublishedPort) -> PortRequest {
+        PortRequest {
+            container: PortKey {
+                port: self.inner_port(network.spec.id, port),
+                protocol: port.target.protocol,
+            },
+            host_ip: port.host.or_else(|| ingress_host(network)),
+            host: Some(PortRange {
+                first: port.published,
+                last: port.published,
+            }),
+        }
+    }
+
+    fn inner_port(&self, network: NetworkId, port: &PublishedPort) -> u16 {
+        self.inner_ports(network, |inner| inner.of(port.at()))
+    }
+
+    fn inner_ports<T>(&self, network: NetworkId, of: impl FnOnce(&mut Inner) -> T) -> T {
+        of(lock(&self.balancers.inner).entry(network).or_default())
+    }
+
+    /// What the sandbox leads to endpoints by it: what is sent there was sent to the host's address.
+    pub(super) fn led_inside(&self, network: NetworkId, port: &PublishedPort) -> ServicePort {
+        let any = |host: IpAddr| super::create::unspecified(Family::of(host));
+        ServicePort {
+            published: self.inner_port(network, port),
+            host: port.host.map(any),
+            ..plan::published(port)
+        }
+    }
+
+    /// Those of the ports that are published at every host's addresses, or one that this host has.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub(super) fn on_this_host(
+        &self,
+        ports: impl Iterator<Item = PublishedPort>,
+    ) -> Result<Vec<PublishedPort>> {
+        let mut ports: Vec<PublishedPort> = ports.collect();
+        if ports.iter().any(|port| port.address().is_some()) {
+            let own = self.kernel.host_addresses().map_err(kernel_error)?;
+            ports.retain(|port| port.address().is_none_or(|addr| own.contains(&addr)));
+        }
+        Ok(ports)
+    }
+
+    /// Looks again at what services publish on one address of a host: this one has others now.
+    pub fn addresses_changed(&self) {
+        let services = lock(&self.services).all();
+        let mut global = services
+            .iter()
+            .filter(|service| service.network.spec.scope == Scope::Global);
+        let at_one = |port: &PublishedPort| port.address().is_some();
+        if global.any(|service| lock(&service.state).spec.ports.iter().any(at_one)) {
+            self.balance_soon();
+        }
+    }
+
+    /// What is not published at this host's addresses while it leads to no service of a network.
+    pub(super) fn unled_here(&self, network: &Network) -> Vec<HostPort> {
+        let asked = self.ingress_of(network).into_values();
+        let at_one = asked.filter(|port| port.address().is_some());
+        // Where that cannot be read, nothing is published here either.
+        let here = self.on_this_host(at_one).unwrap_or_default();
+        here.iter().map(PublishedPort::at).collect()
+    }
+}
+
+/// Whether a refusal is only that this host does not have the address.
+pub(super) fn is_elsewhere(error: &vw_model::Error) -> bool {
+    error.reason == FOREIGN
+}
+
+/// At which addresses of a host the services of a network are published: all where there is none.
+pub(super) fn ingress_host(network: &Network) -> Option<IpAddr> {
+    let has = |family| network.spec.pools(family).next().is_some();
+    // Of one IP version alone nobody answers over the other.
+    match (has(Family::V4), has(Family::V6)) {
+        (true, true) => None,
+        (_, v6) => Some(super::create::unspecified(match v6 {
+            true => Family::V6,
+            false => Family::V4,
+        })),
+    }
+}

@@ -38,12 +38,22 @@ impl Controller {
         self.take_out(sandbox, leaving)
     }
 
-    fn begin_leaving(&self, sandbox: &Sandbox, id: EndpointId) -> Result<Option<Attachment>> {
-        let found = {
-            let state = sandbox.state();
-            let mut attachments = state.attachments.iter();
-            attachments.find(|a| a.endpoint.id == id).cloned()
+    /// The same where nobody asked for it, and so nobody asks again: also where it cannot be recorded.
+    ///
+    /// # Errors
+    /// When something of it stands still: the next call, change or start goes on.
+    pub(crate) fn detach_unasked(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+        let Some(leaving) = attachment_of(sandbox, id) else {
+            return self.go_on_leaving();
         };
+        if let Err(error) = self.note_attachment(&leaving.endpoint, Phase::Removing) {
+            tracing::error!("{}", error.chain());
+        }
+        self.take_out(sandbox, leaving)
+    }
+
+    fn begin_leaving(&self, sandbox: &Sandbox, id: EndpointId) -> Result<Option<Attachment>> {
+        let found = attachment_of(sandbox, id);
         if let Some(leaving) = &found {
             self.note_attachment(&leaving.endpoint, Phase::Removing)?;
         }
@@ -217,4 +227,10 @@ impl Controller {
         let record = self.sandbox_record(&state, state.resolver, state.published.clone());
         records::put(batch, Table::Sandboxes, &sandbox.id.to_string(), &record)
     }
+}
+
+fn attachment_of(sandbox: &Sandbox, id: EndpointId) -> Option<Attachment> {
+    let state = sandbox.state();
+    let mut attachments = state.attachments.iter();
+    attachments.find(|a| a.endpoint.id == id).cloned()
 }

@@ -47,7 +47,7 @@ impl Controller {
     ) -> Result<()> {
         let id = self.attach_one(sandbox, network, settings)?;
         self.settle_companion(sandbox).inspect_err(|_| {
-            if let Err(left) = self.detach_one(sandbox, id) {
+            if let Err(left) = self.detach_unasked(sandbox, id) {
                 tracing::error!("an endpoint without a way out: {}", left.chain());
             }
         })
@@ -58,9 +58,10 @@ impl Controller {
     /// # Errors
     /// As [`Self::detach_one`] says; that a way out cannot be had is told and fails no leaving.
     pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
-        self.detach_one(sandbox, id)?;
+        let left = self.detach_one(sandbox, id);
+        // It is out of service, whatever of it stands: who asks again has no part in this any more.
         self.change_way_out(sandbox);
-        Ok(())
+        left
     }
 
     fn change_way_out(&self, sandbox: &Arc<Sandbox>) {
@@ -118,7 +119,7 @@ impl Controller {
                 }
                 .map(drop)
             }
-            (false, Some(id)) => self.detach_one(sandbox, id),
+            (false, Some(id)) => self.detach_unasked(sandbox, id),
             _ => Ok(()),
         }
     }

@@ -199,7 +199,10 @@ impl Owed {
         let mut owed = lock(&self.0);
         if owed.is_empty() {
             drop(owed);
-            return commit(store, batch);
+            return match batch.is_empty() {
+                true => Ok(()),
+                false => commit(store, batch),
+            };
         }
         let mut all = owed.clone();
         all.append(batch);

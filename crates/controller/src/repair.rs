@@ -14,6 +14,7 @@ use std::{
 use vw_hoststate::{Address, Fragment, Key, Netns, Object, Owner, Plan, Step};
 use vw_kernel::{KernelError, Observed};
 use vw_model::{Error, IpNet, Result, SandboxId};
+use vw_store::Batch;
 
 /// What a comparison did.
 #[derive(Debug)]
@@ -28,12 +29,20 @@ pub(crate) struct Compared {
 }
 
 impl Controller {
-    /// Compares the kernel with what is wanted and brings it there.
+    /// Compares the kernel with what is wanted and brings it there; what was taken out halfway goes
+    /// for good then, and records of what is gone that the store refused to delete.
     ///
     /// # Errors
     /// When the kernel cannot be read; what cannot be repaired is told and the rest goes on.
     pub fn repair(&self) -> Result<usize> {
-        self.compare().map(|compared| compared.steps)
+        if let Err(error) = self.note(Batch::new()) {
+            tracing::error!("records of what is gone stay: {}", error.chain());
+        }
+        let steps = self.compare()?.steps;
+        if let Err(error) = self.go_on_leaving() {
+            tracing::error!("what nobody wants stands still: {}", error.chain());
+        }
+        Ok(steps)
     }
 }
 

@@ -56,6 +56,8 @@ struct Standing {
     sandbox: Arc<Sandbox>,
     /// It has all that the services want of it.
     led: bool,
+    /// Its record may name other ports than it publishes.
+    owes_record: bool,
     /// What it cannot publish.
     lacking: BTreeMap<HostPort, Obstacle>,
 }
@@ -78,6 +80,27 @@ impl Balancers {
     /// The networks that have one.
     pub(super) fn networks(&self) -> Vec<NetworkId> {
         lock(&self.standing).keys().copied().collect()
+    }
+
+    /// Whether the record of the one of a network may name other ports than it publishes.
+    pub(super) fn owes_record(&self, network: NetworkId) -> bool {
+        let standing = lock(&self.standing);
+        standing
+            .get(&network)
+            .is_some_and(|found| found.owes_record)
+    }
+
+    pub(super) fn owe_record(&self, network: NetworkId, owed: bool) {
+        if let Some(found) = lock(&self.standing).get_mut(&network) {
+            found.owes_record = owed;
+        }
+    }
+
+    /// Has the one of a network, if it has one, brought once more to what its services want of it.
+    pub(super) fn lead_anew(&self, network: NetworkId) {
+        if let Some(found) = lock(&self.standing).get_mut(&network) {
+            found.led = false;
+        }
     }
 
     /// What the one of a network cannot publish.
@@ -137,33 +160,42 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: true,
+            owes_record: false,
             lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
     }
 
+    /// The same as [`Self::settle_balancer`]; what cannot be is tried again soon.
+    pub(super) fn settle_balancer_or_soon(&self, network: &Arc<Network>) {
+        if !self.settle_balancer(network) {
+            self.balance_soon();
+        }
+    }
+
     /// Makes, changes or takes away the one of a network, as its services and what is on it ask;
-    /// what cannot be is told, and tried again with the next change.
-    pub(super) fn settle_balancer(&self, network: &Arc<Network>) {
+    /// tells whether all of it could be. What cannot be is told.
+    pub(super) fn settle_balancer(&self, network: &Arc<Network>) -> bool {
         let id = network.spec.id;
         let turn = self.balancers.turns.of(id);
         if lock(&self.services).on(id).is_empty() && self.balancers.on(id).is_none() {
             // Nobody asks for what could not be done.
             turn.note_leading(Leading::Fine);
             self.tell_lacks(network);
-            return;
+            return true;
         }
-        self.settle_hosted(network);
+        let hosted = self.settle_hosted(network);
         let one = lock(&turn.one);
-        self.settle_in_turn(network, &turn);
+        let settled = self.settle_in_turn(network, &turn);
         drop(one);
         // What is published now may lead to endpoints here, and what no more is free for them.
-        self.settle_hosted_again(network);
+        let hosted_again = self.settle_hosted_again(network);
         self.tell_lacks(network);
+        hosted && settled && hosted_again
     }
 
     /// The same for who has the turn.
-    pub(super) fn settle_in_turn(&self, network: &Arc<Network>, turn: &Turn) {
+    pub(super) fn settle_in_turn(&self, network: &Arc<Network>, turn: &Turn) -> bool {
         let id = network.spec.id;
         let asked = self.asks_for_balancer(network, turn.is_awaited());
         let hindrance = self.hindrance(network);
@@ -174,7 +206,10 @@ impl Controller {
             self.lower_in_turn(id);
         }
         let settled = match (wanted, self.balancers.on(id)) {
-            (true, None) if turn.rests() => return turn.note_leading(Leading::Failed),
+            (true, None) if turn.rests() => {
+                turn.note_leading(Leading::Failed);
+                return false;
+            }
             (true, None) => {
                 let roused = turn.roused();
                 let raised = self.raise_balancer(network);
@@ -192,6 +227,7 @@ impl Controller {
             Ok(()) => Leading::Fine,
             Err(_) => Leading::Failed,
         });
+        let done = settled.is_ok();
         let why = match settled {
             Ok(()) => hindrance.filter(|_| asked).map(str::to_owned),
             Err(error) => Some(error.chain()),
@@ -201,6 +237,7 @@ impl Controller {
             network.spec.name
         );
         self.warn_once((id, None), &what, why);
+        done
     }
 
     /// Whether services of a network want to be led to here.
@@ -269,6 +306,7 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: false,
+            owes_record: false,
             lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
@@ -303,8 +341,12 @@ impl Controller {
         for service in services {
             let state = lock(&service.state);
             if !state.removed {
+                let noted = self
+                    .slots_batch(&service, &state.roster, &state.hosted.ports)
+                    .and_then(|batch| self.note(batch));
                 let fragment = self.fragment_of(&service.network, &state);
-                outcome = outcome.and(self.bring(vec![(Owner::Service(service.id), fragment)]));
+                let brought = self.bring(vec![(Owner::Service(service.id), fragment)]);
+                outcome = outcome.and(noted).and(brought);
             }
         }
         let mut standing = lock(&self.balancers.standing);

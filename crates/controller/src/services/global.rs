@@ -62,7 +62,7 @@ impl Controller {
         let id = spec.id;
         crate::step::reached("service.agreed");
         self.take_agreed(id);
-        self.settle_balancer(network);
+        self.settle_balancer_or_soon(network);
         Ok(Created {
             id: id.to_string(),
             warnings: Vec::new(),
@@ -209,14 +209,24 @@ impl Controller {
         let mut taken: Vec<EndpointId> = all.iter().map(|(id, _)| *id).collect();
         all.retain(|(id, _)| !next.members.contains_key(id));
         next.take(all);
-        if let Err(error) = self.turn_to(service, &mut state, next) {
-            self.warn(format!("service {name}: {}", error.chain()));
-        }
+        self.turn_for_good(service, &mut state, next);
         taken.retain(|id| state.roster.members.contains_key(id));
         let checked = state.spec.health.is_some();
         drop(state);
         self.join_all(service, &taken);
         Some(checked)
+    }
+
+    /// Brings a service to members that it has, whether the kernel can be brought to them now or not:
+    /// what cannot be is told, and tried again soon.
+    fn turn_for_good(&self, service: &Service, state: &mut ServiceState, next: Roster) {
+        if let Err(error) = self.turn_to(service, state, next.clone()) {
+            let name = &state.spec.name;
+            self.warn(format!("service {name}: {}", error.chain()));
+            state.roster = next;
+            self.balancers.lead_anew(service.network.spec.id);
+            self.balance_soon();
+        }
     }
 
     fn respecify(&self, service: &Service, spec: ServiceSpec) {
@@ -234,6 +244,7 @@ impl Controller {
                 .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
             if let Err(error) = brought {
                 self.warn(format!("service {name}: {}", error.chain()));
+                self.balancers.lead_anew(service.network.spec.id);
             }
         }
         (state.spec, state.roster) = (spec, next);
@@ -298,7 +309,7 @@ impl Controller {
         self.check_ports(&service.network, &next, &before.ports)?;
         self.cluster()?.update_service(service.id, change)?;
         self.take_agreed(service.id);
-        self.settle_balancer(&service.network);
+        self.settle_balancer_or_soon(&service.network);
         Ok(())
     }
 
@@ -307,7 +318,7 @@ impl Controller {
         self.cluster()?.remove_service(service.id)?;
         crate::step::reached("service.removed");
         self.take_agreed(service.id);
-        self.settle_balancer(&service.network);
+        self.settle_balancer_or_soon(&service.network);
         let network = service.network.spec.id;
         if lock(&self.services).on(network).is_empty() {
             // Also where another thread is about it already.
@@ -365,7 +376,7 @@ impl Controller {
         let mut next = former.clone();
         next.let_go(left);
         next.take(came);
-        let turned = self.turn_to(service, &mut state, next);
+        self.turn_for_good(service, &mut state, next);
         let stay: Vec<bool> = endpoints
             .iter()
             .map(|id| state.roster.members.contains_key(id))
@@ -373,9 +384,6 @@ impl Controller {
         let let_in = super::change::let_in(&former, &state.roster);
         drop(state);
         self.name_let_in(service, let_in);
-        if let Err(error) = turned {
-            self.warn(format!("service {name}: {}", error.chain()));
-        }
         self.forget_led(service, &gone);
         let mut book = lock(&self.services);
         for (id, stays) in endpoints.iter().zip(stay) {
@@ -411,15 +419,10 @@ impl Controller {
         let health = at_first(&state.spec);
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
-        let joined = self.turn_to(&service, &mut state, next);
+        self.turn_for_good(&service, &mut state, next);
         drop(state);
-        match joined {
-            Ok(()) => {
-                lock(&self.services).join(id, service.id);
-                self.checker.wake();
-            }
-            Err(error) => self.warn(error.chain()),
-        }
+        lock(&self.services).join(id, service.id);
+        self.checker.wake();
     }
 }
 

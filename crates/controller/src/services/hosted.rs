@@ -129,11 +129,13 @@ impl Controller {
     }
 
     /// Publishes for the endpoints here what services of a network ask for, as far as it can be had;
-    /// what cannot is told.
-    pub(super) fn settle_hosted(&self, network: &Network) {
+    /// what cannot is told. Tells whether nothing failed.
+    pub(super) fn settle_hosted(&self, network: &Network) -> bool {
         let services = lock(&self.services).on(network.spec.id);
+        let mut settled = true;
         for service in services {
             let failed = self.settle_hosted_of(&service).err();
+            settled &= failed.is_none();
             let what = format!(
                 "a service of network {} is not published by this host for its own endpoints",
                 network.spec.name
@@ -141,11 +143,12 @@ impl Controller {
             let about = (network.spec.id, Some(service.id));
             self.warn_once(about, &what, failed.map(|error| error.chain()));
         }
+        settled
     }
 
     /// The same where what the balancer of the network publishes here changed meanwhile what this
     /// host may lead to.
-    pub(super) fn settle_hosted_again(&self, network: &Network) {
+    pub(super) fn settle_hosted_again(&self, network: &Network) -> bool {
         let changed = |service: &Service| {
             let state = lock(&service.state);
             if !state.hosted.lacking.is_empty() {
@@ -156,9 +159,7 @@ impl Controller {
             !self.preferred(service, &state).iter().eq(standing)
         };
         let services = lock(&self.services).on(network.spec.id);
-        if services.iter().any(|service| changed(service)) {
-            self.settle_hosted(network);
-        }
+        !services.iter().any(|service| changed(service)) || self.settle_hosted(network)
     }
 
     /// The ports of the balancer that are to lead to endpoints here.

@@ -74,10 +74,13 @@ impl Controller {
         let changed = state.published != former || state.spec.kind != kind;
         state.spec.kind = kind;
         drop(state);
-        if changed {
-            self.note_sandbox(sandbox)?;
-        }
         self.balancers.note_lacking(id, not);
+        // One that could not be recorded is owed, whether anything changes again or not.
+        if changed || self.balancers.owes_record(id) {
+            self.balancers.owe_record(id, true);
+            self.note_sandbox(sandbox)?;
+            self.balancers.owe_record(id, false);
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! When what leads to services here is looked at: soon after something has changed, and again and
-//! again while a port cannot be published, which somebody else's program may have.
+//! again while something of it could not be done, or a port cannot be published, which somebody
+//! else's program may have.
 //!
 //! Owns that one thread does it, which keeps no controller alive while it waits, and ends with it.
 
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 use vw_model::{NetworkId, Scope};
+use vw_store::Batch;
 
 /// How soon, and how seldom, a port is tried again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -159,11 +161,13 @@ impl Controller {
         }
     }
 
-    fn settle_balancers(&self) {
+    /// Settles all of them; tells whether all could be done.
+    fn settle_balancers(&self) -> bool {
         let networks = self.registry().networks();
         let global = networks.iter().filter(|n| n.spec.scope == Scope::Global);
+        let mut settled = true;
         for network in global {
-            self.settle_balancer(network);
+            settled &= self.settle_balancer(network);
         }
         let known = |id: NetworkId| self.registry().network_by_id(id).is_some();
         for id in self.balancers.networks() {
@@ -173,14 +177,19 @@ impl Controller {
         }
         self.tell_no_lacks_but(known);
         self.balancers.turns.retain(known);
+        // What could not be taken away, and records of what is gone, go with the next change; there
+        // may be none of here.
+        let mended = self.mend();
+        self.see_off();
+        settled && mended.and(self.note(Batch::new())).is_ok()
     }
 }
 
 /// Looks once, while there is a controller; says whether to do it again after a pause.
 fn look(controller: &WeakController, pause: Duration) -> Option<Duration> {
     let controller = controller.upgrade()?;
-    controller.settle_balancers();
-    controller.balancers.may_lack_less().then_some(pause)
+    let settled = controller.settle_balancers();
+    (!settled || controller.balancers.may_lack_less()).then_some(pause)
 }
 
 #[cfg(test)]

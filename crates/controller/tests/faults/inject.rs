@@ -39,8 +39,8 @@ pub(crate) enum Mode {
 pub(crate) enum Whose {
     /// Everybody's.
     All,
-    /// Those of whoever asks for something: of all threads but the cluster's and
-    /// the encrypted tunnel's.
+    /// Those of whoever asks for something: of all threads but the cluster's, the encrypted
+    /// tunnel's and the services'.
     Request,
     /// Those of the thread that takes in what other hosts tell.
     Follower,
@@ -48,6 +48,8 @@ pub(crate) enum Whose {
     Worker,
     /// Those of the thread that looks after the encrypted tunnel.
     Encryption,
+    /// Those of the thread that looks after what leads to services.
+    Balance,
 }
 
 impl Whose {
@@ -56,10 +58,13 @@ impl Whose {
         let name = thread.name().unwrap_or_default();
         match self {
             Self::All => true,
-            Self::Request => !name.starts_with("cluster-") && name != "encryption",
+            Self::Request => {
+                !name.starts_with("cluster-") && !["encryption", "balance"].contains(&name)
+            }
             Self::Follower => name == "cluster-follow",
             Self::Worker => name == "cluster-work",
             Self::Encryption => name == "encryption",
+            Self::Balance => name == "balance",
         }
     }
 }
@@ -277,11 +282,13 @@ pub(crate) struct FaultyKernel {
     pub(crate) fake: FakeKernel,
     pub(crate) faults: Arc<Faults>,
     pub(crate) refusing: Arc<Refusing>,
+    /// Whether the daemon that has it was killed.
+    pub(crate) killed: Arc<AtomicBool>,
 }
 
 impl FaultyKernel {
     fn effect(&self, operation: &'static str) -> Result<(), KernelError> {
-        if self.faults.strike() {
+        if self.killed.load(Ordering::SeqCst) || self.faults.strike() {
             return Err(refused(operation));
         }
         Ok(())
@@ -383,10 +390,12 @@ impl Kernel for FaultyKernel {
         outer: vw_hoststate::Netns,
         endpoint: &EndpointSpec,
     ) -> Result<(), KernelError> {
+        self.effect("await forwarding")?;
         self.fake.await_forwarding(outer, endpoint)
     }
 
     fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
+        self.effect("await quiet")?;
         self.faults.begin_beside(&Effect::Quiet);
         self.fake.await_quiet(addrs, longest)
     }
@@ -397,10 +406,12 @@ impl Kernel for FaultyKernel {
         peers: &[IpAddr],
         longest: Duration,
     ) -> Result<(), KernelError> {
+        self.effect("await closed")?;
         self.fake.await_closed(sandbox, peers, longest)
     }
 
     fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError> {
+        self.effect("forget connections")?;
         self.fake.forget_led(sandbox, addrs)
     }
 
@@ -415,13 +426,15 @@ pub(crate) struct FaultyStore {
     pub(crate) faults: Arc<Faults>,
     /// What was committed, in its order.
     pub(crate) log: Arc<Mutex<Vec<Change>>>,
+    /// Whether the daemon that has it was killed.
+    pub(crate) killed: Arc<AtomicBool>,
 }
 
 impl Store for FaultyStore {
     fn commit(&self, batch: Batch) -> Result<(), Error> {
         let changes = batch.changes().to_vec();
         self.faults.before(&changes);
-        if !batch.is_empty() && self.faults.strike() {
+        if self.killed.load(Ordering::SeqCst) || !batch.is_empty() && self.faults.strike() {
             return Err(Error::Injected { nth: 0 });
         }
         self.memory.commit(batch)?;

@@ -18,6 +18,7 @@ mod led;
 mod members;
 mod scenario;
 mod sealed;
+mod served;
 mod shared;
 mod twins;
 mod unled;

@@ -1,6 +1,6 @@
 //! The operations, in an order in which each finds what it needs.
 
-use crate::world::World;
+use crate::world::{OVERLAY, World};
 use vw_controller::{
     Controller,
     command::{
@@ -169,7 +169,13 @@ pub(crate) fn create_overlay(
     internal: bool,
     options: &[(&str, &str)],
 ) -> Result<()> {
-    create_overlay_on(controller, name, "10.42.0.0/24", internal, options)
+    create_overlay_on(
+        controller,
+        name,
+        &format!("{OVERLAY}0/24"),
+        internal,
+        options,
+    )
 }
 
 /// The same with a subnet.

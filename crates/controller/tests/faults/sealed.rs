@@ -2,12 +2,12 @@
 //! change, and what becomes of it when effects fail.
 
 use crate::{
-    global::{Operation, Scene, Then, sweep},
+    global::{Operation, Scene, Then, sweep_all},
     inject::{Mode, Whose},
     scenario::{adopt, connect, create_overlay, disconnect, release},
     world::World,
 };
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 use vw_hoststate::{Key, LinkKind, Netns, Object};
 use vw_kernel::{Kernel, fake::FakeKernel};
 use vw_model::{Protocol, PublicKey, Result};
@@ -314,15 +314,7 @@ const OPERATIONS: [Operation; 2] = [
 ];
 
 fn all(mode: fn(usize) -> Mode, then: Then) {
-    let cases: usize = thread::scope(|scope| {
-        let one =
-            |operation| scope.spawn(move || sweep(&Scene::of(encrypted), operation, mode, then));
-        let threads: Vec<_> = OPERATIONS.iter().map(one).collect();
-        let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        joined
-            .map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .sum()
-    });
+    let cases = sweep_all(encrypted, &OPERATIONS, mode, then);
     assert!(cases > 30, "only {cases} effects were tried");
 }
 

@@ -10,8 +10,8 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -25,12 +25,16 @@ use vw_drivers::{Carrier, DriverContext, Underlay};
 use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, Kernel, fake::FakeKernel};
-use vw_model::{PublicKey, RemoteHost, Result, TunnelKeys};
+use vw_model::{PublicKey, RemoteHost, Result, ServiceSpec, TunnelKeys};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{
     Batch, Change, Memory, Store, Table,
     cluster::memory::{Client, MemoryStore},
 };
+
+/// How addresses begin of networks that span hosts.
+pub(crate) const OVERLAY: &str = "10.42.0.";
+const OVERLAY_MAC: &str = "02:42:0a:2a:00:";
 
 /// A machine.
 pub(crate) struct World {
@@ -47,6 +51,8 @@ pub(crate) struct World {
     noted: Arc<Mutex<Vec<Change>>>,
     /// Its way to the cluster's store, and which of the hosts it is.
     member: Option<(Arc<Client>, u8)>,
+    /// The last daemon over it: whether it was killed, and what it has as long as any of it runs.
+    last: Mutex<(Arc<AtomicBool>, Weak<FaultyKernel>)>,
     /// How long a key of the encrypted tunnel is used; there is none otherwise.
     key_period: Option<Duration>,
 }
@@ -79,6 +85,7 @@ impl World {
             data: Arc::default(),
             run: Arc::default(),
             member: None,
+            last: Mutex::default(),
             key_period: None,
         }
     }
@@ -134,11 +141,13 @@ impl World {
     }
 
     pub(crate) fn try_open(&self) -> Result<Controller> {
+        let killed = Arc::new(AtomicBool::new(false));
         let store = |memory: &Arc<Memory>, log: Arc<Mutex<Vec<Change>>>| {
             Arc::new(FaultyStore {
                 memory: memory.clone(),
                 faults: self.faults.clone(),
                 log,
+                killed: killed.clone(),
             })
         };
         let sockets = Arc::new(vw_dns_server::HostSockets);
@@ -147,7 +156,9 @@ impl World {
             fake: self.kernel.clone(),
             faults: self.faults.clone(),
             refusing: self.refusing.clone(),
+            killed: killed.clone(),
         });
+        *self.last.lock().unwrap() = (killed.clone(), Arc::downgrade(&kernel));
         let parts = Parts {
             kernel: kernel.clone(),
             data: store(&self.data, Arc::default()),
@@ -158,6 +169,21 @@ impl World {
             cluster: self.membership(&kernel),
         };
         Controller::open(self.config(), parts)
+    }
+
+    /// Kills the last daemon over it: none of its threads has an effect any more.
+    pub(crate) fn kill(&self) {
+        let (killed, _) = &*self.last.lock().unwrap();
+        killed.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until nothing of the last daemon over it runs, so that what it held is free.
+    #[track_caller]
+    pub(crate) fn await_end(&self, longest: Duration) {
+        let (_, kernel) = &*self.last.lock().unwrap();
+        vw_testkit::eventually("all threads of a daemon end", longest, || {
+            kernel.strong_count() == 0 && self.kernel.claimed().is_empty()
+        });
     }
 
     /// What was committed to the run store since the last call.
@@ -260,11 +286,19 @@ impl World {
         lines.extend(sandboxes.iter().map(sandbox));
         let services = controller.submit(ServiceList).unwrap();
         lines.extend(services.iter().map(service));
+        // A service of a cluster has any address of its network that is free.
+        let vips = services.iter().flat_map(|service| &service.spec.vips);
+        let vips: Vec<String> = vips.map(|vip| vip.addr().to_string()).collect();
+        let balanced = self.member.is_some() && !services.is_empty();
         let folders = fs::read_dir(self.folder.join("data/containers"));
         let count = folders.map_or(0, Iterator::count);
         lines.push(format!("{count} containers have files"));
         let mut picture = BTreeMap::new();
         for line in lines {
+            let mut line = vips.iter().fold(line, |line, vip| without_addr(&line, vip));
+            if balanced {
+                line = without_numbers(&line);
+            }
             *picture.entry(line).or_default() += 1;
         }
         Picture(picture)
@@ -382,6 +416,41 @@ fn plain(name: &str) -> String {
     without_ids(name)
 }
 
+/// Numbers of endpoints on [`OVERLAY`] are left out: what leads to a cluster's services has any.
+fn without_numbers(text: &str) -> String {
+    let digits = |text: &str, of: fn(&char) -> bool| text.chars().take_while(of).count();
+    let mut rest = text;
+    let mut plain = String::new();
+    let prefixes = [
+        (OVERLAY, char::is_ascii_digit as fn(&char) -> bool),
+        (OVERLAY_MAC, char::is_ascii_hexdigit),
+    ];
+    while let Some((at, prefix, of)) = prefixes
+        .iter()
+        .filter_map(|(prefix, of)| Some((rest.find(prefix)?, prefix, of)))
+        .min_by_key(|(at, ..)| *at)
+    {
+        let end = at + prefix.len();
+        plain += &rest[..end];
+        plain += "*";
+        rest = &rest[end + digits(&rest[end..], *of)..];
+    }
+    plain + rest
+}
+
+/// An address, and none that begins or ends with it, is shown as `<vip>`.
+fn without_addr(text: &str, addr: &str) -> String {
+    let mut parts = text.split(addr);
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    let digit = |c: char| c.is_ascii_alphanumeric();
+    for part in parts {
+        let within = plain.ends_with(digit) || part.starts_with(digit);
+        plain += if within { addr } else { "<vip>" };
+        plain += part;
+    }
+    plain
+}
+
 /// Words of hexadecimal digits that are long enough to be an id's are shown as `<id>`.
 fn without_ids(text: &str) -> String {
     let mut plain = String::new();
@@ -451,9 +520,18 @@ fn service(service: &ServiceView) -> String {
         })
         .collect();
     members.sort();
+    let ServiceSpec {
+        name,
+        vips,
+        ports,
+        affinity,
+        drain,
+        ..
+    } = &service.spec;
+    let lacking = &service.unpublished;
     format!(
-        "service {} on {}: {members:?}",
-        service.spec.name, service.network
+        "service {name} on {}, at {vips:?}: {members:?}, {ports:?}, not {lacking:?}, {affinity:?}, {drain:?}",
+        service.network
     )
 }
 

@@ -49,6 +49,11 @@ pub(crate) fn only_losses(fd: &OwnedFd, besides: Option<u32>) -> io::Result<()> 
     attach(fd, &program)
 }
 
+/// Has the kernel pass on all that it tells.
+pub(crate) fn everything(fd: &OwnedFd) -> io::Result<()> {
+    attach(fd, &[answer(ACCEPT)])
+}
+
 /// Has the kernel pass on nothing that it tells because of what these sockets asked for, by their
 /// netlink ports. All messages of a datagram are of one of `nlmsg_pid`.
 pub(crate) fn not_of(fd: &OwnedFd, ports: &[u32]) -> io::Result<()> {

@@ -58,14 +58,15 @@ pub struct LinkMonitor {
 /// A link that somebody else owns.
 #[derive(Debug)]
 struct Besides {
-    index: u32,
+    /// `None` while there is none of its name.
+    index: Option<u32>,
     name: IfName,
     up: bool,
 }
 
 impl LinkMonitor {
     /// Opens one in the namespace of the calling thread; what happens from now on is told.
-    /// `besides` is a link that somebody else owns, and that is followed as long as it is that one.
+    /// `besides` is a link that somebody else owns, and that is followed also when it is made anew.
     ///
     /// # Errors
     /// The system's answer.
@@ -73,9 +74,8 @@ impl LinkMonitor {
         let besides = besides.map(Besides::find).transpose()?;
         let fd = socket()?;
         // It only spares wake-ups: what comes through without it is looked at all the same.
-        if let Err(error) = filter::only_losses(&fd, besides.as_ref().map(|link| link.index)) {
-            tracing::debug!(%error, "every change of a link wakes its watcher");
-        }
+        let index = besides.as_ref().and_then(|link| link.index);
+        spared(filter::only_losses(&fd, index));
         let groups = besides.as_ref().map_or(LINKS, |_| LINKS | BESIDES);
         bind(&fd, &netlink::SocketAddrNetlink::new(0, groups))?;
         Ok(Self {
@@ -115,6 +115,9 @@ impl LinkMonitor {
                     let told = besides.and_then(|link| link.event(message.kind, message.payload));
                     self.events.extend(told);
                 }
+                let gone = self.besides.as_mut().filter(|link| link.index.is_none());
+                self.events
+                    .extend(gone.and_then(|link| link.again(&self.fd)));
                 Ok(())
             }
             Err(rustix::io::Errno::NOBUFS) => {
@@ -124,6 +127,12 @@ impl LinkMonitor {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn spared(filtered: io::Result<()>) {
+    if let Err(error) = filtered {
+        tracing::debug!(%error, "every change of a link wakes its watcher");
     }
 }
 
@@ -149,10 +158,18 @@ impl Besides {
         let index = socket.index_of(name)?;
         let found = link::get(&mut socket, name)?;
         Ok(Self {
-            index,
+            index: Some(index),
             name: name.parse().map_err(io::Error::other)?,
             up: found.is_some_and(|seen| seen.up),
         })
+    }
+
+    /// Looks for it after it was deleted; whatever comes is listened to as long as it is not there.
+    fn again(&mut self, fd: &OwnedFd) -> Option<LinkEvent> {
+        spared(filter::everything(fd));
+        *self = Self::find(self.name.as_str()).ok()?;
+        spared(filter::only_losses(fd, self.index));
+        self.up.then(|| LinkEvent::Back(self.name.to_string()))
     }
 
     fn event(&mut self, kind: u16, payload: &[u8]) -> Option<LinkEvent> {
@@ -160,7 +177,12 @@ impl Besides {
         match kind {
             libc::RTM_NEWLINK | libc::RTM_DELLINK => {
                 let seen = Seen::parse(payload);
-                if seen.index != self.index {
+                if Some(seen.index) != self.index {
+                    return None;
+                }
+                // One of the family `AF_BRIDGE` tells that it left a bridge.
+                if kind == libc::RTM_DELLINK && payload.first() == Some(&(libc::AF_UNSPEC as u8)) {
+                    (self.index, self.up) = (None, false);
                     return None;
                 }
                 let returns = !self.up && seen.up;
@@ -171,7 +193,7 @@ impl Besides {
             libc::RTM_NEWADDR => {
                 let seen = addr::parse(payload)?;
                 // What we put there ourselves is no news.
-                (seen.index == self.index && !seen.ours)
+                (Some(seen.index) == self.index && !seen.ours)
                     .then(back)
                     .flatten()
             }
@@ -180,11 +202,11 @@ impl Besides {
             libc::RTM_DELADDR => {
                 let seen = addr::parse(payload)?;
                 let key = Key::Address(Netns::Host, self.name.clone(), seen.addr);
-                (seen.index == self.index).then_some(LinkEvent::Gone(key))
+                (Some(seen.index) == self.index).then_some(LinkEvent::Gone(key))
             }
             libc::RTM_DELROUTE => {
                 let seen = route::parse(payload)?;
-                let ours = seen.ours && seen.link == Some(self.index);
+                let ours = seen.ours && seen.link.is_some() && seen.link == self.index;
                 let link = Some(self.name.clone());
                 let key = Key::Route(Netns::Host, seen.dst, seen.metric, link);
                 ours.then_some(LinkEvent::Gone(key))

@@ -16,11 +16,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 use vw_ipam::{NetworkRequest, PoolRequest};
-use vw_model::{EndpointId, IpNet, IpamSpec, NetworkId, NetworkSpec, RemoteEndpoint, Scope};
+use vw_model::{
+    EndpointId, HostId, IpNet, IpamSpec, NetworkId, NetworkSpec, RemoteEndpoint, Scope,
+};
 use vw_store::cluster::memory::{Call, Fate, MemoryStore, Weather};
 
 /// How deep steps may come in between steps.
 const DEPTH: usize = 3;
+
+/// More hosts than these are many: they all have joined before anything goes wrong, and what goes wrong
+/// or is wanted is of some at a time.
+const MANY: usize = 200;
+
+/// How many of a thousand wishes are carried out where there are many hosts: each endpoint is known to
+/// all of them.
+const WISHES: usize = 400;
+
+/// How many of a thousand steps are mishaps: of many hosts each has few steps.
+const MISHAPS: (usize, usize) = (30, 100);
 
 pub(super) struct World {
     pub(super) store: MemoryStore,
@@ -43,7 +56,7 @@ struct Sky(std::sync::Weak<World>);
 impl Weather for Sky {
     fn before(&self, client: &str, call: Call) -> Fate {
         match self.0.upgrade() {
-            Some(world) if client != OBSERVER => world.before(call),
+            Some(world) if client != OBSERVER => world.before(client, call),
             _ => Fate::Answered,
         }
     }
@@ -73,6 +86,21 @@ impl World {
         drop(world.hosts.set(hosts.collect()));
         world.hosts().iter().for_each(|host| host.start());
         world
+    }
+
+    /// A world in which everything may go wrong, once its hosts know each other where they are many.
+    pub(super) fn rough(hosts: usize) -> Arc<Self> {
+        if hosts <= MANY {
+            return Self::new(hosts);
+        }
+        let world = Self::quiet(hosts);
+        (0..2).for_each(|_| world.round());
+        world.rough.store(true, Ordering::SeqCst);
+        world
+    }
+
+    fn has_many(&self) -> bool {
+        self.hosts().len() > MANY
     }
 
     pub(super) fn hosts(&self) -> &[Arc<Host>] {
@@ -110,7 +138,7 @@ impl World {
     }
 
     /// A call is under way: time passes, others act, and it may be lost.
-    fn before(&self, call: Call) -> Fate {
+    fn before(&self, client: &str, call: Call) -> Fate {
         self.history().observe();
         self.pass(Duration::from_millis(1 + chance::below(10) as u64));
         if self.is_rough() && chance::per_mille(150) {
@@ -120,10 +148,7 @@ impl World {
         } else if self.is_rough() && chance::per_mille(4) {
             // As long as a pause that outlasts every time to live.
             self.history().note("long pauses in a call");
-            for _ in 0..10 {
-                self.store.advance(Duration::from_secs(1));
-                self.act(5);
-            }
+            self.pause(client);
         }
         self.history().observe();
         if !self.is_rough() {
@@ -142,6 +167,22 @@ impl World {
             });
         }
         fate
+    }
+
+    /// Lets all presences end that are not renewed meanwhile; of many hosts, whose others go on, only
+    /// that of who pauses.
+    fn pause(&self, client: &str) {
+        if !self.has_many() {
+            for _ in 0..10 {
+                self.store.advance(Duration::from_secs(1));
+                self.act(5);
+            }
+            return;
+        }
+        let n: Option<usize> = client.split('.').next().and_then(|n| n.parse().ok());
+        let daemon = n.and_then(|n| self.hosts()[n].daemon());
+        daemon.iter().for_each(|daemon| daemon.client.expire());
+        self.act(50);
     }
 
     /// Lets others act between two things that somebody does.
@@ -194,21 +235,45 @@ impl World {
     /// One step of somebody, or one mishap.
     pub(super) fn step(&self) {
         let host = chance::pick(self.hosts()).expect("there are hosts");
-        if self.is_rough() && chance::per_mille(30) {
+        let mishaps = if self.has_many() {
+            MISHAPS.1
+        } else {
+            MISHAPS.0
+        };
+        if self.is_rough() && chance::per_mille(mishaps) {
             self.mishap(host);
         } else if chance::per_mille(20) {
             self.pass(Duration::from_millis(500));
         } else {
             let role = *chance::pick(&ROLES).expect("there are roles");
-            if self.is_rough() || !role.wants() {
+            let waits = self.has_many() && !chance::per_mille(WISHES);
+            if !role.wants() || (self.is_rough() && !waits) {
                 host.step(role);
             }
         }
     }
 
+    /// The first host from a place of its own on that something is wrong with.
+    fn in_need(&self, wrong: impl Fn(&Host) -> bool) -> Option<&Arc<Host>> {
+        let hosts = self.hosts();
+        let (before, after) = hosts.split_at(chance::below(hosts.len()));
+        after.iter().chain(before).find(|host| wrong(host))
+    }
+
     fn mishap(&self, host: &Host) {
+        let what = chance::below(100);
+        // Of many, who is mended would seldom be one that needs it.
+        let in_need = match what {
+            20..45 if self.has_many() => self.in_need(|host| {
+                let daemon = host.daemon();
+                daemon.is_some_and(|daemon| daemon.client.is_cut())
+            }),
+            65..80 if self.has_many() => self.in_need(|host| host.daemon().is_none()),
+            _ => None,
+        };
+        let host = in_need.map_or(host, |host| host);
         let daemon = host.daemon();
-        match chance::below(100) {
+        match what {
             0..20 => daemon.iter().for_each(|daemon| daemon.client.cut(true)),
             20..45 => daemon.iter().for_each(|daemon| daemon.client.cut(false)),
             45..50 => daemon.iter().for_each(|daemon| daemon.client.expire()),
@@ -268,15 +333,20 @@ impl World {
         };
     }
 
-    /// Hosts that the store knows: the rest is up to the cluster, which refuses those that live.
-    fn hosts_to_forget(&self) -> Vec<vw_model::HostId> {
+    /// Hosts that the store knows: the rest is up to the cluster, which refuses those that live. Of
+    /// many, few would be others.
+    fn hosts_to_forget(&self) -> Vec<HostId> {
         let history = self.history();
         let keys = history.records.keys();
         let hosts = keys.filter_map(|key| match Shared::parse(key) {
             Some(Shared::Host(id)) => Some(id),
             _ => None,
         });
-        hosts.collect()
+        let lives = |id: &HostId| {
+            let alive = Shared::Alive(*id).key();
+            history.records.contains_key(&alive)
+        };
+        hosts.filter(|id| !self.has_many() || !lives(id)).collect()
     }
 
     pub(super) fn create(&self, daemon: &Daemon) -> vw_model::Result<()> {
@@ -309,7 +379,8 @@ impl World {
                 .iter()
                 .for_each(|daemon| daemon.client.cut(false));
         }
-        for _ in 0..32 {
+        let rounds = if self.has_many() { 16 } else { 32 };
+        for _ in 0..rounds {
             self.round();
         }
     }
@@ -335,6 +406,16 @@ impl World {
         for host in self.hosts() {
             let daemon = host.daemon().expect("all were started");
             let state = daemon.core.state();
+            // Former selves of hosts that started over are there until somebody forgets them.
+            let seen: BTreeSet<HostId> = state.mirror.remote_hosts().iter().map(|h| h.id).collect();
+            let mut others = self.hosts().iter().filter(|other| other.n != host.n);
+            let unseen = others.find(|other| !seen.contains(&other.id()));
+            assert!(
+                unseen.is_none(),
+                "host {} is not seen by {}",
+                unseen.map_or(0, |h| h.n),
+                host.n
+            );
             let known: BTreeSet<NetworkId> = state.mirror.networks.keys().copied().collect();
             assert_eq!(known, networks, "networks of host {}", host.n);
             let id = host.id();
@@ -375,7 +456,7 @@ impl World {
     }
 
     /// Nothing is left of what was asked for, and what was given away is held.
-    fn check_grants(&self, history: &History, living: &BTreeSet<vw_model::HostId>) {
+    fn check_grants(&self, history: &History, living: &BTreeSet<HostId>) {
         for (key, value) in &history.records {
             match Shared::parse(key) {
                 Some(Shared::Request(network, addr)) if history.networks.contains_key(&network) => {

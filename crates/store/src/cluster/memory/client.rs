@@ -69,6 +69,12 @@ impl Client {
         self.link.hub.changed.notify_all();
     }
 
+    /// Whether it is cut off.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.link.is_cut()
+    }
+
     /// Ends its presences now, as a store does that was paused, or whose clock runs fast.
     pub fn expire(&self) {
         self.link.hub.server().expire_of(&self.link.name);

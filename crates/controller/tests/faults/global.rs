@@ -31,8 +31,9 @@ use vw_store::cluster::{
 /// What takes longer never comes.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Nothing that comes soon takes longer.
-const REST: Duration = Duration::from_secs(1);
+/// Nothing that comes by itself takes longer: what could not be done for a service is tried again after
+/// a second.
+const REST: Duration = Duration::from_millis(2500);
 
 /// The other host tells something so often.
 const NUDGE: Duration = Duration::from_millis(300);

@@ -350,8 +350,9 @@ impl Controller {
             }
         }
         let mut standing = lock(&self.balancers.standing);
-        if let Some(found) = standing.get_mut(&network) {
-            found.led = outcome.is_ok();
+        if let Some(found) = standing.get_mut(&network).filter(|_| outcome.is_err()) {
+            // Somebody may have asked for one more meanwhile, so that success says nothing.
+            found.led = false;
         }
         outcome
     }

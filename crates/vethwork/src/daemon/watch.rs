@@ -136,6 +136,8 @@ pub(crate) fn addresses(controller: &Arc<Controller>, settings: &DaemonSettings)
         .map_err(|e| Error::internal("monitor-failed", "cannot listen to addresses").because(e))?;
     let controller = controller.clone();
     let follow = move || {
+        // Others may have come before it listened.
+        controller.addresses_changed();
         loop {
             match monitor.changed(None) {
                 Ok(_) => controller.addresses_changed(),

@@ -310,6 +310,7 @@ fn long_form(text: &str) -> Result<Vec<Publication>, ApiError> {
     let host = number("published")?.map_or_else(String::new, |port| format!("{port}:"));
     let host = match fields.get("host_ip").map(|ip| ip.parse::<IpAddr>()) {
         None => host,
+        Some(Ok(ip)) if host.is_empty() => format!("[{ip}]::"),
         Some(Ok(ip)) => format!("[{ip}]:{host}"),
         Some(Err(_)) => return Err(refuse("host_ip is no address".to_owned())),
     };

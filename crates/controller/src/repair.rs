@@ -39,6 +39,7 @@ impl Controller {
             tracing::error!("records of what is gone stay: {}", error.chain());
         }
         let steps = self.compare()?.steps;
+        self.open_clear_probe_again();
         if let Err(error) = self.go_on_leaving() {
             tracing::error!("what nobody wants stands still: {}", error.chain());
         }

@@ -4,7 +4,7 @@
 //! its packets take.
 
 use super::{
-    LEAST, Path, Told, lock,
+    LEAST, Path, Told, Way, lock,
     packet::{Kind, Packet},
     wire::{Place, Wire},
 };
@@ -79,7 +79,7 @@ struct Answer {
 }
 
 impl Line {
-    pub(super) fn start(wire: Wire, told: Arc<Mutex<Told>>) -> io::Result<Self> {
+    pub(super) fn start(way: Way, wire: Wire, told: Arc<Mutex<Told>>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             wire,
             hosts: Mutex::default(),
@@ -96,6 +96,12 @@ impl Line {
                 tracing::debug!("the way to other hosts is no longer tried: {error}");
             }
             ears.over.store(true, Ordering::Release);
+            let mut told = lock(&ears.told);
+            match way {
+                Way::Beside => {}
+                Way::Clear => told.clear = None,
+                Way::Encrypted => told.encrypted = false,
+            }
         })?;
         Ok(Self {
             shared,

@@ -71,7 +71,7 @@ impl Prober {
     /// When there is no thread.
     pub fn open(&self, way: Way, wire: Wire) -> io::Result<()> {
         self.close(way);
-        let line = Arc::new(Line::start(wire, Arc::clone(&self.told))?);
+        let line = Arc::new(Line::start(way, wire, Arc::clone(&self.told))?);
         line.answer(&lock(&self.known));
         lock(&self.lines).insert(way, line);
         Ok(())
@@ -91,7 +91,7 @@ impl Prober {
         }
     }
 
-    /// Tells the others this with answers from now on.
+    /// Tells the others this with answers from now on, as long as the ways are open.
     pub fn tell(&self, told: Told) {
         *lock(&self.told) = told;
     }

@@ -163,7 +163,7 @@ impl Controller {
             wants.push((Owner::Peer(host.id), self.peer_fragment(host)?));
         }
         if let Some(network) = ProbeNetwork::clear(cx)? {
-            let fragment = network.plan(HostId(self.host_id), cx);
+            let fragment = network.plan(HostId(self.host_id));
             wants.push((Owner::Network(network.id), fragment));
         }
         if self.encryption().is_some_and(|own| own.stands()) {
@@ -203,12 +203,22 @@ impl Controller {
         self.tell_probes(probes);
     }
 
+    /// The same where it stood, and what it was asked by is gone.
+    pub(crate) fn open_clear_probe_again(&self) {
+        let ended = self.probes().is_some_and(|probes| {
+            lock(&probes.standing).clear && !probes.prober.is_open(Way::Clear)
+        });
+        if ended {
+            self.open_clear_probe();
+        }
+    }
+
     fn raise_clear_probe(&self, probes: &Probes) -> Result<()> {
         let cx = &self.config.drivers;
         let Some(network) = ProbeNetwork::clear(cx)? else {
             return Ok(());
         };
-        let fragment = network.plan(HostId(self.host_id), cx);
+        let fragment = network.plan(HostId(self.host_id));
         let mut wants = vec![(Owner::Network(network.id), fragment)];
         for host in self.cluster()?.hosts() {
             wants.push((Owner::Peer(host.id), self.peer_fragment(&host)?));
@@ -250,7 +260,7 @@ impl Controller {
     fn encrypted_probe(&self, others: &[RemoteHost]) -> Result<Option<(Owner, Fragment)>> {
         let cx = &self.config.drivers;
         Ok(ProbeNetwork::encrypted(cx)?.map(|network| {
-            let mut fragment = network.plan(HostId(self.host_id), cx);
+            let mut fragment = network.plan(HostId(self.host_id));
             fragment.extend(others.iter().filter_map(|host| network.plan_host(host)));
             (Owner::Network(network.id), fragment)
         }))

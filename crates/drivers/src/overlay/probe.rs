@@ -71,7 +71,7 @@ impl ProbeNetwork {
 
     /// What stands on this host for it, whoever the others are.
     #[must_use]
-    pub fn plan(&self, this: HostId, cx: &DriverContext) -> Fragment {
+    pub fn plan(&self, this: HostId) -> Fragment {
         let netns = Netns::Network(self.id);
         let mut fragment = Fragment::default();
         fragment.insert(Object::Namespace(Namespace {
@@ -91,9 +91,6 @@ impl ProbeNetwork {
             port: None,
             alias: "vethwork:probe".to_owned(),
         }));
-        if !self.way.encrypted && cx.filters(Family::of(self.way.local)) {
-            fragment.insert(Object::Element(vw_firewall::tunnel_port(self.port)));
-        }
         fragment
     }
 

@@ -12,7 +12,7 @@ fn answers_that_nobody_counts_are_not_kept() {
     host.ip("link set lo up");
     let [at, there] = [1, 2].map(|number| IpAddr::from([127, 0, 0, number]));
     let wire = host.enter(|| Wire::datagrams(at)).unwrap();
-    let line = Line::start(wire, Arc::default()).unwrap();
+    let line = Line::start(Way::Beside, wire, Arc::default()).unwrap();
     line.answer(&BTreeMap::from([(HostId::from_bytes([2; 32]), there)]));
     let other = host.enter(|| UdpSocket::bind((there, vw_model::PROBE_PORT)));
     let other = other.unwrap();

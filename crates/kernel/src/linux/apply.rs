@@ -347,7 +347,7 @@ impl<'a> Run<'a> {
         let mut behind = Queue::new(netns, place);
         for ((_, refusal), (step, (index, mac))) in answers.into_iter().zip(left) {
             if refusal.is_some() {
-                behind.push(step, Forgive::Gone, |batch| {
+                behind.push(step, Forgive::Unbridged, |batch| {
                     fdb::delete_from_bridge(batch, mac, index);
                 });
             }

@@ -19,6 +19,8 @@ pub(super) enum Forgive {
     Gone,
     /// The link is no port of a bridge.
     NoPort,
+    /// What is to be removed from a bridge is gone, or the link is no port of one.
+    Unbridged,
     /// What is to be made is there, whoever made it.
     Present,
 }
@@ -36,6 +38,7 @@ impl Forgive {
         match self {
             Self::Gone => gone.contains(&errno),
             Self::NoPort => errno == libc::EOPNOTSUPP,
+            Self::Unbridged => Self::Gone.covers(errno) || Self::NoPort.covers(errno),
             Self::Present => errno == libc::EEXIST,
             Self::Nothing | Self::Exists => false,
         }

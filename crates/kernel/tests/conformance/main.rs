@@ -52,6 +52,7 @@ over_both!(
     interfaces_are_listed,
     sockets_of_several_sandboxes_are_made_together,
     a_station_that_moved_stays_where_it_is,
+    a_tunnel_without_a_bridge_forgets_a_station,
     a_tunnel_changes_its_address_and_keeps_what_it_knows,
     a_number_that_is_taken_is_refused,
     a_number_is_free_once_its_network_is_gone,

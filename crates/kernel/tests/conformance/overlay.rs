@@ -52,6 +52,18 @@ pub(crate) fn a_station_that_moved_stays_where_it_is(lab: &Lab) {
     assert_eq!(lab.missing(&now), []);
 }
 
+pub(crate) fn a_tunnel_without_a_bridge_forgets_a_station(lab: &Lab) {
+    let alone = Object::Link(Link {
+        port: None,
+        ..tunnel(4097, "192.0.2.1")
+    });
+    let there = forward(STATION, "192.0.2.9");
+    let rest = [network_namespace(), alone];
+    lab.create(&[&rest[..], std::slice::from_ref(&there)].concat());
+    lab.delete(&[there]);
+    assert_eq!(lab.missing(&rest), []);
+}
+
 pub(crate) fn a_tunnel_changes_its_address_and_keeps_what_it_knows(lab: &Lab) {
     lab.create(&scene());
     let (old, new) = (tunnel(4097, "192.0.2.1"), tunnel(4097, "192.0.2.7"));

@@ -116,7 +116,23 @@ impl Stage {
         // Nobody is told of their end.
         self.cut(host);
         self.remove_all(host);
-        let member = self.members.remove(host).expect("a member");
+        let mut member = self.members.remove(host).expect("a member");
+        member.daemon.kill9();
+        // A host that starts anew has none of its former namespaces.
+        let namespaces = std::fs::read_dir(member.daemon.exec_root().join("netns"));
+        for entry in namespaces.expect("it has some").flatten() {
+            let mut unmount = std::process::Command::new("umount");
+            let unmounted = unmount.arg("-l").arg(entry.path()).status();
+            assert!(unmounted.expect("umount runs").success());
+        }
+        let ports = || {
+            let seen = std::fs::read_to_string("/proc/thread-self/net/udp");
+            seen.expect("it is readable")
+        };
+        // 4789: the tunnels' sockets go with the devices.
+        vw_testkit::eventually("its tunnels are gone", SOON, || {
+            !member.host.enter(ports).contains(":12B5 ")
+        });
         drop(member.daemon);
         member.host.ip("link set wire up");
         let words: Vec<&str> = member.flags.iter().map(String::as_str).collect();

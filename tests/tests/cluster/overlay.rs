@@ -409,8 +409,9 @@ fn packets_are_as_large_as_the_wire_or_the_option_lets() {
     for host in ["a", "b"] {
         stage.host(host).ip("link set wire mtu 9000");
         stage.narrow(host, 9000);
+        // A daemon reads it when it starts.
+        stage.start_inside(host);
     }
-    stage.forget("a");
     let option = "-o com.docker.network.driver.mtu=1400";
     for (network, options, mtu) in [("wide", "", 8950), ("narrow", option, 1400)] {
         stage.docker(
@@ -443,7 +444,7 @@ fn packets_are_as_large_as_the_wire_or_the_option_lets() {
     assert!(refused.contains("use 1280 to 65535"), "{refused}");
     // What WireGuard and VXLAN leave of it is less than IPv6 needs.
     stage.host("a").ip("link set wire mtu 1339");
-    stage.forget("a");
+    stage.start_inside("a");
     let refused = stage.refused("a", "network create -d overlay -o encrypted sealed");
     assert!(refused.contains("an MTU of 1279"), "{refused}");
     stage.end();

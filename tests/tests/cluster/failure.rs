@@ -67,7 +67,7 @@ fn while_the_store_is_away_all_goes_on(kind: Kind) {
 /// The store is away for so long that a host notices it, and all leases of an etcd would be over.
 #[track_caller]
 fn stays_away(stage: &Stage, kind: Kind, goes_on: &mut dyn FnMut() -> bool) {
-    eventually("b has noticed that the store is away", LEASE, || {
+    eventually("b has noticed that the store is away", LEASE * 2, || {
         assert!(goes_on(), "as it notices");
         stage.api("b", "/vethwork/cluster")["Error"] != ""
     });

@@ -2,6 +2,7 @@
 
 use crate::{
     balancers::known,
+    prefer::seen,
     services::{alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
@@ -185,13 +186,6 @@ fn a_port_over_ipv6_is_too() {
         assert!(traffic::tcp(&stranger, other).is_err(), "{other}");
     }
     stage.end();
-}
-
-/// Which client a server sees.
-#[track_caller]
-fn seen(from: &Host, to: &str) -> String {
-    let answer = traffic::tcp(from, to).expect("reachable");
-    answer.seen.ip().to_canonical().to_string()
 }
 
 #[test]

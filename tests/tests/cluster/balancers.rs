@@ -2,6 +2,7 @@
 //! the balancer (`mode=host`), and where a daemon dies while it is made.
 
 use crate::{
+    prefer::seen,
     services::{addresses, alike, answer, answer_by, network},
     stage::{Kind, LEASE, SOON, Stage},
 };
@@ -219,13 +220,6 @@ fn what_leads_to_services_stands_only_as_long_as_somebody_is_there() {
     let first = stage.start("b", "first", "--network shop");
     answer(&first, &vip, &["one"]);
     stage.end();
-}
-
-/// Which client a server sees.
-#[track_caller]
-fn seen(from: &Host, to: &str) -> String {
-    let answer = traffic::tcp(from, to).expect("reachable");
-    answer.seen.ip().to_canonical().to_string()
 }
 
 #[test]

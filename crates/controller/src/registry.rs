@@ -353,6 +353,12 @@ impl Sandbox {
     pub(crate) fn state(&self) -> MutexGuard<'_, SandboxState> {
         lock(&self.state)
     }
+
+    /// Whether something can answer in it: a container has no process before it is started.
+    pub(crate) fn runs(&self) -> bool {
+        let state = self.state();
+        state.container.is_none() || state.running.is_some()
+    }
 }
 
 /// Sockets of the embedded resolver, made and not yet handed to it.

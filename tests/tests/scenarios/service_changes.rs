@@ -209,3 +209,33 @@ fn an_endpoint_is_shown_by_the_name_that_it_has_now() {
     assert_eq!(endpoints(&scene, "web"), ["uno running true"]);
     scene.end();
 }
+
+#[test]
+fn nobody_is_led_to_a_container_before_its_process_runs() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue -p 8080:80");
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let near = scene.start("near", "--network blue");
+    let stays = scene.start("stays", "--network blue --label vethwork.service=web");
+    let server = traffic::Server::tcp(&stays, "stays", "0.0.0.0:80");
+    let ways = [(&near, to), (&scene.outside, format!("{HOST}:8080"))];
+    let ((), outcomes) = traffic::meanwhile(&ways, traffic::without_loss, || {
+        for _ in 0..10 {
+            let error = scene.refused(
+                "run --rm --network blue --label vethwork.service=web host /no/such/command",
+            );
+            assert!(error.contains("/no/such/command"), "{error}");
+        }
+    });
+    for outcome in outcomes {
+        assert!(outcome.bad.is_empty(), "{outcome:?}");
+    }
+    drop(server);
+    // Who came to a service before its process did serves from then on.
+    scene.start("late", "--network blue --label vethwork.service=web");
+    let shown = endpoints(&scene, "web");
+    assert!(shown.contains(&"late running true".to_owned()), "{shown:?}");
+    scene.end();
+}

@@ -94,6 +94,22 @@ fn a_command_in_its_container_says_whether_an_endpoint_is_well() {
     scene.end();
 }
 
+#[test]
+fn an_endpoint_serves_once_it_answers_however_long_its_interval_is() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue --health tcp:80 --health-interval 1h --health-retries 1");
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    eventually("it was asked in vain", SOON, || !last(&scene).is_empty());
+    let server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    eventually("it is well", SOON, || {
+        endpoints(&scene, "web") == ["one healthy true"]
+    });
+    drop(server);
+    scene.end();
+}
+
 /// How the checks of the only endpoint ended, the oldest first.
 #[track_caller]
 fn statuses(scene: &Scene) -> Vec<i64> {

@@ -131,6 +131,7 @@ impl Controller {
         }
         self.connect_pending(sandbox)?;
         let started = self.runtime.start(sandbox.id).map_err(Error::from);
+        let started = started.and_then(|()| self.serve_from_now(sandbox));
         started.inspect_err(|_| sandbox.state().running = None)?;
         crate::step::reached("start.started");
         self.change_container(sandbox, |record| {
@@ -141,7 +142,6 @@ impl Controller {
             record.error.clear();
         })?;
         sandbox.changed.notify_all();
-        self.ask_from_now(sandbox);
         self.tell_container("start", sandbox);
         Ok(())
     }

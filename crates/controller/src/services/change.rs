@@ -42,10 +42,15 @@ impl Controller {
         }
         super::health::can_be_asked(&state.spec, sandbox)?;
         let id = attachment.endpoint.id;
-        let health = at_first(&state.spec);
-        let next = state
-            .roster
-            .joined(id, member(sandbox, attachment, weight, health))?;
+        let member = |runs| {
+            let health = at_first(&state.spec, runs);
+            member(sandbox, attachment, weight, health)
+        };
+        // Room is asked for at once, also by one that serves only once its process runs.
+        let next = match (state.roster.joined(id, member(true))?, sandbox.runs()) {
+            (next, true) => next,
+            (_, false) => state.roster.with(id, member(false)),
+        };
         place(&self.change_of(&service, &state, &next)?)?;
         state.roster = next;
         let checked = state.spec.health.is_some();
@@ -67,18 +72,23 @@ impl Controller {
         if change.wants.is_empty() {
             return Ok(());
         }
-        let network = self.registry().network_by_id(endpoint.network);
-        let hidden = |n: &Arc<Network>| {
-            n.spec.scope == Scope::Global && n.driver.host_link(&n.spec).is_none()
-        };
-        let outer = match network.as_ref().is_some_and(hidden) {
+        if let Some(network) = self.registry().network_by_id(endpoint.network) {
+            self.await_frames(&network, endpoint);
+        }
+        self.bring(change.wants.clone())
+    }
+
+    /// Waits until frames reach an endpoint.
+    pub(crate) fn await_frames(&self, network: &Network, endpoint: &EndpointSpec) {
+        let hidden = network.spec.scope == Scope::Global
+            && network.driver.host_link(&network.spec).is_none();
+        let outer = match hidden {
             true => Netns::Network(endpoint.network),
             false => Netns::Host,
         };
         if let Err(error) = self.kernel.await_forwarding(outer, endpoint) {
             tracing::warn!("an endpoint serves before frames reach it: {error}");
         }
-        self.bring(change.wants.clone())
     }
 
     /// What it takes to have these members in a service.

@@ -270,7 +270,6 @@ impl Controller {
             .iter()
             .map(|(id, sandbox)| (*id, sandbox.clone()))
             .collect();
-        let health = at_first(spec);
         let mut found = Vec::new();
         for (id, sandbox) in members {
             let (attachment, labels) = {
@@ -289,6 +288,7 @@ impl Controller {
             if let Some((name, weight)) = super::members::named(options, &labels)
                 && name == spec.name.as_str()
             {
+                let health = at_first(spec, sandbox.runs());
                 match super::health::can_be_asked(spec, &sandbox) {
                     Ok(()) => found.push((id, member(&sandbox, &attachment, weight, health))),
                     // Another host made it, and the others are none the worse.

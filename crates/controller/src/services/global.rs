@@ -416,7 +416,7 @@ impl Controller {
         if state.removed {
             return;
         }
-        let health = at_first(&state.spec);
+        let health = at_first(&state.spec, sandbox.runs());
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
         self.turn_for_good(&service, &mut state, next);

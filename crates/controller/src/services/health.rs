@@ -9,12 +9,12 @@ mod command;
 mod probe;
 mod verdict;
 
-use super::roster::Health;
+use super::{Member, roster::Health};
 use crate::{
     Controller,
     command::ServiceReport,
     controller::{WeakController, kernel_error},
-    registry::{Sandbox, lock},
+    registry::{Attachment, Sandbox, lock},
     view::CheckView,
 };
 use answer::{Answer, Answers};
@@ -28,7 +28,7 @@ use std::{
     os::fd::OwnedFd,
     sync::Arc,
     thread,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use verdict::Verdict;
 use vw_kernel::{SocketKind, SocketPlace};
@@ -37,6 +37,10 @@ use vw_model::{EndpointId, Error, HealthSpec, Probe, Result, SandboxId, ServiceI
 /// How many commands run at once: each takes an OCI runtime and a conmon, so that the first checks
 /// of many members would take all of the host.
 const AT_ONCE: usize = 8;
+
+/// When an endpoint that starts is asked once more, each time after twice as long until that is its
+/// interval: it serves soon after its process does, and what it fails until then counts for nothing.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What wakes the thread that asks, and what it was answered.
 pub(crate) struct Checker {
@@ -84,6 +88,8 @@ struct Watched {
     patient: Patient,
     joined: Instant,
     next: Instant,
+    /// After how long it is asked again while it was never well; its interval once that is longer.
+    pause: Duration,
     running: Option<Check>,
     verdict: Verdict,
 }
@@ -147,7 +153,7 @@ impl Controller {
             for (id, member) in &state.roster.members {
                 let asked = member.host.is_none() && member.health != Health::Leaving;
                 if let (Some(addr), true) = (member.addresses.first(), asked)
-                    && self.can_answer(&spec.probe, member.sandbox)
+                    && self.can_answer(member.sandbox)
                 {
                     let patient = Patient {
                         service: service.id,
@@ -162,25 +168,44 @@ impl Controller {
         patients
     }
 
-    /// Whether a member can be asked yet: a command needs a container that runs.
-    fn can_answer(&self, probe: &Probe, sandbox: SandboxId) -> bool {
-        if !matches!(probe, Probe::Exec { .. }) {
-            return true;
-        }
+    /// Whether a member can be asked yet.
+    fn can_answer(&self, sandbox: SandboxId) -> bool {
         let sandbox = self.registry().sandbox_by_id(sandbox);
-        sandbox.is_some_and(|sandbox| sandbox.state().running.is_some())
+        sandbox.is_some_and(|sandbox| sandbox.runs())
     }
 
-    /// A container runs from now on, so that its endpoints can be asked.
-    pub(crate) fn ask_from_now(&self, sandbox: &Sandbox) {
-        let endpoints: Vec<EndpointId> = {
-            let state = sandbox.state();
-            state.attachments.iter().map(|a| a.endpoint.id).collect()
-        };
-        let services = lock(&self.services);
-        if endpoints.iter().any(|id| services.of(*id).is_some()) {
-            self.checker.wake();
+    /// A container's process runs from now on: its endpoints can be asked, and those that nobody
+    /// asks are led to.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn serve_from_now(&self, sandbox: &Sandbox) -> Result<()> {
+        let attachments = sandbox.state().attachments.clone();
+        for Attachment {
+            endpoint, network, ..
+        } in attachments
+        {
+            let Some(service) = lock(&self.services).of(endpoint.id) else {
+                continue;
+            };
+            let mut state = lock(&service.state);
+            let waits = |member: &&Member| member.health == Health::Starting;
+            let found = state.roster.members.get(&endpoint.id).filter(waits);
+            let Some(mut member) = found.filter(|_| !state.removed).cloned() else {
+                continue;
+            };
+            if state.spec.health.is_some() {
+                self.checker.wake();
+                continue;
+            }
+            self.await_frames(&network, &endpoint);
+            member.health = Health::Unchecked;
+            let next = state.roster.with(endpoint.id, member);
+            self.turn_to(&service, &mut state, next)?;
+            drop(state);
+            self.publish_names(sandbox, &network, endpoint.id);
         }
+        Ok(())
     }
 
     /// Members of such a service are asked no more: what asks them now ends, commands in their
@@ -292,6 +317,10 @@ impl Rounds {
             self.watched.entry(id).or_insert_with(|| Watched {
                 joined: now,
                 next: now,
+                pause: match health {
+                    Health::Starting => FIRST_PAUSE,
+                    _ => patient.spec.interval,
+                },
                 running: None,
                 verdict: Verdict::new(health, patient.spec.retries),
                 patient,
@@ -355,8 +384,11 @@ impl Rounds {
             let well = answer.is_well();
             answers.note(*id, running.start, answer);
             dismiss(&mut self.ending, *id, one.running.take());
-            one.next = now + one.patient.spec.interval;
-            let starting = now < one.joined + one.patient.spec.start_period;
+            let interval = one.patient.spec.interval;
+            let early = !well && one.pause < interval;
+            one.next = now + if early { one.pause } else { interval };
+            one.pause = if early { one.pause * 2 } else { interval };
+            let starting = early || now < one.joined + one.patient.spec.start_period;
             changed.extend(
                 one.verdict
                     .take(well, starting, now)

@@ -24,11 +24,12 @@ pub(crate) struct Member {
     pub(crate) health: Health,
 }
 
-/// What is known of an endpoint of this host that comes into a service.
-pub(super) const fn at_first(spec: &ServiceSpec) -> Health {
+/// What is known of an endpoint of this host that comes into a service, in whose sandbox something
+/// `runs` already or not.
+pub(super) const fn at_first(spec: &ServiceSpec, runs: bool) -> Health {
     match spec.health {
-        Some(_) => Health::Starting,
-        None => Health::Unchecked,
+        None if runs => Health::Unchecked,
+        _ => Health::Starting,
     }
 }
 

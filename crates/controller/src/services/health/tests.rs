@@ -1,6 +1,9 @@
 //! Whom to ask, while commands go on.
 
-use super::{AT_ONCE, Command, Patient, Rounds, Watched, verdict::Verdict};
+use super::{
+    AT_ONCE, Answer, Asking, Check, Command, FIRST_PAUSE, Patient, Rounds, Watched,
+    verdict::Verdict,
+};
 use crate::{
     sample::{bytes, guest},
     services::roster::Health,
@@ -8,7 +11,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use vw_model::{EndpointId, HealthSpec, Probe, ServiceId};
 use vw_runtime::{Runtime, Settings};
@@ -39,8 +42,37 @@ fn watched(now: Instant) -> Watched {
         patient,
         joined: now,
         next: now,
+        pause: second,
         running: None,
     }
+}
+
+#[test]
+fn who_starts_is_asked_soon_again_and_fails_only_at_its_interval() {
+    let (mut rounds, mut one) = (Rounds::default(), watched(Instant::now()));
+    let interval = one.patient.spec.interval;
+    one.pause = FIRST_PAUSE;
+    rounds.watched.insert(id(1), one);
+    let mut told = Vec::new();
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        let one = rounds.watched.get_mut(&id(1)).expect("it is asked");
+        one.running = Some(Check {
+            start: SystemTime::now(),
+            by: Asking::Failed(Answer::failed("refused".to_owned())),
+        });
+        let before = Instant::now();
+        told.push(rounds.look(&super::Answers::default()));
+        pauses.push(rounds.watched[&id(1)].next.duration_since(before));
+    }
+    // Each is counted from a moment later.
+    let at_least = |pause: Duration| move |found: &Duration| *found >= pause && *found < pause * 2;
+    for (found, pause) in pauses.iter().zip([1, 2, 4, 8]) {
+        assert!(at_least(FIRST_PAUSE * pause)(found), "{pauses:?}");
+    }
+    assert!(at_least(interval)(&pauses[4]), "{pauses:?}");
+    assert_eq!(told.pop(), Some(vec![(id(1), false)]));
+    assert!(told.iter().all(Vec::is_empty), "{told:?}");
 }
 
 #[test]

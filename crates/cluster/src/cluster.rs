@@ -238,11 +238,11 @@ impl Cluster {
         untold.map(sentence).collect()
     }
 
-    /// Waits until the store has of an endpoint what was published, at most for
+    /// Waits until the store has of an endpoint what was published, at most for `longest` and
     /// [`Settings::patience`]; not while the store is away or this host is no member.
-    pub fn await_published(&self, network: NetworkId, id: EndpointId) {
+    pub fn await_published(&self, network: NetworkId, id: EndpointId, longest: Duration) {
         let core = &self.core;
-        let until = core.time.now() + core.settings.patience;
+        let until = core.time.now() + core.settings.patience.min(longest);
         let _ = core.wait_for(until, |state| {
             let joined = matches!(state.phase, Phase::Joined(_));
             // Nobody can be told.

@@ -334,10 +334,11 @@ impl Standing {
 }
 
 fn beside(spec: &ServiceSpec, other: &ServiceClaims) -> Result<()> {
-    if other.name == spec.name.as_str() {
+    // To DNS they are one (RFC 4343).
+    if other.name.eq_ignore_ascii_case(spec.name.as_str()) {
         let message = format!(
             "service {} already exists: remove it first, or use another name",
-            spec.name
+            other.name
         );
         return Err(Error::conflict("service-exists", message));
     }

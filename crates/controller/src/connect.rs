@@ -33,7 +33,8 @@ impl Controller {
         sandbox.must_stand()?;
         self.check_connect(&sandbox, &network)?;
         checks::settings(&network, &request.settings)?;
-        self.check_member(&network, &request.settings)?;
+        let labels = sandbox.state().spec.labels.clone();
+        self.check_member(&network, &request.settings, &labels)?;
         let membership = Membership {
             network: network.spec.id,
             name: network.spec.name.to_string(),

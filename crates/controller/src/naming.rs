@@ -9,7 +9,7 @@ use crate::{
 use std::{net::SocketAddr, os::fd::OwnedFd, path::Path, sync::Arc};
 use vw_dns_server::SandboxSockets;
 use vw_kernel::SocketKind;
-use vw_model::{DnsSettings, EndpointId, Error, IpNet, Result};
+use vw_model::{DnsSettings, EndpointId, Error, IpNet, Result, ServicePart};
 use vw_names::{
     EndpointNames, Link, Policy, RESOLVER_ADDR, ResolvConf, ResolverFile, SYSTEMD_RESOLV_CONF, View,
 };
@@ -175,7 +175,16 @@ pub(crate) fn called(sandbox: &Sandbox, id: EndpointId, role: &Role) -> Option<E
             .map(IpNet::addr)
             .collect(),
         ports,
+        weight: weight_of(role.part.as_ref()),
     })
+}
+
+/// The share of an endpoint among those of its service; 0 for one that is in none.
+pub(crate) fn weight_of(part: Option<&ServicePart>) -> u16 {
+    match part {
+        Some(ServicePart::Member { weight, .. }) => u16::try_from(*weight).unwrap_or(u16::MAX),
+        Some(ServicePart::Balancer { .. }) | None => 0,
+    }
 }
 
 impl Resolver {

@@ -20,8 +20,8 @@ use std::{
 };
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{
-    AdoptedFrom, ContainerName, EndpointSettings, Error, HostEntry, PortMapping, Result, SandboxId,
-    SandboxKind, SandboxSpec,
+    AdoptedFrom, ContainerName, EndpointSettings, Error, HostEntry, Options, PortMapping, Result,
+    SandboxId, SandboxKind, SandboxSpec,
 };
 use vw_store::{Batch, Table};
 
@@ -35,8 +35,9 @@ impl Controller {
         } else {
             None
         };
-        let networks = self.resolve_networks(&request.sandbox.networks)?;
-        self.check_labels(&request.sandbox.labels, &networks)?;
+        let (wanted, labels) = (&request.sandbox.networks, &request.sandbox.labels);
+        let networks = self.resolve_networks(wanted, labels)?;
+        self.check_labels(labels, &networks)?;
         let on = networks.iter().map(|(network, _)| network.spec.id);
         let warnings = self.warn_unpublished(&request.sandbox.ports, on);
         let kind = SandboxKind::Adopted {
@@ -162,6 +163,7 @@ impl Controller {
     }
 
     /// Networks by the names of a request, each once.
+    /// The sandbox has these labels.
     ///
     /// # Errors
     /// `NotFound` for an unknown one, `InvalidArgument` for one named twice or that cannot be
@@ -169,6 +171,7 @@ impl Controller {
     pub(crate) fn resolve_networks(
         &self,
         wanted: &[(String, EndpointSettings)],
+        labels: &Options,
     ) -> Result<Vec<(Arc<crate::registry::Network>, EndpointSettings)>> {
         let mut resolved: Vec<(Arc<crate::registry::Network>, EndpointSettings)> = Vec::new();
         for (name, settings) in wanted {
@@ -178,7 +181,7 @@ impl Controller {
                 return Err(Error::invalid("network-twice", message));
             }
             crate::checks::settings(&network, settings)?;
-            self.check_member(&network, settings)?;
+            self.check_member(&network, settings, labels)?;
             resolved.push((network, settings.clone()));
         }
         Ok(resolved)

@@ -128,6 +128,14 @@ impl Book {
             .cloned()
     }
 
+    /// The name of a service that is this one but for the case of its letters: to DNS they are one
+    /// (RFC 4343).
+    pub(crate) fn alike(&self, name: &str) -> Option<&str> {
+        let mut names = self.names.keys();
+        let found = names.find(|known| known.eq_ignore_ascii_case(name))?;
+        Some(found)
+    }
+
     /// Finds a service by id, name or unambiguous prefix of an id.
     pub(crate) fn find(&self, text: &str) -> Result<Arc<Service>> {
         if let Some(found) = self.named(text) {

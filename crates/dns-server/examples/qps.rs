@@ -261,6 +261,7 @@ fn endpoint(i: u16, change: u64) -> EndpointNames {
         short_id: EndpointId::from_bytes(id(i)).short(),
         addresses: vec![Ipv4Addr::new(172, 18, high, low).into()],
         ports: vec![],
+        weight: 0,
     }
 }
 

@@ -39,6 +39,21 @@ pub enum Affinity {
     Client,
 }
 
+impl Affinity {
+    /// Checks that a service of this mode, which publishes ports or not, leads somebody for whom it
+    /// holds.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it does not.
+    pub fn fits(self, mode: EndpointMode, publishes: bool) -> Result<(), Error> {
+        if self == Self::None || mode == EndpointMode::Vip || publishes {
+            return Ok(());
+        }
+        let sentence = "the service leads nobody, as who asks for its name chooses among its endpoints: use --endpoint-mode vip or publish a port, or leave --affinity out";
+        Err(Error::invalid("affinity-without-effect", sentence))
+    }
+}
+
 /// Where a port of a service that spans hosts is published.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

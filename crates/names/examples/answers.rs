@@ -49,6 +49,7 @@ fn endpoint(i: u16) -> EndpointNames {
         short_id: EndpointId::from_bytes(id).short(),
         addresses: vec![Ipv4Addr::new(172, 18, high, low).into()],
         ports: vec![],
+        weight: 0,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     wire::{CLASS_IN, Reply, rtype},
     zone::Host,
 };
+use std::sync::Arc;
 use vw_model::PortKey;
 
 /// How long a client may keep our answers, in seconds.
@@ -61,7 +62,7 @@ pub fn answer(
     }
     let local = by_name(view, query, &mut reply, rng)
         .or_else(|| by_address(view, query, &mut reply))
-        .or_else(|| by_service(view, query, &mut reply));
+        .or_else(|| by_service(view, query, &mut reply, rng));
     match local {
         Some(rcode) => reply.finish(rcode),
         None if holds_back(view, query) => reply.finish(Rcode::NoError),
@@ -128,7 +129,12 @@ fn by_address(view: &View, query: &Query<'_>, reply: &mut Reply<'_, '_>) -> Opti
     owned.then_some(Rcode::NxDomain)
 }
 
-fn by_service(view: &View, query: &Query<'_>, reply: &mut Reply<'_, '_>) -> Option<Rcode> {
+fn by_service(
+    view: &View,
+    query: &Query<'_>,
+    reply: &mut Reply<'_, '_>,
+    rng: &mut Rng,
+) -> Option<Rcode> {
     let service = Service::parse(query.name())?;
     let mut serves = false;
     let known = view.find(service.host, |hosts| {
@@ -145,7 +151,7 @@ fn by_service(view: &View, query: &Query<'_>, reply: &mut Reply<'_, '_>) -> Opti
         if let Some(port) = port
             && wants(query, rtype::SRV)
         {
-            services(serving(), port.port, reply);
+            services(serving().collect(), port.port, reply, rng);
         }
         serves
     });
@@ -156,21 +162,23 @@ fn by_service(view: &View, query: &Query<'_>, reply: &mut Reply<'_, '_>) -> Opti
     })
 }
 
-/// One SRV record a host, all of the same priority and weight, and their addresses beside.
-fn services<'a>(
-    hosts: impl Iterator<Item = &'a std::sync::Arc<Host>>,
-    port: u16,
-    reply: &mut Reply<'_, '_>,
-) {
+/// One SRV record a host, all of the same priority, and their addresses beside: in an order drawn
+/// anew, because many clients take the first.
+fn services(mut hosts: Vec<&Arc<Host>>, port: u16, reply: &mut Reply<'_, '_>, rng: &mut Rng) {
     const BEFORE_TARGET: usize = 6;
     let mut data = Vec::new();
     let mut targets = Vec::new();
+    for last in (1..hosts.len()).rev() {
+        let bound = u32::try_from(last + 1).unwrap_or(u32::MAX);
+        hosts.swap(last, rng.below(bound) as usize);
+    }
     for host in hosts {
         let Some(target) = &host.canonical else {
             continue;
         };
         data.clear();
-        data.extend_from_slice(&[0, 0, 0, 0]);
+        data.extend_from_slice(&[0, 0]);
+        data.extend_from_slice(&host.weight.to_be_bytes());
         data.extend_from_slice(&port.to_be_bytes());
         data.extend_from_slice(target.as_wire());
         if let Some(at) = reply.answer(rtype::SRV, TTL, &data) {

@@ -90,9 +90,19 @@ pub(crate) fn dump(message: &[u8]) -> String {
 
 /// What becomes of a message, as text.
 pub(crate) fn respond(view: &View, message: &[u8], transport: Transport) -> String {
+    respond_by(view, message, transport, &mut Rng::new(7))
+}
+
+/// The same, in an order drawn from `rng`.
+pub(crate) fn respond_by(
+    view: &View,
+    message: &[u8],
+    transport: Transport,
+    rng: &mut Rng,
+) -> String {
     let mut out = Vec::new();
     match Query::parse(message) {
-        Ok(query) => match answer(view, &query, transport, &mut Rng::new(7), &mut out) {
+        Ok(query) => match answer(view, &query, transport, rng, &mut out) {
             Verdict::Reply => dump(&out),
             Verdict::Forward => "forward\n".to_owned(),
         },
@@ -117,6 +127,7 @@ pub(crate) fn endpoint(
         short_id: EndpointId::from_bytes([number; 32]).short(),
         addresses: addresses.iter().map(|addr| addr.parse().unwrap()).collect(),
         ports: vec!["80/tcp".parse().unwrap(), "53/udp".parse().unwrap()],
+        weight: 0,
     }
 }
 

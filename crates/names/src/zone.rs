@@ -28,6 +28,9 @@ pub struct EndpointNames {
     pub addresses: Vec<IpAddr>,
     /// The ports it exposes or publishes, as it listens on them.
     pub ports: Vec<PortKey>,
+    /// Its share among others of one name, as an SRV record says it; 0 where there is nothing to
+    /// choose (RFC 2782).
+    pub weight: u16,
 }
 
 /// One endpoint as the zone keeps it.
@@ -41,6 +44,7 @@ pub(crate) struct Host {
     pub(crate) v4: Vec<Ipv4Addr>,
     pub(crate) v6: Vec<Ipv6Addr>,
     pub(crate) ports: Vec<PortKey>,
+    pub(crate) weight: u16,
 }
 
 /// Who answers to a name: nearly always one, so that one costs no map of its own.
@@ -242,6 +246,7 @@ impl Zone {
             v4: Vec::new(),
             v6: Vec::new(),
             ports: called.ports.clone(),
+            weight: called.weight,
         };
         for addr in &called.addresses {
             match addr {

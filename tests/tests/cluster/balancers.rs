@@ -60,7 +60,7 @@ fn udp_is_led_to_every_host_and_srv_names_tell_where() {
     }
     // From a host that runs none of them.
     let service = ["0 0 1053 web.shop."];
-    let tasks = ["0 0 1053 one.shop.", "0 0 1053 two.shop."];
+    let tasks = ["0 1 1053 one.shop.", "0 1 1053 two.shop."];
     for inside in [&near, &two] {
         eventually("the port of the service is named", SOON, || {
             srv(&stage, inside, "_1053._udp.web") == service

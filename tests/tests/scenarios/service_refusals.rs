@@ -127,6 +127,27 @@ const REFUSALS: &[(&str, &str)] = &[
         "use a number from 1 to 100",
     ),
     (
+        "run --rm --network host --label vethwork.service=web host true",
+        "has no endpoint of its own to be in service web",
+    ),
+    (
+        "run --rm --network none --service web host true",
+        "a container in none mode has no endpoint",
+    ),
+    (
+        "run --rm --network blue --label vethwork.weight=3 host true",
+        "has no service to count in",
+    ),
+    (
+        "service create --name WEB --network blue",
+        "service web already exists",
+    ),
+    (
+        "service create --name api --network blue --endpoint-mode dnsrr --affinity client",
+        "leads nobody",
+    ),
+    ("service update --affinity client names", "leads nobody"),
+    (
         "network connect --service web closed box",
         "is on network blue",
     ),
@@ -149,6 +170,7 @@ fn what_cannot_be_is_refused_and_nothing_is_half_made() {
         "network create -o com.docker.network.bridge.gateway_mode_ipv4=isolated --internal alone",
     );
     scene.cli("service create --name web --network blue -p 8080:80");
+    scene.cli("service create --name names --network closed --endpoint-mode dnsrr");
     scene.start("box", "--network blue -p 9000:90");
     let _taken = traffic::Server::tcp(&scene.host, "host", "0.0.0.0:7000");
     let before = scene.cli("service ls");
@@ -157,6 +179,10 @@ fn what_cannot_be_is_refused_and_nothing_is_half_made() {
         assert!(refusal.contains(sentence), "{line}: {refusal}");
         assert_eq!(scene.cli("service ls"), before, "{line}");
     }
+    // Who asks by the docker CLI is told of the service, and pulls nothing.
+    let refusal =
+        scene.refused("run --rm --network blue --label vethwork.service=nobody host true");
+    assert!(refusal.contains("service nobody not found"), "{refusal}");
     let refusal = scene.refused("network rm blue");
     assert!(refusal.contains("has the service web"), "{refusal}");
     // The pool has five addresses for all: a router, a service, a container, and two more.

@@ -335,5 +335,6 @@ pub(super) fn names_of(remote: &RemoteEndpoint) -> EndpointNames {
         short_id: remote.sandbox.short(),
         addresses: remote.addresses.iter().map(vw_model::IpNet::addr).collect(),
         ports: remote.ports.clone(),
+        weight: crate::naming::weight_of(remote.service.as_ref()),
     }
 }

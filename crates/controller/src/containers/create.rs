@@ -106,14 +106,17 @@ impl Controller {
                 );
                 return Err(Error::invalid("namespace-shared", message));
             }
+            Self::check_no_labels(&request.sandbox.labels, &request.mode_text)?;
             return Ok(Vec::new());
         }
         let mut wanted = request.sandbox.networks.clone();
         if wanted.is_empty() {
             wanted.push(("bridge".to_owned(), EndpointSettings::default()));
         }
-        let networks = self.resolve_networks(&wanted).map_err(missing_network)?;
-        self.check_labels(&request.sandbox.labels, &networks)?;
+        let labels = &request.sandbox.labels;
+        let networks = self.resolve_networks(&wanted, labels);
+        let networks = networks.map_err(missing_network)?;
+        self.check_labels(labels, &networks)?;
         let membership =
             |(network, settings): (Arc<crate::registry::Network>, EndpointSettings)| Membership {
                 network: network.spec.id,

@@ -29,7 +29,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
@@ -444,6 +444,7 @@ impl Controller {
         id: EndpointId,
         longest: Duration,
     ) {
+        let begun = Instant::now();
         let mut peers: Vec<IpAddr> = {
             let reach = lock(&network.reach);
             let balances = |remote: &&Arc<vw_model::RemoteEndpoint>| {
@@ -460,7 +461,7 @@ impl Controller {
         if !peers.is_empty()
             && let Ok(cluster) = self.cluster()
         {
-            cluster.await_published(network.spec.id, id);
+            cluster.await_published(network.spec.id, id, longest);
         }
         if let Some(own) = self.balancers.on(network.spec.id) {
             let state = own.state();
@@ -470,7 +471,8 @@ impl Controller {
         if peers.is_empty() {
             return;
         }
-        let closed = self.kernel.await_closed(sandbox.id, &peers, longest);
+        let left = longest.saturating_sub(begun.elapsed());
+        let closed = self.kernel.await_closed(sandbox.id, &peers, left);
         if let Err(error) = closed.map_err(kernel_error) {
             tracing::warn!("connections are not waited for: {}", error.chain());
         }

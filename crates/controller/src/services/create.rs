@@ -80,9 +80,11 @@ impl Controller {
 
     fn check_service(&self, network: &Network, request: &ServiceCreate) -> Result<()> {
         let name = request.name.as_str();
-        if lock(&self.services).named(name).is_some() {
+        let (affinity, publishes) = (request.affinity, !request.ports.is_empty());
+        affinity.fits(request.mode, publishes)?;
+        if let Some(known) = lock(&self.services).alike(name) {
             let sentence =
-                format!("service {name} already exists: remove it first, or use another name");
+                format!("service {known} already exists: remove it first, or use another name");
             return Err(Error::conflict("service-exists", sentence));
         }
         if !network.has_names() {

@@ -12,21 +12,16 @@ use vw_model::{
 };
 use vw_names::EndpointNames;
 
-/// The service that an endpoint's driver options name, or else its sandbox's labels, and its
-/// weight: 1 where it says none, or none that can be.
+/// The service that an endpoint's driver options name, or else its sandbox's labels, and its weight,
+/// from whichever says it: 1 where none does, or says what cannot be.
 pub(super) fn named(options: &Options, labels: &Options) -> Option<(String, u32)> {
-    let from = match options.contains_key(SERVICE_KEY) {
-        true => options,
-        false => labels,
-    };
-    let weight = weight(from).unwrap_or(1);
-    Some((from.get(SERVICE_KEY)?.clone(), weight))
+    let says = |key| options.get(key).or_else(|| labels.get(key));
+    let name = says(SERVICE_KEY)?.clone();
+    let weight = says(WEIGHT_KEY).and_then(|text| weight(text).ok());
+    Some((name, weight.unwrap_or(1)))
 }
 
-fn weight(options: &Options) -> Result<u32> {
-    let Some(text) = options.get(WEIGHT_KEY) else {
-        return Ok(1);
-    };
+fn weight(text: &str) -> Result<u32> {
     let number = text.parse().ok();
     number
         .filter(|weight| (1..=MAX_WEIGHT).contains(weight))
@@ -35,6 +30,21 @@ fn weight(options: &Options) -> Result<u32> {
                 format!("invalid {WEIGHT_KEY} {text:?}: use a number from 1 to {MAX_WEIGHT}");
             Error::invalid("weight-invalid", sentence)
         })
+}
+
+/// Checks a weight that one of these says, if it says one; one of `others` may name the service.
+fn check_weight<'a>(of: &Options, mut others: impl Iterator<Item = &'a Options>) -> Result<()> {
+    let Some(text) = of.get(WEIGHT_KEY) else {
+        return Ok(());
+    };
+    weight(text)?;
+    if of.contains_key(SERVICE_KEY) || others.any(|other| other.contains_key(SERVICE_KEY)) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "{WEIGHT_KEY} {text} has no service to count in: name one by {SERVICE_KEY}, or leave it out"
+    );
+    Err(Error::invalid("weight-without-service", sentence))
 }
 
 /// What an endpoint of this host is to services.
@@ -70,7 +80,7 @@ impl ServiceState {
 }
 
 impl Controller {
-    /// Checks what an endpoint that is asked for says of a service.
+    /// Checks what an endpoint that is asked for says of a service, in a sandbox with these labels.
     ///
     /// # Errors
     /// `NotFound` for an unknown service, `InvalidArgument` for one on another network or a weight
@@ -79,9 +89,10 @@ impl Controller {
         &self,
         network: &Network,
         settings: &EndpointSettings,
+        labels: &Options,
     ) -> Result<()> {
         let options = &settings.driver_opts;
-        weight(options)?;
+        check_weight(options, [labels].into_iter())?;
         let Some(name) = options.get(SERVICE_KEY) else {
             return Ok(());
         };
@@ -102,17 +113,20 @@ impl Controller {
     ///
     /// # Errors
     /// As [`Self::check_member`].
-    pub(crate) fn check_labels<T>(
+    pub(crate) fn check_labels(
         &self,
         labels: &Options,
-        networks: &[(Arc<Network>, T)],
+        networks: &[(Arc<Network>, EndpointSettings)],
     ) -> Result<()> {
-        weight(labels)?;
+        let options = networks.iter().map(|(_, settings)| &settings.driver_opts);
+        check_weight(labels, options)?;
         let Some(name) = labels.get(SERVICE_KEY) else {
             return Ok(());
         };
         let book = lock(&self.services);
-        let on = |(network, _): &(Arc<Network>, T)| book.named_on(network.spec.id, name).is_some();
+        let on = |(network, _): &(Arc<Network>, EndpointSettings)| {
+            book.named_on(network.spec.id, name).is_some()
+        };
         if networks.iter().any(on) {
             return Ok(());
         }
@@ -123,6 +137,20 @@ impl Controller {
             service.network.spec.name
         );
         Err(Error::invalid("service-elsewhere", sentence))
+    }
+
+    /// Refuses labels that name a service in a sandbox that has no endpoints of its own.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where they do.
+    pub(crate) fn check_no_labels(labels: &Options, mode: &str) -> Result<()> {
+        let Some(name) = labels.get(SERVICE_KEY) else {
+            return check_weight(labels, std::iter::empty());
+        };
+        let sentence = format!(
+            "a container in {mode} mode has no endpoint of its own to be in service {name}: put it on the service's network, or leave {SERVICE_KEY} out"
+        );
+        Err(Error::invalid("service-without-endpoint", sentence))
     }
 
     /// Has `tell` say what an endpoint of this host is to services, which stays so until it returns:
@@ -165,6 +193,7 @@ impl Controller {
                 EndpointMode::Vip => state.spec.ports.iter().map(|port| port.target).collect(),
                 EndpointMode::Dnsrr => Vec::new(),
             },
+            weight: 0,
         };
         let of_tasks = EndpointNames {
             endpoint: tasks,
@@ -173,6 +202,7 @@ impl Controller {
             short_id: String::new(),
             addresses: Vec::new(),
             ports: Vec::new(),
+            weight: 0,
         };
         let zone = &service.network.zone;
         zone.update(|zone| zone.with_all([&own, &of_tasks]));

@@ -128,7 +128,8 @@ pub(super) fn back(
 /// What is published after the update: what was and is not to go, and what comes.
 ///
 /// # Errors
-/// `NotFound` for a port to go that is not published.
+/// `NotFound` for a port to go that is not published, `InvalidArgument` for an affinity that holds for
+/// nobody then.
 pub(super) fn wanted_ports(
     spec: &ServiceSpec,
     request: &ServiceUpdate,
@@ -144,7 +145,11 @@ pub(super) fn wanted_ports(
         .iter()
         .filter(|port| !request.unpublish.contains(&port.target));
     let asked = request.publish.iter().map(|asked| asked.port);
-    Ok(stays.map(super::hosted::request).chain(asked).collect())
+    let wanted: Vec<PortRequest> = stays.map(super::hosted::request).chain(asked).collect();
+    if let Some(affinity) = request.affinity {
+        affinity.fits(spec.mode, !wanted.is_empty())?;
+    }
+    Ok(wanted)
 }
 
 /// What is asked for besides ports.

@@ -120,6 +120,7 @@ pub(crate) fn names(number: u8, name: &str, addr: [u8; 4]) -> EndpointNames {
         short_id: EndpointId::from_bytes([number; 32]).short(),
         addresses: vec![addr.into()],
         ports: vec![],
+        weight: 0,
     }
 }
 

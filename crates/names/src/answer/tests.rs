@@ -2,7 +2,7 @@
 
 use crate::{
     Link, Policy, Query, Rng, Transport, Upstream, Vantage, Verdict, View, answer,
-    testing::{ask, ask_class, ask_edns, endpoint, respond, zone},
+    testing::{ask, ask_class, ask_edns, endpoint, respond, respond_by, zone},
 };
 use domain::base::iana::Class;
 use expect_test::{Expect, expect};
@@ -196,11 +196,11 @@ fn services() {
         expect![[r#"
         NOERROR qr rd ra
         ? _53._udp.all SRV
-        = _53._udp.all 5 SRV 0 0 53 web.mynet
         = _53._udp.all 5 SRV 0 0 53 db_1.mynet
+        = _53._udp.all 5 SRV 0 0 53 web.mynet
+        + db_1.mynet 5 A 172.18.0.3
         + web.mynet 5 A 172.18.0.2
         + web.mynet 5 AAAA fd00:18::2
-        + db_1.mynet 5 A 172.18.0.3
     "#]],
     );
     check(
@@ -386,6 +386,25 @@ fn links_and_the_order_of_zones() {
         = gone 5 A 172.18.0.4
     "#]]
     .assert_eq(&reply("gone", "A"));
+}
+
+#[test]
+fn services_come_in_any_order_with_their_weights() {
+    let mut light = endpoint(1, "light", &["all"], &[]);
+    let mut heavy = endpoint(2, "heavy", &["all"], &[]);
+    (light.weight, heavy.weight) = (1, 300);
+    let view = View::new(vec![zone(&[light, heavy])], &[], &policy());
+    let query = ask("_80._tcp.all", "SRV");
+    let mut rng = Rng::new(1);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        seen.insert(respond_by(&view, &query, Transport::Udp, &mut rng));
+    }
+    let one = "= _80._tcp.all 5 SRV 0 1 80 light.mynet\n";
+    let other = "= _80._tcp.all 5 SRV 0 300 80 heavy.mynet\n";
+    let replies = [(one, other), (other, one)]
+        .map(|(first, last)| format!("NOERROR qr rd ra\n? _80._tcp.all SRV\n{first}{last}"));
+    assert_eq!(seen, replies.into());
 }
 
 /// Everything that answers to `all` on a crowded network.

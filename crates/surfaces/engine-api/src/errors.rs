@@ -143,6 +143,7 @@ const ROWS: &[Row] = &[
     // looks for these only at the start.
     row("create", "network-not-found", StatusCode::BAD_REQUEST),
     row("create", "container-not-found", StatusCode::BAD_REQUEST),
+    row("create", "service-not-found", StatusCode::BAD_REQUEST),
 ];
 
 /// The status of a kind (`httpstatus.FromError` in moby).

@@ -2,11 +2,11 @@
 
 use crate::{
     Command, Config,
-    cluster::{Member, Tunnel},
+    cluster::{Member, Rejoin, Tunnel},
     detach::Leaving,
     event::{Event, EventBus, EventType},
     records::Owed,
-    registry::{Attachment, Network, Registry, Sandbox, lock},
+    registry::{Network, Registry, Sandbox, lock},
 };
 use std::{
     collections::BTreeMap,
@@ -148,8 +148,8 @@ pub struct Core {
     pub(crate) member: Option<Member>,
     /// Why the cluster's store does not answer, while it does not.
     pub(crate) store_away: Mutex<Option<String>>,
-    /// What was taken off global networks when this host was given up, to come back.
-    pub(crate) expelled: Mutex<Vec<(Arc<Sandbox>, Attachment)>>,
+    /// What is to come back to global networks.
+    pub(crate) rejoin: Rejoin,
 }
 
 impl Deref for Controller {

@@ -64,7 +64,7 @@ impl Controller {
         left
     }
 
-    fn change_way_out(&self, sandbox: &Arc<Sandbox>) {
+    pub(crate) fn change_way_out(&self, sandbox: &Arc<Sandbox>) {
         self.see_off();
         if let Err(error) = self.settle_companion(sandbox) {
             let name = sandbox.state().spec.name.clone();

@@ -35,6 +35,7 @@ impl Controller {
         info.warnings.extend(self.unreached());
         info.warnings.extend(lock(&self.store_away).clone());
         info.warnings.extend(self.untold());
+        info.warnings.extend(self.off_networks());
         for (path, former) in self.data.scan(Table::Saved).unwrap_or_default() {
             let now = self.facts().sysctls.get(&path).cloned().unwrap_or_default();
             info.sysctls

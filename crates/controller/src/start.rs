@@ -107,7 +107,7 @@ impl Controller {
             host_id,
             member,
             store_away: Mutex::new(None),
-            expelled: Mutex::new(Vec::new()),
+            rejoin: Default::default(),
             config,
         });
         controller.take_up_all(began)?;

@@ -10,6 +10,7 @@ mod left;
 mod networks;
 mod probes;
 mod reach;
+mod rejoin;
 
 use crate::{
     Controller,
@@ -17,7 +18,7 @@ use crate::{
     command::{ClusterForget, ClusterStatus},
     controller::Membership,
     naming::names_of as local_names,
-    registry::{Attachment, Network, Sandbox, lock},
+    registry::{Network, Sandbox, lock},
     services::Role,
     view::{ClusterView, HostView, ServerView},
 };
@@ -26,11 +27,11 @@ use encryption::Encryption;
 pub use encryption::{KernelTunnel, Tunnel, carrier};
 pub use left::refuse_to_leave_cluster;
 use probes::{Probes, Tried};
+pub(crate) use rejoin::{Rejoin, missing_of};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
-    time::Duration,
 };
 use vw_cluster::{Cluster, Delta, HostStatus, StoreState};
 use vw_drivers::Carrier;
@@ -39,9 +40,6 @@ use vw_model::{
     inner_address,
 };
 use vw_store::Store;
-
-/// After how long an endpoint that could not come back is tried again, if nothing happens before.
-const RETURN: Duration = Duration::from_secs(2);
 
 /// This host's place among the others.
 pub(crate) struct Member {
@@ -303,85 +301,6 @@ impl Controller {
         {
             cluster.withdraw(network.spec.id, id);
         }
-    }
-
-    /// Somebody gave this host up, so that its addresses may be others' by now: what it has on
-    /// global networks is out of service when this returns, and comes back with new addresses.
-    fn leave_all(&self) {
-        self.warn("this host was given up by the cluster (cluster forget): its endpoints on global networks are made anew".to_owned());
-        self.lower_balancers();
-        let sandboxes = self.registry().sandboxes();
-        for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.balances) {
-            let _ops = lock(&sandbox.ops);
-            for attachment in self.global_attachments(sandbox) {
-                let id = attachment.endpoint.id;
-                // Nobody's connections are worth an address that is somebody else's.
-                match self.refreshing(sandbox, || self.detach(sandbox, id)) {
-                    Ok(()) => lock(&self.expelled).push((sandbox.clone(), attachment)),
-                    Err(error) => self.warn(error.chain()),
-                }
-            }
-        }
-    }
-
-    /// This host is a member: what was taken off global networks comes back, by a thread of its
-    /// own, as it may wait for the cluster to tell more.
-    fn return_all(&self) {
-        self.balance_soon();
-        let expelled = std::mem::take(&mut *lock(&self.expelled));
-        if expelled.is_empty() {
-            return;
-        }
-        let controller = self.downgrade();
-        let back = move || {
-            if let Some(controller) = controller.upgrade() {
-                expelled
-                    .iter()
-                    .for_each(|(sandbox, left)| controller.return_one(sandbox, left));
-            }
-            // A store that is full answers and takes nothing: no change tells when it does.
-            std::thread::park_timeout(RETURN);
-            if let Some(controller) = controller.upgrade() {
-                controller.return_all();
-            }
-        };
-        let thread = std::thread::Builder::new().name("rejoin".to_owned());
-        if let Err(error) = thread.spawn(back) {
-            self.warn(format!("no thread to make endpoints anew: {error}"));
-        }
-    }
-
-    fn return_one(&self, sandbox: &Arc<Sandbox>, left: &Attachment) {
-        let _ops = lock(&sandbox.ops);
-        let wanted = {
-            let state = sandbox.state();
-            let is_on = |network| state.memberships.iter().any(|m| m.network == network);
-            state.live && is_on(left.network.spec.id)
-        };
-        if !wanted {
-            return;
-        }
-        let settings = left.endpoint.settings.clone();
-        let joined = self.refreshing(sandbox, || self.attach(sandbox, &left.network, settings));
-        if let Err(error) = joined {
-            if error.kind == Kind::Unavailable {
-                // With the store, or what it tells, it can be had.
-                lock(&self.expelled).push((sandbox.clone(), left.clone()));
-            }
-            let name = sandbox.state().spec.name.clone();
-            self.warn(format!(
-                "{name} is off network {}: {}",
-                left.network.spec.name,
-                error.chain()
-            ));
-        }
-    }
-
-    fn global_attachments(&self, sandbox: &Sandbox) -> Vec<Attachment> {
-        let state = sandbox.state();
-        let attachments = state.attachments.iter();
-        let global = attachments.filter(|a| a.network.spec.scope == Scope::Global);
-        global.cloned().collect()
     }
 
     /// Whether a sandbox's address on a global network would be ambiguous beside what it has.

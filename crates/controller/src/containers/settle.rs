@@ -3,6 +3,7 @@
 use super::end::End;
 use crate::{
     Controller,
+    cluster::missing_of,
     records::Mode,
     registry::{Running, Sandbox, SandboxState, lock},
 };
@@ -106,21 +107,7 @@ impl Controller {
                 tracing::error!("{}", error.chain());
             }
         }
-        let missing = {
-            let state = sandbox.state();
-            if !state.live {
-                return;
-            }
-            let on = |network| {
-                state
-                    .attachments
-                    .iter()
-                    .any(|a| a.network.spec.id == network)
-            };
-            let missing = state.memberships.iter().filter(|m| !on(m.network));
-            missing.cloned().collect::<Vec<_>>()
-        };
-        for membership in missing {
+        for membership in missing_of(sandbox) {
             let network = self.network(&membership.network.to_string());
             let joined =
                 network.and_then(|network| self.attach(sandbox, &network, membership.settings));

@@ -2,6 +2,7 @@
 
 use crate::{
     global::{create, remove},
+    inject::{Effect, Mode},
     scenario::{adopt, release},
     world::World,
 };
@@ -18,8 +19,11 @@ use vw_controller::{
     command::{ClusterForget, Info, NetworkInspect},
 };
 use vw_hoststate::Netns;
-use vw_model::PROBE_NETWORKS;
-use vw_store::cluster::memory::{Call, Fate, MemoryStore, Weather};
+use vw_model::{EndpointId, PROBE_NETWORKS};
+use vw_store::{
+    Change, Table,
+    cluster::memory::{Call, Fate, MemoryStore, Weather},
+};
 
 /// A presence ends within seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,6 +93,32 @@ impl Scene {
     fn set(&self, state: u8) {
         self.way.store(state, Ordering::SeqCst);
     }
+
+    /// Has the second host give up the first, which cannot know.
+    fn give_up(&self) {
+        self.set(CUT);
+        let host = "host-1".to_owned();
+        let forget = ClusterForget { host };
+        eventually("it is given up", || self.b.submit(forget.clone()).is_ok());
+    }
+
+    /// The first host's endpoint.
+    fn endpoint(&self) -> Option<EndpointId> {
+        let network = "shop".to_owned();
+        let shop = self.a.submit(NetworkInspect { network }).ok()?;
+        let first = shop.members.into_iter().next()?;
+        Some(first.endpoint)
+    }
+
+    /// Waits until it is there anew, and all know.
+    fn await_return(&self, before: Option<EndpointId>) {
+        eventually("it is back", || {
+            let now = self.endpoint();
+            now.is_some() && now != before
+        });
+        eventually("and the others know", || members(&self.b) == Some(1));
+        assert_eq!(self.a.repair().unwrap(), 0);
+    }
 }
 
 #[track_caller]
@@ -150,11 +180,8 @@ fn a_removal_that_comes_while_endpoints_come_leaves_nothing() {
 #[test]
 fn who_was_given_up_is_back_also_when_the_store_takes_nothing_for_a_while() {
     let scene = Scene::new();
-    let (a, b) = (&scene.a, &scene.b);
-    scene.set(CUT);
-    let host = "host-1".to_owned();
-    let forget = ClusterForget { host };
-    eventually("it is given up", || b.submit(forget.clone()).is_ok());
+    let (a, before) = (&scene.a, scene.endpoint());
+    scene.give_up();
     scene.set(TAKES_NOTHING_ONCE_JOINED);
     eventually("it cannot come back at first", || {
         let warnings = a.submit(Info).unwrap().warnings;
@@ -164,7 +191,38 @@ fn who_was_given_up_is_back_also_when_the_store_takes_nothing_for_a_while() {
     });
     assert_eq!(members(a), Some(0));
     scene.set(MENDED);
-    eventually("it is back", || members(a) == Some(1));
-    eventually("and the others know", || members(b) == Some(1));
-    assert_eq!(a.repair().unwrap(), 0);
+    scene.await_return(before);
+}
+
+#[test]
+fn who_was_given_up_leaves_also_what_cannot_be_recorded() {
+    let scene = Scene::new();
+    let before = scene.endpoint();
+    scene.give_up();
+    let recorded = |effect: &Effect<'_>| matches!(effect, Effect::Change(Change::Put { table, .. }) if *table == Table::Attachments);
+    let faults = &scene.here.faults;
+    faults.beside(recorded, Mode::Once(1), || {});
+    scene.set(MENDED);
+    scene.await_return(before);
+    assert!(faults.struck());
+}
+
+#[test]
+fn who_was_given_up_is_back_also_when_the_kernel_refuses_for_a_while() {
+    let scene = Scene::new();
+    let before = scene.endpoint();
+    let refusing = &scene.here.refusing;
+    refusing.set_made(Some(|key| format!("{key:?}").contains("br0")));
+    scene.give_up();
+    scene.set(MENDED);
+    eventually("it is tried", || {
+        let warnings = scene.a.submit(Info).unwrap().warnings;
+        let off = |said: &String| said.contains("one is off network shop");
+        warnings.iter().any(off)
+    });
+    refusing.set_made(None);
+    scene.await_return(before);
+    let warnings = scene.a.submit(Info).unwrap().warnings;
+    let off = |said: &String| said.contains("is off network");
+    assert!(!warnings.iter().any(off), "{warnings:?}");
 }

@@ -3,7 +3,7 @@
 //! Owns nothing but the threads: each loops over one step of [`Core`].
 
 use crate::{
-    Follower, Local, Settings, Status,
+    Follower, Local, Settings, Status, StoreState,
     core::{Core, Phase, State},
     following::{Following, SILENCE},
     holdings::GrantState,
@@ -118,6 +118,7 @@ impl Cluster {
         foreign: &[IpNet],
         numbered: bool,
     ) -> Result<NetworkSpec> {
+        self.await_joined();
         self.core.create_network(spec, request, foreign, numbered)
     }
 
@@ -127,6 +128,7 @@ impl Cluster {
     /// Forbidden where one has, naming it; NotFound; Unavailable, also when a host does not
     /// answer.
     pub fn remove_network(&self, network: NetworkId) -> Result<()> {
+        self.await_joined();
         self.core.remove_network(network)
     }
 
@@ -137,6 +139,7 @@ impl Cluster {
     /// Conflict for a name or published port in use; as leases are refused; NotFound for the
     /// network; Unavailable.
     pub fn create_service(&self, spec: ServiceSpec, families: &[Family]) -> Result<ServiceSpec> {
+        self.await_joined();
         self.core.create_service(spec, families)
     }
 
@@ -150,6 +153,7 @@ impl Cluster {
         id: ServiceId,
         change: impl Fn(ServiceSpec) -> Result<ServiceSpec>,
     ) -> Result<ServiceSpec> {
+        self.await_joined();
         self.core.update_service(id, change)
     }
 
@@ -158,7 +162,20 @@ impl Cluster {
     /// # Errors
     /// NotFound; Unavailable.
     pub fn remove_service(&self, id: ServiceId) -> Result<()> {
+        self.await_joined();
         self.core.remove_service(id)
+    }
+
+    /// Waits until this host is a member of its cluster, at most for [`Settings::patience`]: a daemon
+    /// that has just started is about to join. Not while the store is away.
+    fn await_joined(&self) {
+        let core = &self.core;
+        let until = core.time.now() + core.settings.patience;
+        let _ = core.wait_for(until, |state| {
+            let joins = matches!(state.phase, Phase::Joining);
+            let away = matches!(state.store, StoreState::Away { .. });
+            (!joins || away).then_some(())
+        });
     }
 
     /// A service as it is known here: what a follower was told of it or is about to be.
@@ -246,7 +263,7 @@ impl Cluster {
         let _ = core.wait_for(until, |state| {
             let joined = matches!(state.phase, Phase::Joined(_));
             // Nobody can be told.
-            let in_vain = !joined || state.store != crate::StoreState::Reachable;
+            let in_vain = !joined || state.store != StoreState::Reachable;
             (in_vain || state.outbox.is_written(network, id)).then_some(())
         });
     }
@@ -280,7 +297,7 @@ impl Cluster {
         let _ = core.wait_for(until, |state| {
             let joined = matches!(state.phase, Phase::Joined(_));
             // Nobody can be told.
-            let in_vain = !joined || state.store != crate::StoreState::Reachable;
+            let in_vain = !joined || state.store != StoreState::Reachable;
             (in_vain || state.keys.seen.as_ref().is_some_and(&wanted)).then_some(())
         });
     }

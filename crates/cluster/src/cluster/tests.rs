@@ -5,6 +5,7 @@ mod compared;
 mod dead;
 mod ends;
 mod hiding;
+mod joining;
 mod newer;
 mod outbox;
 mod restored;

@@ -5,23 +5,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Short against what tests wait for, long against what asking costs.
-const PAUSE: Duration = Duration::from_millis(5);
+/// The shortest, and the longest, that passes between two questions.
+const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
 
 /// Asks until it gets an answer; `None` when the time is over.
 ///
-/// Asks at least once, and once more at the end.
-pub fn poll<T>(time: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + time;
+/// Asks at least once, and once more at the end; the longer it has waited the less often: asking
+/// mostly starts a program, on a machine where others wait for their turn.
+pub fn poll<T>(time: Duration, ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let [shortest, longest] = PAUSES;
+    ask_again(time, |waited| (waited / 10).clamp(shortest, longest), ask)
+}
+
+/// As [`poll`], with a pause by how long it has waited.
+fn ask_again<T>(
+    time: Duration,
+    pause: impl Fn(Duration) -> Duration,
+    mut ask: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let began = Instant::now();
     loop {
-        let late = Instant::now() >= end;
+        let waited = began.elapsed();
         if let Some(answer) = ask() {
             return Some(answer);
         }
-        if late {
+        if waited >= time {
             return None;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(pause(waited));
     }
 }
 
@@ -35,6 +46,7 @@ pub fn eventually(what: &str, time: Duration, mut holds: impl FnMut() -> bool) {
 /// Fails the test when the condition ceases to hold at any time within `time`.
 #[track_caller]
 pub fn stays(what: &str, time: Duration, mut holds: impl FnMut() -> bool) {
-    let broken = poll(time, || (!holds()).then_some(()));
+    let [shortest, _] = PAUSES;
+    let broken = ask_again(time, |_| shortest, || (!holds()).then_some(()));
     assert!(broken.is_none(), "did not stay so for {time:?}: {what}");
 }

@@ -30,6 +30,8 @@ impl ConsulSettings {
             "client_addr": place.address(),
             "retry_interval": "1s",
             "disable_update_check": true,
+            // They would be changes, too.
+            "disable_coordinates": true,
             "log_level": "warn",
             "performance": {"raft_multiplier": 1},
             "ports": {
@@ -148,6 +150,24 @@ impl Consul {
     pub fn addresses(&self) -> Vec<String> {
         let addresses = self.members.iter().map(|member| member.client.clone());
         addresses.collect()
+    }
+
+    /// The keys of all records below a prefix.
+    #[track_caller]
+    #[must_use]
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let list = ["kv", "get", "-keys", "-separator=", &format!("{prefix}/")];
+        self.ctl(&list).ok().lines().map(str::to_owned).collect()
+    }
+
+    /// How many changes it has taken.
+    #[track_caller]
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        let told = self.ctl(&["info"]).ok();
+        let mut lines = told.lines().map(str::trim);
+        let last = lines.find_map(|line| line.strip_prefix("applied_index = "));
+        last.expect("it tells").parse().expect("a number")
     }
 
     /// Kills a server (SIGKILL).

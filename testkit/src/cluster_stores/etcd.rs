@@ -4,6 +4,7 @@
 
 use super::{Certificates, Place, server::Server};
 use crate::{Lab, Output};
+use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -130,6 +131,26 @@ impl Etcd {
     pub fn addresses(&self) -> Vec<String> {
         let addresses = self.members.iter().map(|member| member.client.clone());
         addresses.collect()
+    }
+
+    /// The keys of all records below a prefix.
+    #[track_caller]
+    #[must_use]
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let list = ["get", "--prefix", "--keys-only", &format!("{prefix}/")];
+        let told = self.ctl(&list).ok();
+        let keys = told.lines().filter(|line| !line.is_empty());
+        keys.map(str::to_owned).collect()
+    }
+
+    /// How many changes it has taken.
+    #[track_caller]
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        let status = self.ctl(&["endpoint", "status", "-w", "json"]).ok();
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        let revision = &status[0]["Status"]["header"]["revision"];
+        revision.as_u64().expect("a revision")
     }
 
     /// Kills a member (SIGKILL).

@@ -34,6 +34,31 @@ impl Kind {
             other => crate::missing_program(&[other.name()]).is_none(),
         }
     }
+
+    /// The command of a server that is a container with this folder as its `/mnt`, and its address,
+    /// as `--cluster-store` takes it, where the port that it listens at is published.
+    #[track_caller]
+    #[must_use]
+    pub fn contained(self, folder: &Path, address: &str, port: u16) -> (String, String) {
+        let (scheme, command) = match self {
+            Self::Etcd => (
+                "etcd",
+                format!(
+                    "etcd --data-dir=/mnt --listen-client-urls=http://0.0.0.0:{port} \
+                     --advertise-client-urls=http://{address}:{port}"
+                ),
+            ),
+            Self::Consul => (
+                "consul",
+                format!(
+                    "consul agent -server -bootstrap-expect=1 -data-dir=/mnt -bind=127.0.0.1 \
+                     -client=0.0.0.0 -http-port={port}"
+                ),
+            ),
+            Self::ZooKeeper => ("zk", ZooKeeper::contained(folder, port)),
+        };
+        (command, format!("{scheme}://{address}:{port}"))
+    }
 }
 
 /// Running servers. Dropping them kills them.
@@ -80,6 +105,20 @@ impl Servers {
     #[must_use]
     pub fn count(&self) -> usize {
         each!(self, store => store.addresses().len())
+    }
+
+    /// The keys of the records that daemons keep there below this prefix of their address.
+    #[track_caller]
+    #[must_use]
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        each!(self, store => store.keys(prefix))
+    }
+
+    /// How many changes they have taken.
+    #[track_caller]
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        each!(self, store => store.changes())
     }
 
     /// Kills one (SIGKILL).

@@ -2,6 +2,8 @@
 //!
 //! Owns the servers' processes, run from the classes of Debian's package.
 
+mod tree;
+
 use super::{Certificates, Place, server::Server};
 use crate::{Lab, Output};
 use std::{
@@ -107,6 +109,14 @@ impl ZooKeeper {
         zookeeper
     }
 
+    /// The command of a server that is a container with this folder as its `/mnt`.
+    #[track_caller]
+    pub(super) fn contained(folder: &Path, port: u16) -> String {
+        let file = format!("dataDir=/mnt\nclientPort={port}\nadmin.enableServer=false\n");
+        write(folder, "zoo.cfg", &file);
+        words(Path::new("/mnt/zoo.cfg")).join(" ")
+    }
+
     /// Waits until every server serves.
     #[track_caller]
     pub fn wait(&mut self) {
@@ -167,6 +177,32 @@ impl ZooKeeper {
             .iter()
             .position(leads)
             .expect("a server leads once all serve")
+    }
+
+    /// The keys of the records that a daemon keeps here below this prefix of its address: each
+    /// segment of a key but the last is a folder, whose name ends in a colon.
+    #[track_caller]
+    #[must_use]
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let Member { server, port, .. } = &self.members[0];
+        let address = server.place.at(*port);
+        let records = format!("/{prefix}/records");
+        let nodes = server.place.enter(|| tree::below(address, &records));
+        let nodes = nodes.unwrap_or_else(|error| panic!("{address}: {error}"));
+        let nodes = nodes.iter().filter(|node| !node.ends_with(':'));
+        let keys = nodes.filter_map(|node| node.strip_prefix(&records));
+        keys.map(|key| format!("{prefix}{}", key.replace(":/", "/").replace(':', "/")))
+            .collect()
+    }
+
+    /// How many changes it has taken, sessions that began and ended among them.
+    #[track_caller]
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        let Member { server, port, .. } = &self.members[0];
+        let said = ask(&server.place, *port).expect("it serves");
+        let last = said.lines().find_map(|line| line.strip_prefix("Zxid: 0x"));
+        u64::from_str_radix(last.expect("it tells"), 16).expect("a number")
     }
 
     /// Kills a server (SIGKILL).

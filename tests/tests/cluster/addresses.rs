@@ -2,11 +2,18 @@
 
 use crate::{
     balancers::known,
+    over_every_store,
     prefer::seen,
     services::{alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
 use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    a_port_is_published_by_the_host_that_has_its_address,
+    a_port_over_ipv6_is_too,
+    endpoints_of_the_host_see_the_client_there_as_well,
+}
 
 /// Gives a host an address, or takes it.
 fn own(stage: &Stage, host: &str, change: &str, net: &str) {
@@ -58,10 +65,8 @@ fn two_services(stage: &Stage, at: [&str; 2]) -> [traffic::Server; 2] {
     servers.try_into().unwrap_or_else(|_| panic!("two of them"))
 }
 
-#[test]
-fn a_port_is_published_by_the_host_that_has_its_address() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_port_is_published_by_the_host_that_has_its_address(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     // The one is b's, the other nobody's yet.
     let _servers = two_services(&stage, ["192.0.2.2", "192.0.2.51"]);
@@ -136,10 +141,8 @@ fn clashes_are_refused(stage: &Stage) {
     }
 }
 
-#[test]
-fn a_port_over_ipv6_is_too() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_port_over_ipv6_is_too(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--ipv6", "shop");
     for (host, addr) in [("a", "2001:db8::1"), ("b", "2001:db8::2")] {
         own(&stage, host, "add", &format!("{addr}/64 nodad"));
@@ -188,10 +191,8 @@ fn a_port_over_ipv6_is_too() {
     stage.end();
 }
 
-#[test]
-fn endpoints_of_the_host_see_the_client_there_as_well() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn endpoints_of_the_host_see_the_client_there_as_well(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     own(&stage, "b", "add", "192.0.2.52/24");
     let at = "host_ip=192.0.2.52,published";

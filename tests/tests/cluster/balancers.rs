@@ -2,12 +2,22 @@
 //! the balancer (`mode=host`), and where a daemon dies while it is made.
 
 use crate::{
+    over_every_store,
     prefer::seen,
     services::{addresses, alike, answer, answer_by, network},
     stage::{Kind, LEASE, SOON, Stage},
 };
 use std::thread;
 use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    udp_is_led_to_every_host_and_srv_names_tell_where,
+    a_host_that_joins_late_leads_to_services_and_is_led_to,
+    a_daemon_that_dies_over_a_service_leaves_nothing_half_made,
+    what_leads_to_services_stands_only_as_long_as_somebody_is_there,
+    a_port_is_published_by_the_hosts_with_endpoints_alone,
+    a_port_of_a_routed_network_is_too,
+}
 
 /// Waits until a host knows the service `web`.
 #[track_caller]
@@ -27,10 +37,8 @@ fn srv(stage: &Stage, inside: &Host, name: &str) -> Vec<String> {
 
 const MEMBER: &str = "--network shop --label vethwork.service=web";
 
-#[test]
-fn udp_is_led_to_every_host_and_srv_names_tell_where() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn udp_is_led_to_every_host_and_srv_names_tell_where(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--ipv6", "shop");
     stage.cli(
         "a",
@@ -80,10 +88,8 @@ fn udp_is_led_to_every_host_and_srv_names_tell_where() {
     stage.end();
 }
 
-#[test]
-fn a_host_that_joins_late_leads_to_services_and_is_led_to() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_that_joins_late_leads_to_services_and_is_led_to(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     stage.cli("a", "service create --name web --network shop -p 8080:80");
@@ -116,10 +122,8 @@ fn a_host_that_joins_late_leads_to_services_and_is_led_to() {
     stage.end();
 }
 
-#[test]
-fn a_daemon_that_dies_over_a_service_leaves_nothing_half_made() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_daemon_that_dies_over_a_service_leaves_nothing_half_made(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     // The others have agreed to it, so that it is there.
     let create = "service create --name web --network shop";
@@ -171,10 +175,8 @@ fn pins(stage: &Stage, host: &str) -> usize {
         .count()
 }
 
-#[test]
-fn what_leads_to_services_stands_only_as_long_as_somebody_is_there() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn what_leads_to_services_stands_only_as_long_as_somebody_is_there(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--subnet 10.99.0.0/24", "shop");
     stage.cli("a", "service create --name web --network shop");
     known(&stage, "b");
@@ -222,21 +224,17 @@ fn what_leads_to_services_stands_only_as_long_as_somebody_is_there() {
     stage.end();
 }
 
-#[test]
-fn a_port_is_published_by_the_hosts_with_endpoints_alone() {
-    crate::require_cluster!(Kind::Etcd);
-    published_by_hosts("--ipv6");
+fn a_port_is_published_by_the_hosts_with_endpoints_alone(kind: Kind) {
+    published_by_hosts(kind, "--ipv6");
 }
 
-#[test]
-fn a_port_of_a_routed_network_is_too() {
-    crate::require_cluster!(Kind::Etcd);
-    published_by_hosts("--ipv6 -o vethwork.overlay.mode=route");
+fn a_port_of_a_routed_network_is_too(kind: Kind) {
+    published_by_hosts(kind, "--ipv6 -o vethwork.overlay.mode=route");
 }
 
 #[track_caller]
-fn published_by_hosts(options: &str) {
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn published_by_hosts(kind: Kind, options: &str) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, options, "shop");
     let own = stage.start("b", "own", "-p 8080:80");
     let _own = traffic::Server::tcp(&own, "own", "0.0.0.0:80");

@@ -2,11 +2,17 @@
 //! which drops what is forwarded, and with strict reverse path filters.
 
 use crate::{
+    over_every_store,
     prefer::{CLIENT, CLIENT6, at_port, dual_stack, seen},
     services::{addresses, alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
 use vw_testkit::{engines::Dockerd, eventually, traffic};
+
+over_every_store! {
+    a_service_is_reached_past_others_drop_policies_and_strict_filters,
+    a_service_of_a_routed_network_is_too,
+}
 
 const HOSTS: [&str; 3] = ["a", "b", "c"];
 const MEMBER: &str = "--network shop --label vethwork.service=web";
@@ -107,21 +113,18 @@ fn served(stage: &mut Stage, options: &str) {
     }
 }
 
-#[test]
-fn a_service_is_reached_past_others_drop_policies_and_strict_filters() {
-    beside("--ipv6");
+fn a_service_is_reached_past_others_drop_policies_and_strict_filters(kind: Kind) {
+    beside(kind, "--ipv6");
 }
 
-#[test]
-fn a_service_of_a_routed_network_is_too() {
-    beside("--ipv6 -o vethwork.overlay.mode=route");
+fn a_service_of_a_routed_network_is_too(kind: Kind) {
+    beside(kind, "--ipv6 -o vethwork.overlay.mode=route");
 }
 
 #[track_caller]
-fn beside(options: &str) {
-    crate::require_cluster!(Kind::Etcd);
+fn beside(kind: Kind, options: &str) {
     vw_testkit::require_programs!("dockerd", "iptables", "ip6tables");
-    let mut stage = Stage::new(Kind::Etcd, &HOSTS);
+    let mut stage = Stage::new(kind, &HOSTS);
     let engines = engines(&stage);
     be_strict(&stage);
     served(&mut stage, options);

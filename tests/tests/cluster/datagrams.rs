@@ -4,11 +4,17 @@
 
 use crate::{
     balancers::known,
+    over_every_store,
     services::{alike, answer_by, network, who},
     stage::{Kind, SOON, Stage},
 };
 use std::{collections::BTreeMap, thread, time::Duration};
 use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    datagrams_are_led_by_the_hosts_with_endpoints_alone,
+    a_flow_of_datagrams_stays_until_its_endpoint_leaves,
+}
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,8 +39,8 @@ fn flows(from: &Host, to: &str, names: &[&str]) -> Vec<(traffic::Sender, String)
 
 /// Three hosts with a service whose port `mode=host` publishes, and its endpoints: `one` and `more`
 /// on the first, `two` on the second.
-fn stage() -> (Stage, [Host; 3]) {
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn stage(kind: Kind) -> (Stage, [Host; 3]) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--ipv6", "shop");
     stage.cli(
         "a",
@@ -55,10 +61,8 @@ fn at(stage: &Stage, host: &str) -> String {
     format!("{}:8053", stage.addr(host))
 }
 
-#[test]
-fn datagrams_are_led_by_the_hosts_with_endpoints_alone() {
-    crate::require_cluster!(Kind::Etcd);
-    let (stage, ends) = stage();
+fn datagrams_are_led_by_the_hosts_with_endpoints_alone(kind: Kind) {
+    let (stage, ends) = stage(kind);
     let _servers = ends.each_ref().map(server);
     let stranger = stage.stranger();
     let [a, b, c] = ["a", "b", "c"].map(|host| at(&stage, host));
@@ -89,10 +93,8 @@ fn datagrams_are_led_by_the_hosts_with_endpoints_alone() {
     stage.end();
 }
 
-#[test]
-fn a_flow_of_datagrams_stays_until_its_endpoint_leaves() {
-    crate::require_cluster!(Kind::Etcd);
-    let (mut stage, ends) = stage();
+fn a_flow_of_datagrams_stays_until_its_endpoint_leaves(kind: Kind) {
+    let (mut stage, ends) = stage(kind);
     let _servers = ends.each_ref().map(server);
     let stranger = stage.stranger();
     let a = at(&stage, "a");

@@ -16,6 +16,13 @@ use vw_testkit::{Host, eventually, require_programs, stays, traffic};
 over_every_store! {
     no_wire_shows_what_containers_say,
     keys_change_and_no_connection_breaks,
+    whatever_dies_nothing_is_said_in_clear_text,
+    a_key_is_kept_until_every_host_takes_in_the_next,
+    a_host_alone_sends_nothing_and_its_containers_speak,
+    a_port_that_somebody_has_is_left_to_them,
+    hosts_that_speak_ipv6_alone_encrypt_too,
+    an_endpoint_whose_packets_nobody_would_carry_is_refused,
+    rules_that_others_flush_come_back_and_nothing_is_said_in_clear_text_meanwhile,
 }
 
 /// What must not be seen.
@@ -136,11 +143,9 @@ fn no_wire_shows_what_containers_say(kind: Kind) {
     stage.end();
 }
 
-#[test]
-fn whatever_dies_nothing_is_said_in_clear_text() {
-    crate::require_cluster!(Kind::Etcd);
+fn whatever_dies_nothing_is_said_in_clear_text(kind: Kind) {
     require_programs!("tcpdump");
-    let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
     create(&stage, "-o encrypted");
     let (web, client, to) = pair(&stage);
     let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
@@ -217,10 +222,8 @@ fn keys_change_and_no_connection_breaks(kind: Kind) {
     stage.end();
 }
 
-#[test]
-fn a_key_is_kept_until_every_host_takes_in_the_next() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
+fn a_key_is_kept_until_every_host_takes_in_the_next(kind: Kind) {
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
     create(&stage, "-o encrypted");
     let idle = key(&stage, "a");
     stage.set_env("a", PERIOD, Some("1"));
@@ -250,11 +253,9 @@ fn a_key_is_kept_until_every_host_takes_in_the_next() {
     stage.end();
 }
 
-#[test]
-fn a_host_alone_sends_nothing_and_its_containers_speak() {
-    crate::require_cluster!(Kind::Etcd);
+fn a_host_alone_sends_nothing_and_its_containers_speak(kind: Kind) {
     require_programs!("tcpdump");
-    let stage = in_user_space(Stage::new(Kind::Etcd, &["a"]));
+    let stage = in_user_space(Stage::new(kind, &["a"]));
     stage.docker("a", "network create -d overlay -o encrypted safe");
     let web = stage.start("a", "web", "--network safe");
     let client = stage.start("a", "client", "--network safe");
@@ -269,10 +270,8 @@ fn a_host_alone_sends_nothing_and_its_containers_speak() {
     stage.end();
 }
 
-#[test]
-fn a_port_that_somebody_has_is_left_to_them() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
+fn a_port_that_somebody_has_is_left_to_them(kind: Kind) {
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
     let taken = (stage.addr("b"), WIREGUARD);
     let taken = stage
         .host("b")
@@ -287,11 +286,9 @@ fn a_port_that_somebody_has_is_left_to_them() {
     stage.end();
 }
 
-#[test]
-fn hosts_that_speak_ipv6_alone_encrypt_too() {
-    crate::require_cluster!(Kind::Etcd);
+fn hosts_that_speak_ipv6_alone_encrypt_too(kind: Kind) {
     require_programs!("tcpdump");
-    let stage = in_user_space(Stage::over_ipv6(Kind::Etcd, &["a", "b"]));
+    let stage = in_user_space(Stage::over_ipv6(kind, &["a", "b"]));
     create(&stage, "-o encrypted");
     let wire = stage.watch();
     let (_web, client, _) = pair(&stage);
@@ -303,10 +300,8 @@ fn hosts_that_speak_ipv6_alone_encrypt_too() {
     stage.end();
 }
 
-#[test]
-fn an_endpoint_whose_packets_nobody_would_carry_is_refused() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
+fn an_endpoint_whose_packets_nobody_would_carry_is_refused(kind: Kind) {
+    let stage = in_user_space(Stage::new(kind, &["a", "b"]));
     create(&stage, "-o encrypted");
     let run = stage.daemon("a").exec_root();
     let socket = run.join("wireguard.sock");
@@ -324,11 +319,9 @@ fn an_endpoint_whose_packets_nobody_would_carry_is_refused() {
     stage.end();
 }
 
-#[test]
-fn rules_that_others_flush_come_back_and_nothing_is_said_in_clear_text_meanwhile() {
-    crate::require_cluster!(Kind::Etcd);
+fn rules_that_others_flush_come_back_and_nothing_is_said_in_clear_text_meanwhile(kind: Kind) {
     require_programs!("tcpdump", "iptables");
-    let stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
+    let stage = in_user_space(Stage::new(kind, &["a", "b"]));
     create(&stage, "-o encrypted");
     let (web, client, to) = pair(&stage);
     let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");

@@ -1,6 +1,7 @@
 //! Containers of other engines on networks over several hosts, and in services there.
 
 use crate::{
+    over_every_store,
     services::{addresses, alike, answer},
     stage::{Kind, SOON, Stage},
 };
@@ -10,13 +11,18 @@ use vw_testkit::{
     eventually, traffic,
 };
 
+over_every_store! {
+    a_container_of_podman_is_on_networks_over_hosts,
+    a_container_of_docker_is_on_networks_over_hosts_beside_its_drop_policy,
+}
+
 /// Networks of both kinds, on both hosts, and the port that a service of each publishes.
 const NETWORKS: [(&str, &str, u16); 2] = [("shop", "vxlan", 8081), ("lane", "route", 8082)];
 
 /// Two hosts with a tunnelled and a routed network, each with a service, and on the second one a
 /// container on each.
-fn stage() -> (Stage, [Host; 2]) {
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn stage(kind: Kind) -> (Stage, [Host; 2]) {
+    let stage = Stage::new(kind, &["a", "b"]);
     let peers = NETWORKS.map(|(network, mode, port)| {
         stage.docker(
             "a",
@@ -99,11 +105,9 @@ fn balanced(stage: &Stage, (theirs, peer): (&Host, &Host), network: &str) {
     stage.docker("b", &format!("rm -f {end}"));
 }
 
-#[test]
-fn a_container_of_podman_is_on_networks_over_hosts() {
-    crate::require_cluster!(Kind::Etcd);
+fn a_container_of_podman_is_on_networks_over_hosts(kind: Kind) {
     vw_testkit::require_programs!("podman", "runc");
-    let (stage, peers) = stage();
+    let (stage, peers) = stage(kind);
     let podman = Podman::new(stage.lab(), stage.host("a"));
     let pid = podman.start("theirs");
     let theirs = inside(stage.lab(), "theirs", pid);
@@ -117,11 +121,9 @@ fn a_container_of_podman_is_on_networks_over_hosts() {
     stage.end();
 }
 
-#[test]
-fn a_container_of_docker_is_on_networks_over_hosts_beside_its_drop_policy() {
-    crate::require_cluster!(Kind::Etcd);
+fn a_container_of_docker_is_on_networks_over_hosts_beside_its_drop_policy(kind: Kind) {
     vw_testkit::require_programs!("dockerd", "iptables", "runc");
-    let (stage, peers) = stage();
+    let (stage, peers) = stage(kind);
     // As if Docker were first: it drops what is forwarded where it was who switched that on.
     stage
         .host("a")

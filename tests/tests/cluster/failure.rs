@@ -10,10 +10,15 @@ use vw_testkit::{Host, eventually, stays, traffic};
 over_every_store! {
     while_the_store_is_away_all_goes_on,
     a_dead_host_leaves_names_and_may_be_given_up,
+    a_daemon_starts_without_the_store_and_repairs_nothing,
+    a_host_whose_disk_was_emptied_is_a_new_one,
+    a_daemon_without_its_store_shows_itself_and_ends_at_once,
+    a_daemon_leaves_its_cluster_only_when_it_is_told_to,
+    a_host_with_a_full_disk_follows_its_cluster,
 }
 
 fn while_the_store_is_away_all_goes_on(kind: Kind) {
-    let stage = Stage::new(kind, &["a", "b"]);
+    let stage = Stage::over_three_servers(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
@@ -91,7 +96,7 @@ fn comes_back(stage: &Stage, goes_on: &mut dyn FnMut() -> bool) {
 }
 
 fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {
-    let stage = Stage::new(kind, &["a", "b", "c"]);
+    let stage = Stage::over_three_servers(kind, &["a", "b", "c"]);
     stage.docker("a", "network create -d overlay shop");
     for host in ["b", "c"] {
         eventually("the network is there", SOON, || stage.knows(host, "shop"));
@@ -180,10 +185,8 @@ fn given_up(stage: &Stage, client: &Host, kind: Kind) {
     );
 }
 
-#[test]
-fn a_daemon_starts_without_the_store_and_repairs_nothing() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_daemon_starts_without_the_store_and_repairs_nothing(kind: Kind) {
+    let mut stage = Stage::over_three_servers(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
@@ -207,10 +210,8 @@ fn a_daemon_starts_without_the_store_and_repairs_nothing() {
     stage.end();
 }
 
-#[test]
-fn a_host_whose_disk_was_emptied_is_a_new_one() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_whose_disk_was_emptied_is_a_new_one(kind: Kind) {
+    let mut stage = Stage::over_three_servers(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let client = stage.start("a", "client", "--network shop");
@@ -231,10 +232,8 @@ fn a_host_whose_disk_was_emptied_is_a_new_one() {
     stage.end();
 }
 
-#[test]
-fn a_daemon_without_its_store_shows_itself_and_ends_at_once() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a"]);
+fn a_daemon_without_its_store_shows_itself_and_ends_at_once(kind: Kind) {
+    let mut stage = Stage::over_three_servers(kind, &["a"]);
     stage.docker("a", "network create -d overlay shop");
     drop(stage.start("a", "web", "--network shop"));
     stage.pause_store();
@@ -243,7 +242,7 @@ fn a_daemon_without_its_store_shows_itself_and_ends_at_once() {
     assert!(status.contains("this host"), "{status}");
     eventually("info tells that the store is away", LEASE, || {
         let warnings = stage.api("a", "/info")["Warnings"].to_string();
-        warnings.contains("etcd") && warnings.contains("192.0.2.99")
+        warnings.contains(kind.name()) && warnings.contains("192.0.2.99")
     });
     let began = Instant::now();
     stage.stop("a");
@@ -259,10 +258,8 @@ fn a_daemon_without_its_store_shows_itself_and_ends_at_once() {
     stage.end();
 }
 
-#[test]
-fn a_daemon_leaves_its_cluster_only_when_it_is_told_to() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_daemon_leaves_its_cluster_only_when_it_is_told_to(kind: Kind) {
+    let mut stage = Stage::over_three_servers(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     drop(stage.start("a", "web", "--network shop"));
@@ -295,10 +292,8 @@ fn a_daemon_leaves_its_cluster_only_when_it_is_told_to() {
     stage.end();
 }
 
-#[test]
-fn a_host_with_a_full_disk_follows_its_cluster() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_with_a_full_disk_follows_its_cluster(kind: Kind) {
+    let mut stage = Stage::over_three_servers(kind, &["a", "b"]);
     stage.stop("b");
     let disk = stage.daemon("b").data_root().display().to_string();
     let lines = format!(

@@ -1,6 +1,7 @@
 //! Who is led where by services over several hosts, when endpoints come and go.
 
 use crate::{
+    over_every_store,
     services::{addresses, answer},
     stage::{Kind, SOON, Stage},
 };
@@ -14,6 +15,13 @@ use vw_testkit::{
     traffic::{Conversation, Sender, Server, tcp},
 };
 
+over_every_store! {
+    one_who_keeps_sending_is_led_to_whoever_serves,
+    a_stop_waits_for_those_who_are_led_there_and_once,
+    a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by,
+    a_command_asks_those_in_whom_it_can_run,
+}
+
 /// Less than a connection over UDP that is not answered lives (30 s).
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -21,8 +29,8 @@ const MEMBER: &str = "--network shop --label vethwork.service=web";
 
 /// Two hosts with the network `shop`.
 #[track_caller]
-fn pair(options: &str) -> Stage {
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn pair(kind: Kind, options: &str) -> Stage {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", &format!("network create -d overlay {options} shop"));
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     stage
@@ -56,10 +64,8 @@ fn led(sender: &Sender, names: &[&str]) -> String {
     last
 }
 
-#[test]
-fn one_who_keeps_sending_is_led_to_whoever_serves() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = pair("");
+fn one_who_keeps_sending_is_led_to_whoever_serves(kind: Kind) {
+    let stage = pair(kind, "");
     let stranger = stage.stranger();
     let at = |host: &str, port: u16| sender(&stranger, &format!("{}:{port}", stage.addr(host)));
     let everywhere = [at("a", 8053), at("b", 8053)];
@@ -115,10 +121,8 @@ fn leaves(stage: &Stage, name: &str) -> Duration {
     begun.elapsed()
 }
 
-#[test]
-fn a_stop_waits_for_those_who_are_led_there_and_once() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = pair("");
+fn a_stop_waits_for_those_who_are_led_there_and_once(kind: Kind) {
+    let stage = pair(kind, "");
     service(&stage, "-p published=8080,target=80,mode=host --drain 60s");
     let one = stage.start("a", "one", MEMBER);
     let _one = Server::tcp(&one, "one", "0.0.0.0:80");
@@ -158,10 +162,8 @@ fn a_stop_waits_for_those_who_are_led_there_and_once() {
     stage.end();
 }
 
-#[test]
-fn a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = pair("");
+fn a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by(kind: Kind) {
+    let mut stage = pair(kind, "");
     service(&stage, "-p published=8080,target=80,mode=host");
     for network in ["blue", "--internal inner"] {
         stage.docker("a", &format!("network create {network}"));
@@ -191,10 +193,8 @@ fn a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by() {
     stage.end();
 }
 
-#[test]
-fn a_command_asks_those_in_whom_it_can_run() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = pair("");
+fn a_command_asks_those_in_whom_it_can_run(kind: Kind) {
+    let stage = pair(kind, "");
     service(&stage, "");
     let guest = stage.lab().host("guest");
     let adopt = format!("adopt --netns {} --name guest", guest.netns().display());

@@ -3,6 +3,7 @@
 
 use crate::{
     balancers::known,
+    over_every_store,
     services::{addresses, alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
@@ -12,6 +13,13 @@ use vw_testkit::{
     sleeper::{processes, unlike_others},
     traffic,
 };
+
+over_every_store! {
+    who_a_command_finds_unwell_is_led_to_by_no_host,
+    an_endpoint_that_is_well_by_turns_does_not_keep_the_store_busy,
+    a_name_leads_to_the_endpoints_of_all_hosts_where_there_is_no_address,
+    a_service_of_a_network_without_ipv4_is_led_to_over_hosts,
+}
 
 const MEMBER: &str = "--network shop --label vethwork.service=web";
 
@@ -26,10 +34,8 @@ fn checked(stage: &Stage, interval: &str, more: &str, check: &str) {
     known(stage, "b");
 }
 
-#[test]
-fn who_a_command_finds_unwell_is_led_to_by_no_host() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn who_a_command_finds_unwell_is_led_to_by_no_host(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     network(&stage, "", "shop");
     let sleep = unlike_others(1);
     let check = format!("exec:cat /ready && {{ test ! -e /stuck || {sleep}; }}");
@@ -72,10 +78,8 @@ fn who_a_command_finds_unwell_is_led_to_by_no_host() {
     stage.end();
 }
 
-#[test]
-fn an_endpoint_that_is_well_by_turns_does_not_keep_the_store_busy() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn an_endpoint_that_is_well_by_turns_does_not_keep_the_store_busy(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     network(&stage, "", "shop");
     let check = "exec:echo >>/asked; test -e /steady || test $(($(wc -l </asked) % 2)) = 0";
     checked(&stage, "100ms", "", check);
@@ -85,12 +89,12 @@ fn an_endpoint_that_is_well_by_turns_does_not_keep_the_store_busy() {
         count.trim().parse::<u64>().expect("a number")
     };
     eventually("it was well and was not", SOON, || asked() >= 10);
-    let (first, before) = (asked(), stage.commits());
+    let (first, before) = (asked(), stage.changes());
     eventually("it was asked often", Duration::from_secs(60), || {
         asked() >= first + 40
     });
-    let commits = stage.commits() - before;
-    assert!(commits <= 3, "{commits} commits");
+    let changes = stage.changes() - before;
+    assert!(changes <= 3, "{changes} changes");
     stage.docker("a", "exec one touch /steady");
     alike(&stage, "web", 1);
     stage.end();
@@ -102,10 +106,8 @@ fn named(stage: &Stage, inside: &Host, name: &str, family: &str) -> BTreeSet<Str
     answer.lines().map(str::to_owned).collect()
 }
 
-#[test]
-fn a_name_leads_to_the_endpoints_of_all_hosts_where_there_is_no_address() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_name_leads_to_the_endpoints_of_all_hosts_where_there_is_no_address(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     network(&stage, "--ipv6", "shop");
     stage.cli(
         "b",
@@ -151,10 +153,8 @@ fn a_name_leads_to_the_endpoints_of_all_hosts_where_there_is_no_address() {
     stage.end();
 }
 
-#[test]
-fn a_service_of_a_network_without_ipv4_is_led_to_over_hosts() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+fn a_service_of_a_network_without_ipv4_is_led_to_over_hosts(kind: Kind) {
+    let stage = Stage::over_ipv6(kind, &["a", "b"]);
     stage.cli("a", "network create -d overlay --ipv4=false --ipv6 shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     stage.cli("a", "service create --name web --network shop -p 8080:80");

@@ -8,10 +8,11 @@ use vw_testkit::eventually;
 
 over_every_store! {
     every_host_shows_the_same_cluster,
+    the_way_is_tried_where_hosts_speak_ipv6_alone,
 }
 
 fn every_host_shows_the_same_cluster(kind: Kind) {
-    let stage = Stage::new(kind, &["a", "b"]);
+    let stage = Stage::over_three_servers(kind, &["a", "b"]);
     for host in ["a", "b"] {
         let status = stage.cli(host, "cluster status");
         assert!(status.contains(kind.name()), "{status}");
@@ -50,10 +51,8 @@ fn way(stage: &Stage, name: &str) -> (Option<u64>, Option<u64>) {
     (other["LatencyMicroseconds"].as_u64(), other["MTU"].as_u64())
 }
 
-#[test]
-fn the_way_is_tried_where_hosts_speak_ipv6_alone() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+fn the_way_is_tried_where_hosts_speak_ipv6_alone(kind: Kind) {
+    let stage = Stage::over_ipv6(kind, &["a", "b"]);
     let status = stage.cli("b", "cluster status");
     for host in ["a", "b"] {
         assert!(status.contains(&stage.addr(host)), "{status}");

@@ -1,11 +1,19 @@
 //! What is for groups or for all: where it goes, and where it does not.
 
-use crate::stage::{Kind, LEASE, SOON, Stage};
+use crate::{
+    over_every_store,
+    stage::{Kind, LEASE, SOON, Stage},
+};
 use std::{
     net::{Ipv4Addr, UdpSocket},
     time::Duration,
 };
 use vw_testkit::{Host, eventually};
+
+over_every_store! {
+    groups_and_all_are_spoken_to_over_hosts_where_that_was_asked_for,
+    what_is_for_all_is_sent_to_a_host_as_long_as_somebody_is_there,
+}
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 42, 42, 42);
 const PORT: u16 = 4242;
@@ -47,10 +55,8 @@ fn start(stage: &Stage, host: &str, name: &str, network: &str) -> (Host, String)
     (inside, address)
 }
 
-#[test]
-fn groups_and_all_are_spoken_to_over_hosts_where_that_was_asked_for() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn groups_and_all_are_spoken_to_over_hosts_where_that_was_asked_for(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     let networks = [
         ("loud", 1, "-o vethwork.overlay.multicast=true"),
         ("quiet", 2, ""),
@@ -88,10 +94,8 @@ fn groups_and_all_are_spoken_to_over_hosts_where_that_was_asked_for() {
     stage.end();
 }
 
-#[test]
-fn what_is_for_all_is_sent_to_a_host_as_long_as_somebody_is_there() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn what_is_for_all_is_sent_to_a_host_as_long_as_somebody_is_there(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     stage.docker(
         "a",
         "network create -d overlay --subnet 10.42.0.0/24 -o vethwork.overlay.multicast=true shop",

@@ -17,6 +17,13 @@ use vw_testkit::{eventually, traffic};
 over_every_store! {
     a_network_made_on_one_host_is_the_same_on_every_other,
     containers_find_and_reach_each_other_by_name,
+    a_container_reaches_the_outside_and_publishes_ports,
+    networks_are_apart,
+    addresses_are_given_once_and_as_asked,
+    hosts_that_speak_ipv6_alone_are_a_cluster_too,
+    nothing_is_flooded,
+    who_is_named_is_reached_by_the_first_packet,
+    packets_are_as_large_as_the_wire_or_the_option_lets,
 }
 
 fn a_network_made_on_one_host_is_the_same_on_every_other(kind: Kind) {
@@ -124,10 +131,8 @@ fn containers_find_and_reach_each_other_by_name(kind: Kind) {
     stage.end();
 }
 
-#[test]
-fn a_container_reaches_the_outside_and_publishes_ports() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_container_reaches_the_outside_and_publishes_ports(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay shop");
     stage.docker("a", "network create -d overlay --internal closed");
     let web = stage.start("a", "web", "--network shop -p 8080:80");
@@ -186,10 +191,8 @@ fn a_container_reaches_the_outside_and_publishes_ports() {
     stage.end();
 }
 
-#[test]
-fn networks_are_apart() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn networks_are_apart(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     for network in ["blue", "green"] {
         stage.docker("a", &format!("network create -d overlay {network}"));
         eventually("the network is there", SOON, || stage.knows("b", network));
@@ -233,10 +236,8 @@ fn networks_are_apart() {
     stage.end();
 }
 
-#[test]
-fn addresses_are_given_once_and_as_asked() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn addresses_are_given_once_and_as_asked(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay --subnet 10.42.0.0/24 shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let mut given = std::collections::BTreeSet::new();
@@ -278,10 +279,8 @@ fn addresses_are_given_once_and_as_asked() {
     stage.end();
 }
 
-#[test]
-fn hosts_that_speak_ipv6_alone_are_a_cluster_too() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+fn hosts_that_speak_ipv6_alone_are_a_cluster_too(kind: Kind) {
+    let stage = Stage::over_ipv6(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay --ipv6 --ipv4=false shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
@@ -298,10 +297,8 @@ fn hosts_that_speak_ipv6_alone_are_a_cluster_too() {
     stage.end();
 }
 
-#[test]
-fn nothing_is_flooded() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn nothing_is_flooded(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     stage.docker(
         "a",
         "network create -d overlay --subnet 10.42.0.0/24 --ipv6 --subnet fd42::/64 shop",
@@ -372,10 +369,8 @@ fn reached_by_the_first(name: &str) -> io::Result<bool> {
     Err(io::Error::other(format!("{name} is never known")))
 }
 
-#[test]
-fn who_is_named_is_reached_by_the_first_packet() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn who_is_named_is_reached_by_the_first_packet(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay --attachable shop");
     stage.docker("a", "network create home");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
@@ -402,10 +397,8 @@ fn who_is_named_is_reached_by_the_first_packet() {
     stage.end();
 }
 
-#[test]
-fn packets_are_as_large_as_the_wire_or_the_option_lets() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn packets_are_as_large_as_the_wire_or_the_option_lets(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     for host in ["a", "b"] {
         stage.host(host).ip("link set wire mtu 9000");
         stage.narrow(host, 9000);

@@ -1,11 +1,19 @@
 //! The UDP port of tunnels: what passes there, and who is let in.
 
-use crate::stage::{Kind, SOON, Stage};
+use crate::{
+    over_every_store,
+    stage::{Kind, SOON, Stage},
+};
 use std::{
     net::{Ipv4Addr, UdpSocket},
     time::Duration,
 };
 use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    tunnels_end_at_the_port_that_their_network_names,
+    tunnels_end_at_the_port_that_is_advertised_where_their_network_is_made,
+}
 
 /// An endpoint as a frame names it.
 pub(crate) struct Station {
@@ -133,10 +141,8 @@ fn tunnels_end_at(stage: &Stage, stranger: &Host, network: &str, port: u16) {
     assert_eq!(hear(&door), None, "{network}: nobody else is let in");
 }
 
-#[test]
-fn tunnels_end_at_the_port_that_their_network_names() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn tunnels_end_at_the_port_that_their_network_names(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     let stranger = stage.stranger();
     stage.docker(
         "a",
@@ -156,10 +162,8 @@ fn tunnels_end_at_the_port_that_their_network_names() {
     stage.end();
 }
 
-#[test]
-fn tunnels_end_at_the_port_that_is_advertised_where_their_network_is_made() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn tunnels_end_at_the_port_that_is_advertised_where_their_network_is_made(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     let stranger = stage.stranger();
     let address = format!("{}:6789", stage.addr("a"));
     stage.readvertise("a", &address);

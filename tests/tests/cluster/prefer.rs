@@ -2,11 +2,22 @@
 //! there (`prefer=local`).
 
 use crate::{
+    over_every_store,
     services::{addresses, alike, answer, answer_by, network},
     stage::{Kind, SOON, Stage},
 };
 use std::thread;
 use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    a_port_leads_to_endpoints_of_the_host_that_is_asked,
+    a_port_of_a_routed_network_does_too,
+    whom_a_port_prefers_is_changed_while_it_is_published,
+    a_port_goes_from_one_mode_to_the_other_and_back,
+    the_others_are_led_to_where_no_endpoint_of_the_host_serves,
+    who_is_preferred_is_well_and_weighs_as_said,
+    datagrams_are_led_so_and_by_whichever_network_leads_out,
+}
 
 const MEMBER: &str = "--network shop --label vethwork.service=web";
 pub(crate) const CLIENT: &str = "192.0.2.66";
@@ -60,21 +71,17 @@ fn serve(stage: &Stage, options: &str, port: &str) {
     }
 }
 
-#[test]
-fn a_port_leads_to_endpoints_of_the_host_that_is_asked() {
-    crate::require_cluster!(Kind::Etcd);
-    preferred("--ipv6");
+fn a_port_leads_to_endpoints_of_the_host_that_is_asked(kind: Kind) {
+    preferred(kind, "--ipv6");
 }
 
-#[test]
-fn a_port_of_a_routed_network_does_too() {
-    crate::require_cluster!(Kind::Etcd);
-    preferred("--ipv6 -o vethwork.overlay.mode=route");
+fn a_port_of_a_routed_network_does_too(kind: Kind) {
+    preferred(kind, "--ipv6 -o vethwork.overlay.mode=route");
 }
 
 #[track_caller]
-fn preferred(options: &str) {
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn preferred(kind: Kind, options: &str) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, options, "shop");
     let stranger = dual_stack(&stage);
     let own = stage.start("b", "own", "-p 8080:80");
@@ -129,10 +136,8 @@ fn preferred(options: &str) {
     stage.end();
 }
 
-#[test]
-fn whom_a_port_prefers_is_changed_while_it_is_published() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn whom_a_port_prefers_is_changed_while_it_is_published(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--ipv6", "shop");
     let stranger = dual_stack(&stage);
     stage.cli("a", "service create --name web --network shop -p 8080:80");
@@ -193,10 +198,8 @@ fn whom_a_port_prefers_is_changed_while_it_is_published() {
     stage.end();
 }
 
-#[test]
-fn a_port_goes_from_one_mode_to_the_other_and_back() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_port_goes_from_one_mode_to_the_other_and_back(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     let stranger = dual_stack(&stage);
     serve(&stage, "", "published=8080,target=80");
@@ -226,10 +229,8 @@ fn a_port_goes_from_one_mode_to_the_other_and_back() {
     stage.end();
 }
 
-#[test]
-fn the_others_are_led_to_where_no_endpoint_of_the_host_serves() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn the_others_are_led_to_where_no_endpoint_of_the_host_serves(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--ipv6", "shop");
     let stranger = dual_stack(&stage);
     serve(&stage, "--drain 5m", "published=8080,target=80");
@@ -289,10 +290,8 @@ fn the_others_are_led_to_where_no_endpoint_of_the_host_serves() {
     stage.end();
 }
 
-#[test]
-fn who_is_preferred_is_well_and_weighs_as_said() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn who_is_preferred_is_well_and_weighs_as_said(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     let stranger = dual_stack(&stage);
     serve(
@@ -342,10 +341,8 @@ fn who_is_preferred_is_well_and_weighs_as_said() {
     stage.end();
 }
 
-#[test]
-fn datagrams_are_led_so_and_by_whichever_network_leads_out() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn datagrams_are_led_so_and_by_whichever_network_leads_out(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--ipv6", "shop");
     let stranger = dual_stack(&stage);
     serve(&stage, "", "published=8080,target=1053,protocol=udp");

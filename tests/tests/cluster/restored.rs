@@ -11,10 +11,11 @@ use vw_testkit::{eventually, stays, traffic};
 
 over_every_store! {
     a_store_that_is_brought_back_gives_no_address_twice,
+    the_store_may_be_a_container_of_this_host,
 }
 
 fn a_store_that_is_brought_back_gives_no_address_twice(kind: Kind) {
-    let mut stage = Stage::new(kind, &["a", "b"]);
+    let mut stage = Stage::over_three_servers(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay --subnet 10.43.0.0/24 shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let client = stage.start("a", "client", "--network shop");
@@ -97,26 +98,18 @@ fn a_consul_that_hides_its_records_takes_no_network_down() {
     stage.end();
 }
 
-#[test]
-fn the_store_may_be_a_container_of_this_host() {
-    crate::require_cluster!(Kind::Etcd);
+fn the_store_may_be_a_container_of_this_host(kind: Kind) {
     let mut stage = Stage::alone();
     stage.docker("a", "network create stores");
-    let data = stage.lab().folder().join("etcd");
+    let data = stage.lab().folder().join("data");
     std::fs::create_dir(&data).expect("the folder is ours");
+    let (command, url) = kind.contained(&data, &stage.addr("a"), 2379);
     let data = data.display();
-    let etcd = "etcd --data-dir /mnt --listen-client-urls http://0.0.0.0:2379 \
-                --advertise-client-urls http://192.0.2.1:2379";
     stage.docker(
         "a",
-        &format!("run -d --name etcd --restart always --network stores -p 2379:2379 -v {data}:/mnt host {etcd}"),
+        &format!("run -d --name store --restart always --network stores -p 2379:2379 -v {data}:/mnt host {command}"),
     );
-    let flags = [
-        "--cluster-store",
-        "etcd://192.0.2.1:2379",
-        "--cluster-advertise",
-        "wire",
-    ];
+    let flags = ["--cluster-store", &url, "--cluster-advertise", "wire"];
     stage.start_outside("a", &flags).unwrap();
     let create = |stage: &Stage, name: &str| {
         let words = ["network", "create", "-d", "overlay", name];
@@ -128,7 +121,7 @@ fn the_store_may_be_a_container_of_this_host() {
     drop(stage.start("a", "web", "--network shop"));
     let web = stage.address("a", "web", "shop");
     // As after a power cut: neither daemon nor containers run.
-    let pids = stage.docker("a", "inspect -f {{.State.Pid}} etcd web");
+    let pids = stage.docker("a", "inspect -f {{.State.Pid}} store web");
     stage.kill("a");
     let pids = pids.replace('\n', " ");
     stage.host("a").sh(&format!("kill -9 {pids}")).must();
@@ -136,7 +129,7 @@ fn the_store_may_be_a_container_of_this_host() {
     let state =
         |name: &str| stage.docker("a", &format!("inspect -f {{{{.State.Running}}}} {name}"));
     eventually("the store is up by itself", LEASE, || {
-        state("etcd") == "true"
+        state("store") == "true"
     });
     create(&stage, "late");
     stage.docker("a", "start web");
@@ -145,6 +138,6 @@ fn the_store_may_be_a_container_of_this_host() {
     stage.docker("a", "rm -f web");
     stage.docker("a", "network rm shop late");
     stage.start_outside("a", &[]).unwrap();
-    stage.docker("a", "rm -f etcd");
+    stage.docker("a", "rm -f store");
     stage.end();
 }

@@ -8,6 +8,17 @@ use vw_testkit::{Host, eventually, traffic};
 
 over_every_store! {
     routed_containers_find_and_reach_each_other_in_no_tunnel,
+    routed_networks_are_apart_and_strangers_stay_out,
+    a_routed_network_leads_out_by_its_own_bridge,
+    the_routes_of_a_host_go_with_it_and_come_back_with_its_wire,
+    routed_packets_pass_where_hosts_speak_ipv6_alone,
+    hosts_on_other_segments_are_told_of,
+    what_a_routed_network_cannot_be_is_refused,
+    what_others_take_off_the_wire_comes_back,
+    a_host_that_leaves_the_segment_is_led_to_no_more,
+    an_endpoint_that_moves_is_found_by_its_former_neighbours,
+    a_host_that_does_not_forward_takes_no_part_in_a_routed_network,
+    a_next_hop_that_shows_no_owner_does_not_outlive_its_network,
 }
 
 const ROUTED: &str = "network create -d overlay -o vethwork.overlay.mode=route";
@@ -82,10 +93,8 @@ fn routed_containers_find_and_reach_each_other_in_no_tunnel(kind: Kind) {
     stage.end();
 }
 
-#[test]
-fn routed_networks_are_apart_and_strangers_stay_out() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn routed_networks_are_apart_and_strangers_stay_out(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     for network in ["blue", "green"] {
         stage.docker("a", &format!("{ROUTED} --ipv6 {network}"));
         for host in ["b", "c"] {
@@ -155,10 +164,8 @@ fn received(inside: &Host) -> u64 {
         .expect("InEchos")
 }
 
-#[test]
-fn a_routed_network_leads_out_by_its_own_bridge() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_routed_network_leads_out_by_its_own_bridge(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", &format!("{ROUTED} shop"));
     stage.docker("a", &format!("{ROUTED} --ipv6 --internal closed"));
     for network in ["shop", "closed"] {
@@ -207,10 +214,8 @@ fn a_routed_network_leads_out_by_its_own_bridge() {
     stage.end();
 }
 
-#[test]
-fn the_routes_of_a_host_go_with_it_and_come_back_with_its_wire() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn the_routes_of_a_host_go_with_it_and_come_back_with_its_wire(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
@@ -241,10 +246,8 @@ fn the_routes_of_a_host_go_with_it_and_come_back_with_its_wire() {
     stage.end();
 }
 
-#[test]
-fn routed_packets_pass_where_hosts_speak_ipv6_alone() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+fn routed_packets_pass_where_hosts_speak_ipv6_alone(kind: Kind) {
+    let stage = Stage::over_ipv6(kind, &["a", "b"]);
     stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
@@ -260,10 +263,8 @@ fn routed_packets_pass_where_hosts_speak_ipv6_alone() {
     stage.end();
 }
 
-#[test]
-fn hosts_on_other_segments_are_told_of() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::on_no_segment(Kind::Etcd, &["a", "b"]);
+fn hosts_on_other_segments_are_told_of(kind: Kind) {
+    let stage = Stage::on_no_segment(kind, &["a", "b"]);
     stage.docker("a", &format!("{ROUTED} shop"));
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
@@ -286,10 +287,8 @@ fn hosts_on_other_segments_are_told_of() {
     stage.end();
 }
 
-#[test]
-fn what_a_routed_network_cannot_be_is_refused() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn what_a_routed_network_cannot_be_is_refused(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     for option in ["encrypted", "vethwork.overlay.port=4790"] {
         let refused = stage.refused("a", &format!("{ROUTED} -o {option} shop"));
         let name = option.split('=').next().expect("a name");
@@ -321,10 +320,8 @@ fn what_a_routed_network_cannot_be_is_refused() {
     stage.end();
 }
 
-#[test]
-fn what_others_take_off_the_wire_comes_back() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn what_others_take_off_the_wire_comes_back(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
@@ -366,10 +363,8 @@ fn what_others_take_off_the_wire_comes_back() {
     stage.end();
 }
 
-#[test]
-fn a_host_that_leaves_the_segment_is_led_to_no_more() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_that_leaves_the_segment_is_led_to_no_more(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     let web = stage.start("a", "web", "--network shop");
@@ -408,10 +403,8 @@ fn a_host_that_leaves_the_segment_is_led_to_no_more() {
     stage.end();
 }
 
-#[test]
-fn an_endpoint_that_moves_is_found_by_its_former_neighbours() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn an_endpoint_that_moves_is_found_by_its_former_neighbours(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker(
         "a",
         &format!("{ROUTED} --subnet 10.70.0.0/20 --ipv6 --subnet fd70::/64 shop"),
@@ -434,10 +427,8 @@ fn an_endpoint_that_moves_is_found_by_its_former_neighbours() {
     stage.end();
 }
 
-#[test]
-fn a_host_that_does_not_forward_takes_no_part_in_a_routed_network() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_that_does_not_forward_takes_no_part_in_a_routed_network(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     stage.restart_with("b", &["--ip-forward=false"]);
@@ -469,10 +460,8 @@ fn a_host_that_does_not_forward_takes_no_part_in_a_routed_network() {
     stage.end();
 }
 
-#[test]
-fn a_next_hop_that_shows_no_owner_does_not_outlive_its_network() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_next_hop_that_shows_no_owner_does_not_outlive_its_network(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("a", &format!("{ROUTED} --ipv6 shop"));
     let shown = || stage.host("a").ip("-6 -br addr show dev wire deprecated");
     let web = stage.start("a", "web", "--network shop");

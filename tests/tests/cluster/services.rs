@@ -14,6 +14,12 @@ use vw_testkit::{Host, eventually, traffic};
 
 over_every_store! {
     a_service_is_reached_on_every_host,
+    a_service_on_a_routed_network_is_too,
+    endpoints_come_and_go_on_every_host_without_a_failed_connection_or_a_lost_packet,
+    whatever_fails_balancing_goes_on_and_is_right_again,
+    a_host_that_was_given_up_waits_for_nobody_who_is_connected,
+    what_cannot_be_is_refused_by_any_host,
+    a_port_that_a_host_has_otherwise_stays_its,
 }
 
 /// How a client asks.
@@ -111,10 +117,8 @@ fn a_service_is_reached_on_every_host(kind: Kind) {
     reached_on_every_host(kind, "--ipv6");
 }
 
-#[test]
-fn a_service_on_a_routed_network_is_too() {
-    crate::require_cluster!(Kind::Etcd);
-    reached_on_every_host(Kind::Etcd, "--ipv6 -o vethwork.overlay.mode=route");
+fn a_service_on_a_routed_network_is_too(kind: Kind) {
+    reached_on_every_host(kind, "--ipv6 -o vethwork.overlay.mode=route");
 }
 
 #[track_caller]
@@ -175,10 +179,8 @@ fn reached_on_every_host(kind: Kind, options: &str) {
     stage.end();
 }
 
-#[test]
-fn endpoints_come_and_go_on_every_host_without_a_failed_connection_or_a_lost_packet() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn endpoints_come_and_go_on_every_host_without_a_failed_connection_or_a_lost_packet(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     stage.cli("a", "service create --name web --network shop -p 8080:80");
     eventually("b knows the service", SOON, || {
@@ -222,10 +224,8 @@ fn endpoints_come_and_go_on_every_host_without_a_failed_connection_or_a_lost_pac
     stage.end();
 }
 
-#[test]
-fn whatever_fails_balancing_goes_on_and_is_right_again() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn whatever_fails_balancing_goes_on_and_is_right_again(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     stage.cli(
         "b",
@@ -346,10 +346,8 @@ fn waited_for(stage: &Stage, ways: [(&Host, &String); 2]) {
     }
 }
 
-#[test]
-fn a_host_that_was_given_up_waits_for_nobody_who_is_connected() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_host_that_was_given_up_waits_for_nobody_who_is_connected(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--subnet 10.99.0.0/24", "shop");
     stage.cli("a", "service create --name web --network shop --drain 5m");
     eventually("c knows the service", SOON, || {
@@ -379,10 +377,8 @@ fn a_host_that_was_given_up_waits_for_nobody_who_is_connected() {
     stage.end();
 }
 
-#[test]
-fn what_cannot_be_is_refused_by_any_host() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn what_cannot_be_is_refused_by_any_host(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     network(&stage, "--internal", "inner");
     network(&stage, "-o vethwork.overlay.multicast=true", "loud");
@@ -442,10 +438,8 @@ fn what_cannot_be_is_refused_by_any_host() {
     stage.end();
 }
 
-#[test]
-fn a_port_that_a_host_has_otherwise_stays_its() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_port_that_a_host_has_otherwise_stays_its(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     let own = stage.start("b", "own", "-p 8080:80");
     let _own = traffic::Server::tcp(&own, "own", "0.0.0.0:80");

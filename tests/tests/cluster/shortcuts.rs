@@ -3,10 +3,20 @@
 //! A bridge that is down forwards nothing: what is reached then is reached by a shortcut.
 
 use crate::{
+    over_every_store,
     services::{addresses, alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
 use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    frames_pass_the_bridges_by,
+    frames_pass_the_bridges_by_between_hosts_of_ipv6,
+    services_are_reached_past_the_bridges,
+    a_host_that_has_none_goes_by_the_bridge_and_says_so,
+    an_address_that_moves_is_found_on_its_host,
+    what_is_lost_while_nobody_looks_is_put_right_at_the_start,
+}
 
 /// Makes a debug build find no shortcuts.
 const HIDE: &str = "VETHWORK_NO_SHORTCUTS";
@@ -93,10 +103,8 @@ fn pass_by(stage: &Stage, options: &str, families: &[&str]) {
     eventually("it is gone", SOON, || !stage.knows("b", "shop"));
 }
 
-#[test]
-fn frames_pass_the_bridges_by() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn frames_pass_the_bridges_by(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     require_shortcuts!(stage);
     for options in ["--ipv6", "--ipv6 -o encrypted"] {
         pass_by(&stage, options, &["A", "AAAA"]);
@@ -104,10 +112,8 @@ fn frames_pass_the_bridges_by() {
     stage.end();
 }
 
-#[test]
-fn frames_pass_the_bridges_by_between_hosts_of_ipv6() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+fn frames_pass_the_bridges_by_between_hosts_of_ipv6(kind: Kind) {
+    let stage = Stage::over_ipv6(kind, &["a", "b"]);
     require_shortcuts!(stage);
     for options in ["--ipv6 --ipv4=false", "--ipv6 -o encrypted"] {
         let families: &[&str] = match options.contains("ipv4=false") {
@@ -119,10 +125,8 @@ fn frames_pass_the_bridges_by_between_hosts_of_ipv6() {
     stage.end();
 }
 
-#[test]
-fn services_are_reached_past_the_bridges() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn services_are_reached_past_the_bridges(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     require_shortcuts!(stage);
     network(&stage, "--ipv6", "shop");
     stage.cli("a", "service create --name web --network shop -p 8080:80");
@@ -152,10 +156,8 @@ fn services_are_reached_past_the_bridges() {
     stage.end();
 }
 
-#[test]
-fn a_host_that_has_none_goes_by_the_bridge_and_says_so() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_that_has_none_goes_by_the_bridge_and_says_so(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     require_shortcuts!(stage);
     stage.docker("a", "network create -d overlay --ipv6 shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
@@ -191,10 +193,8 @@ fn a_host_that_has_none_goes_by_the_bridge_and_says_so() {
     stage.end();
 }
 
-#[test]
-fn an_address_that_moves_is_found_on_its_host() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn an_address_that_moves_is_found_on_its_host(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     require_shortcuts!(stage);
     stage.docker("a", "network create -d overlay --subnet 10.42.0.0/24 shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
@@ -232,10 +232,8 @@ fn an_address_that_moves_is_found_on_its_host() {
     stage.end();
 }
 
-#[test]
-fn what_is_lost_while_nobody_looks_is_put_right_at_the_start() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn what_is_lost_while_nobody_looks_is_put_right_at_the_start(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     require_shortcuts!(stage);
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));

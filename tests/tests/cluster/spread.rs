@@ -3,6 +3,7 @@
 
 use crate::{
     balancers::known,
+    over_every_store,
     services::{addresses, alike, answer, network},
     stage::{Kind, Stage},
 };
@@ -16,6 +17,10 @@ use std::{
 };
 use vw_testkit::{Host, eventually, traffic};
 
+over_every_store! {
+    connections_are_shared_out_by_health_by_client_and_by_weight,
+}
+
 const MEMBER: &str = "--network shop --label vethwork.service=web";
 
 /// Who is met from a host, asked so often.
@@ -25,10 +30,8 @@ fn met(from: &Host, to: &str, times: usize) -> Vec<String> {
     (0..times).map(ask).collect()
 }
 
-#[test]
-fn connections_are_shared_out_by_health_by_client_and_by_weight() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn connections_are_shared_out_by_health_by_client_and_by_weight(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     let create = "service create --name web --network shop -p 8080:80 --affinity client --drain 0s \
                   --health http:81/ready --health-interval 200ms --health-retries 1";

@@ -79,6 +79,12 @@ impl Stage {
         Self::made(Some(store::of(kind)), names, "192.0.2.", 24)
     }
 
+    /// As [`Self::new`], with a store that loses a server and lives on.
+    #[track_caller]
+    pub(crate) fn over_three_servers(kind: Kind, names: &[&str]) -> Self {
+        Self::made(Some(store::servers(kind, 3)), names, "192.0.2.", 24)
+    }
+
     /// As [`Self::new`], with a Consul that lets in who shows a token.
     #[track_caller]
     pub(crate) fn guarded(names: &[&str]) -> Self {
@@ -361,16 +367,10 @@ impl Stage {
         (0..store.count()).for_each(|member| store.resume(member));
     }
 
-    /// How many commits the store has taken, which must be an etcd.
+    /// How many changes the store has taken.
     #[track_caller]
-    pub(crate) fn commits(&self) -> u64 {
-        let Some(Servers::Etcd(etcd)) = &self.store else {
-            panic!("not an etcd");
-        };
-        let status = etcd.ctl(&["endpoint", "status", "-w", "json"]).ok();
-        let status: Value = serde_json::from_str(&status).expect("JSON");
-        let revision = &status[0]["Status"]["header"]["revision"];
-        revision.as_u64().expect("a revision")
+    pub(crate) fn changes(&self) -> u64 {
+        self.store.as_ref().expect("there is one").changes()
     }
 
     /// Has the switch's port of a host take packets up to so many bytes, which its ends do not see.
@@ -415,7 +415,8 @@ impl Stage {
         }
         let listed = self.docker(&names[0], "network ls -q --filter type=custom");
         for network in listed.lines() {
-            let removed = poll(SOON, || {
+            // A host that is no more is asked for as long as its lease lasts.
+            let removed = poll(LEASE, || {
                 let removed = self.daemon(&names[0]).docker(["network", "rm", network]);
                 removed.success().then_some(())
             });
@@ -454,13 +455,8 @@ impl Stage {
         assert!(clean.is_some(), "left in the store: {}", left().join("\n"));
     }
 
-    /// What lies in an etcd (`vw_cluster::keys`) besides what a cluster without networks has.
+    /// What lies in the store (`vw_cluster::keys`) besides what a cluster without networks has.
     fn records(&self) -> Vec<String> {
-        let Some(Servers::Etcd(etcd)) = &self.store else {
-            return Vec::new();
-        };
-        let list = ["get", "--prefix", "--keys-only", "vethwork/"];
-        let keys = etcd.ctl(&list).ok();
         let stays = |key: &str| match key.split('/').collect::<Vec<_>>()[..] {
             ["vethwork", "v1", own] => {
                 ["catalogue", "format", "forgotten", "services"].contains(&own)
@@ -470,10 +466,11 @@ impl Stage {
             ["vethwork", "v1", "shared", kind, _host] => {
                 ["alive", "hosts", "tunnels"].contains(&kind)
             }
-            _ => key.is_empty(),
+            _ => false,
         };
-        let left = keys.lines().filter(|key| !stays(key));
-        left.map(str::to_owned).collect()
+        let stores = self.store.iter();
+        let keys = stores.flat_map(|store| store.keys("vethwork"));
+        keys.filter(|key| !stays(key)).collect()
     }
 }
 

@@ -1,12 +1,19 @@
 //! A host's own networks beside those of the cluster.
 
-use crate::stage::{Kind, SOON, Stage};
+use crate::{
+    over_every_store,
+    stage::{Kind, SOON, Stage},
+};
 use vw_testkit::eventually;
 
-#[test]
-fn a_hosts_own_network_keeps_its_name_and_its_subnet() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+over_every_store! {
+    a_hosts_own_network_keeps_its_name_and_its_subnet,
+    any_subnet_may_be_global_wherever_the_way_out_lies,
+    local_networks_wait_for_no_store,
+}
+
+fn a_hosts_own_network_keeps_its_name_and_its_subnet(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     stage.docker("b", "network create --subnet 10.42.0.0/24 shop");
     stage.docker("a", "network create -d overlay --subnet 10.42.0.0/25 shop");
     let id = stage.docker("a", "network inspect -f {{.Id}} shop");
@@ -53,10 +60,8 @@ fn a_host_outside_a_cluster_says_so() {
     stage.end();
 }
 
-#[test]
-fn any_subnet_may_be_global_wherever_the_way_out_lies() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn any_subnet_may_be_global_wherever_the_way_out_lies(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     // The first that the gateway bridge would take by itself, before it is made and after.
     stage.docker(
         "a",
@@ -83,10 +88,8 @@ fn any_subnet_may_be_global_wherever_the_way_out_lies() {
     stage.end();
 }
 
-#[test]
-fn local_networks_wait_for_no_store() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a"]);
+fn local_networks_wait_for_no_store(kind: Kind) {
+    let stage = Stage::new(kind, &["a"]);
     stage.docker("a", "network create -d overlay shop");
     stage.pause_store();
     let daemon = stage.daemon("a");

@@ -2,10 +2,23 @@
 
 use crate::{
     encryption::{create, pair},
+    over_every_store,
     stage::{Kind, LEASE, SOON, Stage},
 };
 use std::{net::UdpSocket, path::Path};
 use vw_testkit::{eventually, traffic};
+
+over_every_store! {
+    a_host_that_lives_and_is_not_reached_is_shown_as_unreachable,
+    a_firewall_that_bars_tunnels_alone_is_seen_over_ipv4,
+    a_firewall_that_bars_tunnels_alone_is_seen_over_ipv6,
+    a_firewall_that_bars_the_encrypted_tunnel_alone_is_seen,
+    hosts_whose_tunnels_have_another_port_are_asked_there,
+    a_host_on_which_somebody_has_the_tunnels_port_is_asked_beside_it,
+    a_server_of_the_store_that_is_down_is_shown_and_does_no_harm,
+    while_the_store_is_away_nothing_is_made_up,
+    a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place,
+}
 
 /// The words of a line of the tables that begins with, or has in its second column, this.
 fn row(status: &str, name: &str) -> Vec<String> {
@@ -30,10 +43,8 @@ fn state(stage: &Stage, host: &str, other: &str) -> String {
     state
 }
 
-#[test]
-fn a_host_that_lives_and_is_not_reached_is_shown_as_unreachable() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_host_that_lives_and_is_not_reached_is_shown_as_unreachable(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     let state = |host: &str, other: &str| state(&stage, host, other);
     for (host, other) in [("a", "b"), ("b", "a"), ("c", "a"), ("c", "b")] {
         eventually("all is well", SOON, || state(host, other) == "alive");
@@ -118,10 +129,8 @@ fn a_firewall_that_bars_tunnels_alone_is_seen(stage: &Stage, header: &str) {
     drop_nothing(stage, "b");
 }
 
-#[test]
-fn a_firewall_that_bars_tunnels_alone_is_seen_over_ipv4() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_firewall_that_bars_tunnels_alone_is_seen_over_ipv4(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     a_firewall_that_bars_tunnels_alone_is_seen(&stage, "udp length");
     // The daemon finds what stood, and goes on answering.
     stage.forget("b");
@@ -140,18 +149,14 @@ fn a_firewall_that_bars_tunnels_alone_is_seen_over_ipv4() {
     stage.end();
 }
 
-#[test]
-fn a_firewall_that_bars_tunnels_alone_is_seen_over_ipv6() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b", "c"]);
+fn a_firewall_that_bars_tunnels_alone_is_seen_over_ipv6(kind: Kind) {
+    let stage = Stage::over_ipv6(kind, &["a", "b", "c"]);
     a_firewall_that_bars_tunnels_alone_is_seen(&stage, "udp length");
     stage.end();
 }
 
-#[test]
-fn a_firewall_that_bars_the_encrypted_tunnel_alone_is_seen() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn a_firewall_that_bars_the_encrypted_tunnel_alone_is_seen(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     create(&stage, "-o encrypted");
     let (_web, client, to) = pair(&stage);
     eventually("all is well", SOON, || {
@@ -189,10 +194,8 @@ fn a_firewall_that_bars_the_encrypted_tunnel_alone_is_seen() {
     stage.end();
 }
 
-#[test]
-fn hosts_whose_tunnels_have_another_port_are_asked_there() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn hosts_whose_tunnels_have_another_port_are_asked_there(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     for host in ["a", "b"] {
         stage.readvertise(host, "wire:7777");
         eventually("all is well", SOON, || state(&stage, "a", "b") == "alive");
@@ -205,10 +208,8 @@ fn hosts_whose_tunnels_have_another_port_are_asked_there() {
     stage.end();
 }
 
-#[test]
-fn a_host_on_which_somebody_has_the_tunnels_port_is_asked_beside_it() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_on_which_somebody_has_the_tunnels_port_is_asked_beside_it(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     stage.stop("b");
     let place = (stage.addr("b"), 4789);
     let taken = stage.host("b").enter(|| UdpSocket::bind(place)).unwrap();
@@ -227,10 +228,8 @@ fn a_host_on_which_somebody_has_the_tunnels_port_is_asked_beside_it() {
     stage.end();
 }
 
-#[test]
-fn a_server_of_the_store_that_is_down_is_shown_and_does_no_harm() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_server_of_the_store_that_is_down_is_shown_and_does_no_harm(kind: Kind) {
+    let mut stage = Stage::over_three_servers(kind, &["a", "b"]);
     let servers: Vec<String> = stage.api("a", "/vethwork/cluster")["Store"]["Servers"]
         .as_array()
         .expect("servers")
@@ -277,10 +276,8 @@ fn a_server_of_the_store_that_is_down_is_shown_and_does_no_harm() {
     stage.end();
 }
 
-#[test]
-fn while_the_store_is_away_nothing_is_made_up() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn while_the_store_is_away_nothing_is_made_up(kind: Kind) {
+    let stage = Stage::over_three_servers(kind, &["a", "b"]);
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     drop(stage.start("a", "one", "--network shop"));
@@ -299,7 +296,7 @@ fn while_the_store_is_away_nothing_is_made_up() {
     let status = stage.cli("a", "cluster status");
     let warning = status.lines().last().expect("a line");
     assert!(
-        warning.starts_with("WARNING: ") && warning.contains("etcd"),
+        warning.starts_with("WARNING: ") && warning.contains(kind.name()),
         "{status}"
     );
     assert_eq!(row(&status, "a")[8], before[0], "its own it knows");
@@ -315,10 +312,8 @@ fn while_the_store_is_away_nothing_is_made_up() {
     stage.end();
 }
 
-#[test]
-fn a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     stage.stop("b");
     let copy = |from: &Path, to: &Path| {
         let (from, to) = (from.display(), to.display());

@@ -10,10 +10,14 @@ pub(crate) use vw_testkit::cluster_stores::{Kind, Servers};
 /// Starts them at an address of a host; with the options that a daemon is let in by.
 pub(crate) type Start = Box<dyn FnOnce(&Lab, &Host, &str) -> (Servers, Vec<String>)>;
 
-/// Three servers of etcd, one of the others.
+/// Three servers of etcd, which take a moment to start; one of the others.
 pub(crate) fn of(kind: Kind) -> Start {
+    servers(kind, if kind == Kind::Etcd { 3 } else { 1 })
+}
+
+/// So many servers.
+pub(crate) fn servers(kind: Kind, count: usize) -> Start {
     Box::new(move |lab, host, addr| {
-        let count = if kind == Kind::Etcd { 3 } else { 1 };
         let places = vec![Place::host(host, addr); count];
         (Servers::start(kind, lab, &places), Vec::new())
     })

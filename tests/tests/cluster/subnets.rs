@@ -1,6 +1,7 @@
 //! Networks of several subnets a family, over several hosts.
 
 use crate::{
+    over_every_store,
     services::network,
     stage::{Kind, SOON, Stage},
 };
@@ -9,6 +10,11 @@ use std::{
     net::Ipv4Addr,
 };
 use vw_testkit::{Host, eventually, traffic};
+
+over_every_store! {
+    endpoints_of_several_subnets_are_one_network,
+    addresses_are_given_out_of_the_range_and_none_that_is_kept,
+}
 
 /// Two subnets of six addresses.
 const SUBNETS: [&str; 2] = ["10.42.0.0/29", "10.42.1.0/29"];
@@ -20,10 +26,8 @@ fn subnet_of(address: &str) -> usize {
     found.unwrap_or_else(|| panic!("{address} is in no subnet of the network"))
 }
 
-#[test]
-fn endpoints_of_several_subnets_are_one_network() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn endpoints_of_several_subnets_are_one_network(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     let [first, second] = SUBNETS;
     stage.docker(
         "a",
@@ -81,10 +85,8 @@ fn endpoints_of_several_subnets_are_one_network() {
     stage.end();
 }
 
-#[test]
-fn addresses_are_given_out_of_the_range_and_none_that_is_kept() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+fn addresses_are_given_out_of_the_range_and_none_that_is_kept(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
     let pool = "--subnet 10.42.0.0/24 --ip-range 10.42.0.64/27 --gateway 10.42.0.65 \
                 --aux-address printer=10.42.0.66";
     network(&stage, pool, "shop");

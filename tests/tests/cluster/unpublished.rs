@@ -2,15 +2,18 @@
 
 use crate::{
     balancers::known,
+    over_every_store,
     services::{alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
 use vw_testkit::{eventually, traffic};
 
-#[test]
-fn a_host_that_does_not_lead_to_services_is_named_until_it_does() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+over_every_store! {
+    a_host_that_does_not_lead_to_services_is_named_until_it_does,
+}
+
+fn a_host_that_does_not_lead_to_services_is_named_until_it_does(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
     // Nothing of ours, so that the way out cannot be made.
     stage

@@ -3,10 +3,19 @@
 
 use crate::{
     encryption::{MARK, VXLAN, WIREGUARD, create, pair, process, talk_while_keys_change},
+    over_every_store,
     stage::{Kind, Stage},
 };
 use std::time::Duration;
 use vw_testkit::{Host, require_programs, traffic};
+
+over_every_store! {
+    kernels_carry_what_is_encrypted,
+    kernels_carry_over_ipv6_alone,
+    a_kernel_and_a_process_understand_each_other,
+    kernels_change_keys_and_no_connection_breaks,
+    a_kernel_and_a_process_change_keys_and_no_connection_breaks,
+}
 
 /// What a packet may wait for while keys change: TCP sends again what was dropped.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -67,29 +76,23 @@ fn encrypts(process_at_b: bool, stage: Stage) {
     stage.end();
 }
 
-#[test]
-fn kernels_carry_what_is_encrypted() {
-    crate::require_cluster!(Kind::Etcd);
+fn kernels_carry_what_is_encrypted(kind: Kind) {
     require_programs!("tcpdump");
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let stage = Stage::new(kind, &["a", "b"]);
     require_wireguard!(stage);
     encrypts(false, stage);
 }
 
-#[test]
-fn kernels_carry_over_ipv6_alone() {
-    crate::require_cluster!(Kind::Etcd);
+fn kernels_carry_over_ipv6_alone(kind: Kind) {
     require_programs!("tcpdump");
-    let stage = Stage::over_ipv6(Kind::Etcd, &["a", "b"]);
+    let stage = Stage::over_ipv6(kind, &["a", "b"]);
     require_wireguard!(stage);
     encrypts(false, stage);
 }
 
-#[test]
-fn a_kernel_and_a_process_understand_each_other() {
-    crate::require_cluster!(Kind::Etcd);
+fn a_kernel_and_a_process_understand_each_other(kind: Kind) {
     require_programs!("tcpdump");
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    let stage = Stage::new(kind, &["a", "b"]);
     require_wireguard!(stage);
     encrypts(true, stage);
 }
@@ -101,18 +104,14 @@ fn changes_keys(process_at_b: bool, stage: Stage) {
     stage.end();
 }
 
-#[test]
-fn kernels_change_keys_and_no_connection_breaks() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn kernels_change_keys_and_no_connection_breaks(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     require_wireguard!(stage);
     changes_keys(false, stage);
 }
 
-#[test]
-fn a_kernel_and_a_process_change_keys_and_no_connection_breaks() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_kernel_and_a_process_change_keys_and_no_connection_breaks(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     require_wireguard!(stage);
     changes_keys(true, stage);
 }

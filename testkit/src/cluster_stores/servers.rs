@@ -132,6 +132,12 @@ impl Servers {
         each!(self, store => store.restart(member));
     }
 
+    /// Waits until every one serves.
+    #[track_caller]
+    pub fn wait(&mut self) {
+        each!(self, store => store.wait());
+    }
+
     /// Saves what they have, as their administrator would.
     #[track_caller]
     pub fn save(&self, to: &Path) {

@@ -9,6 +9,7 @@ use vw_testkit::{Host, eventually, stays, traffic};
 
 over_every_store! {
     while_the_store_is_away_all_goes_on,
+    a_store_that_loses_its_leader_is_the_same_to_all,
     a_dead_host_leaves_names_and_may_be_given_up,
     a_daemon_starts_without_the_store_and_repairs_nothing,
     a_host_whose_disk_was_emptied_is_a_new_one,
@@ -93,6 +94,73 @@ fn comes_back(stage: &Stage, goes_on: &mut dyn FnMut() -> bool) {
         is_well("a") && is_well("b")
     });
     stays("and later", Duration::from_secs(2), goes_on);
+}
+
+fn a_store_that_loses_its_leader_is_the_same_to_all(kind: Kind) {
+    let mut stage = Stage::over_three_servers(kind, &["a", "b"]);
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let web_at = stage.address("a", "web", "shop");
+    eventually("they reach each other", SOON, || {
+        traffic::ping(&client, &web_at) && stage.resolve(&client, "web", "A") == web_at
+    });
+    let _web = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let mut talk =
+        traffic::Conversation::open(&client, &format!("{web_at}:80")).expect("reachable");
+    // Killed, its connections are closed; stopped where it is, nothing answers there.
+    for (network, is_killed) in [("killed", true), ("stopped", false)] {
+        let lost = leader(&stage);
+        let servers = stage.store.as_mut().expect("there are some");
+        match is_killed {
+            true => servers.kill(lost),
+            false => servers.pause(lost),
+        }
+        let create = ["network", "create", "-d", "overlay", network];
+        let mut goes_on = || {
+            assert!(talk.say("on").is_ok(), "{network}: connections stay");
+            let named = stage.resolve(&client, "web", "A");
+            assert_eq!(named, web_at, "{network}: no host is taken for dead");
+        };
+        eventually("networks are made", LEASE, || {
+            goes_on();
+            stage.daemon("a").docker(create).success()
+        });
+        eventually("and known to who asked the lost one", LEASE, || {
+            goes_on();
+            stage.knows("b", network)
+        });
+        // Who renews nothing at the new leader is dead by then.
+        let until = Instant::now() + lease(kind) / 2;
+        eventually("leases are over", LEASE, || {
+            goes_on();
+            is_killed || Instant::now() >= until
+        });
+        let servers = stage.store.as_mut().expect("there are some");
+        match is_killed {
+            true => servers.restart(lost),
+            false => servers.resume(lost),
+        }
+        servers.wait();
+        let late = format!("run --rm --network {network} host true");
+        stage.docker("b", &late);
+    }
+    drop(web);
+    stage.end();
+}
+
+/// The number of the server that leads, as a host tells.
+#[track_caller]
+fn leader(stage: &Stage) -> usize {
+    let mut leads = None;
+    eventually("a server leads", LEASE, || {
+        let status = stage.api("a", "/vethwork/cluster");
+        let servers = status["Store"]["Servers"].as_array().expect("servers");
+        leads = servers.iter().position(|server| server["Leader"] == true);
+        leads.is_some()
+    });
+    leads.expect("it was waited for")
 }
 
 fn a_dead_host_leaves_names_and_may_be_given_up(kind: Kind) {

@@ -99,10 +99,9 @@ impl Controller {
     fn return_missing(&self, last: Duration) -> Option<Duration> {
         let mut pause = LONGEST.min(last * 2);
         for (sandbox, network) in self.missing() {
-            match self.return_one(&sandbox, &network) {
+            if self.return_one(&sandbox, &network) == Err(Kind::Unavailable) {
                 // With the store, or what it tells, it can be had.
-                Err(Kind::Unavailable) => pause = PAUSE,
-                Ok(()) | Err(_) => {}
+                pause = PAUSE;
             }
         }
         // Nobody begins another thread meanwhile, nor trusts this one to try what it does not see.

@@ -270,7 +270,8 @@ impl Controller {
     /// Has the others know that a network may be about to stand, if that is encrypted. To be kept
     /// until it stands, or does not.
     ///
-    /// No lock that the follower takes may be held.
+    /// It waits for what the follower hears, beneath a network's `gate` and a sandbox's `ops`: the
+    /// follower waits for neither, but where this host was given up and nobody here waits.
     ///
     /// # Errors
     /// As the driver says.

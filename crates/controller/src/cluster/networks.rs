@@ -11,6 +11,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError},
+    thread,
 };
 use vw_drivers::Driver;
 use vw_ipam::{NetworkRequest, PoolRequest};
@@ -194,19 +195,45 @@ impl Controller {
         self.cluster()?.remove_network(network.spec.id)
     }
 
-    /// Another host removed a network. What is on it here could not tell in time, and leaves it.
+    /// Another host removed a network. What is on it here could not tell in time, and leaves it; by a
+    /// thread of its own where somebody is on it or comes to it, as those may wait, with their locks
+    /// held, for what the cluster tells next.
     pub(super) fn global_gone(&self, id: NetworkId) {
         let Some(network) = self.registry().network_by_id(id) else {
             return;
         };
-        {
-            // Whoever is being attached is a member when this is had, and nobody comes after.
-            let mut gate = network.gate.write().unwrap_or_else(PoisonError::into_inner);
-            if *gate == Gate::Removed {
-                return;
+        let closed = match network.gate.try_write().as_deref_mut() {
+            Ok(Gate::Removed) => return,
+            Ok(gate) => {
+                *gate = Gate::Removed;
+                true
             }
-            *gate = Gate::Removed;
+            Err(_) => false,
+        };
+        if closed && lock(&network.members).is_empty() {
+            return self.take_down(&network);
         }
+        let (controller, gone) = (self.downgrade(), network.clone());
+        let later = move || {
+            if let Some(controller) = controller.upgrade()
+                && (closed || gone.close())
+            {
+                controller.take_down(&gone);
+            }
+        };
+        let thread = thread::Builder::new().name("network-gone".to_owned());
+        if let Err(error) = thread.spawn(later) {
+            tracing::warn!("no thread to take a network down: {error}");
+            if closed || network.close() {
+                self.take_down(&network);
+            }
+        }
+    }
+
+    /// Takes everybody off a network that is gone, which nobody comes to any more, and lists it no
+    /// longer.
+    fn take_down(&self, network: &Arc<Network>) {
+        let id = network.spec.id;
         self.lower_balancer(id);
         let members: Vec<_> = lock(&network.members)
             .iter()
@@ -223,8 +250,8 @@ impl Controller {
                 self.warn(error.chain());
             }
         }
-        self.registry_mut().remove_network(&network);
-        self.abandon(&network);
+        self.registry_mut().remove_network(network);
+        self.abandon(network);
         self.tell(
             EventType::Network,
             "destroy",
@@ -278,5 +305,14 @@ impl Controller {
         }
         peers.sort_by(|a, b| (&a.name, a.addr).cmp(&(&b.name, b.addr)));
         peers
+    }
+}
+
+impl Network {
+    /// Lets nobody come any more, once whoever is being attached is a member; tells whether it was
+    /// open.
+    fn close(&self) -> bool {
+        let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *gate, Gate::Removed) == Gate::Open
     }
 }

@@ -4,14 +4,22 @@
 use crate::{
     global::{Operation, Scene, Then, sweep_all},
     inject::{Mode, Whose},
-    scenario::{adopt, connect, create_overlay, disconnect, release},
+    scenario::{adopt, connect, create_overlay, create_overlay_on, disconnect, release},
     world::World,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use vw_controller::command::NetworkList;
 use vw_hoststate::{Key, LinkKind, Netns, Object};
 use vw_kernel::{Kernel, fake::FakeKernel};
 use vw_model::{Protocol, PublicKey, Result};
-use vw_store::cluster::{ClusterStore, Record, Transaction, Write, memory::MemoryStore};
+use vw_store::cluster::{
+    ClusterStore, Record, Transaction, Write,
+    memory::{Call, Fate, MemoryStore, Weather},
+};
 
 /// What takes longer never comes.
 const SOON: Duration = Duration::from_secs(20);
@@ -294,6 +302,64 @@ fn whatever_fails_in_a_change_of_keys_the_other_host_accepts_the_key_that_is_use
         struck += 1;
     }
     assert_eq!(struck, 12);
+}
+
+/// Does something before the first host's next transaction, and holds that for a moment.
+struct Before(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Weather for Before {
+    fn before(&self, client: &str, call: Call) -> Fate {
+        if (client, call) == ("host-1", Call::Commit)
+            && let Some(act) = self.0.lock().unwrap().take()
+        {
+            act();
+            vw_testkit::poll(Duration::from_millis(500), || None::<()>);
+        }
+        Fate::Answered
+    }
+}
+
+/// Who comes to the first encrypted network waits for what the host hears of itself, and holds the
+/// lock that the end of another network is waiting for.
+#[test]
+fn a_host_hears_of_others_while_its_tunnel_is_about_to_stand() {
+    let scene = Scene::of(encrypted);
+    eventually("a network is made", || made(&scene).is_ok());
+    let plain = || create_overlay_on(&scene.a(), "blue", "10.43.0.0/24", true, &[]);
+    eventually("one in clear text is made", || plain().is_ok());
+    let joined = || adopt(&scene.a(), &scene.here, "one", &["blue"], &[]);
+    eventually("one is on it", || joined().is_ok());
+    let networks = scene.a().submit(NetworkList).unwrap();
+    let of = |name: &str| networks.iter().find(|n| n.spec.name.as_str() == name);
+    let key = format!("v1/shared/networks/{}", of("blue").unwrap().spec.id);
+    assert!(scene.store.records().iter().any(|record| record.key == key));
+    let (store, waited) = (scene.store.clone(), Arc::new(Mutex::new(None)));
+    let began = waited.clone();
+    let remove = move || {
+        store.edit(&Transaction {
+            writes: vec![Write::Delete(key)],
+            ..Transaction::default()
+        });
+        *began.lock().unwrap() = Some(Instant::now());
+    };
+    let weather = Before(Mutex::new(Some(Box::new(remove))));
+    scene.store.set_weather(Arc::new(weather));
+    connect(&scene.a(), "shop", "one").unwrap();
+    let began = waited.lock().unwrap().expect("it was removed meanwhile");
+    let took = began.elapsed();
+    assert!(
+        took < Duration::from_secs(3),
+        "it heard nothing for {took:?}"
+    );
+    eventually("the other network is gone", || {
+        let networks = scene.a().submit(NetworkList).unwrap();
+        !networks.iter().any(|n| n.spec.name.as_str() == "blue")
+    });
+    eventually("its endpoint too", || {
+        disconnect(&scene.a(), "blue", "one").is_err()
+    });
+    release(&scene.a(), "one").unwrap();
+    assert_eq!(scene.a().repair().unwrap(), 0);
 }
 
 const OPERATIONS: [Operation; 2] = [

@@ -22,8 +22,15 @@ fn play(seed: u64, hosts: usize, steps: usize) -> Arc<World> {
     world
 }
 
-/// Plays seeds one after the other; says which one failed.
-fn seeds(seeds: std::ops::Range<u64>, hosts: usize, steps: usize) {
+/// Plays seeds one after the other; says which one failed. Each of these must have happened so often in
+/// all of them: runs in which nothing goes wrong any more show nothing. With every change of what hosts
+/// ask of the store other runs are played: what happens a few times alone is not asked for.
+fn seeds(
+    seeds: std::ops::Range<u64>,
+    hosts: usize,
+    steps: usize,
+    least: &'static [(&'static str, u64)],
+) {
     let run = move || {
         let asked = std::env::var("VETHWORK_SIM_SEED").ok();
         let asked = asked.map(|text| text.parse::<u64>().expect("a number"));
@@ -43,27 +50,77 @@ fn seeds(seeds: std::ops::Range<u64>, hosts: usize, steps: usize) {
                 }
             }
             if asked.is_some() {
-                break;
+                return;
             }
         }
-        eprintln!("{tally:?}");
+        for (what, least) in least {
+            let count = tally.get(what).copied().unwrap_or(0);
+            assert!(
+                count >= *least,
+                "only {count} {what}, not {least}: {tally:?}"
+            );
+        }
     };
     on_a_large_stack(run);
 }
 
 #[test]
 fn whatever_goes_wrong_a_few_hosts_agree() {
-    seeds(1..41, 5, 3000);
+    let least = &[
+        ("addresses granted", 20),
+        ("addresses leased", 4800),
+        ("answers lost", 80),
+        ("blocks claimed", 1700),
+        ("blocks taken over", 14),
+        ("calls lost", 70),
+        ("daemons killed", 180),
+        ("disks emptied", 70),
+        ("hosts that learn they were forgotten", 64),
+        ("long pauses in a call", 150),
+        ("networks made", 78),
+        ("networks removed", 78),
+        ("removals objected to", 11),
+        ("transactions late", 70),
+    ];
+    seeds(1..41, 5, 3000, least);
 }
 
 #[test]
 fn whatever_goes_wrong_a_hundred_hosts_agree() {
-    seeds(1..2, 100, 5000);
+    let least = &[
+        ("addresses leased", 960),
+        ("answers lost", 25),
+        ("blocks claimed", 1000),
+        ("calls lost", 20),
+        ("daemons killed", 39),
+        ("disks emptied", 12),
+        ("hosts that learn they were forgotten", 41),
+        ("long pauses in a call", 67),
+        ("networks made", 4),
+        ("networks removed", 4),
+        ("removals objected to", 3),
+        ("transactions late", 20),
+    ];
+    seeds(1..2, 100, 5000, least);
 }
 
+/// Without the comparison of a block's host with the cluster's members, in [`Core::take_over`], its seed
+/// fails: one host takes a block from another that is a member.
+///
+/// [`Core::take_over`]: crate::core::Core::take_over
 #[test]
 fn whatever_goes_wrong_a_thousand_hosts_agree() {
-    seeds(1..2, 1000, 4000);
+    let least = &[
+        ("addresses leased", 20),
+        ("blocks claimed", 50),
+        ("daemons killed", 13),
+        ("disks emptied", 4),
+        ("hosts that learn they were forgotten", 5),
+        ("long pauses in a call", 4),
+        ("networks made", 2),
+        ("networks removed", 2),
+    ];
+    seeds(1..2, 1000, 4000, least);
 }
 
 /// Carries out a test on a stack that is large enough.

@@ -1,13 +1,15 @@
 //! How a host that will not come back is given up.
 //!
 //! Deleting its record is all that counts: from then on each of its transactions is refused, and
-//! whatever has its name may be taken over. The rest is clearing up.
+//! whatever has its name may be taken over. The rest is clearing up, also of the marks of hosts that
+//! an older version forgot, which knew none.
 
 use crate::{
     core::{Core, Done, contended},
     keys::{self, Shared},
     record::{self, BlockRecord, ForgottenRecord, GrantRecord, HostRecord, RequestRecord},
 };
+use std::collections::BTreeMap;
 use vw_model::{Error, HostId, Kind, Result};
 use vw_store::cluster::{Condition, Record, Write};
 
@@ -58,7 +60,11 @@ impl Core {
                 }
             }
         }
-        self.clear_host(id).map(drop)
+        self.clear_host(id)?;
+        if let Err(error) = self.clear_marks() {
+            tracing::debug!("marks of hosts that are no members: {}", error.chain());
+        }
+        Ok(())
     }
 
     fn must_be_dead(&self, id: HostId, name: &str) -> Result<()> {
@@ -148,6 +154,28 @@ impl Core {
             }
         }
         Ok(!left.is_empty())
+    }
+
+    /// Deletes the marks of all hosts that are no members. A host looks at its own while it is one
+    /// alone, and writes none before it has joined; one that joins meanwhile keeps its marks, as they
+    /// are deleted only while it has no record.
+    fn clear_marks(&self) -> Result<()> {
+        let mut of_hosts: BTreeMap<HostId, Vec<Record>> = BTreeMap::new();
+        for found in self.list(keys::MARKS)? {
+            if let Some((host, _)) = keys::parse_mark(&found.key) {
+                of_hosts.entry(host).or_default().push(found);
+            }
+        }
+        for found in self.list(keys::HOSTS)? {
+            if let Some(Shared::Host(member)) = Shared::parse(&found.key) {
+                of_hosts.remove(&member);
+            }
+        }
+        for (host, marks) in of_hosts {
+            // Where it has joined by now they are its own.
+            self.delete_unchanged(host, &marks)?;
+        }
+        Ok(())
     }
 
     fn delete_unchanged(&self, id: HostId, records: &[Record]) -> Result<Done> {

@@ -124,10 +124,11 @@ pub(crate) fn mark(host: HostId, slot: usize) -> String {
     format!("{MARKS}/{host}/{slot}")
 }
 
-/// Which one a key names.
-pub(crate) fn parse_mark(key: &str) -> Option<usize> {
-    let (_, slot) = key.strip_prefix(MARKS)?.rsplit_once('/')?;
-    slot.parse().ok()
+/// Whose a key names, and which one.
+pub(crate) fn parse_mark(key: &str) -> Option<(HostId, usize)> {
+    let rest = key.strip_prefix(MARKS)?.strip_prefix('/')?;
+    let (host, slot) = rest.split_once('/')?;
+    Some((host.parse().ok()?, slot.parse().ok()?))
 }
 
 /// An address as a segment.

@@ -5,6 +5,8 @@
 //! that note now and then, which costs one read however much it holds. There are two notes. Those
 //! who write take the other one once a look has found the one: what is written into a store that was
 //! brought back a moment ago, and that nobody has looked at yet, hides the loss in one of them alone.
+//! A backup that is younger than the last look, and that is brought back while nobody notices that the
+//! store is away, is not told apart by them.
 
 use crate::{
     core::{Core, Phase},
@@ -110,7 +112,7 @@ impl Core {
             let of_this_run = record::decode::<MarkRecord>(&note.value)
                 .ok()
                 .filter(|mark| mark.run == self.copy.run);
-            let slot = keys::parse_mark(&note.key).and_then(|slot| found.get_mut(slot));
+            let slot = keys::parse_mark(&note.key).and_then(|(_, slot)| found.get_mut(slot));
             if let (Some(slot), Some(mark)) = (slot, of_this_run) {
                 *slot = mark.number;
             }

@@ -1,6 +1,9 @@
 //! Which host is meant, and when it is given up.
 
-use crate::{Cluster, Delta, Follower, Settings, keys::Shared};
+use crate::{
+    Cluster, Delta, Follower, Settings,
+    keys::{self, Shared},
+};
 use std::{
     net::IpAddr,
     sync::{
@@ -14,7 +17,7 @@ use vw_model::{HostId, Kind};
 use vw_store::{
     Memory,
     cluster::{
-        ClusterStore,
+        ClusterStore, Transaction, Write,
         memory::{Call, Client, Fate, MemoryStore, Weather},
     },
 };
@@ -84,6 +87,35 @@ fn a_host_that_comes_back_in_the_meantime_is_not_given_up() {
     let refused = one.forget("other").unwrap_err();
     assert_eq!(refused.reason, "cluster-host-alive");
     assert!(stands(&alive) && stands(&record));
+    one.close();
+    other.close();
+}
+
+/// What an older version leaves that forgets a host: it knows no marks.
+#[test]
+fn with_a_host_the_marks_go_of_all_that_are_no_members() {
+    let store = MemoryStore::new();
+    let (one, _) = start(&store, 1, "one");
+    let (other, wire) = start(&store, 2, "other");
+    eventually("they know each other", SOON, || !one.hosts().is_empty());
+    let mark = |n, slot| keys::mark(HostId::from_bytes([n; 32]), slot);
+    let written = [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)].map(|(n, slot)| mark(n, slot));
+    let puts = written.map(|key| Write::Put(key, b"1 {}".to_vec()));
+    store.edit(&Transaction {
+        writes: puts.to_vec(),
+        ..Transaction::default()
+    });
+    wire.cut(true);
+    eventually("it is given up", SOON, || one.forget("other").is_ok());
+    let left = || {
+        let records = store.records().into_iter();
+        let marks = records.filter(|record| record.key.starts_with(keys::MARKS));
+        marks.map(|record| record.key).collect::<Vec<_>>()
+    };
+    // Its own may be written by turns.
+    let own = [mark(1, 0), mark(1, 1)];
+    assert!(left().contains(&own[0]), "{:?}", left());
+    assert!(left().iter().all(|key| own.contains(key)), "{:?}", left());
     one.close();
     other.close();
 }

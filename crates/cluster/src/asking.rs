@@ -130,10 +130,11 @@ impl Core {
     /// answer.
     fn ask_for(&self, network: NetworkId, wanted: Grant, version: Version) -> Result<IpNet> {
         let Grant { addr, holder, .. } = wanted;
+        let reads = self.state().reads;
         let result = self
             .request(network, addr, holder, version)
             .and_then(|()| self.await_grant(network, wanted))
-            .and_then(|()| self.keep_grant(network, wanted));
+            .and_then(|()| self.keep_grant(network, wanted, reads));
         if result.is_err() {
             let mut state = self.state();
             let grants = &mut state.holdings.held(network).grants;
@@ -180,8 +181,9 @@ impl Core {
     }
 
     /// Takes an address into use that was granted, unless this host started over meanwhile, with
-    /// which all that it had asked for went.
-    fn keep_grant(&self, network: NetworkId, wanted: Grant) -> Result<()> {
+    /// which all that it had asked for went. Where everything was read anew since, that was compared
+    /// without this one, which a backup may lack: all is compared once more.
+    fn keep_grant(&self, network: NetworkId, wanted: Grant, reads: u64) -> Result<()> {
         let turn = self.turn()?;
         let addr = wanted.addr.addr();
         let stands = {
@@ -198,7 +200,12 @@ impl Core {
         };
         self.copy.add_grant(network, grant)?;
         let mut state = self.state();
-        state.holdings.held(network).grants.insert(addr, grant);
+        let read = state.reads != reads;
+        let held = state.holdings.held(network);
+        held.grants.insert(addr, grant);
+        if read {
+            (held.compared, state.asserted) = (0, 0);
+        }
         drop(state);
         drop(turn);
         Ok(())

@@ -13,7 +13,7 @@ use crate::{
     holdings::{Given, Holdings},
     keys::Shared,
     marks::Marks,
-    mirror::{Mirror, Seen},
+    mirror::{Host, Mirror, Seen},
     outbox::Outbox,
     record::{self, HostRecord, NetworkRecord},
     time::Time,
@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use vw_model::{Error, Kind, NetworkId, Result, TunnelKeys, Unpublished};
+use vw_model::{Error, HostId, Kind, NetworkId, Result, TunnelKeys, Unpublished};
 use vw_store::cluster::{
     Change, ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
 };
@@ -469,6 +469,7 @@ impl State {
                 shown.is_none() || shown.as_ref() != given.get(addr)
             });
         }
+        self.look_at_absent();
         self.outbox.saw(seen.own, whole);
         self.keys.saw(seen.own_keys, whole);
         self.unpublished.saw(seen.own_unpublished, whole);
@@ -477,6 +478,22 @@ impl State {
             self.all_due();
         }
         self.work += 1;
+    }
+}
+
+impl State {
+    /// Has what is held compared once more where a host that was dead has it by the store, and lives
+    /// by now or is no member any more.
+    fn look_at_absent(&mut self) {
+        let hosts = &self.mirror.hosts;
+        let dead = |id: &HostId| hosts.get(id).is_some_and(Host::is_dead);
+        for held in self.holdings.0.values_mut() {
+            let before = held.absent.len();
+            held.absent.retain(dead);
+            if held.absent.len() < before {
+                (held.compared, self.asserted) = (0, 0);
+            }
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Held {
     pub(crate) compared: u64,
     /// Since when another host has, by the store, what this one holds, while it may soon not.
     pub(crate) disputed: Option<Duration>,
+    /// Hosts that are dead and have, by the store, what this one holds.
+    pub(crate) absent: BTreeSet<HostId>,
 }
 
 #[derive(Debug)]

@@ -59,6 +59,13 @@ pub(crate) struct Host {
     endpoints: BTreeSet<(NetworkId, EndpointId)>,
 }
 
+impl Host {
+    /// Whether it is a member that does not live.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.record.is_some() && self.life == Life::Dead
+    }
+}
+
 #[derive(Debug)]
 struct Endpoint {
     /// As it is told, which whoever was told shares: a network may have ten thousand. While it is

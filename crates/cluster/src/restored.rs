@@ -5,6 +5,15 @@
 //! right: this host takes its endpoints down and joins again with nothing, as one that was
 //! forgotten. Until that is known it leases nothing. What stands there of which this host knows no
 //! more, such as a service that was removed since, holds its addresses again.
+//!
+//! An answer may be under way while the store is brought back: what it says was done is not there
+//! then, nor does the note of that transaction tell, once a later one stands in its place. No address
+//! is given twice by that. Who takes blocks has the turn from before it asks until it holds them, and
+//! what is held is compared by the turn too: a comparison is over before, or knows of them. A grant
+//! is waited for without the turn, and compared once more where everything was read anew meanwhile
+//! ([`crate::asking`]). Who gives an address away takes it off its own free ones before it writes
+//! the grant, and makes the grant again where it is missing. Whatever is written later is written
+//! under conditions that the store as it is by then must fulfil.
 
 use crate::{
     StoreState,
@@ -14,7 +23,7 @@ use crate::{
     holdings::{Given, Grant, GrantState},
     keys::{self, Shared},
     lease::{Blocks, Standing},
-    mirror::Life,
+    mirror::Host,
     outbox::unchanged,
     record::{self, BlockRecord, GrantRecord},
 };
@@ -337,15 +346,20 @@ impl Core {
     ) -> Result<()> {
         let now = self.time.now();
         let mut state = self.state();
-        let lives = mends.and_then(|mends| state.mirror.hosts.get(&mends));
-        let lives = lives.is_some_and(|mends| mends.record.is_some() && mends.life != Life::Dead);
-        let since = *state.holdings.held(network).disputed.get_or_insert(now);
+        let known = mends.and_then(|mends| state.mirror.hosts.get(&mends));
+        let dead = known.is_some_and(Host::is_dead);
+        let lives = known.is_some_and(|mends| mends.record.is_some() && !dead);
+        let held = state.holdings.held(network);
+        let since = *held.disputed.get_or_insert(now);
+        if dead && mends == Some(host) {
+            // It takes it away when it is back, and is looked after then.
+            held.absent.insert(host);
+        }
         drop(state);
         if lives && now < since + WIDEST + self.settings.patience {
             return Err(contended());
         }
         if !lives && mends == Some(host) {
-            // It takes it away when it is back.
             return Ok(());
         }
         Err(self.give_way(network, range, host))

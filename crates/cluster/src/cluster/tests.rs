@@ -6,6 +6,7 @@ mod dead;
 mod ends;
 mod hiding;
 mod joining;
+mod midway;
 mod newer;
 mod outbox;
 mod restored;

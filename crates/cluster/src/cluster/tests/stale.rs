@@ -11,7 +11,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 use vw_store::cluster::{
-    Record, Write,
+    ClusterStore, Record, Write,
     memory::{Call, Fate, Weather},
 };
 
@@ -192,4 +192,44 @@ fn a_grant_that_its_holder_put_back_is_known_to_whose_block_it_is() {
         let leased = a.cluster.lease(network, Family::V4, Some(addr), holder);
         leased.is_ok()
     });
+}
+
+#[test]
+fn what_a_dead_host_has_by_an_older_backup_is_looked_at_when_it_is_back() {
+    let store = MemoryStore::new();
+    let (hosts, network, addr, backup) = given_back(&store);
+    let [a, b, _] = &hosts;
+    let holder = EndpointId::from_bytes(random());
+    let leased = || a.cluster.lease(network, Family::V4, Some(addr), holder);
+    eventually("it is another's", SOON, || leased().is_ok());
+    b.client.cut(true);
+    let presence = Shared::Alive(b.id).key();
+    let is_dead = || {
+        let state = a.cluster.core.state();
+        state.mirror.hosts[&b.id].is_dead()
+    };
+    eventually("its former holder is dead", SOON, is_dead);
+    let reads = a.cluster.core.state().reads;
+    bring_back(&store, &backup);
+    a.client.lose_watches();
+    let compared = || {
+        let state = a.cluster.core.state();
+        state.reads > reads && state.is_asserted()
+    };
+    eventually("it is compared", SOON, compared);
+    let grant = Shared::Grant(network, addr).key();
+    assert!(record(&store, &grant).is_some(), "the dead host's");
+    // It lives, and does not take it away.
+    let back = store.client("back");
+    let present = back.announce(&presence, b"", Duration::from_secs(60));
+    eventually("it is looked at", SOON, || {
+        !a.cluster.core.state().is_compared(network)
+    });
+    drop(present);
+    b.client.cut(false);
+    eventually("it takes it away", SOON, || {
+        record(&store, &grant).is_none() && compared()
+    });
+    let lost = |delta: &Delta| *delta == Delta::Forgotten;
+    assert_eq!(a.told.count(lost), 0);
 }

@@ -29,7 +29,7 @@ pub(super) fn failed(step: &Step, source: io::Error) -> KernelError {
             LinkKind::Veth(_) => lacks("veth", "load the module `veth`"),
             LinkKind::Dummy => lacks("dummy", "load the module `dummy`"),
             LinkKind::Vxlan(_) => lacks("vxlan", "load the module `vxlan`"),
-            LinkKind::Tun => lacks("tun", "load the module `tun`"),
+            LinkKind::Tun => lacks("tun", super::tunnel::REMEDY),
             LinkKind::Wireguard => lacks("WireGuard", "load the module `wireguard`"),
         };
     }

@@ -22,6 +22,9 @@ use vw_model::IfName;
 
 /// Where links of user space are made and opened.
 const DEVICE: &str = "/dev/net/tun";
+/// What is to be done where they cannot be.
+pub(super) const REMEDY: &str = "load the module `tun`; if there is no /dev/net/tun then, make it: \
+                                 mkdir -p /dev/net; mknod /dev/net/tun c 10 200";
 /// Packets alone, each behind the header that tells of joined ones.
 const FLAGS: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 
@@ -201,7 +204,7 @@ pub(super) fn failed(operation: &'static str, name: &IfName, source: io::Error) 
     match source.kind() {
         io::ErrorKind::Unsupported => KernelError::Missing {
             feature: "tun",
-            remedy: "load the module `tun`",
+            remedy: REMEDY,
         },
         _ => names::call(
             operation,
@@ -210,3 +213,6 @@ pub(super) fn failed(operation: &'static str, name: &IfName, source: io::Error) 
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

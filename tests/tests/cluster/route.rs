@@ -94,7 +94,7 @@ fn routed_containers_find_and_reach_each_other_in_no_tunnel(kind: Kind) {
 }
 
 fn routed_networks_are_apart_and_strangers_stay_out(kind: Kind) {
-    let stage = Stage::new(kind, &["a", "b", "c"]);
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     for network in ["blue", "green"] {
         stage.docker("a", &format!("{ROUTED} --ipv6 {network}"));
         for host in ["b", "c"] {
@@ -143,6 +143,18 @@ fn routed_networks_are_apart_and_strangers_stay_out(kind: Kind) {
     assert!(!comes(&stranger, "10.64.200.200", &here, &blue));
     stranger.ip(&format!("addr add {here}/32 dev lo"));
     assert!(!comes(&stranger, &here, &there, &other), "by way of a");
+    // What keeps them apart are the host's rules: without them all of it comes.
+    stage.kill("a");
+    stage.host("a").run(["nft", "flush", "ruleset"]).must();
+    assert!(comes(&stranger, &here, &there, &other));
+    // Nobody sends a packet to an address of its own, or takes one from there.
+    stranger.ip(&format!("addr del {here}/32 dev lo"));
+    blue.ip(&format!("addr del {there}/32 dev eth0"));
+    assert!(comes(&stranger, "10.64.200.200", &here, &blue));
+    assert!(comes(&green, &there, &here, &blue));
+    assert!(comes(&local, &here, &there, &other));
+    stage.restart_with("a", &[]);
+    assert!(!comes(&green, &there, &here, &blue), "with them again");
     stage.end();
 }
 

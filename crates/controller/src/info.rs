@@ -36,6 +36,7 @@ impl Controller {
         info.warnings.extend(lock(&self.store_away).clone());
         info.warnings.extend(self.untold());
         info.warnings.extend(self.off_networks());
+        info.warnings.extend(self.underlay_trouble());
         for (path, former) in self.data.scan(Table::Saved).unwrap_or_default() {
             let now = self.facts().sysctls.get(&path).cloned().unwrap_or_default();
             info.sysctls

@@ -340,3 +340,44 @@ fn a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place(kind: Kin
         "{status}"
     );
 }
+
+#[test]
+fn a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was() {
+    crate::require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    stage.readvertise("b", "wire");
+    stage.docker("a", "network create -d overlay shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let addr = stage.address("a", "web", "shop");
+    let reached = || traffic::ping(&client, &addr);
+    eventually("it is reached", SOON, reached);
+    let info = |stage: &Stage| stage.api("b", "/info")["Warnings"].to_string();
+    stage.host("b").ip("link set wire mtu 1400");
+    let narrower = "the MTU of wire, the link to the other hosts, is 1400 now";
+    assert!(info(&stage).contains(narrower), "{}", info(&stage));
+    stage.host("b").ip("link set wire mtu 1500");
+    assert_eq!(warnings(&stage, "b"), "");
+    let b = stage.host("b");
+    b.ip("addr del 192.0.2.2/24 dev wire");
+    b.ip("addr add 192.0.2.22/24 dev wire");
+    let moved = "wire has 192.0.2.22 now";
+    assert!(info(&stage).contains(moved), "{}", info(&stage));
+    eventually("it asks the store again", LEASE, || {
+        warnings(&stage, "b").contains(moved)
+    });
+    eventually("it is logged", SOON, || {
+        stage.daemon("b").log().contains(moved)
+    });
+    assert!(!traffic::ping(&client, &addr), "its tunnels end nowhere");
+    // As it says.
+    stage.restart_with("b", &[]);
+    eventually("it is reached at its new address", LEASE, reached);
+    eventually("the others know it there", LEASE, || {
+        row(&stage.cli("a", "cluster status"), "b").contains(&"192.0.2.22".to_owned())
+    });
+    assert_eq!(warnings(&stage, "b"), "");
+    drop((web, client));
+    stage.end();
+}

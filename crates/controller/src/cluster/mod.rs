@@ -11,6 +11,7 @@ mod networks;
 mod probes;
 mod reach;
 mod rejoin;
+mod underlay;
 
 use crate::{
     Controller,
@@ -31,7 +32,7 @@ pub(crate) use rejoin::{Rejoin, missing_of};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 use vw_cluster::{Cluster, Delta, HostStatus, StoreState};
 use vw_drivers::Carrier;
@@ -51,6 +52,8 @@ pub(crate) struct Member {
     tunnel: IpAddr,
     /// Its end of the encrypted one, where it can have one.
     encryption: Option<Arc<Encryption>>,
+    /// What was told of the link to them last.
+    underlay_told: Mutex<Option<String>>,
     /// Tries the way to the others.
     probes: Probes,
 }
@@ -123,6 +126,7 @@ impl Membership {
             ear,
             name,
             tunnel,
+            underlay_told: Mutex::default(),
             probes: Probes::start(tunnel),
         })
     }
@@ -358,7 +362,10 @@ impl Controller {
             StoreState::Unknown | StoreState::Reachable => None,
         };
         let hosts = status.hosts.into_iter().map(|host| {
-            let tried = found.remove(&host.id).unwrap_or_default();
+            let mut tried = found.remove(&host.id).unwrap_or_default();
+            if host.id == this {
+                tried.trouble = self.underlay_trouble();
+            }
             host_view(host, this, tried)
         });
         let member = self.member.as_ref();

@@ -208,6 +208,7 @@ impl Controller {
     /// The link to the other hosts was down and is up again, or lost an address or a route: the
     /// kernel forgot what led over it. Answers whether all of it stands again.
     pub fn underlay_is_back(&self) -> bool {
+        self.look_at_underlay();
         let networks = self.registry().networks();
         for network in networks.iter().filter(|n| n.spec.scope == Scope::Global) {
             let mut reach = lock(&network.reach);

@@ -145,8 +145,10 @@ impl Controller {
         Ok(ports)
     }
 
-    /// Looks again at what services publish on one address of a host: this one has others now.
+    /// Looks again at what services publish on one address of a host, and at the one by which the
+    /// other hosts reach this one: it has others now.
     pub fn addresses_changed(&self) {
+        self.look_at_underlay();
         let services = lock(&self.services).all();
         let mut global = services
             .iter()

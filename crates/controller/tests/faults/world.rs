@@ -25,7 +25,7 @@ use vw_drivers::{Carrier, DriverContext, Underlay};
 use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, Kernel, fake::FakeKernel};
-use vw_model::{PublicKey, RemoteHost, Result, ServiceSpec, TunnelKeys};
+use vw_model::{IpNet, PublicKey, RemoteHost, Result, ServiceSpec, TunnelKeys};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{
     Batch, Change, Memory, Store, Table,
@@ -94,6 +94,11 @@ impl World {
     pub(crate) fn in_cluster(store: &MemoryStore, number: u8) -> Self {
         let mut world = Self::new();
         world.member = Some((store.client(&format!("host-{number}")), number));
+        let own = IpNet::new_assert([192, 0, 2, number].into(), 24);
+        world.kernel.set_facts(HostFacts {
+            addresses: vec![("wire".to_owned(), own)],
+            ..world.kernel.facts().unwrap()
+        });
         world
     }
 

@@ -342,6 +342,31 @@ fn a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place(kind: Kin
 }
 
 #[test]
+fn a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+    eventually("all is well", SOON, || state(&stage, "a", "b") == "alive");
+    drop_only(&stage, "b", "udp dport 4788");
+    assert_eq!(state(&stage, "a", "b"), "alive", "in VXLAN");
+    let netns = stage.daemon("b").exec_root().join("netns");
+    let device = "ip -o link show type vxlan | sed 's/^[0-9]*: \\([^@:]*\\).*/\\1/'";
+    let line = format!(
+        "nsenter --net=$(ls -d {}/net-00000000* | head -1) sh -c \"ip link del \\$({device})\"",
+        netns.display()
+    );
+    stage.host("b").sh(&line).must();
+    assert_eq!(state(&stage, "a", "b"), "unreachable");
+    // With the next thing that is repaired.
+    stage.host("b").run(["nft", "flush", "ruleset"]).must();
+    drop_only(&stage, "b", "udp dport 4788");
+    eventually("it answers in VXLAN", SOON, || {
+        state(&stage, "a", "b") == "alive"
+    });
+    drop_nothing(&stage, "b");
+    stage.end();
+}
+
+#[test]
 fn a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was() {
     crate::require_cluster!(Kind::Etcd);
     let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
@@ -380,4 +405,44 @@ fn a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was() {
     assert_eq!(warnings(&stage, "b"), "");
     drop((web, client));
     stage.end();
+}
+
+/// How wide the path is once the link takes 100 bytes less, in clear text and encrypted.
+#[track_caller]
+fn narrows(stage: Stage) {
+    create(&stage, "-o encrypted");
+    let pair = pair(&stage);
+    let widths = |host, other| {
+        let [_, _, clear, encrypted, ..] = shown(&stage, host, other);
+        [clear, encrypted].map(|width| width.parse::<u32>().unwrap_or(0))
+    };
+    let mut before = [0; 2];
+    eventually("both ways are open", SOON, || {
+        before = widths("a", "b");
+        !before.contains(&0)
+    });
+    // Both cut up what is larger: questions and answers arrive.
+    for host in ["a", "b"] {
+        stage.host(host).ip("link set wire mtu 1400");
+    }
+    let narrower = before.map(|width| width - 100);
+    assert_eq!(widths("a", "b"), narrower);
+    assert_eq!(widths("b", "a"), narrower);
+    for host in ["a", "b"] {
+        stage.host(host).ip("link set wire mtu 1500");
+    }
+    drop(pair);
+    stage.end();
+}
+
+#[test]
+fn what_a_host_would_cut_up_itself_does_not_pass_whole() {
+    crate::require_cluster!(Kind::Etcd);
+    narrows(Stage::new(Kind::Etcd, &["a", "b"]));
+}
+
+#[test]
+fn what_a_host_of_ipv6_would_cut_up_itself_does_not_pass_whole() {
+    crate::require_cluster!(Kind::Etcd);
+    narrows(Stage::over_ipv6(Kind::Etcd, &["a", "b"]));
 }

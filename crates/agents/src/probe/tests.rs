@@ -1,7 +1,10 @@
 //! Two hosts ask each other, over paths of every width.
 
 use super::*;
-use vw_testkit::{Host, Lab, require_root};
+use vw_testkit::{Host, Lab, eventually, require_root, traffic};
+
+/// What takes longer never comes.
+const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn halving_ends_where_both_meet() {
@@ -34,6 +37,36 @@ fn prober(host: &Host, addr: IpAddr, other: (HostId, IpAddr)) -> Prober {
     prober.open(Way::Beside, wire).unwrap();
     prober.answer([other]);
     prober
+}
+
+/// A packet that this host would cut up itself does not pass.
+#[test]
+fn a_link_of_this_hosts_own_is_a_part_of_the_path() {
+    require_root!();
+    let [first, second] = [1, 2].map(|number| HostId::from_bytes([number; 32]));
+    // Less the headers of IP, UDP and VXLAN, and Ethernet's inside.
+    for (own, other, length, passes) in [
+        ("192.0.2.1", "192.0.2.2", 24, 1400 - 20 - 8 - 8 - 14),
+        ("2001:db8::1", "2001:db8::2", 64, 1400 - 40 - 8 - 8 - 14),
+    ] {
+        let lab = Lab::new();
+        let (a, b) = (lab.host("a"), lab.host("b"));
+        lab.link(&a, "wire", &b, "wire");
+        for (host, addr) in [(&a, own), (&b, other)] {
+            host.ip("link set wire mtu 1400");
+            let nodad = if length == 64 { "nodad" } else { "" };
+            host.ip(&format!("addr add {addr}/{length} dev wire {nodad}"));
+        }
+        let [own, other]: [IpAddr; 2] = [own, other].map(|addr| addr.parse().unwrap());
+        let asker = prober(&a, own, (second, other));
+        let _other = prober(&b, other, (first, own));
+        eventually("they know where each other is", SOON, || {
+            traffic::ping(&a, &other.to_string())
+        });
+        let found = asker.ask(Way::Beside, &[second], 1450).unwrap();
+        let found = found.get(&second).map(|path| path.mtu);
+        assert_eq!(found, Some(passes), "to {other}");
+    }
 }
 
 #[test]

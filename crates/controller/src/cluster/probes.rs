@@ -316,10 +316,13 @@ impl Controller {
         };
         self.open_clear_probe();
         let prober = &probes.prober;
+        // What WireGuard makes too large for this host's link is cut up there: it passes, but not whole.
+        let lacks = self.underlay_lacks();
         let asks_clear = self.is_carried_in_clear() && prober.is_open(Way::Clear);
         let (in_clear, inside) = thread::scope(|scope| {
             let inside = encrypted.and_then(|network| {
-                let ask = move || prober.ask(Way::Encrypted, hosts, network.mtu);
+                let whole = network.mtu.saturating_sub(lacks);
+                let ask = move || prober.ask(Way::Encrypted, hosts, whole);
                 let thread = thread::Builder::new().name("probe-inside".to_owned());
                 // Without a thread nothing is told of that way.
                 thread.spawn_scoped(scope, ask).ok()

@@ -18,6 +18,16 @@ impl Controller {
         gone.or_else(|| wider_or_narrower(underlay, &facts))
     }
 
+    /// By how many bytes less the link takes at once than at the start.
+    pub(super) fn underlay_lacks(&self) -> u32 {
+        let facts = self.kernel.facts().ok();
+        let lacks = self.config.drivers.underlay.as_ref().and_then(|underlay| {
+            let now = *facts?.mtus.get(underlay.link.as_str())?;
+            Some(underlay.mtu.saturating_sub(now))
+        });
+        lacks.unwrap_or(0)
+    }
+
     /// Tells it once, when it begins.
     pub(crate) fn look_at_underlay(&self) {
         let Some(member) = &self.member else { return };

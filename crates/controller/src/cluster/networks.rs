@@ -246,9 +246,7 @@ impl Controller {
                 "network {} was removed on another host while this one could not tell of {name}, which is taken off it",
                 network.spec.name
             ));
-            if let Err(error) = self.refreshing(&sandbox, || self.detach(&sandbox, endpoint)) {
-                self.warn(error.chain());
-            }
+            self.expel(&sandbox, endpoint);
         }
         self.registry_mut().remove_network(network);
         self.abandon(network);

@@ -15,7 +15,7 @@ use std::{
     thread::{self, Thread},
     time::Duration,
 };
-use vw_model::{Kind, NetworkId, SandboxId, Scope};
+use vw_model::{EndpointId, Kind, NetworkId, SandboxId, Scope};
 
 /// After how long an endpoint that could not come back is tried again, if nothing happens before.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -43,16 +43,16 @@ impl Controller {
             for attachment in global_attachments(sandbox) {
                 // Nobody's connections are worth an address that is somebody else's, whether that can
                 // be recorded or not.
-                self.expel(sandbox, &attachment);
+                self.expel(sandbox, attachment.endpoint.id);
             }
         }
     }
 
     /// Takes an endpoint off a network that is gone, or on which its address may be another's by
     /// now. What of it stands still goes with the next change or start.
-    pub(super) fn expel(&self, sandbox: &Arc<Sandbox>, attachment: &Attachment) {
+    pub(super) fn expel(&self, sandbox: &Arc<Sandbox>, endpoint: EndpointId) {
         let off = || {
-            if let Err(error) = self.detach_unasked(sandbox, attachment.endpoint.id) {
+            if let Err(error) = self.detach_unasked(sandbox, endpoint) {
                 self.warn(error.chain());
             }
             self.change_way_out(sandbox);

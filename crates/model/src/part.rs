@@ -1,7 +1,7 @@
 //! The part that an endpoint has in a service, and what a host does not do for one, as the hosts of a
 //! cluster tell it each other.
 
-use crate::{HostPort, NetworkId, PortKey};
+use crate::{HostPort, NetworkId, PortKey, ServiceId};
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,6 +85,10 @@ pub struct Lacks {
     /// there reaches their addresses.
     #[serde(default)]
     pub all: bool,
+    /// It leads to none of what these ask for, though to others; their ports are among those that
+    /// it does not publish, for hosts of an older version, which do not know this.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub services: BTreeSet<ServiceId>,
     /// The ports that it does not publish.
     #[serde(default)]
     pub ports: BTreeMap<HostPort, Obstacle>,
@@ -94,7 +98,7 @@ impl Lacks {
     /// Whether it lacks nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.all && self.ports.is_empty()
+        !self.all && self.services.is_empty() && self.ports.is_empty()
     }
 }
 

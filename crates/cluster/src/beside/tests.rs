@@ -123,7 +123,7 @@ fn lacks(n: u8) -> Unpublished {
     let network = NetworkId::from_bytes([n; 32]);
     let all = Lacks {
         all: true,
-        ports: BTreeMap::new(),
+        ..Lacks::default()
     };
     Unpublished {
         networks: BTreeMap::from([(network, all)]),

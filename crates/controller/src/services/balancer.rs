@@ -12,7 +12,7 @@ use super::{
     inner::Inner,
     looks::Looks,
     turns::{Turn, Turns},
-    unpublished::{Leading, Said, Told},
+    unpublished::{About, Leading, Said, Told},
 };
 use crate::{
     Controller,
@@ -23,7 +23,7 @@ use crate::{
     registry::{Network, Sandbox, lock},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -34,7 +34,7 @@ use std::{
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
     ContainerName, EndpointId, EndpointSettings, Family, HostPort, IfName, IpNet, NetworkId,
-    Obstacle, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, ServicePart,
+    Obstacle, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, ServiceId, ServicePart,
 };
 
 /// Those of this host.
@@ -58,6 +58,8 @@ struct Standing {
     led: bool,
     /// Its record may name other ports than it publishes.
     owes_record: bool,
+    /// To what it should lead and does not.
+    unled: BTreeSet<ServiceId>,
     /// What it cannot publish.
     lacking: BTreeMap<HostPort, Obstacle>,
 }
@@ -101,6 +103,13 @@ impl Balancers {
         if let Some(found) = lock(&self.standing).get_mut(&network) {
             found.led = false;
         }
+    }
+
+    /// To which services of a network the one that it has does not lead.
+    pub(super) fn unled(&self, network: NetworkId) -> BTreeSet<ServiceId> {
+        let standing = lock(&self.standing);
+        let found = standing.get(&network);
+        found.map(|found| found.unled.clone()).unwrap_or_default()
     }
 
     /// What the one of a network cannot publish.
@@ -161,6 +170,7 @@ impl Controller {
             sandbox: sandbox.clone(),
             led: true,
             owes_record: false,
+            unled: BTreeSet::new(),
             lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network, standing);
@@ -236,8 +246,8 @@ impl Controller {
             "this host does not lead to the services of network {}",
             network.spec.name
         );
-        self.warn_once((id, None), &what, why);
-        done
+        self.warn_once((id, About::All), &what, why);
+        done && self.balancers.unled(id).is_empty()
     }
 
     /// Whether services of a network want to be led to here.
@@ -307,6 +317,7 @@ impl Controller {
             sandbox: sandbox.clone(),
             led: false,
             owes_record: false,
+            unled: BTreeSet::new(),
             lacking: BTreeMap::new(),
         };
         lock(&self.balancers.standing).insert(network.spec.id, standing);
@@ -322,22 +333,20 @@ impl Controller {
     /// Has one that stands lead to all services, and publish their ports; the caller holds its
     /// `ops`.
     fn lead_all(&self, network: &Arc<Network>, sandbox: &Arc<Sandbox>) -> Result<()> {
-        let led = self.lead_to_services(network.spec.id);
-        led.and(self.publish_ingress(network, sandbox))
+        self.lead_to_services(network);
+        self.publish_ingress(network, sandbox)
     }
 
     /// Brings what all services of a network want of the sandbox that leads to them, if that is
-    /// still to be done; goes on after errors.
-    fn lead_to_services(&self, network: NetworkId) -> Result<()> {
+    /// still to be done; those of which the kernel refuses it are noted, and the others led to.
+    fn lead_to_services(&self, network: &Network) {
+        let id = network.spec.id;
         let led = |found: &mut Standing| std::mem::replace(&mut found.led, true);
-        if lock(&self.balancers.standing)
-            .get_mut(&network)
-            .is_none_or(led)
-        {
-            return Ok(());
+        if lock(&self.balancers.standing).get_mut(&id).is_none_or(led) {
+            return;
         }
-        let mut outcome = Ok(());
-        let services = lock(&self.services).on(network);
+        let mut unled = BTreeSet::new();
+        let services = lock(&self.services).on(id);
         for service in services {
             let state = lock(&service.state);
             if !state.removed {
@@ -346,15 +355,21 @@ impl Controller {
                     .and_then(|batch| self.note(batch));
                 let fragment = self.fragment_of(&service.network, &state);
                 let brought = self.bring(vec![(Owner::Service(service.id), fragment)]);
-                outcome = outcome.and(noted).and(brought);
+                let failed = brought.and(noted).err();
+                unled.extend(failed.as_ref().map(|_| service.id));
+                let what = format!(
+                    "this host does not lead to service {} of network {}",
+                    state.spec.name, network.spec.name
+                );
+                let about = (id, About::Led(service.id));
+                self.warn_once(about, &what, failed.map(|error| error.chain()));
             }
         }
-        let mut standing = lock(&self.balancers.standing);
-        if let Some(found) = standing.get_mut(&network).filter(|_| outcome.is_err()) {
+        if let Some(found) = lock(&self.balancers.standing).get_mut(&id) {
             // Somebody may have asked for one more meanwhile, so that success says nothing.
-            found.led = false;
+            found.led &= unled.is_empty();
+            found.unled = unled;
         }
-        outcome
     }
 
     /// Takes away the one of a network, if there is one.

@@ -7,7 +7,10 @@
 //! client's address: at its address where the default route of its sandbox leads out.
 
 use super::{
-    Roster, Service, ServiceState, ingress::is_elsewhere, plan::published, unpublished::obstacle,
+    Roster, Service, ServiceState,
+    ingress::is_elsewhere,
+    plan::published,
+    unpublished::{About, obstacle},
 };
 use crate::{
     Controller,
@@ -140,7 +143,7 @@ impl Controller {
                 "a service of network {} is not published by this host for its own endpoints",
                 network.spec.name
             );
-            let about = (network.spec.id, Some(service.id));
+            let about = (network.spec.id, About::Hosted(service.id));
             self.warn_once(about, &what, failed.map(|error| error.chain()));
         }
         settled

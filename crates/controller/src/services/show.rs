@@ -129,28 +129,29 @@ fn unpublished(
 
 /// What a host lacks of a service, by why.
 fn lacking(host: &str, spec: &ServiceSpec, lacks: &Lacks) -> Vec<UnpublishedView> {
-    const UNLED: &str = "the host does not lead to the network's services: see its log";
     let mut found: BTreeMap<&'static str, Vec<HostPort>> = BTreeMap::new();
-    let vips = match lacks.all {
-        true => spec.vips.clone(),
-        false => Vec::new(),
+    let unled = match lacks.all {
+        true => Some("the host does not lead to the network's services: see its log"),
+        false if lacks.services.contains(&spec.id) => {
+            Some("the host does not lead to the service: see its log")
+        }
+        false => None,
     };
-    if !vips.is_empty() {
-        found.insert(UNLED, Vec::new());
+    if let Some(why) = unled.filter(|_| !spec.vips.is_empty()) {
+        found.insert(why, Vec::new());
     }
     for port in &spec.ports {
         let at = port.at();
         let everywhere = port.mode == PublishMode::Ingress && port.address().is_none();
-        let unled = lacks.all && everywhere;
         let why = lacks.ports.get(&at).map(|why| in_words(*why));
-        if let Some(why) = unled.then_some(UNLED).or(why) {
+        if let Some(why) = unled.filter(|_| everywhere).or(why) {
             found.entry(why).or_default().push(at);
         }
     }
     let view = |(reason, ports)| UnpublishedView {
         host: host.to_owned(),
-        vips: match reason == UNLED {
-            true => vips.clone(),
+        vips: match Some(reason) == unled {
+            true => spec.vips.clone(),
             false => Vec::new(),
         },
         ports,

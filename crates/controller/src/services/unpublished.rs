@@ -3,7 +3,7 @@
 //! Owns what was told. It is put together from what stands, by whoever changed some of it, one after
 //! the other: so the last one tells all.
 
-use super::balancer::Balancers;
+use super::{balancer::Balancers, plan};
 use crate::{
     Controller,
     registry::{Network, lock},
@@ -57,16 +57,33 @@ impl Told {
     }
 }
 
-/// What a warning is about: a network's services, or one of them.
-pub(super) type About = (NetworkId, Option<ServiceId>);
+/// What a warning is about, of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// All its services.
+    All,
+    /// That one of them is led to.
+    Led(ServiceId),
+    /// That one of them is published for its endpoints here.
+    Hosted(ServiceId),
+}
+
+impl About {
+    const fn service(self) -> Option<ServiceId> {
+        match self {
+            Self::All => None,
+            Self::Led(service) | Self::Hosted(service) => Some(service),
+        }
+    }
+}
 
 /// Why something could not be done, as it was said last.
 #[derive(Default)]
-pub(super) struct Said(BTreeMap<About, String>);
+pub(super) struct Said(BTreeMap<(NetworkId, About), String>);
 
 impl Said {
     /// Takes up why something could not be done, or that it was done; gives back what is to be said.
-    fn news(&mut self, of: About, why: Option<String>) -> Option<String> {
+    fn news(&mut self, of: (NetworkId, About), why: Option<String>) -> Option<String> {
         let Some(why) = why else {
             self.0.remove(&of);
             return None;
@@ -86,7 +103,6 @@ fn taken(lacks: &Lacks) -> BTreeSet<PortKey> {
 /// where an older version tells nothing else.
 pub(super) fn lacks_of(told: Option<&Lacks>, by_balancer: Option<&BTreeSet<PortKey>>) -> Lacks {
     let older = || Lacks {
-        all: false,
         ports: by_balancer
             .into_iter()
             .flatten()
@@ -96,6 +112,7 @@ pub(super) fn lacks_of(told: Option<&Lacks>, by_balancer: Option<&BTreeSet<PortK
             })
             .map(|at| (at, Obstacle::Taken))
             .collect(),
+        ..Lacks::default()
     };
     told.cloned().unwrap_or_else(older)
 }
@@ -162,12 +179,13 @@ impl Controller {
         drop(told);
         let book = lock(&self.services);
         let stands = |service: ServiceId| book.get(service).is_some();
-        let about = |(network, service): About| known(network) && service.is_none_or(stands);
+        let about =
+            |(network, of): (NetworkId, About)| known(network) && of.service().is_none_or(stands);
         lock(&self.balancers.said).0.retain(|of, _| about(*of));
     }
 
     /// Warns of why something could not be done, once until that changes or it is done.
-    pub(super) fn warn_once(&self, of: About, what: &str, why: Option<String>) {
+    pub(super) fn warn_once(&self, of: (NetworkId, About), what: &str, why: Option<String>) {
         let news = lock(&self.balancers.said).news(of, why);
         if let Some(why) = news {
             self.warn(format!("{what}: {why}"));
@@ -210,12 +228,21 @@ impl Controller {
             let unled = self.unled_here(network).into_iter();
             ports.extend(unled.map(|at| (at, why)));
         }
+        let mut unled = self.balancers.unled(id);
         let services = lock(&self.services).on(id);
+        unled.retain(|id| services.iter().any(|service| service.id == *id));
         for service in services {
-            ports.extend(&lock(&service.state).hosted.lacking);
+            let state = lock(&service.state);
+            if unled.contains(&service.id) {
+                for port in plan::ingress(&state.spec) {
+                    ports.entry(port.at()).or_insert(Obstacle::Failed);
+                }
+            }
+            ports.extend(&state.hosted.lacking);
         }
         Lacks {
             all: why.is_some(),
+            services: unled,
             ports,
         }
     }

@@ -6,6 +6,7 @@ use crate::{
 };
 use std::time::Duration;
 use vw_controller::{Controller, command::ServiceInspect};
+use vw_hoststate::{Key, Object};
 use vw_model::EndpointMode;
 use vw_store::cluster::{Change, ClusterStore, memory::MemoryStore};
 
@@ -20,7 +21,7 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// Two hosts with the network `shop`, of which the second has no way out, and what they share.
 fn stage(store: &MemoryStore) -> ([World; 2], [Controller; 2]) {
     let worlds = [World::in_cluster(store, 1), World::in_cluster(store, 2)];
-    let no_way = |key: &vw_hoststate::Key| format!("{key:?}").contains("vw_gwbridge");
+    let no_way = |key: &Key| format!("{key:?}").contains("vw_gwbridge");
     worlds[1].refusing.set_made(Some(no_way));
     let controllers = [worlds[0].open(), worlds[1].open()];
     eventually("the network is made", || {
@@ -31,7 +32,11 @@ fn stage(store: &MemoryStore) -> ([World; 2], [Controller; 2]) {
 
 /// Which hosts say of `web` that they lack something, with why.
 fn lacking(controller: &Controller) -> Vec<(String, &'static str)> {
-    let service = "web".to_owned();
+    lacking_of(controller, "web")
+}
+
+fn lacking_of(controller: &Controller, service: &str) -> Vec<(String, &'static str)> {
+    let service = service.to_owned();
     let view = controller.submit(ServiceInspect { service }).unwrap();
     let lacking = view.unpublished.into_iter();
     lacking.map(|of| (of.host, of.reason)).collect()
@@ -71,6 +76,47 @@ fn nobody_hears_of_what_cannot_be_made_whole_nor_of_a_service_that_is_gone() {
     eventually("it lacks nothing any more", || {
         records(&store, "unpublished") == 0
     });
+}
+
+#[test]
+fn of_a_service_whose_rules_are_refused_alone_it_is_said_that_a_host_does_not_lead_there() {
+    let store = MemoryStore::new();
+    let ([here, there], [a, b]) = stage(&store);
+    let of_db = |key: &Key| matches!(key, Key::Balance(..)) && format!("{key:?}").contains("9090");
+    there.refusing.set_made(Some(of_db));
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    create_service(&a, "db", "shop", EndpointMode::Vip, &["9090:90"]).unwrap();
+    for (name, service) in [("one", "web"), ("two", "db")] {
+        adopt(&a, &here, name, &[], &[]).unwrap();
+        join(&a, "shop", name, service, 1).unwrap();
+    }
+    let why = "the host does not lead to the service: see its log";
+    let unled = [("host-2".to_owned(), why)];
+    for host in [&a, &b] {
+        eventually("the one that cannot be led to is named", || {
+            lacking_of(host, "db") == unled
+        });
+    }
+    eventually("it tries again", || there.refusing.refused() > 2);
+    let led = || {
+        let objects = there.kernel.objects().into_values();
+        let led = objects.filter_map(|object| match object {
+            Object::Balance(_, element) => Some(element.to_string()),
+            _ => None,
+        });
+        led.filter(|line| line.starts_with("port4_slots { tcp . 8080"))
+            .count()
+    };
+    eventually("the other is led to", || led() == 1);
+    for host in [&a, &b] {
+        assert_eq!(lacking(host), []);
+        assert_eq!(lacking_of(host, "db"), unled);
+    }
+    there.refusing.set_made(None);
+    for host in [&a, &b] {
+        eventually("all is well", || lacking_of(host, "db").is_empty());
+    }
+    assert_eq!(b.repair().unwrap(), 0);
 }
 
 #[test]

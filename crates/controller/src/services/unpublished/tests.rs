@@ -10,8 +10,8 @@ fn lacks(ports: &[(&str, Obstacle)]) -> Lacks {
     let ports = ports.iter();
     let ports = ports.map(|(port, why)| (at(port), *why));
     Lacks {
-        all: false,
         ports: ports.collect(),
+        ..Lacks::default()
     }
 }
 
@@ -74,7 +74,10 @@ fn what_older_hosts_tell_counts_where_they_tell_nothing_else() {
 fn why_something_fails_is_said_once_until_it_changes() {
     let mut said = Said::default();
     let why = |text: &str| Some(text.to_owned());
-    let (all, one) = ((SHOP, None), (SHOP, Some(ServiceId::from_bytes([3; 32]))));
+    let (all, one) = (
+        (SHOP, About::All),
+        (SHOP, About::Led(ServiceId::from_bytes([3; 32]))),
+    );
     assert_eq!(said.news(all, why("full")), why("full"));
     assert_eq!(said.news(all, why("full")), None);
     assert_eq!(

@@ -6,7 +6,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
-use vw_model::{Family, IfName, Protocol};
+use vw_model::{Family, IfName, PortKey, Protocol};
 
 /// A named set or map of the host's table, or of the services'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -128,24 +128,32 @@ pub struct Element {
 }
 
 impl Element {
-    /// The port over UDP that it opens on the host, at one address or over a family.
+    /// The port that it opens on the host, at one address or over a family, where who was led nowhere
+    /// before would go on to be: over UDP and SCTP.
     #[must_use]
-    pub fn opened_udp(&self) -> Option<(Family, Option<IpAddr>, u16)> {
+    pub fn opened(&self) -> Option<(Family, Option<IpAddr>, PortKey)> {
         let family = match self.set {
             SetName::Ports4 | SetName::PortsAny4 => Family::V4,
             SetName::Ports6 | SetName::PortsAny6 => Family::V6,
-            SetName::Service(ServiceSet::At(family) | ServiceSet::Udp(family)) => family,
+            SetName::Service(ServiceSet::At(family) | ServiceSet::Refused(family)) => family,
             _ => return None,
         };
-        let [at @ .., Datum::Protocol(Protocol::Udp), Datum::Port(port)] = &self.key[..] else {
+        let [at @ .., Datum::Protocol(protocol), Datum::Port(port)] = &self.key[..] else {
             return None;
         };
+        if *protocol == Protocol::Tcp {
+            return None;
+        }
         let at = at.first().and_then(|at| match at {
             Datum::V4(addr) => Some(IpAddr::V4(*addr)),
             Datum::V6(addr) => Some(IpAddr::V6(*addr)),
             _ => None,
         });
-        Some((family, at, *port))
+        let port = PortKey {
+            port: *port,
+            protocol: *protocol,
+        };
+        Some((family, at, port))
     }
 }
 

@@ -20,10 +20,10 @@ use std::{
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
-use vw_model::Family;
+use vw_model::{Family, PortKey, Protocol};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 const SUBSYSTEM: u16 = 1 << 8;
 const GET: u16 = SUBSYSTEM | 1;
@@ -38,7 +38,9 @@ const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_PROTOINFO: u16 = 4;
 const CTA_PROTOINFO_TCP: u16 = 1;
-const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+const CTA_PROTOINFO_SCTP: u16 = 3;
+/// `CTA_PROTOINFO_TCP_STATE`, `CTA_PROTOINFO_SCTP_STATE`.
+const CTA_PROTOINFO_STATE: u16 = 1;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
@@ -59,9 +61,9 @@ const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
 /// `IPS_DST_NAT`; `TCP_CONNTRACK_SYN_SENT` to `TCP_CONNTRACK_CLOSE_WAIT`.
 const IPS_DST_NAT: u32 = 1 << 5;
 const OPEN: std::ops::RangeInclusive<u8> = 1..=5;
-/// `TCP_CONNTRACK_SYN_SENT` and `TCP_CONNTRACK_SYN_RECV`.
+/// `TCP_CONNTRACK_SYN_SENT` and `TCP_CONNTRACK_SYN_RECV`; `SCTP_CONNTRACK_CLOSED`, until the first
+/// answer too, and `SCTP_CONNTRACK_COOKIE_WAIT`.
 const BEGINNING: std::ops::RangeInclusive<u8> = 1..=2;
-const UDP: u8 = libc::IPPROTO_UDP as u8;
 /// `NLA_F_NESTED`, which the kernel does not give and asks for.
 const NESTED: u16 = 1 << 15;
 
@@ -147,7 +149,7 @@ impl Conntrack {
         passed();
         for addr in addrs {
             for entry in self.led_to(*addr)? {
-                if entry.protocol == UDP || BEGINNING.contains(&entry.tcp) {
+                if entry.protocol == Protocol::Udp.number() || entry.is_beginning() {
                     self.delete(&entry)?;
                 }
             }
@@ -155,32 +157,38 @@ impl Conntrack {
         Ok(())
     }
 
-    /// Forgets what was sent over UDP to one of these ports of this host, and was led nowhere. The
-    /// kernel tells of a few ports each by itself, and of many all at once.
+    /// Forgets what was sent to one of these ports of this host, and was led nowhere. The kernel tells
+    /// of a few ports over UDP each by itself, and else of all of a protocol at once.
     pub(crate) fn forget_unled(
         &mut self,
         family: Family,
-        ports: &BTreeSet<u16>,
-        is_ours: impl Fn(IpAddr, u16) -> bool,
+        ports: &BTreeSet<PortKey>,
+        is_ours: impl Fn(IpAddr, PortKey) -> bool,
     ) -> io::Result<()> {
         if self.count()? == 0 {
             return Ok(());
         }
-        let mut all = Vec::new();
-        if ports.len() <= FEW {
-            for port in ports {
-                all.extend(self.list(|body| of_udp(body, family, Some(*port)))?);
+        let protocols: BTreeSet<Protocol> = ports.iter().map(|port| port.protocol).collect();
+        for protocol in protocols {
+            let of: Vec<_> = ports.iter().filter(|p| p.protocol == protocol).collect();
+            let mut all = Vec::new();
+            // Of another the kernel does not look at ports (`ctnetlink_filter_match_tuple`).
+            if protocol == Protocol::Udp && of.len() <= FEW {
+                for port in of {
+                    all.extend(self.list(|body| of_port(body, family, protocol, Some(port.port)))?);
+                }
+            } else {
+                all = self.list(|body| of_port(body, family, protocol, None))?;
             }
-        } else {
-            all = self.list(|body| of_udp(body, family, None))?;
-        }
-        let unled = |entry: &&Entry| {
-            entry.protocol == UDP
-                && !entry.translated
-                && entry.to.is_some_and(|(addr, port)| is_ours(addr, port))
-        };
-        for entry in all.iter().filter(unled) {
-            self.delete(entry)?;
+            let ours = |(addr, port)| is_ours(addr, PortKey { port, protocol });
+            let unled = |entry: &&Entry| {
+                entry.protocol == protocol.number()
+                    && !entry.translated
+                    && entry.to.is_some_and(ours)
+            };
+            for entry in all.iter().filter(unled) {
+                self.delete(entry)?;
+            }
         }
         Ok(())
     }
@@ -229,7 +237,7 @@ impl Conntrack {
     }
 
     /// How many connections are tracked in this namespace.
-    fn count(&mut self) -> io::Result<u32> {
+    pub(crate) fn count(&mut self) -> io::Result<u32> {
         let answer = self.ask(GET_STATS, |body| body.bytes(&[0; 4]))?;
         let mut attrs = Attrs::after(&answer, 4);
         let count = attrs.find(|(kind, _)| *kind == CTA_STATS_GLOBAL_ENTRIES);
@@ -287,9 +295,16 @@ struct Entry {
     translated: bool,
     /// The state of a TCP connection; 0 of any other.
     tcp: u8,
+    /// The state of an association of SCTP; 0 of any other.
+    sctp: u8,
 }
 
 impl Entry {
+    /// Whether nobody has answered it yet, in protocols in which that is known.
+    fn is_beginning(&self) -> bool {
+        BEGINNING.contains(&self.tcp) || BEGINNING.contains(&self.sctp)
+    }
+
     fn parse(payload: &[u8]) -> Self {
         let entry = || Attrs::after(payload, 4);
         let original = find(entry(), CTA_TUPLE_ORIG).unwrap_or_default();
@@ -304,10 +319,11 @@ impl Entry {
             addr::ip(found?)
         };
         let status = find(entry(), CTA_STATUS).and_then(|value| value.first_chunk().copied());
-        let tcp = find(entry(), CTA_PROTOINFO)
-            .and_then(|info| find(Attrs::of(info), CTA_PROTOINFO_TCP))
-            .and_then(|tcp| find(Attrs::of(tcp), CTA_PROTOINFO_TCP_STATE))
-            .and_then(|state| state.first().copied());
+        let info = find(entry(), CTA_PROTOINFO).unwrap_or_default();
+        let state = |of| {
+            let of = find(Attrs::of(info), of)?;
+            find(Attrs::of(of), CTA_PROTOINFO_STATE)?.first().copied()
+        };
         let named = [
             (CTA_TUPLE_ORIG | NESTED, find(entry(), CTA_TUPLE_ORIG)),
             (CTA_ID, find(entry(), CTA_ID)),
@@ -323,7 +339,8 @@ impl Entry {
             to: address(original, [CTA_IP_V4_DST, CTA_IP_V6_DST]).zip(port),
             by: address(reply, [CTA_IP_V4_SRC, CTA_IP_V6_SRC]),
             translated: u32::from_be_bytes(status.unwrap_or_default()) & IPS_DST_NAT != 0,
-            tcp: tcp.unwrap_or_default(),
+            tcp: state(CTA_PROTOINFO_TCP).unwrap_or_default(),
+            sctp: state(CTA_PROTOINFO_SCTP).unwrap_or_default(),
         }
     }
 }
@@ -334,8 +351,8 @@ fn find(mut attrs: Attrs<'_>, kind: u16) -> Option<&[u8]> {
         .map(|(_, value)| value)
 }
 
-/// A filter by family, UDP, and the port that was sent to.
-fn of_udp(body: &mut Body<'_>, family: Family, port: Option<u16>) {
+/// A filter by family, protocol, and the port that was sent to.
+fn of_port(body: &mut Body<'_>, family: Family, protocol: Protocol, port: Option<u16>) {
     let family = match family {
         Family::V4 => libc::AF_INET,
         Family::V6 => libc::AF_INET6,
@@ -343,7 +360,7 @@ fn of_udp(body: &mut Body<'_>, family: Family, port: Option<u16>) {
     body.bytes(&[family as u8, WITH_FAMILY, 0, 0]);
     body.nest(CTA_TUPLE_ORIG, |body| {
         body.nest(CTA_TUPLE_PROTO, |body| {
-            body.attr(CTA_PROTO_NUM, &[UDP]);
+            body.attr(CTA_PROTO_NUM, &[protocol.number()]);
             if let Some(port) = port {
                 body.attr(CTA_PROTO_DST_PORT, &port.to_be_bytes());
             }

@@ -41,7 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{EndpointSpec, Family, IfName, NetworkId, Protocol, PublicKey, SandboxId};
+use vw_model::{EndpointSpec, Family, IfName, NetworkId, PortKey, Protocol, PublicKey, SandboxId};
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -62,7 +62,7 @@ pub struct Config {
 }
 
 /// A port over UDP, at one address or over a family.
-type UdpPort = (Family, Option<IpAddr>, u16);
+type OpenedPort = (Family, Option<IpAddr>, PortKey);
 
 /// The executor on the real kernel.
 ///
@@ -194,7 +194,7 @@ impl LinuxKernel {
 
     /// Forgets what was sent to ports before they were opened: it would be led nowhere for as long as
     /// somebody sends.
-    fn forget_unled(&self, netns: Netns, ports: Vec<UdpPort>) {
+    fn forget_unled(&self, netns: Netns, ports: Vec<OpenedPort>) {
         let forget = || {
             let own = self.addresses_in(netns)?;
             self.run_in(

@@ -72,7 +72,7 @@ pub fn service(policy: &ServicePolicy) -> Vec<Element> {
     for port in &policy.ports {
         let place = [Datum::Protocol(port.protocol), Datum::Port(port.published)];
         let mark = |family| Element {
-            set: SetName::Service(ServiceSet::Udp(family)),
+            set: SetName::Service(ServiceSet::Refused(family)),
             key: place.to_vec(),
             value: Vec::new(),
         };
@@ -85,7 +85,7 @@ pub fn service(policy: &ServicePolicy) -> Vec<Element> {
                 None | Some(_) => {
                     let entry = Entry::port(*family);
                     balance(policy, entry, &place, Some(port.target), &mut elements);
-                    elements.extend((port.protocol == Protocol::Udp).then(|| mark(*family)));
+                    elements.extend((port.protocol != Protocol::Tcp).then(|| mark(*family)));
                 }
             }
         }

@@ -311,28 +311,36 @@ fn enter(name: &'static str, hook: Hook) -> ChainSpec {
         refuse(V6, VIP6),
     ];
     let rules = rules.into_iter().chain(publish()).chain(publish());
-    ChainSpec::ours(name, Some(base), rules.chain(refuse_udp()).collect())
+    ChainSpec::ours(name, Some(base), rules.chain(refuse_flows()).collect())
 }
 
 /// Who sends to a port that nobody serves is refused before a connection is recorded: its further
-/// packets would keep that alive, and follow it past endpoints that come. TCP begins anew with each
-/// attempt, and is refused by the host itself, at once and as often as it likes.
-fn refuse_udp() -> [Rule; 4] {
-    let one = |family, to| {
+/// packets would keep that alive, and follow it past endpoints that come. So would those of an
+/// association of SCTP that is not answered. TCP begins anew with each attempt, and is refused by the
+/// host itself, at once and as often as it likes.
+fn refuse_flows() -> [Rule; 6] {
+    let one = |family, to, protocol| {
         let set = SetName::Service(ServiceSet::At(family));
         let when = vec![
             Match::In(to, set),
-            Match::Transport(Protocol::Udp),
+            Match::Transport(protocol),
             Match::ToLocal,
         ];
         rule("nobody serves", when, Statement::Reject(family))
     };
     let any = |family| {
-        let set = SetName::Service(ServiceSet::Udp(family));
+        let set = SetName::Service(ServiceSet::Refused(family));
         let when = vec![Match::Family(family), Match::In(PORT, set), Match::ToLocal];
         rule("nobody serves", when, Statement::Reject(family))
     };
-    [one(V4, AT4), one(V6, AT6), any(V4), any(V6)]
+    [
+        one(V4, AT4, Protocol::Udp),
+        one(V6, AT6, Protocol::Udp),
+        one(V4, AT4, Protocol::Sctp),
+        one(V6, AT6, Protocol::Sctp),
+        any(V4),
+        any(V6),
+    ]
 }
 
 /// What is published on one address, then on every one.

@@ -164,3 +164,34 @@ proptest! {
         prop_assert!(u32::from(count) <= class && (class == 1 || u32::from(count) > class / 2));
     }
 }
+
+#[test]
+fn what_goes_on_from_one_port_opens_one_and_is_refused_while_nobody_serves() {
+    let port = |host: Option<&str>, protocol| ServicePort {
+        published: 80,
+        host: host.map(|host| host.parse().unwrap()),
+        target: 8080,
+        protocol,
+    };
+    let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+    let ports = [None, Some("192.0.2.1")];
+    let ports = ports
+        .into_iter()
+        .flat_map(|host| all.map(|of| port(host, of)));
+    let nobody = ServicePolicy {
+        ports: ports.collect(),
+        ..web(0)
+    };
+    let elements = service(&nobody);
+    let opened = elements.iter().filter_map(|element| {
+        let (family, at, port) = element.opened()?;
+        Some(format!("{element} {family:?} {at:?} {port}\n"))
+    });
+    expect![[r#"
+        refused4 { udp . 80 } V4 None 80/udp
+        refused4 { sctp . 80 } V4 None 80/sctp
+        at4 { 192.0.2.1 . udp . 80 } V4 Some(192.0.2.1) 80/udp
+        at4 { 192.0.2.1 . sctp . 80 } V4 Some(192.0.2.1) 80/sctp
+    "#]]
+    .assert_eq(&opened.collect::<String>());
+}

@@ -4,7 +4,7 @@
 //! effect is told step by step, and the plan stops behind the send.
 
 use super::{
-    LinuxKernel, UdpPort,
+    LinuxKernel, OpenedPort,
     ends::End,
     names,
     queue::{Forgive, Queue},
@@ -89,16 +89,16 @@ fn given_up(plan: &Plan) -> Vec<IpAddr> {
     lost.filter(|addr| !link_local(addr)).collect()
 }
 
-/// Ports over UDP that a plan opens, by where.
-fn opened(plan: &Plan) -> BTreeMap<Netns, Vec<UdpPort>> {
-    let mut opened: BTreeMap<Netns, Vec<UdpPort>> = BTreeMap::new();
+/// Ports over UDP and SCTP that a plan opens, by where.
+fn opened(plan: &Plan) -> BTreeMap<Netns, Vec<OpenedPort>> {
+    let mut opened: BTreeMap<Netns, Vec<OpenedPort>> = BTreeMap::new();
     for step in &plan.steps {
         let (netns, element) = match step {
             Step::Create(Object::Element(element)) => (Netns::Host, element),
             Step::Create(Object::Balance(sandbox, element)) => (Netns::Sandbox(*sandbox), element),
             _ => continue,
         };
-        if let Some(port) = element.opened_udp() {
+        if let Some(port) = element.opened() {
             opened.entry(netns).or_default().push(port);
         }
     }

@@ -3,6 +3,7 @@
 use super::super::{Change, Nft};
 use super::ns::{LONG, Ns};
 use super::{bridge, spec};
+use crate::conntrack::{Conntrack, tests::init};
 use std::{
     collections::BTreeMap,
     io::Read,
@@ -310,6 +311,43 @@ fn one_who_sends_before_an_endpoint_serves_is_led_to_it_then() {
     world.want(&with(&[0]));
     for (to, socket) in &senders {
         assert_eq!(ask(socket), Ok(()), "{to}");
+    }
+}
+
+#[test]
+fn an_association_that_nobody_serves_is_not_tracked() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let port = |host: Option<&str>| ServicePort {
+        host: host.map(|host| host.parse().unwrap()),
+        published: 80,
+        target: 8080,
+        protocol: Protocol::Sctp,
+    };
+    let with = |host, numbers: &[u8]| ServicePolicy {
+        ports: vec![port(host)],
+        ..policy(numbers)
+    };
+    let tracked = |world: &World| {
+        world.outside.run(|| {
+            init("192.0.2.2", "192.0.2.1", 80);
+            init("2001:db8::2", "2001:db8::1", 80);
+        });
+        let count = || Conntrack::open().unwrap().count().unwrap();
+        world.host.run(count)
+    };
+    for host in [None, Some("192.0.2.1"), Some("2001:db8::1")] {
+        world.want(&with(host, &[]));
+        let others = u32::from(host.is_some());
+        assert_eq!(tracked(&world), others, "nobody serves, at {host:?}");
+        world.want(&with(host, &[0]));
+        assert_eq!(tracked(&world), 2, "it is led, at {host:?}");
+        let all = ["192.0.2.2", "2001:db8::2"].map(|addr| addr.parse().unwrap());
+        world.host.run(|| {
+            let mut conntrack = Conntrack::open().unwrap();
+            conntrack.forget(&all).unwrap();
+        });
     }
 }
 

@@ -39,21 +39,22 @@ pub struct MacAddr(pub [u8; 6]);
 impl MacAddr {
     /// The stable locally administered unicast address of an endpoint that holds `addr`.
     ///
-    /// IPv4: `02:42` and the four octets, as Docker made them. IPv6: `02:42` and the low
-    /// four octets folded with the high ones, so that neighbours in one /64 differ.
+    /// IPv4: `02:42` and the four octets, as Docker made them. IPv6: the low 46 bits, and over them
+    /// a hash of the high ones: those of one /82 differ, and others but for one pair in 2^46.
     #[must_use]
     pub fn derived_from(addr: IpAddr) -> Self {
-        let tail = match addr {
-            IpAddr::V4(v4) => v4.octets(),
-            IpAddr::V6(v6) => {
-                let mut tail = [0; 4];
-                for (i, octet) in v6.octets().into_iter().enumerate() {
-                    tail[i % 4] ^= octet;
-                }
-                tail
+        match addr {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                Self([0x02, 0x42, a, b, c, d])
             }
-        };
-        Self([0x02, 0x42, tail[0], tail[1], tail[2], tail[3]])
+            IpAddr::V6(v6) => {
+                let low = v6.to_bits() as u64;
+                let [_, _, a, b, c, d, e, f] = (low ^ hash(v6.to_bits() >> FREE)).to_be_bytes();
+                // Locally administered, and no multicast address.
+                Self([a << 2 | 0x02, b, c, d, e, f])
+            }
+        }
     }
 
     /// The IPv6 link-local address that an interface with this address makes for itself:
@@ -70,6 +71,18 @@ impl MacAddr {
     pub const fn is_unicast(&self) -> bool {
         self.0[0] & 1 == 0 && !matches!(self.0, [0, 0, 0, 0, 0, 0])
     }
+}
+
+/// How many bits of an address are free, beside the two that tell what kind it is.
+const FREE: u32 = 46;
+
+/// FNV-1a, whose high bits are folded into the low ones, which are the weaker.
+fn hash(bits: u128) -> u64 {
+    let octets = bits.to_be_bytes().into_iter();
+    let hash = octets.fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash ^ hash >> FREE
 }
 
 impl fmt::Display for MacAddr {

@@ -51,10 +51,13 @@ fn derived_addresses() {
         "172.17.0.2",
         expect!["02:42:ac:11:00:02 fe80::42:acff:fe11:2"],
     );
-    check("fd00::2", expect!["02:42:fd:00:00:02 fe80::42:fdff:fe00:2"]);
+    check(
+        "fd00::2",
+        expect!["a2:2d:37:55:b4:ca fe80::a02d:37ff:fe55:b4ca"],
+    );
     check(
         "fd00::1:0:0:2",
-        expect!["02:42:fd:01:00:02 fe80::42:fdff:fe01:2"],
+        expect!["b2:2d:37:55:bd:86 fe80::b02d:37ff:fe55:bd86"],
     );
 }
 
@@ -83,13 +86,29 @@ proptest! {
         let _ = text.parse::<MacAddr>();
     }
 
+    // What differs alike in two places is the hard case of a sum over all.
     #[test]
-    fn neighbours_differ(subnet: u64, host: u32, other: u32) {
-        prop_assume!(host != other);
-        let addr = |host: u32| {
-            let bits = u128::from(subnet) << 64 | u128::from(host);
-            MacAddr::derived_from(IpAddr::V6(bits.into()))
+    fn neighbours_differ(subnet: u128, host: u64, by in 1..1_u64 << 46, twice: bool) {
+        let by = if twice { by >> 32 | (by >> 32) << 32 } else { by };
+        prop_assume!(by != 0);
+        let host = host & ((1 << FREE) - 1);
+        let mac = |host: u64| {
+            let addr = subnet << FREE | u128::from(host);
+            MacAddr::derived_from(IpAddr::V6(addr.into()))
         };
-        prop_assert_ne!(addr(host), addr(other));
+        prop_assert_ne!(mac(host), mac(host ^ by));
+        prop_assert!(mac(host).is_unicast());
+    }
+}
+
+/// As a cluster's hosts lease them: one after the other, each from a block of its own.
+#[test]
+fn neighbours_of_a_wide_subnet_differ() {
+    for width in [32, 48, 64] {
+        let addr = |block: u128, host: u128| 0xfd00 << 112 | block << width | host;
+        let all = (0..64).flat_map(|block| (0..64).map(move |host| addr(block, host)));
+        let macs = all.map(|addr| MacAddr::derived_from(IpAddr::V6(addr.into())));
+        let macs: std::collections::BTreeSet<MacAddr> = macs.collect();
+        assert_eq!(macs.len(), 64 * 64, "blocks of /{}", 128 - width);
     }
 }

@@ -90,6 +90,8 @@ impl Controller {
         gone: &[EndpointId],
     ) {
         let told: Vec<EndpointId> = appeared.iter().map(|remote| remote.id).collect();
+        // Before the ways there go: whoever was led to one meanwhile would begin into a hole.
+        self.remote_members_gone(gone);
         let mut reach = lock(&network.reach);
         let mut hosts_changed = false;
         for id in gone {

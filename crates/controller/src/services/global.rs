@@ -342,15 +342,33 @@ impl Controller {
                 }
             }
         }
+        self.take_up_each(affected, true);
+    }
+
+    /// Has nobody led to endpoints on other hosts that are gone, while the network knows them still.
+    pub(crate) fn remote_members_gone(&self, gone: &[EndpointId]) {
+        let mut affected: BTreeMap<ServiceId, Vec<EndpointId>> = BTreeMap::new();
+        {
+            let book = lock(&self.services);
+            for id in gone {
+                if let Some(service) = book.of(*id) {
+                    affected.entry(service.id).or_default().push(*id);
+                }
+            }
+        }
+        self.take_up_each(affected, false);
+    }
+
+    fn take_up_each(&self, affected: BTreeMap<ServiceId, Vec<EndpointId>>, stand: bool) {
         for (id, endpoints) in affected {
             let service = lock(&self.services).get(id);
             if let Some(service) = service {
-                self.take_up_remotes(&service, &endpoints);
+                self.take_up_remotes(&service, &endpoints, stand);
             }
         }
     }
 
-    fn take_up_remotes(&self, service: &Service, endpoints: &[EndpointId]) {
+    fn take_up_remotes(&self, service: &Service, endpoints: &[EndpointId], stand: bool) {
         let mut state = lock(&service.state);
         if state.removed {
             return;
@@ -362,7 +380,7 @@ impl Controller {
             let reach = lock(&service.network.reach);
             for id in endpoints {
                 let remote = reach.remotes.get(id).and_then(|remote| member_of(remote));
-                match remote.filter(|(of, _)| *of == name) {
+                match remote.filter(|(of, _)| stand && *of == name) {
                     Some((_, member)) => came.push((*id, member)),
                     None if former.members.get(id).is_some_and(|m| m.host.is_some()) => {
                         left.push(*id);

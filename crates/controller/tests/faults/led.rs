@@ -1,15 +1,17 @@
 //! Services of a network that spans hosts, as one host of the cluster has them.
 
 use crate::{
+    inject::{Effect, Mode},
     scenario::{adopt, create, create_overlay, create_service, disconnect, join, release},
     world::World,
 };
-use std::time::Duration;
+use std::{sync::mpsc::channel, time::Duration};
 use vw_controller::{
     Controller,
     command::{Publication, ServiceCreate, ServiceInspect, ServiceRemove, ServiceUpdate},
 };
-use vw_hoststate::Object;
+use vw_firewall::{ServiceSet, SetName};
+use vw_hoststate::{Object, Step};
 use vw_model::{Affinity, EndpointMode, PortRequest, Preference, Protocol, PublishMode, Result};
 use vw_store::{Table, cluster::memory::MemoryStore};
 
@@ -323,4 +325,39 @@ fn a_host_prefers_its_own_endpoints_while_one_serves() {
     disconnect(&controller, "shop", "one").unwrap();
     leads(&world, &[]);
     assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
+fn nobody_is_led_to_who_is_gone_when_the_ways_there_go() {
+    let store = MemoryStore::new();
+    let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+    let (a, b) = (here.open(), there.open());
+    eventually("the network is made", || {
+        create_overlay(&a, "shop", false, &[]).is_ok()
+    });
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    adopt(&b, &there, "one", &[], &[]).unwrap();
+    eventually("the other host knows both", || {
+        join(&b, "shop", "one", "web", 1).is_ok()
+    });
+    let kernel = here.kernel.clone();
+    let slots = move || {
+        let objects = kernel.objects().into_values();
+        let slot = |object: &Object| matches!(object, Object::Balance(_, element) if matches!(element.set, SetName::Service(ServiceSet::Slots(_))));
+        objects.filter(slot).count()
+    };
+    eventually("it is led to", || slots() == 2);
+    let (told, seen) = channel();
+    let way = |effect: &Effect<'_>| {
+        matches!(
+            effect,
+            Effect::Step(Step::Delete(Object::Forward(_) | Object::Neighbor(_)))
+        )
+    };
+    here.faults.beside(way, Mode::Never, move || {
+        told.send(slots()).expect("somebody waits");
+    });
+    // Its lease is over, and it tells nobody that its endpoint leaves.
+    there.lose_store();
+    assert_eq!(seen.recv_timeout(PATIENCE), Ok(0));
 }

@@ -108,6 +108,13 @@ impl World {
         client.lose_watches();
     }
 
+    /// Cuts it off from the cluster's store, where its lease is over at once.
+    pub(crate) fn lose_store(&self) {
+        let (client, _) = self.member.as_ref().expect("it is in a cluster");
+        client.cut(true);
+        client.expire();
+    }
+
     /// One that can encrypt, and uses a key so long.
     pub(crate) fn that_encrypts(store: &MemoryStore, number: u8, key_period: Duration) -> Self {
         let mut world = Self::in_cluster(store, number);

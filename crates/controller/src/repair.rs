@@ -13,7 +13,7 @@ use std::{
 };
 use vw_hoststate::{Address, Fragment, Key, Netns, Object, Owner, Plan, Step};
 use vw_kernel::{KernelError, Observed};
-use vw_model::{Error, IpNet, Result, SandboxId};
+use vw_model::{Error, IpNet, Result};
 use vw_store::Batch;
 
 /// What a comparison did.
@@ -149,20 +149,17 @@ impl Core {
         self.warn(format!("cannot repair {key:?}: {source}"));
     }
 
-    /// Stops wanting what lay in sandboxes' namespaces that are gone; the sandboxes are settled
-    /// after. Any other is made again with all that belongs there.
+    /// Stops wanting what sandboxes and their attachments, also those that leave, have in sandboxes'
+    /// namespaces that are gone; the sandboxes are settled after. Any other is made again with all
+    /// that belongs there.
     fn want_nothing_of(&self, gone: &[Netns]) -> Result<()> {
-        let gone = gone.iter().filter_map(|netns| match netns {
-            Netns::Sandbox(sandbox) => Some(*sandbox),
-            Netns::Host | Netns::Network(_) | Netns::Tunnel => None,
-        });
-        let gone: Vec<SandboxId> = gone.collect();
-        let nothing = gone
-            .iter()
-            .map(|id| (Owner::Sandbox(*id), Fragment::default()));
-        let mut wants: Vec<_> = nothing.collect();
-        wants.extend(self.attachments_of(&gone));
-        lock(&self.host).change(wants).map_err(|conflict| {
+        let sandbox = |netns: &Netns| matches!(netns, Netns::Sandbox(_));
+        let gone: Vec<Netns> = gone.iter().copied().filter(sandbox).collect();
+        let mut host = lock(&self.host);
+        let owners = host.owners_in(&gone).into_iter();
+        let owners = owners.filter(|of| matches!(of, Owner::Sandbox(_) | Owner::Attachment(_)));
+        let wants = owners.map(|owner| (owner, Fragment::default()));
+        host.change(wants.collect()).map_err(|conflict| {
             Error::internal(
                 "object-conflict",
                 "two records want different things of one kernel object",
@@ -170,23 +167,6 @@ impl Core {
             .because(conflict)
         })?;
         Ok(())
-    }
-
-    fn attachments_of(&self, sandboxes: &[SandboxId]) -> Vec<(Owner, Fragment)> {
-        let found: Vec<_> = {
-            let registry = self.registry();
-            let ids = sandboxes.iter();
-            ids.filter_map(|id| registry.sandbox_by_id(*id)).collect()
-        };
-        let mut wants = Vec::new();
-        for sandbox in found {
-            let state = sandbox.state();
-            let attachments = state.attachments.iter();
-            wants.extend(
-                attachments.map(|a| (Owner::Attachment(a.endpoint.id), Fragment::default())),
-            );
-        }
-        wants
     }
 }
 

@@ -483,6 +483,37 @@ impl Object {
         }
     }
 
+    /// The namespaces that it lies in, but for what lies in the host's alone without saying so.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Netns> {
+        match self {
+            Self::Namespace(namespace) => vec![namespace.netns],
+            Self::Link(link) => match &link.kind {
+                LinkKind::Veth(peer) => vec![link.netns, peer.netns],
+                _ => vec![link.netns],
+            },
+            object => match object.key() {
+                Key::Table(netns)
+                | Key::Sysctl(netns, _)
+                | Key::Address(netns, ..)
+                | Key::Route(netns, ..)
+                | Key::Neighbor(netns, ..)
+                | Key::Proxy(netns, ..)
+                | Key::Forward(netns, ..)
+                | Key::WireguardKey(netns, _)
+                | Key::WireguardPeer(netns, ..)
+                | Key::Shortcuts(netns, _)
+                | Key::Shortcut(netns, ..) => vec![netns],
+                Key::Balance(sandbox, ..) => vec![Netns::Sandbox(sandbox)],
+                Key::Namespace(_)
+                | Key::ServiceTable
+                | Key::Policy(..)
+                | Key::Link(..)
+                | Key::Port(..) => Vec::new(),
+            },
+        }
+    }
+
     /// When it is made, compared with others; things are removed in reverse.
     ///
     /// Policy stands before what it protects, a bridge before its ports, the route to a next hop

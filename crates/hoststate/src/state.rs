@@ -1,6 +1,6 @@
 //! The union of what all owners want, with who wants it.
 
-use crate::{Fragment, Key, Object, Owner, Plan, Step};
+use crate::{Fragment, Key, Netns, Object, Owner, Plan, Step};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -163,6 +163,20 @@ impl HostState {
         let keys = self.owners.get(&owner).into_iter().flatten();
         let objects = keys.filter_map(|key| self.entries.get(key));
         objects.map(|entry| entry.object.clone()).collect()
+    }
+
+    /// Who wants something that lies in one of these namespaces.
+    #[must_use]
+    pub fn owners_in(&self, namespaces: &[Netns]) -> BTreeSet<Owner> {
+        let lies_there = |object: &Object| {
+            let mut of = object.namespaces().into_iter();
+            of.any(|netns| namespaces.contains(&netns))
+        };
+        let entries = self.entries.values();
+        let there = entries.filter(|entry| lies_there(&entry.object));
+        there
+            .flat_map(|entry| entry.owners.iter().copied())
+            .collect()
     }
 
     /// Whether anybody wants the object under a key.

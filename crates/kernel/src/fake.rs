@@ -160,7 +160,7 @@ impl Kernel for FakeKernel {
             |netns| netns == Netns::Host || state.objects.contains_key(&Key::Namespace(netns));
         let mut gone: Vec<Netns> = expected
             .values()
-            .flat_map(state::namespaces_of)
+            .flat_map(Object::namespaces)
             .filter(|netns| !is_there(*netns))
             .collect();
         gone.sort_unstable();

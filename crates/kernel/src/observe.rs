@@ -34,7 +34,7 @@ pub(crate) fn observe(
     let pinned = namespaces.pinned().map_err(|error| failed("list", error))?;
     let netnses: BTreeSet<Netns> = expected
         .values()
-        .flat_map(mentioned)
+        .flat_map(Object::namespaces)
         .chain(pinned)
         .chain([Netns::Host])
         .collect();
@@ -85,34 +85,4 @@ fn pinned_object(
         Object::Namespace(Namespace { netns, source })
     });
     observed.objects.insert(key, object);
-}
-
-/// The namespaces that an object lies in.
-pub(crate) fn mentioned(object: &Object) -> Vec<Netns> {
-    match object {
-        Object::Namespace(namespace) => vec![namespace.netns],
-        Object::Link(link) => match &link.kind {
-            vw_hoststate::LinkKind::Veth(peer) => vec![link.netns, peer.netns],
-            _ => vec![link.netns],
-        },
-        object => match object.key() {
-            Key::Table(netns)
-            | Key::Sysctl(netns, _)
-            | Key::Address(netns, ..)
-            | Key::Route(netns, ..)
-            | Key::Neighbor(netns, ..)
-            | Key::Proxy(netns, ..)
-            | Key::Forward(netns, ..)
-            | Key::WireguardKey(netns, _)
-            | Key::WireguardPeer(netns, ..)
-            | Key::Shortcuts(netns, _)
-            | Key::Shortcut(netns, ..) => vec![netns],
-            Key::Balance(sandbox, ..) => vec![Netns::Sandbox(sandbox)],
-            Key::Namespace(_)
-            | Key::ServiceTable
-            | Key::Policy(..)
-            | Key::Link(..)
-            | Key::Port(..) => Vec::new(),
-        },
-    }
 }

@@ -11,7 +11,7 @@ use crate::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, channel},
     },
     thread,
@@ -20,7 +20,8 @@ use std::{
 use vw_controller::{
     Controller,
     command::{
-        ContainerList, ContainerRename, ServiceInspect, ServiceList, ServiceReport, ServiceUpdate,
+        ContainerList, ContainerRename, Info, ServiceInspect, ServiceList, ServiceReport,
+        ServiceUpdate,
     },
 };
 use vw_firewall::SetName;
@@ -237,4 +238,36 @@ fn an_endpoint_that_leaves_is_named_no_more_by_who_saw_it() {
     vw_testkit::eventually("those who left are known no more", PATIENCE, || {
         told() == stay.len()
     });
+}
+
+#[test]
+fn nothing_is_wanted_of_one_that_leaves_in_a_namespace_that_is_gone() {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_service(&controller, "web", "blue", EndpointMode::Vip, &[]).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "blue", "one", "web", 1).unwrap();
+    let id = world.sandbox_id(&controller, "one").parse().unwrap();
+    let (kernel, other) = (world.kernel.clone(), controller.clone());
+    // Between the endpoint's leaving and what it wants: it could not be retired, and is taken out of
+    // its service only then.
+    let (is_slots, written) = (writes(Table::Slots), AtomicUsize::new(0));
+    let again =
+        move |effect: &Effect<'_>| is_slots(effect) && written.fetch_add(1, Ordering::SeqCst) == 1;
+    let (done, told) = channel();
+    world.faults.beside(again, Mode::Never, move || {
+        kernel.vanish(id);
+        other.repair().unwrap();
+        done.send(()).expect("somebody waits");
+    });
+    world.faults.set(Mode::Once(1));
+    // What it leaves is gone already, or goes.
+    let _ = disconnect(&controller, "blue", "one");
+    world.faults.await_beside();
+    told.recv().expect("it was between the two");
+    let warnings = controller.submit(Info).unwrap().warnings;
+    let refused = warnings.iter().find(|text| text.contains("cannot repair"));
+    assert_eq!(refused, None);
+    assert_eq!(controller.repair().unwrap(), 0);
 }

@@ -4,7 +4,6 @@ use super::refused;
 use crate::{
     HostFacts, KernelError, PortClaim,
     claims::{Claims, Place, meet},
-    observe::mentioned,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,8 +14,6 @@ use vw_hoststate::{
     Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl, WireguardKey,
 };
 use vw_model::{IfName, Protocol, PublicKey, SandboxId};
-
-pub(super) use crate::observe::mentioned as namespaces_of;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -145,7 +142,8 @@ impl State {
                 false => Ok(()),
             };
         }
-        mentioned(object)
+        object
+            .namespaces()
             .into_iter()
             .try_for_each(|netns| self.require(netns))?;
         let there = |operation, netns, link: &IfName| match self.has_link(netns, link) {
@@ -323,7 +321,7 @@ impl State {
                 let along: Vec<Key> = self
                     .objects
                     .iter()
-                    .filter(|(_, object)| mentioned(object).into_iter().any(inside))
+                    .filter(|(_, object)| object.namespaces().into_iter().any(inside))
                     .map(|(key, _)| key.clone())
                     .collect();
                 along.iter().for_each(|key| self.remove(key));

@@ -1,11 +1,11 @@
-//! Which TCP connections are open in a namespace, and with whom (`/proc/net/tcp`, `tcp6`), and which
-//! have ended (`net/core/sock_diag.c`, or the count of those accepted, `/proc/net/snmp`, of a kernel
-//! without `inet_diag`). Others than those asked about count for nothing: a sandbox
+//! Which TCP connections are open in a namespace, and with whom, and which have ended: as the kernel
+//! tells (`net/core/sock_diag.c`), or, of one without `inet_diag`, by a list of all (`/proc/net/tcp`,
+//! `tcp6`) and the count of those accepted (`/proc/net/snmp`). Others than those asked about count for nothing: a sandbox
 //! has connections of its own, and we ask it whether it is well.
 
 use crate::netlink::{Batch, addr, messages};
 use rustix::{
-    io::Errno,
+    io::{Errno, ioctl_fionbio},
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send,
         socket_with, sockopt,
@@ -27,6 +27,9 @@ const ROOM: usize = 16 << 20;
 const BY_FAMILY: u16 = 20;
 const REQUEST: usize = 56;
 
+/// `TCPF_NEW_SYN_RECV`: what is shown as `TCP_SYN_RECV` before it is accepted.
+const NEW: u32 = 1 << 12;
+
 /// `idiag_dst` of `struct inet_diag_msg`, behind four octets, two ports and the source.
 const PEER: std::ops::Range<usize> = 24..40;
 
@@ -38,10 +41,11 @@ pub(crate) struct Ends(OwnedFd);
 impl Ends {
     /// Those of the calling thread's namespace, from now on; nothing where the kernel tells of none.
     pub(crate) fn watch() -> io::Result<Option<Self>> {
-        if !is_told(&sock_diag()?)? {
+        if told(&sock_diag()?, libc::AF_INET, 0, &[])?.is_none() {
             return Ok(None);
         }
         let fd = sock_diag()?;
+        ioctl_fionbio(&fd, true)?;
         // Where it may not be had, what does not fit counts as one of those asked about.
         let _ = sockopt::set_socket_recv_buffer_size_force(&fd, ROOM);
         bind(&fd, &netlink::SocketAddrNetlink::new(0, ENDS))?;
@@ -71,29 +75,34 @@ fn sock_diag() -> io::Result<OwnedFd> {
     Ok(socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        SocketFlags::CLOEXEC,
         Some(netlink::SOCK_DIAG),
     )?)
 }
 
-/// Whether the kernel has what tells of TCP connections, which it may load for this: it is asked for
-/// those in no state, and answers at once, before `send` returns.
-fn is_told(fd: &OwnedFd) -> io::Result<bool> {
+/// Whether the kernel tells of a connection with one of these in one of the states; nothing where it
+/// has not what tells of TCP connections, which it may load for this.
+fn told(fd: &OwnedFd, family: i32, states: u32, peers: &[IpAddr]) -> io::Result<Option<bool>> {
     let mut batch = Batch::default();
     batch.push(BY_FAMILY, libc::NLM_F_DUMP, |body| {
-        body.bytes(&[libc::AF_INET as u8, libc::IPPROTO_TCP as u8, 0, 0]);
-        body.bytes(&[0; REQUEST - 4]);
+        body.bytes(&[family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+        body.bytes(&states.to_ne_bytes());
+        body.bytes(&[0; REQUEST - 8]);
     });
     send(fd, batch.whole(1, 0), SendFlags::empty())?;
-    let mut buf = vec![0; 8 << 10];
-    let (len, _) = recv(fd, buf.as_mut_slice(), RecvFlags::empty())?;
-    let refused = |payload: &[u8]| {
-        let code = payload.first_chunk().copied().map(i32::from_ne_bytes);
-        code.is_some_and(|code| code < 0)
-    };
-    let ends = [libc::NLMSG_ERROR as u16, libc::NLMSG_DONE as u16];
-    let mut told = messages(&buf[..len]);
-    Ok(!told.any(|message| ends.contains(&message.kind) && refused(message.payload)))
+    let (mut found, mut buf) = (false, vec![0; 32 << 10]);
+    loop {
+        let (len, _) = recv(fd, buf.as_mut_slice(), RecvFlags::empty())?;
+        for message in messages(&buf[..len]) {
+            let ends = [libc::NLMSG_ERROR as u16, libc::NLMSG_DONE as u16];
+            if ends.contains(&message.kind) {
+                let code = message.payload.first_chunk().copied();
+                let refused = code.map(i32::from_ne_bytes).is_some_and(|code| code < 0);
+                return Ok((!refused).then_some(found));
+            }
+            found |= was_with(message.payload, peers);
+        }
+    }
 }
 
 /// How many TCP connections the calling thread's namespace has accepted, of whomever.
@@ -124,6 +133,20 @@ fn was_with(payload: &[u8], peers: &[IpAddr]) -> bool {
 
 /// Whether a connection is open with one of these, in the namespace of the calling thread.
 pub(crate) fn any_open(peers: &[IpAddr]) -> io::Result<bool> {
+    let states = OPEN.iter().fold(NEW, |all, state| all | 1 << state);
+    let fd = sock_diag()?;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        match told(&fd, family, states, peers)? {
+            Some(false) => {}
+            Some(true) => return Ok(true),
+            None => return any_listed(peers),
+        }
+    }
+    Ok(false)
+}
+
+/// The same by all that there are, whatever their state.
+fn any_listed(peers: &[IpAddr]) -> io::Result<bool> {
     for file in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         match fs::read_to_string(file) {
             Ok(text) if text.lines().skip(1).any(|line| is_open_with(line, peers)) => {

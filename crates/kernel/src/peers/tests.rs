@@ -1,6 +1,6 @@
 //! Lines as the kernel writes them.
 
-use super::{Ends, accepted, is_open_with};
+use super::{Ends, accepted, any_listed, any_open, is_open_with, sock_diag, told};
 use std::{
     net::{IpAddr, TcpListener, TcpStream},
     time::Duration,
@@ -60,11 +60,19 @@ fn a_connection_that_ended_is_told_by_whom_it_was_with() {
         let client = TcpStream::connect((to, port)).expect("it listens");
         let (served, _) = server.accept().expect("it comes");
         assert!(!ends.any(&[peer]).expect("it is read"), "{to} is open");
+        for open in [any_open, any_listed] {
+            assert!(open(&[peer]).expect("they are told"), "{to} is open");
+            let other = [IpAddr::from([192, 0, 2, 7])];
+            assert!(!open(&other).expect("they are told"), "no other is");
+        }
         drop((client, served));
         let other = [IpAddr::from([192, 0, 2, 7])];
         vw_testkit::eventually("its end is told", Duration::from_secs(5), || {
             ends.any(&[peer, other[0]]).expect("it is read")
         });
+        for open in [any_open, any_listed] {
+            assert!(!open(&[peer]).expect("they are told"), "{to} is over");
+        }
         assert_eq!(accepted().expect("it is counted"), before + done);
         done += 2;
         let again = TcpStream::connect((to, port)).expect("it listens");
@@ -80,4 +88,12 @@ fn a_connection_that_ended_is_told_by_whom_it_was_with() {
         !ends.any(&other).expect("it is read"),
         "many others are none"
     );
+    // Of those thousands, which are over, nothing is told, and all of them listed.
+    let fd = sock_diag().expect("a socket");
+    let everybody = [IpAddr::from([127, 0, 0, 1])];
+    let (over, open) = (1 << 6, 1 << 1);
+    for (states, wanted) in [(over, true), (open, false)] {
+        let told = told(&fd, libc::AF_INET, states, &everybody).expect("they are told");
+        assert_eq!(told, Some(wanted));
+    }
 }

@@ -40,6 +40,7 @@ impl Claims {
         mut rest: Self,
         published: &[PortMapping],
     ) -> Self {
+        let published: BTreeSet<&PortMapping> = published.iter().collect();
         rest.held.append(&mut self.held);
         rest.held.retain(|mapping, _| published.contains(mapping));
         rest.claim_again(kernel);
@@ -70,13 +71,11 @@ impl Claims {
             Err(refusal) if is_in_use(&refusal) => refusal,
             other => return other,
         };
-        let in_the_way = self.held.iter_mut().filter(|(mapping, _)| {
-            mapping.container.protocol == protocol
-                && mapping.host.port() == wanted.host.port()
-                && to_go.contains(*mapping)
+        let in_the_way = to_go.iter().filter(|mapping| {
+            mapping.container.protocol == protocol && mapping.host.port() == wanted.host.port()
         });
         let made_room = in_the_way
-            .filter_map(|(_, claim)| claim.take())
+            .filter_map(|mapping| self.held.get_mut(mapping)?.take())
             .map(drop)
             .count();
         match made_room {
@@ -162,10 +161,8 @@ fn settle_some(
     held: &mut Claims,
     all: bool,
 ) -> (Claims, Vec<(PortRequest, Error)>) {
-    let ephemeral = wanted
-        .exposed
-        .iter()
-        .filter(|key| !wanted.requests.iter().any(|r| r.container == **key));
+    let asked: BTreeSet<PortKey> = wanted.requests.iter().map(|r| r.container).collect();
+    let ephemeral = wanted.exposed.iter().filter(|key| !asked.contains(key));
     let ephemeral = ephemeral.map(|key| PortRequest {
         container: *key,
         host_ip: None,
@@ -173,14 +170,11 @@ fn settle_some(
     });
     let requests = wanted.requests.iter().copied().chain(ephemeral);
     let requests: Vec<_> = requests.map(|r| (r, hosts_of(&r, wanted))).collect();
-    let before: BTreeSet<PortMapping> = held.held.keys().copied().collect();
-    let mut to_go = before.clone();
-    to_go.retain(|mapping| !requests.iter().any(|(r, hosts)| suits(r, hosts, mapping)));
+    let before = Before::new(held, &requests);
     let (mut settled, mut refused) = (Claims::default(), Vec::new());
     for (request, hosts) in requests.iter().filter(|(_, hosts)| !hosts.is_empty()) {
-        let from = (&mut *held, &to_go);
+        let from = (&mut *held, &before);
         if let Err(error) = settle_one(kernel, request, hosts, wanted, from, &mut settled) {
-            held.held.retain(|mapping, _| before.contains(mapping));
             refused.push((*request, error));
             if all {
                 break;
@@ -188,6 +182,45 @@ fn settle_some(
         }
     }
     (settled, refused)
+}
+
+/// What was held before an attempt.
+struct Before {
+    by_container: BTreeMap<PortKey, Vec<PortMapping>>,
+    /// What no request asks for.
+    to_go: BTreeSet<PortMapping>,
+}
+
+impl Before {
+    fn new(held: &Claims, requests: &[(PortRequest, Vec<IpAddr>)]) -> Self {
+        let mut before = Self {
+            by_container: BTreeMap::new(),
+            to_go: held.held.keys().copied().collect(),
+        };
+        for mapping in held.held.keys() {
+            let same = before.by_container.entry(mapping.container).or_default();
+            same.push(*mapping);
+        }
+        let stay = requests
+            .iter()
+            .flat_map(|(r, hosts)| before.suiting(r, hosts));
+        let stay: Vec<PortMapping> = stay.copied().collect();
+        for mapping in stay {
+            before.to_go.remove(&mapping);
+        }
+        before
+    }
+
+    /// What was held that is what a request asks for.
+    fn suiting<'a>(
+        &'a self,
+        request: &'a PortRequest,
+        hosts: &'a [IpAddr],
+    ) -> impl Iterator<Item = &'a PortMapping> {
+        let same = self.by_container.get(&request.container);
+        let same = same.into_iter().flatten();
+        same.filter(move |mapping| suits(request, hosts, mapping))
+    }
 }
 
 impl Controller {
@@ -265,17 +298,12 @@ fn settle_one(
     request: &PortRequest,
     hosts: &[IpAddr],
     wanted: &Wanted<'_>,
-    (held, to_go): (&mut Claims, &BTreeSet<PortMapping>),
+    (held, before): (&mut Claims, &Before),
     settled: &mut Claims,
 ) -> Result<()> {
-    let fits = |mapping: &&PortMapping| {
-        suits(request, hosts, mapping) && !settled.held.contains_key(*mapping)
-    };
-    let kept = held
-        .held
-        .keys()
-        .find(fits)
-        .map(|mapping| mapping.host.port());
+    let is_left = |mapping: &&PortMapping| held.held.contains_key(*mapping);
+    let kept = before.suiting(request, hosts).find(is_left);
+    let kept = kept.map(|mapping| mapping.host.port());
     let (range, start) = match (kept, request.host) {
         (Some(port), _) => (
             PortRange {
@@ -293,7 +321,7 @@ fn settle_one(
             host: SocketAddr::new(*ip, port),
             container: request.container,
         });
-        match claim_all(kernel, at, held, to_go, settled) {
+        match claim_all(kernel, at, held, &before.to_go, settled) {
             Ok(()) => {
                 if request.host.is_none() {
                     wanted.cursor.store(port.wrapping_add(1), Ordering::Relaxed);
@@ -331,21 +359,20 @@ fn claim_all(
     to_go: &BTreeSet<PortMapping>,
     settled: &mut Claims,
 ) -> Result<(), (SocketAddr, KernelError)> {
-    let mut mine = Vec::with_capacity(at.size_hint().0);
+    let (mut kept, mut new) = (Vec::new(), Vec::new());
     for mapping in at {
-        let claim = match held.held.remove(&mapping) {
-            Some(claim) => claim,
+        match held.held.remove(&mapping) {
+            Some(claim) => kept.push((mapping, claim)),
             None => match held.claim(kernel, mapping, to_go) {
-                Ok(claim) => Some(claim),
+                Ok(claim) => new.push((mapping, Some(claim))),
                 Err(source) => {
-                    held.held.extend(mine);
+                    held.held.extend(kept);
                     return Err((mapping.host, source));
                 }
             },
-        };
-        mine.push((mapping, claim));
+        }
     }
-    settled.held.extend(mine);
+    settled.held.extend(kept.into_iter().chain(new));
     Ok(())
 }
 

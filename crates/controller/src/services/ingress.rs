@@ -61,8 +61,8 @@ impl Controller {
         state.published = claims.mappings();
         state.claims = claims;
         state.spec.ports = requests;
-        let can = |request: &PortRequest| !refused.iter().any(|(refused, _)| refused == request);
-        state.spec.ports.retain(can);
+        let refused: BTreeSet<PortRequest> = refused.into_iter().map(|(port, _)| port).collect();
+        state.spec.ports.retain(|port| !refused.contains(port));
         let asked: BTreeSet<HostPort> = asked.into_keys().collect();
         let kind = SandboxKind::Balancer {
             network: id,

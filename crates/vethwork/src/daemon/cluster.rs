@@ -82,12 +82,15 @@ impl ClusterSettings {
         if own.iter().any(|(_, name)| name.is_empty()) {
             return Err(format!("cluster-store-opts: {NAME}: its value is empty"));
         }
+        if own.len() > 1 {
+            return Err(format!("cluster-store-opts: {NAME}: it is given twice"));
+        }
         let advertise = directives.cluster_advertise.as_deref();
         let (at, port) = advertise.map(advertised).transpose()?.unzip();
         Ok(Some(Self {
             url,
             options,
-            name: own.into_iter().next_back().map(|(_, name)| name),
+            name: own.into_iter().next().map(|(_, name)| name),
             at,
             port: port.flatten(),
         }))

@@ -283,6 +283,10 @@ fn what_has_no_effect_yet_is_refused_by_name() {
         ],
     );
     check(
+        "--cluster-store etcd://x --cluster-store-opt name=a --cluster-store-opt name=b",
+        expect!["ERROR cluster-store-opts: name: it is given twice"],
+    );
+    check(
         "--cluster-store etcd://x --cluster-advertise [::1",
         expect![[
             r#"ERROR invalid cluster-advertise "[::1": use an address or an interface of this host, [:PORT] after it"#

@@ -128,8 +128,8 @@ pub struct Disconnect {
 }
 
 pub use crate::service_command::{
-    Publication, ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceReport,
-    ServiceUpdate,
+    HealthTimes, Publication, ServiceCreate, ServiceInspect, ServiceList, ServiceRemove,
+    ServiceReport, ServiceUpdate,
 };
 
 /// What is to be adopted.

@@ -64,6 +64,21 @@ pub struct ServiceUpdate {
     pub drain: Option<Duration>,
     /// `--health` and its kin, or none any more.
     pub health: Option<Option<HealthSpec>>,
+    /// The kin of `--health` without it: of the check that the service has.
+    pub times: HealthTimes,
+}
+
+/// How often a service's check is made, and what it says, where that changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HealthTimes {
+    /// `--health-interval`.
+    pub interval: Option<Duration>,
+    /// `--health-timeout`.
+    pub timeout: Option<Duration>,
+    /// `--health-retries`.
+    pub retries: Option<u32>,
+    /// `--health-start-period`.
+    pub start_period: Option<Duration>,
 }
 
 /// `service rm`.

@@ -239,3 +239,46 @@ fn nobody_is_led_to_a_container_before_its_process_runs() {
     assert!(shown.contains(&"late running true".to_owned()), "{shown:?}");
     scene.end();
 }
+
+#[test]
+fn an_update_changes_how_often_a_service_is_asked_and_not_what() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    let times = "--health-interval 1h --health-retries 1 --health-timeout 700ms";
+    scene.cli(&format!(
+        "service create --name web --network blue --health tcp:80 {times}"
+    ));
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let soon = Duration::from_secs(10);
+    vw_testkit::eventually("it is not well", soon, || {
+        scene.cli("service inspect web").contains("unhealthy")
+    });
+    let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    scene.cli("service update --health-interval 100ms web");
+    vw_testkit::eventually("it is asked again", soon, || {
+        scene
+            .cli("service inspect web")
+            .contains("\"Serves\": true")
+    });
+    let shown = scene.cli("service inspect web");
+    for stays in ["tcp:80", "\"Timeout\": 700000000", "\"Retries\": 1,"] {
+        assert!(shown.contains(stays), "{stays}: {shown}");
+    }
+    scene.cli("service update --no-health web");
+    for (refused, remedy) in [
+        ("service update --health-interval 1s web", "give --health"),
+        (
+            "service update --no-health --health-retries 2 web",
+            "not both",
+        ),
+        (
+            "service create --name db --network blue --health-retries 2",
+            "(--health)",
+        ),
+    ] {
+        let said = scene.cli_refused(refused);
+        assert!(said.contains(remedy), "{refused}: {said}");
+    }
+    scene.end();
+}

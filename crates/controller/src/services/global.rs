@@ -297,7 +297,7 @@ impl Controller {
             spec.ports.extend(asked.collect::<Result<Vec<_>>>()?);
             spec.ports = each_once(spec.ports);
             spec.check_ports()?;
-            super::update::settings(&mut spec, request);
+            super::update::settings(&mut spec, request)?;
             Ok(spec)
         };
         let before = {

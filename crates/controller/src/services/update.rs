@@ -2,7 +2,12 @@
 
 use super::{Roster, ServiceState, create::published, roster::Health};
 use crate::{
-    Controller, command::ServiceUpdate, event::EventType, ports::Claims, records, registry::lock,
+    Controller,
+    command::{HealthTimes, ServiceUpdate},
+    event::EventType,
+    ports::Claims,
+    records,
+    registry::lock,
 };
 use vw_hoststate::Owner;
 use vw_kernel::Kernel;
@@ -23,7 +28,7 @@ impl Controller {
         }
         self.check_askable(&state, &request)?;
         let former = state.spec.clone();
-        let (mut spec, roster) = asked(&state, &request);
+        let (mut spec, roster) = asked(&state, &request)?;
         let mut held = std::mem::take(&mut state.claims);
         let wanted = wanted_ports(&state.spec, &request);
         let claims = wanted
@@ -97,11 +102,14 @@ impl Controller {
 }
 
 /// What is asked for besides ports, and who is in it then.
-fn asked(state: &ServiceState, request: &ServiceUpdate) -> (ServiceSpec, Roster) {
+///
+/// # Errors
+/// As [`settings`].
+fn asked(state: &ServiceState, request: &ServiceUpdate) -> Result<(ServiceSpec, Roster)> {
     let mut spec = state.spec.clone();
-    settings(&mut spec, request);
+    settings(&mut spec, request)?;
     let roster = rechecked(&state.roster, &spec);
-    (spec, roster)
+    Ok((spec, roster))
 }
 
 /// The claims that a service had before an attempt, for these ports.
@@ -153,12 +161,31 @@ pub(super) fn wanted_ports(
 }
 
 /// What is asked for besides ports.
-pub(super) fn settings(spec: &mut ServiceSpec, request: &ServiceUpdate) {
+///
+/// # Errors
+/// `InvalidArgument` for another interval, and the like, of a check that there is not.
+pub(super) fn settings(spec: &mut ServiceSpec, request: &ServiceUpdate) -> Result<()> {
     spec.affinity = request.affinity.unwrap_or(spec.affinity);
     spec.drain = request.drain.unwrap_or(spec.drain);
     if let Some(health) = &request.health {
         spec.health.clone_from(health);
     }
+    let times = &request.times;
+    if *times == HealthTimes::default() {
+        return Ok(());
+    }
+    let Some(health) = &mut spec.health else {
+        let sentence = format!(
+            "service {} has no health check to change: give --health",
+            spec.name
+        );
+        return Err(Error::invalid("service-unchecked", sentence));
+    };
+    health.interval = times.interval.unwrap_or(health.interval);
+    health.timeout = times.timeout.unwrap_or(health.timeout);
+    health.retries = times.retries.unwrap_or(health.retries);
+    health.start_period = times.start_period.unwrap_or(health.start_period);
+    Ok(())
 }
 
 /// Members whom nobody asks any more serve; those whom somebody will ask serve until they fail.

@@ -12,7 +12,8 @@ use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use vw_controller::{
     command::{
-        Publication, ServiceCreate, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate,
+        HealthTimes, Publication, ServiceCreate, ServiceInspect, ServiceList, ServiceRemove,
+        ServiceUpdate,
     },
     view::{CheckView, ServiceView},
 };
@@ -211,11 +212,16 @@ impl CreateRequest {
 
 impl UpdateRequest {
     fn into_command(self, service: String) -> Result<ServiceUpdate, ApiError> {
+        let mut times = HealthTimes::default();
         let health = match (self.health, self.no_health) {
             (Some(_), true) => {
                 return Err(ApiError::bad_request(
                     "give either Health or NoHealth, not both",
                 ));
+            }
+            (Some(health), false) if health.test.is_empty() => {
+                times = health.times()?;
+                None
             }
             (Some(health), false) => Some(Some(health.into_model()?)),
             (None, true) => Some(None),
@@ -230,28 +236,45 @@ impl UpdateRequest {
             affinity: affinity(&self.affinity)?,
             drain: drain(self.drain)?,
             health,
+            times,
         })
     }
 }
 
 impl Health {
     fn into_model(self) -> Result<HealthSpec, ApiError> {
-        let or = |name, value, default| match span(name, value)? {
-            Duration::ZERO => Ok(default),
+        if self.test.is_empty() {
+            let sentence = "a health check needs something to ask: give Test (--health)";
+            return Err(ApiError::bad_request(sentence));
+        }
+        let times = self.times()?;
+        Ok(HealthSpec {
+            probe: self.test.parse()?,
+            interval: times.interval.unwrap_or(INTERVAL),
+            timeout: times.timeout.unwrap_or(TIMEOUT),
+            retries: times.retries.unwrap_or(RETRIES),
+            start_period: times.start_period.unwrap_or_default(),
+        })
+    }
+
+    /// What of it is given.
+    fn times(&self) -> Result<HealthTimes, ApiError> {
+        let given = |name, value| match span(name, value)? {
+            Duration::ZERO => Ok(None),
             short if short < LEAST => {
                 let sentence = format!("{name} of a health check must be 1ms at least");
                 Err(ApiError::bad_request(sentence))
             }
-            given => Ok(given),
+            given => Ok(Some(given)),
         };
         let retries = u32::try_from(self.retries)
             .map_err(|_| ApiError::bad_request("Retries of a health check cannot be negative"))?;
-        Ok(HealthSpec {
-            probe: self.test.parse()?,
-            interval: or("Interval", self.interval, INTERVAL)?,
-            timeout: or("Timeout", self.timeout, TIMEOUT)?,
-            retries: if retries == 0 { RETRIES } else { retries },
-            start_period: span("StartPeriod", self.start_period)?,
+        let start_period = span("StartPeriod", self.start_period)?;
+        Ok(HealthTimes {
+            interval: given("Interval", self.interval)?,
+            timeout: given("Timeout", self.timeout)?,
+            retries: Some(retries).filter(|retries| *retries > 0),
+            start_period: Some(start_period).filter(|period| !period.is_zero()),
         })
     }
 }

@@ -55,23 +55,24 @@ pub(crate) struct Health {
     #[arg(long, value_name = "CHECK")]
     health: Option<String>,
     /// Time between running the check
-    #[arg(long, value_name = "DURATION", requires = "health", value_parser = grammar::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = grammar::duration)]
     health_interval: Option<i64>,
     /// Consecutive failures needed to report unhealthy
-    #[arg(long, value_name = "N", requires = "health", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     health_retries: Option<u32>,
     /// Time in which failures do not count
-    #[arg(long, value_name = "DURATION", requires = "health", value_parser = grammar::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = grammar::duration)]
     health_start_period: Option<i64>,
     /// Maximum time to allow one check to run
-    #[arg(long, value_name = "DURATION", requires = "health", value_parser = grammar::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = grammar::duration)]
     health_timeout: Option<i64>,
 }
 
 impl Health {
     fn body(&self) -> Option<Value> {
         let mut body = Map::new();
-        body.insert("Test".to_owned(), self.health.clone()?.into());
+        let test = self.health.clone();
+        body.extend(test.map(|test| ("Test".to_owned(), test.into())));
         for (key, value) in [
             ("Interval", self.health_interval),
             ("Timeout", self.health_timeout),
@@ -80,7 +81,7 @@ impl Health {
         ] {
             body.extend(value.map(|value| (key.to_owned(), value.into())));
         }
-        Some(body.into())
+        (!body.is_empty()).then(|| body.into())
     }
 }
 

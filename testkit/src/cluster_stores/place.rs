@@ -5,9 +5,15 @@
 use crate::{Host, Output, Running, process};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     path::Path,
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
 };
+
+/// No connection is made from these (`ip_local_port_range` begins after them): one server asks for
+/// the others before they listen, over and over, from a port that might be theirs.
+const PORTS: Range<u16> = 10_000..32_768;
 
 /// An address, and the namespace that has it.
 #[derive(Debug, Clone)]
@@ -47,18 +53,25 @@ impl Place {
         (self.address, port).into()
     }
 
-    /// `N` ports that nothing listens at, all different.
+    /// `N` ports that nothing uses, none of them given before by this process.
     #[track_caller]
     pub(crate) fn free_ports<const N: usize>(&self) -> [u16; N] {
-        self.enter(|| {
-            let held = [(); N].map(|()| TcpListener::bind((self.address, 0)));
-            held.map(|listener| {
-                let address = listener.and_then(|listener| listener.local_addr());
-                address
-                    .unwrap_or_else(|error| panic!("{}: {error}", self.address))
-                    .port()
-            })
-        })
+        self.enter(|| [(); N].map(|()| self.free_port()))
+    }
+
+    fn free_port(&self) -> u16 {
+        static GIVEN: AtomicU32 = AtomicU32::new(0);
+        let count = u32::from(PORTS.end - PORTS.start);
+        // Apart from other processes, which look for their own at the same time.
+        let first = std::process::id().wrapping_mul(64);
+        let found = (0..count).find_map(|_| {
+            let next = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
+            let port = PORTS.start + u16::try_from(next).expect("fewer than there are ports");
+            TcpListener::bind((self.address, port))
+                .is_ok()
+                .then_some(port)
+        });
+        found.unwrap_or_else(|| panic!("{} has no free port", self.address))
     }
 
     /// The address alone, as a list of `host:port:port` wants it.
@@ -87,3 +100,6 @@ impl Place {
         Running::start(command, log, |command| self.enter(|| command.spawn()))
     }
 }
+
+#[cfg(test)]
+mod tests;

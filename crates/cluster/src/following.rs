@@ -247,7 +247,6 @@ impl Core {
         for service in touched {
             self.take_up_service(*service)?;
         }
-        self.state().mirror.services.caught_up();
         Ok(())
     }
 

@@ -10,7 +10,10 @@ use crate::{
     Delta, keys,
     keys::Shared,
     record,
-    record::{EndpointRecord, GrantRecord, HostRecord, NetworkRecord, NetworkState, RequestRecord},
+    record::{
+        EndpointRecord, GrantRecord, HostRecord, NetworkRecord, NetworkState, RequestRecord,
+        ServiceRecord,
+    },
 };
 use services::Services;
 use std::{
@@ -131,7 +134,6 @@ impl Mirror {
         now: Duration,
     ) -> Seen {
         let mut seen = Seen::default();
-        self.services_read();
         let present: HashSet<&str> = records.iter().map(|record| record.key.as_str()).collect();
         let gone: Vec<Shared> = self
             .known()
@@ -152,7 +154,7 @@ impl Mirror {
         for record in first.into_iter().chain(then) {
             match Shared::parse(&record.key) {
                 Some(Shared::Service(id)) if self.services.is_touched(id) => {}
-                _ => self.put(record, false, &mut seen),
+                _ => self.put(record, &mut seen),
             }
         }
         seen
@@ -163,7 +165,7 @@ impl Mirror {
         let mut seen = Seen::default();
         for change in changes {
             match change {
-                Change::Put(record) => self.put(record, true, &mut seen),
+                Change::Put(record) => self.put(record, &mut seen),
                 Change::Deleted(key) => match Shared::parse(&key) {
                     Some(Shared::Alive(host)) => self.doubt(host, now + self.ttl / 2),
                     Some(key) => self.delete(key, &mut seen),
@@ -204,7 +206,7 @@ impl Mirror {
             self.refresh_host(id, false, &mut seen);
         }
         for spec in services {
-            self.put_service(spec, &mut seen);
+            self.put_service(ServiceRecord { spec }, &mut seen);
         }
         for endpoint in endpoints {
             self.put_remote(endpoint, &mut seen);
@@ -239,8 +241,7 @@ impl Mirror {
         }
     }
 
-    /// Takes a record; `watched` when a watch told of it.
-    fn put(&mut self, record: Record, watched: bool, seen: &mut Seen) {
+    fn put(&mut self, record: Record, seen: &mut Seen) {
         let Some(key) = Shared::parse(&record.key) else {
             tracing::warn!(key = record.key, "a record that this version does not know");
             return;
@@ -261,8 +262,8 @@ impl Mirror {
                 .map(|record| self.put_host(id, Known { record, version }, seen)),
             Shared::Network(id) => record::decode(&record.value)
                 .map(|record| self.put_network(id, Known { record, version }, seen)),
-            Shared::Service(id) => {
-                self.told_service(id, record::decode(&record.value), watched, seen)
+            Shared::Service(_) => {
+                record::decode(&record.value).map(|record| self.put_service(record, seen))
             }
             Shared::Endpoint(network, host, id) => record::decode(&record.value)
                 .map(|record| self.put_endpoint(network, host, id, record, seen)),
@@ -421,16 +422,11 @@ impl Mirror {
         }
     }
 
-    /// Another host that lives.
-    fn living(&self, id: HostId) -> Option<(&Host, &HostRecord)> {
-        let host = self.hosts.get(&id)?;
-        let record = &host.record.as_ref()?.record;
-        (id != self.me && host.life != Life::Dead).then_some((host, record))
-    }
-
     /// Another host that lives, as it is shown.
     fn shown_host(&self, id: HostId) -> Option<RemoteHost> {
-        self.living(id).map(|(host, record)| RemoteHost {
+        let host = self.hosts.get(&id)?;
+        let record = &host.record.as_ref()?.record;
+        (id != self.me && host.life != Life::Dead).then(|| RemoteHost {
             id,
             name: record.name.clone(),
             tunnel: record.advertise,
@@ -479,9 +475,7 @@ impl Mirror {
         seen: &mut Seen,
     ) {
         let on = self.networks.contains_key(&network);
-        // What a host lacks may be much.
-        let living = self.living(host).filter(|_| on);
-        let tunnel = living.map(|(_, record)| record.advertise);
+        let tunnel = self.shown_host(host).map(|host| host.tunnel).filter(|_| on);
         let known = self.endpoints.get_mut(&network);
         let Some(known) = known.and_then(|known| known.get_mut(&(host, id))) else {
             return;

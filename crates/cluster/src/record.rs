@@ -154,10 +154,6 @@ pub(crate) struct EndpointRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServiceRecord {
     pub(crate) spec: ServiceSpec,
-    /// What orders them, as it became when this one was made or changed so; not known of what an
-    /// older version wrote.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) order: Option<RosterRecord>,
 }
 
 /// The part of a service's record that every version reads.
@@ -209,10 +205,6 @@ pub(crate) fn service_claims(bytes: &[u8]) -> Result<ServiceClaims, String> {
 pub(crate) struct RosterRecord {
     /// How many changes there were.
     pub(crate) changes: u64,
-    /// Random bits, by which it is no other one of as many changes: a store may have been brought
-    /// back from a backup. 0 where an older version wrote it.
-    #[serde(default)]
-    pub(crate) stamp: u64,
 }
 
 /// Which transaction of a host was the last that is noted here.

@@ -1,9 +1,7 @@
 //! How services are made, changed and removed: no two with one name or one published port.
 //!
 //! Making or changing one replaces the record that orders them, on the condition that it stands as
-//! it was when all services were known: by the mirror where a watch has told of the change that it
-//! names, so that one costs the same however many there are, or else as they are read. And the
-//! network must be there to stay. Its addresses are
+//! it was before all services were read, and that the network is there to stay. Its addresses are
 //! leased by the host that makes it, and granted to the service itself in the same transaction: who
 //! takes over that host's blocks leaves them alone, as it does what was given to others.
 
@@ -13,12 +11,12 @@ use crate::{
     holdings::Given,
     keys::{self, Shared},
     outbox::unchanged,
-    record::{self, GrantRecord, PortClaim, RosterRecord, ServiceRecord},
+    record::{self, GrantRecord, RosterRecord, ServiceClaims, ServiceRecord},
 };
 use std::collections::BTreeMap;
 use vw_model::{
-    EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, PublishedPort, Result, ServiceId,
-    ServicePart, ServiceSpec,
+    EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, Result, ServiceId, ServicePart,
+    ServiceSpec,
 };
 use vw_store::cluster::{Condition, Record, Write};
 
@@ -27,9 +25,8 @@ const ATTEMPTS: usize = 16;
 /// The services that there are, and what orders their making.
 struct Standing {
     order: Condition,
-    next: RosterRecord,
-    /// As they were read; none where those of the mirror are all.
-    services: Option<BTreeMap<ServiceId, Record>>,
+    next: Write,
+    services: BTreeMap<ServiceId, Record>,
     /// How much had been told of services before they were read.
     changes: u64,
 }
@@ -42,7 +39,7 @@ impl Core {
         families: &[Family],
     ) -> Result<ServiceSpec> {
         // What is refused anyway leases nothing.
-        self.standing_beside(&spec)?;
+        self.standing_services()?.admits(&spec)?;
         for family in families {
             match self.lease(spec.network, *family, None, holder(spec.id)) {
                 Ok(leased) => spec.vips.push(leased),
@@ -66,12 +63,13 @@ impl Core {
         // Until the grants stand nobody else frees what is given away.
         let _turn = self.turn()?;
         for _ in 0..ATTEMPTS {
-            let standing = self.standing_beside(spec)?;
-            if self.stands(&standing, spec.id) {
+            let standing = self.standing_services()?;
+            if standing.services.contains_key(&spec.id) {
                 // The answer was lost.
                 self.learn_service(spec.id, Some(spec.clone()), standing.changes);
                 return Ok(());
             }
+            standing.admits(spec)?;
             let (_, version) = self.usable_network(spec.network)?;
             let key = Shared::Service(spec.id).key();
             let mut conditions = vec![
@@ -79,10 +77,8 @@ impl Core {
                 unchanged(spec.network, version),
                 Condition::Absent(key.clone()),
             ];
-            let mut writes = vec![
-                next_order(standing.next),
-                Write::Put(key, encoded(spec, standing.next)),
-            ];
+            let record = record::encode(&ServiceRecord { spec: spec.clone() });
+            let mut writes = vec![standing.next.clone(), Write::Put(key, record)];
             for vip in &spec.vips {
                 let (given, write) = self.give_to_service(spec, *vip)?;
                 conditions.extend(given);
@@ -90,10 +86,6 @@ impl Core {
             }
             match self.commit(conditions, writes)? {
                 Done::Applied => {
-                    if standing.services.is_none() {
-                        // Nobody changed anything since; a watch tells nothing older of a new one.
-                        self.state().mirror.services.know_up_to(standing.next);
-                    }
                     self.learn_service(spec.id, Some(spec.clone()), standing.changes);
                     return Ok(());
                 }
@@ -102,7 +94,7 @@ impl Core {
                     self.state().doubts.push(Doubt {
                         holder: holder(spec.id),
                         condition: standing.order,
-                        write: next_order(standing.next),
+                        write: standing.next,
                     });
                     let ruled_out = self.cannot_be_granted(holder(spec.id));
                     if !ruled_out.is_ok_and(|ruled_out| ruled_out) {
@@ -167,20 +159,19 @@ impl Core {
         change: impl Fn(ServiceSpec) -> Result<ServiceSpec>,
     ) -> Result<ServiceSpec> {
         for _ in 0..ATTEMPTS {
-            let changes = self.state().mirror.services.changes();
-            let key = Shared::Service(id).key();
-            let found = self.get(&key)?.ok_or_else(|| no_service(id))?;
+            let standing = self.standing_services()?;
+            let found = standing.services.get(&id).ok_or_else(|| no_service(id))?;
             let known: ServiceRecord =
                 record::decode(&found.value).map_err(|why| unreadable(id, &why))?;
             let spec = change(known.spec)?;
-            let standing = self.standing_beside(&spec)?;
-            let unchanged = Condition::Unchanged(key.clone(), found.version);
-            let record = encoded(&spec, standing.next);
-            let conditions = vec![standing.order, unchanged];
-            let writes = vec![next_order(standing.next), Write::Put(key, record)];
+            standing.admits(&spec)?;
+            let (key, version) = (found.key.clone(), found.version);
+            let record = record::encode(&ServiceRecord { spec: spec.clone() });
+            let conditions = vec![standing.order, Condition::Unchanged(key.clone(), version)];
+            let writes = vec![standing.next, Write::Put(key, record)];
             match self.commit(conditions, writes)? {
                 Done::Applied => {
-                    self.learn_service(id, Some(spec.clone()), changes);
+                    self.learn_service(id, Some(spec.clone()), standing.changes);
                     return Ok(spec);
                 }
                 Done::Refused => {}
@@ -221,7 +212,7 @@ impl Core {
     fn grants_of(&self, id: ServiceId, found: &Record) -> Result<Vec<Record>> {
         let mut grants = Vec::new();
         match record::decode(&found.value) {
-            Ok(ServiceRecord { spec, .. }) => {
+            Ok(ServiceRecord { spec }) => {
                 for vip in &spec.vips {
                     let key = Shared::Grant(spec.network, vip.addr()).key();
                     grants.extend(self.get(&key)?);
@@ -264,12 +255,11 @@ impl Core {
             let changes = self.state().mirror.services.changes();
             let found = self.get(&Shared::Service(id).key())?;
             let found = found.map(|found| record::decode::<ServiceRecord>(&found.value));
-            let mut state = self.state();
             let Ok(found) = found.transpose() else {
                 // As with what a watch tells, it stays what it was.
-                state.mirror.services.cannot_read(id);
                 return Ok(());
             };
+            let mut state = self.state();
             if state.mirror.services.changes() == changes {
                 let seen = state.mirror.did_service(id, found.map(|found| found.spec));
                 state.saw(seen, false);
@@ -298,110 +288,65 @@ impl Core {
         });
     }
 
-    /// What orders the making of services, as it stands and as it was read.
-    fn read_order(&self) -> Result<(Condition, RosterRecord)> {
+    /// What orders the making of services, as it stands and as it is next.
+    fn read_order(&self) -> Result<(Condition, Write)> {
         let found = self.get(keys::ROSTER)?;
         let order = match &found {
             Some(found) => Condition::Unchanged(found.key.clone(), found.version),
             None => Condition::Absent(keys::ROSTER.to_owned()),
         };
         let former = found.and_then(|found| record::decode::<RosterRecord>(&found.value).ok());
-        Ok((order, former.unwrap_or_default()))
+        let changes = former.unwrap_or_default().changes.wrapping_add(1);
+        let next = record::encode(&RosterRecord { changes });
+        Ok((order, Write::Put(keys::ROSTER.to_owned(), next)))
     }
 
-    /// The services that there are, where one can be beside all of them but itself.
-    fn standing_beside(&self, spec: &ServiceSpec) -> Result<Standing> {
+    fn standing_services(&self) -> Result<Standing> {
         let changes = self.state().mirror.services.changes();
-        let (order, former) = self.read_order()?;
-        let [a, b, c, d, e, f, g, h, ..] = (self.settings.random)();
-        let stamp = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let mut standing = Standing {
+        let (order, next) = self.read_order()?;
+        let found = self.list(keys::SERVICES)?.into_iter();
+        let keyed = found.filter_map(|found| match Shared::parse(&found.key)? {
+            Shared::Service(id) => Some((id, found)),
+            _ => None,
+        });
+        Ok(Standing {
             order,
-            next: RosterRecord {
-                changes: former.changes.wrapping_add(1),
-                stamp: stamp.max(1),
-            },
-            services: None,
+            next,
+            services: keyed.collect(),
             changes,
-        };
-        if !self.mirror_admits(spec, former)? {
-            let found = self.list(keys::SERVICES)?.into_iter();
-            let keyed = found.filter_map(|found| match Shared::parse(&found.key)? {
-                Shared::Service(id) => Some((id, found)),
-                _ => None,
-            });
-            let services = keyed.collect();
-            admits(&services, spec)?;
-            standing.services = Some(services);
+        })
+    }
+}
+
+impl Standing {
+    /// Whether a service can be beside the others. One whose claims cannot be read claims nothing:
+    /// no host leads to it, and it is not to keep a cluster from all others.
+    fn admits(&self, spec: &ServiceSpec) -> Result<()> {
+        let others = self.services.iter().filter(|(id, _)| **id != spec.id);
+        for (id, found) in others {
+            match record::service_claims(&found.value) {
+                Ok(other) => beside(spec, &other)?,
+                Err(why) => tracing::warn!("{}", passed_over(*id, &why)),
+            }
         }
-        Ok(standing)
-    }
-
-    /// Whether the mirror knows all services of this order, and a service can be beside them. It may
-    /// know one that was removed: what it does not admit is looked at in the store.
-    fn mirror_admits(&self, spec: &ServiceSpec, order: RosterRecord) -> Result<bool> {
-        let admits = {
-            let state = self.state();
-            let services = &state.mirror.services;
-            let known = state.synced && !state.doubted && services.known_up_to() == Some(order);
-            let mut others = services.all().filter(|other| other.id != spec.id);
-            let ports = |other: &ServiceSpec| other.ports.clone();
-            known && others.all(|other| beside(spec, other.name.as_str(), ports(other)).is_ok())
-        };
-        // An older store may be told from the one that was followed by what this host wrote alone.
-        Ok(admits && self.look_at_marks()?)
-    }
-
-    /// Whether a service is among those that stand.
-    fn stands(&self, standing: &Standing, id: ServiceId) -> bool {
-        match &standing.services {
-            Some(services) => services.contains_key(&id),
-            None => self.state().mirror.services.get(id).is_some(),
-        }
+        Ok(())
     }
 }
 
-fn next_order(order: RosterRecord) -> Write {
-    Write::Put(keys::ROSTER.to_owned(), record::encode(&order))
-}
-
-fn encoded(spec: &ServiceSpec, order: RosterRecord) -> Vec<u8> {
-    record::encode(&ServiceRecord {
-        spec: spec.clone(),
-        order: Some(order),
-    })
-}
-
-/// Whether a service can be beside the others. One whose claims cannot be read claims nothing: no
-/// host leads to it, and it is not to keep a cluster from all others.
-fn admits(services: &BTreeMap<ServiceId, Record>, spec: &ServiceSpec) -> Result<()> {
-    let others = services.iter().filter(|(id, _)| **id != spec.id);
-    for (id, found) in others {
-        match record::service_claims(&found.value) {
-            Ok(other) => beside(spec, &other.name, other.ports.iter().map(PortClaim::port))?,
-            Err(why) => tracing::warn!("{}", passed_over(*id, &why)),
-        }
-    }
-    Ok(())
-}
-
-/// Whether a service can be beside another of this name and these ports.
-fn beside(
-    spec: &ServiceSpec,
-    name: &str,
-    ports: impl IntoIterator<Item = PublishedPort>,
-) -> Result<()> {
+fn beside(spec: &ServiceSpec, other: &ServiceClaims) -> Result<()> {
     // To DNS they are one (RFC 4343).
-    if name.eq_ignore_ascii_case(spec.name.as_str()) {
-        let message =
-            format!("service {name} already exists: remove it first, or use another name");
+    if other.name.eq_ignore_ascii_case(spec.name.as_str()) {
+        let message = format!(
+            "service {} already exists: remove it first, or use another name",
+            other.name
+        );
         return Err(Error::conflict("service-exists", message));
     }
-    for held in ports {
-        if let Some(port) = spec.ports.iter().find(|port| held.clashes(port)) {
+    for port in &spec.ports {
+        if other.ports.iter().any(|held| held.port().clashes(port)) {
             let message = format!(
-                "port {}/{} is already published by service {name}: choose another",
-                port.published, port.target.protocol
+                "port {}/{} is already published by service {}: choose another",
+                port.published, port.target.protocol, other.name
             );
             return Err(Error::conflict("port-allocated", message));
         }

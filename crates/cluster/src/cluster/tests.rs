@@ -7,7 +7,6 @@ mod ends;
 mod hiding;
 mod joining;
 mod midway;
-mod many;
 mod newer;
 mod outbox;
 mod restored;
@@ -35,10 +34,7 @@ use vw_model::{
 };
 use vw_store::{
     Memory,
-    cluster::{
-        ClusterStore,
-        memory::{Client, MemoryStore},
-    },
+    cluster::memory::{Client, MemoryStore},
 };
 use vw_testkit::{eventually, stays};
 
@@ -103,8 +99,15 @@ impl Host {
     }
 
     fn unsettled(client: Arc<Client>, local: Arc<Memory>, n: u8) -> Self {
-        let (cluster, told) = Self::member(client.clone(), local.clone(), n);
         let id = HostId::from_bytes([n; 32]);
+        let advertise = IpAddr::from([192, 0, 2, n]);
+        let mut settings = Settings::new(id, format!("host-{n}"), advertise, "0.1", random);
+        settings.ttl = Duration::from_secs(1);
+        settings.idle = Duration::from_secs(1);
+        settings.patience = Duration::from_secs(3);
+        let told = Arc::new(Told::default());
+        let cluster =
+            Cluster::start(client.clone(), local.clone(), settings, told.clone()).unwrap();
         Self {
             cluster,
             client,
@@ -113,23 +116,6 @@ impl Host {
             id,
             n,
         }
-    }
-
-    /// A member of the cluster by its store alone.
-    fn member(
-        store: Arc<dyn ClusterStore>,
-        local: Arc<Memory>,
-        n: u8,
-    ) -> (Arc<Cluster>, Arc<Told>) {
-        let id = HostId::from_bytes([n; 32]);
-        let advertise = IpAddr::from([192, 0, 2, n]);
-        let mut settings = Settings::new(id, format!("host-{n}"), advertise, "0.1", random);
-        settings.ttl = Duration::from_secs(1);
-        settings.idle = Duration::from_secs(1);
-        settings.patience = Duration::from_secs(3);
-        let told = Arc::new(Told::default());
-        let cluster = Cluster::start(store, local, settings, told.clone()).unwrap();
-        (cluster, told)
     }
 
     /// Ends its daemon and starts it again, with nothing told.

@@ -1,14 +1,11 @@
 //! The services of the mirror: what the store told of them, and what this host did to them itself.
 //!
-//! Owns the order of both, and up to which change all services are known. What this host did is known
-//! here before a watch tells of it, which may lie behind or be away: what it tells of the time before
-//! must not bring back what is gone, and what is read meanwhile must not take away what is new.
+//! Owns the order of both. What this host did is known here before a watch tells of it, which may lie
+//! behind or be away: what it tells of the time before must not bring back what is gone, and what is
+//! read meanwhile must not take away what is new.
 
 use super::{Mirror, Seen};
-use crate::{
-    Delta,
-    record::{RosterRecord, ServiceRecord},
-};
+use crate::{Delta, record::ServiceRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use vw_model::{NetworkId, ServiceId, ServiceSpec};
 
@@ -22,12 +19,6 @@ pub(crate) struct Services {
     /// older backup of the store alone, which is read whole.
     removed: BTreeSet<ServiceId>,
     changes: u64,
-    /// The last change that a watch told of, which tells them in their order.
-    last: Option<RosterRecord>,
-    /// Those whose record cannot be read here.
-    unreadable: BTreeSet<ServiceId>,
-    /// Some were passed over when all records were read, as this host had touched them.
-    behind: bool,
 }
 
 /// What this host did to services before all records were read.
@@ -58,30 +49,6 @@ impl Services {
     /// the store is not behind the watch while this stays.
     pub(crate) const fn changes(&self) -> u64 {
         self.changes
-    }
-
-    /// Up to which change all services are known here, as each was made or changed last; those that
-    /// were removed since may be among them.
-    pub(crate) fn known_up_to(&self) -> Option<RosterRecord> {
-        let known = self.unreadable.is_empty() && !self.behind;
-        self.last.filter(|last| known && last.stamp != 0)
-    }
-
-    /// Takes up that the services are known up to this change.
-    pub(crate) fn know_up_to(&mut self, order: RosterRecord) {
-        if self.last.is_none_or(|last| last.changes < order.changes) {
-            self.last = Some(order);
-        }
-    }
-
-    /// The record of one cannot be read here.
-    pub(crate) fn cannot_read(&mut self, id: ServiceId) {
-        self.unreadable.insert(id);
-    }
-
-    /// What was passed over was read as it is now.
-    pub(crate) fn caught_up(&mut self) {
-        self.behind = false;
     }
 
     /// Whether what was read of a service may be older than what this host did to it.
@@ -117,7 +84,7 @@ impl Mirror {
         let mut seen = Seen::default();
         self.services.touched.insert(id);
         match made {
-            Some(spec) => self.put_service(spec, &mut seen),
+            Some(spec) => self.put_service(ServiceRecord { spec }, &mut seen),
             None => {
                 self.delete_service(id, &mut seen);
                 self.services.removed.insert(id);
@@ -126,41 +93,9 @@ impl Mirror {
         seen
     }
 
-    /// All records were read, and are taken next. Those of one moment they need not be, so that the
-    /// changes that a watch tells from then on are the first by which all is known.
-    pub(super) fn services_read(&mut self) {
-        let services = &mut self.services;
-        services.behind = !services.touched.is_empty();
-        services.last = None;
-        services.unreadable.clear();
-    }
-
-    /// Takes a service's record as it was told, or that it cannot be read; `watched` when by a watch.
-    pub(super) fn told_service(
-        &mut self,
-        id: ServiceId,
-        record: Result<ServiceRecord, String>,
-        watched: bool,
-        seen: &mut Seen,
-    ) -> Result<(), String> {
-        match record {
-            Ok(record) => {
-                self.services.unreadable.remove(&id);
-                self.put_service(record.spec, seen);
-                if let Some(order) = record.order.filter(|_| watched) {
-                    self.services.know_up_to(order);
-                }
-                Ok(())
-            }
-            Err(why) => {
-                self.services.cannot_read(id);
-                Err(why)
-            }
-        }
-    }
-
-    /// Takes a service as it is. One whose network is not known yet is told with it.
-    pub(super) fn put_service(&mut self, spec: ServiceSpec, seen: &mut Seen) {
+    /// Takes a service as it was told. One whose network is not known yet is told with it.
+    pub(super) fn put_service(&mut self, record: ServiceRecord, seen: &mut Seen) {
+        let spec = record.spec;
         self.services.changes += 1;
         if self.services.removed.contains(&spec.id) {
             return;
@@ -174,7 +109,6 @@ impl Mirror {
     pub(super) fn delete_service(&mut self, id: ServiceId, seen: &mut Seen) {
         self.services.changes += 1;
         self.services.removed.remove(&id);
-        self.services.unreadable.remove(&id);
         if self.services.known.remove(&id).is_some() {
             seen.deltas.push(Delta::ServiceGone(id));
         }

@@ -249,16 +249,21 @@ impl Registry {
         }
     }
 
-    /// Takes a network off the list; another one of its name is found by it then.
+    /// Takes a network off the list.
     pub(crate) fn remove_network(&mut self, network: &Network) {
+        self.networks.remove(&network.spec.id);
+        self.unname_network(network);
+    }
+
+    /// Has a network that goes be found by its name no more; another one of that name is, then.
+    pub(crate) fn unname_network(&mut self, network: &Network) {
         let (name, id) = (&network.spec.name, network.spec.id);
-        self.networks.remove(&id);
         if self.network_names.get(name.as_str()) != Some(&id) {
             return;
         }
         self.network_names.remove(name.as_str());
         let mut others = self.networks.values();
-        if let Some(other) = others.find(|other| other.spec.name == *name) {
+        if let Some(other) = others.find(|other| other.spec.name == *name && other.spec.id != id) {
             let id = other.spec.id;
             self.network_names.insert(name.to_string(), id);
         }

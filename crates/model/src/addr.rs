@@ -40,7 +40,7 @@ impl MacAddr {
     /// The stable locally administered unicast address of an endpoint that holds `addr`.
     ///
     /// IPv4: `02:42` and the four octets, as Docker made them. IPv6: the low 46 bits, and over them
-    /// a hash of the high ones: those of one /82 differ, and others but for one pair in 2^46.
+    /// a hash of the high ones: those of one /82 differ, and of others few pairs are alike.
     #[must_use]
     pub fn derived_from(addr: IpAddr) -> Self {
         match addr {

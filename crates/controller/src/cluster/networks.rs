@@ -213,6 +213,8 @@ impl Controller {
         if closed && lock(&network.members).is_empty() {
             return self.take_down(&network);
         }
+        // Others may make one of its name at once.
+        self.registry_mut().unname_network(&network);
         let (controller, gone) = (self.downgrade(), network.clone());
         let later = move || {
             if let Some(controller) = controller.upgrade()

@@ -12,7 +12,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    thread::{self, Thread},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 use vw_model::{EndpointId, Kind, NetworkId, SandboxId, Scope};
@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(crate) struct Rejoin {
     /// The thread that tries it.
-    thread: Mutex<Option<Thread>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     /// What could not be had, in sentences.
     refused: Mutex<BTreeMap<(SandboxId, NetworkId), String>>,
 }
@@ -68,8 +68,8 @@ impl Controller {
     pub(super) fn return_all(&self) {
         self.balance_soon();
         let mut thread = lock(&self.rejoin.thread);
-        if let Some(trying) = &*thread {
-            return trying.unpark();
+        if let Some(trying) = thread.as_ref().filter(|trying| !trying.is_finished()) {
+            return trying.thread().unpark();
         }
         if self.missing().is_empty() {
             return;
@@ -89,7 +89,7 @@ impl Controller {
             .name("rejoin".to_owned())
             .spawn(try_all)
         {
-            Ok(started) => *thread = Some(started.thread().clone()),
+            Ok(started) => *thread = Some(started),
             Err(error) => self.warn(format!("no thread to make endpoints anew: {error}")),
         }
     }

@@ -95,3 +95,17 @@ fn a_container_name_is_one_containers() {
     assert!(registry.name_is_free("store"));
     assert_eq!(registry.sandbox("web").unwrap().id, web.id);
 }
+
+#[test]
+fn a_network_that_goes_leaves_its_name_to_the_next_one() {
+    let mut registry = networks(&["blue"]);
+    let old = registry.network("blue").unwrap();
+    registry.unname_network(&old);
+    assert!(registry.network("blue").is_err());
+    let mut next = network("next", &["10.2.0.0/24"]);
+    next.name = "blue".parse().unwrap();
+    let next = standing(next);
+    registry.add_network(next.clone());
+    registry.remove_network(&old);
+    assert_eq!(registry.network("blue").unwrap().spec.id, next.spec.id);
+}

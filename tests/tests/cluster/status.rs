@@ -18,6 +18,10 @@ over_every_store! {
     a_server_of_the_store_that_is_down_is_shown_and_does_no_harm,
     while_the_store_is_away_nothing_is_made_up,
     a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place,
+    a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by,
+    a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was,
+    what_a_host_would_cut_up_itself_does_not_pass_whole,
+    what_a_host_of_ipv6_would_cut_up_itself_does_not_pass_whole,
 }
 
 /// The words of a line of the tables that begins with, or has in its second column, this.
@@ -341,10 +345,8 @@ fn a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place(kind: Kin
     );
 }
 
-#[test]
-fn a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by() {
-    crate::require_cluster!(Kind::Etcd);
-    let stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
     eventually("all is well", SOON, || state(&stage, "a", "b") == "alive");
     drop_only(&stage, "b", "udp dport 4788");
     assert_eq!(state(&stage, "a", "b"), "alive", "in VXLAN");
@@ -366,10 +368,8 @@ fn a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by() {
     stage.end();
 }
 
-#[test]
-fn a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was() {
-    crate::require_cluster!(Kind::Etcd);
-    let mut stage = Stage::new(Kind::Etcd, &["a", "b"]);
+fn a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
     stage.readvertise("b", "wire");
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
@@ -435,14 +435,10 @@ fn narrows(stage: Stage) {
     stage.end();
 }
 
-#[test]
-fn what_a_host_would_cut_up_itself_does_not_pass_whole() {
-    crate::require_cluster!(Kind::Etcd);
-    narrows(Stage::new(Kind::Etcd, &["a", "b"]));
+fn what_a_host_would_cut_up_itself_does_not_pass_whole(kind: Kind) {
+    narrows(Stage::new(kind, &["a", "b"]));
 }
 
-#[test]
-fn what_a_host_of_ipv6_would_cut_up_itself_does_not_pass_whole() {
-    crate::require_cluster!(Kind::Etcd);
-    narrows(Stage::over_ipv6(Kind::Etcd, &["a", "b"]));
+fn what_a_host_of_ipv6_would_cut_up_itself_does_not_pass_whole(kind: Kind) {
+    narrows(Stage::over_ipv6(kind, &["a", "b"]));
 }

@@ -309,7 +309,9 @@ fn a_host_prefers_its_own_endpoints_while_one_serves() {
     leads(&world, &led);
     // Turned off, and on again for one of the two; then nobody is left.
     let both = ["80/tcp", "53/udp"];
-    update(&controller, &both, &["8080:80", "8053:53/udp"], &[]).unwrap();
+    eventually("it is a host of the cluster again", || {
+        update(&controller, &both, &["8080:80", "8053:53/udp"], &[]).is_ok()
+    });
     leads(&world, &[]);
     let gone = "80/tcp".to_owned().try_into().unwrap();
     controller

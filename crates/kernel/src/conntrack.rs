@@ -237,7 +237,7 @@ impl Conntrack {
     }
 
     /// How many connections are tracked in this namespace.
-    pub(crate) fn count(&mut self) -> io::Result<u32> {
+    fn count(&mut self) -> io::Result<u32> {
         let answer = self.ask(GET_STATS, |body| body.bytes(&[0; 4]))?;
         let mut attrs = Attrs::after(&answer, 4);
         let count = attrs.find(|(kind, _)| *kind == CTA_STATS_GLOBAL_ENTRIES);

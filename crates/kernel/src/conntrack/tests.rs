@@ -66,6 +66,16 @@ pub(crate) fn init(from: &str, to: &str, port: u16) {
         .expect("it is sent");
 }
 
+/// How many associations are tracked in the namespace of the calling thread.
+pub(crate) fn associations() -> usize {
+    let mut conntrack = Conntrack::open().expect("a socket");
+    let mut of = |family| {
+        let filter = |body: &mut Body<'_>| of_port(body, family, Protocol::Sctp, None);
+        conntrack.list(filter).expect("they are told").len()
+    };
+    of(Family::V4) + of(Family::V6)
+}
+
 /// CRC32c (RFC 9260, appendix A).
 fn checksum(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |sum, byte| {

@@ -3,7 +3,10 @@
 use super::super::{Change, Nft};
 use super::ns::{LONG, Ns};
 use super::{bridge, spec};
-use crate::conntrack::{Conntrack, tests::init};
+use crate::conntrack::{
+    Conntrack,
+    tests::{associations, init},
+};
 use std::{
     collections::BTreeMap,
     io::Read,
@@ -334,12 +337,11 @@ fn an_association_that_nobody_serves_is_not_tracked() {
             init("192.0.2.2", "192.0.2.1", 80);
             init("2001:db8::2", "2001:db8::1", 80);
         });
-        let count = || Conntrack::open().unwrap().count().unwrap();
-        world.host.run(count)
+        world.host.run(associations)
     };
     for host in [None, Some("192.0.2.1"), Some("2001:db8::1")] {
         world.want(&with(host, &[]));
-        let others = u32::from(host.is_some());
+        let others = usize::from(host.is_some());
         assert_eq!(tracked(&world), others, "nobody serves, at {host:?}");
         world.want(&with(host, &[0]));
         assert_eq!(tracked(&world), 2, "it is led, at {host:?}");

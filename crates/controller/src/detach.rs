@@ -95,6 +95,7 @@ impl Controller {
             (Owner::Sandbox(sandbox.id), wants),
         ]);
         let gone = left.and(gone);
+        let ports_are_free = !before.is_empty();
         drop(before);
         crate::step::reached("detach.applied");
         let mut state = sandbox.state();
@@ -107,8 +108,8 @@ impl Controller {
             tracing::error!("{}", error.chain());
         }
         if !sandbox.balances {
-            // Its ports may be those of a service that this host could not publish.
-            self.balance_soon();
+            self.room_made(ports_are_free);
+            self.has_come(&leaving.network, None);
         }
         self.tell_network("disconnect", &leaving.network, sandbox);
         self.dns.update(sandbox.id, self.view_of(sandbox));

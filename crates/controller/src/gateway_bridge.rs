@@ -32,10 +32,8 @@ impl Controller {
     ) -> Result<()> {
         let coming = self.prepare_balancer(network);
         let attached = self.attach_both(sandbox, network, settings);
-        self.has_come(coming);
-        if network.spec.scope == Scope::Local {
-            self.way_out_changed(sandbox);
-        }
+        self.has_come(network, coming);
+        self.way_out_changed(sandbox);
         attached
     }
 
@@ -78,9 +76,14 @@ impl Controller {
 
     /// What services lead to it past their network, they may have to lead another way.
     fn way_out_changed(&self, sandbox: &Sandbox) {
-        let spans_hosts = |a: &Attachment| a.network.spec.scope == Scope::Global;
-        if !sandbox.balances && sandbox.state().attachments.iter().any(spans_hosts) {
-            self.balance_soon();
+        let spans_hosts = |a: &&Attachment| a.network.spec.scope == Scope::Global;
+        let endpoints: Vec<EndpointId> = {
+            let state = sandbox.state();
+            let on = state.attachments.iter().filter(spans_hosts);
+            on.map(|a| a.endpoint.id).collect()
+        };
+        for endpoint in endpoints.into_iter().filter(|_| !sandbox.balances) {
+            self.look_at_service_of(endpoint);
         }
     }
 

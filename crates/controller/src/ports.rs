@@ -33,6 +33,11 @@ impl Claims {
         self.held.keys().copied().collect()
     }
 
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Takes back an attempt: of these and the `rest` that it left over, what was published.
     pub(crate) fn back_to(
         mut self,

@@ -5,6 +5,7 @@
 //! applied, so that its slots have one order. To the balancing an endpoint is an address alone:
 //! whose it is, and on which host, matters nowhere here but in who tells of it.
 
+mod asks;
 mod balancer;
 mod change;
 mod create;
@@ -34,6 +35,7 @@ pub(crate) use restore::SlotRecord;
 pub(crate) use roster::{Member, Roster};
 
 use crate::{Controller, ports::Claims, registry::Network, registry::lock};
+use asks::Asks;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -62,9 +64,12 @@ pub(crate) struct ServiceState {
 #[derive(Default)]
 pub(crate) struct Book {
     services: BTreeMap<ServiceId, Arc<Service>>,
-    names: BTreeMap<String, ServiceId>,
+    /// Those of one name, whose it is first.
+    names: BTreeMap<String, Vec<ServiceId>>,
     on: BTreeMap<(NetworkId, String), ServiceId>,
     members: BTreeMap<EndpointId, ServiceId>,
+    /// What those of networks that span hosts ask of this one.
+    asks: Asks,
 }
 
 impl Service {
@@ -77,31 +82,54 @@ impl Service {
 impl Book {
     /// Adds a service. Of one of this host and one of the cluster with one name, which other hosts
     /// may make at any time, the name is that of the former here.
-    pub(crate) fn add(&mut self, name: &str, service: Arc<Service>) {
-        let holder = self.names.entry(name.to_owned()).or_insert(service.id);
-        if !service.is_global() {
-            *holder = service.id;
+    pub(crate) fn add(&mut self, spec: &ServiceSpec, service: Arc<Service>) {
+        let name = spec.name.to_string();
+        let holders = self.names.entry(name.clone()).or_default();
+        match service.is_global() {
+            true => holders.push(service.id),
+            false => holders.insert(0, service.id),
         }
-        let place = (service.network.spec.id, name.to_owned());
-        self.on.insert(place, service.id);
+        self.on.insert((spec.network, name), service.id);
+        if service.is_global() {
+            self.asks.put(spec);
+        }
         self.services.insert(service.id, service);
     }
 
-    pub(crate) fn remove(&mut self, name: &str, id: ServiceId) {
+    /// Takes up what a service of the cluster is from now on.
+    pub(crate) fn respecified(&mut self, spec: &ServiceSpec) {
+        self.asks.put(spec);
+    }
+
+    /// Removes a service that has these members.
+    pub(crate) fn remove<'a>(
+        &mut self,
+        spec: &ServiceSpec,
+        members: impl IntoIterator<Item = &'a EndpointId>,
+    ) {
+        let (id, name) = (spec.id, spec.name.to_string());
         self.services.remove(&id);
-        self.on.retain(|_, service| *service != id);
-        self.members.retain(|_, service| *service != id);
-        if self.names.get(name) == Some(&id) {
-            self.names.remove(name);
-            let mut others = self.on.iter();
-            if let Some((_, other)) = others.find(|((_, other), _)| other == name) {
-                self.names.insert(name.to_owned(), *other);
+        self.asks.remove(spec);
+        for member in members {
+            if self.members.get(member) == Some(&id) {
+                self.members.remove(member);
             }
+        }
+        if let Some(holders) = self.names.get_mut(&name) {
+            holders.retain(|holder| *holder != id);
+            if holders.is_empty() {
+                self.names.remove(&name);
+            }
+        }
+        let place = (spec.network, name);
+        if self.on.get(&place) == Some(&id) {
+            self.on.remove(&place);
         }
     }
 
-    pub(crate) fn has_global(&self) -> bool {
-        self.services.values().any(|service| service.is_global())
+    /// What the services of networks that span hosts ask of this one.
+    pub(crate) const fn asks(&self) -> &Asks {
+        &self.asks
     }
 
     pub(crate) fn get(&self, id: ServiceId) -> Option<Arc<Service>> {
@@ -122,10 +150,8 @@ impl Book {
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<Arc<Service>> {
-        self.names
-            .get(name)
-            .and_then(|id| self.services.get(id))
-            .cloned()
+        let holder = self.names.get(name)?.first()?;
+        self.get(*holder)
     }
 
     /// The name of a service that is this one but for the case of its letters: to DNS they are one

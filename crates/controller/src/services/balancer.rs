@@ -10,9 +10,9 @@
 use super::{
     Member, Service,
     inner::Inner,
-    looks::Looks,
+    looks::{Extent, Looks},
     turns::{Turn, Turns},
-    unpublished::{About, Leading, Said, Told},
+    unpublished::{About, HostedLacking, Leading, Said, Told},
 };
 use crate::{
     Controller,
@@ -34,7 +34,7 @@ use std::{
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
     ContainerName, EndpointId, EndpointSettings, Family, HostPort, IfName, IpNet, NetworkId,
-    Obstacle, PublishMode, PublishedPort, Result, SandboxId, SandboxKind, ServiceId, ServicePart,
+    Obstacle, Result, SandboxId, SandboxKind, ServiceId, ServicePart,
 };
 
 /// Those of this host.
@@ -44,6 +44,7 @@ pub(crate) struct Balancers {
     standing: Mutex<BTreeMap<NetworkId, Standing>>,
     pub(super) looks: Looks,
     pub(super) told: Mutex<Told>,
+    pub(super) hosted_lacking: Mutex<HostedLacking>,
     /// Why something about a network's services could not be done, as it was warned of last.
     pub(super) said: Mutex<Said>,
     pub(super) inner: Mutex<BTreeMap<NetworkId, Inner>>,
@@ -52,10 +53,14 @@ pub(crate) struct Balancers {
     given_up: AtomicUsize,
 }
 
-struct Standing {
+pub(super) struct Standing {
     sandbox: Arc<Sandbox>,
     /// It has all that the services want of it.
     led: bool,
+    /// It publishes what they ask for, as far as that can be had.
+    pub(super) published: bool,
+    /// How often what it publishes has changed.
+    changes: u64,
     /// Its record may name other ports than it publishes.
     owes_record: bool,
     /// To what it should lead and does not.
@@ -82,6 +87,38 @@ impl Balancers {
     /// The networks that have one.
     pub(super) fn networks(&self) -> Vec<NetworkId> {
         lock(&self.standing).keys().copied().collect()
+    }
+
+    /// Takes up that something of the one of a network is done; tells whether it was to be done.
+    pub(super) fn take_due(
+        &self,
+        network: NetworkId,
+        of: impl FnOnce(&mut Standing) -> &mut bool,
+    ) -> bool {
+        let mut standing = lock(&self.standing);
+        let found = standing.get_mut(&network);
+        found.is_some_and(|found| !std::mem::replace(of(found), true))
+    }
+
+    /// Has the one of a network, if it has one, publish once more what its services ask for.
+    pub(super) fn publish_anew(&self, network: NetworkId) {
+        if let Some(found) = lock(&self.standing).get_mut(&network) {
+            found.published = false;
+        }
+    }
+
+    /// Notes that the one of a network publishes something else now.
+    pub(super) fn note_published(&self, network: NetworkId) {
+        if let Some(found) = lock(&self.standing).get_mut(&network) {
+            found.changes += 1;
+        }
+    }
+
+    /// Which one there is of a network, and how often what it publishes has changed.
+    fn publishing(&self, network: NetworkId) -> Option<(SandboxId, u64)> {
+        let standing = lock(&self.standing);
+        let found = standing.get(&network)?;
+        Some((found.sandbox.id, found.changes))
     }
 
     /// Whether the record of the one of a network may name other ports than it publishes.
@@ -169,6 +206,8 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: true,
+            published: false,
+            changes: 0,
             owes_record: false,
             unled: BTreeSet::new(),
             lacking: BTreeMap::new(),
@@ -176,31 +215,64 @@ impl Controller {
         lock(&self.balancers.standing).insert(network, standing);
     }
 
-    /// The same as [`Self::settle_balancer`]; what cannot be is tried again soon.
-    pub(super) fn settle_balancer_or_soon(&self, network: &Arc<Network>) {
-        if !self.settle_balancer(network) {
-            self.balance_soon();
+    /// Does what a service of a network asks for now; what cannot be done is tried again soon.
+    pub(super) fn settle_service_or_soon(&self, network: &Arc<Network>, service: ServiceId) {
+        let extent = Extent::Services([service].into());
+        if !self.settle_balancer(network, &extent) {
+            self.look_soon(network.spec.id, Some(service));
         }
     }
 
-    /// Makes, changes or takes away the one of a network, as its services and what is on it ask;
-    /// tells whether all of it could be. What cannot be is told.
-    pub(super) fn settle_balancer(&self, network: &Arc<Network>) -> bool {
+    /// Makes, changes or takes away the one of a network, as its services and what is on it ask, and
+    /// does what of the services was changed; tells whether all of it could be. What cannot be is
+    /// told.
+    pub(super) fn settle_balancer(&self, network: &Arc<Network>, extent: &Extent) -> bool {
+        let settled = self.settle_network(network, extent);
+        self.tell_lacks(network);
+        let id = network.spec.id;
+        let left = !settled || self.balancers.may_lack_less_of(id);
+        // That some services are well says nothing of the others.
+        if left || *extent == Extent::Whole {
+            self.balancers.looks.note_settled(id, !left);
+        }
+        settled
+    }
+
+    fn settle_network(&self, network: &Arc<Network>, extent: &Extent) -> bool {
         let id = network.spec.id;
         let turn = self.balancers.turns.of(id);
-        if lock(&self.services).on(id).is_empty() && self.balancers.on(id).is_none() {
+        let none = lock(&self.services).asks().on(id).services == 0;
+        if none && self.balancers.on(id).is_none() {
             // Nobody asks for what could not be done.
             turn.note_leading(Leading::Fine);
-            self.tell_lacks(network);
             return true;
         }
-        let hosted = self.settle_hosted(network);
+        let services = match extent {
+            Extent::Whole => {
+                self.balancers.publish_anew(id);
+                lock(&self.services).on(id)
+            }
+            Extent::Services(changed) => {
+                let book = lock(&self.services);
+                changed.iter().filter_map(|one| book.get(*one)).collect()
+            }
+        };
+        let hosted = self.settle_hosted(&services);
         let one = lock(&turn.one);
+        let before = self.balancers.publishing(id);
         let settled = self.settle_in_turn(network, &turn);
+        let published = self.balancers.publishing(id) != before;
         drop(one);
-        // What is published now may lead to endpoints here, and what no more is free for them.
-        let hosted_again = self.settle_hosted_again(network);
-        self.tell_lacks(network);
+        // What is published now may lead to endpoints here, and what no more is free for them, and
+        // for other networks.
+        let services = match published {
+            true => {
+                self.room_made(true);
+                lock(&self.services).on(id)
+            }
+            false => services,
+        };
+        let hosted_again = self.settle_hosted_again(&services);
         hosted && settled && hosted_again
     }
 
@@ -242,28 +314,20 @@ impl Controller {
             Ok(()) => hindrance.filter(|_| asked).map(str::to_owned),
             Err(error) => Some(error.chain()),
         };
-        let what = format!(
-            "this host does not lead to the services of network {}",
-            network.spec.name
-        );
-        self.warn_once((id, About::All), &what, why);
+        let name = &network.spec.name;
+        let what = format_args!("this host does not lead to the services of network {name}");
+        self.warn_once((id, About::All), what, why);
         done && self.balancers.unled(id).is_empty()
     }
 
     /// Whether services of a network want to be led to here.
     fn asks_for_balancer(&self, network: &Network, joining: bool) -> bool {
-        let services = lock(&self.services).on(network.spec.id);
-        let (mut address, mut port) = (false, false);
-        let hosted = |port: &PublishedPort| port.mode == PublishMode::Host;
-        for service in services {
-            let state = lock(&service.state);
-            // Where ports are published for its own endpoints, it tells of those that cannot be.
-            address |= !state.spec.vips.is_empty() || state.spec.ports.iter().any(hosted);
-            port |= super::plan::ingress(&state.spec).next().is_some();
-        }
-        let mut members = Vec::new();
-        members.extend(lock(&network.members).values().cloned());
-        port || (address && (joining || members.iter().any(|sandbox| !sandbox.balances)))
+        let asked = lock(&self.services).asks().on(network.spec.id);
+        let is_there = || {
+            let members = lock(&network.members);
+            members.values().any(|sandbox| !sandbox.balances)
+        };
+        asked.everywhere > 0 || (asked.near > 0 && (joining || is_there()))
     }
 
     /// Why this host can never lead to them.
@@ -316,6 +380,8 @@ impl Controller {
         let standing = Standing {
             sandbox: sandbox.clone(),
             led: false,
+            published: false,
+            changes: 0,
             owes_record: false,
             unled: BTreeSet::new(),
             lacking: BTreeMap::new(),
@@ -333,16 +399,20 @@ impl Controller {
     /// Has one that stands lead to all services, and publish their ports; the caller holds its
     /// `ops`.
     fn lead_all(&self, network: &Arc<Network>, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let id = network.spec.id;
         self.lead_to_services(network);
-        self.publish_ingress(network, sandbox)
+        if !self.balancers.take_due(id, |found| &mut found.published) {
+            return Ok(());
+        }
+        let published = self.publish_ingress(network, sandbox);
+        published.inspect_err(|_| self.balancers.publish_anew(id))
     }
 
     /// Brings what all services of a network want of the sandbox that leads to them, if that is
     /// still to be done; those of which the kernel refuses it are noted, and the others led to.
     fn lead_to_services(&self, network: &Network) {
         let id = network.spec.id;
-        let led = |found: &mut Standing| std::mem::replace(&mut found.led, true);
-        if lock(&self.balancers.standing).get_mut(&id).is_none_or(led) {
+        if !self.balancers.take_due(id, |found| &mut found.led) {
             return;
         }
         let mut unled = BTreeSet::new();
@@ -357,12 +427,12 @@ impl Controller {
                 let brought = self.bring(vec![(Owner::Service(service.id), fragment)]);
                 let failed = brought.and(noted).err();
                 unled.extend(failed.as_ref().map(|_| service.id));
-                let what = format!(
+                let what = format_args!(
                     "this host does not lead to service {} of network {}",
                     state.spec.name, network.spec.name
                 );
                 let about = (id, About::Led(service.id));
-                self.warn_once(about, &what, failed.map(|error| error.chain()));
+                self.warn_once(about, what, failed.map(|error| error.chain()));
             }
         }
         if let Some(found) = lock(&self.balancers.standing).get_mut(&id) {
@@ -459,6 +529,9 @@ impl Controller {
         id: EndpointId,
         longest: Duration,
     ) {
+        if longest.is_zero() {
+            return;
+        }
         let begun = Instant::now();
         let mut peers: Vec<IpAddr> = {
             let reach = lock(&network.reach);
@@ -470,9 +543,6 @@ impl Controller {
                 .flat_map(|r| r.addresses.iter().map(IpNet::addr))
                 .collect()
         };
-        if longest.is_zero() {
-            return;
-        }
         if !peers.is_empty()
             && let Ok(cluster) = self.cluster()
         {

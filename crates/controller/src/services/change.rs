@@ -51,7 +51,12 @@ impl Controller {
             (next, true) => next,
             (_, false) => state.roster.with(id, member(false)),
         };
-        place(&self.change_of(&service, &state, &next)?)?;
+        let mut change = self.change_of(&service, &state, &next)?;
+        if !change.wants.is_empty() {
+            let former = self.fragment_of(&service.network, &state);
+            change.former.push((Owner::Service(service.id), former));
+        }
+        place(&change)?;
         state.roster = next;
         let checked = state.spec.health.is_some();
         drop(state);
@@ -91,23 +96,22 @@ impl Controller {
         }
     }
 
-    /// What it takes to have these members in a service.
+    /// What it takes to have these members in a service, without what it had before.
     pub(crate) fn change_of(
         &self,
         service: &Service,
         state: &super::ServiceState,
         next: &Roster,
     ) -> Result<Change> {
-        let fragment = |roster| {
-            self.service_fragment(&service.network, &state.spec, roster, &state.hosted.ports)
-        };
         if state.roster.slots == next.slots {
             return Ok(Change::default());
         }
+        let (network, hosted) = (&service.network, &state.hosted.ports);
+        let fragment = self.service_fragment(network, &state.spec, next, hosted);
         Ok(Change {
-            wants: vec![(Owner::Service(service.id), fragment(next))],
-            former: vec![(Owner::Service(service.id), fragment(&state.roster))],
-            batch: self.slots_batch(service, next, &state.hosted.ports)?,
+            wants: vec![(Owner::Service(service.id), fragment)],
+            former: Vec::new(),
+            batch: self.slots_batch(service, next, hosted)?,
         })
     }
 
@@ -156,11 +160,17 @@ impl Controller {
             );
         }
         state.roster = next;
-        if others && service.is_global() {
-            // Whether something serves here decides what this host publishes.
-            self.balance_soon();
+        if others {
+            self.members_changed(service, state);
         }
         Ok(())
+    }
+
+    /// Who is led to decides what this host publishes for its own endpoints.
+    fn members_changed(&self, service: &Service, state: &super::ServiceState) {
+        if service.is_global() && super::hosted::may_publish(&state.spec) {
+            self.look_soon(service.network.spec.id, Some(service.id));
+        }
     }
 
     /// Takes an endpoint out of its service: no new connection is led to it. One that is in none is
@@ -189,6 +199,7 @@ impl Controller {
         let let_in = let_in(&state.roster, &next);
         let gone = state.roster.members.get(&id).cloned();
         state.roster = next;
+        self.members_changed(&service, &state);
         self.ask_no_more(&state.spec);
         drop(state);
         lock(&self.services).leave(id);

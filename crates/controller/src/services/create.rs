@@ -219,9 +219,9 @@ impl Controller {
         let id = spec.id;
         let roster = self.waiting_members(network, &spec)?;
         let fragment = self.service_fragment(network, &spec, &roster, &[]);
-        let name = spec.name.to_string();
         let batch = records::put(Batch::new(), Table::Services, &id.to_string(), &spec)?;
         let members: Vec<_> = roster.members.keys().copied().collect();
+        let listed = spec.clone();
         let service = Arc::new(Service {
             id,
             network: network.clone(),
@@ -245,7 +245,7 @@ impl Controller {
             return Err(error);
         }
         crate::step::reached("service.applied");
-        lock(&self.services).add(&name, service.clone());
+        lock(&self.services).add(&listed, service.clone());
         self.join_all(&service, &members);
         Ok(service)
     }

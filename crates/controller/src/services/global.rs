@@ -6,6 +6,7 @@
 
 use super::{
     Hosted, Member, Roster, Service, ServiceState,
+    plan::ingress,
     roster::at_first,
     update::{rechecked, wanted_ports},
 };
@@ -62,7 +63,7 @@ impl Controller {
         let id = spec.id;
         crate::step::reached("service.agreed");
         self.take_agreed(id);
-        self.settle_balancer_or_soon(network);
+        self.settle_service_or_soon(network, id);
         Ok(Created {
             id: id.to_string(),
             warnings: Vec::new(),
@@ -141,13 +142,23 @@ impl Controller {
         };
         let _turn = lock(&self.agreed_changes);
         let found = lock(&self.services).get(id);
-        match (cluster.service(id), found) {
+        let (spec, former) = (cluster.service(id), found.as_ref().map(spec_of));
+        let Some(network) = spec.as_ref().or(former.as_ref()).map(|spec| spec.network) else {
+            return;
+        };
+        let published = |spec: &ServiceSpec| ingress(spec).copied().collect::<Vec<_>>();
+        let ports = spec.as_ref().map(published).unwrap_or_default();
+        let former = former.as_ref().map(published).unwrap_or_default();
+        match (spec, found) {
             (Some(spec), Some(service)) => self.respecify(&service, spec),
             (Some(spec), None) => self.list_service(spec),
             (None, Some(service)) => self.service_gone(&service),
-            (None, None) => return,
+            (None, None) => {}
         }
-        self.balance_soon();
+        if ports != former {
+            self.balancers.publish_anew(network);
+        }
+        self.look_soon(network, Some(id));
     }
 
     fn list_service(&self, spec: ServiceSpec) {
@@ -159,14 +170,14 @@ impl Controller {
             id,
             network: network.clone(),
             state: Mutex::new(ServiceState {
-                spec,
+                spec: spec.clone(),
                 roster: Roster::default(),
                 claims: Claims::default(),
                 hosted: Hosted::default(),
                 removed: false,
             }),
         });
-        lock(&self.services).add(&name, service.clone());
+        lock(&self.services).add(&spec, service.clone());
         let Some(checked) = self.gather(&service) else {
             return;
         };
@@ -225,7 +236,7 @@ impl Controller {
             self.warn(format!("service {name}: {}", error.chain()));
             state.roster = next;
             self.balancers.lead_anew(service.network.spec.id);
-            self.balance_soon();
+            self.look_soon(service.network.spec.id, Some(service.id));
         }
     }
 
@@ -247,6 +258,7 @@ impl Controller {
                 self.balancers.lead_anew(service.network.spec.id);
             }
         }
+        lock(&self.services).respecified(&spec);
         (state.spec, state.roster) = (spec, next);
         drop(state);
         self.publish_service(service);
@@ -263,10 +275,11 @@ impl Controller {
             let mut state = lock(&service.state);
             state.removed = true;
             state.hosted = Hosted::default();
+            self.balancers.note_hosted_lacking(service, BTreeMap::new());
+            lock(&self.services).remove(&state.spec, state.roster.members.keys());
             state.spec.clone()
         };
         let name = spec.name.to_string();
-        lock(&self.services).remove(&name, id);
         self.ask_no_more(&spec);
         self.withdraw_service(service);
         self.publish_members(service);
@@ -309,7 +322,7 @@ impl Controller {
         self.check_ports(&service.network, &next, &before.ports)?;
         self.cluster()?.update_service(service.id, change)?;
         self.take_agreed(service.id);
-        self.settle_balancer_or_soon(&service.network);
+        self.settle_service_or_soon(&service.network, service.id);
         Ok(())
     }
 
@@ -318,9 +331,9 @@ impl Controller {
         self.cluster()?.remove_service(service.id)?;
         crate::step::reached("service.removed");
         self.take_agreed(service.id);
-        self.settle_balancer_or_soon(&service.network);
+        self.settle_service_or_soon(&service.network, service.id);
         let network = service.network.spec.id;
-        if lock(&self.services).on(network).is_empty() {
+        if lock(&self.services).asks().on(network).services == 0 {
             // Also where another thread is about it already.
             self.lower_balancer(network);
             self.cluster()?.await_no_balancer(network);
@@ -442,6 +455,10 @@ impl Controller {
         lock(&self.services).join(id, service.id);
         self.checker.wake();
     }
+}
+
+fn spec_of(service: &Arc<Service>) -> ServiceSpec {
+    lock(&service.state).spec.clone()
 }
 
 /// An endpoint on another host as a member, and its service's name.

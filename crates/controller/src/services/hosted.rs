@@ -12,13 +12,8 @@ use super::{
     plan::published,
     unpublished::{About, obstacle},
 };
-use crate::{
-    Controller,
-    attach::FAMILIES,
-    registry::{Network, lock},
-    sandbox_plan,
-};
-use std::{collections::BTreeMap, net::IpAddr};
+use crate::{Controller, attach::FAMILIES, registry::lock, sandbox_plan};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use vw_firewall::{ServicePolicy, Slot};
 use vw_hoststate::{Object, Owner, Table};
 use vw_model::{
@@ -31,8 +26,6 @@ use vw_model::{
 pub(crate) struct Hosted {
     /// By these ports.
     pub(crate) ports: Vec<PublishedPort>,
-    /// Not by these, and why.
-    pub(crate) lacking: BTreeMap<HostPort, Obstacle>,
 }
 
 impl Hosted {
@@ -128,41 +121,41 @@ impl Controller {
     /// Whether clients may have been led so to an endpoint.
     pub(super) fn may_lead_past_balancer(&self, id: EndpointId) -> bool {
         let service = lock(&self.services).of(id);
-        service.is_some_and(|service| lock(&service.state).spec.ports.iter().any(past_balancer))
+        service.is_some_and(|service| may_publish(&lock(&service.state).spec))
     }
 
-    /// Publishes for the endpoints here what services of a network ask for, as far as it can be had;
-    /// what cannot is told. Tells whether nothing failed.
-    pub(super) fn settle_hosted(&self, network: &Network) -> bool {
-        let services = lock(&self.services).on(network.spec.id);
+    /// Publishes for the endpoints here what these services ask for, as far as it can be had; what
+    /// cannot is told. Tells whether nothing failed.
+    pub(super) fn settle_hosted(&self, services: &[Arc<Service>]) -> bool {
         let mut settled = true;
         for service in services {
-            let failed = self.settle_hosted_of(&service).err();
+            let failed = self.settle_hosted_of(service).err();
             settled &= failed.is_none();
-            let what = format!(
+            let network = &service.network.spec;
+            let what = format_args!(
                 "a service of network {} is not published by this host for its own endpoints",
-                network.spec.name
+                network.name
             );
-            let about = (network.spec.id, About::Hosted(service.id));
-            self.warn_once(about, &what, failed.map(|error| error.chain()));
+            let about = (network.id, About::Hosted(service.id));
+            self.warn_once(about, what, failed.map(|error| error.chain()));
         }
         settled
     }
 
-    /// The same where what the balancer of the network publishes here changed meanwhile what this
+    /// The same where what the balancer of their network publishes here changed meanwhile what this
     /// host may lead to.
-    pub(super) fn settle_hosted_again(&self, network: &Network) -> bool {
-        let changed = |service: &Service| {
-            let state = lock(&service.state);
-            if !state.hosted.lacking.is_empty() {
+    pub(super) fn settle_hosted_again(&self, services: &[Arc<Service>]) -> bool {
+        let changed = |service: &&Arc<Service>| {
+            if self.balancers.lacks_hosted(service) {
                 return true;
             }
+            let state = lock(&service.state);
             let standing = state.hosted.ports.iter();
             let standing = standing.filter(|port| port.mode == PublishMode::Ingress);
             !self.preferred(service, &state).iter().eq(standing)
         };
-        let services = lock(&self.services).on(network.spec.id);
-        !services.iter().any(|service| changed(service)) || self.settle_hosted(network)
+        let changed: Vec<Arc<Service>> = services.iter().filter(changed).cloned().collect();
+        self.settle_hosted(&changed)
     }
 
     /// The ports of the balancer that are to lead to endpoints here.
@@ -200,12 +193,22 @@ impl Controller {
         !self.slots_here(&state.roster).is_empty()
     }
 
+    /// Whether this host leads to its own endpoints of a service by itself, or is to.
+    fn is_concerned(&self, service: &Service, state: &ServiceState) -> bool {
+        may_publish(&state.spec)
+            || !state.hosted.ports.is_empty()
+            || self.balancers.lacks_hosted(service)
+    }
+
     fn settle_hosted_of(&self, service: &Service) -> Result<()> {
         let mut state = lock(&service.state);
-        let asked = |port: &&PublishedPort| port.mode == PublishMode::Host;
+        if !self.is_concerned(service, &state) {
+            return Ok(());
+        }
         let wanted = !state.removed && has_slots_here(&state.roster);
-        let asked = state.spec.ports.iter().filter(asked).copied();
-        let asked = self.on_this_host(asked.filter(|_| wanted))?;
+        let is_asked = |port: &PublishedPort| wanted && port.mode == PublishMode::Host;
+        let asked = state.spec.ports.iter().copied().filter(is_asked);
+        let asked = self.on_this_host(asked)?;
         let families = self.hosted_families();
         let hindrance = match (families.is_empty(), self.serves_here(&state)) {
             (true, _) => Some(Obstacle::NoRules),
@@ -223,7 +226,7 @@ impl Controller {
         };
         let preferred = self.preferred(service, &state);
         if ports.is_empty() && preferred.is_empty() && state.hosted.ports.is_empty() {
-            state.hosted.lacking = lacking;
+            self.balancers.note_hosted_lacking(service, lacking);
             return Ok(());
         }
         let mut held = std::mem::take(&mut state.claims);
@@ -252,11 +255,12 @@ impl Controller {
                 .iter()
                 .filter(|port| port.mode == PublishMode::Host && !standing.contains(port));
             lacking.extend(failed.map(|port| (port.at(), Obstacle::Failed)));
-            state.hosted.lacking = lacking;
+            self.balancers.note_hosted_lacking(service, lacking);
             return Err(error);
         }
         state.claims = claims;
-        state.hosted = Hosted { ports, lacking };
+        state.hosted = Hosted { ports };
+        self.balancers.note_hosted_lacking(service, lacking);
         Ok(())
     }
 }
@@ -266,6 +270,11 @@ fn has_slots_here(roster: &Roster) -> bool {
     let led = |id: &EndpointId| roster.members.get(id);
     let mut members = roster.slots.iter().filter_map(led);
     members.any(|member| member.host.is_none())
+}
+
+/// Whether a host may lead to its own endpoints of a service by itself.
+pub(super) fn may_publish(spec: &ServiceSpec) -> bool {
+    spec.ports.iter().any(past_balancer)
 }
 
 /// Whether connections to a port may be led past the balancer.

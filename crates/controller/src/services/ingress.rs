@@ -15,7 +15,7 @@ use vw_firewall::ServicePort;
 use vw_hoststate::Owner;
 use vw_model::{
     Family, HostPort, NetworkId, Obstacle, PortKey, PortRange, PortRequest, PublishedPort, Result,
-    SandboxKind, Scope,
+    SandboxKind,
 };
 
 /// The reason of a port at an address that this host does not have, or cannot bind yet.
@@ -71,10 +71,14 @@ impl Controller {
                 inner.all().clone()
             }),
         };
-        let changed = state.published != former || state.spec.kind != kind;
+        let published = state.published != former;
+        let changed = published || state.spec.kind != kind;
         state.spec.kind = kind;
         drop(state);
         self.balancers.note_lacking(id, not);
+        if published {
+            self.balancers.note_published(id);
+        }
         // One that could not be recorded is owed, whether anything changes again or not.
         if changed || self.balancers.owes_record(id) {
             self.balancers.owe_record(id, true);
@@ -150,9 +154,7 @@ impl Controller {
     pub fn addresses_changed(&self) {
         self.look_at_underlay();
         let services = lock(&self.services).all();
-        let mut global = services
-            .iter()
-            .filter(|service| service.network.spec.scope == Scope::Global);
+        let mut global = services.iter().filter(|service| service.is_global());
         let at_one = |port: &PublishedPort| port.address().is_some();
         if global.any(|service| lock(&service.state).spec.ports.iter().any(at_one)) {
             self.balance_soon();

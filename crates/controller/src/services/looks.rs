@@ -1,20 +1,25 @@
-//! When what leads to services here is looked at: soon after something has changed, and again and
-//! again while something of it could not be done, or a port cannot be published, which somebody
-//! else's program may have.
+//! When what leads to services here is looked at: soon after something has changed, no more than that
+//! may concern, and again and again while something of it could not be done, or a port cannot be
+//! published, which somebody else's program may have.
 //!
 //! Owns that one thread does it, which keeps no controller alive while it waits, and ends with it.
 
-use crate::{Controller, controller::WeakController, registry::lock};
+use crate::{
+    Controller,
+    controller::WeakController,
+    registry::{Network, lock},
+};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use vw_model::{NetworkId, Scope};
+use vw_model::{EndpointId, NetworkId, Scope, ServiceId};
 use vw_store::Batch;
 
-/// How soon, and how seldom, a port is tried again.
+/// How soon, and how seldom, what could not be done is tried again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
@@ -23,16 +28,38 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 pub(super) struct Looks {
     asked: Arc<Asked>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    due: Mutex<Due>,
+    /// The networks of which something could not be done.
+    unsettled: Mutex<BTreeSet<NetworkId>>,
+}
+
+/// What is to be looked at.
+#[derive(Debug, Default)]
+struct Due {
+    /// All networks.
+    all: bool,
+    /// What could not be done before.
+    unsettled: bool,
+    networks: BTreeMap<NetworkId, Extent>,
+}
+
+/// How much of a network is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it.
+    Whole,
+    /// Whether it is led to here at all, and these of its services.
+    Services(BTreeSet<ServiceId>),
 }
 
 #[derive(Default)]
 struct Asked {
-    due: Mutex<Due>,
+    turn: Mutex<Turn>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Due {
+enum Turn {
     #[default]
     No,
     Running,
@@ -46,24 +73,25 @@ enum Due {
 struct Looking(Arc<Asked>);
 
 impl Looks {
-    /// Has a thread `look`, or the one that does look once more; it goes on as long as it is told how
-    /// long to wait at most, the last pause given.
+    /// Has a thread `look`, or the one that does look once more. It is told whether what could not be
+    /// done is to be tried again, as it is first and after pauses, and says whether there is any.
     ///
     /// # Errors
     /// Without a thread.
-    fn ask(
-        &self,
-        mut look: impl FnMut(Duration) -> Option<Duration> + Send + 'static,
-    ) -> io::Result<()> {
+    fn ask(&self, mut look: impl FnMut(bool) -> bool + Send + 'static) -> io::Result<()> {
         let mut thread = lock(&self.thread);
         if !self.asked.ask() {
             return Ok(());
         }
         let looking = Looking(self.asked.clone());
         let run = move || {
-            let mut pause = FIRST_PAUSE;
-            while looking.0.go_on(look(pause)) {
-                pause = LONGEST_PAUSE.min(pause * 2);
+            let mut pauses = Pauses::default();
+            loop {
+                let again = pauses.are_over();
+                let left = look(again);
+                if !looking.0.go_on(pauses.next(left, again)) {
+                    return;
+                }
             }
         };
         // The one before has ended, or is about to.
@@ -72,11 +100,71 @@ impl Looks {
         join(thread.replace(spawned?));
         Ok(())
     }
+
+    /// Has this be looked at next.
+    fn note(&self, due: impl FnOnce(&mut Due)) {
+        due(&mut lock(&self.due));
+    }
+
+    /// Notes whether all of a network could be done.
+    pub(super) fn note_settled(&self, network: NetworkId, settled: bool) {
+        let mut unsettled = lock(&self.unsettled);
+        match settled {
+            true => unsettled.remove(&network),
+            false => unsettled.insert(network),
+        };
+    }
+
+    /// What is to be looked at of which networks, and of all others.
+    fn take(&self, again: bool) -> (BTreeMap<NetworkId, Extent>, bool) {
+        let mut due = std::mem::take(&mut *lock(&self.due));
+        if due.unsettled || again {
+            let unsettled = lock(&self.unsettled);
+            let whole = unsettled.iter().map(|id| (*id, Extent::Whole));
+            due.networks.extend(whole);
+        }
+        (due.networks, due.all)
+    }
+}
+
+impl Due {
+    fn add(&mut self, network: NetworkId, service: Option<ServiceId>) {
+        let none = || Extent::Services(BTreeSet::new());
+        let extent = self.networks.entry(network).or_insert_with(none);
+        if let Extent::Services(services) = extent {
+            services.extend(service);
+        }
+    }
+}
+
+/// When what could not be done is tried again: ever more seldom.
+#[derive(Default)]
+struct Pauses {
+    last: Option<Duration>,
+    until: Option<Instant>,
+}
+
+impl Pauses {
+    fn are_over(&self) -> bool {
+        self.until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Until when to wait, if there is anything `left`, after a look that tried it `again` or not.
+    fn next(&mut self, left: bool, again: bool) -> Option<Instant> {
+        if !left {
+            *self = Self::default();
+        } else if again {
+            let longer = |last: Duration| LONGEST_PAUSE.min(last * 2);
+            let pause = self.last.map_or(FIRST_PAUSE, longer);
+            (self.last, self.until) = (Some(pause), Some(Instant::now() + pause));
+        }
+        self.until
+    }
 }
 
 impl Drop for Looks {
     fn drop(&mut self) {
-        *lock(&self.asked.due) = Due::Over;
+        *lock(&self.asked.turn) = Turn::Over;
         self.asked.changed.notify_one();
         let last = self.thread.get_mut();
         join(last.unwrap_or_else(PoisonError::into_inner).take());
@@ -94,40 +182,41 @@ fn join(thread: Option<JoinHandle<()>>) {
 impl Asked {
     /// Asks for a look; tells whether it takes a thread.
     fn ask(&self) -> bool {
-        let mut due = lock(&self.due);
-        let (next, begins) = match *due {
-            Due::No => (Due::Running, true),
-            Due::Running | Due::Again => (Due::Again, false),
-            Due::Over => (Due::Over, false),
+        let mut turn = lock(&self.turn);
+        let (next, begins) = match *turn {
+            Turn::No => (Turn::Running, true),
+            Turn::Running | Turn::Again => (Turn::Again, false),
+            Turn::Over => (Turn::Over, false),
         };
-        *due = next;
+        *turn = next;
         self.changed.notify_one();
         begins
     }
 
     /// Nobody looks any more.
     fn end(&self) {
-        let mut due = lock(&self.due);
-        if *due != Due::Over {
-            *due = Due::No;
+        let mut turn = lock(&self.turn);
+        if *turn != Turn::Over {
+            *turn = Turn::No;
         }
     }
 
-    /// Whether to look once more: at once where somebody asked, else after a pause where there is
+    /// Whether to look once more: at once where somebody asked, else at this time where there is
     /// one.
-    fn go_on(&self, pause: Option<Duration>) -> bool {
-        let mut due = lock(&self.due);
-        if let Some(pause) = pause {
-            let waited = |due: &mut Due| *due == Due::Running;
-            let wait = self.changed.wait_timeout_while(due, pause, waited);
-            due = wait.unwrap_or_else(PoisonError::into_inner).0;
+    fn go_on(&self, until: Option<Instant>) -> bool {
+        let mut turn = lock(&self.turn);
+        if let Some(until) = until {
+            let wait = until.saturating_duration_since(Instant::now());
+            let waited = |turn: &mut Turn| *turn == Turn::Running;
+            let wait = self.changed.wait_timeout_while(turn, wait, waited);
+            turn = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let again = match *due {
-            Due::Over => return false,
-            Due::Again => true,
-            _ => pause.is_some(),
+        let again = match *turn {
+            Turn::Over => return false,
+            Turn::Again => true,
+            _ => until.is_some(),
         };
-        *due = if again { Due::Running } else { Due::No };
+        *turn = if again { Turn::Running } else { Turn::No };
         again
     }
 }
@@ -141,33 +230,104 @@ impl Drop for Looking {
 }
 
 impl Controller {
-    /// Looks at all that leads to services, by a thread of its own: it may wait for the cluster.
+    /// Looks at all that leads to services.
     pub(crate) fn balance_soon(&self) {
-        let some = self.member.is_some()
-            && (lock(&self.services).has_global()
-                || !self.balancers.networks().is_empty()
-                || self.balancers.has_to_tell());
-        if !some || !self.balancers.is_open() {
-            return;
+        let some = !lock(&self.services).asks().is_empty()
+            || !self.balancers.networks().is_empty()
+            || self.balancers.has_to_tell();
+        if some && self.looks_after_services() {
+            self.balancers.turns.rouse();
+            self.balancers.looks.note(|due| due.all = true);
+            self.look();
         }
-        self.balancers.turns.rouse();
+    }
+
+    /// Looks whether the services of a network are led to here as they ask for, and at one that has
+    /// changed.
+    pub(crate) fn look_soon(&self, network: NetworkId, service: Option<ServiceId>) {
+        let turn = self.balancers.turns.of(network);
+        // Who has the turn decides by what was before; after that, what there is can be seen.
+        let some = turn.is_taken()
+            || lock(&self.services).asks().on(network).services > 0
+            || self.balancers.on(network).is_some()
+            || self.balancers.lacks_some_of(network);
+        if some && self.looks_after_services() {
+            turn.rouse();
+            self.balancers.looks.note(|due| due.add(network, service));
+            self.look();
+        }
+    }
+
+    /// The same at what an endpoint here is a member of, where its host may lead to it by itself.
+    pub(crate) fn look_at_service_of(&self, endpoint: EndpointId) {
+        let Some(service) = lock(&self.services).of(endpoint) else {
+            return;
+        };
+        let concerned = super::hosted::may_publish(&lock(&service.state).spec);
+        if concerned {
+            self.look_soon(service.network.spec.id, Some(service.id));
+        }
+    }
+
+    /// Looks at what could not be done, where something was given back that may have been in its
+    /// way: ports of this host, or what else something here had.
+    pub(crate) fn room_made(&self, ports: bool) {
+        let some = match ports {
+            true => !lock(&self.balancers.looks.unsettled).is_empty(),
+            false => self.balancers.turns.is_any_refused(),
+        };
+        if some && self.looks_after_services() {
+            self.balancers.turns.rouse();
+            self.balancers.looks.note(|due| due.unsettled = true);
+            self.look();
+        }
+    }
+
+    fn looks_after_services(&self) -> bool {
+        self.member.is_some() && self.balancers.is_open()
+    }
+
+    /// Has what is due be looked at, by a thread of its own: it may wait for the cluster.
+    fn look(&self) {
         let controller = self.downgrade();
         if let Err(error) = self
             .balancers
             .looks
-            .ask(move |pause| look(&controller, pause))
+            .ask(move |again| look_once(&controller, again))
         {
             self.warn(format!("no thread to look after services: {error}"));
         }
     }
 
-    /// Settles all of them; tells whether all could be done.
-    fn settle_balancers(&self) -> bool {
+    /// Settles what is due; tells whether all that was ever due could be done.
+    fn settle_due(&self, again: bool) -> bool {
+        let looks = &self.balancers.looks;
+        let (networks, all) = looks.take(again);
+        if all {
+            self.settle_all();
+        } else {
+            for (id, extent) in networks {
+                let network = self.registry().network_by_id(id);
+                match network {
+                    Some(network) => drop(self.settle_balancer(&network, &extent)),
+                    // What led to it went with it.
+                    None => looks.note_settled(id, true),
+                }
+            }
+        }
+        // What could not be taken away, and records of what is gone, go with the next change; there
+        // may be none of here.
+        let mended = self.mend();
+        self.see_off();
+        let done = mended.and(self.note(Batch::new())).is_ok();
+        done && lock(&looks.unsettled).is_empty()
+    }
+
+    fn settle_all(&self) {
         let networks = self.registry().networks();
-        let global = networks.iter().filter(|n| n.spec.scope == Scope::Global);
-        let mut settled = true;
-        for network in global {
-            settled &= self.settle_balancer(network);
+        let global = |network: &&Arc<Network>| network.spec.scope == Scope::Global;
+        for network in networks.iter().filter(global) {
+            self.settle_balancer(network, &Extent::Whole);
         }
         let known = |id: NetworkId| self.registry().network_by_id(id).is_some();
         for id in self.balancers.networks() {
@@ -177,19 +337,14 @@ impl Controller {
         }
         self.tell_no_lacks_but(known);
         self.balancers.turns.retain(known);
-        // What could not be taken away, and records of what is gone, go with the next change; there
-        // may be none of here.
-        let mended = self.mend();
-        self.see_off();
-        settled && mended.and(self.note(Batch::new())).is_ok()
+        lock(&self.balancers.looks.unsettled).retain(|id| known(*id));
     }
 }
 
-/// Looks once, while there is a controller; says whether to do it again after a pause.
-fn look(controller: &WeakController, pause: Duration) -> Option<Duration> {
-    let controller = controller.upgrade()?;
-    let settled = controller.settle_balancers();
-    (!settled || controller.balancers.may_lack_less()).then_some(pause)
+/// Looks once, while there is a controller; says whether something is left to be tried again.
+fn look_once(controller: &WeakController, again: bool) -> bool {
+    let controller = controller.upgrade();
+    controller.is_some_and(|controller| !controller.settle_due(again))
 }
 
 #[cfg(test)]

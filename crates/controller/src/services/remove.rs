@@ -29,10 +29,10 @@ impl Controller {
             self.keep(Batch::new().delete(Table::Services, service.id.to_string()))?;
             crate::step::reached("service.removed");
             state.removed = true;
+            lock(&self.services).remove(&state.spec, state.roster.members.keys());
             state.spec.clone()
         };
-        let name = spec.name.to_string();
-        lock(&self.services).remove(&name, service.id);
+        let (name, published) = (spec.name.to_string(), !spec.ports.is_empty());
         self.ask_no_more(&spec);
         self.withdraw_service(&service);
         self.publish_members(&service);
@@ -54,8 +54,9 @@ impl Controller {
             &service.id.to_string(),
             [("name", name)],
         );
-        // Its ports may be those of a service that this host could not publish.
-        self.balance_soon();
+        if published {
+            self.room_made(true);
+        }
         Ok(())
     }
 

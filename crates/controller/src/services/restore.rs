@@ -77,7 +77,7 @@ impl Controller {
             id: spec.id,
             network,
             state: Mutex::new(ServiceState {
-                spec,
+                spec: spec.clone(),
                 roster: Roster {
                     slots,
                     ..Roster::default()
@@ -87,7 +87,7 @@ impl Controller {
                 removed: false,
             }),
         });
-        lock(&self.services).add(&name, service.clone());
+        lock(&self.services).add(&spec, service.clone());
         self.publish_service(&service);
     }
 

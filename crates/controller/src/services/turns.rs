@@ -40,6 +40,11 @@ impl Turns {
         lock(&self.0).values().for_each(|turn| turn.rouse());
     }
 
+    /// Whether one could not be made, and may be now.
+    pub(super) fn is_any_refused(&self) -> bool {
+        lock(&self.0).values().any(|turn| turn.is_refused())
+    }
+
     /// Forgets those of networks that are gone.
     pub(super) fn retain(&self, known: impl Fn(NetworkId) -> bool) {
         // One that somebody has is in use still.
@@ -81,7 +86,7 @@ impl Turn {
     }
 
     /// Has one that could not be made be tried again.
-    fn rouse(&self) {
+    pub(super) fn rouse(&self) {
         self.roused.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -118,6 +123,15 @@ impl Turn {
         *lock(&self.leading)
     }
 
+    /// Whether somebody has it.
+    pub(super) fn is_taken(&self) -> bool {
+        self.one.try_lock().is_err()
+    }
+
+    fn is_refused(&self) -> bool {
+        lock(&self.refused).is_some()
+    }
+
     /// Whether one could not be made a moment ago.
     pub(super) fn was_refused(&self) -> bool {
         lock(&self.refused).is_some_and(|refused| refused.when.elapsed() < RESPITE)
@@ -143,8 +157,8 @@ impl Controller {
         let id = network.spec.id;
         let turn = self.balancers.turns.of(id);
         let coming = turn.expect();
-        let none = lock(&self.services).on(id).is_empty();
-        if !none && !turn.was_refused() {
+        let some = lock(&self.services).asks().on(id).services > 0;
+        if some && !turn.was_refused() {
             let _one = lock(&turn.one);
             // Who had the turn before may have tried in vain.
             if self.balancers.on(id).is_none() && !turn.was_refused() {
@@ -155,12 +169,13 @@ impl Controller {
         Some(coming)
     }
 
-    /// Says that what was about to be on a network is on it, or could not be: only now this host can
-    /// lead to it by itself, by whichever of its networks leads out, and what was made for nobody
-    /// goes.
-    pub(crate) fn has_come(&self, coming: Option<Coming>) {
+    /// Says that what was about to be on a network is on it, or could not be, or that it has left
+    /// it: what was made for nobody goes.
+    pub(crate) fn has_come(&self, network: &Network, coming: Option<Coming>) {
         drop(coming);
-        self.balance_soon();
+        if network.spec.scope == Scope::Global {
+            self.look_soon(network.spec.id, None);
+        }
     }
 }
 

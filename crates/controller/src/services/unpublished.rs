@@ -3,12 +3,15 @@
 //! Owns what was told. It is put together from what stands, by whoever changed some of it, one after
 //! the other: so the last one tells all.
 
-use super::{balancer::Balancers, plan};
+use super::{Service, balancer::Balancers, plan};
 use crate::{
     Controller,
     registry::{Network, lock},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 use vw_model::{Error, HostPort, Lacks, NetworkId, Obstacle, PortKey, ServiceId, Unpublished};
 
 /// Whether a host leads to the services of a network as they ask for.
@@ -31,6 +34,11 @@ pub(super) struct Told {
     /// start.
     whole: bool,
 }
+
+/// Which ports of services this host does not publish for its own endpoints, of each network and
+/// service that lacks some, as they were settled last.
+pub(super) type HostedLacking =
+    BTreeMap<NetworkId, BTreeMap<ServiceId, BTreeMap<HostPort, Obstacle>>>;
 
 impl Told {
     /// The ports of a network's services that something here has.
@@ -129,16 +137,46 @@ impl Balancers {
         !told.whole || !told.lacks.networks.is_empty()
     }
 
-    /// Whether something cannot be published that may be possible a moment later, without any change
-    /// here that would tell.
-    pub(super) fn may_lack_less(&self) -> bool {
+    /// Whether something of a network cannot be published.
+    pub(super) fn lacks_some_of(&self, network: NetworkId) -> bool {
+        lock(&self.told).lacks.networks.contains_key(&network)
+    }
+
+    /// Whether something of a network cannot be published that may be possible a moment later,
+    /// without any change here that would tell.
+    pub(super) fn may_lack_less_of(&self, network: NetworkId) -> bool {
         let told = lock(&self.told);
-        let mut lacking = told.lacks.networks.iter();
-        lacking.any(|(network, lacks)| {
-            let failed = self.turns.of(*network).leading() == Leading::Failed;
+        let lacks = told.lacks.networks.get(&network);
+        lacks.is_some_and(|lacks| {
+            let failed = self.turns.of(network).leading() == Leading::Failed;
             let mut ports = lacks.ports.values();
             failed || ports.any(|why| !matches!(why, Obstacle::Unreached | Obstacle::NoRules))
         })
+    }
+
+    /// Whether this host does not publish for its own endpoints all that a service asks for.
+    pub(super) fn lacks_hosted(&self, service: &Service) -> bool {
+        let lacking = lock(&self.hosted_lacking);
+        let of_network = lacking.get(&service.network.spec.id);
+        of_network.is_some_and(|lacking| lacking.contains_key(&service.id))
+    }
+
+    /// Notes what of a service this host does not publish for its own endpoints, and why.
+    pub(super) fn note_hosted_lacking(
+        &self,
+        service: &Service,
+        lacking: BTreeMap<HostPort, Obstacle>,
+    ) {
+        let mut all = lock(&self.hosted_lacking);
+        let id = service.network.spec.id;
+        let of_network = all.entry(id).or_default();
+        match lacking.is_empty() {
+            true => of_network.remove(&service.id),
+            false => of_network.insert(service.id, lacking),
+        };
+        if of_network.is_empty() {
+            all.remove(&id);
+        }
     }
 }
 
@@ -177,6 +215,7 @@ impl Controller {
             self.tell_all(&told);
         }
         drop(told);
+        lock(&self.balancers.hosted_lacking).retain(|id, _| known(*id));
         let book = lock(&self.services);
         let stands = |service: ServiceId| book.get(service).is_some();
         let about =
@@ -185,7 +224,12 @@ impl Controller {
     }
 
     /// Warns of why something could not be done, once until that changes or it is done.
-    pub(super) fn warn_once(&self, of: (NetworkId, About), what: &str, why: Option<String>) {
+    pub(super) fn warn_once(
+        &self,
+        of: (NetworkId, About),
+        what: fmt::Arguments<'_>,
+        why: Option<String>,
+    ) {
         let news = lock(&self.balancers.said).news(of, why);
         if let Some(why) = news {
             self.warn(format!("{what}: {why}"));
@@ -228,21 +272,22 @@ impl Controller {
             let unled = self.unled_here(network).into_iter();
             ports.extend(unled.map(|at| (at, why)));
         }
-        let mut unled = self.balancers.unled(id);
-        let services = lock(&self.services).on(id);
-        unled.retain(|id| services.iter().any(|service| service.id == *id));
-        for service in services {
-            let state = lock(&service.state);
-            if unled.contains(&service.id) {
-                for port in plan::ingress(&state.spec) {
-                    ports.entry(port.at()).or_insert(Obstacle::Failed);
-                }
+        let unled = self.balancers.unled(id);
+        let unled: Vec<_> = {
+            let book = lock(&self.services);
+            unled.iter().filter_map(|id| book.get(*id)).collect()
+        };
+        for service in &unled {
+            for port in plan::ingress(&lock(&service.state).spec) {
+                ports.entry(port.at()).or_insert(Obstacle::Failed);
             }
-            ports.extend(&state.hosted.lacking);
         }
+        let hosted = lock(&self.balancers.hosted_lacking);
+        let hosted = hosted.get(&id).into_iter().flatten();
+        ports.extend(hosted.flat_map(|(_, lacking)| lacking));
         Lacks {
             all: why.is_some(),
-            services: unled,
+            services: unled.iter().map(|service| service.id).collect(),
             ports,
         }
     }

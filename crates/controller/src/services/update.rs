@@ -75,8 +75,7 @@ impl Controller {
         if checked {
             self.checker.wake();
         }
-        // What it does not publish any more may be what another service was refused here.
-        self.balance_soon();
+        self.room_made(!request.unpublish.is_empty());
         Ok(())
     }
 

@@ -77,6 +77,7 @@ pub(crate) struct Faults {
     beside: Mutex<Option<Beside>>,
     begun: Mutex<Vec<JoinHandle<()>>>,
     waits: AtomicBool,
+    addresses_read: AtomicUsize,
 }
 
 /// What somebody else does.
@@ -113,7 +114,13 @@ impl Faults {
             beside: Mutex::default(),
             begun: Mutex::default(),
             waits: AtomicBool::new(false),
+            addresses_read: AtomicUsize::new(0),
         })
+    }
+
+    /// How often the kernel was asked which addresses the host has.
+    pub(crate) fn addresses_read(&self) -> usize {
+        self.addresses_read.load(Ordering::SeqCst)
     }
 
     /// Has this be begun by another thread before the next effect for which `at` holds, with what
@@ -356,6 +363,7 @@ impl Kernel for FaultyKernel {
     }
 
     fn host_addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        self.faults.addresses_read.fetch_add(1, Ordering::SeqCst);
         self.effect("list addresses")?;
         self.fake.host_addresses()
     }

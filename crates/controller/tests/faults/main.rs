@@ -15,6 +15,7 @@ mod gone;
 mod inject;
 mod lasting;
 mod led;
+mod looked;
 mod members;
 mod scenario;
 mod sealed;

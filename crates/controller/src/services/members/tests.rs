@@ -48,11 +48,15 @@ fn web() -> Arc<Service> {
     })
 }
 
+fn spec_of(service: &Service) -> vw_model::ServiceSpec {
+    lock(&service.state).spec.clone()
+}
+
 #[test]
 fn nobody_changes_what_is_being_told() {
     let service = web();
     let mut book = Book::default();
-    book.add("web", service.clone());
+    book.add(&spec_of(&service), service.clone());
     book.join(ONE, service.id);
     let mut told = 0;
     tell_member(&Mutex::new(book), ONE, |role| {
@@ -69,7 +73,7 @@ fn nobody_changes_what_is_being_told() {
 fn one_that_came_to_a_service_meanwhile_is_told_of_again() {
     let service = web();
     let book = Mutex::new(Book::default());
-    lock(&book).add("web", service.clone());
+    lock(&book).add(&spec_of(&service), service.clone());
     let mut told = Vec::new();
     tell_member(&book, ONE, |role| {
         told.push(role.part.is_some());

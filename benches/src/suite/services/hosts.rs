@@ -1,7 +1,7 @@
 //! Services over several hosts: what a connection and a request cost by a service's address, with
 //! the endpoint here and on another host, and by a published port from outside, asked on a host with
-//! the endpoint and on one without; and whether a connection fails while endpoints come and go on
-//! every host.
+//! the endpoint and on one without; whether a connection fails while endpoints come and go on every
+//! host; and what grows with the number of services, and should not.
 //!
 //! By hand and with nginx the same is made in the same place as ours: in a sandbox on the network,
 //! whose ports the host publishes.
@@ -13,6 +13,7 @@ use super::{
     load::{Answering, ask_one, meanwhile},
     others::{self, NGINX, Nginx},
     ways::{self, Way},
+    wide::Wide,
 };
 use crate::{
     Result,
@@ -57,6 +58,7 @@ pub(crate) fn run() -> Result<Table> {
     let mut stage = Stage::set()?;
     compared(&mut stage, &mut table)?;
     changes(&mut stage, &mut table)?;
+    numbers(&mut stage, &mut table)?;
     table.note("a connection: connect, one byte, close; a request: one byte there and back on a connection that stays; direct: from the first host over the same network, to the same endpoint; by hand and nginx: in a sandbox of the network on the host that is asked, which publishes its ports");
     Ok(table)
 }
@@ -259,4 +261,27 @@ fn come_and_go(
         taken[1].push_millis(client.disconnect("wide", end.name())?);
     }
     Ok(taken)
+}
+
+/// With more and more services, of which every host leads to each.
+fn numbers(stage: &mut Stage, table: &mut Table) -> Result<()> {
+    let lab = &stage.segment.lab;
+    let [guest, stays] = ["guest", "stays"].map(|name| lab.host(name));
+    let [first, second, third] = &mut stage.scenes[..] else {
+        return Err("there are three hosts".into());
+    };
+    first.adopt(&guest, &[])?;
+    second.adopt(&stays, &[])?;
+    let others = ["asks2", "asks3"].map(|name| lab.host(name));
+    adopt_on_wide(second, &others[0])?;
+    adopt_on_wide(third, &others[1])?;
+    let wide = Wide {
+        near: &stage.near,
+        vip: at(stage.vips[0], 80),
+        end: at(stage.ends[0], 80),
+        guest: &guest,
+        stays: &stays,
+        others: &others,
+    };
+    wide.measure([first, second], SERVICES.len(), table)
 }

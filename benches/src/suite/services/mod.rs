@@ -8,6 +8,7 @@ mod load;
 pub(crate) mod many;
 mod others;
 mod ways;
+mod wide;
 
 use crate::{
     Result,

@@ -230,7 +230,7 @@ impl Controller {
     }
 }
 
-fn attachment_of(sandbox: &Sandbox, id: EndpointId) -> Option<Attachment> {
+pub(crate) fn attachment_of(sandbox: &Sandbox, id: EndpointId) -> Option<Attachment> {
     let state = sandbox.state();
     let mut attachments = state.attachments.iter();
     attachments.find(|a| a.endpoint.id == id).cloned()

@@ -120,6 +120,8 @@ pub(crate) struct SandboxState {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Running {
     pub(crate) pid: u32,
+    /// It is that of the image, not the OCI runtime's that waits for the start.
+    pub(crate) started: bool,
 }
 
 /// The embedded resolver's sockets of a sandbox.
@@ -359,10 +361,11 @@ impl Sandbox {
         lock(&self.state)
     }
 
-    /// Whether something can answer in it: a container has no process before it is started.
-    pub(crate) fn runs(&self) -> bool {
+    /// Whether something can answer in it: a container has no process of its own before it is
+    /// started.
+    pub(crate) fn can_answer(&self) -> bool {
         let state = self.state();
-        state.container.is_none() || state.running.is_some()
+        state.container.is_none() || state.running.is_some_and(|running| running.started)
     }
 }
 

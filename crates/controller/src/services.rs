@@ -30,6 +30,7 @@ pub(crate) use balancer::Balancers;
 pub(crate) use change::Change;
 pub(crate) use health::Checker;
 pub(crate) use hosted::Hosted;
+pub(crate) use looks::join;
 pub(crate) use members::Role;
 pub(crate) use restore::SlotRecord;
 pub(crate) use roster::{Member, Roster};

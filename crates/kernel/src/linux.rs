@@ -61,7 +61,7 @@ pub struct Config {
     pub exec_root: PathBuf,
 }
 
-/// A port over UDP, at one address or over a family.
+/// A port over UDP or SCTP, at one address or over a family.
 type OpenedPort = (Family, Option<IpAddr>, PortKey);
 
 /// The executor on the real kernel.

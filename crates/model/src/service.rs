@@ -49,7 +49,7 @@ impl Affinity {
         if self == Self::None || mode == EndpointMode::Vip || publishes {
             return Ok(());
         }
-        let sentence = "the service leads nobody, as who asks for its name chooses among its endpoints: use --endpoint-mode vip or publish a port, or leave --affinity out";
+        let sentence = "the service leads nobody, as who asks for its name chooses among its endpoints: use --endpoint-mode vip or publish a port, or --affinity none";
         Err(Error::invalid("affinity-without-effect", sentence))
     }
 }

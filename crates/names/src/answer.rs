@@ -168,6 +168,8 @@ fn services(mut hosts: Vec<&Arc<Host>>, port: u16, reply: &mut Reply<'_, '_>, rn
     const BEFORE_TARGET: usize = 6;
     let mut data = Vec::new();
     let mut targets = Vec::new();
+    // Among others than endpoints of services a weight would say nothing.
+    let weighted = hosts.iter().all(|host| host.weight > 0);
     for last in (1..hosts.len()).rev() {
         let bound = u32::try_from(last + 1).unwrap_or(u32::MAX);
         hosts.swap(last, rng.below(bound) as usize);
@@ -178,7 +180,8 @@ fn services(mut hosts: Vec<&Arc<Host>>, port: u16, reply: &mut Reply<'_, '_>, rn
         };
         data.clear();
         data.extend_from_slice(&[0, 0]);
-        data.extend_from_slice(&host.weight.to_be_bytes());
+        let weight = if weighted { host.weight } else { 0 };
+        data.extend_from_slice(&weight.to_be_bytes());
         data.extend_from_slice(&port.to_be_bytes());
         data.extend_from_slice(target.as_wire());
         if let Some(at) = reply.answer(rtype::SRV, TTL, &data) {

@@ -6,6 +6,7 @@ use crate::{
     services::{addresses, answers, endpoints},
 };
 use std::{
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -221,13 +222,28 @@ fn nobody_is_led_to_a_container_before_its_process_runs() {
     let stays = scene.start("stays", "--network blue --label vethwork.service=web");
     let server = traffic::Server::tcp(&stays, "stays", "0.0.0.0:80");
     let ways = [(&near, to), (&scene.outside, format!("{HOST}:8080"))];
-    let ((), outcomes) = traffic::meanwhile(&ways, traffic::without_loss, || {
+    let over = AtomicBool::new(false);
+    let daemon = &scene.daemon;
+    let change = || {
+        let update = ["service", "update", "--drain", "1s", "web"];
+        while !over.load(Ordering::SeqCst) {
+            daemon.cli(update).must();
+        }
+    };
+    let start = || {
         for _ in 0..10 {
             let error = scene.refused(
                 "run --rm --network blue --label vethwork.service=web host /no/such/command",
             );
             assert!(error.contains("/no/such/command"), "{error}");
         }
+        over.store(true, Ordering::SeqCst);
+    };
+    let ((), outcomes) = traffic::meanwhile(&ways, traffic::without_loss, || {
+        thread::scope(|scope| {
+            scope.spawn(change);
+            start();
+        });
     });
     for outcome in outcomes {
         assert!(outcome.bad.is_empty(), "{outcome:?}");
@@ -245,7 +261,7 @@ fn an_update_changes_how_often_a_service_is_asked_and_not_what() {
     require_stage!();
     let scene = Scene::new();
     scene.docker("network create blue");
-    let times = "--health-interval 1h --health-retries 1 --health-timeout 700ms";
+    let times = "--health-interval 100ms --health-retries 1 --health-timeout 700ms";
     scene.cli(&format!(
         "service create --name web --network blue --health tcp:80 {times}"
     ));
@@ -254,7 +270,20 @@ fn an_update_changes_how_often_a_service_is_asked_and_not_what() {
     vw_testkit::eventually("it is not well", soon, || {
         scene.cli("service inspect web").contains("unhealthy")
     });
+    scene.cli("service update --health-interval 1h web");
+    // Who is asked otherwise is asked once more at first.
+    let (mut shown, mut since) = (String::new(), Instant::now());
+    vw_testkit::eventually("it is asked no more", soon, || {
+        let now = scene.cli("service inspect web");
+        if now != shown {
+            (shown, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_millis(500)
+    });
     let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    vw_testkit::stays("and does not serve", Duration::from_secs(1), || {
+        scene.cli("service inspect web").contains("unhealthy")
+    });
     scene.cli("service update --health-interval 100ms web");
     vw_testkit::eventually("it is asked again", soon, || {
         scene

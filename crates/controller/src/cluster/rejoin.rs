@@ -1,5 +1,5 @@
 //! What this host has on networks of the cluster when it is given up: off them at once, and back with
-//! new addresses when it is a member again, also over a restart.
+//! new addresses when it is a member again; containers also over a restart of the daemon.
 //!
 //! Owns that it is tried until it is had: what is missing is whatever a sandbox that stands is to be
 //! on, and is not.
@@ -8,10 +8,11 @@ use crate::{
     Controller,
     records::Membership,
     registry::{Attachment, Network, Sandbox, lock},
+    services::join,
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -29,6 +30,17 @@ pub(crate) struct Rejoin {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// What could not be had, in sentences.
     refused: Mutex<BTreeMap<(SandboxId, NetworkId), String>>,
+}
+
+impl Drop for Rejoin {
+    fn drop(&mut self) {
+        let thread = self.thread.get_mut();
+        let thread = thread.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = &thread {
+            thread.thread().unpark();
+        }
+        join(thread);
+    }
 }
 
 impl Controller {
@@ -76,12 +88,12 @@ impl Controller {
         }
         let controller = self.downgrade();
         let try_all = move || {
-            let mut longest = PAUSE;
-            while let Some(pause) = controller
+            let mut pause = PAUSE / 2;
+            while let Some(next) = controller
                 .upgrade()
-                .and_then(|controller| controller.return_missing(longest))
+                .and_then(|controller| controller.return_missing(pause))
             {
-                longest = pause;
+                pause = next;
                 thread::park_timeout(pause);
             }
         };
@@ -171,7 +183,7 @@ fn global_attachments(sandbox: &Sandbox) -> Vec<Attachment> {
     global.cloned().collect()
 }
 
-/// What a sandbox is to be on and is not, if it stands.
+/// What a sandbox is to be on and is not, if it stands and is not about to stop.
 pub(crate) fn missing_of(sandbox: &Sandbox) -> impl Iterator<Item = Membership> + use<> {
     let state = sandbox.state();
     let on = |network| {
@@ -179,7 +191,7 @@ pub(crate) fn missing_of(sandbox: &Sandbox) -> impl Iterator<Item = Membership> 
         attachments.any(|a| a.network.spec.id == network)
     };
     let memberships = state.memberships.iter();
-    let missing = memberships.filter(|m| state.live && !on(m.network));
+    let missing = memberships.filter(|m| state.live && !state.stop_requested && !on(m.network));
     let missing: Vec<Membership> = missing.cloned().collect();
     missing.into_iter()
 }

@@ -126,12 +126,12 @@ impl Controller {
             let mut state = sandbox.state();
             state.running = Some(Running {
                 pid: pid.unsigned_abs(),
+                started: false,
             });
             state.restarting = false;
         }
         self.connect_pending(sandbox)?;
-        let started = self.runtime.start(sandbox.id).map_err(Error::from);
-        let started = started.and_then(|()| self.serve_from_now(sandbox));
+        let started = self.start_process(sandbox);
         started.inspect_err(|_| sandbox.state().running = None)?;
         crate::step::reached("start.started");
         self.change_container(sandbox, |record| {
@@ -144,6 +144,14 @@ impl Controller {
         sandbox.changed.notify_all();
         self.tell_container("start", sandbox);
         Ok(())
+    }
+
+    fn start_process(&self, sandbox: &Sandbox) -> Result<()> {
+        self.runtime.start(sandbox.id).map_err(Error::from)?;
+        if let Some(running) = &mut sandbox.state().running {
+            running.started = true;
+        }
+        self.serve_from_now(sandbox)
     }
 
     /// The namespace that the process gets, with its endpoints in it; `None` is the host's.

@@ -31,7 +31,15 @@ impl Controller {
             State::Running { pid } if ran => {
                 sandbox.state().running = Some(Running {
                     pid: pid.unsigned_abs(),
+                    started: true,
                 });
+                if let Err(error) = self.serve_from_now(sandbox) {
+                    self.warn(format!(
+                        "container {} serves in no service: {}",
+                        sandbox.id.short(),
+                        error.chain()
+                    ));
+                }
                 self.finish_start(sandbox);
             }
             State::Exited { code, at, oom } => self.end_container(sandbox, End { code, at, oom }),

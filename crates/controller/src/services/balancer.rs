@@ -415,7 +415,7 @@ impl Controller {
         if !self.balancers.take_due(id, |found| &mut found.led) {
             return;
         }
-        let mut unled = BTreeSet::new();
+        let (mut unled, mut all_noted) = (BTreeSet::new(), true);
         let services = lock(&self.services).on(id);
         for service in services {
             let state = lock(&service.state);
@@ -425,7 +425,8 @@ impl Controller {
                     .and_then(|batch| self.note(batch));
                 let fragment = self.fragment_of(&service.network, &state);
                 let brought = self.bring(vec![(Owner::Service(service.id), fragment)]);
-                let failed = brought.and(noted).err();
+                let failed = brought.err();
+                all_noted &= noted.is_ok();
                 unled.extend(failed.as_ref().map(|_| service.id));
                 let what = format_args!(
                     "this host does not lead to service {} of network {}",
@@ -437,7 +438,7 @@ impl Controller {
         }
         if let Some(found) = lock(&self.balancers.standing).get_mut(&id) {
             // Somebody may have asked for one more meanwhile, so that success says nothing.
-            found.led &= unled.is_empty();
+            found.led &= unled.is_empty() && all_noted;
             found.unled = unled;
         }
     }
@@ -445,8 +446,11 @@ impl Controller {
     /// Takes away the one of a network, if there is one.
     pub(crate) fn lower_balancer(&self, network: NetworkId) {
         let turn = self.balancers.turns.of(network);
-        let _one = lock(&turn.one);
+        let one = lock(&turn.one);
         self.lower_in_turn(network);
+        drop(one);
+        // Its ports may be those of services of other networks.
+        self.room_made(true);
     }
 
     fn lower_in_turn(&self, network: NetworkId) {

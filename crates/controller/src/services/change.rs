@@ -47,7 +47,7 @@ impl Controller {
             member(sandbox, attachment, weight, health)
         };
         // Room is asked for at once, also by one that serves only once its process runs.
-        let next = match (state.roster.joined(id, member(true))?, sandbox.runs()) {
+        let next = match (state.roster.joined(id, member(true))?, sandbox.can_answer()) {
             (next, true) => next,
             (_, false) => state.roster.with(id, member(false)),
         };

@@ -264,6 +264,18 @@ impl Controller {
                 tracing::error!("{}", error.chain());
             }
         }
+        // Whose process came to run meanwhile did not find the service.
+        for id in members {
+            let sandbox = lock(&service.network.members).get(id).cloned();
+            let Some(sandbox) = sandbox.filter(|sandbox| sandbox.can_answer()) else {
+                continue;
+            };
+            let attachment = crate::detach::attachment_of(&sandbox, *id);
+            let served = attachment.map_or(Ok(()), |found| self.serve(service, &sandbox, &found));
+            if let Err(error) = served {
+                self.warn(error.chain());
+            }
+        }
     }
 
     /// The endpoints that name a service before it is there, by a label.
@@ -290,7 +302,7 @@ impl Controller {
             if let Some((name, weight)) = super::members::named(options, &labels)
                 && name == spec.name.as_str()
             {
-                let health = at_first(spec, sandbox.runs());
+                let health = at_first(spec, sandbox.can_answer());
                 match super::health::can_be_asked(spec, &sandbox) {
                     Ok(()) => found.push((id, member(&sandbox, &attachment, weight, health))),
                     // Another host made it, and the others are none the worse.

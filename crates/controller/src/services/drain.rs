@@ -77,7 +77,7 @@ impl Controller {
             let Some(mut member) = leaving.filter(|_| !state.removed) else {
                 continue;
             };
-            member.health = at_first(&state.spec, sandbox.runs());
+            member.health = at_first(&state.spec, sandbox.can_answer());
             let next = state.roster.with(endpoint.id, member);
             if let Err(error) = self.turn_to(&service, &mut state, next) {
                 self.warn(format!(

@@ -246,7 +246,7 @@ impl Controller {
             return;
         }
         let name = spec.name.to_string();
-        let next = rechecked(&state.roster, &spec);
+        let next = rechecked(&state.roster, &spec, |id| self.can_answer(id));
         let fragment = self.service_fragment(&service.network, &spec, &next, &state.hosted.ports);
         if self.balancers.is_open() {
             let brought = self
@@ -447,7 +447,7 @@ impl Controller {
         if state.removed {
             return;
         }
-        let health = at_first(&state.spec, sandbox.runs());
+        let health = at_first(&state.spec, sandbox.can_answer());
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
         self.turn_for_good(&service, &mut state, next);

@@ -9,7 +9,7 @@ mod command;
 mod probe;
 mod verdict;
 
-use super::{Member, roster::Health};
+use super::{Member, Service, roster::Health};
 use crate::{
     Controller,
     command::ServiceReport,
@@ -169,9 +169,9 @@ impl Controller {
     }
 
     /// Whether a member can be asked yet.
-    fn can_answer(&self, sandbox: SandboxId) -> bool {
+    pub(super) fn can_answer(&self, sandbox: SandboxId) -> bool {
         let sandbox = self.registry().sandbox_by_id(sandbox);
-        sandbox.is_some_and(|sandbox| sandbox.runs())
+        sandbox.is_some_and(|sandbox| sandbox.can_answer())
     }
 
     /// A container's process runs from now on: its endpoints can be asked, and those that nobody
@@ -181,30 +181,44 @@ impl Controller {
     /// When the kernel refuses.
     pub(crate) fn serve_from_now(&self, sandbox: &Sandbox) -> Result<()> {
         let attachments = sandbox.state().attachments.clone();
-        for Attachment {
-            endpoint, network, ..
-        } in attachments
-        {
-            let Some(service) = lock(&self.services).of(endpoint.id) else {
-                continue;
-            };
-            let mut state = lock(&service.state);
-            let waits = |member: &&Member| member.health == Health::Starting;
-            let found = state.roster.members.get(&endpoint.id).filter(waits);
-            let Some(mut member) = found.filter(|_| !state.removed).cloned() else {
-                continue;
-            };
-            if state.spec.health.is_some() {
-                self.checker.wake();
-                continue;
+        for attachment in &attachments {
+            let service = lock(&self.services).of(attachment.endpoint.id);
+            if let Some(service) = service {
+                self.serve(&service, sandbox, attachment)?;
             }
-            self.await_frames(&network, &endpoint);
-            member.health = Health::Unchecked;
-            let next = state.roster.with(endpoint.id, member);
-            self.turn_to(&service, &mut state, next)?;
-            drop(state);
-            self.publish_names(sandbox, &network, endpoint.id);
         }
+        Ok(())
+    }
+
+    /// The same of one of them, if it waits for it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn serve(
+        &self,
+        service: &Service,
+        sandbox: &Sandbox,
+        attachment: &Attachment,
+    ) -> Result<()> {
+        let Attachment {
+            endpoint, network, ..
+        } = attachment;
+        let mut state = lock(&service.state);
+        let waits = |member: &&Member| member.health == Health::Starting;
+        let found = state.roster.members.get(&endpoint.id).filter(waits);
+        let Some(mut member) = found.filter(|_| !state.removed).cloned() else {
+            return Ok(());
+        };
+        if state.spec.health.is_some() {
+            self.checker.wake();
+            return Ok(());
+        }
+        self.await_frames(network, endpoint);
+        member.health = Health::Unchecked;
+        let next = state.roster.with(endpoint.id, member);
+        self.turn_to(service, &mut state, next)?;
+        drop(state);
+        self.publish_names(sandbox, network, endpoint.id);
         Ok(())
     }
 

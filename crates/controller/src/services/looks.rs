@@ -106,6 +106,11 @@ impl Looks {
         due(&mut lock(&self.due));
     }
 
+    /// Has all of a network be looked at with the next look.
+    pub(super) fn note_whole(&self, network: NetworkId) {
+        self.note(|due| drop(due.networks.insert(network, Extent::Whole)));
+    }
+
     /// Notes whether all of a network could be done.
     pub(super) fn note_settled(&self, network: NetworkId, settled: bool) {
         let mut unsettled = lock(&self.unsettled);
@@ -172,7 +177,7 @@ impl Drop for Looks {
 }
 
 /// Waits for a thread's end, unless it is this one: it may have held the last controller.
-fn join(thread: Option<JoinHandle<()>>) {
+pub(crate) fn join(thread: Option<JoinHandle<()>>) {
     if let Some(thread) = thread.filter(|other| other.thread().id() != thread::current().id()) {
         // One that panicked has said so.
         let _ = thread.join();
@@ -221,6 +226,17 @@ impl Asked {
     }
 }
 
+/// What was due is not done: the next look is at all.
+struct Unfinished<'a>(&'a Looks);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.note(|due| due.all = true);
+        }
+    }
+}
+
 impl Drop for Looking {
     fn drop(&mut self) {
         if thread::panicking() {
@@ -246,7 +262,9 @@ impl Controller {
     /// changed.
     pub(crate) fn look_soon(&self, network: NetworkId, service: Option<ServiceId>) {
         let turn = self.balancers.turns.of(network);
-        // Who has the turn decides by what was before; after that, what there is can be seen.
+        // Who has the turn decides by what was before; after that, what there is can be seen. What is
+        // told comes last: a service's state may be held here, and is taken where that is; it is not
+        // that of one on the network then.
         let some = turn.is_taken()
             || lock(&self.services).asks().on(network).services > 0
             || self.balancers.on(network).is_some()
@@ -302,18 +320,19 @@ impl Controller {
     /// Settles what is due; tells whether all that was ever due could be done.
     fn settle_due(&self, again: bool) -> bool {
         let looks = &self.balancers.looks;
-        let (networks, all) = looks.take(again);
-        if all {
-            self.settle_all();
-        } else {
+        let (networks, mut all) = looks.take(again);
+        let _unfinished = Unfinished(looks);
+        if !all {
             for (id, extent) in networks {
-                let network = self.registry().network_by_id(id);
-                match network {
+                match self.registry().network_by_id(id) {
                     Some(network) => drop(self.settle_balancer(&network, &extent)),
-                    // What led to it went with it.
-                    None => looks.note_settled(id, true),
+                    // What is known and told of it goes too.
+                    None => all = true,
                 }
             }
+        }
+        if all {
+            self.settle_all();
         }
         // What could not be taken away, and records of what is gone, go with the next change; there
         // may be none of here.

@@ -1,6 +1,10 @@
 //! Services at the daemon's start: taken up as they were left.
 
-use super::{Hosted, Roster, Service, ServiceState, change::member, roster::Health};
+use super::{
+    Hosted, Roster, Service, ServiceState,
+    change::member,
+    roster::{Health, at_first},
+};
 use crate::{
     Controller,
     ports::Claims,
@@ -99,7 +103,8 @@ impl Controller {
         let id = attachment.endpoint.id;
         let mut state = lock(&service.state);
         let health = match state.spec.health {
-            None => Health::Unchecked,
+            // Of a container it is not known yet whether it runs.
+            None => at_first(&state.spec, sandbox.can_answer() || state.roster.serves(id)),
             Some(_) if state.roster.serves(id) => Health::Healthy,
             Some(_) => Health::Starting,
         };

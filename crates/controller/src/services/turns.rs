@@ -164,6 +164,8 @@ impl Controller {
             if self.balancers.on(id).is_none() && !turn.was_refused() {
                 turn.rouse();
                 self.settle_in_turn(network, &turn);
+                // What it publishes, those who are led to without it may have to leave to it.
+                self.balancers.looks.note_whole(id);
             }
         }
         Some(coming)

@@ -278,7 +278,13 @@ impl Controller {
             unled.iter().filter_map(|id| book.get(*id)).collect()
         };
         for service in &unled {
-            for port in plan::ingress(&lock(&service.state).spec) {
+            let ingress: Vec<_> = {
+                let state = lock(&service.state);
+                plan::ingress(&state.spec).copied().collect()
+            };
+            // Where that cannot be read, nothing is published here either.
+            let here = self.on_this_host(ingress.into_iter());
+            for port in here.unwrap_or_default() {
                 ports.entry(port.at()).or_insert(Obstacle::Failed);
             }
         }

@@ -1,6 +1,10 @@
 //! `service update`.
 
-use super::{Roster, ServiceState, create::published, roster::Health};
+use super::{
+    Roster, ServiceState,
+    create::published,
+    roster::{Health, at_first},
+};
 use crate::{
     Controller,
     command::{HealthTimes, ServiceUpdate},
@@ -11,7 +15,7 @@ use crate::{
 };
 use vw_hoststate::Owner;
 use vw_kernel::Kernel;
-use vw_model::{Error, PortMapping, PortRequest, PublishedPort, Result, ServiceSpec};
+use vw_model::{Error, PortMapping, PortRequest, PublishedPort, Result, SandboxId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 impl Controller {
@@ -28,7 +32,7 @@ impl Controller {
         }
         self.check_askable(&state, &request)?;
         let former = state.spec.clone();
-        let (mut spec, roster) = asked(&state, &request)?;
+        let (mut spec, roster) = self.asked(&state, &request)?;
         let mut held = std::mem::take(&mut state.claims);
         let wanted = wanted_ports(&state.spec, &request);
         let claims = wanted
@@ -79,6 +83,18 @@ impl Controller {
         Ok(())
     }
 
+    /// What is asked for besides ports, and who is in it then.
+    fn asked(
+        &self,
+        state: &ServiceState,
+        request: &ServiceUpdate,
+    ) -> Result<(ServiceSpec, Roster)> {
+        let mut spec = state.spec.clone();
+        settings(&mut spec, request)?;
+        let roster = rechecked(&state.roster, &spec, |id| self.can_answer(id));
+        Ok((spec, roster))
+    }
+
     /// Whether the members here can be asked as they are to be from now on.
     pub(super) fn check_askable(
         &self,
@@ -98,17 +114,6 @@ impl Controller {
         }
         Ok(())
     }
-}
-
-/// What is asked for besides ports, and who is in it then.
-///
-/// # Errors
-/// As [`settings`].
-fn asked(state: &ServiceState, request: &ServiceUpdate) -> Result<(ServiceSpec, Roster)> {
-    let mut spec = state.spec.clone();
-    settings(&mut spec, request)?;
-    let roster = rechecked(&state.roster, &spec);
-    Ok((spec, roster))
 }
 
 /// The claims that a service had before an attempt, for these ports.
@@ -153,9 +158,8 @@ pub(super) fn wanted_ports(
         .filter(|port| !request.unpublish.contains(&port.target));
     let asked = request.publish.iter().map(|asked| asked.port);
     let wanted: Vec<PortRequest> = stays.map(super::hosted::request).chain(asked).collect();
-    if let Some(affinity) = request.affinity {
-        affinity.fits(spec.mode, !wanted.is_empty())?;
-    }
+    let affinity = request.affinity.unwrap_or(spec.affinity);
+    affinity.fits(spec.mode, !wanted.is_empty())?;
     Ok(wanted)
 }
 
@@ -187,14 +191,21 @@ pub(super) fn settings(spec: &mut ServiceSpec, request: &ServiceUpdate) -> Resul
     Ok(())
 }
 
-/// Members whom nobody asks any more serve; those whom somebody will ask serve until they fail.
-pub(super) fn rechecked(roster: &Roster, spec: &ServiceSpec) -> Roster {
+/// Members whom nobody asks any more serve where something can answer; those whom somebody will ask
+/// serve until they fail.
+pub(super) fn rechecked(
+    roster: &Roster,
+    spec: &ServiceSpec,
+    can_answer: impl Fn(SandboxId) -> bool,
+) -> Roster {
     // Of endpoints on other hosts those tell.
     let here = roster.members.iter().filter(|(_, m)| m.host.is_none());
     let asked = here.map(|(id, member)| {
         let mut member = member.clone();
         member.health = match (&spec.health, member.health) {
-            (None, Health::Starting | Health::Healthy | Health::Unhealthy) => Health::Unchecked,
+            (None, Health::Starting | Health::Healthy | Health::Unhealthy) => {
+                at_first(spec, can_answer(member.sandbox))
+            }
             (Some(_), Health::Unchecked) => Health::Healthy,
             (_, same) => same,
         };

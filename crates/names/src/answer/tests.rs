@@ -405,6 +405,12 @@ fn services_come_in_any_order_with_their_weights() {
     let replies = [(one, other), (other, one)]
         .map(|(first, last)| format!("NOERROR qr rd ra\n? _80._tcp.all SRV\n{first}{last}"));
     assert_eq!(seen, replies.into());
+    let mut member = endpoint(1, "member", &["all"], &[]);
+    member.weight = 100;
+    let beside = endpoint(2, "beside", &["all"], &[]);
+    let view = View::new(vec![zone(&[member, beside])], &[], &policy());
+    let reply = respond(&view, &query, Transport::Udp);
+    assert_eq!(reply.matches("SRV 0 0 80").count(), 2, "{reply}");
 }
 
 /// Everything that answers to `all` on a crowded network.

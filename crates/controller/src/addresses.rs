@@ -73,7 +73,8 @@ impl Controller {
 
     /// Frees the leases of an endpoint that is gone.
     pub(crate) fn free_leases(&self, endpoint: &EndpointSpec) {
-        if let Some(network) = self.registry().network_by_id(endpoint.network) {
+        let network = self.registry().network_by_id(endpoint.network);
+        if let Some(network) = network {
             self.free(&network, &endpoint.addresses, endpoint.id);
         }
     }

@@ -77,7 +77,8 @@ impl Controller {
         if change.wants.is_empty() {
             return Ok(());
         }
-        if let Some(network) = self.registry().network_by_id(endpoint.network) {
+        let network = self.registry().network_by_id(endpoint.network);
+        if let Some(network) = network {
             self.await_frames(&network, endpoint);
         }
         self.bring(change.wants.clone())

@@ -324,7 +324,8 @@ impl Controller {
         let _unfinished = Unfinished(looks);
         if !all {
             for (id, extent) in networks {
-                match self.registry().network_by_id(id) {
+                let network = self.registry().network_by_id(id);
+                match network {
                     Some(network) => drop(self.settle_balancer(&network, &extent)),
                     // What is known and told of it goes too.
                     None => all = true,

@@ -213,13 +213,9 @@ fn an_endpoint_that_leaves_is_named_no_more_by_who_saw_it() {
         // Each update names all members anew.
         scope.spawn(|| {
             for round in 0..150 {
-                let affinity = match round % 2 {
-                    0 => Affinity::Client,
-                    _ => Affinity::None,
-                };
                 let update = ServiceUpdate {
                     service: "web".to_owned(),
-                    affinity: Some(affinity),
+                    drain: Some(Duration::from_millis(round % 2)),
                     ..ServiceUpdate::default()
                 };
                 controller.submit(update).unwrap();

@@ -4,6 +4,7 @@
 //! as wanted before anybody is asked for it, and used only once its grant was seen in the store.
 
 use crate::{
+    StoreState,
     core::{Core, Done, contended, uncertain},
     holdings::{Grant, GrantState},
     keys::{self, Shared},
@@ -29,6 +30,7 @@ impl Core {
         self.may_lease()?;
         let (record, _) = self.network(network)?;
         let net = check_request(&record.spec, family, addr)?;
+        self.await_end(network, addr);
         if let Some(taken) = self.take_here(network, addr, holder)? {
             return Ok(taken);
         }
@@ -59,8 +61,7 @@ impl Core {
                         continue;
                     }
                     self.check_alive(*standing, addr)?;
-                    let wanted = wanted(net, holder, standing.host);
-                    self.want(network, wanted)?;
+                    let wanted = self.want(network, net, holder, standing.host)?;
                     drop(turn);
                     return self.ask_for(network, wanted, version);
                 }
@@ -68,6 +69,47 @@ impl Core {
             }
         }
         Err(contended())
+    }
+
+    /// Waits until an address that was given back here is no more in the way of who asks for it anew,
+    /// such as a container that is restarted; not while the store is away.
+    fn await_end(&self, network: NetworkId, addr: IpAddr) {
+        let until = self.time.now() + self.settings.patience;
+        // Whether it is, is looked at again.
+        let _ = self.wait_for(until, |state| {
+            let held = state.holdings.get(network);
+            let grant = held.and_then(|held| held.grants.get(&addr));
+            let ends = grant.is_some_and(|grant| grant.state == GrantState::Ending);
+            (!ends || state.store != StoreState::Reachable).then_some(())
+        });
+    }
+
+    /// Takes up an address that another endpoint of this host gave back, where the store was not asked
+    /// yet to forget it: the grant stands, and says whose it was first.
+    fn take_up(
+        &self,
+        network: NetworkId,
+        holder: EndpointId,
+        fits: impl Fn(IpAddr) -> bool,
+    ) -> Result<Option<IpNet>> {
+        let taken = {
+            let mut state = self.state();
+            let held = state.holdings.0.get_mut(&network);
+            held.and_then(|held| held.take_up(holder, fits))
+        };
+        let Some(grant) = taken else {
+            return Ok(None);
+        };
+        let addr = grant.addr.addr();
+        self.copy
+            .add_grant(network, grant)
+            .inspect_err(|_| self.release(network, addr, holder))?;
+        if !self.has_noted(network, grant) {
+            // This host started over meanwhile, or the network is gone.
+            self.copy.drop_grant(network, addr)?;
+            return Err(contended());
+        }
+        Ok(Some(grant.addr))
     }
 
     /// Takes the address out of an own block, if it lies in one; finds it among the grants.
@@ -78,6 +120,9 @@ impl Core {
         holder: EndpointId,
     ) -> Result<Option<IpNet>> {
         self.may_lease()?;
+        if let Some(taken) = self.take_up(network, holder, |given_back| given_back == addr)? {
+            return Ok(Some(taken));
+        }
         let mut state = self.state();
         let Some(held) = state.holdings.0.get_mut(&network) else {
             return Ok(None);
@@ -88,17 +133,26 @@ impl Core {
         Ok(held.take(addr, holder).transpose()?)
     }
 
-    /// Notes that an address is asked for, before the turn is left: of two that ask for one
-    /// address on this host, one alone may have what is answered.
-    fn want(&self, network: NetworkId, wanted: Grant) -> Result<()> {
-        let addr = wanted.addr.addr();
+    /// Notes that an address is asked for: of two that ask for one address on this host, one alone may
+    /// have what is answered.
+    fn want(
+        &self,
+        network: NetworkId,
+        addr: IpNet,
+        holder: EndpointId,
+        granter: HostId,
+    ) -> Result<Grant> {
+        let wanted = Grant {
+            granter: Some(granter),
+            holder,
+            grantee: holder,
+            addr,
+            state: GrantState::Wanted,
+        };
         let mut state = self.state();
-        match state.holdings.held(network).grants.entry(addr) {
-            Entry::Occupied(other) => Err(in_use(addr, *other.get())),
-            Entry::Vacant(vacant) => {
-                vacant.insert(wanted);
-                Ok(())
-            }
+        match state.holdings.held(network).grants.entry(addr.addr()) {
+            Entry::Occupied(other) => Err(in_use(addr.addr(), *other.get())),
+            Entry::Vacant(vacant) => Ok(*vacant.insert(wanted)),
         }
     }
 
@@ -180,18 +234,21 @@ impl Core {
         }
     }
 
+    /// Whether this host has still noted that this endpoint has the address, or wants it.
+    fn has_noted(&self, network: NetworkId, noted: Grant) -> bool {
+        let state = self.state();
+        let held = state.holdings.get(network);
+        let grant = held.and_then(|held| held.grants.get(&noted.addr.addr()));
+        grant.is_some_and(|grant| grant.holder == noted.holder)
+    }
+
     /// Takes an address into use that was granted, unless this host started over meanwhile, with
     /// which all that it had asked for went. Where everything was read anew since, that was compared
     /// without this one, which a backup may lack: all is compared once more.
     fn keep_grant(&self, network: NetworkId, wanted: Grant, reads: u64) -> Result<()> {
         let turn = self.turn()?;
         let addr = wanted.addr.addr();
-        let stands = {
-            let state = self.state();
-            let held = state.holdings.get(network);
-            held.and_then(|held| held.grants.get(&addr)) == Some(&wanted)
-        };
-        if !stands {
+        if !self.has_noted(network, wanted) {
             return Err(contended());
         }
         let grant = Grant {
@@ -315,18 +372,8 @@ fn check_request(spec: &NetworkSpec, family: Family, addr: IpAddr) -> Result<IpN
     Ok(block.take(addr, vw_ipam::Holder::Endpoint(nobody))?)
 }
 
-/// An address that is asked for, and not to be used yet.
-const fn wanted(addr: IpNet, holder: EndpointId, granter: HostId) -> Grant {
-    Grant {
-        granter: Some(granter),
-        holder,
-        addr,
-        state: GrantState::Wanted,
-    }
-}
-
 fn in_use(addr: IpAddr, grant: Grant) -> Error {
-    if grant.state == GrantState::Returning {
+    if grant.state.is_over() {
         return being_returned(addr);
     }
     let holder = vw_ipam::Holder::Endpoint(grant.holder);

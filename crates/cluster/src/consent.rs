@@ -9,6 +9,7 @@
 
 use crate::{
     core::{Core, Done},
+    ending::At,
     holdings::{Given, GrantState},
     keys::Shared,
     mirror::Known,
@@ -44,6 +45,14 @@ impl Core {
         Ok(())
     }
 
+    /// Whether another had an address of this host's before, and may just be giving it back.
+    fn is_ending(&self, at: At, given: Given) -> bool {
+        let state = self.state();
+        let held = state.holdings.get(at.0);
+        let former = held.and_then(|held| held.given.get(&at.1));
+        former.is_some_and(|former| *former != given) && !state.mirror.grants.contains_key(&at)
+    }
+
     /// Deletes a request of this host for which nobody waits any more.
     fn clear_request(
         &self,
@@ -76,6 +85,11 @@ impl Core {
             host: asked.host,
             holder: asked.holder,
         };
+        let at = (network, addr);
+        if self.is_ending(at, given) && !self.end(at)? {
+            self.state().due.insert(at);
+            return Ok(());
+        }
         let Some(_turn) = self.try_turn() else {
             return Ok(());
         };

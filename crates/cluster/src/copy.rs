@@ -98,6 +98,12 @@ struct GrantCopy {
     holder: EndpointId,
     #[serde(default)]
     granter: Option<HostId>,
+    /// None where it is the holder.
+    #[serde(default)]
+    grantee: Option<EndpointId>,
+    /// Whether the store may have been asked to delete it.
+    #[serde(default)]
+    ending: bool,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -178,14 +184,17 @@ impl Copy {
     pub(crate) fn add_grant(&self, network: NetworkId, grant: Grant) -> Result<()> {
         let Grant {
             holder,
+            grantee,
             addr,
             granter,
-            ..
+            state,
         } = grant;
         let copy = GrantCopy {
             addr,
             holder,
             granter,
+            grantee: Some(grantee).filter(|grantee| *grantee != holder),
+            ending: state == GrantState::Ending,
         };
         let key = address_key("grant", network, addr.addr());
         self.commit(Batch::new().put(Table::Cluster, key, json(&copy)))
@@ -395,11 +404,19 @@ impl Kept {
                     addr,
                     holder,
                     granter,
+                    grantee,
+                    ending,
                 } = parse(key, value)?;
+                let state = if ending {
+                    GrantState::Ending
+                } else {
+                    GrantState::Unclaimed
+                };
                 let grant = Grant {
                     holder,
+                    grantee: grantee.unwrap_or(holder),
                     addr,
-                    state: GrantState::Unclaimed,
+                    state,
                     granter,
                 };
                 self.grants.push((network, grant));

@@ -1,9 +1,14 @@
 //! How a grant ends: who got an address deletes it, and then who gave it away may use it again.
 //!
+//! What was given back may be taken up by another endpoint of the same host, without the store, until
+//! the host sets out to delete the grant: from then on, on disk too, it is used no more. The store
+//! may carry the deletion out late.
+//!
 //! Owns which addresses are to be looked at: those of which something was told, or done here, since
 //! they were last looked at, however many there are.
 
 use crate::{
+    StoreState,
     consent::go_on,
     core::{Core, Done, State},
     holdings::{Given, Grant, GrantState},
@@ -50,16 +55,24 @@ impl State {
         let known = self.mirror.grants.get(&(network, addr))?;
         let held = self.holdings.get(network);
         let grant = held.and_then(|held| held.grants.get(&addr));
-        let unused = grant.is_none_or(|grant| {
-            grant.state == GrantState::Returning || grant.holder != known.record.holder
-        });
+        let unused =
+            grant.is_none_or(|grant| grant.state.is_over() || grant.grantee != known.record.holder);
         let mine = known.record.host == self.mirror.me;
         (mine && unused).then_some(known.version)
     }
 
-    fn returning(&self, (network, addr): At) -> Option<Grant> {
+    /// What was given back at an address.
+    fn over(&self, (network, addr): At) -> Option<Grant> {
         let grant = self.holdings.get(network)?.grants.get(&addr)?;
-        (grant.state == GrantState::Returning).then_some(*grant)
+        grant.state.is_over().then_some(*grant)
+    }
+
+    /// Has what was given back taken up no more, or again after all; says whether that is news.
+    fn set_over(&mut self, (network, addr): At, to: GrantState) -> bool {
+        let held = self.holdings.0.get_mut(&network);
+        let grant = held.and_then(|held| held.grants.get_mut(&addr));
+        let grant = grant.filter(|grant| grant.state.is_over());
+        grant.is_some_and(|grant| std::mem::replace(&mut grant.state, to) != to)
     }
 
     /// Who has an address out of this host's blocks, as far as the mirror does not show that.
@@ -89,22 +102,44 @@ impl Core {
     }
 
     /// Looks at one address; says whether nothing is left to do there until something is told of it.
-    fn end(&self, at: At) -> Result<bool> {
-        let unused = self.state().unused(at);
-        let cleared = match unused {
-            None => true,
-            Some(version) => {
-                let key = Shared::Grant(at.0, at.1).key();
-                let condition = Condition::Unchanged(key.clone(), version);
-                self.commit(vec![condition], vec![Write::Delete(key)])? == Done::Applied
+    pub(crate) fn end(&self, at: At) -> Result<bool> {
+        let begun = {
+            let mut state = self.state();
+            if state.over(at).is_some() && state.store != StoreState::Reachable {
+                // It can be taken up again meanwhile.
+                return Ok(false);
             }
+            state.set_over(at, GrantState::Ending)
         };
-        Ok(cleared & self.drop_returned(at)? & self.free_given(at)?)
+        let cleared = self.clear_unused(at).inspect_err(|_| {
+            // The store was asked nothing, or refused.
+            if begun {
+                self.state().set_over(at, GrantState::Returning);
+            }
+        });
+        Ok(cleared? & self.drop_returned(at)? & self.free_given(at)?)
+    }
+
+    /// Deletes a grant that nobody here uses any more; says whether there is none.
+    fn clear_unused(&self, at: At) -> Result<bool> {
+        let (unused, over) = {
+            let state = self.state();
+            (state.unused(at), state.over(at))
+        };
+        let Some(version) = unused else {
+            return Ok(true);
+        };
+        if let Some(grant) = over {
+            self.copy.add_grant(at.0, grant)?;
+        }
+        let key = Shared::Grant(at.0, at.1).key();
+        let condition = Condition::Unchanged(key.clone(), version);
+        Ok(self.commit(vec![condition], vec![Write::Delete(key)])? == Done::Applied)
     }
 
     /// Forgets a grant that was given back, once the store has it no more.
     fn drop_returned(&self, at: At) -> Result<bool> {
-        let Some(grant) = self.state().returning(at) else {
+        let Some(grant) = self.state().over(at) else {
             return Ok(true);
         };
         let (network, addr) = at;
@@ -117,6 +152,9 @@ impl Core {
         if grants.get(&addr) == Some(&grant) {
             grants.remove(&addr);
         }
+        drop(state);
+        // Somebody may wait for it.
+        self.wake();
         Ok(true)
     }
 

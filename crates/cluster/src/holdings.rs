@@ -51,6 +51,8 @@ struct Owned {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) holder: EndpointId,
+    /// Whom the store has it granted to: the first endpoint of this host that held it.
+    pub(crate) grantee: EndpointId,
     /// With its subnet's length.
     pub(crate) addr: IpNet,
     pub(crate) state: GrantState,
@@ -67,8 +69,17 @@ pub(crate) enum GrantState {
     Unclaimed,
     /// Held.
     Held,
-    /// Not used any more, and to be taken out of the store.
+    /// Not used any more, and to be taken out of the store; until then it may be taken up again.
     Returning,
+    /// It is being taken out of the store, or may be.
+    Ending,
+}
+
+impl GrantState {
+    /// Whether nobody here uses the address any more.
+    pub(crate) const fn is_over(self) -> bool {
+        matches!(self, Self::Returning | Self::Ending)
+    }
 }
 
 /// Who got an address out of an own block.
@@ -242,6 +253,19 @@ impl Held {
         Some(Ok(range))
     }
 
+    /// Lets another endpoint have what was given back and is not being taken out of the store yet.
+    pub(crate) fn take_up(
+        &mut self,
+        holder: EndpointId,
+        fits: impl Fn(IpAddr) -> bool,
+    ) -> Option<Grant> {
+        let mut grants = self.grants.iter_mut();
+        let (_, grant) =
+            grants.find(|(addr, grant)| grant.state == GrantState::Returning && fits(**addr))?;
+        (grant.holder, grant.state) = (holder, GrantState::Held);
+        Some(*grant)
+    }
+
     /// This host's endpoints that hold or want an address.
     pub(crate) fn users(&self) -> BTreeSet<EndpointId> {
         let leases = self.blocks.values().flat_map(|owned| owned.block.leases());
@@ -250,7 +274,7 @@ impl Held {
             _ => None,
         });
         let grants = self.grants.values();
-        let granted = grants.filter(|grant| grant.state != GrantState::Returning);
+        let granted = grants.filter(|grant| !grant.state.is_over());
         own.chain(granted.map(|grant| grant.holder)).collect()
     }
 

@@ -360,6 +360,7 @@ impl Core {
             .get_mut(&addr)
             .filter(|grant| grant.holder == holder)
         {
+            Some(grant) if grant.state.is_over() => {}
             Some(grant) => {
                 grant.state = GrantState::Returning;
                 state.due.insert((network, addr));

@@ -8,7 +8,6 @@
 
 use crate::{
     core::{Core, Done, contended, no_network, unavailable, uncertain},
-    holdings::GrantState,
     keys::{self, Shared},
     mirror::{Life, UNCONFIRMED},
     outbox::unchanged,
@@ -314,11 +313,7 @@ impl Core {
             return false;
         }
         held.return_all();
-        debug_assert!(
-            held.grants
-                .values()
-                .all(|grant| grant.state == GrantState::Returning)
-        );
+        debug_assert!(held.grants.values().all(|grant| grant.state.is_over()));
         true
     }
 }

@@ -190,9 +190,17 @@ impl Core {
 
     /// The addresses that this host holds out of the blocks of others.
     fn granted_on(&self, network: NetworkId) -> Vec<Grant> {
-        let state = self.state();
-        let held = state.holdings.get(network);
-        let grants = held.into_iter().flat_map(|held| held.grants.values());
+        let mut state = self.state();
+        let Some(held) = state.holdings.0.get_mut(&network) else {
+            return Vec::new();
+        };
+        for grant in held.grants.values_mut() {
+            if grant.state == GrantState::Returning {
+                // What is not compared is not taken up again.
+                grant.state = GrantState::Ending;
+            }
+        }
+        let grants = held.grants.values();
         let held = grants.filter(|grant| grant.state == GrantState::Held);
         held.copied().collect()
     }
@@ -209,7 +217,7 @@ impl Core {
         let (network, version) = network;
         let host = self.settings.host;
         for grant in granted {
-            let (addr, holder) = (grant.addr.addr(), grant.holder);
+            let (addr, holder) = (grant.addr.addr(), grant.grantee);
             let Some(range) = Division::of(grant.addr.trunc()).block(addr) else {
                 continue;
             };
@@ -254,7 +262,7 @@ impl Core {
         standing: Option<Standing>,
     ) -> Result<()> {
         let theirs = record::decode::<GrantRecord>(&found.value).ok();
-        let me = (self.settings.host, grant.holder);
+        let me = (self.settings.host, grant.grantee);
         let addr = grant.addr.addr();
         match theirs {
             Some(theirs) if (theirs.host, theirs.holder) == me => {}

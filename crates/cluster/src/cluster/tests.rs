@@ -12,6 +12,7 @@ mod outbox;
 mod restored;
 mod services;
 mod stale;
+mod taken_up;
 mod unnoticed;
 mod unseen;
 mod unwatched;

@@ -100,6 +100,7 @@ fn what_was_given_away_is_not_this_hosts_and_not_free() {
     let grant = Grant {
         granter: None,
         holder: endpoint(3),
+        grantee: endpoint(3),
         addr,
         state: GrantState::Wanted,
     };

@@ -116,9 +116,9 @@ impl History {
     /// A host that joins has every address by right, and alone.
     fn check_joined(&self, host: HostId) {
         for ((network, addr), holders) in &self.leases {
-            if let Some(id) = holders.get(&host) {
+            if holders.contains_key(&host) {
                 self.check_alone(*network, *addr, host);
-                self.check_right(*network, *addr, host, *id);
+                self.check_right(*network, *addr, host);
             }
         }
     }
@@ -135,8 +135,8 @@ impl History {
         let from = self.leases.range((network, range.network())..);
         let of = from.take_while(|((of, addr), _)| *of == network && range.contains(addr));
         for ((_, addr), holders) in of {
-            for (host, id) in holders.iter().filter(|(host, _)| self.member(**host)) {
-                self.check_right(network, *addr, *host, *id);
+            for host in holders.keys().filter(|host| self.member(**host)) {
+                self.check_right(network, *addr, *host);
             }
         }
     }
@@ -159,8 +159,8 @@ impl History {
         let grant: GrantRecord = record::decode(value).expect("a grant");
         self.note("addresses granted");
         let holders = self.leases.get(&(network, addr)).into_iter().flatten();
-        for (host, holder) in holders {
-            let other = (*host, *holder) != (grant.host, grant.holder);
+        for (host, _) in holders {
+            let other = *host != grant.host;
             assert!(
                 !(other && self.member(*host)),
                 "{addr} is granted while {host:?} uses it"
@@ -218,7 +218,7 @@ impl History {
             if self.removed.contains(&network) {
                 self.check_removal(network, host);
             } else {
-                self.check_right(network, addr, host, id);
+                self.check_right(network, addr, host);
             }
         }
         let holders = self.leases.entry((network, addr)).or_default();
@@ -240,13 +240,12 @@ impl History {
     }
 
     /// An address must lie in a block of the host, or have been granted to it.
-    fn check_right(&self, network: NetworkId, addr: IpAddr, host: HostId, id: EndpointId) {
+    fn check_right(&self, network: NetworkId, addr: IpAddr, host: HostId) {
         // With a network goes what is on it.
         let Some(known) = self.networks.get(&network) else {
             return;
         };
-        right(&self.records, (network, known), addr, (host, id))
-            .unwrap_or_else(|why| panic!("{why}"));
+        right(&self.records, (network, known), addr, host).unwrap_or_else(|why| panic!("{why}"));
     }
 
     pub(super) fn released(&mut self, network: NetworkId, addr: IpAddr, host: HostId) {
@@ -281,11 +280,12 @@ pub(crate) fn right(
     records: &BTreeMap<String, Vec<u8>>,
     (network, known): (NetworkId, &NetworkRecord),
     addr: IpAddr,
-    (host, id): (HostId, EndpointId),
+    host: HostId,
 ) -> Result<(), String> {
     if let Some(bytes) = records.get(&Shared::Grant(network, addr).key()) {
         let grant: GrantRecord = record::decode(bytes)?;
-        if (grant.host, grant.holder) != (host, id) {
+        // To one of its endpoints, another of which may have taken it up since.
+        if grant.host != host {
             return Err(format!("{addr} was given away, and {host:?} uses it"));
         }
         return Ok(());

@@ -281,15 +281,14 @@ impl<'a> Case<'a> {
         let mut checked = 0;
         for one in &self.uses {
             let parts = self.rightful(one);
-            let Lease { network, addr, id } = one.lease;
+            let Lease { network, addr, .. } = one.lease;
             for sample in self.samples {
                 let covers = |part: &Span| part.0 < sample.from && sample.to < part.1;
                 let Some(known) = sample.networks.get(&network) else {
                     continue;
                 };
                 if parts.iter().any(covers) && sample.member(one.host) {
-                    let holder = (one.host, id);
-                    history::right(&sample.records, (network, known), addr, holder).map_err(
+                    history::right(&sample.records, (network, known), addr, one.host).map_err(
                         |why| {
                             let around = self.around(one, sample.from);
                             format!("{why}, at {:?}: {one:?}{around}", sample.from)

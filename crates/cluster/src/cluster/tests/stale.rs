@@ -162,6 +162,7 @@ fn a_grant_that_its_holder_put_back_is_known_to_whose_block_it_is() {
             network,
             crate::holdings::Grant {
                 holder,
+                grantee: holder,
                 addr: IpNet::new_assert(addr, 24),
                 state: crate::holdings::GrantState::Held,
                 granter: Some(a.id),

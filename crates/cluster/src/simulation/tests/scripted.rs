@@ -124,3 +124,61 @@ fn a_grant_that_is_put_back_late_is_of_no_address_in_use() {
         world.check_rest();
     });
 }
+
+#[test]
+fn who_asks_for_what_was_just_given_back_is_not_refused() {
+    on_a_large_stack(|| {
+        let (world, network) = set_up(3);
+        let [one, other, third] = [0, 1, 2].map(|n| world.hosts()[n].clone());
+        connect(&one, network, None).expect("an address");
+        let addr = address_on(&one);
+        disconnect_all(&one);
+        connect(&other, network, Some(addr)).expect("it is granted");
+        disconnect_all(&other);
+        other.step(Role::Work);
+        let grant = Shared::Grant(network, addr).key();
+        assert!(!world.history().records.contains_key(&grant));
+        // Who granted it hears of both at once.
+        connect(&third, network, Some(addr)).expect("nobody has it");
+        (0..2).for_each(|_| world.round());
+        world.check_rest();
+    });
+}
+
+#[test]
+fn what_may_be_given_back_late_is_not_taken_up_again() {
+    on_a_large_stack(|| {
+        let (world, network) = set_up(2);
+        let [one, other] = [0, 1].map(|n| world.hosts()[n].clone());
+        connect(&one, network, None).expect("an address");
+        let addr = address_on(&one);
+        disconnect_all(&one);
+        connect(&other, network, Some(addr)).expect("it is granted");
+        // Its daemon ends before it is known whether the address went back, and the next one finds
+        // no store.
+        disconnect_all(&other);
+        world.set_script(|call| match call {
+            Call::Commit => Fate::Late,
+            _ => Fate::Answered,
+        });
+        other.step(Role::Work);
+        world.set_script(|_| Fate::Answered);
+        other.kill();
+        other.start();
+        let daemon = other.daemon().expect("it runs");
+        daemon.client.cut(true);
+        let refused = connect(&other, network, Some(addr)).expect_err("it may be another's");
+        assert_eq!(refused.reason, "cluster-address-returning");
+        while world.store.arrive() {}
+        let mut again = Err(refused);
+        for _ in 0..20 {
+            one.step(Role::Follow);
+            one.step(Role::Work);
+            again = again.or_else(|_| connect(&one, network, Some(addr)));
+        }
+        again.expect("it is free");
+        daemon.client.cut(false);
+        (0..6).for_each(|_| world.round());
+        world.check_rest();
+    });
+}

@@ -1,0 +1,73 @@
+//! Addresses out of another host's block that one endpoint gives back and the next one takes, as a
+//! container does that is restarted.
+
+use super::*;
+
+/// Two hosts, and an address of the first one's block that the second one has.
+fn granted() -> ([Host; 2], NetworkId, IpAddr, EndpointId) {
+    let store = MemoryStore::new();
+    let hosts = [1, 2].map(|n| Host::new(&store, n));
+    let [a, b] = &hosts;
+    a.create("any");
+    let request = request(&["10.1.0.0/24"]);
+    let made = a.cluster.create_network(spec("blue"), &request, &[], true);
+    let network = made.unwrap().id;
+    eventually("the network is known", SOON, || b.knows(network));
+    let id = EndpointId::from_bytes(random());
+    let addr = a.lease(network, id).addr();
+    a.cluster.release(network, addr, id);
+    b.lease_at(network, addr, id);
+    (hosts, network, addr, id)
+}
+
+/// Gives the address back and asks for it again at once.
+fn restart(host: &Host, network: NetworkId, addr: IpAddr, former: EndpointId) -> EndpointId {
+    host.cluster.release(network, addr, former);
+    let id = EndpointId::from_bytes(random());
+    let again = host.cluster.lease(network, Family::V4, Some(addr), id);
+    again.unwrap_or_else(|error| panic!("{addr} is not had again: {error}"));
+    id
+}
+
+/// That nobody else is given the address while it is held, and somebody is afterwards.
+fn is_held_alone([a, b]: &[Host; 2], network: NetworkId, addr: IpAddr, holder: EndpointId) {
+    let id = EndpointId::from_bytes(random());
+    let taken = || a.cluster.lease(network, Family::V4, Some(addr), id);
+    stays("it is given to nobody else", Duration::from_secs(3), || {
+        taken().is_err()
+    });
+    b.cluster.release(network, addr, holder);
+    eventually("it is free", SOON, || taken().is_ok());
+}
+
+#[test]
+fn it_is_had_again_at_once() {
+    let (hosts, network, addr, mut id) = granted();
+    for _ in 0..20 {
+        id = restart(&hosts[1], network, addr, id);
+    }
+    is_held_alone(&hosts, network, addr, id);
+}
+
+#[test]
+fn it_is_had_again_while_the_store_is_away_and_over_a_restart_of_the_daemon() {
+    let (hosts, network, addr, mut id) = granted();
+    hosts[1].client.cut(true);
+    for _ in 0..2 {
+        id = restart(&hosts[1], network, addr, id);
+    }
+    let [a, b] = hosts;
+    let b = b.restart();
+    b.cluster.hold(network, addr, id).expect("it is its own");
+    b.cluster.settled();
+    id = restart(&b, network, addr, id);
+    // All of a host's containers are started anew after a reboot.
+    let b = b.restart();
+    b.cluster.settled();
+    let former = id;
+    id = EndpointId::from_bytes(random());
+    let again = b.cluster.lease(network, Family::V4, Some(addr), id);
+    again.unwrap_or_else(|error| panic!("not after {former:?}: {error}"));
+    b.client.cut(false);
+    is_held_alone(&[a, b], network, addr, id);
+}

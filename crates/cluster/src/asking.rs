@@ -222,16 +222,34 @@ impl Core {
             holder,
             refused: None,
         };
-        let conditions = vec![
-            unchanged(network, version),
-            Condition::Absent(request.clone()),
-            Condition::Absent(grant),
-        ];
+        let mut conditions = self.nobody_asks(&request)?;
+        conditions.extend([unchanged(network, version), Condition::Absent(grant)]);
         let writes = vec![Write::Put(request, record::encode(&asked))];
         match self.commit(conditions, writes)? {
             Done::Applied | Done::Uncertain => Ok(()),
             Done::Refused => Err(being_asked_for(addr.addr())),
         }
+    }
+
+    /// What has to hold for a request to be left at a key: that none lies there but of a host that is
+    /// not there, or one that this host left behind. Who asks notes it here before.
+    fn nobody_asks(&self, key: &str) -> Result<Vec<Condition>> {
+        let absent = || vec![Condition::Absent(key.to_owned())];
+        let Some(found) = self.get(key)? else {
+            return Ok(absent());
+        };
+        let stands = Condition::Unchanged(found.key, found.version);
+        let Ok(RequestRecord { host, .. }) = record::decode(&found.value) else {
+            return Ok(absent());
+        };
+        let alive = Shared::Alive(host).key();
+        if host == self.settings.host {
+            return Ok(vec![stands]);
+        }
+        if self.get(&alive)?.is_some() {
+            return Ok(absent());
+        }
+        Ok(vec![stands, Condition::Absent(alive)])
     }
 
     /// Whether this host has still noted that this endpoint has the address, or wants it.

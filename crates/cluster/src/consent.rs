@@ -12,12 +12,12 @@ use crate::{
     ending::At,
     holdings::{Given, GrantState},
     keys::Shared,
-    mirror::Known,
+    mirror::{Known, Life},
     outbox::unchanged,
     record::{self, GrantRecord, NetworkRecord, NetworkState, RequestRecord},
 };
 use std::net::IpAddr;
-use vw_model::{Family, IpNet, NetworkId, Result};
+use vw_model::{Family, HostId, IpNet, NetworkId, Result};
 use vw_store::cluster::{Condition, Version, Write};
 
 impl Core {
@@ -35,7 +35,7 @@ impl Core {
             } else if addr.is_unspecified() {
                 self.give_back_empty(network, Family::of(addr), known.record.host);
                 Ok(())
-            } else if known.record.refused.is_none() {
+            } else if known.record.refused.is_none() && self.is_present(known.record.host) {
                 self.answer(network, addr, &known)
             } else {
                 Ok(())
@@ -43,6 +43,13 @@ impl Core {
             go_on(done)?;
         }
         Ok(())
+    }
+
+    /// Whether a host may be waiting for an answer.
+    fn is_present(&self, host: HostId) -> bool {
+        let state = self.state();
+        let host = state.mirror.hosts.get(&host);
+        host.is_some_and(|host| host.life != Life::Dead)
     }
 
     /// Whether another had an address of this host's before, and may just be giving it back.

@@ -2,7 +2,8 @@
 //!
 //! What was given back may be taken up by another endpoint of the same host, without the store, until
 //! the host sets out to delete the grant: from then on, on disk too, it is used no more. The store
-//! may carry the deletion out late.
+//! may carry the deletion out late. Who was forgotten deletes nothing: its grants are deleted by who
+//! made them.
 //!
 //! Owns which addresses are to be looked at: those of which something was told, or done here, since
 //! they were last looked at, however many there are.
@@ -16,7 +17,7 @@ use crate::{
     record::{self, RequestRecord},
 };
 use std::net::IpAddr;
-use vw_model::{NetworkId, Result};
+use vw_model::{HostId, NetworkId, Result, ServiceId};
 use vw_store::cluster::{Change, Condition, Version, Write};
 
 /// An address of a network.
@@ -35,7 +36,21 @@ impl State {
             {
                 self.due.insert((network, addr));
             }
+            if let (Change::Deleted(_), Some(Shared::Host(host))) = (change, Shared::parse(key)) {
+                self.due.extend(self.given_to(host));
+            }
         }
+    }
+
+    /// The addresses of this host's blocks that another host has.
+    fn given_to(&self, host: HostId) -> Vec<At> {
+        let held = self.holdings.0.iter();
+        let given = held.flat_map(|(network, held)| {
+            let given = held.given.iter();
+            given.map(|(addr, given)| ((*network, *addr), given.host))
+        });
+        let to = given.filter(|(_, to)| *to == host);
+        to.map(|(at, _)| at).collect()
     }
 
     /// Has all looked at that this host has a part in.
@@ -73,6 +88,17 @@ impl State {
         let grant = held.and_then(|held| held.grants.get_mut(&addr));
         let grant = grant.filter(|grant| grant.state.is_over());
         grant.is_some_and(|grant| std::mem::replace(&mut grant.state, to) != to)
+    }
+
+    /// A grant out of this host's blocks to one that is no host of the cluster any more.
+    fn given_to_nobody(&self, at: At) -> Option<(HostId, Version)> {
+        let given = self.holdings.get(at.0)?.given.get(&at.1)?;
+        let known = self.mirror.grants.get(&at)?;
+        let host = self.mirror.hosts.get(&given.host);
+        let is_host = host.is_some_and(|host| host.record.is_some());
+        let is_service = self.mirror.services.get(ServiceId(given.host.0)).is_some();
+        let stands = Given::by(&known.record) == *given;
+        (stands && !is_host && !is_service).then_some((given.host, known.version))
     }
 
     /// Who has an address out of this host's blocks, as far as the mirror does not show that.
@@ -117,7 +143,8 @@ impl Core {
                 self.state().set_over(at, GrantState::Returning);
             }
         });
-        Ok(cleared? & self.drop_returned(at)? & self.free_given(at)?)
+        let cleared = cleared? & self.end_forgotten(at)?;
+        Ok(cleared & self.drop_returned(at)? & self.free_given(at)?)
     }
 
     /// Deletes a grant that nobody here uses any more; says whether there is none.
@@ -135,6 +162,24 @@ impl Core {
         let key = Shared::Grant(at.0, at.1).key();
         let condition = Condition::Unchanged(key.clone(), version);
         Ok(self.commit(vec![condition], vec![Write::Delete(key)])? == Done::Applied)
+    }
+
+    /// Deletes a grant out of this host's blocks whose host was forgotten; says whether there is none.
+    fn end_forgotten(&self, at: At) -> Result<bool> {
+        let nobody = self.state().given_to_nobody(at);
+        let Some((host, version)) = nobody else {
+            return Ok(true);
+        };
+        let grant = Shared::Grant(at.0, at.1).key();
+        let mut conditions = vec![Condition::Unchanged(grant.clone(), version)];
+        for holder in [Shared::Host(host), Shared::Service(ServiceId(host.0))] {
+            let key = holder.key();
+            if self.get(&key)?.is_some() {
+                return Ok(true);
+            }
+            conditions.push(Condition::Absent(key));
+        }
+        Ok(self.commit(conditions, vec![Write::Delete(grant)])? == Done::Applied)
     }
 
     /// Forgets a grant that was given back, once the store has it no more.

@@ -10,7 +10,7 @@ use crate::{
     record::{self, BlockRecord, ForgottenRecord, GrantRecord, HostRecord, RequestRecord},
 };
 use std::collections::BTreeMap;
-use vw_model::{Error, HostId, Kind, Result};
+use vw_model::{Error, HostId, Kind, Result, ServiceId};
 use vw_store::cluster::{Condition, Record, Write};
 
 /// The most records of one transaction, each with a condition and a write.
@@ -78,20 +78,26 @@ impl Core {
         Err(Error::conflict("cluster-host-alive", message))
     }
 
-    /// Clears up after the host that was forgotten last, where that was cut off; nothing where this
-    /// is another one, or nothing of it is left.
+    /// Clears up after a host that was forgotten, where that was cut off: the last one, or one by
+    /// its whole id. Nothing where nothing of it is left.
     fn go_on(&self, host: &str) -> Option<Result<()>> {
-        let last = self.get(keys::FORGOTTEN).ok()??;
-        let last: ForgottenRecord = record::decode(&last.value).ok()?;
-        let is_it =
-            last.name == host || (!host.is_empty() && last.host.to_string().starts_with(host));
-        if !is_it {
-            return None;
-        }
-        match self.clear_host(last.host) {
+        match self.clear_host(self.find_forgotten(host)?) {
             Ok(false) => None,
             cleared => Some(cleared.map(drop)),
         }
+    }
+
+    fn find_forgotten(&self, text: &str) -> Option<HostId> {
+        if let Ok(id) = text.parse::<HostId>() {
+            // A service's addresses are granted to it as to a host.
+            let service = self.get(&Shared::Service(ServiceId(id.0)).key());
+            return service.ok()?.is_none().then_some(id);
+        }
+        let last = self.get(keys::FORGOTTEN).ok()??;
+        let last: ForgottenRecord = record::decode(&last.value).ok()?;
+        let is_it =
+            last.name == text || (!text.is_empty() && last.host.to_string().starts_with(text));
+        is_it.then_some(last.host)
     }
 
     /// A host by its name, else by its id or the beginning of it.

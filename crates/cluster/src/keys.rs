@@ -15,8 +15,8 @@
 //! | `v1/shared/networks/NET` | a network | who makes or removes it, or objects to that |
 //! | `v1/shared/services/SERVICE` | a service | who makes, changes or removes it |
 //! | `v1/shared/endpoints/NET/HOST/ENDPOINT` | an endpoint | its host |
-//! | `v1/shared/requests/NET/ADDRESS` | a wish for an address in another's block | who wants it; the block's host |
-//! | `v1/shared/grants/NET/ADDRESS` | an address given away out of a block | the block's host; who got it takes it away, and with a service its addresses |
+//! | `v1/shared/requests/NET/ADDRESS` | a wish for an address in another's block, or for any block (`0.0.0.0`, or `::`) | who wants it, also in place of one that is not there; the block's host |
+//! | `v1/shared/grants/NET/ADDRESS` | an address given away out of a block | the block's host; who got it takes it away, and with a service its addresses; of one that was forgotten, the block's host |
 //!
 //! Every host follows `v1/shared`; the rest is read when it is needed. Segments of a key are of
 //! `[a-z0-9._-]`, so that an IPv6 address is written as its 32 digits.

@@ -86,7 +86,7 @@ impl Core {
 
     /// Takes up an address that another endpoint of this host gave back, where the store was not asked
     /// yet to forget it: the grant stands, and says whose it was first.
-    fn take_up(
+    pub(crate) fn take_up(
         &self,
         network: NetworkId,
         holder: EndpointId,
@@ -135,7 +135,7 @@ impl Core {
 
     /// Notes that an address is asked for: of two that ask for one address on this host, one alone may
     /// have what is answered.
-    fn want(
+    pub(crate) fn want(
         &self,
         network: NetworkId,
         addr: IpNet,
@@ -156,7 +156,7 @@ impl Core {
         }
     }
 
-    fn check_alive(&self, standing: Standing, addr: IpAddr) -> Result<()> {
+    pub(crate) fn check_alive(&self, standing: Standing, addr: IpAddr) -> Result<()> {
         let alive = Shared::Alive(standing.host).key();
         if self.get(&alive)?.is_some() {
             return Ok(());
@@ -182,7 +182,12 @@ impl Core {
 
     /// Asks the host of a block for one address of it that is noted as wanted, and waits for the
     /// answer.
-    fn ask_for(&self, network: NetworkId, wanted: Grant, version: Version) -> Result<IpNet> {
+    pub(crate) fn ask_for(
+        &self,
+        network: NetworkId,
+        wanted: Grant,
+        version: Version,
+    ) -> Result<IpNet> {
         let Grant { addr, holder, .. } = wanted;
         let reads = self.state().reads;
         let result = self
@@ -233,7 +238,7 @@ impl Core {
 
     /// What has to hold for a request to be left at a key: that none lies there but of a host that is
     /// not there, or one that this host left behind. Who asks notes it here before.
-    fn nobody_asks(&self, key: &str) -> Result<Vec<Condition>> {
+    pub(crate) fn nobody_asks(&self, key: &str) -> Result<Vec<Condition>> {
         let absent = || vec![Condition::Absent(key.to_owned())];
         let Some(found) = self.get(key)? else {
             return Ok(absent());

@@ -7,23 +7,15 @@
 
 use crate::{
     core::{Core, Done, Phase},
-    keys::{self, Shared},
+    keys,
     lease::AT_ONCE,
     mirror::Life,
-    record::{self, RequestRecord},
 };
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
-use vw_model::{EndpointId, Family, HostId, IpNet, NetworkId, Result};
+use vw_model::{Family, HostId, IpNet, NetworkId, Result};
 use vw_store::cluster::{Condition, Write};
 
 /// The most blocks of one transaction, each with a condition and a write.
 const BATCH: usize = 25;
-
-/// For how long a host in need waits for others to give up what they do not use.
-const NEED: Duration = Duration::from_secs(2);
 
 impl Core {
     /// Gives up what has been idle, and deletes the records of what was given up.
@@ -129,45 +121,5 @@ impl Core {
         if let Some(held) = state.holdings.0.get_mut(&network) {
             held.return_idle(family, now, 0);
         }
-    }
-
-    /// Asks all hosts for blocks that they do not use, and waits until one is free; says whether
-    /// there may be one.
-    pub(crate) fn ask_for_any(&self, network: NetworkId, family: Family) -> Result<bool> {
-        let any = match family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let key = Shared::Request(network, any).key();
-        let prefix = format!("{}/{network}", keys::BLOCKS);
-        let (_, mut watch) = self
-            .store
-            .follow(&prefix)
-            .map_err(crate::core::unavailable)?;
-        self.state().holdings.held(network).wants.insert(family);
-        let asked = RequestRecord {
-            host: self.settings.host,
-            holder: EndpointId::from_bytes([0; 32]),
-            refused: None,
-        };
-        // Where another host asks already, what it gets room for serves this one as well.
-        let absent = Condition::Absent(key.clone());
-        let result = self.commit(vec![absent], vec![Write::Put(key, record::encode(&asked))]);
-        let until = self.time.now() + NEED.min(self.settings.patience);
-        let mut free = false;
-        while result.is_ok() && !free && self.time.now() < until && !self.state().closing {
-            match watch.next(until.saturating_sub(self.time.now()).min(NEED / 10)) {
-                Ok(changes) => {
-                    let deleted =
-                        |change: &_| matches!(change, vw_store::cluster::Change::Deleted(_));
-                    free = changes.iter().any(deleted);
-                }
-                Err(_) => break,
-            }
-        }
-        // The worker takes the request away.
-        self.state().holdings.held(network).wants.remove(&family);
-        self.wake();
-        result.map(|_| free)
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     core::{Core, Done, Phase, contended, no_network, uncertain},
     holdings::{Given, GrantState, Held},
     keys::{self, Shared},
+    need::{Asked, Full},
     outbox::unchanged,
     record::{self, BlockRecord, NetworkRecord, NetworkState},
 };
@@ -35,6 +36,15 @@ pub(crate) struct Standing {
     pub(crate) version: Version,
 }
 
+/// Where an address may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// This host's blocks alone.
+    OwnBlocks,
+    /// Those of others too, by their consent.
+    Anybody,
+}
+
 /// The blocks of a network that somebody has; one whose record cannot be read has no host.
 pub(crate) type Blocks = BTreeMap<IpNet, Option<Standing>>;
 
@@ -48,34 +58,78 @@ impl Core {
         holder: EndpointId,
     ) -> Result<IpNet> {
         self.await_comparison(network)?;
-        if let Some(addr) = requested {
-            return self.lease_requested(network, family, addr, holder);
+        match requested {
+            Some(addr) => self.lease_requested(network, family, addr, holder),
+            None => self.lease_any((network, family), holder, Source::Anybody),
         }
+    }
+
+    /// Leases an address for a service, which is granted to it: out of a block of this host's.
+    pub(crate) fn lease_vip(
+        &self,
+        network: NetworkId,
+        family: Family,
+        holder: EndpointId,
+    ) -> Result<IpNet> {
+        self.await_comparison(network)?;
+        self.lease_any((network, family), holder, Source::OwnBlocks)
+    }
+
+    fn lease_any(
+        &self,
+        of: (NetworkId, Family),
+        holder: EndpointId,
+        source: Source,
+    ) -> Result<IpNet> {
+        let mut asked = Asked::default();
         for _ in 0..ATTEMPTS {
-            if let Some(found) = self.lease_here(network, family, holder)? {
+            if let Some(found) = self.lease_here(of, holder, source)? {
                 return Ok(found);
             }
             let turn = self.turn()?;
             // Another thread may have claimed what both were out of.
-            if let Some(found) = self.lease_here(network, family, holder)? {
+            if let Some(found) = self.lease_here(of, holder, source)? {
                 return Ok(found);
             }
-            self.claim(network, family)?;
+            let full = self.claim(of.0, of.1)?;
             drop(turn);
+            if let Some(full) = full
+                && let Some(granted) = self.ask_others(&full, &mut asked, holder, source)?
+            {
+                return Ok(granted);
+            }
         }
         Err(contended())
     }
 
     fn lease_here(
         &self,
-        network: NetworkId,
-        family: Family,
+        (network, family): (NetworkId, Family),
         holder: EndpointId,
+        source: Source,
     ) -> Result<Option<IpNet>> {
         self.may_lease()?;
-        let mut state = self.state();
-        let held = state.holdings.0.get_mut(&network);
-        Ok(held.and_then(|held| held.take_first(family, holder)))
+        let pools: Vec<PoolSpec> = {
+            let mut state = self.state();
+            let held = state.holdings.0.get_mut(&network);
+            if let Some(found) = held.and_then(|held| held.take_first(family, holder)) {
+                return Ok(Some(found));
+            }
+            if source == Source::OwnBlocks {
+                return Ok(None);
+            }
+            let known = state.mirror.networks.get(&network);
+            let pools = known
+                .into_iter()
+                .flat_map(|known| known.record.spec.pools(family));
+            pools.cloned().collect()
+        };
+        self.take_up(network, holder, |addr| {
+            let ranges = pools
+                .iter()
+                .map(|pool| pool.ip_range.unwrap_or(pool.subnet));
+            ranges.into_iter().any(|range| range.contains(&addr))
+        })
     }
 
     /// Refuses leases on a host that was forgotten; one that has not joined again since its start
@@ -88,33 +142,33 @@ impl Core {
         }
     }
 
-    /// Claims blocks of a family, as many as is fair. The caller has the turn.
-    fn claim(&self, network: NetworkId, family: Family) -> Result<()> {
-        let mut asked = false;
+    /// Claims blocks of a family, as many as is fair; says where none is free. The caller has the turn.
+    fn claim(&self, network: NetworkId, family: Family) -> Result<Option<Full>> {
         for _ in 0..ATTEMPTS {
             let (record, version) = self.usable_network(network)?;
             if record.spec.pools(family).next().is_none() {
                 return Err(vw_ipam::Error::NoPool { network, family }.into());
             }
             let Some(blocks) = self.blocks_but_adopted(&record.spec)? else {
-                return Ok(());
+                return Ok(None);
             };
             let chosen = choose(&record.spec, family, &blocks, self.settings.host);
             if chosen.is_empty() {
                 if self.take_over_any(&record.spec, version, family, &blocks)? {
-                    return Ok(());
+                    return Ok(None);
                 }
-                if !std::mem::replace(&mut asked, true) && self.ask_for_any(network, family)? {
-                    continue;
-                }
-                let full = vw_ipam::Error::PoolFull { family, network };
-                return Err(full.for_network(record.spec.name.as_str()));
+                return Ok(Some(Full {
+                    spec: record.spec,
+                    version,
+                    family,
+                    blocks,
+                }));
             }
             let conditions = chosen
                 .iter()
                 .map(|range| Condition::Absent(keys::block(network, *range)));
             if self.take_blocks(&record.spec, version, conditions.collect(), &chosen)? {
-                return Ok(());
+                return Ok(None);
             }
         }
         Err(contended())
@@ -386,7 +440,7 @@ pub(crate) fn pool_of(spec: &NetworkSpec, addr: IpAddr) -> Option<&PoolSpec> {
 }
 
 /// Whether addresses may be given unasked out of a block.
-fn useful(spec: &NetworkSpec, range: IpNet) -> bool {
+pub(crate) fn useful(spec: &NetworkSpec, range: IpNet) -> bool {
     pool_of(spec, range.addr()).is_some_and(|pool| within_range(pool, range))
 }
 
@@ -436,7 +490,7 @@ fn first_key(subnet: IpNet) -> IpNet {
 }
 
 /// A number that differs among hosts, the same for each network (FNV-1a).
-fn place(host: HostId, network: NetworkId) -> u32 {
+pub(crate) fn place(host: HostId, network: NetworkId) -> u32 {
     let bytes = host.0.as_bytes().iter().chain(network.0.as_bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)

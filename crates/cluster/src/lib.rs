@@ -14,7 +14,9 @@
 //! - **An address is held once.** It is given only by the host whose block it lies in. A block's
 //!   record is made where there is none, and deleted only by its host, after that has stopped
 //!   using it for good and on disk, or once its host was forgotten. A host that is cut off, paused
-//!   or slow keeps its blocks; it goes on to give addresses out of them.
+//!   or slow keeps its blocks; it goes on to give addresses out of them. One that was given to another
+//!   host is that host's, whichever of its endpoints has it, until it sets out to give it back: see
+//!   `ending`. A host that finds no free block asks for such addresses one by one: see `need`.
 //! - **What remains**: a host that was *forgotten* while it runs goes on with its addresses until
 //!   it learns that. Whoever forgets a host says that it is down, or cut off from the others. A
 //!   host that learns it takes its endpoints down before it joins again.
@@ -53,6 +55,7 @@ mod keys;
 mod lease;
 mod marks;
 mod mirror;
+mod need;
 mod opening;
 mod outbox;
 mod record;

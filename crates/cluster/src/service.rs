@@ -41,7 +41,7 @@ impl Core {
         // What is refused anyway leases nothing.
         self.standing_services()?.admits(&spec)?;
         for family in families {
-            match self.lease(spec.network, *family, None, holder(spec.id)) {
+            match self.lease_vip(spec.network, *family, holder(spec.id)) {
                 Ok(leased) => spec.vips.push(leased),
                 Err(error) => {
                     self.free_vips(&spec);

@@ -4,6 +4,7 @@
 mod addresses;
 mod balancers;
 mod beside;
+mod blocks;
 mod datagrams;
 mod encryption;
 mod engines;

@@ -10,6 +10,7 @@ mod midway;
 mod newer;
 mod outbox;
 mod restored;
+mod room;
 mod services;
 mod stale;
 mod taken_up;

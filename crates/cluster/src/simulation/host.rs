@@ -1,7 +1,7 @@
 //! One simulated host: a machine with a disk and containers, a daemon that may be dead, and a
 //! controller that does what the real one does.
 
-use super::{chance, world::World};
+use super::{chance, networks::family, world::World};
 use crate::{
     Delta, Follower, Settings,
     core::{Core, State},
@@ -51,6 +51,15 @@ impl Role {
         matches!(self, Self::User | Self::Other)
     }
 }
+
+/// What is noted of addresses that were granted for want of a block, by their family.
+pub(super) const UNASKED: [&str; 2] = [
+    "IPv4 addresses granted unasked",
+    "IPv6 addresses granted unasked",
+];
+
+/// What is noted of an address that an endpoint gave back and another of its host took up.
+pub(super) const TAKEN_UP: &str = "addresses taken up again";
 
 /// A machine.
 pub(super) struct Host {
@@ -275,7 +284,9 @@ impl Host {
     ) -> Result<()> {
         let id = EndpointId::from_bytes(chance::bytes());
         let host = self.id();
-        let addr = daemon.core.lease(network, Family::V4, requested, id)?;
+        let known = daemon.networks.lock().unwrap().get(&network).map(family);
+        let family = known.unwrap_or(Family::V4);
+        let addr = daemon.core.lease(network, family, requested, id)?;
         if !daemon.alive.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -299,6 +310,16 @@ impl Host {
         let mut history = world.history();
         history.observe();
         history.leased(network, addr.addr(), host, id);
+        let state = daemon.core.state();
+        let held = state.holdings.get(network);
+        match held.and_then(|held| held.grants.get(&addr.addr())) {
+            Some(grant) if grant.grantee != id => history.note(TAKEN_UP),
+            Some(_) if requested.is_some() => history.note("addresses granted by name"),
+            Some(_) if family == Family::V4 => history.note(UNASKED[0]),
+            Some(_) => history.note(UNASKED[1]),
+            None => {}
+        }
+        drop(state);
         drop(history);
         self.machine().endpoints.insert(id, endpoint.clone());
         // Plans are made and carried out before an endpoint is published.
@@ -313,14 +334,13 @@ impl Host {
         Ok(())
     }
 
-    pub(super) fn disconnect(&self, daemon: &Daemon, id: EndpointId) {
-        let Some(endpoint) = self.drop_endpoint(id) else {
-            return;
-        };
+    pub(super) fn disconnect(&self, daemon: &Daemon, id: EndpointId) -> Option<RemoteEndpoint> {
+        let endpoint = self.drop_endpoint(id)?;
         daemon.core.state().outbox.withdraw(endpoint.network, id);
         daemon
             .core
             .release(endpoint.network, endpoint.addresses[0].addr(), id);
+        Some(endpoint)
     }
 }
 

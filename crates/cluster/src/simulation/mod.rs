@@ -9,7 +9,8 @@
 pub(crate) mod chance;
 pub(crate) mod history;
 mod host;
+mod networks;
 mod tests;
 mod world;
 
-pub(crate) use world::{network, some_address};
+pub(crate) use networks::{family, network, some_address};

@@ -2,7 +2,11 @@
 
 mod scripted;
 
-use super::{chance, world::World};
+use super::{
+    chance,
+    host::{TAKEN_UP, UNASKED},
+    world::World,
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
@@ -81,8 +85,16 @@ fn whatever_goes_wrong_a_few_hosts_agree() {
         ("networks removed", 78),
         ("removals objected to", 11),
         ("transactions late", 70),
+        (UNASKED[0], 20),
+        (UNASKED[1], 15),
+        (TAKEN_UP, 20),
     ];
     seeds(1..41, 5, 3000, least);
+}
+
+#[test]
+fn whatever_goes_wrong_more_hosts_agree_than_there_are_blocks() {
+    seeds(1..9, 12, 3000, &[(UNASKED[0], 12), (UNASKED[1], 4)]);
 }
 
 #[test]

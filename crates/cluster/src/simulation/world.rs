@@ -4,21 +4,18 @@ use super::{
     chance,
     history::{History, OBSERVER},
     host::{Daemon, Host, ROLES, Role},
+    networks::{network, some_address},
 };
 use crate::keys::Shared;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
-use vw_ipam::{NetworkRequest, PoolRequest};
-use vw_model::{
-    EndpointId, HostId, IpNet, IpamSpec, NetworkId, NetworkSpec, RemoteEndpoint, Scope,
-};
+use vw_model::{EndpointId, HostId, NetworkId, NetworkSpec, RemoteEndpoint};
 use vw_store::cluster::memory::{Call, Fate, MemoryStore, Weather};
 
 /// How deep steps may come in between steps.
@@ -316,10 +313,15 @@ impl World {
                 host.connect(daemon, network.id, Some(addr))
             }
             (65..88, _) => {
-                if let Some(id) = chance::pick(&endpoints) {
-                    host.disconnect(daemon, *id);
+                let gone = chance::pick(&endpoints).and_then(|id| host.disconnect(daemon, *id));
+                match gone.filter(|_| chance::per_mille(200)) {
+                    // It is started again.
+                    Some(gone) => {
+                        let addr = gone.addresses[0].addr();
+                        host.connect(daemon, gone.network, Some(addr))
+                    }
+                    None => Ok(()),
                 }
-                Ok(())
             }
             (88..93, Some(network)) => daemon.core.remove_network(network.id),
             (93..96, _) => {
@@ -472,10 +474,7 @@ impl World {
                     let holders = history.leases.get(&(network, addr));
                     let held = holders.and_then(|holders| holders.get(&grant.host));
                     let dead = !living.contains(&grant.host);
-                    assert!(
-                        dead || held.is_some(),
-                        "the grant of {addr} is left"
-                    );
+                    assert!(dead || held.is_some(), "the grant of {addr} is left");
                 }
                 _ => {}
             }
@@ -489,7 +488,7 @@ impl World {
             let endpoints: Vec<EndpointId> = host.machine().endpoints.keys().copied().collect();
             endpoints
                 .iter()
-                .for_each(|id| host.disconnect(&daemon, *id));
+                .for_each(|id| drop(host.disconnect(&daemon, *id)));
         }
         (0..3).for_each(|_| self.round());
         self.lively.store(true, Ordering::SeqCst);
@@ -529,54 +528,4 @@ fn check_equal(
         extra.is_empty() && missing.is_empty(),
         "host {host} sees {extra:#?}, does not see {missing:#?}"
     );
-}
-
-/// A network with one of few names, and with one of few subnets or one by default.
-pub(crate) fn network() -> (NetworkSpec, NetworkRequest) {
-    let id = NetworkId::from_bytes(chance::bytes());
-    let subnets = ["10.1.0.0/28", "10.1.0.0/27", "10.1.1.0/26", "10.1.0.0/16"];
-    let subnet = chance::per_mille(700)
-        .then(|| chance::pick(&subnets))
-        .flatten();
-    let pools = subnet.map(|subnet| PoolRequest {
-        subnet: subnet.parse().expect("a subnet"),
-        ip_range: None,
-        gateway: None,
-        aux: BTreeMap::new(),
-    });
-    let spec = NetworkSpec {
-        id,
-        name: format!("n{}", chance::below(6)).parse().expect("a name"),
-        driver: "overlay".to_owned(),
-        scope: Scope::Global,
-        created: SystemTime::UNIX_EPOCH,
-        enable_ipv4: true,
-        enable_ipv6: false,
-        internal: false,
-        attachable: true,
-        predefined: false,
-        ipam: IpamSpec {
-            driver: "default".to_owned(),
-            options: BTreeMap::new(),
-            pools: Vec::new(),
-        },
-        options: BTreeMap::new(),
-        labels: BTreeMap::new(),
-    };
-    let request = NetworkRequest {
-        pools: pools.into_iter().collect(),
-        ipv4: true,
-        ipv6: false,
-        gateway: chance::per_mille(500),
-    };
-    (spec, request)
-}
-
-pub(crate) fn some_address(network: &NetworkSpec) -> IpAddr {
-    let subnet = network.ipam.pools[0].subnet;
-    let IpNet::V4(v4) = subnet else {
-        return subnet.addr();
-    };
-    let offset = chance::below(48.min(1 << (32 - v4.prefix_len()))) as u32;
-    IpAddr::from((v4.network().to_bits() + offset).to_be_bytes())
 }

@@ -7,7 +7,7 @@ use crate::{
     core::{Core, State},
     mirror::Life,
     opening::open,
-    simulation::{chance, network, some_address},
+    simulation::{chance, family, network, some_address},
     time::Time,
 };
 use serde::{Deserialize, Serialize};
@@ -254,7 +254,9 @@ impl Controller {
     ) {
         let _ops = lock(&self.ops[user]);
         let id = EndpointId::from_bytes(chance::bytes());
-        let Ok(addr) = cluster.lease(network, Family::V4, requested, id) else {
+        let family = lock(&self.networks).get(&network).map(family);
+        let family = family.unwrap_or(Family::V4);
+        let Ok(addr) = cluster.lease(network, family, requested, id) else {
             return;
         };
         let addr = addr.addr();

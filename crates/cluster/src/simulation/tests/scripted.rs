@@ -40,7 +40,8 @@ fn address_on(host: &Host) -> IpAddr {
 fn disconnect_all(host: &Host) {
     let daemon = host.daemon().expect("it runs");
     let ids: Vec<_> = host.machine().endpoints.keys().copied().collect();
-    ids.into_iter().for_each(|id| host.disconnect(&daemon, id));
+    ids.into_iter()
+        .for_each(|id| drop(host.disconnect(&daemon, id)));
 }
 
 #[test]

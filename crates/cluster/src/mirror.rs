@@ -3,6 +3,7 @@
 //! Owns the rules on who counts as alive and what is shown. Pure: it is given records and the
 //! time, and returns deltas. Records that cannot be read change nothing.
 
+mod addresses;
 mod beside;
 mod services;
 
@@ -23,8 +24,8 @@ use std::{
     time::Duration,
 };
 use vw_model::{
-    EndpointId, HostId, IpNet, NetworkId, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec,
-    TunnelKeys, Unpublished,
+    EndpointId, HostId, NetworkId, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec, TunnelKeys,
+    Unpublished,
 };
 use vw_store::cluster::{Change, Record, Version};
 
@@ -520,19 +521,6 @@ impl Mirror {
         let known = self.endpoints.get(&network).into_iter().flatten();
         let shown = known.filter(|(_, endpoint)| endpoint.shown);
         shown.map(|(_, endpoint)| endpoint.told.clone()).collect()
-    }
-
-    /// The addresses of a network that hosts have, or ask for, whether these live or not; but those of
-    /// this host's endpoints.
-    pub(crate) fn addresses_on(&self, network: NetworkId) -> BTreeSet<IpAddr> {
-        let known = self.endpoints.get(&network).into_iter().flatten();
-        let leased = known.flat_map(|(_, endpoint)| &endpoint.told.addresses);
-        let asked = self.requests.keys().chain(self.grants.keys());
-        let asked = asked.filter(|(of, _)| *of == network);
-        leased
-            .map(IpNet::addr)
-            .chain(asked.map(|(_, addr)| *addr))
-            .collect()
     }
 
     /// Other hosts that live.

@@ -172,8 +172,9 @@ pub trait ClusterStore: Send + Sync + Debug {
     /// Applies all writes if all conditions hold, else none.
     ///
     /// # Errors
-    /// [`ClusterError::Unavailable`] when it was not applied; [`ClusterError::Uncertain`] when
-    /// nobody can tell whether it was (the answer was lost): the caller reads, and decides anew.
+    /// [`ClusterError::Uncertain`] when nobody can tell whether it was applied (the answer was
+    /// lost, or cannot be understood): the caller reads, and decides anew. With any other it was
+    /// not applied, and will not be.
     fn commit(&self, transaction: &Transaction) -> Result<Outcome, ClusterError>;
 
     /// All records below a prefix, and what changes there from then on, without a gap.

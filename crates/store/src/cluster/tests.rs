@@ -121,3 +121,51 @@ fn what_may_be_a_secret_is_not_repeated() {
         );
     }
 }
+
+/// A server that answers every request by what is no answer of any store.
+#[cfg(all(feature = "etcd", feature = "consul"))]
+fn garbling() -> std::net::SocketAddr {
+    use std::io::{Read, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.expect("it is there");
+            let (mut asked, mut piece) = (Vec::new(), [0; 512]);
+            while !asked.ends_with(b"}") && !asked.ends_with(b"]") {
+                let read = client.read(&mut piece).expect("it is asked");
+                asked.extend_from_slice(&piece[..read]);
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nso?";
+            client.write_all(answer).expect("it is read");
+        }
+    });
+    address
+}
+
+#[cfg(all(feature = "etcd", feature = "consul"))]
+#[test]
+fn an_answer_that_cannot_be_understood_leaves_a_change_uncertain() {
+    for kind in ["etcd", "consul"] {
+        let url = format!("{kind}://{}", garbling());
+        let store = connect(&url.parse().expect("an address"), &Options::default());
+        let store = store.expect("no option is wrong");
+        let transaction = Transaction {
+            conditions: Vec::new(),
+            writes: vec![Write::Put("a".to_owned(), b"1".to_vec())],
+        };
+        let said = store.commit(&transaction);
+        assert!(
+            matches!(said, Err(ClusterError::Uncertain { .. })),
+            "{said:?}"
+        );
+        // What was read is worth no second question.
+        if kind == "etcd" {
+            let said = store.get("a");
+            assert!(
+                matches!(said, Err(ClusterError::Protocol { .. })),
+                "{said:?}"
+            );
+        }
+    }
+}

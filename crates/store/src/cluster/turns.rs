@@ -33,8 +33,10 @@ pub(crate) enum Refusal {
     Elsewhere(String),
     /// It may have been changed.
     Uncertain(String),
-    /// Nothing that another server or time would mend.
+    /// Nothing that another server or time would mend; nothing was changed.
     Final(ClusterError),
+    /// As [`Self::Final`], but it may have been changed: the answer does not tell.
+    Garbled(ClusterError),
 }
 
 impl Refusal {
@@ -42,7 +44,7 @@ impl Refusal {
     pub(crate) fn said(self) -> String {
         match self {
             Self::Elsewhere(reason) | Self::Uncertain(reason) => reason,
-            Self::Final(error) => error.to_string(),
+            Self::Final(error) | Self::Garbled(error) => error.to_string(),
         }
     }
 }
@@ -116,11 +118,12 @@ impl Turns {
             let reason = match ask(server, deadline) {
                 Ok(answer) => return Ok(answer),
                 Err(Refusal::Final(error)) => return Err(error),
-                Err(Refusal::Uncertain(reason)) if !repeatable => {
+                Err(Refusal::Garbled(error)) if repeatable => return Err(error),
+                Err(refusal @ (Refusal::Uncertain(_) | Refusal::Garbled(_))) if !repeatable => {
                     self.avoid(server);
                     return Err(ClusterError::Uncertain {
                         store: self.store,
-                        reason: self.told(server, &reason),
+                        reason: self.told(server, &refusal.said()),
                     });
                 }
                 Err(refusal) => refusal.said(),

@@ -97,7 +97,7 @@ impl Asker {
                 return parse(&response).map(|_| Outcome::Applied);
             }
             let answer: Value = serde_json::from_slice(&response.body)
-                .map_err(|error| Refusal::Final(protocol(format!("no JSON: {error}"))))?;
+                .map_err(|error| Refusal::Garbled(protocol(format!("no JSON: {error}"))))?;
             let errors = answer["Errors"].as_array().map_or(&[][..], Vec::as_slice);
             conflict(operations, errors).map_err(Refusal::Final)
         })
@@ -191,7 +191,7 @@ pub(super) fn parse(response: &Response) -> Result<Answer, Refusal> {
     let text = || String::from_utf8_lossy(&response.body).trim().to_owned();
     let filtered = response.header("x-consul-results-filtered-by-acls");
     if filtered.is_some_and(|filtered| filtered == "true") {
-        return Err(Refusal::Final(forbidden(
+        return Err(Refusal::Garbled(forbidden(
             "the token may not read all records of the cluster",
         )));
     }
@@ -201,7 +201,7 @@ pub(super) fn parse(response: &Response) -> Result<Answer, Refusal> {
         )),
         200 => {
             let body = serde_json::from_slice(&response.body)
-                .map_err(|error| Refusal::Final(protocol(format!("no JSON: {error}"))))?;
+                .map_err(|error| Refusal::Garbled(protocol(format!("no JSON: {error}"))))?;
             Ok(Answer { body, index })
         }
         404 => Ok(Answer {

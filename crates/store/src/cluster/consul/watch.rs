@@ -234,7 +234,7 @@ impl Follower {
         };
         let answer = match ask::parse(&response) {
             Ok(answer) => answer,
-            Err(Refusal::Final(error)) => return Err(error),
+            Err(Refusal::Final(error) | Refusal::Garbled(error)) => return Err(error),
             Err(refusal) => return Ok(Err(self.leave(server, &refusal.said()))),
         };
         let records = self.keys.records(&answer.body)?;

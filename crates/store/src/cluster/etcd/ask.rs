@@ -120,6 +120,7 @@ impl Asker {
                 let answer = answer.and_then(|response| parse(&response));
                 let answer = answer.map_err(|refusal| match refusal {
                     Refusal::Uncertain(reason) => Refusal::Elsewhere(reason),
+                    Refusal::Garbled(error) => Refusal::Final(error),
                     other => other,
                 })?;
                 let token = answer["token"].as_str().unwrap_or_default().to_owned();
@@ -183,7 +184,7 @@ fn parse(response: &Response) -> Result<Value, Refusal> {
             Value::Null => Ok(body),
             result => Ok(result),
         },
-        (200, Err(error)) => Err(Refusal::Final(protocol(format!("no JSON: {error}")))),
+        (200, Err(error)) => Err(Refusal::Garbled(protocol(format!("no JSON: {error}")))),
         (status, Ok(body)) => {
             let said = body["error"].as_str().or(body["message"].as_str());
             Err(classify(said.unwrap_or(&format!("HTTP status {status}"))))

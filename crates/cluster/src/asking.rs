@@ -5,7 +5,7 @@
 
 use crate::{
     StoreState,
-    core::{Core, Done, contended, uncertain},
+    core::{Core, Done, State, contended, uncertain},
     holdings::{Grant, GrantState},
     keys::{self, Shared},
     lease::{Standing, pool_of},
@@ -18,6 +18,15 @@ use vw_model::{EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, Networ
 use vw_store::cluster::{Condition, Version, Write};
 
 const ATTEMPTS: usize = 8;
+
+impl State {
+    /// Whether this host has still noted that this endpoint has the address, or wants it.
+    fn has_noted(&self, network: NetworkId, noted: Grant) -> bool {
+        let held = self.holdings.get(network);
+        let grant = held.and_then(|held| held.grants.get(&noted.addr.addr()));
+        grant.is_some_and(|grant| grant.holder == noted.holder)
+    }
+}
 
 impl Core {
     pub(crate) fn lease_requested(
@@ -80,7 +89,7 @@ impl Core {
             let held = state.holdings.get(network);
             let grant = held.and_then(|held| held.grants.get(&addr));
             let ends = grant.is_some_and(|grant| grant.state == GrantState::Ending);
-            (!ends || state.store != StoreState::Reachable).then_some(())
+            (!ends || state.is_expelled() || state.store != StoreState::Reachable).then_some(())
         });
     }
 
@@ -104,7 +113,7 @@ impl Core {
         self.copy
             .add_grant(network, grant)
             .inspect_err(|_| self.release(network, addr, holder))?;
-        if !self.has_noted(network, grant) {
+        if !self.state().has_noted(network, grant) {
             // This host started over meanwhile, or the network is gone.
             self.copy.drop_grant(network, addr)?;
             return Err(contended());
@@ -257,21 +266,13 @@ impl Core {
         Ok(vec![stands, Condition::Absent(alive)])
     }
 
-    /// Whether this host has still noted that this endpoint has the address, or wants it.
-    fn has_noted(&self, network: NetworkId, noted: Grant) -> bool {
-        let state = self.state();
-        let held = state.holdings.get(network);
-        let grant = held.and_then(|held| held.grants.get(&noted.addr.addr()));
-        grant.is_some_and(|grant| grant.holder == noted.holder)
-    }
-
     /// Takes an address into use that was granted, unless this host started over meanwhile, with
     /// which all that it had asked for went. Where everything was read anew since, that was compared
     /// without this one, which a backup may lack: all is compared once more.
     fn keep_grant(&self, network: NetworkId, wanted: Grant, reads: u64) -> Result<()> {
         let turn = self.turn()?;
         let addr = wanted.addr.addr();
-        if !self.has_noted(network, wanted) {
+        if !self.state().has_noted(network, wanted) {
             return Err(contended());
         }
         let grant = Grant {
@@ -297,9 +298,7 @@ impl Core {
         let until = self.time.now() + self.settings.patience;
         let key = Shared::Grant(network, addr.addr()).key();
         let mut ignored = Vec::new();
-        while let Some((version, refused)) =
-            self.await_answer((network, addr.addr()), holder, until, &ignored)
-        {
+        while let Some((version, refused)) = self.await_answer((network, wanted), until, &ignored) {
             if let Some(why) = refused {
                 let message = format!("Address already in use: {} {why}", addr.addr());
                 return Err(Error::new(Kind::Forbidden, "address-in-use", message));
@@ -313,6 +312,7 @@ impl Core {
             }
             ignored.push(version);
         }
+        self.joined()?;
         self.take_back(network, addr, holder)?;
         let name = wanted.granter.map(|host| self.host_name(host));
         let name = name.unwrap_or_default();
@@ -329,28 +329,33 @@ impl Core {
     }
 
     /// Waits for an answer that the mirror shows: the version of its record, and why it is a
-    /// refusal.
+    /// refusal. There is none any more for a host that was forgotten, which takes its endpoints down
+    /// first, nor where it has started over since.
     fn await_answer(
         &self,
-        at: (NetworkId, IpAddr),
-        holder: EndpointId,
+        (network, wanted): (NetworkId, Grant),
         until: Duration,
         ignored: &[Version],
     ) -> Option<(Version, Option<String>)> {
+        let at = (network, wanted.addr.addr());
         let me = self.settings.host;
-        let mine = |host: HostId, of: EndpointId| host == me && of == holder;
-        self.wait_for(until, |state| {
+        let mine = |host: HostId, of: EndpointId| host == me && of == wanted.holder;
+        let answer = self.wait_for(until, |state| {
+            if state.is_expelled() || !state.has_noted(network, wanted) {
+                return Some(None);
+            }
             let granted = state.mirror.grants.get(&at);
             let granted = granted.filter(|known| {
                 mine(known.record.host, known.record.holder) && !ignored.contains(&known.version)
             });
             if let Some(known) = granted {
-                return Some((known.version, None));
+                return Some(Some((known.version, None)));
             }
             let asked = state.mirror.requests.get(&at);
             let asked = asked.filter(|known| mine(known.record.host, known.record.holder));
-            asked.and_then(|known| Some((known.version, Some(known.record.refused.clone()?))))
-        })
+            asked.and_then(|known| Some(Some((known.version, Some(known.record.refused.clone()?)))))
+        });
+        answer.flatten()
     }
 
     /// Takes a request back, unless it was granted at the last moment, which is an error of kind

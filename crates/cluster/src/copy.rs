@@ -98,9 +98,10 @@ struct GrantCopy {
     holder: EndpointId,
     #[serde(default)]
     granter: Option<HostId>,
-    /// None where it is the holder.
+    /// Who of this host took it up since from the holder that the store knows. A version that does
+    /// not know this field refuses it the address, rather than give that back under it.
     #[serde(default)]
-    grantee: Option<EndpointId>,
+    taken_up: Option<EndpointId>,
     /// Whether the store may have been asked to delete it.
     #[serde(default)]
     ending: bool,
@@ -191,9 +192,9 @@ impl Copy {
         } = grant;
         let copy = GrantCopy {
             addr,
-            holder,
+            holder: grantee,
             granter,
-            grantee: Some(grantee).filter(|grantee| *grantee != holder),
+            taken_up: Some(holder).filter(|holder| *holder != grantee),
             ending: state == GrantState::Ending,
         };
         let key = address_key("grant", network, addr.addr());
@@ -402,9 +403,9 @@ impl Kept {
                 };
                 let GrantCopy {
                     addr,
-                    holder,
+                    holder: grantee,
                     granter,
-                    grantee,
+                    taken_up,
                     ending,
                 } = parse(key, value)?;
                 let state = if ending {
@@ -413,8 +414,8 @@ impl Kept {
                     GrantState::Unclaimed
                 };
                 let grant = Grant {
-                    holder,
-                    grantee: grantee.unwrap_or(holder),
+                    holder: taken_up.unwrap_or(grantee),
+                    grantee,
                     addr,
                     state,
                     granter,

@@ -104,6 +104,14 @@ pub(crate) struct State {
     pub(crate) work: u64,
 }
 
+impl State {
+    /// Whether this host was forgotten, or another daemon took its place: it has no record any more
+    /// by which the others would see it.
+    pub(crate) const fn is_expelled(&self) -> bool {
+        matches!(self.phase, Phase::Forgotten | Phase::Superseded(_))
+    }
+}
+
 /// How a transaction ended, where the fence held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Done {

@@ -1,9 +1,9 @@
 //! How a grant ends: who got an address deletes it, and then who gave it away may use it again.
 //!
 //! What was given back may be taken up by another endpoint of the same host, without the store, until
-//! the host sets out to delete the grant: from then on, on disk too, it is used no more. The store
-//! may carry the deletion out late. Who was forgotten deletes nothing: its grants are deleted by who
-//! made them.
+//! the host sets out to delete the grant: from then on, on disk too before the store is asked, it is
+//! used no more, but where the store says that it changed nothing. It may carry the deletion out
+//! late. Who was forgotten deletes nothing: its grants are deleted by who made them.
 //!
 //! Owns which addresses are to be looked at: those of which something was told, or done here, since
 //! they were last looked at, however many there are.
@@ -137,8 +137,10 @@ impl Core {
             }
             state.set_over(at, GrantState::Ending)
         };
-        let cleared = self.clear_unused(at).inspect_err(|_| {
-            // The store was asked nothing, or refused.
+        let noted = self.note_ending(at);
+        let cleared = noted.and_then(|()| self.clear_unused(at));
+        let cleared = cleared.inspect_err(|_| {
+            // The store was asked nothing, or refused: what it may have done is no error.
             if begun {
                 self.state().set_over(at, GrantState::Returning);
             }
@@ -147,18 +149,18 @@ impl Core {
         Ok(cleared & self.drop_returned(at)? & self.free_given(at)?)
     }
 
+    /// Notes on disk that a grant ends, whoever set out to end it: no later run takes it up again.
+    fn note_ending(&self, at: At) -> Result<()> {
+        let ending = self.state().over(at);
+        ending.map_or(Ok(()), |grant| self.copy.add_grant(at.0, grant))
+    }
+
     /// Deletes a grant that nobody here uses any more; says whether there is none.
     fn clear_unused(&self, at: At) -> Result<bool> {
-        let (unused, over) = {
-            let state = self.state();
-            (state.unused(at), state.over(at))
-        };
+        let unused = self.state().unused(at);
         let Some(version) = unused else {
             return Ok(true);
         };
-        if let Some(grant) = over {
-            self.copy.add_grant(at.0, grant)?;
-        }
         let key = Shared::Grant(at.0, at.1).key();
         let condition = Condition::Unchanged(key.clone(), version);
         Ok(self.commit(vec![condition], vec![Write::Delete(key)])? == Done::Applied)

@@ -81,23 +81,26 @@ impl Core {
     /// Clears up after a host that was forgotten, where that was cut off: the last one, or one by
     /// its whole id. Nothing where nothing of it is left.
     fn go_on(&self, host: &str) -> Option<Result<()>> {
-        match self.clear_host(self.find_forgotten(host)?) {
+        let found = self.find_forgotten(host).transpose()?;
+        match found.and_then(|found| self.clear_host(found)) {
             Ok(false) => None,
             cleared => Some(cleared.map(drop)),
         }
     }
 
-    fn find_forgotten(&self, text: &str) -> Option<HostId> {
+    fn find_forgotten(&self, text: &str) -> Result<Option<HostId>> {
         if let Ok(id) = text.parse::<HostId>() {
             // A service's addresses are granted to it as to a host.
-            let service = self.get(&Shared::Service(ServiceId(id.0)).key());
-            return service.ok()?.is_none().then_some(id);
+            let service = self.get(&Shared::Service(ServiceId(id.0)).key())?;
+            return Ok(service.is_none().then_some(id));
         }
-        let last = self.get(keys::FORGOTTEN).ok()??;
-        let last: ForgottenRecord = record::decode(&last.value).ok()?;
-        let is_it =
-            last.name == text || (!text.is_empty() && last.host.to_string().starts_with(text));
-        is_it.then_some(last.host)
+        let last = self.get(keys::FORGOTTEN)?;
+        // What a newer version wrote there names nobody to this one.
+        let last = last.and_then(|last| record::decode::<ForgottenRecord>(&last.value).ok());
+        let last = last.filter(|last| {
+            last.name == text || (!text.is_empty() && last.host.to_string().starts_with(text))
+        });
+        Ok(last.map(|last| last.host))
     }
 
     /// A host by its name, else by its id or the beginning of it.

@@ -9,7 +9,6 @@ use crate::{
     core::Core,
     keys::{self, Shared},
     lease::{Blocks, Source, place, pool_of, useful},
-    mirror::Life,
     record::{self, RequestRecord},
 };
 use std::{
@@ -108,6 +107,8 @@ impl Core {
             if self.time.now() >= until {
                 break;
             }
+            // Who was forgotten meanwhile is not kept waiting.
+            self.joined()?;
         }
         let silence = asked.silence.take();
         Err(silence.unwrap_or_else(|| self.exhausted(full, source)))
@@ -132,9 +133,7 @@ impl Core {
     }
 
     fn lives(&self, host: HostId) -> bool {
-        let state = self.state();
-        let known = state.mirror.hosts.get(&host);
-        known.is_some_and(|host| host.record.is_some() && host.life != Life::Dead)
+        self.state().mirror.lives(host)
     }
 
     /// Whether a host that lives may have a block of which it uses nothing; also one that this host is
@@ -237,7 +236,11 @@ impl Core {
         });
         let until = self.time.now() + NEED.min(self.settings.patience);
         let mut free = false;
-        while result.is_ok() && !free && self.time.now() < until && !self.state().closing {
+        let waits = || {
+            let state = self.state();
+            !state.closing && !state.is_expelled()
+        };
+        while result.is_ok() && !free && self.time.now() < until && waits() {
             match watch.next(until.saturating_sub(self.time.now()).min(NEED / 10)) {
                 Ok(changes) => {
                     let deleted = |change: &_| matches!(change, Change::Deleted(_));

@@ -2,7 +2,7 @@
 
 use crate::{
     StoreState,
-    core::{Core, Phase, State},
+    core::{Core, State},
     keys,
     mirror::Life,
     record::{self, BlockRecord},
@@ -143,8 +143,7 @@ impl Core {
     }
 }
 
-/// Whether the others can see this host: who was forgotten, or whose place another daemon took, has
-/// no record of its own. While the store is away nobody sees anything new of anybody.
+/// Whether the others can see this host. While the store is away nobody sees anything new of anybody.
 fn seen_by_others(state: &State) -> bool {
-    !matches!(state.phase, Phase::Forgotten | Phase::Superseded(_))
+    !state.is_expelled()
 }

@@ -6,6 +6,7 @@ use crate::{
     Delta, Follower, Settings,
     core::{Core, State},
     following::Following,
+    holdings::GrantState,
     opening,
     time::Time,
 };
@@ -312,7 +313,13 @@ impl Host {
         history.leased(network, addr.addr(), host, id);
         let state = daemon.core.state();
         let held = state.holdings.get(network);
-        match held.and_then(|held| held.grants.get(&addr.addr())) {
+        let grant = held.and_then(|held| held.grants.get(&addr.addr()));
+        // The store knows the first holder alone.
+        assert!(
+            grant.is_none_or(|grant| grant.holder == id && grant.state == GrantState::Held),
+            "{addr} is leased to {id:?}: {grant:?}"
+        );
+        match grant {
             Some(grant) if grant.grantee != id => history.note(TAKEN_UP),
             Some(_) if requested.is_some() => history.note("addresses granted by name"),
             Some(_) if family == Family::V4 => history.note(UNASKED[0]),

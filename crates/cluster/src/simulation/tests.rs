@@ -116,8 +116,8 @@ fn whatever_goes_wrong_a_hundred_hosts_agree() {
     seeds(1..2, 100, 5000, least);
 }
 
-/// Without the comparison of a block's host with the cluster's members, in [`Core::take_over`], its seed
-/// fails: one host takes a block from another that is a member.
+/// What few hosts hardly come to: many are out of blocks where others start over, whose blocks
+/// [`Core::take_over`] lets them have, and no member's.
 ///
 /// [`Core::take_over`]: crate::core::Core::take_over
 #[test]

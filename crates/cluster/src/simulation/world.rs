@@ -6,7 +6,7 @@ use super::{
     host::{Daemon, Host, ROLES, Role},
     networks::{network, some_address},
 };
-use crate::keys::Shared;
+use crate::{holdings::Holdings, keys::Shared};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -431,6 +431,7 @@ impl World {
                 .map(|(id, endpoint)| (*id, endpoint.clone()))
                 .collect();
             check_equal(host.n, &seen, &others);
+            check_holders(host, &state.holdings);
         }
         let history = self.history();
         let published = history
@@ -509,6 +510,28 @@ impl World {
 }
 
 /// What a host sees must be what there is; else a few differences are told.
+/// Each address that a host holds is of one endpoint, which has it.
+fn check_holders(host: &Host, holdings: &Holdings) {
+    let machine = host.machine();
+    for (network, held) in &holdings.0 {
+        let endpoints = machine.endpoints.values();
+        let on: BTreeMap<_, _> = endpoints
+            .filter(|endpoint| endpoint.network == *network)
+            .map(|endpoint| (endpoint.addresses[0].addr(), endpoint.id))
+            .collect();
+        let users: BTreeSet<EndpointId> = on.values().copied().collect();
+        assert_eq!(held.users(), users, "of {network:?} on host {}", host.n);
+        for (addr, grant) in &held.grants {
+            let by = on.get(addr);
+            assert!(
+                grant.state.is_over() || by == Some(&grant.holder),
+                "host {}: {grant:?} is used by {by:?}",
+                host.n
+            );
+        }
+    }
+}
+
 fn check_equal(
     host: usize,
     seen: &BTreeMap<EndpointId, RemoteEndpoint>,

@@ -179,6 +179,8 @@ fn an_address_twice_is_found_unless_one_of_both_was_forgotten() {
     );
     let b = entries(B, [(4, Event::Leased(two))]);
     refused(&[a.clone(), b], &[], "twice");
+    let both = [(1, Event::Leased(one)), (4, Event::Leased(two))];
+    refused(&[entries(A, both)], &[], "twice");
     let later = entries(B, [(5, Event::Leased(two))]);
     judge(&[a.clone(), later], &[]).unwrap();
     let samples = [store.at(4, &[B], None)];

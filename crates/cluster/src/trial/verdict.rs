@@ -269,7 +269,9 @@ impl<'a> Case<'a> {
                 };
                 let stranger = !before.member(host) && !after.member(host);
                 if stranger && before.versions.get(key) != after.versions.get(key) {
-                    return Err(format!("{host:?} was forgotten and makes {key}"));
+                    let (from, to) = (before.from, after.to);
+                    let why = format!("{host:?} was forgotten and makes {key}");
+                    return Err(format!("{why}, between {from:?} and {to:?}"));
                 }
             }
         }

@@ -1,12 +1,19 @@
 //! Addresses asked for by name that lie in another host's block.
 
-use super::*;
+use super::{
+    restored::{edit, record},
+    *,
+};
+use crate::keys::Shared;
 use std::{
     sync::mpsc::{self, Receiver, SyncSender},
     thread::{self, JoinHandle},
 };
 use vw_model::Result;
-use vw_store::cluster::memory::{Call, Fate, Weather};
+use vw_store::cluster::{
+    Write,
+    memory::{Call, Fate, Weather},
+};
 
 /// Holds two who ask back where they could take each other's place.
 struct Held {
@@ -133,4 +140,70 @@ fn given_network(host: &Host) -> NetworkId {
         .cluster
         .create_network(spec("given"), &request(&["10.99.0.0/20"]), &[], true);
     made.expect("a network").id
+}
+
+/// Takes down nothing of a host that was forgotten before a call has ended, as a controller does whose
+/// call holds a sandbox.
+struct Holds(Mutex<Receiver<()>>);
+
+impl Follower for Holds {
+    fn follow(&self, deltas: Vec<Delta>) {
+        if deltas.iter().any(|delta| matches!(delta, Delta::Forgotten)) {
+            // The call's own end is looked at.
+            let _ = self.0.lock().unwrap().recv_timeout(SOON);
+        }
+    }
+}
+
+/// One host's transactions do not arrive.
+struct Mute(&'static str);
+
+impl Weather for Mute {
+    fn before(&self, client: &str, call: Call) -> Fate {
+        if client == self.0 && call == Call::Commit {
+            return Fate::Unreachable;
+        }
+        Fate::Answered
+    }
+}
+
+#[test]
+fn a_host_that_is_forgotten_waits_for_no_answer() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    let network = given_network(&a);
+    let own = a.lease(network, EndpointId::from_bytes(random())).addr();
+    let (b, id) = (store.client("host-2"), HostId::from_bytes([2; 32]));
+    let mut settings = Settings::new(
+        id,
+        "host-2".to_owned(),
+        IpAddr::from([192, 0, 2, 2]),
+        "0.1",
+        random,
+    );
+    settings.ttl = Duration::from_secs(1);
+    settings.patience = 3 * SOON;
+    let (ended, ends) = mpsc::sync_channel(1);
+    let holds = Arc::new(Holds(Mutex::new(ends)));
+    let b = Cluster::start(b, Arc::new(Memory::new()), settings, holds).unwrap();
+    b.settled();
+    eventually("the network is known", SOON, || {
+        b.networks().iter().any(|known| known.id == network)
+    });
+    store.set_weather(Arc::new(Mute("host-1")));
+    let cluster = b.clone();
+    let asked = thread::spawn(move || {
+        let holder = EndpointId::from_bytes(random());
+        let leased = cluster.lease(network, Family::V4, Some(after(own, 1)), holder);
+        // Nobody listens where it came too late.
+        let _ = ended.send(());
+        leased
+    });
+    let request = Shared::Request(network, after(own, 1)).key();
+    eventually("it asks", SOON, || record(&store, &request).is_some());
+    edit(&store, vec![Write::Delete(Shared::Host(id).key())]);
+    eventually("it waits no more", SOON / 2, || asked.is_finished());
+    let error = asked.join().unwrap().unwrap_err();
+    assert_eq!(error.reason, "cluster-host-forgotten", "{error}");
+    b.close();
 }

@@ -10,7 +10,10 @@ use crate::{
     record::{RequestRecord, encode},
 };
 use std::{collections::BTreeSet, net::Ipv4Addr};
-use vw_store::cluster::Write;
+use vw_store::cluster::{
+    Write,
+    memory::{Call, Fate, Weather},
+};
 
 /// A subnet, and the range of it.
 type Pool = (&'static str, Option<&'static str>);
@@ -178,6 +181,28 @@ fn what_a_dead_host_asked_for_keeps_nobody_from_asking() {
 }
 
 #[test]
+fn what_a_dead_host_asked_for_is_not_taken_to_be_used() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = network(&a, ("10.1.0.0/29", None));
+    eventually("the network is known", SOON, || b.knows(network));
+    let all: Vec<_> = (0..5).map(|_| a.connect(network, "x")).collect();
+    let address = |endpoint: &RemoteEndpoint| endpoint.addresses[0].addr();
+    // Something is used of each of its two blocks.
+    let kept = ["10.1.0.2", "10.1.0.5"].map(|addr| addr.parse::<IpAddr>().unwrap());
+    let (used, free): (Vec<_>, Vec<_>) = all.iter().partition(|one| kept.contains(&address(one)));
+    assert_eq!(used.len(), kept.len());
+    let left = free.iter().map(|one| {
+        let key = Shared::Request(network, address(one)).key();
+        Write::Put(key, asked_by_nobody(None))
+    });
+    edit(&store, left.collect());
+    free.iter().for_each(|one| a.disconnect(one));
+    let leased = any_lease(&b, network, Family::V4);
+    leased.unwrap_or_else(|error| panic!("{} are free: {error}", free.len()));
+}
+
+#[test]
 fn what_was_not_cleared_away_of_a_forgotten_host_is_given_up_by_its_id_and_by_who_gave_it() {
     let store = MemoryStore::new();
     let [a, b, c] = [1, 2, 3].map(|n| Host::new(&store, n));
@@ -211,4 +236,24 @@ fn what_was_not_cleared_away_of_a_forgotten_host_is_given_up_by_its_id_and_by_wh
         c.cluster.forget(&b.id.to_string()).unwrap_err().kind,
         Kind::NotFound
     );
+    // Whether there is such a host is not known without the store.
+    store.set_weather(Arc::new(AfterOneCall(AtomicU64::new(0))));
+    let thread = std::thread::Builder::new().name("forgets".to_owned());
+    let cluster = c.cluster.clone();
+    let asked = thread.spawn(move || cluster.forget("somebody"));
+    let error = asked.unwrap().join().unwrap().unwrap_err();
+    assert_eq!(error.kind, Kind::Unavailable, "{error}");
+}
+
+/// Cuts off a thread after its first call.
+struct AfterOneCall(AtomicU64);
+
+impl Weather for AfterOneCall {
+    fn before(&self, _client: &str, _call: Call) -> Fate {
+        let forgets = std::thread::current().name() == Some("forgets");
+        if forgets && self.0.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Fate::Unreachable;
+        }
+        Fate::Answered
+    }
 }

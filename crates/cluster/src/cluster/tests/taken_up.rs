@@ -58,6 +58,26 @@ fn it_is_had_again_at_once() {
     is_held_alone(&hosts, network, addr, id);
 }
 
+/// A grant as versions keep and read it that know of no other holder than the store's.
+#[derive(serde::Deserialize)]
+struct Former {
+    holder: EndpointId,
+}
+
+#[test]
+fn a_version_that_knows_nothing_of_it_refuses_the_address_to_who_took_it_up() {
+    let (hosts, network, addr, first) = granted();
+    let [_, b] = &hosts;
+    b.client.cut(true);
+    let second = restart(b, network, addr, first);
+    let records = vw_store::Store::scan(&*b.local, vw_store::Table::Cluster).unwrap();
+    let grants = records.iter().filter(|(key, _)| key.starts_with("grant/"));
+    let holders = grants.map(|(_, value)| serde_json::from_slice::<Former>(value).unwrap().holder);
+    // It is of who gave it back, so that no start finds it held.
+    assert_eq!(holders.collect::<Vec<_>>(), [first]);
+    assert_ne!(first, second);
+}
+
 #[test]
 fn it_is_had_again_while_the_store_is_away_and_over_a_restart_of_the_daemon() {
     let (hosts, network, addr, mut id) = granted();

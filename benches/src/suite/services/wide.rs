@@ -23,7 +23,7 @@ use std::{
 use vw_testkit::Host;
 
 /// How many services there are in all, one after the other.
-const NUMBERS: [usize; 3] = [10, 1000, 10_000];
+const NUMBERS: [usize; 3] = [10, 1000, 3000];
 const ROUNDS: usize = 20;
 const CONNECT: &str = "/v1.41/networks/wide/connect";
 const CONNECTIONS: usize = 100;

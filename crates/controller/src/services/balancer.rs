@@ -365,6 +365,11 @@ impl Controller {
             })
             .and_then(|endpoint| {
                 self.settle_companion(&sandbox)?;
+                // What is led by it before frames pass would be sent again after a second alone.
+                let attachments = sandbox.state().attachments.clone();
+                for attachment in &attachments {
+                    self.await_frames(&attachment.network, &attachment.endpoint);
+                }
                 crate::step::reached("balancer.built");
                 self.enter_phase(&sandbox, Phase::Ready)?;
                 Ok(endpoint)

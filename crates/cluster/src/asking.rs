@@ -9,7 +9,6 @@ use crate::{
     holdings::{Grant, GrantState},
     keys::{self, Shared},
     lease::{Standing, pool_of},
-    outbox::unchanged,
     record::{self, GrantRecord, RequestRecord},
 };
 use std::{collections::btree_map::Entry, net::IpAddr, time::Duration};
@@ -18,6 +17,28 @@ use vw_model::{EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, Networ
 use vw_store::cluster::{Condition, Version, Write};
 
 const ATTEMPTS: usize = 8;
+
+/// How often who waits for an answer looks whether the block is still there to answer for: its host
+/// may be giving it back.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A block of another host's out of which an address is asked for, and its network, as both were read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ForeignBlock {
+    pub(crate) network: (NetworkId, Version),
+    pub(crate) range: IpNet,
+    pub(crate) standing: Standing,
+}
+
+impl ForeignBlock {
+    /// The records that are to stay as they were read.
+    fn records(&self) -> [(String, Version); 2] {
+        let (network, version) = self.network;
+        let block = keys::block(network, self.range);
+        let network = Shared::Network(network).key();
+        [(network, version), (block, self.standing.version)]
+    }
+}
 
 impl State {
     /// Whether this host has still noted that this endpoint has the address, or wants it.
@@ -43,8 +64,8 @@ impl Core {
         if let Some(taken) = self.take_here(network, addr, holder)? {
             return Ok(taken);
         }
-        let turn = self.turn()?;
         for _ in 0..ATTEMPTS {
+            let turn = self.turn()?;
             if let Some(taken) = self.take_here(network, addr, holder)? {
                 return Ok(taken);
             }
@@ -72,7 +93,16 @@ impl Core {
                     self.check_alive(*standing, addr)?;
                     let wanted = self.want(network, net, holder, standing.host)?;
                     drop(turn);
-                    return self.ask_for(network, wanted, version);
+                    let block = ForeignBlock {
+                        network: (network, version),
+                        range,
+                        standing: *standing,
+                    };
+                    let until = self.time.now() + self.settings.patience;
+                    let asked = self.ask_for(&block, wanted, until);
+                    if !self.is_outdated(&block, &asked)? {
+                        return asked;
+                    }
                 }
                 Some(None) => return Err(unreadable_block(addr)),
             }
@@ -193,15 +223,15 @@ impl Core {
     /// answer.
     pub(crate) fn ask_for(
         &self,
-        network: NetworkId,
+        block: &ForeignBlock,
         wanted: Grant,
-        version: Version,
+        until: Duration,
     ) -> Result<IpNet> {
-        let Grant { addr, holder, .. } = wanted;
+        let (network, addr) = (block.network.0, wanted.addr);
         let reads = self.state().reads;
         let result = self
-            .request(network, addr, holder, version)
-            .and_then(|()| self.await_grant(network, wanted))
+            .request(block, wanted)
+            .and_then(|()| self.await_grant(block, wanted, until))
             .and_then(|()| self.keep_grant(network, wanted, reads));
         if result.is_err() {
             let mut state = self.state();
@@ -216,14 +246,29 @@ impl Core {
         result.map(|()| addr)
     }
 
+    /// Whether an address was asked for in vain as its network or block is another by now: all is to be
+    /// read anew.
+    pub(crate) fn is_outdated(&self, block: &ForeignBlock, asked: &Result<IpNet>) -> Result<bool> {
+        if asked.as_ref().err().map(|error| error.reason) != Some("cluster-contended") {
+            return Ok(false);
+        }
+        Ok(!self.stands(block)?)
+    }
+
+    /// Whether a block of another's and its network are still as they were read.
+    fn stands(&self, block: &ForeignBlock) -> Result<bool> {
+        for (key, version) in block.records() {
+            let found = self.get(&key)?;
+            if found.is_none_or(|found| found.version != version) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Leaves a request for an address, where nobody asks for it and nobody was given it.
-    fn request(
-        &self,
-        network: NetworkId,
-        addr: IpNet,
-        holder: EndpointId,
-        version: Version,
-    ) -> Result<()> {
+    fn request(&self, block: &ForeignBlock, wanted: Grant) -> Result<()> {
+        let (network, addr, holder) = (block.network.0, wanted.addr, wanted.holder);
         let (request, grant) = (
             Shared::Request(network, addr.addr()).key(),
             Shared::Grant(network, addr.addr()).key(),
@@ -237,7 +282,9 @@ impl Core {
             refused: None,
         };
         let mut conditions = self.nobody_asks(&request)?;
-        conditions.extend([unchanged(network, version), Condition::Absent(grant)]);
+        let records = block.records().into_iter();
+        conditions.extend(records.map(|(key, version)| Condition::Unchanged(key, version)));
+        conditions.push(Condition::Absent(grant));
         let writes = vec![Write::Put(request, record::encode(&asked))];
         match self.commit(conditions, writes)? {
             Done::Applied | Done::Uncertain => Ok(()),
@@ -292,13 +339,31 @@ impl Core {
         Ok(())
     }
 
-    /// Waits until a request was answered; one that is not in time is taken back.
-    fn await_grant(&self, network: NetworkId, wanted: Grant) -> Result<()> {
+    /// Waits until a request was answered; one that is not in time is taken back, as is one for which
+    /// nobody can answer any more.
+    fn await_grant(&self, block: &ForeignBlock, wanted: Grant, until: Duration) -> Result<()> {
+        let (network, _) = block.network;
         let Grant { addr, holder, .. } = wanted;
-        let until = self.time.now() + self.settings.patience;
         let key = Shared::Grant(network, addr.addr()).key();
         let mut ignored = Vec::new();
-        while let Some((version, refused)) = self.await_answer((network, wanted), until, &ignored) {
+        let mut given_back = false;
+        loop {
+            let look = until.min(self.time.now() + LOOK);
+            let Some((version, refused)) = self.await_answer((network, wanted), look, &ignored)
+            else {
+                let asks = {
+                    let state = self.state();
+                    !state.is_expelled() && state.has_noted(network, wanted)
+                };
+                if !asks || self.time.now() >= until {
+                    break;
+                }
+                given_back = !self.stands(block)?;
+                if given_back {
+                    break;
+                }
+                continue;
+            };
             if let Some(why) = refused {
                 let message = format!("Address already in use: {} {why}", addr.addr());
                 return Err(Error::new(Kind::Forbidden, "address-in-use", message));
@@ -314,6 +379,9 @@ impl Core {
         }
         self.joined()?;
         self.take_back(network, addr, holder)?;
+        if given_back {
+            return Err(contended());
+        }
         let name = wanted.granter.map(|host| self.host_name(host));
         let name = name.unwrap_or_default();
         let message = format!(

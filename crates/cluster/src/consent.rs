@@ -71,7 +71,11 @@ impl Core {
             let state = self.state();
             let held = state.holdings.get(network);
             held.is_some_and(|held| {
-                let any = addr.is_unspecified() && held.wants.contains(&Family::of(addr));
+                let waiting = held
+                    .wants
+                    .get(&Family::of(addr))
+                    .is_some_and(|count| *count > 0);
+                let any = addr.is_unspecified() && waiting;
                 let grant = held.grants.get(&addr);
                 any || grant.is_some_and(|grant| {
                     grant.state == GrantState::Wanted && grant.holder == known.record.holder

@@ -29,8 +29,8 @@ pub(crate) struct Held {
     /// Of these, those whose grants the mirror has not shown yet: where one is missing, nobody knows
     /// whether its holder gave it back or the store lost it.
     pub(crate) unseen: BTreeSet<IpAddr>,
-    /// Of which families this host waits for any free block.
-    pub(crate) wants: BTreeSet<Family>,
+    /// How many leases wait for any free block, by family.
+    pub(crate) wants: BTreeMap<Family, usize>,
     /// Since which reading of everything the store is known to have this.
     pub(crate) compared: u64,
     /// Since when another host has, by the store, what this one holds, while it may soon not.

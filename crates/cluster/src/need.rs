@@ -6,9 +6,10 @@
 //! and nobody else says: see [`crate::consent`].
 
 use crate::{
+    asking::ForeignBlock,
     core::Core,
     keys::{self, Shared},
-    lease::{Blocks, Source, place, pool_of, useful},
+    lease::{Blocks, Source, Standing, place, pool_of, useful},
     record::{self, RequestRecord},
 };
 use std::{
@@ -42,22 +43,15 @@ pub(crate) struct Asked {
     silence: Option<Error>,
 }
 
-/// An address to be asked for, and of whom.
-struct Candidate {
-    addr: IpNet,
-    range: IpNet,
-    host: HostId,
-}
-
 impl Full {
     /// The blocks out of which others give addresses, from a place of this host's own onwards.
-    fn of_others(&self, me: HostId) -> impl Iterator<Item = (IpNet, HostId)> {
+    fn of_others(&self, me: HostId) -> impl Iterator<Item = (IpNet, Standing)> {
         let others = self.blocks.iter().filter_map(move |(range, standing)| {
-            let host = standing.as_ref()?.host;
+            let standing = (*standing)?;
             let fits = Family::of(range.addr()) == self.family && useful(&self.spec, *range);
-            (fits && host != me).then_some((*range, host))
+            (fits && standing.host != me).then_some((*range, standing))
         });
-        let others: Vec<(IpNet, HostId)> = others.collect();
+        let others: Vec<(IpNet, Standing)> = others.collect();
         let (count, first) = (others.len(), place(me, self.spec.id) as usize);
         let of_all = others.into_iter().cycle();
         of_all.skip(first % count.max(1)).take(count)
@@ -88,18 +82,25 @@ impl Core {
             return Err(self.exhausted(full, source));
         }
         let until = self.time.now() + 2 * self.settings.patience;
-        while let Some(candidate) = self.candidate(full, asked) {
-            let error = match self.ask_for_one(full, &candidate, holder) {
+        let mut used = self.known_used(network);
+        used.extend(&asked.refused);
+        while let Some((addr, block)) = self.candidate(full, &used, asked) {
+            let one = self.ask_for_one(&block, addr, holder, until);
+            if self.is_outdated(&block, &one)? {
+                return Ok(None);
+            }
+            let error = match one {
                 Ok(addr) => return Ok(Some(addr)),
                 Err(error) => error,
             };
             match error.reason {
                 "address-in-use" | "cluster-contended" | "cluster-address-returning" => {
-                    asked.refused.insert(candidate.addr.addr());
+                    asked.refused.insert(addr.addr());
+                    used.insert(addr.addr());
                 }
-                "cluster-block-host-away" => drop(asked.silent.insert(candidate.host)),
+                "cluster-block-host-away" => drop(asked.silent.insert(block.standing.host)),
                 "cluster-block-host-silent" => {
-                    asked.silent.insert(candidate.host);
+                    asked.silent.insert(block.standing.host);
                     asked.silence = Some(error);
                 }
                 _ => return Err(error),
@@ -114,13 +115,17 @@ impl Core {
         Err(silence.unwrap_or_else(|| self.exhausted(full, source)))
     }
 
-    fn ask_for_one(&self, full: &Full, candidate: &Candidate, holder: EndpointId) -> Result<IpNet> {
-        let Candidate { addr, range, host } = *candidate;
-        if let Some(Some(standing)) = full.blocks.get(&range) {
-            self.check_alive(*standing, addr.addr())?;
-        }
-        let wanted = self.want(full.spec.id, addr, holder, host)?;
-        self.ask_for(full.spec.id, wanted, full.version)
+    fn ask_for_one(
+        &self,
+        block: &ForeignBlock,
+        addr: IpNet,
+        holder: EndpointId,
+        until: Duration,
+    ) -> Result<IpNet> {
+        self.check_alive(block.standing, addr.addr())?;
+        let wanted = self.want(block.network.0, addr, holder, block.standing.host)?;
+        let until = until.min(self.time.now() + self.settings.patience);
+        self.ask_for(block, wanted, until)
     }
 
     /// The addresses of a network that somebody has or asks for, as far as is known here.
@@ -152,20 +157,24 @@ impl Core {
                 .get(full.spec.id)
                 .map(|held| held.returning())
         };
-        others.any(|(range, host)| spare(range) && self.lives(host))
+        others.any(|(range, standing)| spare(range) && self.lives(standing.host))
             || own().is_some_and(|own| !own.is_empty())
     }
 
     /// An address that nobody is known to have, out of the block of a host that lives by what is known
     /// here, else of one that may.
-    fn candidate(&self, full: &Full, asked: &Asked) -> Option<Candidate> {
-        let mut used = self.known_used(full.spec.id);
-        used.extend(&asked.refused);
+    fn candidate(
+        &self,
+        full: &Full,
+        used: &BTreeSet<IpAddr>,
+        asked: &Asked,
+    ) -> Option<(IpNet, ForeignBlock)> {
         let nobody = Holder::Endpoint(EndpointId::from_bytes([0; 32]));
         let others = full.of_others(self.settings.host);
-        let others = others.filter(|(_, host)| !asked.silent.contains(host));
-        let (alive, dead): (Vec<_>, Vec<_>) = others.partition(|(_, host)| self.lives(*host));
-        alive.into_iter().chain(dead).find_map(|(range, host)| {
+        let others = others.filter(|(_, standing)| !asked.silent.contains(&standing.host));
+        let (alive, dead): (Vec<_>, Vec<_>) =
+            others.partition(|(_, standing)| self.lives(standing.host));
+        alive.into_iter().chain(dead).find_map(|(range, standing)| {
             let pool = pool_of(&full.spec, range.addr())?;
             let mut block = vw_ipam::Block::new(pool, range).ok()?;
             for addr in used.range(range.network()..=range.broadcast()) {
@@ -173,15 +182,20 @@ impl Core {
                 let _ = block.take(*addr, nobody.clone());
             }
             let addr = block.take_first(nobody.clone())?;
-            Some(Candidate { addr, range, host })
+            let foreign = ForeignBlock {
+                network: (full.spec.id, full.version),
+                range,
+                standing,
+            };
+            Some((addr, foreign))
         })
     }
 
     /// That no address can be had, who has them, and what helps.
     fn exhausted(&self, full: &Full, source: Source) -> Error {
-        let others: Vec<(IpNet, HostId)> = full.of_others(self.settings.host).collect();
+        let others: Vec<(IpNet, Standing)> = full.of_others(self.settings.host).collect();
         let own = full.blocks.len() - others.len();
-        let hosts: BTreeSet<HostId> = others.iter().map(|(_, host)| *host).collect();
+        let hosts: BTreeSet<HostId> = others.iter().map(|(_, standing)| standing.host).collect();
         let (alive, dead): (Vec<HostId>, Vec<HostId>) =
             hosts.into_iter().partition(|host| self.lives(*host));
         let names = |hosts: &[HostId]| -> Vec<String> {
@@ -224,7 +238,21 @@ impl Core {
             .store
             .follow(&prefix)
             .map_err(crate::core::unavailable)?;
-        self.state().holdings.held(network).wants.insert(family);
+        let wait = |more: bool| {
+            let mut state = self.state();
+            let waiting = state
+                .holdings
+                .held(network)
+                .wants
+                .entry(family)
+                .or_default();
+            *waiting = if more {
+                *waiting + 1
+            } else {
+                waiting.saturating_sub(1)
+            };
+        };
+        wait(true);
         let asked = RequestRecord {
             host: self.settings.host,
             holder: EndpointId::from_bytes([0; 32]),
@@ -250,7 +278,7 @@ impl Core {
             }
         }
         // The worker takes the request away.
-        self.state().holdings.held(network).wants.remove(&family);
+        wait(false);
         self.wake();
         result.map(|_| free)
     }

@@ -1,12 +1,15 @@
 //! Addresses asked for by name that lie in another host's block.
 
 use super::{
-    restored::{edit, record},
+    restored::{block_of, edit, record},
     *,
 };
-use crate::keys::Shared;
+use crate::{core::Core, keys::Shared};
 use std::{
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::{
+        atomic::AtomicBool,
+        mpsc::{self, Receiver, SyncSender},
+    },
     thread::{self, JoinHandle},
 };
 use vw_model::Result;
@@ -126,10 +129,16 @@ fn after(addr: IpAddr, n: u32) -> IpAddr {
     IpAddr::from(std::net::Ipv4Addr::from(u32::from(addr) + n))
 }
 
-fn ask(host: &Host, name: &str, network: NetworkId, addr: IpAddr) -> JoinHandle<Result<IpNet>> {
+fn ask(
+    host: &Host,
+    name: &str,
+    network: NetworkId,
+    addr: impl Into<Option<IpAddr>>,
+) -> JoinHandle<Result<IpNet>> {
+    let addr = addr.into();
     let (cluster, id) = (host.cluster.clone(), EndpointId::from_bytes(random()));
     let thread = thread::Builder::new().name(name.to_owned());
-    let asked = move || cluster.lease(network, Family::V4, Some(addr), id);
+    let asked = move || cluster.lease(network, Family::V4, addr, id);
     thread.spawn(asked).unwrap()
 }
 
@@ -206,4 +215,123 @@ fn a_host_that_is_forgotten_waits_for_no_answer() {
     let error = asked.join().unwrap().unwrap_err();
     assert_eq!(error.reason, "cluster-host-forgotten", "{error}");
     b.close();
+}
+
+/// Changes a network's record whenever a thread is about to commit, for a few times.
+struct Busy {
+    store: MemoryStore,
+    network: String,
+    left: AtomicU64,
+}
+
+impl Weather for Busy {
+    fn before(&self, _client: &str, call: Call) -> Fate {
+        let left = || {
+            let fewer = |left: u64| left.checked_sub(1);
+            let (then, now) = (Ordering::SeqCst, Ordering::SeqCst);
+            self.left.fetch_update(then, now, fewer).is_ok()
+        };
+        if thread::current().name() == Some("asks") && call == Call::Commit && left() {
+            let same = record(&self.store, &self.network).unwrap();
+            edit(&self.store, vec![Write::Put(self.network.clone(), same)]);
+        }
+        Fate::Answered
+    }
+}
+
+#[test]
+fn a_network_that_changes_while_its_addresses_are_asked_for_is_not_full() {
+    let store = MemoryStore::new();
+    let [a, b, c] = [1, 2, 3].map(|n| Host::new(&store, n));
+    a.create("other");
+    let made = a
+        .cluster
+        .create_network(spec("small"), &request(&["10.1.0.0/29"]), &[], true);
+    let network = made.unwrap().id;
+    eventually("the network is known", SOON, || {
+        b.knows(network) && c.knows(network)
+    });
+    let used = [a.connect(network, "one"), b.connect(network, "two")];
+    let mut taken: Vec<IpAddr> = used.iter().map(|one| one.addresses[0].addr()).collect();
+    for named in [false, true] {
+        let mut all = (2..=6).map(|n| IpAddr::from([10, 1, 0, n]));
+        let addr = all.find(|addr| !taken.contains(addr)).filter(|_| named);
+        let key = Shared::Network(network).key();
+        let busy = Busy {
+            store: store.clone(),
+            network: key,
+            left: AtomicU64::new(2),
+        };
+        let busy = Arc::new(busy);
+        store.set_weather(busy.clone());
+        let leased = ask(&c, "asks", network, addr).join().unwrap();
+        let leased = leased.unwrap_or_else(|error| panic!("{addr:?}: {error}"));
+        assert_eq!(busy.left.load(Ordering::SeqCst), 0, "it was changed");
+        assert!(addr.is_none_or(|addr| leased.addr() == addr), "{leased}");
+        taken.push(leased.addr());
+    }
+}
+
+/// A host cannot tell the store that it gives a block back.
+struct Keeps {
+    core: Arc<Core>,
+    at: (NetworkId, IpAddr),
+    hold: AtomicBool,
+}
+
+impl Keeps {
+    fn returns(&self) -> bool {
+        let (network, addr) = self.at;
+        let state = self.core.state();
+        let held = state.holdings.get(network);
+        held.is_some_and(|held| held.returning().iter().any(|range| range.contains(&addr)))
+    }
+}
+
+impl Weather for Keeps {
+    fn before(&self, client: &str, call: Call) -> Fate {
+        let kept = client == "host-1" && call == Call::Commit && self.returns();
+        if kept && self.hold.load(Ordering::SeqCst) {
+            return Fate::Unreachable;
+        }
+        Fate::Answered
+    }
+}
+
+#[test]
+fn an_address_of_a_block_that_goes_back_is_had_once_it_is_back() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = given_network(&a);
+    eventually("the network is known", SOON, || b.knows(network));
+    let own = a.lease(network, EndpointId::from_bytes(random())).addr();
+    let mut known = b.cluster.networks().into_iter();
+    let spec = known.find(|known| known.id == network).unwrap();
+    // The first that are empty are kept.
+    let others: Vec<IpAddr> = (1..=9)
+        .map(|n| IpAddr::from([10, 99, n, 20]))
+        .filter(|addr| block_of(&spec, *addr) != block_of(&spec, own))
+        .collect();
+    let idle = others[others.len() - 1];
+    for addr in others {
+        let holder = EndpointId::from_bytes(random());
+        a.lease_at(network, addr, holder);
+        a.cluster.release(network, addr, holder);
+    }
+    let keeps = Arc::new(Keeps {
+        core: a.cluster.core.clone(),
+        at: (network, idle),
+        hold: AtomicBool::new(true),
+    });
+    store.set_weather(keeps.clone());
+    eventually("it goes back", SOON, || keeps.returns());
+    let asked = ask(&b, "asks", network, Some(idle));
+    let request = Shared::Request(network, idle).key();
+    eventually("it asks", SOON, || record(&store, &request).is_some());
+    keeps.hold.store(false, Ordering::SeqCst);
+    let leased = asked.join().unwrap().unwrap();
+    assert_eq!(leased.addr(), idle);
+    let whose = record(&store, &block_of(&spec, idle)).unwrap();
+    let block: crate::record::BlockRecord = crate::record::decode(&whose).unwrap();
+    assert_eq!(block.host, b.id);
 }

@@ -280,6 +280,7 @@ impl Core {
             host: self.settings.host,
             holder,
             refused: None,
+            of: wanted.granter,
         };
         let mut conditions = self.nobody_asks(&request)?;
         let records = block.records().into_iter();

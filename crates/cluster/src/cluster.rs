@@ -389,7 +389,7 @@ impl Core {
         if !ready {
             return;
         }
-        let steps: [fn(&Self) -> Result<()>; 8] = [
+        let steps: [fn(&Self) -> Result<()>; 9] = [
             Self::assert_holdings,
             Self::answer_removals,
             // Who hears of an endpoint knows its host's keys.
@@ -399,6 +399,7 @@ impl Core {
             Self::answer_requests,
             Self::end_grants,
             Self::return_blocks,
+            Self::clear_leftovers,
         ];
         for step in steps {
             // Whatever is left is tried again.

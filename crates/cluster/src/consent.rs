@@ -8,15 +8,17 @@
 //! backup lacks it too: it is made once more, and its holder deletes it where it has no use for it.
 
 use crate::{
-    core::{Core, Done},
+    core::{Core, Done, is_away},
     ending::At,
     holdings::{Given, GrantState},
     keys::Shared,
+    lease::pool_of,
     mirror::{Known, Life},
     outbox::unchanged,
     record::{self, GrantRecord, NetworkRecord, NetworkState, RequestRecord},
 };
 use std::net::IpAddr;
+use vw_ipam::Division;
 use vw_model::{Family, HostId, IpNet, NetworkId, Result};
 use vw_store::cluster::{Condition, Version, Write};
 
@@ -29,6 +31,7 @@ impl Core {
             let requests = state.mirror.requests.iter();
             requests.map(|(at, known)| (*at, known.clone())).collect()
         };
+        let mut result = Ok(());
         for ((network, addr), known) in requests {
             let done = if known.record.host == self.settings.host {
                 self.clear_request(network, addr, &known)
@@ -40,9 +43,13 @@ impl Core {
             } else {
                 Ok(())
             };
-            go_on(done)?;
+            // What is wrong with one, such as a disk that is full, holds up none of the others.
+            match go_on(done) {
+                Err(error) if is_away(&error) => return Err(error),
+                done => result = result.and(done),
+            }
         }
-        Ok(())
+        result
     }
 
     /// Whether a host may be waiting for an answer.
@@ -110,6 +117,7 @@ impl Core {
             held.and_then(|held| held.give(addr, given))
         };
         match taken {
+            None if asked.of == Some(self.settings.host) => self.adopt_asked(network, addr),
             None => Ok(()),
             Some(Ok(range)) => {
                 self.state().due.insert((network, addr));
@@ -117,6 +125,31 @@ impl Core {
             }
             Some(Err(holder)) => self.refuse(network, addr, known, &holder),
         }
+    }
+
+    /// Takes the block of an address into use that is this host's by the store, and of which it does not
+    /// know, as it was gone before it had noted its claim; the next round answers. The caller has the
+    /// turn.
+    fn adopt_asked(&self, network: NetworkId, addr: IpAddr) -> Result<()> {
+        let (spec, known) = {
+            let state = self.state();
+            let known = state.mirror.networks.get(&network);
+            let held = state.holdings.get(network);
+            let owned = held.is_some_and(|held| held.owns(addr));
+            (known.map(|known| known.record.spec.clone()), owned)
+        };
+        let Some(spec) = spec.filter(|_| !known) else {
+            // One that is being given back stays what it is.
+            return Ok(());
+        };
+        let pool = pool_of(&spec, addr);
+        let range = pool.and_then(|pool| Division::of(pool.subnet).block(addr));
+        if let Some(range) = range
+            && self.own_block(network, range)?.is_some()
+        {
+            self.use_blocks(&spec, &[range])?;
+        }
+        Ok(())
     }
 
     /// Makes a grant of an address that was taken out of this host's own use. Whatever comes of

@@ -213,17 +213,21 @@ impl Copy {
         self.commit(Batch::new().delete(Table::Cluster, address_key("given", network, addr)))
     }
 
-    /// Forgets everything that is this host's own.
+    /// Forgets everything that is this host's own, but who it was: a backup may be of that time.
     pub(crate) fn wipe(&self) -> Result<()> {
         let records = self.local.scan(Table::Cluster).map_err(unreadable)?;
+        let mut identity = self.identity()?;
+        identity.confirm(None);
+        identity.cluster = None;
         let own = |key: &str| {
             let kinds = ["block/", "grant/", "given/"];
-            key == IDENTITY || kinds.iter().any(|kind| key.starts_with(kind))
+            kinds.iter().any(|kind| key.starts_with(kind))
         };
         let keys = records.into_iter().map(|(key, _)| key);
+        let batch = Batch::new().put(Table::Cluster, IDENTITY, json(&identity));
         self.commit(
             keys.filter(|key| own(key))
-                .fold(Batch::new(), |batch, key| batch.delete(Table::Cluster, key)),
+                .fold(batch, |batch, key| batch.delete(Table::Cluster, key)),
         )
     }
 

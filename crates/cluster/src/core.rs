@@ -98,6 +98,8 @@ pub(crate) struct State {
     pub(crate) doubts: Vec<Doubt>,
     /// Addresses at which a grant may have come to its end.
     pub(crate) due: BTreeSet<At>,
+    /// Networks that were removed while this host had something of them by the store.
+    pub(crate) leftovers: BTreeSet<NetworkId>,
     /// What the follower is still to be told.
     pub(crate) deltas: Vec<Delta>,
     /// Counts what may give the worker something to do.
@@ -162,6 +164,7 @@ impl Core {
                 made: BTreeSet::new(),
                 doubts: Vec::new(),
                 due: BTreeSet::new(),
+                leftovers: BTreeSet::new(),
                 deltas: Vec::new(),
                 work: 0,
             }),
@@ -464,7 +467,10 @@ impl State {
         for delta in &seen.deltas {
             if let Delta::NetworkGone(network) = delta {
                 self.outbox.forget_network(*network);
-                self.holdings.0.remove(network);
+                let held = self.holdings.0.remove(network);
+                if held.is_some_and(|held| held.has_any()) {
+                    self.leftovers.insert(*network);
+                }
                 self.made.remove(network);
             }
         }

@@ -33,8 +33,9 @@ pub(crate) struct Held {
     pub(crate) wants: BTreeMap<Family, usize>,
     /// Since which reading of everything the store is known to have this.
     pub(crate) compared: u64,
-    /// Since when another host has, by the store, what this one holds, while it may soon not.
-    pub(crate) disputed: Option<Duration>,
+    /// What another host has, by the store, of what this one holds, while it may soon not, and since
+    /// when.
+    pub(crate) disputed: BTreeMap<IpNet, Duration>,
     /// Hosts that are dead and have, by the store, what this one holds.
     pub(crate) absent: BTreeSet<HostId>,
 }
@@ -167,6 +168,11 @@ impl Held {
 
     pub(crate) fn has(&self, range: IpNet) -> bool {
         self.blocks.contains_key(&range)
+    }
+
+    /// Whether the store has anything of this host's there.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.blocks.is_empty() || !self.grants.is_empty()
     }
 
     pub(crate) fn ranges(&self) -> impl Iterator<Item = IpNet> {

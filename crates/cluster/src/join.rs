@@ -6,6 +6,7 @@
 
 use crate::{
     Delta,
+    copy::Identity,
     core::{Core, Phase, State, contended, unavailable},
     holdings::Holdings,
     keys::{self, Shared},
@@ -83,23 +84,44 @@ impl Core {
                 Condition::Unchanged(own.clone(), *version)
             }
         };
-        let instance = format!(
-            "{}-{}",
-            self.copy.run,
-            Id::from_bytes((self.settings.random)()).short()
-        );
-        identity.tried.push(instance.clone());
-        self.copy.set_identity(&identity)?;
+        let instance = self.instance(&mut identity, found.as_ref())?;
+        let same = identity.confirmed.as_ref() == Some(&instance);
+        let record = record::encode(&self.host_record(instance));
         let transaction = Transaction {
             conditions: vec![condition, forgotten],
-            writes: vec![Write::Put(own, record::encode(&self.host_record(instance)))],
+            writes: vec![Write::Put(own.clone(), record.clone())],
         };
         match self.store.commit(&transaction) {
+            Ok(Outcome::Applied) if same => {
+                let stands = self.get(&own)?.filter(|found| found.value == record);
+                return Ok(stands.map(|found| found.version));
+            }
             // The next round finds the record and its version.
             Ok(Outcome::Applied | Outcome::Refused) | Err(ClusterError::Uncertain { .. }) => {}
             Err(error) => return Err(unavailable(error)),
         }
         Ok(None)
+    }
+
+    /// By which instance this host tries to join, which its disk has to know before the store does. Where
+    /// the disk takes nothing, it is the one with which it belongs to the cluster already: the others
+    /// need not miss it, and what its former run left under way is void by then all the same.
+    fn instance(&self, identity: &mut Identity, found: Option<&Record>) -> Result<String> {
+        let last = identity.tried.last();
+        if let Some(tried) = last.filter(|tried| tried.starts_with(&self.copy.run)) {
+            return Ok(tried.clone());
+        }
+        let random = Id::from_bytes((self.settings.random)());
+        let instance = format!("{}-{}", self.copy.run, random.short());
+        identity.tried.push(instance.clone());
+        let Err(error) = self.copy.set_identity(identity) else {
+            return Ok(instance);
+        };
+        let stands = found.and_then(|found| record::decode::<HostRecord>(&found.value).ok());
+        let stands = stands.map(|stands| stands.instance);
+        stands
+            .filter(|stands| identity.confirmed.as_ref() == Some(stands))
+            .ok_or(error)
     }
 
     fn host_record(&self, instance: String) -> HostRecord {

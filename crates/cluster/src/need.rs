@@ -257,6 +257,7 @@ impl Core {
             host: self.settings.host,
             holder: EndpointId::from_bytes([0; 32]),
             refused: None,
+            of: None,
         };
         // Where another host that lives asks already, what it gets room for serves this one as well.
         let result = self.nobody_asks(&key).and_then(|conditions| {

@@ -229,6 +229,9 @@ pub(crate) struct RequestRecord {
     pub(crate) holder: EndpointId,
     /// Why the block's host refuses.
     pub(crate) refused: Option<String>,
+    /// Whose block it lies in; an older version does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) of: Option<HostId>,
 }
 
 /// An address given out of one host's block to another host.

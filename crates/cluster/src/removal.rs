@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use vw_model::{EndpointId, Error, HostId, Id, Kind, NetworkId, Result};
-use vw_store::cluster::{Version, Write};
+use vw_store::cluster::{Condition, Version, Write};
 
 const ATTEMPTS: usize = 8;
 
@@ -49,7 +49,9 @@ impl Core {
         self.mark(network, &attempt)?;
         let result = self.await_consent(network, &attempt);
         if result.is_ok() {
-            self.clear_up(network);
+            if let Err(error) = self.clear_up(network) {
+                tracing::debug!("network {}: {}", network.short(), error.chain());
+            }
             let until = self.time.now() + self.settings.patience;
             let gone = |state: &mut crate::core::State| {
                 (!state.mirror.networks.contains_key(&network)).then_some(())
@@ -210,22 +212,29 @@ impl Core {
         Ok(hosts.intersection(&alive).copied().collect())
     }
 
-    /// Deletes what hosts that do not live left on a network that is gone. Its id never comes
-    /// again, so nothing can be hit that is wanted; what stays is ignored by all.
-    fn clear_up(&self, network: NetworkId) {
+    /// Deletes what hosts that did not live left on a network that is gone: what stays is ignored by
+    /// all, but counted.
+    fn clear_up(&self, network: NetworkId) -> Result<()> {
         let kinds = [keys::ENDPOINTS, keys::BLOCKS, keys::GRANTS, keys::REQUESTS];
         for kind in kinds {
-            let cleared = self.list(&format!("{kind}/{network}")).and_then(|records| {
-                for batch in records.chunks(BATCH) {
-                    let writes = batch.iter().map(|record| Write::Delete(record.key.clone()));
-                    self.commit(Vec::new(), writes.collect())?;
-                }
-                Ok(())
-            });
-            if let Err(error) = cleared {
-                tracing::debug!("network {}: {}", network.short(), error.chain());
+            for batch in self.list(&format!("{kind}/{network}"))?.chunks(BATCH) {
+                let writes = batch.iter().map(|record| Write::Delete(record.key.clone()));
+                let gone = Condition::Absent(Shared::Network(network).key());
+                self.commit(vec![gone], writes.collect())?;
             }
         }
+        Ok(())
+    }
+
+    /// Deletes what this host had left of networks that were removed while it was not there. Whoever
+    /// removed them may not have come to it.
+    pub(crate) fn clear_leftovers(&self) -> Result<()> {
+        let leftovers = self.state().leftovers.clone();
+        for network in leftovers {
+            self.clear_up(network)?;
+            self.state().leftovers.remove(&network);
+        }
+        Ok(())
     }
 
     /// This host's endpoints on a network that hold an address or are to be published.

@@ -59,7 +59,7 @@ impl Core {
             if compared.is_ok()
                 && let Some(held) = self.state().holdings.0.get_mut(&network)
             {
-                held.disputed = None;
+                held.disputed.clear();
                 further |= std::mem::replace(&mut held.compared, read) != read;
             }
             result = result.and(compared);
@@ -103,10 +103,15 @@ impl Core {
         if ranges.is_empty() && granted.is_empty() {
             return Ok(());
         }
-        let blocks = self.read_blocks(network)?;
-        let Some(version) = self.version_of(network)? else {
+        let spec = {
+            let state = self.state();
+            let known = state.mirror.networks.get(&network);
+            known.map(|known| known.record.spec.clone())
+        };
+        let (Some(spec), Some(version)) = (spec, self.version_of(network)?) else {
             return Ok(());
         };
+        let blocks = self.blocks_but_adopted(&spec)?.ok_or_else(contended)?;
         let missing = self.missing_of(network, &ranges, &blocks)?;
         let host = self.settings.host;
         for batch in missing.chunks(BATCH) {
@@ -358,7 +363,7 @@ impl Core {
         let dead = known.is_some_and(Host::is_dead);
         let lives = known.is_some_and(|mends| mends.record.is_some() && !dead);
         let held = state.holdings.held(network);
-        let since = *held.disputed.get_or_insert(now);
+        let since = *held.disputed.entry(range).or_insert(now);
         if dead && mends == Some(host) {
             // It takes it away when it is back, and is looked after then.
             held.absent.insert(host);

@@ -3,6 +3,7 @@
 mod asking;
 mod compared;
 mod dead;
+mod disk;
 mod ends;
 mod hiding;
 mod joining;
@@ -14,6 +15,7 @@ mod room;
 mod services;
 mod stale;
 mod taken_up;
+mod unknown;
 mod unnoticed;
 mod unseen;
 mod unwatched;

@@ -165,7 +165,7 @@ impl Follower for Holds {
 }
 
 /// One host's transactions do not arrive.
-struct Mute(&'static str);
+pub(super) struct Mute(pub(super) &'static str);
 
 impl Weather for Mute {
     fn before(&self, client: &str, call: Call) -> Fate {

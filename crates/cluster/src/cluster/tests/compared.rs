@@ -1,6 +1,7 @@
 //! What a host holds, held against a store that was brought back and knows better.
 
 use super::{
+    asking::Mute,
     restored::{block_of, edit, record},
     *,
 };
@@ -108,6 +109,8 @@ fn who_lost_a_block_grants_nothing_out_of_it() {
     });
     // It does not know it yet.
     make_over(&store, &block_of(&network, addr), c.id);
+    // Nor does the new host, which would take it into use.
+    store.set_weather(Arc::new(Mute("host-3")));
     let lease = || b.cluster.lease(network.id, Family::V4, Some(addr), holder);
     let mut refused = None;
     eventually("the new host is asked", SOON, || {

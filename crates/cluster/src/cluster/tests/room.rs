@@ -141,6 +141,7 @@ fn asked_by_nobody(refused: Option<&str>) -> Vec<u8> {
         host: HostId::from_bytes([77; 32]),
         holder: EndpointId::from_bytes([78; 32]),
         refused: refused.map(str::to_owned),
+        of: None,
     })
 }
 

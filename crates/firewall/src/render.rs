@@ -194,6 +194,7 @@ impl Display for Statement {
             Self::AcceptUntracked => f.write_str("notrack accept"),
             Self::Drop => f.write_str("drop"),
             Self::Reject(_) => f.write_str("reject"),
+            Self::Reset => f.write_str("reject with tcp reset"),
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),

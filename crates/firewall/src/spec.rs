@@ -169,6 +169,9 @@ pub enum Statement {
     Drop,
     /// The packet, of that family, is gone, and its sender is told that nobody listens.
     Reject(Family),
+    /// The same of a packet over TCP, told by that: a sender over IPv6 that is told by ICMP while it
+    /// sends tries once more, a second later.
+    Reset,
     /// Back to where this chain was called from.
     Return,
     /// That chain, then on from here.

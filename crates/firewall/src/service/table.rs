@@ -286,12 +286,13 @@ fn enter(name: &'static str, hook: Hook) -> ChainSpec {
         rule("a service's address", vec![Match::In(from, home)], then)
     };
     let refuse = |family, to| {
-        let vips = SetName::Service(ServiceSet::Vips(family));
-        rule(
-            "nobody serves, or not for you",
-            vec![Match::In(to, vips)],
-            Statement::Reject(family),
-        )
+        let vips = Match::In(to, SetName::Service(ServiceSet::Vips(family)));
+        let why = "nobody serves, or not for you";
+        let tcp = vec![vips.clone(), Match::Transport(Protocol::Tcp)];
+        // The kernel does not take one from itself for what it is about to send.
+        let reset = (hook != Hook::Output).then(|| rule(why, tcp, Statement::Reset));
+        let reject = rule(why, vec![vips], Statement::Reject(family));
+        reset.into_iter().chain([reject])
     };
     let base = Base {
         kind: ChainKind::Nat,
@@ -307,10 +308,10 @@ fn enter(name: &'static str, hook: Hook) -> ChainSpec {
         lead(V6, from6, Entry::Vip6),
         lead(V4, from4, Entry::Vip4),
         lead(V6, from6, Entry::Vip6),
-        refuse(V4, VIP4),
-        refuse(V6, VIP6),
     ];
-    let rules = rules.into_iter().chain(publish()).chain(publish());
+    let refused = refuse(V4, VIP4).chain(refuse(V6, VIP6));
+    let rules = rules.into_iter().chain(refused);
+    let rules = rules.chain(publish()).chain(publish());
     ChainSpec::ours(name, Some(base), rules.chain(refuse_flows()).collect())
 }
 

@@ -216,9 +216,11 @@ pub(super) fn hash(list: &mut Body<'_>, register: u32, len: u32, modulus: u32, s
     });
 }
 
+/// `NFTA_REJECT_TYPE`.
+const REJECT_TYPE: u16 = 1;
+
 /// Tells the sender that nobody listens on that port, by ICMP of its family.
 pub(super) fn reject(list: &mut Body<'_>, family: Family) {
-    const TYPE: u16 = 1;
     const CODE: u16 = 2;
     /// `NFT_REJECT_ICMP_UNREACH`.
     const UNREACHABLE: u32 = 0;
@@ -228,9 +230,16 @@ pub(super) fn reject(list: &mut Body<'_>, family: Family) {
         Family::V6 => 4,
     };
     expression(list, "reject", |body| {
-        be32(body, TYPE, UNREACHABLE);
+        be32(body, REJECT_TYPE, UNREACHABLE);
         body.attr(CODE, &[port]);
     });
+}
+
+/// Tells the sender the same of a connection over TCP, by that.
+pub(super) fn reset(list: &mut Body<'_>) {
+    /// `NFT_REJECT_TCP_RST`.
+    const RESET: u32 = 1;
+    expression(list, "reject", |body| be32(body, REJECT_TYPE, RESET));
 }
 
 /// Gives a verdict.

@@ -9,7 +9,7 @@ use super::expr::{
     SADDR, SNAT, TRANSPORT, VERDICT, bitwise, compare, connection, constant, immediate, key,
     lookup, meta, nat, payload, route_type, set_mark, write,
 };
-use super::expr::{hash, random, reject};
+use super::expr::{hash, random, reject, reset};
 use super::wire::{expression, nfproto, width};
 use crate::netlink::Body;
 use std::net::{IpAddr, Ipv6Addr};
@@ -88,6 +88,7 @@ fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
         }
         Statement::Drop => immediate(list, code::DROP, None),
         Statement::Reject(family) => reject(list, *family),
+        Statement::Reset => reset(list),
         Statement::Return => immediate(list, code::RETURN, None),
         Statement::Jump(chain) => immediate(list, code::JUMP, Some(chain)),
         Statement::Goto(chain) => immediate(list, code::GOTO, Some(chain)),

@@ -6,6 +6,7 @@ mod balancers;
 mod beside;
 mod blocks;
 mod datagrams;
+mod empty;
 mod encryption;
 mod engines;
 mod failure;

@@ -152,6 +152,17 @@ impl Controller {
             crate::step::reached("service.noted");
             self.bring(change.wants)?;
         }
+        self.take_members(service, state, next);
+        Ok(())
+    }
+
+    /// Takes it that a service has these members, as the kernel does.
+    pub(super) fn take_members(
+        &self,
+        service: &Service,
+        state: &mut super::ServiceState,
+        next: Roster,
+    ) {
         let others = state.roster.slots != next.slots;
         if next.waiting().len() > state.roster.waiting().len() {
             tracing::warn!(
@@ -164,7 +175,6 @@ impl Controller {
         if others {
             self.members_changed(service, state);
         }
-        Ok(())
     }
 
     /// Who is led to decides what this host publishes for its own endpoints.

@@ -220,7 +220,9 @@ impl Controller {
         let mut taken: Vec<EndpointId> = all.iter().map(|(id, _)| *id).collect();
         all.retain(|(id, _)| !next.members.contains_key(id));
         next.take(all);
-        self.turn_for_good(service, &mut state, next);
+        // Its addresses are to be answered for although nobody may serve yet.
+        self.bring_all_of(service, &state.spec, &next, &state.hosted.ports);
+        self.take_members(service, &mut state, next);
         taken.retain(|id| state.roster.members.contains_key(id));
         let checked = state.spec.health.is_some();
         drop(state);
@@ -247,17 +249,7 @@ impl Controller {
         }
         let name = spec.name.to_string();
         let next = rechecked(&state.roster, &spec, |id| self.can_answer(id));
-        let fragment = self.service_fragment(&service.network, &spec, &next, &state.hosted.ports);
-        if self.balancers.is_open() {
-            let brought = self
-                .slots_batch(service, &next, &state.hosted.ports)
-                .and_then(|batch| self.note(batch))
-                .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
-            if let Err(error) = brought {
-                self.warn(format!("service {name}: {}", error.chain()));
-                self.balancers.lead_anew(service.network.spec.id);
-            }
-        }
+        self.bring_all_of(service, &spec, &next, &state.hosted.ports);
         lock(&self.services).respecified(&spec);
         (state.spec, state.roster) = (spec, next);
         drop(state);
@@ -266,6 +258,29 @@ impl Controller {
         let about = [("name", name)];
         self.tell(EventType::Service, "update", &service.id.to_string(), about);
         self.checker.wake();
+    }
+
+    /// Has all stand that a service wants with these members, whether it can be now or not: what cannot
+    /// is told, and tried again with the next look.
+    fn bring_all_of(
+        &self,
+        service: &Service,
+        spec: &ServiceSpec,
+        members: &Roster,
+        hosted: &[PublishedPort],
+    ) {
+        if !self.balancers.is_open() {
+            return;
+        }
+        let fragment = self.service_fragment(&service.network, spec, members, hosted);
+        let brought = self
+            .slots_batch(service, members, hosted)
+            .and_then(|batch| self.note(batch))
+            .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
+        if let Err(error) = brought {
+            self.warn(format!("service {}: {}", spec.name, error.chain()));
+            self.balancers.lead_anew(service.network.spec.id);
+        }
     }
 
     /// A service of the cluster is gone.

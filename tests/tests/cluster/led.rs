@@ -20,6 +20,7 @@ over_every_store! {
     a_stop_waits_for_those_who_are_led_there_and_once,
     a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by,
     a_command_asks_those_in_whom_it_can_run,
+    who_serves_again_at_a_start_is_led_to_by_its_own_host_too,
 }
 
 /// Less than a connection over UDP that is not answered lives (30 s).
@@ -218,5 +219,32 @@ fn a_command_asks_those_in_whom_it_can_run(kind: Kind) {
         });
     }
     stage.cli("b", "release guest");
+    stage.end();
+}
+
+fn who_serves_again_at_a_start_is_led_to_by_its_own_host_too(kind: Kind) {
+    let mut stage = pair(kind, "");
+    service(&stage, "--drain 60s");
+    let near = stage.start("a", "near", "--network shop");
+    let vip = format!("{}:80", addresses(&stage, "a", "web")[0]);
+    // The daemon dies once its process runs, and before anybody is led to it.
+    let run = format!("run -d --name one {MEMBER} host sleep 1000");
+    stage.die_at("a", "start.process", &run);
+    let one = stage.inside("a", "one");
+    let _one = Server::tcp(&one, "one", "0.0.0.0:80");
+    answer(&near, &vip, &["one"]);
+    stage.forget("a");
+    // It dies while the endpoint is to leave, which does not then.
+    let _talk = Conversation::open(&near, &vip).expect("it is led");
+    let daemon = stage.daemon("a");
+    let mut stop = daemon
+        .host()
+        .spawn_command(&mut daemon.docker_command(["stop", "one"]));
+    eventually("it is drained", SOON, || tcp(&near, &vip).is_err());
+    stage.forget("a");
+    stop.kill();
+    answer(&near, &vip, &["one"]);
+    stage.forget("a");
+    answer(&near, &vip, &["one"]);
     stage.end();
 }

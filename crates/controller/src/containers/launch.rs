@@ -151,6 +151,7 @@ impl Controller {
         if let Some(running) = &mut sandbox.state().running {
             running.started = true;
         }
+        crate::step::reached("start.process");
         self.serve_from_now(sandbox)
     }
 

@@ -152,7 +152,14 @@ impl Controller {
             crate::step::reached("service.noted");
             self.bring(change.wants)?;
         }
+        let others = state.roster.slots != next.slots;
         self.take_members(service, state, next);
+        if known_alone && others {
+            // That may have been compared without it.
+            let network = service.network.spec.id;
+            self.balancers.lead_anew(network);
+            self.look_soon(network, Some(service.id));
+        }
         Ok(())
     }
 

@@ -143,14 +143,11 @@ fn a_host_without_rules_says_so() {
     });
     create_service(&a, "web", "shop", EndpointMode::Vip, &[]).unwrap();
     crate::led::update(&a, &[], &[], &["8080:80"]).unwrap();
-    eventually("the network is known", || join_as(&b, &there).is_ok());
+    adopt(&b, &there, "one", &[], &[]).unwrap();
+    let joins = || join(&b, "shop", "one", "web", 1).is_ok();
+    eventually("the network and the service are known", joins);
     eventually("the port says why it is not published", || {
         let mut lacking = lacking(&a).into_iter();
         lacking.any(|of| of == ("host-2".to_owned(), "the host makes no rules"))
     });
-}
-
-fn join_as(controller: &Controller, world: &World) -> vw_model::Result<()> {
-    adopt(controller, world, "one", &[], &[])?;
-    join(controller, "shop", "one", "web", 1)
 }

@@ -148,6 +148,22 @@ const REFUSALS: &[(&str, &str)] = &[
     ),
     ("service update --affinity client names", "leads nobody"),
     (
+        "service update --health-interval 0s names",
+        "Interval of a health check cannot be 0",
+    ),
+    (
+        "service update --health-timeout 0s names",
+        "Timeout of a health check cannot be 0",
+    ),
+    (
+        "service update --health-interval 1us names",
+        "must be 1ms at least",
+    ),
+    (
+        "service update --health-start-period 0s names",
+        "has no health check to change",
+    ),
+    (
         "network connect --service web closed box",
         "is on network blue",
     ),

@@ -54,13 +54,14 @@ go_struct! {
         no_health: bool,
     }
 
-    /// A health check; nanoseconds, 0 for Docker's default.
+    /// A health check; durations in nanoseconds. Of a whole one, 0 and what is absent is Docker's
+    /// default; in an update of what there is, 0 is a start period alone.
     Health {
         test: String,
-        interval: i64,
-        timeout: i64,
-        retries: i64,
-        start_period: i64,
+        interval: Option<i64>,
+        timeout: Option<i64>,
+        retries: Option<i64>,
+        start_period: Option<i64>,
     }
 }
 
@@ -221,6 +222,7 @@ impl UpdateRequest {
             }
             (Some(health), false) if health.test.is_empty() => {
                 times = health.times()?;
+                Health::check_update(&times)?;
                 None
             }
             (Some(health), false) => Some(Some(health.into_model()?)),
@@ -248,33 +250,56 @@ impl Health {
             return Err(ApiError::bad_request(sentence));
         }
         let times = self.times()?;
+        let given = |span: Option<Duration>| span.filter(|span| !span.is_zero());
         Ok(HealthSpec {
             probe: self.test.parse()?,
-            interval: times.interval.unwrap_or(INTERVAL),
-            timeout: times.timeout.unwrap_or(TIMEOUT),
-            retries: times.retries.unwrap_or(RETRIES),
+            interval: given(times.interval).unwrap_or(INTERVAL),
+            timeout: given(times.timeout).unwrap_or(TIMEOUT),
+            retries: times
+                .retries
+                .filter(|retries| *retries > 0)
+                .unwrap_or(RETRIES),
             start_period: times.start_period.unwrap_or_default(),
         })
     }
 
     /// What of it is given.
     fn times(&self) -> Result<HealthTimes, ApiError> {
-        let given = |name, value| match span(name, value)? {
-            Duration::ZERO => Ok(None),
-            short if short < LEAST => {
-                let sentence = format!("{name} of a health check must be 1ms at least");
-                Err(ApiError::bad_request(sentence))
-            }
-            given => Ok(Some(given)),
-        };
-        let retries = u32::try_from(self.retries)
-            .map_err(|_| ApiError::bad_request("Retries of a health check cannot be negative"))?;
-        let start_period = span("StartPeriod", self.start_period)?;
-        Ok(HealthTimes {
+        let given = |name, value: Option<i64>| value.map(|value| span(name, value)).transpose();
+        let times = HealthTimes {
             interval: given("Interval", self.interval)?,
             timeout: given("Timeout", self.timeout)?,
-            retries: Some(retries).filter(|retries| *retries > 0),
-            start_period: Some(start_period).filter(|period| !period.is_zero()),
+            retries: self.retries.map(u32::try_from).transpose().map_err(|_| {
+                ApiError::bad_request("Retries of a health check cannot be negative")
+            })?,
+            start_period: given("StartPeriod", self.start_period)?,
+        };
+        for (name, span) in [("Interval", times.interval), ("Timeout", times.timeout)] {
+            if span.is_some_and(|span| !span.is_zero() && span < LEAST) {
+                let sentence = format!("{name} of a health check must be 1ms at least");
+                return Err(ApiError::bad_request(sentence));
+            }
+        }
+        Ok(times)
+    }
+
+    /// Whether a check that there is can be changed so: no value of it means Docker's default, which
+    /// another may have been chosen over.
+    fn check_update(times: &HealthTimes) -> Result<(), ApiError> {
+        let zeros = [
+            (
+                "Interval",
+                times.interval.is_some_and(|span| span.is_zero()),
+            ),
+            ("Timeout", times.timeout.is_some_and(|span| span.is_zero())),
+            ("Retries", times.retries == Some(0)),
+        ];
+        let zero = zeros.iter().find(|(_, zero)| *zero);
+        zero.map_or(Ok(()), |(name, _)| {
+            let sentence = format!(
+                "{name} of a health check cannot be 0: leave it out to keep it, or give the check anew for Docker's default"
+            );
+            Err(ApiError::bad_request(sentence))
         })
     }
 }
@@ -412,10 +437,10 @@ fn show(view: &ServiceView) -> Service<'_> {
     };
     let health = |health: &HealthSpec| Health {
         test: health.probe.to_string(),
-        interval: nanos(health.interval),
-        timeout: nanos(health.timeout),
-        retries: i64::from(health.retries),
-        start_period: nanos(health.start_period),
+        interval: Some(nanos(health.interval)),
+        timeout: Some(nanos(health.timeout)),
+        retries: Some(i64::from(health.retries)),
+        start_period: Some(nanos(health.start_period)),
     };
     let members = view.members.iter().map(|member| Endpoint {
         endpoint_id: member.endpoint.to_string(),

@@ -9,7 +9,6 @@ use crate::{
     records::{self, AttachmentRecord, Phase},
     registry::{Attachment, Gate, Network, NewResolver, Resolver, Sandbox, SandboxState, lock},
     sandbox_plan::{self, Inputs},
-    services::Change,
 };
 use std::sync::{Arc, PoisonError};
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Netns, Owner};
@@ -156,10 +155,7 @@ impl Controller {
             claims: &settled,
         };
         let own = &attachments[attachments.len() - 1];
-        let placed = self.joining(sandbox, own, |service| {
-            self.bring_in(&placing, planned.fragment, service)
-        });
-        if let Err(error) = placed {
+        if let Err(error) = self.bring_in(&placing, own, planned.fragment) {
             let mut state = sandbox.state();
             state.claims = settled.back_to(&*self.kernel, before, &state.published);
             return Err(error);
@@ -183,7 +179,7 @@ impl Controller {
     }
 
     /// Brings the kernel to the attachment and records that it stands, or changes nothing.
-    fn bring_in(&self, placing: &Placing<'_>, fragment: Fragment, service: &Change) -> Result<()> {
+    fn bring_in(&self, placing: &Placing<'_>, own: &Attachment, fragment: Fragment) -> Result<()> {
         let Placing {
             sandbox,
             endpoint,
@@ -191,6 +187,7 @@ impl Controller {
             resolver,
             claims,
         } = *placing;
+        let led = self.check_joining(sandbox, own)?;
         let wants = self.sandbox_fragment(sandbox, attachments, resolver, &claims.mappings())?;
         let former = lock(&self.host).fragment(Owner::Sandbox(sandbox.id));
         self.bring(vec![
@@ -198,12 +195,16 @@ impl Controller {
             (Owner::Sandbox(sandbox.id), wants),
         ])?;
         crate::step::reached("attach.applied");
-        self.begin_to_serve(endpoint, service)
-            .and_then(|()| self.note_ready(placing, service.batch.clone()))
+        if led {
+            // What is lost before would be sent again after a second alone.
+            self.await_frames(&own.network, endpoint);
+        }
+        self.joining(sandbox, own, |service| self.note_ready(placing, service))
             .inspect_err(|_| {
-                let mut back = service.former.clone();
-                back.push((Owner::Attachment(endpoint.id), Fragment::default()));
-                back.push((Owner::Sandbox(sandbox.id), former));
+                let back = vec![
+                    (Owner::Attachment(endpoint.id), Fragment::default()),
+                    (Owner::Sandbox(sandbox.id), former),
+                ];
                 if let Err(error) = self.take_away(back) {
                     tracing::error!("undoing an unrecorded attachment failed: {}", error.chain());
                 }

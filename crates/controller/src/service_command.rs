@@ -3,7 +3,7 @@
 use std::time::Duration;
 use vw_model::{
     Affinity, EndpointId, EndpointMode, HealthSpec, Options, PortKey, PortRequest, Preference,
-    PublishMode, ServiceName,
+    Probe, PublishMode, ServiceName,
 };
 
 /// A port that is to be published.
@@ -93,6 +93,8 @@ pub struct ServiceRemove {
 pub struct ServiceReport {
     /// The endpoint.
     pub endpoint: EndpointId,
+    /// How it was asked.
+    pub probe: Probe,
     /// Whether it is well.
     pub well: bool,
 }

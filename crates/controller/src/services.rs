@@ -27,7 +27,6 @@ mod unpublished;
 mod update;
 
 pub(crate) use balancer::Balancers;
-pub(crate) use change::Change;
 pub(crate) use health::Checker;
 pub(crate) use hosted::Hosted;
 pub(crate) use looks::join;

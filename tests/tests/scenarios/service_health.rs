@@ -148,11 +148,69 @@ fn failures_count_after_the_start_and_in_a_row_alone() {
 }
 
 #[test]
+fn a_start_period_that_is_taken_away_excuses_nothing_more() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue --health tcp:80 --health-interval 200ms --health-start-period 1h --health-retries 2");
+    scene.start("one", "--network blue --label vethwork.service=web");
+    eventually("it failed often enough", SOON, || {
+        statuses(&scene).len() == 5
+    });
+    assert_eq!(endpoints(&scene, "web"), ["one starting false"]);
+    scene.cli("service update --health-start-period 0s web");
+    let shown = scene.cli("service inspect web");
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let (health, span) = (&shown[0]["Health"], Duration::from_millis(200));
+    assert_eq!(health["StartPeriod"], 0, "{health}");
+    assert_eq!(
+        health["Interval"].as_u64().map(u128::from),
+        Some(span.as_nanos())
+    );
+    eventually("its failures count", SOON, || {
+        endpoints(&scene, "web") == ["one unhealthy false"]
+    });
+    scene.end();
+}
+
+#[test]
+fn a_host_that_lacks_descriptors_takes_no_endpoint_for_sick() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name web --network blue --health tcp:80 --health-interval 100ms --health-start-period 1h --health-retries 1");
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    eventually("it is well", SOON, || {
+        endpoints(&scene, "web") == ["one healthy true"]
+    });
+    let pid = rustix::process::Pid::from_raw(scene.daemon.pid().cast_signed());
+    let limit = |limit| {
+        let former = rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit);
+        former.expect("root may")
+    };
+    let said = || scene.daemon.log().contains("cannot ask endpoints");
+    let former = limit(rustix::process::Rlimit {
+        current: Some(3),
+        maximum: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
+    });
+    eventually("the daemon says so", SOON, said);
+    limit(former);
+    eventually("it is asked again", SOON, || {
+        endpoints(&scene, "web") == ["one healthy true"]
+    });
+    let answers = statuses(&scene);
+    assert!(answers.iter().all(|status| *status == 0), "{answers:?}");
+    scene.end();
+}
+
+#[test]
 fn a_check_that_cannot_run_or_end_says_why_and_leaves_no_process() {
     require_stage!();
     let mut scene = Scene::new();
     let sleep = unlike_others(0);
-    let hangs = format!("exec:echo waiting; {sleep}; true");
+    // Each another check.
+    let hangs = |said: &str| format!("exec:echo {said}; {sleep}; true");
     let running = || processes(&sleep).len();
     create(&scene, "exec:echo all is well");
     scene.start("one", "--network blue --label vethwork.service=web");
@@ -173,20 +231,20 @@ fn a_check_that_cannot_run_or_end_says_why_and_leaves_no_process() {
         let said = last.strip_prefix("-1 Health check exceeded timeout (1s): ");
         said.is_some_and(|said| said.len() == 4096 && said.starts_with("y\ny\n"))
     });
-    update(&scene, &hangs, "2s");
+    update(&scene, &hangs("waiting"), "2s");
     eventually("it runs", SOON, || running() == 1);
     eventually("it is killed", SOON, || running() == 0);
     eventually("what it said is shown", SOON, || {
         last(&scene) == "-1 Health check exceeded timeout (2s): waiting\n"
     });
     // Nobody waits for its end any more.
-    update(&scene, &hangs, "1h");
+    update(&scene, &hangs("again"), "1h");
     eventually("it runs", SOON, || running() == 1);
     scene.cli("service update --no-health web");
     eventually("it is killed", SOON, || running() == 0);
     assert_eq!(endpoints(&scene, "web"), ["one running true"]);
     // We are killed, and come back: one runs, not two.
-    update(&scene, &hangs, "1h");
+    update(&scene, &hangs("more"), "1h");
     eventually("it runs", SOON, || running() == 1);
     let first = processes(&sleep);
     scene.daemon.kill9();
@@ -197,7 +255,7 @@ fn a_check_that_cannot_run_or_end_says_why_and_leaves_no_process() {
     });
     // We are killed, and do not come back in time.
     let second = processes(&sleep);
-    update(&scene, &hangs, "10s");
+    update(&scene, &hangs("last"), "10s");
     eventually("a third runs alone", SOON, || {
         running() == 1 && processes(&sleep) != second
     });

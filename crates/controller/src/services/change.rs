@@ -1,7 +1,7 @@
 //! A change of who is in a service: recorded, applied and told, or nothing of it.
 
 use super::{
-    Member, Roster, Service, SlotRecord,
+    Member, Roster, Service, ServiceState, SlotRecord,
     roster::{Health, at_first},
 };
 use crate::{
@@ -13,75 +13,71 @@ use vw_hoststate::{Fragment, Netns, Owner};
 use vw_model::{EndpointId, EndpointSpec, IpNet, PublishedPort, Result, SandboxId, Scope};
 use vw_store::{Batch, Table};
 
-/// What goes along with an endpoint that is placed, in the same record.
+/// What a service wants from now on, and the record of it.
 #[derive(Default)]
 pub(crate) struct Change {
     pub(crate) wants: Vec<(Owner, Fragment)>,
-    pub(crate) former: Vec<(Owner, Fragment)>,
     pub(crate) batch: Batch,
 }
 
 impl Controller {
-    /// Places an endpoint by `place`, as a member of its service where it names one.
+    /// Whether an endpoint that is to be placed is led to at once in the service that it names.
     ///
     /// # Errors
-    /// As `place` says, and when the service has no room; it is no member then.
+    /// When it can be none of its endpoints, or there is no room.
+    pub(crate) fn check_joining(&self, sandbox: &Sandbox, attachment: &Attachment) -> Result<bool> {
+        let Some((service, weight)) = self.service_of(sandbox, attachment) else {
+            return Ok(false);
+        };
+        let state = lock(&service.state);
+        if state.removed {
+            return Ok(false);
+        }
+        let next = joined(&state, sandbox, attachment, weight)?;
+        Ok(next.serves(attachment.endpoint.id))
+    }
+
+    /// Makes an endpoint that stands, and that frames reach, a member of its service where it names
+    /// one, and records both by `record`. In a plan of its own, because the slots of a service change
+    /// whole or not at all, and a plan removes first what it makes last.
+    ///
+    /// # Errors
+    /// As `record` says, and when the service has no room or the kernel refuses; it is no member then.
     pub(crate) fn joining(
         &self,
         sandbox: &Sandbox,
         attachment: &Attachment,
-        place: impl FnOnce(&Change) -> Result<()>,
+        record: impl FnOnce(Batch) -> Result<()>,
     ) -> Result<()> {
         let Some((service, weight)) = self.service_of(sandbox, attachment) else {
-            return place(&Change::default());
+            return record(Batch::new());
         };
         let mut state = lock(&service.state);
         if state.removed {
             drop(state);
-            return place(&Change::default());
+            return record(Batch::new());
         }
-        super::health::can_be_asked(&state.spec, sandbox)?;
         let id = attachment.endpoint.id;
-        let member = |runs| {
-            let health = at_first(&state.spec, runs);
-            member(sandbox, attachment, weight, health)
-        };
-        // Room is asked for at once, also by one that serves only once its process runs.
-        let next = match (state.roster.joined(id, member(true))?, sandbox.can_answer()) {
-            (next, true) => next,
-            (_, false) => state.roster.with(id, member(false)),
-        };
-        let mut change = self.change_of(&service, &state, &next)?;
-        if !change.wants.is_empty() {
-            let former = self.fragment_of(&service.network, &state);
-            change.former.push((Owner::Service(service.id), former));
+        let next = joined(&state, sandbox, attachment, weight)?;
+        let Change { wants, batch } = self.change_of(&service, &state, &next)?;
+        let led = !wants.is_empty();
+        if led {
+            self.bring(wants)?;
         }
-        place(&change)?;
+        record(batch).inspect_err(|_| {
+            let former = || self.fragment_of(&service.network, &state);
+            let back = led.then(|| (Owner::Service(service.id), former()));
+            if let Some(back) = back
+                && let Err(error) = self.take_away(vec![back])
+            {
+                tracing::error!("undoing an unrecorded endpoint failed: {}", error.chain());
+            }
+        })?;
         state.roster = next;
-        let checked = state.spec.health.is_some();
+        self.ask_anew(service.id, &state.spec, id);
         drop(state);
         lock(&self.services).join(id, service.id);
-        if checked {
-            self.checker.wake();
-        }
         Ok(())
-    }
-
-    /// Has connections led to an endpoint that stands, once frames reach it: what is lost before
-    /// would be sent again after a second alone. In a plan of its own, because the slots of a
-    /// service change whole or not at all, and a plan removes first what it makes last.
-    ///
-    /// # Errors
-    /// When the kernel refuses; the endpoint is no member then.
-    pub(crate) fn begin_to_serve(&self, endpoint: &EndpointSpec, change: &Change) -> Result<()> {
-        if change.wants.is_empty() {
-            return Ok(());
-        }
-        let network = self.registry().network_by_id(endpoint.network);
-        if let Some(network) = network {
-            self.await_frames(&network, endpoint);
-        }
-        self.bring(change.wants.clone())
     }
 
     /// Waits until frames reach an endpoint.
@@ -101,7 +97,7 @@ impl Controller {
     pub(crate) fn change_of(
         &self,
         service: &Service,
-        state: &super::ServiceState,
+        state: &ServiceState,
         next: &Roster,
     ) -> Result<Change> {
         if state.roster.slots == next.slots {
@@ -111,7 +107,6 @@ impl Controller {
         let fragment = self.service_fragment(network, &state.spec, next, hosted);
         Ok(Change {
             wants: vec![(Owner::Service(service.id), fragment)],
-            former: Vec::new(),
             batch: self.slots_batch(service, next, hosted)?,
         })
     }
@@ -138,7 +133,7 @@ impl Controller {
     pub(crate) fn turn_to(
         &self,
         service: &Service,
-        state: &mut super::ServiceState,
+        state: &mut ServiceState,
         next: Roster,
     ) -> Result<()> {
         // Until the kernel is compared with all that is known, nothing is changed in it.
@@ -185,7 +180,7 @@ impl Controller {
     }
 
     /// Who is led to decides what this host publishes for its own endpoints.
-    fn members_changed(&self, service: &Service, state: &super::ServiceState) {
+    fn members_changed(&self, service: &Service, state: &ServiceState) {
         if service.is_global() && super::hosted::may_publish(&state.spec) {
             self.look_soon(service.network.spec.id, Some(service.id));
         }
@@ -218,7 +213,7 @@ impl Controller {
         let gone = state.roster.members.get(&id).cloned();
         state.roster = next;
         self.members_changed(&service, &state);
-        self.ask_no_more(&state.spec);
+        self.ask_anew(service.id, &state.spec, id);
         drop(state);
         lock(&self.services).leave(id);
         self.name_let_in(&service, let_in);
@@ -249,7 +244,7 @@ impl Controller {
         let former = state.roster.clone();
         let next = former.with(id, leaving);
         let retired = self.turn_to(&service, &mut state, next);
-        self.ask_no_more(&state.spec);
+        self.ask_anew(service.id, &state.spec, id);
         if let Err(error) = retired {
             self.warn(format!(
                 "an endpoint leaves its service at once: {}",
@@ -275,6 +270,27 @@ impl Controller {
         let service = lock(&self.services).named_on(attachment.network.spec.id, &name)?;
         Some((service, weight))
     }
+}
+
+/// The members of a service with one more, which comes now.
+fn joined(
+    state: &ServiceState,
+    sandbox: &Sandbox,
+    attachment: &Attachment,
+    weight: u32,
+) -> Result<Roster> {
+    super::health::can_be_asked(&state.spec, sandbox)?;
+    let id = attachment.endpoint.id;
+    let member = |runs| {
+        let health = at_first(&state.spec, runs);
+        member(sandbox, attachment, weight, health)
+    };
+    // Room is asked for at once, also by one that serves only once its process runs.
+    let next = state.roster.joined(id, member(true))?;
+    Ok(match sandbox.can_answer() {
+        true => next,
+        false => state.roster.with(id, member(false)),
+    })
 }
 
 /// Those of this host that waited for room in a roster, and have some in the next one.

@@ -70,7 +70,7 @@ impl Controller {
             [("name", name)],
         );
         if checked {
-            self.checker.wake();
+            self.checker.look_at_all(id);
         }
         Ok(Created {
             id: id.to_string(),

@@ -85,8 +85,8 @@ impl Controller {
                     error.chain()
                 ));
             }
+            self.ask_anew(service.id, &state.spec, endpoint.id);
             drop(state);
-            self.checker.wake();
             self.publish_names(sandbox, &network, endpoint.id);
         }
     }

@@ -188,7 +188,7 @@ impl Controller {
             self.tell(EventType::Service, "create", &id.to_string(), about);
         }
         if checked {
-            self.checker.wake();
+            self.checker.look_at_all(id);
         }
     }
 
@@ -257,7 +257,7 @@ impl Controller {
         self.publish_members(service);
         let about = [("name", name)];
         self.tell(EventType::Service, "update", &service.id.to_string(), about);
-        self.checker.wake();
+        self.checker.look_at_all(service.id);
     }
 
     /// Has all stand that a service wants with these members, whether it can be now or not: what cannot
@@ -295,7 +295,7 @@ impl Controller {
             state.spec.clone()
         };
         let name = spec.name.to_string();
-        self.ask_no_more(&spec);
+        self.checker.look_at_all(id);
         self.withdraw_service(service);
         self.publish_members(service);
         let mut state = lock(&service.state);
@@ -466,9 +466,9 @@ impl Controller {
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
         self.turn_for_good(&service, &mut state, next);
+        self.ask_anew(service.id, &state.spec, id);
         drop(state);
         lock(&self.services).join(id, service.id);
-        self.checker.wake();
     }
 }
 

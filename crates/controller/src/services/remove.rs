@@ -33,7 +33,7 @@ impl Controller {
             state.spec.clone()
         };
         let (name, published) = (spec.name.to_string(), !spec.ports.is_empty());
-        self.ask_no_more(&spec);
+        self.checker.look_at_all(service.id);
         self.withdraw_service(&service);
         self.publish_members(&service);
         let gone = {

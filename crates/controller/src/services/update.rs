@@ -77,7 +77,7 @@ impl Controller {
         let about = [("name", name)];
         self.tell(EventType::Service, "update", &service.id.to_string(), about);
         if checked {
-            self.checker.wake();
+            self.checker.look_at_all(service.id);
         }
         self.room_made(!request.unpublish.is_empty());
         Ok(())

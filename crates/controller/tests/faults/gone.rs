@@ -145,8 +145,11 @@ fn a_report_that_waited_for_the_removal_leads_to_nobody() {
         // The first effect of a report that has one.
         let note = move || wrote.store(true, Ordering::SeqCst);
         faults.beside(writes(Table::Slots), Mode::Never, note);
-        let well = true;
-        other.submit(ServiceReport { endpoint, well })
+        other.submit(ServiceReport {
+            endpoint,
+            probe: "tcp:80".parse()?,
+            well: true,
+        })
     });
     remove_service(&controller, "web").unwrap();
     world.faults.await_beside();

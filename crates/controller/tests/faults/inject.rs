@@ -103,6 +103,8 @@ pub(crate) enum Effect<'a> {
     Change(&'a Change),
     /// The wait for connections to end.
     Quiet,
+    /// The wait for frames to reach an endpoint.
+    Frames,
 }
 
 impl Faults {
@@ -245,6 +247,7 @@ impl Faults {
 pub(crate) struct Refusing {
     key: Mutex<Option<Key>>,
     made: Mutex<Option<Made>>,
+    checks: AtomicBool,
     refused: AtomicUsize,
     comparisons: AtomicUsize,
 }
@@ -261,6 +264,11 @@ impl Refusing {
     /// Refuses to make these from now on, or none.
     pub(crate) fn set_made(&self, made: Option<Made>) {
         *self.made.lock().unwrap() = made;
+    }
+
+    /// Has no descriptor for a socket by which endpoints are asked from now on.
+    pub(crate) fn refuse_checks(&self) {
+        self.checks.store(true, Ordering::SeqCst);
     }
 
     /// How often it has refused to make one.
@@ -343,6 +351,11 @@ impl Kernel for FaultyKernel {
     }
 
     fn socket(&self, place: SocketPlace, kind: SocketKind) -> Result<OwnedFd, KernelError> {
+        let checks = matches!(kind, SocketKind::TcpUnbound(_));
+        if checks && self.refusing.checks.load(Ordering::SeqCst) {
+            self.refusing.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(refused("open socket"));
+        }
         self.effect("open socket")?;
         self.fake.socket(place, kind)
     }
@@ -399,6 +412,7 @@ impl Kernel for FaultyKernel {
         endpoint: &EndpointSpec,
     ) -> Result<(), KernelError> {
         self.effect("await forwarding")?;
+        self.faults.begin_beside(&Effect::Frames);
         self.fake.await_forwarding(outer, endpoint)
     }
 

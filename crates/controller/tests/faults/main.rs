@@ -7,6 +7,7 @@
 
 mod agreed;
 mod apart;
+mod asked;
 mod cluster;
 mod crowd;
 mod drained;

@@ -11,7 +11,10 @@ use vw_model::EndpointId;
 /// Answers that are kept of an endpoint, as Docker's `maxLogEntries` (moby `daemon/health.go`).
 const KEPT: usize = 5;
 
-/// How a check ended.
+/// How a check ended, or why this host could not make it.
+pub(super) type Outcome = Result<Answer, String>;
+
+/// What a check says of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     /// 0 where all is well.
@@ -75,8 +78,8 @@ impl Answers {
         all.get(&endpoint).into_iter().flatten().cloned().collect()
     }
 
-    /// Forgets all of endpoints that nobody asks any more.
-    pub(super) fn retain(&self, asked: impl Fn(&EndpointId) -> bool) {
-        lock(&self.0).retain(|endpoint, _| asked(endpoint));
+    /// Forgets all of an endpoint that nobody asks any more.
+    pub(super) fn forget(&self, endpoint: EndpointId) {
+        lock(&self.0).remove(&endpoint);
     }
 }

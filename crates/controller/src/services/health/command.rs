@@ -1,8 +1,11 @@
 //! A check by a command in the endpoint's own container, on a thread of its own: the OCI runtime is
 //! waited for.
 
-use super::answer::Answer;
-use rustix::event::{EventfdFlags, eventfd};
+use super::answer::{Answer, Outcome};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::Errno,
+};
 use std::{
     io,
     os::fd::OwnedFd,
@@ -33,7 +36,7 @@ struct End {
     told: OwnedFd,
     /// Readable once nobody waits for one.
     left: OwnedFd,
-    answer: Mutex<Option<Answer>>,
+    outcome: Mutex<Option<Outcome>>,
 }
 
 impl Command {
@@ -51,12 +54,12 @@ impl Command {
         let end = Arc::new(End {
             told: signal()?,
             left: signal()?,
-            answer: Mutex::default(),
+            outcome: Mutex::default(),
         });
         let ended = end.clone();
         let run = move || {
             let checked = runtime.check(sandbox, endpoint.0, &command, timeout, &ended.left);
-            *lock(&ended.answer) = Some(judge(checked, timeout));
+            *lock(&ended.outcome) = Some(judge(checked, timeout));
             raise(&ended.told);
         };
         thread::Builder::new().name("check".to_owned()).spawn(run)?;
@@ -76,13 +79,13 @@ impl Command {
     }
 
     /// What it answered, or that it did not: some of what it needs has no time limit.
-    pub(super) fn answer(&self, now: Instant) -> Option<Answer> {
-        let late = || (now >= self.deadline).then(|| Answer::late(self.timeout, &[]));
-        lock(&self.end.answer).clone().or_else(late)
+    pub(super) fn outcome(&self, now: Instant) -> Option<Outcome> {
+        let late = || (now >= self.deadline).then(|| Ok(Answer::late(self.timeout, &[])));
+        lock(&self.end.outcome).clone().or_else(late)
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        lock(&self.end.answer).is_some()
+        lock(&self.end.outcome).is_some()
     }
 
     /// Nobody waits for it any more: it ends.
@@ -102,22 +105,36 @@ fn raise(signal: &OwnedFd) {
     let _ = rustix::io::write(signal, &1_u64.to_ne_bytes());
 }
 
-fn judge(checked: vw_runtime::Result<Checked>, timeout: Duration) -> Answer {
+fn judge(checked: vw_runtime::Result<Checked>, timeout: Duration) -> Outcome {
     match checked {
         Ok(Checked {
             status: Some(code),
             output,
-        }) => Answer {
+        }) => Ok(Answer {
             code,
             output: String::from_utf8_lossy(&output).into_owned(),
-        },
+        }),
         Ok(Checked {
             status: None,
             output,
-        }) => Answer::late(timeout, &output),
-        Err(error) => Answer {
+        }) => Ok(Answer::late(timeout, &output)),
+        Err(vw_runtime::Error::Io { what, source }) if is_short(&source) => {
+            Err(format!("{what}: {source}"))
+        }
+        Err(error) => Ok(Answer {
             code: NO_STATUS,
             output: error.to_string(),
-        },
+        }),
     }
 }
+
+/// Whether this host lacks descriptors, processes or memory, whatever the container would say.
+fn is_short(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    short
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&error.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use rustix::{
 use std::{
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use vw_model::{HealthSpec, Probe};
 
@@ -22,6 +22,7 @@ pub(super) struct Running {
     to: SocketAddr,
     /// Why it could not begin.
     refused: Option<Errno>,
+    timeout: Duration,
     deadline: Instant,
     asked: bool,
     answer: Vec<u8>,
@@ -35,6 +36,7 @@ impl Running {
             refused: refused.filter(|errno| *errno != Errno::INPROGRESS),
             socket,
             to,
+            timeout: spec.timeout,
             deadline: now + spec.timeout,
             asked: false,
             answer: Vec::new(),
@@ -55,10 +57,10 @@ impl Running {
     }
 
     /// Does what can be done without waiting; `None` while it is not decided.
-    pub(super) fn go_on(&mut self, spec: &HealthSpec, now: Instant) -> Option<Answer> {
+    pub(super) fn go_on(&mut self, probe: &Probe, now: Instant) -> Option<Answer> {
         let late = now >= self.deadline;
-        self.step(&spec.probe)
-            .or_else(|| late.then(|| Answer::late(spec.timeout, &[])))
+        self.step(probe)
+            .or_else(|| late.then(|| Answer::late(self.timeout, &[])))
     }
 
     fn step(&mut self, probe: &Probe) -> Option<Answer> {

@@ -74,6 +74,11 @@ impl Verdict {
         Some(self.tell(false, now))
     }
 
+    /// So many failures in a row count from now on.
+    pub(super) const fn allow(&mut self, retries: u32) {
+        self.retries = retries;
+    }
+
     /// What was told did not arrive: it is told again.
     pub(super) const fn forget(&mut self) {
         self.told = None;

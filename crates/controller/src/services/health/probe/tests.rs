@@ -28,7 +28,7 @@ fn check(probe: Probe, to: SocketAddr, timeout: Duration) -> bool {
     };
     let mut running = Running::begin(socket, to, &spec, Instant::now());
     loop {
-        if let Some(answer) = running.go_on(&spec, Instant::now()) {
+        if let Some(answer) = running.go_on(&spec.probe, Instant::now()) {
             return answer.is_well();
         }
         let left = running.deadline().saturating_duration_since(Instant::now());

@@ -195,7 +195,7 @@ fn a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by(kind: Kind) 
 }
 
 fn a_command_asks_those_in_whom_it_can_run(kind: Kind) {
-    let stage = pair(kind, "");
+    let mut stage = pair(kind, "");
     service(&stage, "");
     let guest = stage.lab().host("guest");
     let adopt = format!("adopt --netns {} --name guest", guest.netns().display());
@@ -204,20 +204,38 @@ fn a_command_asks_those_in_whom_it_can_run(kind: Kind) {
     let update = "service update --health exec:true --health-interval 1s web";
     let refused = stage.cli_refused("b", update);
     assert!(refused.contains("guest cannot be an endpoint"), "{refused}");
-    // Made by a host that cannot know who names it on another.
+    let server = Server::tcp(&guest, "guest", "0.0.0.0:80");
+    let one = Server::tcp(&stage.inside("b", "one"), "one", "0.0.0.0:80");
+    let by_port = "service update --health tcp:80 --health-interval 1s web";
+    // Changed by a host that cannot know who is in it on another.
+    let are = |stage: &Stage, names: &[&str]| {
+        for host in ["a", "b"] {
+            eventually("who can be asked is a member, and well", SOON, || {
+                let shown = stage.api(host, "/vethwork/services/web");
+                let all = shown["Endpoints"].as_array().expect("a list").iter();
+                let mut all: Vec<_> = all
+                    .map(|one| format!("{} {}", one["Name"], one["State"]))
+                    .collect();
+                all.sort();
+                let well = |name: &&str| format!("{name:?} \"healthy\"");
+                all == names.iter().map(well).collect::<Vec<_>>()
+            });
+        }
+    };
+    stage.cli("a", update);
+    are(&stage, &["one"]);
+    stage.forget("b");
+    are(&stage, &["one"]);
+    stage.cli("a", by_port);
+    are(&stage, &["guest", "one"]);
+    drop((server, one));
+    // Made by one.
     stage.cli("a", "service rm web");
     eventually("b knows it no more", SOON, || {
         !stage.cli("b", "service ls").contains("web")
     });
     service(&stage, "--health exec:true --health-interval 1s");
-    for host in ["a", "b"] {
-        eventually("who can be asked is a member, and well", SOON, || {
-            let shown = stage.api(host, "/vethwork/services/web");
-            let all = shown["Endpoints"].as_array().expect("a list").iter();
-            let all: Vec<_> = all.map(|one| (&one["Name"], &one["State"])).collect();
-            all.len() == 1 && all[0].0 == "one" && all[0].1 == "healthy"
-        });
-    }
+    are(&stage, &["one"]);
     stage.cli("b", "release guest");
     stage.end();
 }

@@ -6,6 +6,7 @@
 
 use super::{
     Hosted, Member, Roster, Service, ServiceState,
+    health::{can_be_asked, is_by_command},
     plan::ingress,
     roster::at_first,
     update::{rechecked, wanted_ports},
@@ -248,11 +249,21 @@ impl Controller {
             return;
         }
         let name = spec.name.to_string();
-        let next = rechecked(&state.roster, &spec, |id| self.can_answer(id));
+        let mut next = rechecked(&state.roster, &spec, |id| self.can_answer(id));
+        let unfit = self.let_go_unfit(&mut next, &spec);
+        let fits_again = is_by_command(&state.spec) && !is_by_command(&spec);
         self.bring_all_of(service, &spec, &next, &state.hosted.ports);
-        lock(&self.services).respecified(&spec);
+        {
+            let mut book = lock(&self.services);
+            book.respecified(&spec);
+            unfit.iter().for_each(|(id, _)| book.leave(*id));
+        }
         (state.spec, state.roster) = (spec, next);
         drop(state);
+        self.see_unfit_off(service, &unfit);
+        if fits_again {
+            self.gather(service);
+        }
         self.publish_service(service);
         self.publish_members(service);
         let about = [("name", name)];
@@ -461,6 +472,9 @@ impl Controller {
         let mut state = lock(&service.state);
         if state.removed {
             return;
+        }
+        if let Err(error) = can_be_asked(&state.spec, sandbox) {
+            return self.warn(error.chain());
         }
         let health = at_first(&state.spec, sandbox.can_answer());
         let member = super::change::member(sandbox, &attachment, weight, health);

@@ -11,7 +11,7 @@ mod probe;
 mod rounds;
 mod verdict;
 
-use super::{Member, Service, ServiceState, roster::Health};
+use super::{Member, Roster, Service, ServiceState, roster::Health};
 use crate::{
     Controller,
     command::ServiceReport,
@@ -212,6 +212,38 @@ impl Controller {
         Ok(())
     }
 
+    /// Takes those of this host out of a service that cannot be asked as another host wants it from now
+    /// on.
+    pub(super) fn let_go_unfit(
+        &self,
+        roster: &mut Roster,
+        spec: &ServiceSpec,
+    ) -> Vec<(EndpointId, Member)> {
+        let mut unfit = Vec::new();
+        let here = roster.members.iter().filter(|(_, m)| m.host.is_none());
+        for (id, member) in here {
+            let sandbox = self.registry().sandbox_by_id(member.sandbox);
+            let fits = sandbox.map_or(Ok(()), |sandbox| can_be_asked(spec, &sandbox));
+            if let Err(error) = fits {
+                self.warn(error.chain());
+                unfit.push((*id, member.clone()));
+            }
+        }
+        roster.let_go(unfit.iter().map(|(id, _)| *id));
+        unfit
+    }
+
+    /// Has all hosts know that those are in the service no more.
+    pub(super) fn see_unfit_off(&self, service: &Service, unfit: &[(EndpointId, Member)]) {
+        for (id, member) in unfit {
+            let sandbox = self.registry().sandbox_by_id(member.sandbox);
+            if let Some(sandbox) = sandbox {
+                self.publish_names(&sandbox, &service.network, *id);
+            }
+            self.forget_led(service, std::slice::from_ref(member));
+        }
+    }
+
     /// A member that is to be led to since it can answer; one that is checked is asked first.
     fn waits_to_serve(
         &self,
@@ -278,14 +310,19 @@ impl Controller {
     }
 }
 
+/// Whether a service's endpoints are asked by a command.
+pub(super) fn is_by_command(spec: &ServiceSpec) -> bool {
+    let probe = spec.health.as_ref().map(|health| &health.probe);
+    matches!(probe, Some(Probe::Exec { .. }))
+}
+
 /// Whether a service's check can be made of an endpoint of this sandbox.
 ///
 /// # Errors
 /// `InvalidArgument` for a command and a namespace in which we run nothing.
 pub(super) fn can_be_asked(spec: &ServiceSpec, sandbox: &Sandbox) -> Result<()> {
-    let command = spec.health.as_ref().map(|health| &health.probe);
     let state = sandbox.state();
-    if !matches!(command, Some(Probe::Exec { .. })) || state.container.is_some() {
+    if !is_by_command(spec) || state.container.is_some() {
         return Ok(());
     }
     let sentence = format!(

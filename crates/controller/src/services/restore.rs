@@ -102,6 +102,9 @@ impl Controller {
         };
         let id = attachment.endpoint.id;
         let mut state = lock(&service.state);
+        if let Err(error) = super::health::can_be_asked(&state.spec, sandbox) {
+            return self.warn(error.chain());
+        }
         let health = match state.spec.health {
             // Of a container it is not known yet whether it runs.
             None => at_first(&state.spec, sandbox.can_answer() || state.roster.serves(id)),

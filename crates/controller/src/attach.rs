@@ -1,6 +1,6 @@
 //! Endpoints into sandboxes: the one path by which that happens.
 //!
-//! The caller holds the sandbox's `ops` lock; the network's gate is taken here, shared.
+//! The caller holds the sandbox's `ops` and `placing` locks; the network's gate is taken here, shared.
 
 use crate::{
     Controller,

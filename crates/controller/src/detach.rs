@@ -1,6 +1,6 @@
 //! Endpoints out of sandboxes: out of service at once, forgotten when nothing of them stands.
 //!
-//! The caller holds the sandbox's `ops` lock. Goes on after errors: what cannot be removed keeps
+//! The caller holds the sandbox's `placing` lock. Goes on after errors: what cannot be removed keeps
 //! its record and its leases until it is gone.
 
 use crate::{
@@ -60,12 +60,13 @@ impl Controller {
         Ok(found)
     }
 
-    /// Takes all endpoints out of a sandbox that ends. Its own record explains what a crash would
-    /// leave, so that one which cannot be recorded goes too.
+    /// Takes all endpoints out of a sandbox that ends, under its `placing`. Its own record explains
+    /// what a crash would leave, so that one which cannot be recorded goes too.
     ///
     /// # Errors
     /// The first, when something stands still.
     pub(crate) fn detach_all(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let _placing = lock(&sandbox.placing);
         let mut outcome = Ok(());
         let attachments = sandbox.state().attachments.clone();
         for leaving in attachments {
@@ -184,7 +185,7 @@ impl Controller {
     }
 
     /// Forgets an endpoint of which nothing stands, and frees its leases; whoever calls holds its
-    /// sandbox's `ops` lock.
+    /// sandbox's `placing` lock.
     fn forget_attachment(&self, sandbox: &Sandbox, leaving: &Attachment) {
         let endpoint = &leaving.endpoint;
         let (table, key) = (Table::Attachments, endpoint.id.to_string());

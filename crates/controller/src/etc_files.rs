@@ -5,7 +5,7 @@
 use crate::{
     Controller,
     records::Mode,
-    registry::{Sandbox, SandboxState},
+    registry::{Sandbox, SandboxState, lock},
 };
 use std::{
     fs,
@@ -47,6 +47,7 @@ impl Controller {
 
     fn write_own_files(&self, sandbox: &Sandbox, mode: &Mode) -> Result<()> {
         let folder = self.runtime.data_dir(sandbox.id);
+        let _placing = lock(&sandbox.placing);
         let state = sandbox.state();
         let hosts = if *mode == Mode::Host {
             fs::read_to_string("/etc/hosts").unwrap_or_default()
@@ -87,7 +88,7 @@ impl Controller {
         Resolver::Direct { ipv6 }
     }
 
-    /// Brings a running container's files up to date after it joined or left a network.
+    /// Brings the files of a container that stands up to date after it joined or left a network.
     ///
     /// # Errors
     /// When one cannot be written.
@@ -99,12 +100,13 @@ impl Controller {
     ) -> Result<()> {
         let folder = self.runtime.data_dir(sandbox.id);
         let state = sandbox.state();
-        if state.running.is_none() {
+        let path = folder.join("hosts");
+        // One that is being started may have none yet: they are written as it is then.
+        if state.container.is_none() || !state.live || !path.exists() {
             return Ok(());
         }
         let now = addresses(&state);
         let file = hosts_file(&state);
-        let path = folder.join("hosts");
         let text = read_edited(&path).map_err(|e| unwritable(&path, e))?;
         let left: Vec<IpAddr> = before
             .iter()

@@ -43,6 +43,7 @@ impl Controller {
         network: &Arc<Network>,
         settings: EndpointSettings,
     ) -> Result<()> {
+        let _placing = lock(&sandbox.placing);
         let id = self.attach_one(sandbox, network, settings)?;
         self.settle_companion(sandbox).inspect_err(|_| {
             if let Err(left) = self.detach_unasked(sandbox, id) {
@@ -56,6 +57,7 @@ impl Controller {
     /// # Errors
     /// As [`Self::detach_one`] says; that a way out cannot be had is told and fails no leaving.
     pub(crate) fn detach(&self, sandbox: &Arc<Sandbox>, id: EndpointId) -> Result<()> {
+        let _placing = lock(&sandbox.placing);
         let left = self.detach_one(sandbox, id);
         // It is out of service, whatever of it stands: who asks again has no part in this any more.
         self.change_way_out(sandbox);

@@ -1,7 +1,7 @@
 //! Everything the daemon knows, by id and by name.
 //!
 //! Owns look-up only. Locks are taken in this order and never the other way: a sandbox's `ops`,
-//! a network's gate, a network's `reach`, a sandbox's `state`, then the short ones (registry,
+//! its `placing`, a network's gate, a network's `reach`, a sandbox's `state`, then the short ones (registry,
 //! addresses, host state). Nothing that is done under a `reach` takes another one.
 //! A look-up ends before anything is done with what it found: no guard of the registry is alive
 //! in the head of a loop.
@@ -15,7 +15,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
 };
 use vw_dns_server::SandboxSockets;
 use vw_drivers::{Driver, Gateway};
@@ -29,6 +29,15 @@ use vw_runtime::WindowSize;
 /// A lock whose holder panicked is still consistent here: every change is made whole under it.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same where nobody holds it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Whether a network still stands; its lock is held shared while something is attached to it.
@@ -72,8 +81,12 @@ pub(crate) struct Sandbox {
     pub(crate) id: SandboxId,
     /// It leads to the services of a network, and nobody else has to do with it.
     pub(crate) balances: bool,
-    /// Held for the length of an operation that changes it.
+    /// Held for the length of an operation that changes it, however long others take over that: an
+    /// OCI runtime may never come back.
     pub(crate) ops: Mutex<()>,
+    /// Held while its endpoints change, and what is recorded and written of them: no OCI runtime is
+    /// waited for under it, so that whoever has to take one out at once can.
+    pub(crate) placing: Mutex<()>,
     /// Held while its durable record is read from `state` and committed, so that of two writers
     /// without `ops` the later one commits the later state.
     pub(crate) writing: Mutex<()>,

@@ -113,7 +113,10 @@ impl Controller {
                 settings,
             });
         }
-        self.take_over_resolv_conf(sandbox)?;
+        {
+            let _placing = lock(&sandbox.placing);
+            self.take_over_resolv_conf(sandbox)?;
+        }
         crate::step::reached("adopt.built");
         self.enter_phase(sandbox, Phase::Ready)
     }
@@ -123,6 +126,7 @@ impl Controller {
     /// # Errors
     /// When the store cannot be written; it is as far as before then.
     pub(crate) fn enter_phase(&self, sandbox: &Sandbox, phase: Phase) -> Result<()> {
+        let _placing = lock(&sandbox.placing);
         let former = std::mem::replace(&mut sandbox.state().phase, phase);
         self.note_sandbox(sandbox)
             .inspect_err(|_| sandbox.state().phase = former)
@@ -423,6 +427,7 @@ impl Sandbox {
             id,
             balances,
             ops: Mutex::new(()),
+            placing: Mutex::new(()),
             writing: Mutex::new(()),
             state: Mutex::new(state),
             changed: Condvar::new(),

@@ -373,6 +373,7 @@ impl Controller {
         if !sandbox.state().live {
             return;
         }
+        let _placing = lock(&sandbox.placing);
         if let Err(error) = self.settle_companion(sandbox) {
             let name = sandbox.state().spec.name.clone();
             self.warn(format!("{name}: {}", error.chain()));

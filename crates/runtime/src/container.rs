@@ -20,6 +20,7 @@ use crate::{
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
 };
 use vw_model::SandboxId;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub runtimes: Vec<String>,
     /// conmon, a name or a path.
     pub conmon: String,
+    /// How long the OCI runtime may take to make a container: a hook or a mount may hang.
+    pub patience: Duration,
 }
 
 /// Containers of one data directory.
@@ -45,7 +48,7 @@ pub struct Settings {
 pub struct Runtime {
     pub(crate) layout: Layout,
     pub(crate) cgroups: Arc<Cgroups>,
-    settings: Settings,
+    pub(crate) settings: Settings,
     pub(crate) images: Images,
     programs: OnceLock<Programs>,
     pub(crate) registry: OnceLock<Registry>,

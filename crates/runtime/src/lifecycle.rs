@@ -44,7 +44,8 @@ impl Runtime {
     ///
     /// # Errors
     /// [`Error::CannotStart`] with Docker's exit status when the command does not exist or
-    /// may not be run; refusals of the specification; [`Error::AlreadyCreated`].
+    /// may not be run, or the OCI runtime takes longer than
+    /// [`patience`](crate::Settings::patience); refusals of the specification; [`Error::AlreadyCreated`].
     pub fn create(&self, id: SandboxId, request: &CreateRequest<'_>) -> Result<i32> {
         if self.state(id)? != State::Absent {
             return Err(Error::AlreadyCreated(id.to_string()));
@@ -89,7 +90,19 @@ impl Runtime {
                 doors: &self.cgroups.monitor_doors()?,
             })?
         };
-        match launched.answer(&Until::default())? {
+        let patience = self.settings.patience;
+        let answer = match launched.answer(&Until::within(patience)) {
+            Err(Error::Late(_)) => {
+                launched.kill();
+                let said = format!(
+                    "the OCI runtime did not make it within {} s: one of its hooks or mounts may hang",
+                    patience.as_secs()
+                );
+                return Err(refused("create", &run, Some(said)));
+            }
+            answer => answer?,
+        };
+        match answer {
             Some(answer) if answer.data > 0 => {
                 if let Some(registry) = self.registry.get() {
                     registry.register(id)?;

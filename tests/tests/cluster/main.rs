@@ -10,6 +10,7 @@ mod empty;
 mod encryption;
 mod engines;
 mod failure;
+mod forgotten;
 mod led;
 mod members;
 mod membership;

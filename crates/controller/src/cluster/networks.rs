@@ -242,7 +242,9 @@ impl Controller {
             .map(|(id, sandbox)| (*id, sandbox.clone()))
             .collect();
         for (endpoint, sandbox) in members {
-            let _ops = lock(&sandbox.ops);
+            // What leads to services is changed by who has its `ops`, and waits for nobody.
+            let _ops = sandbox.balances.then(|| lock(&sandbox.ops));
+            let _placing = lock(&sandbox.placing);
             let name = sandbox.state().spec.name.clone();
             self.warn(format!(
                 "network {} was removed on another host while this one could not tell of {name}, which is taken off it",

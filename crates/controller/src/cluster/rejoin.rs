@@ -7,7 +7,7 @@
 use crate::{
     Controller,
     records::Membership,
-    registry::{Attachment, Network, Sandbox, lock},
+    registry::{Attachment, Network, Sandbox, lock, try_lock},
     services::join,
 };
 use std::{
@@ -45,13 +45,14 @@ impl Drop for Rejoin {
 
 impl Controller {
     /// Somebody gave this host up, so that its addresses may be others' by now: what it has on
-    /// global networks is out of service when this returns, and comes back with new addresses.
+    /// global networks is out of service when this returns, and comes back with new addresses. An
+    /// operation that waits for an OCI runtime is not waited for.
     pub(super) fn leave_all(&self) {
         self.warn("this host was given up by the cluster (cluster forget): its endpoints on global networks are made anew".to_owned());
         self.lower_balancers();
         let sandboxes = self.registry().sandboxes();
         for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.balances) {
-            let _ops = lock(&sandbox.ops);
+            let _placing = lock(&sandbox.placing);
             for attachment in global_attachments(sandbox) {
                 // Nobody's connections are worth an address that is somebody else's, whether that can
                 // be recorded or not.
@@ -61,7 +62,7 @@ impl Controller {
     }
 
     /// Takes an endpoint off a network that is gone, or on which its address may be another's by
-    /// now. What of it stands still goes with the next change or start.
+    /// now. What of it stands still goes with the next change or start. The caller holds `placing`.
     pub(super) fn expel(&self, sandbox: &Arc<Sandbox>, endpoint: EndpointId) {
         let off = || {
             if let Err(error) = self.detach_unasked(sandbox, endpoint) {
@@ -146,7 +147,10 @@ impl Controller {
     }
 
     fn return_one(&self, sandbox: &Arc<Sandbox>, network: &Arc<Network>) -> Result<(), Kind> {
-        let _ops = lock(&sandbox.ops);
+        // Who has it may wait for an OCI runtime, and the others do not wait for that.
+        let Some(_ops) = try_lock(&sandbox.ops) else {
+            return Err(Kind::Unavailable);
+        };
         // Who had the lock may have done it, or taken it off.
         let found = missing_of(sandbox).find(|m| m.network == network.spec.id);
         let Some(Membership { settings, .. }) = found else {

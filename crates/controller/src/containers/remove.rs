@@ -101,6 +101,7 @@ impl Controller {
         sandbox.state().spec.name = request.name.clone();
         let live = sandbox.state().live;
         let noted = if live {
+            let _placing = lock(&sandbox.placing);
             self.note_sandbox(&sandbox)
         } else {
             Ok(())

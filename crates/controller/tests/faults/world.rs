@@ -235,6 +235,7 @@ impl World {
             data_root: self.folder.join("data"),
             exec_root: self.folder.join("exec"),
             runtimes: vec!["runc".to_owned()],
+            patience: Duration::from_secs(60),
             conmon: "conmon".to_owned(),
         };
         Arc::new(Runtime::open(settings).unwrap())

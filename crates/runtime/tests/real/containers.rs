@@ -4,7 +4,12 @@ use crate::support::{
     Fixture, PATIENCE, busybox_tar, eventually, random_id, request, settings, shell,
 };
 use rustix::{fd::OwnedFd, process::Signal};
-use std::{path::PathBuf, process::Command, time::Instant};
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 use vw_model::{ContainerSpec, Mount, MountKind, ResourceLimits};
 use vw_runtime::{CreateRequest, Error, Runtime, State};
 
@@ -409,6 +414,38 @@ fn timing() {
         println!("{name}: median {median:?}, worst {worst:?}");
     }
     drop(watcher);
+    fixture.assert_nothing_left();
+}
+
+#[test]
+fn a_runtime_that_hangs_is_ended_and_nothing_is_left() {
+    let Some(fixture) = Fixture::new("hangs") else {
+        return;
+    };
+    let gate = fixture.dir.join("gate");
+    let made = Command::new("mkfifo").arg(&gate).status().unwrap();
+    assert!(made.success());
+    let program = fixture.dir.join("hanging");
+    // Who opens a pipe to read waits for one who writes, and there is none.
+    let lines = format!(
+        "#!/bin/sh\ncase \" $* \" in *' create '*) read line < {};; esac\nexec {} \"$@\"\n",
+        gate.display(),
+        fixture.runtime.probe().unwrap().runtime.display()
+    );
+    std::fs::write(&program, lines).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let hanging = Runtime::open(vw_runtime::Settings {
+        runtimes: vec![program.display().to_string()],
+        patience: Duration::from_secs(1),
+        ..settings(&fixture.dir)
+    });
+    let hanging = hanging.unwrap();
+    let id = fixture.prepare();
+    let refused = hanging.create(id, &request(&shell("true")));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("did not make it within 1 s"), "{refused}");
+    assert_eq!(hanging.state(id).unwrap(), State::Absent);
+    hanging.delete(id).unwrap();
     fixture.assert_nothing_left();
 }
 

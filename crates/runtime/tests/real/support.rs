@@ -44,6 +44,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         data_root: dir.join("data"),
         exec_root: dir.join("run"),
         runtimes: vec!["crun".to_owned(), "runc".to_owned()],
+        patience: Duration::from_secs(60),
         conmon: "conmon".to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use vw_controller::{Controller, Parts, kernel_error, refuse_to_leave_cluster};
@@ -17,6 +18,9 @@ use vw_kernel::{HostFacts, Kernel, LinuxKernel};
 use vw_model::{Error, Kind, Result};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{Embedded, Journal, Schema};
+
+/// How long an OCI runtime may take to make a container; CRI-O gives it as long.
+const CREATE: Duration = Duration::from_secs(240);
 
 /// Removes the pid file when the daemon ends.
 struct PidFile(Option<PathBuf>);
@@ -112,6 +116,7 @@ fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>, facts: &HostFacts
         exec_root: settings.exec_root.clone(),
         runtimes: vec!["crun".to_owned(), "runc".to_owned()],
         conmon: "conmon".to_owned(),
+        patience: CREATE,
     });
     let sockets = Arc::new(KernelSockets(kernel.clone()));
     let dns = DnsServer::start(vw_dns_server::Config::default(), sockets)

@@ -137,6 +137,7 @@ fn parts(dir: &std::path::Path) -> Parts {
         data_root: dir.join("data"),
         exec_root: dir.join("exec"),
         runtimes: vec!["runc".to_owned()],
+        patience: Duration::from_secs(60),
         conmon: "conmon".to_owned(),
     });
     let sockets = Arc::new(vw_dns_server::HostSockets);

@@ -237,6 +237,7 @@ fn commands_that_have_not_ended_leave_no_room_for_others() {
         data_root: folder.join("data"),
         exec_root: folder.join("exec"),
         runtimes: vec!["runc".to_owned()],
+        patience: std::time::Duration::from_secs(60),
         conmon: "conmon".to_owned(),
     });
     let runtime = Arc::new(runtime.expect("it opens"));

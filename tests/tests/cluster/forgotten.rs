@@ -1,0 +1,103 @@
+//! A host that is given up while something on it hangs, and learns of it.
+
+use crate::{
+    over_every_store,
+    stage::{Kind, LEASE, SOON, Stage, lease},
+};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use vw_testkit::{Running, eventually, traffic};
+
+over_every_store! {
+    an_oci_runtime_that_hangs_keeps_nobody_back,
+}
+
+/// An OCI runtime that makes containers once it is let.
+struct Hanging {
+    gate: PathBuf,
+}
+
+impl Hanging {
+    /// Has a host's daemon, which starts again and has run nothing, use one that can hang.
+    fn on(stage: &mut Stage, host: &str) -> Self {
+        let folder = stage.daemon(host).data_root().join("hanging");
+        fs::create_dir(&folder).unwrap();
+        let gate = folder.join("gate");
+        // Who opens a pipe to read waits for one who writes.
+        let lines = format!(
+            "#!/bin/sh\ncase \" $* \" in *' create '*) [ ! -p {0} ] || read line < {0};; esac\n\
+             PATH=${{PATH#*:}} exec ${{0##*/}} \"$@\"\n",
+            gate.display()
+        );
+        for name in ["crun", "runc"] {
+            let program = folder.join(name);
+            fs::write(&program, &lines).unwrap();
+            fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", folder.display());
+        stage.set_env(host, "PATH", Some(&path));
+        Self { gate }
+    }
+
+    /// Has it hang from now on.
+    fn hang(&self, stage: &Stage, host: &str) {
+        let mkfifo = ["mkfifo", &self.gate.display().to_string()];
+        stage.host(host).run(mkfifo).must();
+    }
+
+    /// Lets the one that hangs go on, and those that come.
+    fn let_go(&self) {
+        let waiting = fs::OpenOptions::new().write(true).open(&self.gate).unwrap();
+        fs::remove_file(&self.gate).unwrap();
+        drop(waiting);
+    }
+}
+
+fn an_oci_runtime_that_hangs_keeps_nobody_back(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
+    stage.docker("a", "network create -d overlay --subnet 10.99.0.0/24 shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let client = stage.start("a", "client", "--network shop");
+    let known = |stage: &Stage, name: &str| stage.resolve(&client, name, "A");
+    let hanging = Hanging::on(&mut stage, "b");
+    drop(stage.start("b", "web", "--network shop"));
+    hanging.hang(&stage, "b");
+    let line = "run -d --name held --network shop host sleep 1000";
+    let mut command = stage.daemon("b").docker_command(line.split(' '));
+    let mut held: Running = stage.host("b").spawn_command(&mut command);
+    eventually("both are there, one half made", SOON, || {
+        ["web", "held"]
+            .iter()
+            .all(|name| !known(&stage, name).is_empty())
+    });
+    let former = ["web", "held"].map(|name| known(&stage, name));
+    let held_at = &former[1];
+    stage.cut("b");
+    eventually("b may be given up", LEASE * 2, || {
+        stage.daemon("a").cli(["cluster", "forget", "b"]).success()
+    });
+    let thief = format!("--network shop --ip {held_at}");
+    let _thief = stage.start("a", "thief", &thief);
+    stage.mend("b");
+    eventually("who is not held up is made anew", lease(kind), || {
+        let address = known(&stage, "web");
+        !address.is_empty() && address != former[0] && traffic::ping(&client, &address)
+    });
+    let pins = stage.daemon("b").exec_root().join("netns");
+    let look = format!(
+        "for net in {}/*; do nsenter --net=$net ip -4 addr; done",
+        pins.display()
+    );
+    let inside = stage.host("b").sh(&look).ok();
+    assert!(!inside.contains(held_at), "it is another's: {inside}");
+    assert_eq!(held.ended(), None, "it hangs");
+    hanging.let_go();
+    eventually("who was held up comes back", SOON, || {
+        let address = known(&stage, "held");
+        !address.is_empty() && address != *held_at && traffic::ping(&client, &address)
+    });
+    let hosts = stage.docker("b", "exec held cat /etc/hosts");
+    assert!(!hosts.contains(held_at), "{hosts}");
+    assert!(hosts.contains(&known(&stage, "held")), "{hosts}");
+    stage.end();
+}

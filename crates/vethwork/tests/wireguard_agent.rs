@@ -101,6 +101,7 @@ fn the_process_carries_packets_and_is_found_again() {
     // What a daemon finds that starts later.
     drop(agent);
     let (agent, greeting) = Agent::find(&path).unwrap();
+    assert!(Agent::process(&path).is_some());
     assert_eq!(greeting.public, Some(key_a.public()));
     assert_eq!(status(greeting.pid, "CapPrm:"), "0000000000000000");
     assert_eq!(status(greeting.pid, "NoNewPrivs:"), "1");

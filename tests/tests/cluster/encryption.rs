@@ -5,6 +5,7 @@ use crate::{
     over_every_store,
     stage::{Kind, LEASE, SOON, Stage},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
     net::UdpSocket,
@@ -17,6 +18,7 @@ over_every_store! {
     no_wire_shows_what_containers_say,
     keys_change_and_no_connection_breaks,
     whatever_dies_nothing_is_said_in_clear_text,
+    a_process_that_hangs_is_replaced_and_holds_nobody_up,
     a_key_is_kept_until_every_host_takes_in_the_next,
     a_host_alone_sends_nothing_and_its_containers_speak,
     a_port_that_somebody_has_is_left_to_them,
@@ -58,10 +60,15 @@ pub(crate) fn process(host: &Host) -> Option<i32> {
     pids.find(of)
 }
 
-fn kill(host: &Host) {
-    use rustix::process::{Pid, Signal, kill_process};
+/// Sends the process that carries a host's packets a signal; tells which it is.
+fn signal(host: &Host, signal: Signal) -> i32 {
     let pid = process(host).expect("somebody carries packets");
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    pid
+}
+
+fn kill(host: &Host) {
+    signal(host, Signal::KILL);
 }
 
 /// The key that a host uses.
@@ -177,6 +184,35 @@ fn whatever_dies_nothing_is_said_in_clear_text(kind: Kind) {
     assert!(!seen.holds(MARK));
     assert_eq!(seen.packets_to(VXLAN), 0);
     assert!(seen.packets_to(WIREGUARD) > 0);
+    stage.end();
+}
+
+fn a_process_that_hangs_is_replaced_and_holds_nobody_up(kind: Kind) {
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
+    create(&stage, "-o encrypted");
+    stage.docker("a", "network create -d overlay open");
+    eventually("the network is there", SOON, || stage.knows("b", "open"));
+    let (_web, client, to) = pair(&stage);
+    let open = stage.start("b", "open", "--network open");
+    let stopped = signal(stage.host("b"), Signal::STOP);
+    drop(stage.start("a", "near", "--network open"));
+    eventually("clear text goes on", SOON, || {
+        let near = stage.resolve(&open, "near", "A");
+        !near.is_empty() && traffic::ping(&open, &near)
+    });
+    eventually("packets pass again", SOON, || traffic::ping(&client, &to));
+    assert_ne!(process(stage.host("b")), Some(stopped), "it is ended");
+    // A daemon that finds one so.
+    stage.kill("b");
+    let stopped = signal(stage.host("b"), Signal::STOP);
+    stage.start_inside("b");
+    eventually("packets pass again", SOON, || traffic::ping(&client, &to));
+    assert_ne!(process(stage.host("b")), Some(stopped), "it is ended");
+    signal(stage.host("b"), Signal::STOP);
+    let before = Instant::now();
+    stage.docker("b", "rm -f client");
+    assert!(before.elapsed() < SOON, "nobody leaves so slowly");
+    assert_eq!(process(stage.host("b")), None, "it is ended");
     stage.end();
 }
 

@@ -6,11 +6,12 @@
 use super::settings::DaemonSettings;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr, UdpSocket},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -124,6 +125,11 @@ impl UserSpace {
             Err(AgentError::Away { .. }) => {
                 tracing::warn!("the encrypted tunnel's process is gone: another one is started");
             }
+            Err(error @ AgentError::Silent { .. }) => {
+                tracing::warn!("{error}: it is ended, and another one started");
+                let process = self.silent(state);
+                end(&self.socket, &process.ok_or_else(|| failed(error))?)?;
+            }
             Ok(_) | Err(_) => {
                 tracing::info!("the encrypted tunnel's process does not fit: it is replaced");
                 stop(&self.socket)?;
@@ -140,6 +146,16 @@ impl UserSpace {
         let (agent, found) = found.map_err(failed)?;
         state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
         Ok((agent, found.pid))
+    }
+
+    /// A process that does not say who it is.
+    fn silent(&self, state: &State) -> Option<OwnedFd> {
+        Agent::process(&self.socket).or_else(|| {
+            // One of an older version that was told of peers had said it.
+            let (pid, _) = state.told.as_ref()?;
+            let pid = Pid::from_raw(i32::try_from(*pid).ok()?)?;
+            pidfd_open(pid, PidfdFlags::empty()).ok()
+        })
     }
 
     /// Whether a process carries packets as this daemon would have it.
@@ -210,25 +226,43 @@ impl Tunnel for UserSpace {
     }
 }
 
-/// Ends the process and waits until it has ended: its link and its port are free then.
+/// Ends the process, which may hang, and waits until it has ended.
 fn stop(socket: &Path) -> Result<()> {
-    let found = Agent::find(socket).ok();
-    let process = found.and_then(|(_, found)| {
+    let process = Agent::process(socket).or_else(|| {
+        let (_, found) = Agent::find(socket).ok()?;
         let pid = Pid::from_raw(i32::try_from(found.pid).ok()?)?;
         pidfd_open(pid, PidfdFlags::empty()).ok()
     });
-    Agent::stop(socket).map_err(failed)?;
-    if let Some(process) = process {
-        let time = Timespec {
-            tv_sec: END.as_secs() as i64,
-            tv_nsec: 0,
-        };
-        let mut ended = [PollFd::new(&process, PollFlags::IN)];
-        if !matches!(poll(&mut ended, Some(&time)), Ok(1)) {
-            let sentence = "the encrypted tunnel's process does not end";
-            return Err(Error::new(Kind::Unavailable, "encryption-failed", sentence));
-        }
+    match (Agent::stop(socket), process) {
+        (Ok(()), None) => remove(socket),
+        (Ok(()), Some(process)) => ended(socket, &process),
+        (Err(AgentError::Silent { .. }), Some(process)) => end(socket, &process),
+        (Err(error), _) => Err(failed(error)),
     }
+}
+
+/// Ends a process that does not hear.
+fn end(socket: &Path, process: &OwnedFd) -> Result<()> {
+    // One that has ended meanwhile is what was wanted.
+    let _ = pidfd_send_signal(process, Signal::KILL);
+    ended(socket, process)
+}
+
+/// Waits until a process has ended: its link and its port are free then.
+fn ended(socket: &Path, process: &OwnedFd) -> Result<()> {
+    let time = Timespec {
+        tv_sec: END.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    if !matches!(poll(&mut ended, Some(&time)), Ok(1)) {
+        let sentence = "the encrypted tunnel's process does not end";
+        return Err(Error::new(Kind::Unavailable, "encryption-failed", sentence));
+    }
+    remove(socket)
+}
+
+fn remove(socket: &Path) -> Result<()> {
     match fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(super::run::cannot("remove", socket, error))

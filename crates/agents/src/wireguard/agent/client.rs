@@ -4,6 +4,10 @@ use super::{
     super::{KeyHolder, Peer, PrivateKey, Stats, Tun},
     Ask, COMMAND, DONE, Greeting, VERSION, hear, say,
 };
+use rustix::{
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt},
+    process::{PidfdFlags, pidfd_open},
+};
 use serde::de::DeserializeOwned;
 use std::{
     fs, io,
@@ -23,13 +27,21 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// How long the process may take over one request.
+/// How long the process may take over one request: the peers of a thousand hosts are many keys.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to say who it is, or to end: it has nothing else to do, and others wait.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Why the process did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// It is not there, or does not answer.
+    /// It is there, and hangs or was stopped.
+    #[error("the encrypted tunnel's process does not answer in time at {}", path.display())]
+    Silent {
+        /// Its socket.
+        path: PathBuf,
+    },
+    /// It is not there.
     #[error("the encrypted tunnel's process does not answer at {}", path.display())]
     Away {
         /// Its socket.
@@ -64,7 +76,8 @@ impl Agent {
     ///
     /// # Errors
     /// [`AgentError::Away`] when there is none; [`AgentError::Version`] when it must be ended
-    /// ([`Self::stop`]) and started anew.
+    /// ([`Self::stop`]) and started anew; [`AgentError::Silent`], within two seconds, when it must be
+    /// killed ([`Self::process`]).
     pub fn find(socket: &Path) -> Result<(Self, Greeting), AgentError> {
         let agent = Self {
             socket: socket.to_owned(),
@@ -75,6 +88,21 @@ impl Agent {
         } else {
             Err(AgentError::Version)
         }
+    }
+
+    /// The process at a socket, whether it answers or not; `None` where there is none, or it cannot
+    /// be told which it is.
+    #[must_use]
+    pub fn process(socket: &Path) -> Option<OwnedFd> {
+        let stream = connect(socket).ok()?;
+        let pid = sockopt::socket_peercred(&stream).ok()?.pid;
+        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Before it serves, and of an older version, it is the daemon that started it.
+        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+        let mut words = command.split(|byte| *byte == 0);
+        words
+            .any(|word| word == COMMAND.as_bytes())
+            .then_some(process)
     }
 
     /// Starts a process, which serves a socket that only its owner may use.
@@ -214,10 +242,14 @@ impl Agent {
         body: &[u8],
         with: &[BorrowedFd<'_>],
     ) -> Result<Zeroizing<Vec<u8>>, AgentError> {
+        let patience = match ask {
+            Ask::Greet | Ask::Stop => SHORT,
+            Ask::Start | Ask::Peers | Ask::Rotate | Ask::Stats => PATIENCE,
+        };
         let converse = || {
-            let mut stream = UnixStream::connect(&self.socket)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            let mut stream = connect(&self.socket)?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.set_write_timeout(Some(patience))?;
             say(&mut stream, ask as u8, body, with)?;
             hear(&mut stream)
         };
@@ -231,9 +263,23 @@ impl Agent {
     }
 
     fn away(&self, source: io::Error) -> AgentError {
-        AgentError::Away {
-            path: self.socket.clone(),
-            source,
+        let path = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AgentError::Silent { path },
+            _ => AgentError::Away { path, source },
         }
     }
 }
+
+/// Never waits: where as many are waiting as may, nobody is heard (`unix(7)`, `EAGAIN`).
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let made = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&made, &SocketAddrUnix::new(socket)?)?;
+    let stream = UnixStream::from(made);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests;

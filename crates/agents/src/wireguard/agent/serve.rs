@@ -5,6 +5,7 @@ use super::{
     Ask, DONE, Greeting, Message, REFUSED, VERSION, hear, say,
 };
 use rustix::{
+    net::listen,
     process::{DumpableBehavior, set_dumpable_behavior},
     thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs},
 };
@@ -22,6 +23,9 @@ use zeroize::Zeroizing;
 
 /// How long a daemon may take over one request: one that was stopped must not hold up the next.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many may wait to be heard: there is one daemon.
+const BACKLOG: i32 = 128;
 
 /// What the process keeps.
 #[derive(Default)]
@@ -43,6 +47,8 @@ pub fn run() -> io::Result<()> {
     set_no_new_privs(true)?;
     let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.local_addr()?;
+    // Who connects is told who serves from here on (`unix(7)`, `SO_PEERCRED`), not who made the socket.
+    listen(&listener, BACKLOG)?;
     let mut served = Served::default();
     while !served.ends {
         match listener.accept() {

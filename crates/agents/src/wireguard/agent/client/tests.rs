@@ -1,0 +1,38 @@
+//! Who is asked and does not hear.
+
+use super::*;
+use std::time::Instant;
+
+#[test]
+fn who_hears_nobody_holds_nobody_up() {
+    let folder = std::env::temp_dir().join(format!("vw-agent-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let before = Instant::now();
+    let found = || Agent::find(&path).map(|_| ());
+    assert!(matches!(found(), Err(AgentError::Silent { .. })));
+    let mut waiting = Vec::new();
+    while let Ok(stream) = connect(&path) {
+        waiting.push(stream);
+    }
+    assert!(matches!(found(), Err(AgentError::Silent { .. })));
+    let stopped = Agent::stop(&path);
+    assert!(matches!(stopped, Err(AgentError::Silent { .. })));
+    assert!(before.elapsed() < SHORT * 2, "one alone was waited for");
+    drop((waiting, listener));
+    assert!(matches!(found(), Err(AgentError::Away { .. })));
+    assert!(Agent::stop(&path).is_ok(), "nobody is there");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn only_who_carries_packets_is_taken_for_that() {
+    let folder = std::env::temp_dir().join(format!("vw-agent-own-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("socket");
+    assert!(Agent::process(&path).is_none());
+    let _listener = UnixListener::bind(&path).unwrap();
+    assert!(Agent::process(&path).is_none(), "it is this one");
+    fs::remove_dir_all(&folder).unwrap();
+}

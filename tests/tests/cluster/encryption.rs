@@ -19,6 +19,7 @@ over_every_store! {
     keys_change_and_no_connection_breaks,
     whatever_dies_nothing_is_said_in_clear_text,
     a_process_that_hangs_is_replaced_and_holds_nobody_up,
+    with_a_full_disk_a_host_keeps_its_key_and_encrypts_on,
     a_key_is_kept_until_every_host_takes_in_the_next,
     a_host_alone_sends_nothing_and_its_containers_speak,
     a_port_that_somebody_has_is_left_to_them,
@@ -213,6 +214,46 @@ fn a_process_that_hangs_is_replaced_and_holds_nobody_up(kind: Kind) {
     stage.docker("b", "rm -f client");
     assert!(before.elapsed() < SOON, "nobody leaves so slowly");
     assert_eq!(process(stage.host("b")), None, "it is ended");
+    stage.end();
+}
+
+fn with_a_full_disk_a_host_keeps_its_key_and_encrypts_on(kind: Kind) {
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
+    let disk = stage.on_a_small_disk("b");
+    for host in ["a", "b"] {
+        stage.set_env(host, PERIOD, Some("2"));
+    }
+    create(&stage, "-o encrypted");
+    let (_web, client, to) = pair(&stage);
+    let client_at = stage.address("b", "client", "safe");
+    disk.fill();
+    eventually("b can keep no other key", SOON, || {
+        stage.daemon("b").log().contains("tunnel.key")
+    });
+    let kept = key(&stage, "b");
+    kill(stage.host("b"));
+    eventually("packets pass again", SOON, || traffic::ping(&client, &to));
+    stage.join("c");
+    eventually("the network is there", SOON, || stage.knows("c", "safe"));
+    let late = stage.start("c", "late", "--network safe");
+    eventually("who joins is heard", SOON, || {
+        traffic::ping(&late, &client_at)
+    });
+    for _ in 0..2 {
+        let former = key(&stage, "a");
+        eventually("b takes in others' keys", SOON, || {
+            key(&stage, "a") != former
+        });
+    }
+    assert_eq!(key(&stage, "b"), kept);
+    assert!(traffic::ping(&client, &to));
+    disk.clear();
+    eventually("with room it has another", SOON, || {
+        key(&stage, "b") != kept
+    });
+    for host in ["a", "b"] {
+        stage.set_env(host, PERIOD, None);
+    }
     stage.end();
 }
 

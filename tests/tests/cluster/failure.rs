@@ -364,14 +364,7 @@ fn a_daemon_leaves_its_cluster_only_when_it_is_told_to(kind: Kind) {
 
 fn a_host_with_a_full_disk_follows_its_cluster(kind: Kind) {
     let mut stage = Stage::over_three_servers(kind, &["a", "b"]);
-    stage.stop("b");
-    let disk = stage.daemon("b").data_root().display().to_string();
-    let lines = format!(
-        "mv {disk} {disk}.old; mkdir {disk}; mount -t tmpfs -o size=16m tmpfs {disk}; \
-         cp -a {disk}.old/. {disk}"
-    );
-    stage.host("b").sh(&lines).must();
-    stage.start_inside("b");
+    let disk = stage.on_a_small_disk("b");
     stage.docker("a", "network create -d overlay shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
     drop(stage.start("a", "web", "--network shop"));
@@ -381,15 +374,13 @@ fn a_host_with_a_full_disk_follows_its_cluster(kind: Kind) {
         !address.is_empty() && traffic::ping(&client, &address)
     };
     eventually("they reach each other", SOON, || reaches("web"));
-    let fill = format!("dd if=/dev/zero of={disk}/filler bs=4k 2>/dev/null || true");
-    stage.host("b").sh(&fill).must();
+    disk.fill();
     drop(stage.start("a", "more", "--network shop"));
     eventually("who comes elsewhere is reached", SOON, || reaches("more"));
     assert!(reaches("web"));
     let refused = stage.refused("b", "run -d --name late --network shop host sleep 9");
     assert!(refused.contains("No space left on device"), "{refused}");
-    let removed = format!("rm {disk}/filler");
-    stage.host("b").sh(&removed).must();
+    disk.clear();
     drop(stage.start("b", "late", "--network shop"));
     eventually("with room new ones come", SOON, || reaches("late"));
     stage.end();

@@ -21,7 +21,7 @@ use std::{
 use vw_cluster::Cluster;
 use vw_drivers::Carrier;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{NetworkId, PublicKey, RemoteHost, Result, TunnelKeys};
+use vw_model::{Error, NetworkId, PublicKey, RemoteHost, Result, TunnelKeys};
 
 /// How often whoever carries packets is looked after: a killed one is replaced within this.
 const LOOK: Duration = Duration::from_secs(1);
@@ -172,7 +172,7 @@ impl Encryption {
                     let why = error.chain();
                     // It may go on for long, and says the same then.
                     if refused.as_ref() != Some(&why) {
-                        tracing::error!("encrypted packets are not carried: {why}");
+                        tracing::error!("the encrypted tunnel: {why}");
                         refused = Some(why);
                     }
                     LOOK
@@ -199,7 +199,11 @@ impl Encryption {
             self.tell(&standing, &[]);
             return Ok(REST);
         }
-        let mut next = self.tunnel.change(&others, told)?;
+        let changed = self.tunnel.change(&others, told).map_err(|error| {
+            let sentence = "encrypted networks keep their key for longer than they should";
+            Error::internal("key-kept", sentence).because(error)
+        });
+        // Where another key cannot be had or kept, as on a full disk, all goes on by the present one.
         if !standing.networks.is_empty() {
             let wanted = self.wanted(&standing, &others)?;
             let is_so = lock(&controller.host).fragment(Owner::Cluster) == wanted;
@@ -208,11 +212,14 @@ impl Encryption {
             }
             self.tunnel.carry(&others)?;
             controller.open_encrypted_probe(&others);
-            next = next.min(LOOK);
         }
         // One that carries nothing yet reads all keys before it does.
         self.tell(&standing, &others);
-        Ok(next)
+        let next = changed?;
+        Ok(match standing.networks.is_empty() {
+            true => next,
+            false => next.min(LOOK),
+        })
     }
 
     /// Tells the others our keys, and which of theirs we take.

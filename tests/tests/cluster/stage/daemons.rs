@@ -2,7 +2,27 @@
 
 use super::{Member, SOON, Stage};
 use std::time::{Duration, Instant};
-use vw_testkit::{Daemon, poll};
+use vw_testkit::{Daemon, Host, poll};
+
+/// The disk of a host.
+pub(crate) struct Disk {
+    host: Host,
+    /// What fills it.
+    at: String,
+}
+
+impl Disk {
+    /// Leaves no room there.
+    pub(crate) fn fill(&self) {
+        let line = format!("dd if=/dev/zero of={} bs=4k 2>/dev/null || true", self.at);
+        self.host.sh(&line).must();
+    }
+
+    /// Makes room.
+    pub(crate) fn clear(&self) {
+        self.host.sh(&format!("rm {}", self.at)).must();
+    }
+}
 
 impl Stage {
     /// Kills a daemon.
@@ -94,6 +114,21 @@ impl Stage {
             }
             (since.0.elapsed() >= MOMENT).then_some(())
         });
+    }
+
+    /// Gives a host's daemon, which starts again, a disk of its own that is soon full.
+    #[track_caller]
+    pub(crate) fn on_a_small_disk(&mut self, host: &str) -> Disk {
+        self.stop(host);
+        let at = self.daemon(host).data_root().display().to_string();
+        let lines = format!(
+            "mv {at} {at}.old; mkdir {at}; mount -t tmpfs -o size=16m tmpfs {at}; \
+             cp -a {at}.old/. {at}"
+        );
+        self.host(host).sh(&lines).must();
+        self.start_inside(host);
+        let (host, at) = (self.host(host).clone(), format!("{at}/filler"));
+        Disk { host, at }
     }
 
     /// Kills a daemon and starts it with other flags than the cluster's; tells how it failed.

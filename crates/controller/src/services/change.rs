@@ -74,9 +74,9 @@ impl Controller {
             }
         })?;
         state.roster = next;
-        self.ask_anew(service.id, &state.spec, id);
-        drop(state);
+        // Before it is asked: what is told of nobody is not taken.
         lock(&self.services).join(id, service.id);
+        self.ask_anew(service.id, &state.spec, id);
         Ok(())
     }
 

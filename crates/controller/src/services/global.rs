@@ -480,9 +480,9 @@ impl Controller {
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
         self.turn_for_good(&service, &mut state, next);
-        self.ask_anew(service.id, &state.spec, id);
-        drop(state);
+        // Before it is asked: what is told of nobody is not taken.
         lock(&self.services).join(id, service.id);
+        self.ask_anew(service.id, &state.spec, id);
     }
 }
 

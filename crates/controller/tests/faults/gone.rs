@@ -147,7 +147,7 @@ fn a_report_that_waited_for_the_removal_leads_to_nobody() {
         faults.beside(writes(Table::Slots), Mode::Never, note);
         other.submit(ServiceReport {
             endpoint,
-            probe: "tcp:80".parse()?,
+            probe: "http:8080".parse()?,
             well: true,
         })
     });

@@ -128,9 +128,18 @@ fn judge(checked: vw_runtime::Result<Checked>, timeout: Duration) -> Outcome {
     }
 }
 
-/// Whether this host lacks descriptors, processes or memory, whatever the container would say.
+/// Whether this host lacks descriptors, processes, memory or room on its disk, whatever the container
+/// would say.
 fn is_short(error: &io::Error) -> bool {
-    let short = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    let short = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::AGAIN,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::NOSPC,
+        Errno::DQUOT,
+    ];
     short
         .map(|errno| Some(errno.raw_os_error()))
         .contains(&error.raw_os_error())

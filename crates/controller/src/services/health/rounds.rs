@@ -17,6 +17,7 @@ use crate::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -40,6 +41,15 @@ const PUT_OFF: Duration = Duration::from_secs(1);
 
 /// Within what time after the daemon's start those are first asked who were well before.
 const SPREAD: Duration = Duration::from_secs(30);
+
+/// For how long this host must have been able to ask before it says once more that it is not.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// None comes after it.
+const LAST: Place = (
+    ServiceId::from_bytes([u8::MAX; 32]),
+    EndpointId::from_bytes([u8::MAX; 32]),
+);
 
 /// An endpoint that is asked again and again.
 struct Watched {
@@ -114,8 +124,8 @@ struct Rounds {
     /// Commands for whose answer nobody waits any more. An endpoint is asked again when its own has
     /// ended, so that no two are in each other's way.
     ending: BTreeMap<EndpointId, Command>,
-    /// Whom this host could not ask.
-    hindered: BTreeSet<Place>,
+    /// When this host last could not ask somebody.
+    hindered: Option<Instant>,
     answers: Arc<Answers>,
 }
 
@@ -222,11 +232,12 @@ impl Rounds {
         };
         match self.watched.get_mut(&place) {
             Some(one) if one.is(&patient) => {
-                if health == Health::Starting {
-                    // It was to leave, and stays: what it answered before is to be told again.
-                    one.verdict.forget();
-                }
+                // It was to leave, and stays; or what was told of it did not count.
+                let anew = !one.verdict.agree(health) && health == Health::Starting;
                 self.time(place, patient, now);
+                if anew {
+                    self.start(place, now);
+                }
             }
             _ => {
                 self.drop(place);
@@ -249,6 +260,17 @@ impl Rounds {
         }
     }
 
+    /// Has one be asked at once, as who has just come.
+    fn start(&mut self, place: Place, now: Instant) {
+        let Some(one) = self.watched.get_mut(&place) else {
+            return;
+        };
+        (one.joined, one.pause) = (now, Some(FIRST_PAUSE));
+        if one.running.is_none() {
+            self.wait_until(place, now);
+        }
+    }
+
     fn add(&mut self, place: Place, one: Watched) {
         let waits = (one.next, place);
         self.lanes.of(&one.patient.spec.probe).waiting.insert(waits);
@@ -262,7 +284,6 @@ impl Rounds {
         let lane = self.lanes.of(&one.patient.spec.probe);
         lane.waiting.remove(&(one.next, place));
         lane.running.remove(&place);
-        self.hindered.remove(&place);
         dismiss(&mut self.ending, place.1, one.running);
     }
 
@@ -290,10 +311,12 @@ impl Rounds {
 
     /// Whom to ask now: who waits longest first, and no more than there is room for.
     fn due(&self, now: Instant) -> Vec<Place> {
-        let due = self.rooms().into_iter().flat_map(|(lane, room)| {
+        let by_command = [false, true];
+        let lanes = self.rooms().into_iter().zip(by_command);
+        let due = lanes.flat_map(|((lane, room), by_command)| {
             let due = lane.waiting.iter().take_while(|(next, _)| *next <= now);
             let due = due.map(|(_, place)| *place);
-            let free = due.filter(|place| !self.ending.contains_key(&place.1));
+            let free = due.filter(move |(_, id)| !(by_command && self.ending.contains_key(id)));
             free.take(room)
         });
         due.collect()
@@ -324,13 +347,14 @@ impl Rounds {
 
     /// Has one asked soon that this host could not ask: that says nothing of it.
     fn put_off(&mut self, place: Place, why: &str) {
-        if self.hindered.is_empty() {
+        let now = Instant::now();
+        let before = self.hindered.replace(now);
+        if before.is_none_or(|before| now >= before + QUIET) {
             tracing::warn!(
                 "this host cannot ask endpoints whether they are well, which count as they did until it can: {why}"
             );
         }
-        self.hindered.insert(place);
-        self.wait_until(place, Instant::now() + PUT_OFF);
+        self.wait_until(place, now + PUT_OFF);
     }
 
     /// Waits until something can be read or written, or is due that was not at `now`; whose checks are
@@ -348,9 +372,11 @@ impl Rounds {
                 running.push((*place, check, check.poll().is_some()));
             }
         }
-        let next = self.rooms().into_iter().filter_map(|(lane, room)| {
-            let mut moments = lane.waiting.iter().map(|(next, _)| *next);
-            moments.find(|next| *next > now).filter(|_| room > 0)
+        let open = self.rooms().into_iter().filter(|(_, room)| *room > 0);
+        let next = open.filter_map(|(lane, _)| {
+            let later = (Bound::Excluded((now, LAST)), Bound::Unbounded);
+            let mut later = lane.waiting.range(later);
+            later.next().map(|(next, _)| *next)
         });
         let deadlines = running.iter().map(|(_, check, _)| check.deadline());
         let left = next
@@ -363,7 +389,8 @@ impl Rounds {
         let now = Instant::now();
         let mut told = fds[before..].iter().map(|fd| !fd.revents().is_empty());
         running.retain(|(_, check, polled)| {
-            let told = *polled && told.next().unwrap_or_default();
+            // Of what has nothing to be polled it is known already how it ended.
+            let told = !polled || told.next().unwrap_or_default();
             told || check.deadline() <= now
         });
         running.into_iter().map(|(place, ..)| place).collect()
@@ -412,7 +439,6 @@ impl Rounds {
         let told = one.verdict.take(well, starting, now);
         let next = one.next;
         self.answers.note(place.1, start, answer);
-        self.hindered.remove(&place);
         self.wait_until(place, next);
         told
     }
@@ -429,7 +455,7 @@ impl Rounds {
         if let Err(error) = controller.submit(report) {
             // It is told again with the next answer.
             tracing::warn!("a health check has no effect: {}", error.chain());
-            one.verdict.forget();
+            one.verdict.take_back();
         }
     }
 }

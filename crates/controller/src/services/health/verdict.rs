@@ -15,6 +15,8 @@ const EACH: Duration = Duration::from_secs(1);
 pub(super) struct Verdict {
     /// What was told last; `None` before anything was.
     told: Option<bool>,
+    /// What was told before that.
+    before: Option<bool>,
     retries: u32,
     failures: u32,
     good: u32,
@@ -26,13 +28,10 @@ pub(super) struct Verdict {
 
 impl Verdict {
     pub(super) const fn new(health: Health, retries: u32) -> Self {
-        let told = match health {
-            Health::Healthy | Health::Unchecked => Some(true),
-            Health::Unhealthy => Some(false),
-            Health::Starting | Health::Leaving => None,
-        };
+        let told = told(health);
         Self {
             told,
+            before: told,
             retries,
             failures: 0,
             good: 0,
@@ -79,16 +78,35 @@ impl Verdict {
         self.retries = retries;
     }
 
-    /// What was told did not arrive: it is told again.
-    pub(super) const fn forget(&mut self) {
-        self.told = None;
+    /// What was told last did not arrive: it is told again.
+    pub(super) const fn take_back(&mut self) {
+        self.told = self.before;
+    }
+
+    /// Holds what was told against what counts, which is told anew where it is something else; says
+    /// whether it was the same.
+    pub(super) fn agree(&mut self, health: Health) -> bool {
+        let counts = told(health);
+        let same = self.told == counts;
+        (self.told, self.before) = (counts, counts);
+        same
     }
 
     const fn tell(&mut self, well: bool, now: Instant) -> bool {
+        self.before = self.told;
         self.told = Some(well);
         self.good = 0;
         self.since = if well { Some(now) } else { None };
         well
+    }
+}
+
+/// What is told of such an endpoint.
+const fn told(health: Health) -> Option<bool> {
+    match health {
+        Health::Healthy | Health::Unchecked => Some(true),
+        Health::Unhealthy => Some(false),
+        Health::Starting | Health::Leaving => None,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -93,8 +94,58 @@ fn who_was_to_leave_and_stays_is_told_of_again() {
     assert_eq!(answer(&mut rounds, 1, true), [true]);
     for (health, told) in [(Health::Healthy, vec![]), (Health::Starting, vec![true])] {
         watch(&mut rounds, 1, "tcp:80", health);
+        // Its interval is not waited for.
+        let asked = rounds.due(Instant::now()) == [place(1)];
+        assert_eq!(asked, health == Health::Starting, "{health:?}");
         assert_eq!(answer(&mut rounds, 1, true), told, "{health:?}");
     }
+}
+
+#[test]
+fn who_could_not_be_asked_any_more_is_looked_at_once() {
+    let mut rounds = Rounds::default();
+    watch(&mut rounds, 1, "tcp:80", Health::Healthy);
+    watch(&mut rounds, 2, "tcp:80", Health::Healthy);
+    let check = Check {
+        start: SystemTime::now(),
+        by: Asking::Failed(Answer::failed("it is gone")),
+    };
+    rounds.begin(place(1), check);
+    let wake = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+    assert_eq!(rounds.wait(&wake, Instant::now()), [place(1)]);
+}
+
+#[test]
+fn who_changes_from_a_command_waits_for_none_that_has_not_ended() {
+    let mut rounds = Rounds::default();
+    let folder = std::env::temp_dir().join(format!("vw-ending-{}", std::process::id()));
+    let runtime = runtime(&folder);
+    watch(&mut rounds, 1, "tcp:80", Health::Starting);
+    watch(&mut rounds, 2, "exec:true", Health::Starting);
+    for number in [1, 2] {
+        rounds.ending.insert(id(number), command(&runtime, number));
+    }
+    assert_eq!(rounds.due(Instant::now()), [place(1)]);
+    drop((rounds, runtime));
+    // It may never have been made.
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+/// A runtime that can run nothing: each command ends at once, and waits to be looked at.
+fn runtime(folder: &Path) -> Arc<Runtime> {
+    let runtime = Runtime::open(Settings {
+        data_root: folder.join("data"),
+        exec_root: folder.join("exec"),
+        runtimes: vec!["runc".to_owned()],
+        patience: 60 * SECOND,
+        conmon: "conmon".to_owned(),
+    });
+    Arc::new(runtime.expect("it opens"))
+}
+
+fn command(runtime: &Arc<Runtime>, number: usize) -> Command {
+    let words = vec!["true".to_owned()];
+    Command::begin(runtime.clone(), (guest(), id(number)), words, SECOND).expect("a thread")
 }
 
 /// What is looked at because this changed, of two services that have two members each.
@@ -182,7 +233,6 @@ fn what_this_host_cannot_do_says_nothing_of_an_endpoint() {
     }
     assert_eq!(rounds.due(Instant::now()), [place(2)], "it is not its turn");
     assert_eq!(answer(&mut rounds, 1, true), [false; 0]);
-    assert!(rounds.hindered.is_empty());
     assert_eq!(answer(&mut rounds, 1, false), [false]);
 }
 
@@ -232,25 +282,13 @@ fn those_who_were_well_are_not_asked_all_at_once_at_the_start() {
 #[test]
 fn commands_that_have_not_ended_leave_no_room_for_others() {
     let folder = std::env::temp_dir().join(format!("vw-health-{}", std::process::id()));
-    // Nothing is there that could run: each command ends at once, and waits to be looked at.
-    let runtime = Runtime::open(Settings {
-        data_root: folder.join("data"),
-        exec_root: folder.join("exec"),
-        runtimes: vec!["runc".to_owned()],
-        patience: std::time::Duration::from_secs(60),
-        conmon: "conmon".to_owned(),
-    });
-    let runtime = Arc::new(runtime.expect("it opens"));
+    let runtime = runtime(&folder);
     let mut rounds = Rounds::default();
     for number in 0..COMMANDS + 2 {
         watch(&mut rounds, number, "exec:true", Health::Starting);
     }
     let now = Instant::now();
-    let ended = |number: usize| {
-        let words = vec!["true".to_owned()];
-        let who = (guest(), id(100 + number));
-        Command::begin(runtime.clone(), who, words, SECOND).expect("a thread")
-    };
+    let ended = |number: usize| command(&runtime, 100 + number);
     assert_eq!(rounds.due(now).len(), COMMANDS);
     let ending = (0..COMMANDS - 1).map(|number| (id(100 + number), ended(number)));
     rounds.ending = ending.collect::<BTreeMap<_, _>>();

@@ -51,8 +51,23 @@ fn what_did_not_arrive_is_told_again() {
     let mut verdict = Verdict::new(Health::Starting, 1);
     let now = Instant::now();
     assert_eq!(verdict.take(true, false, now), Some(true));
-    verdict.forget();
+    verdict.take_back();
     assert_eq!(verdict.take(true, false, now), Some(true));
+    // Also while it starts: it was well.
+    assert_eq!(verdict.take(false, true, now), Some(false));
+    verdict.take_back();
+    assert_eq!(verdict.take(false, true, now), Some(false));
+}
+
+#[test]
+fn what_counts_is_what_was_told() {
+    let mut verdict = Verdict::new(Health::Unhealthy, 1);
+    let now = Instant::now();
+    assert_eq!(verdict.take(false, false, now), None);
+    assert!(verdict.agree(Health::Unhealthy));
+    // It was taken for well meanwhile, as nobody was asked.
+    assert!(!verdict.agree(Health::Healthy));
+    assert_eq!(verdict.take(false, false, now), Some(false));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     core::{Core, Done, is_away},
     ending::At,
     holdings::{Given, GrantState},
-    keys::Shared,
+    keys::{self, Shared},
     lease::pool_of,
     mirror::{Known, Life},
     outbox::unchanged,
@@ -117,7 +117,7 @@ impl Core {
             held.and_then(|held| held.give(addr, given))
         };
         match taken {
-            None if asked.of == Some(self.settings.host) => self.adopt_asked(network, addr),
+            None if asked.of == Some(self.settings.host) => self.disown_asked(network, addr),
             None => Ok(()),
             Some(Ok(range)) => {
                 self.state().due.insert((network, addr));
@@ -127,27 +127,23 @@ impl Core {
         }
     }
 
-    /// Takes the block of an address into use that is this host's by the store, and of which it does not
-    /// know, as it was gone before it had noted its claim; the next round answers. The caller has the
-    /// turn.
-    fn adopt_asked(&self, network: NetworkId, addr: IpAddr) -> Result<()> {
-        let (spec, known) = {
+    /// Gives back the block of an address that is this host's by the store, and of which it does not
+    /// know: whoever asked then has it. The caller has the turn.
+    fn disown_asked(&self, network: NetworkId, addr: IpAddr) -> Result<()> {
+        let (pool, known) = {
             let state = self.state();
             let known = state.mirror.networks.get(&network);
+            let pool = known.and_then(|known| pool_of(&known.record.spec, addr));
             let held = state.holdings.get(network);
+            // One that is being given back is on its way.
             let owned = held.is_some_and(|held| held.owns(addr));
-            (known.map(|known| known.record.spec.clone()), owned)
+            (pool.map(|pool| pool.subnet), owned)
         };
-        let Some(spec) = spec.filter(|_| !known) else {
-            // One that is being given back stays what it is.
-            return Ok(());
-        };
-        let pool = pool_of(&spec, addr);
-        let range = pool.and_then(|pool| Division::of(pool.subnet).block(addr));
-        if let Some(range) = range
-            && self.own_block(network, range)?.is_some()
+        let range = pool.and_then(|subnet| Division::of(subnet).block(addr));
+        if let Some(range) = range.filter(|_| !known)
+            && let Some((stands, _)) = self.own_block(network, range)?
         {
-            self.use_blocks(&spec, &[range])?;
+            self.disown(stands, keys::block(network, range))?;
         }
         Ok(())
     }

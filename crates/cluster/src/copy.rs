@@ -75,6 +75,12 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Whether the host belongs to the cluster by this instance, or may.
+    pub(crate) fn knows(&self, instance: &str) -> bool {
+        let mut tried = self.tried.iter();
+        self.confirmed.as_deref() == Some(instance) || tried.any(|tried| tried == instance)
+    }
+
     /// Takes up the instance with which the host belongs to the cluster from now on.
     pub(crate) fn confirm(&mut self, instance: Option<String>) {
         self.tried.clear();

@@ -11,6 +11,7 @@ use crate::{
     doubts::Doubt,
     ending::At,
     holdings::{Given, Holdings},
+    join::parts,
     keys::Shared,
     marks::Marks,
     mirror::{Host, Mirror, Seen},
@@ -293,13 +294,20 @@ impl Core {
 
     /// Whether a record was written by this run of the daemon.
     fn is_mine(&self, record: &HostRecord) -> bool {
-        record.instance.starts_with(&self.copy.run)
+        match parts(&record.instance) {
+            (_, Some(run)) => run == self.copy.run,
+            (instance, None) => instance.starts_with(&self.copy.run),
+        }
     }
 
     /// Whether a record is of an earlier run of this host's daemon, not of a daemon elsewhere.
     fn is_former_self(&self, record: &HostRecord) -> bool {
-        let identity = self.copy.identity();
-        identity.is_ok_and(|identity| identity.former.contains(&record.instance))
+        let Ok(identity) = self.copy.identity() else {
+            return false;
+        };
+        let (noted, _) = parts(&record.instance);
+        // One that its disk could not note beside it may be a daemon's elsewhere, with its data.
+        identity.former.iter().any(|former| former == noted) || identity.knows(&record.instance)
     }
 
     /// Why this host cannot change anything.

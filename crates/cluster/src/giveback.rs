@@ -8,9 +8,11 @@
 use crate::{
     core::{Core, Done, Phase},
     keys,
-    lease::AT_ONCE,
+    lease::{AT_ONCE, Blocks},
     mirror::Life,
+    record::{self, BlockRecord},
 };
+use std::collections::BTreeSet;
 use vw_model::{Family, HostId, IpNet, NetworkId, Result};
 use vw_store::cluster::{Condition, Write};
 
@@ -96,6 +98,55 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Gives back blocks of a network that the store has as this host's and of which it does not know: it
+    /// was killed before it had noted its claim, or the store is one of before they went back. The
+    /// caller has the turn, so that none of them is being claimed.
+    pub(crate) fn give_back_unknown(&self, network: NetworkId, blocks: &Blocks) -> Result<()> {
+        for (range, standing) in blocks {
+            let known = {
+                let state = self.state();
+                let held = state.holdings.get(network);
+                held.is_some_and(|held| held.has(*range))
+            };
+            if let Some(standing) = standing
+                && standing.host == self.settings.host
+                && !known
+            {
+                let key = keys::block(network, *range);
+                self.disown(Condition::Unchanged(key.clone(), standing.version), key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same on networks of which this host holds nothing, once after its start: it may have been
+    /// killed as it claimed its first there.
+    pub(crate) fn give_back_unheld(&self) -> Result<()> {
+        if self.state().asserted > 0 {
+            return Ok(());
+        }
+        let mut unheld: BTreeSet<NetworkId> = BTreeSet::new();
+        for record in self.list(keys::BLOCKS)? {
+            let block = record::decode::<BlockRecord>(&record.value);
+            let own = block.is_ok_and(|block| block.host == self.settings.host);
+            let network = keys::parse_block(&record.key).map(|(network, _)| network);
+            let held = |network: &NetworkId| self.state().holdings.get(*network).is_some();
+            unheld.extend(network.filter(|network| own && !held(network)));
+        }
+        for network in unheld {
+            self.give_back_unknown(network, &self.read_blocks(network)?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a block of which this host knows nothing out of the store, where it stands so.
+    pub(crate) fn disown(&self, stands: Condition, block: String) -> Result<()> {
+        tracing::info!("{block} is given back: this host does not know of it");
+        // Where it is not done, whoever reads it next does it.
+        self.commit(vec![stands], vec![Write::Delete(block)])
+            .map(drop)
     }
 
     fn forget_blocks(&self, network: NetworkId, ranges: &[IpNet]) -> Result<()> {

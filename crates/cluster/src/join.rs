@@ -23,6 +23,17 @@ use vw_store::cluster::{
 /// of this one came in between.
 const ATTEMPTS: usize = 4;
 
+/// Between an instance that a host's disk knows and the name of a run that it does not.
+const BESIDE: char = '+';
+
+/// What a host's disk knows of an instance, and the run that it does not know.
+pub(crate) fn parts(instance: &str) -> (&str, Option<&str>) {
+    match instance.split_once(BESIDE) {
+        Some((noted, run)) => (noted, Some(run)),
+        None => (instance, None),
+    }
+}
+
 impl Core {
     /// Makes this host part of the cluster, if it is not yet. One that was part of it before and
     /// is not any more has been forgotten.
@@ -70,12 +81,18 @@ impl Core {
                     .is_some_and(|found| tried(found) && found.starts_with(&self.copy.run))
                 {
                     // An attempt of which nobody could tell whether it came through.
+                    let member = identity.confirmed.is_some();
                     identity.confirm(instance);
-                    self.copy.set_identity(&identity)?;
+                    match self.copy.set_identity(&identity) {
+                        // It is known as one that was tried.
+                        Err(error) if member => tracing::warn!("{}", error.chain()),
+                        noted => noted?,
+                    }
                     return Ok(Some(*version));
                 }
                 let known = instance.as_ref().is_some_and(|found| {
-                    tried(found) || identity.confirmed.as_ref() == Some(found)
+                    let (noted, _) = parts(found);
+                    tried(found) || identity.knows(noted)
                 });
                 let replaces = self.state().replaces_former;
                 if identity.confirmed.is_some() && !known && !replaces {
@@ -85,14 +102,15 @@ impl Core {
             }
         };
         let instance = self.instance(&mut identity, found.as_ref())?;
-        let same = identity.confirmed.as_ref() == Some(&instance);
+        let (_, unnoted) = parts(&instance);
+        let unnoted = unnoted.is_some();
         let record = record::encode(&self.host_record(instance));
         let transaction = Transaction {
             conditions: vec![condition, forgotten],
             writes: vec![Write::Put(own.clone(), record.clone())],
         };
         match self.store.commit(&transaction) {
-            Ok(Outcome::Applied) if same => {
+            Ok(Outcome::Applied) if unnoted => {
                 let stands = self.get(&own)?.filter(|found| found.value == record);
                 return Ok(stands.map(|found| found.version));
             }
@@ -104,8 +122,9 @@ impl Core {
     }
 
     /// By which instance this host tries to join, which its disk has to know before the store does. Where
-    /// the disk takes nothing, it is the one with which it belongs to the cluster already: the others
-    /// need not miss it, and what its former run left under way is void by then all the same.
+    /// the disk takes nothing, it is the one with which it belongs to the cluster already, and this
+    /// run's name besides: the others need not miss it, and what its former run left under way is void by
+    /// then all the same.
     fn instance(&self, identity: &mut Identity, found: Option<&Record>) -> Result<String> {
         let last = identity.tried.last();
         if let Some(tried) = last.filter(|tried| tried.starts_with(&self.copy.run)) {
@@ -117,11 +136,12 @@ impl Core {
         let Err(error) = self.copy.set_identity(identity) else {
             return Ok(instance);
         };
+        identity.tried.pop();
         let stands = found.and_then(|found| record::decode::<HostRecord>(&found.value).ok());
-        let stands = stands.map(|stands| stands.instance);
-        stands
-            .filter(|stands| identity.confirmed.as_ref() == Some(stands))
-            .ok_or(error)
+        let stands = stands.map(|stands| parts(&stands.instance).0.to_owned());
+        let member = |noted: &String| identity.confirmed.is_some() && identity.knows(noted);
+        let noted = stands.filter(member).ok_or(error)?;
+        Ok(format!("{noted}{BESIDE}{}", self.copy.run))
     }
 
     fn host_record(&self, instance: String) -> HostRecord {

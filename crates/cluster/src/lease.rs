@@ -211,7 +211,7 @@ impl Core {
 
     /// Takes blocks into use that the store says are this host's; says whether there are any that can
     /// be. Addresses that a former host of the block gave away stay with whom they were given to.
-    pub(crate) fn use_blocks(&self, spec: &NetworkSpec, ranges: &[IpNet]) -> Result<bool> {
+    fn use_blocks(&self, spec: &NetworkSpec, ranges: &[IpNet]) -> Result<bool> {
         let given = self.read_given(spec.id, ranges)?;
         let now = self.time.now();
         let mut fit = Vec::new();

@@ -220,7 +220,9 @@ impl Core {
             for batch in self.list(&format!("{kind}/{network}"))?.chunks(BATCH) {
                 let writes = batch.iter().map(|record| Write::Delete(record.key.clone()));
                 let gone = Condition::Absent(Shared::Network(network).key());
-                self.commit(vec![gone], writes.collect())?;
+                if self.commit(vec![gone], writes.collect())? == Done::Uncertain {
+                    return Err(contended());
+                }
             }
         }
         Ok(())

@@ -65,6 +65,9 @@ impl Core {
             result = result.and(compared);
         }
         if result.is_ok() {
+            result = self.give_back_unheld();
+        }
+        if result.is_ok() {
             self.state().asserted = read;
         }
         if further || result.is_ok() {
@@ -103,15 +106,10 @@ impl Core {
         if ranges.is_empty() && granted.is_empty() {
             return Ok(());
         }
-        let spec = {
-            let state = self.state();
-            let known = state.mirror.networks.get(&network);
-            known.map(|known| known.record.spec.clone())
-        };
-        let (Some(spec), Some(version)) = (spec, self.version_of(network)?) else {
+        let blocks = self.read_blocks(network)?;
+        let Some(version) = self.version_of(network)? else {
             return Ok(());
         };
-        let blocks = self.blocks_but_adopted(&spec)?.ok_or_else(contended)?;
         let missing = self.missing_of(network, &ranges, &blocks)?;
         let host = self.settings.host;
         for batch in missing.chunks(BATCH) {
@@ -125,7 +123,8 @@ impl Core {
             self.put_given_back((network, version), &ranges, addr, given)?;
         }
         self.put_grants_back(&granted, (network, version), &blocks)?;
-        self.take_up_given(network, &ranges)
+        self.take_up_given(network, &ranges)?;
+        self.give_back_unknown(network, &blocks)
     }
 
     /// Grants an address again that this host gave away out of one of these blocks.

@@ -74,6 +74,14 @@ fn a_host_that_starts_with_a_full_disk_belongs_to_its_cluster_still() {
     eventually("it has joined again", SOON, || joined(&b));
     // What its former run may have left under way no longer holds.
     assert_ne!(b.core.state().phase, of_the_former_run.0);
+    // It knows itself in an older store, too.
+    let former = of_the_former_run.1.clone().unwrap();
+    edit(&store, vec![Write::Put(own.clone(), former.clone())]);
+    eventually("it has joined in its own place", SOON, || {
+        let superseded = matches!(b.core.state().phase, Phase::Superseded(_));
+        assert!(!superseded, "it takes itself for another");
+        joined(&b) && record(&store, &own).is_some_and(|now| now != former)
+    });
     eventually("it is seen", SOON, || a.cluster.hosts().len() == 1);
     b.close();
     // One that the cluster has never heard of cannot say later who it was.
@@ -95,6 +103,31 @@ fn a_host_that_starts_with_a_full_disk_belongs_to_its_cluster_still() {
     let now = record(&store, &own);
     assert!(now.is_some() && now != of_the_former_run.1);
     b.close();
+}
+
+#[test]
+fn another_daemon_with_a_hosts_data_and_a_full_disk_is_not_taken_for_it() {
+    let store = MemoryStore::new();
+    let disk = Arc::new(Disk::default());
+    let a = on(&disk, &store, 2);
+    let phase = |cluster: &Cluster| cluster.core.state().phase.clone();
+    let joined = |cluster: &Cluster| matches!(phase(cluster), Phase::Joined(_));
+    eventually("it has joined", SOON, || joined(&a));
+    let copy = Arc::new(Disk::default());
+    for (key, value) in disk.scan(Table::Cluster).unwrap() {
+        let batch = Batch::new().put(Table::Cluster, key, value);
+        copy.commit(batch).unwrap();
+    }
+    copy.full.store(true, Ordering::SeqCst);
+    let other = on(&copy, &store, 2);
+    eventually("it takes its place", SOON, || joined(&other));
+    eventually(
+        "the first is told why",
+        SOON,
+        || matches!(phase(&a), Phase::Superseded(why) if why.contains("its own data directory")),
+    );
+    a.close();
+    other.close();
 }
 
 /// The store takes nothing.

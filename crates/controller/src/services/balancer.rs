@@ -276,6 +276,16 @@ impl Controller {
         hosted && settled && hosted_again
     }
 
+    /// Does so after whoever is about it now, so that none stands then that nobody asks for.
+    pub(super) fn decide_anew(&self, network: &Arc<Network>) {
+        let turn = self.balancers.turns.of(network.spec.id);
+        let one = lock(&turn.one);
+        self.settle_in_turn(network, &turn);
+        drop(one);
+        // Its ports may be those of services of other networks.
+        self.room_made(true);
+    }
+
     /// The same for who has the turn.
     pub(super) fn settle_in_turn(&self, network: &Arc<Network>, turn: &Turn) -> bool {
         let id = network.spec.id;

@@ -359,9 +359,12 @@ impl Controller {
         self.take_agreed(service.id);
         self.settle_service_or_soon(&service.network, service.id);
         let network = service.network.spec.id;
-        if lock(&self.services).asks().on(network).services == 0 {
+        let was_last = || lock(&self.services).asks().on(network).services == 0;
+        if was_last() {
             // Also where another thread is about it already.
-            self.lower_balancer(network);
+            self.decide_anew(&service.network);
+        }
+        if was_last() {
             self.cluster()?.await_no_balancer(network);
         }
         Ok(())

@@ -68,6 +68,8 @@ pub(crate) struct Book {
     names: BTreeMap<String, Vec<ServiceId>>,
     on: BTreeMap<(NetworkId, String), ServiceId>,
     members: BTreeMap<EndpointId, ServiceId>,
+    /// How many have an endpoint leave, of each that is to.
+    departing: BTreeMap<EndpointId, usize>,
     /// What those of networks that span hosts ask of this one.
     asks: Asks,
 }
@@ -190,6 +192,28 @@ impl Book {
 
     pub(crate) fn leave(&mut self, endpoint: EndpointId) {
         self.members.remove(&endpoint);
+    }
+
+    /// Notes that somebody has endpoints leave, until [`Self::end_departure`].
+    fn begin_departure(&mut self, endpoints: &[EndpointId]) {
+        for id in endpoints {
+            *self.departing.entry(*id).or_default() += 1;
+        }
+    }
+
+    /// Notes that they have left, or stay as far as this somebody is concerned.
+    fn end_departure(&mut self, endpoints: &[EndpointId]) {
+        for id in endpoints {
+            if let Some(count) = self.departing.get_mut(id) {
+                *count -= 1;
+            }
+        }
+        self.departing.retain(|_, count| *count > 0);
+    }
+
+    /// Whether somebody has an endpoint leave.
+    fn departs(&self, endpoint: EndpointId) -> bool {
+        self.departing.contains_key(&endpoint)
     }
 
     pub(crate) fn of(&self, endpoint: EndpointId) -> Option<Arc<Service>> {

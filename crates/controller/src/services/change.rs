@@ -231,32 +231,6 @@ impl Controller {
         }
     }
 
-    /// Has no new connection led to an endpoint that will leave, and says how long those that are
-    /// open may go on; `None` for one that was in no service.
-    pub(crate) fn retire(&self, id: EndpointId) -> Option<std::time::Duration> {
-        let service = lock(&self.services).of(id)?;
-        let mut state = lock(&service.state);
-        if state.removed {
-            return None;
-        }
-        let mut leaving = state.roster.members.get(&id)?.clone();
-        leaving.health = Health::Leaving;
-        let former = state.roster.clone();
-        let next = former.with(id, leaving);
-        let retired = self.turn_to(&service, &mut state, next);
-        self.ask_anew(service.id, &state.spec, id);
-        if let Err(error) = retired {
-            self.warn(format!(
-                "an endpoint leaves its service at once: {}",
-                error.chain()
-            ));
-        }
-        let (drain, let_in) = (state.spec.drain, let_in(&former, &state.roster));
-        drop(state);
-        self.name_let_in(&service, let_in);
-        Some(drain)
-    }
-
     /// The service that an endpoint names, by its driver option or its sandbox's label, and its
     /// weight.
     pub(crate) fn service_of(

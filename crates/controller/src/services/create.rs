@@ -1,13 +1,13 @@
 //! `service create`.
 
-use super::{Hosted, Roster, Service, ServiceState, change::member, roster::at_first};
+use super::{Hosted, Roster, Service, ServiceState, change::member};
 use crate::{
     Controller,
     command::ServiceCreate,
     event::EventType,
     ports::{self, Claims, Wanted},
     records,
-    registry::{Gate, Network, lock},
+    registry::{Attachment, Gate, Network, Sandbox, lock},
     view::Created,
 };
 use std::{
@@ -267,9 +267,14 @@ impl Controller {
         // Whose process came to run meanwhile did not find the service.
         for id in members {
             let sandbox = lock(&service.network.members).get(id).cloned();
-            let Some(sandbox) = sandbox.filter(|sandbox| sandbox.can_answer()) else {
+            let Some(sandbox) = sandbox else {
                 continue;
             };
+            // Nor did who has it leave, or had.
+            self.heed_departure(&sandbox, &service.network, *id);
+            if !sandbox.can_answer() {
+                continue;
+            }
             let attachment = crate::detach::attachment_of(&sandbox, *id);
             let served = attachment.map_or(Ok(()), |found| self.serve(service, &sandbox, &found));
             if let Err(error) = served {
@@ -278,37 +283,40 @@ impl Controller {
         }
     }
 
-    /// The endpoints that name a service before it is there, by a label.
-    pub(super) fn waiting_members(&self, network: &Network, spec: &ServiceSpec) -> Result<Roster> {
+    /// The endpoints here that name a service before it is there, with their weights.
+    fn waiting(
+        &self,
+        network: &Network,
+        spec: &ServiceSpec,
+    ) -> Vec<(Arc<Sandbox>, Attachment, u32)> {
         let members: Vec<_> = lock(&network.members)
             .iter()
             .map(|(id, sandbox)| (*id, sandbox.clone()))
             .collect();
-        let mut found = Vec::new();
-        for (id, sandbox) in members {
-            let (attachment, labels) = {
-                let state = sandbox.state();
-                let found = state
-                    .attachments
-                    .iter()
-                    .find(|a| a.endpoint.id == id)
-                    .cloned();
-                (found, state.spec.labels.clone())
-            };
-            let Some(attachment) = attachment else {
-                continue;
-            };
+        let named = members.into_iter().filter_map(|(id, sandbox)| {
+            let attachment = crate::detach::attachment_of(&sandbox, id)?;
             let options = &attachment.endpoint.settings.driver_opts;
-            if let Some((name, weight)) = super::members::named(options, &labels)
-                && name == spec.name.as_str()
-            {
-                let health = at_first(spec, sandbox.can_answer());
-                match super::health::can_be_asked(spec, &sandbox) {
-                    Ok(()) => found.push((id, member(&sandbox, &attachment, weight, health))),
-                    // Another host made it, and the others are none the worse.
-                    Err(error) if network.spec.scope == Scope::Global => self.warn(error.chain()),
-                    Err(error) => return Err(error),
-                }
+            let labels = sandbox.state().spec.labels.clone();
+            let (name, weight) = super::members::named(options, &labels)?;
+            (name == spec.name.as_str()).then_some((sandbox, attachment, weight))
+        });
+        named.collect()
+    }
+
+    /// The same as its members. Of a service of the cluster those who cannot be asked as it says are
+    /// none: another host made it, and the others are none the worse.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where one cannot be asked, of a service of this host.
+    pub(super) fn waiting_members(&self, network: &Network, spec: &ServiceSpec) -> Result<Roster> {
+        let mut found = Vec::new();
+        for (sandbox, attachment, weight) in self.waiting(network, spec) {
+            let id = attachment.endpoint.id;
+            let health = self.health_at_first(spec, &sandbox, id);
+            match super::health::can_be_asked(spec, &sandbox) {
+                Ok(()) => found.push((id, member(&sandbox, &attachment, weight, health))),
+                Err(error) if network.spec.scope == Scope::Global => self.warn(error.chain()),
+                Err(error) => return Err(error),
             }
         }
         let mut roster = Roster::default();

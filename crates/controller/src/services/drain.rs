@@ -3,16 +3,19 @@
 //!
 //! Owns also that they come back where they do not leave after all.
 
-use super::roster::{Health, at_first};
+use super::{
+    Book,
+    roster::{Health, at_first},
+};
 use crate::{
     Controller,
     registry::{Network, Sandbox, lock},
 };
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
-use vw_model::{EndpointId, EndpointSpec, Result, Scope};
+use vw_model::{EndpointId, EndpointSpec, Result, Scope, ServiceSpec};
 
 impl Controller {
     /// Retires all endpoints of a sandbox, or one, waits until connections to them have ended or their
@@ -27,19 +30,26 @@ impl Controller {
         of: Option<EndpointId>,
         end: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        self.drain(sandbox, of);
-        end().inspect_err(|_| self.lead_again(sandbox, of))
+        let endpoints = endpoints_of(sandbox, of);
+        let departure = Departure::of(&self.services, &endpoints);
+        self.drain(sandbox, &endpoints);
+        let ended = end();
+        drop(departure);
+        if ended.is_err() {
+            for (network, endpoint) in &endpoints {
+                self.heed_departure(sandbox, network, endpoint.id);
+            }
+        }
+        ended
     }
 
-    fn drain(&self, sandbox: &Sandbox, of: Option<EndpointId>) {
-        let endpoints = endpoints_of(sandbox, of);
+    fn drain(&self, sandbox: &Sandbox, endpoints: &[(Arc<Network>, EndpointSpec)]) {
         let begun = Instant::now();
         let mut longest = Duration::ZERO;
         let (mut addresses, mut global) = (Vec::new(), Vec::new());
         for (network, endpoint) in endpoints {
             let past = self.may_lead_past_balancer(endpoint.id);
-            if let Some(time) = self.retire(endpoint.id) {
-                self.publish_names(sandbox, &network, endpoint.id);
+            if let Some(time) = self.heed_departure(sandbox, network, endpoint.id) {
                 if network.spec.scope == Scope::Global {
                     // Those whom this host led here past the balancer.
                     let reached = self.reached_at(sandbox.id);
@@ -61,34 +71,82 @@ impl Controller {
         }
         for (network, id, time) in global {
             let left = time.saturating_sub(begun.elapsed());
-            self.await_led_away(sandbox, &network, id, left);
+            self.await_led_away(sandbox, network, id, left);
         }
     }
 
-    /// Has endpoints that were to leave, and did not, led to as when they came.
-    fn lead_again(&self, sandbox: &Sandbox, of: Option<EndpointId>) {
-        for (network, endpoint) in endpoints_of(sandbox, of) {
-            let Some(service) = lock(&self.services).of(endpoint.id) else {
-                continue;
-            };
-            let mut state = lock(&service.state);
-            let found = state.roster.members.get(&endpoint.id).cloned();
-            let leaving = found.filter(|member| member.health == Health::Leaving);
-            let Some(mut member) = leaving.filter(|_| !state.removed) else {
-                continue;
-            };
-            member.health = at_first(&state.spec, sandbox.can_answer());
-            let next = state.roster.with(endpoint.id, member);
-            if let Err(error) = self.turn_to(&service, &mut state, next) {
-                self.warn(format!(
-                    "an endpoint that stays is not led to: {}",
-                    error.chain()
-                ));
-            }
-            self.ask_anew(service.id, &state.spec, endpoint.id);
-            drop(state);
-            self.publish_names(sandbox, &network, endpoint.id);
+    /// Has no new connection led to an endpoint while somebody has it leave, and to one that was to
+    /// leave, and stays, as when it came. Says how long those that are open may go on where it leaves;
+    /// nothing where they come still, or it is in no service.
+    pub(super) fn heed_departure(
+        &self,
+        sandbox: &Sandbox,
+        network: &Network,
+        id: EndpointId,
+    ) -> Option<Duration> {
+        let service = lock(&self.services).of(id)?;
+        let mut state = lock(&service.state);
+        if state.removed {
+            return None;
         }
+        let mut member = state.roster.members.get(&id)?.clone();
+        // Only now: who ends it looks here after, and finds what comes of this.
+        let departs = lock(&self.services).departs(id);
+        let drain = departs.then_some(state.spec.drain);
+        if departs == (member.health == Health::Leaving) {
+            return drain;
+        }
+        member.health = self.health_at_first(&state.spec, sandbox, id);
+        let former = state.roster.clone();
+        let next = former.with(id, member);
+        if let Err(error) = self.turn_to(&service, &mut state, next) {
+            let what = match departs {
+                true => "an endpoint leaves its service at once",
+                false => "an endpoint that stays is not led to",
+            };
+            self.warn(format!("{what}: {}", error.chain()));
+            return None;
+        }
+        self.ask_anew(service.id, &state.spec, id);
+        let let_in = super::change::let_in(&former, &state.roster);
+        drop(state);
+        self.name_let_in(&service, let_in);
+        self.publish_names(sandbox, network, id);
+        drain
+    }
+
+    /// What is known of an endpoint of this host that comes into a service.
+    pub(super) fn health_at_first(
+        &self,
+        spec: &ServiceSpec,
+        sandbox: &Sandbox,
+        id: EndpointId,
+    ) -> Health {
+        match lock(&self.services).departs(id) {
+            true => Health::Leaving,
+            false => at_first(spec, sandbox.can_answer()),
+        }
+    }
+}
+
+/// Somebody has endpoints leave, as long as it lives.
+struct Departure<'a> {
+    book: &'a Mutex<Book>,
+    endpoints: Vec<EndpointId>,
+}
+
+impl<'a> Departure<'a> {
+    fn of(book: &'a Mutex<Book>, endpoints: &[(Arc<Network>, EndpointSpec)]) -> Self {
+        let endpoints = endpoints.iter().map(|(_, endpoint)| endpoint.id);
+        let endpoints = endpoints.collect::<Vec<_>>();
+        lock(book).begin_departure(&endpoints);
+        Self { book, endpoints }
+    }
+}
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        lock(self.book).end_departure(&self.endpoints);
     }
 }
 

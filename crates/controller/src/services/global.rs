@@ -8,7 +8,6 @@ use super::{
     Hosted, Member, Roster, Service, ServiceState,
     health::{can_be_asked, is_by_command},
     plan::ingress,
-    roster::at_first,
     update::{rechecked, wanted_ports},
 };
 use crate::{
@@ -479,13 +478,15 @@ impl Controller {
         if let Err(error) = can_be_asked(&state.spec, sandbox) {
             return self.warn(error.chain());
         }
-        let health = at_first(&state.spec, sandbox.can_answer());
+        let health = self.health_at_first(&state.spec, sandbox, id);
         let member = super::change::member(sandbox, &attachment, weight, health);
         let next = state.roster.with(id, member);
         self.turn_for_good(&service, &mut state, next);
         // Before it is asked: what is told of nobody is not taken.
         lock(&self.services).join(id, service.id);
         self.ask_anew(service.id, &state.spec, id);
+        drop(state);
+        self.heed_departure(sandbox, &attachment.network, id);
     }
 }
 

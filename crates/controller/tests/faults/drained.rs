@@ -2,8 +2,12 @@
 
 use crate::{
     inject::{Effect, Mode},
-    scenario::{adopt, connect, create, create_service, disconnect, join, release},
+    scenario::{adopt, connect, create, create_service, disconnect, join, release, remove_service},
     world::World,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 use vw_controller::{Controller, command::ServiceInspect};
 use vw_model::EndpointMode;
@@ -78,4 +82,61 @@ fn an_endpoint_that_cannot_leave_is_led_to_again() {
         assert_eq!(controller.repair().unwrap(), 0);
         leave(&controller).unwrap();
     }
+}
+
+#[test]
+fn an_endpoint_that_two_have_leave_stays_drained_where_one_cannot() {
+    let (world, controller) = serving();
+    let (other, faults) = (controller.clone(), world.faults.clone());
+    world.faults.while_drained(move || {
+        // After the wait for connections, it cannot be recorded.
+        faults.set(Mode::Once(2));
+        disconnect(&other, "blue", "one").unwrap_err();
+        faults.set(Mode::Never);
+        assert_eq!(members(&other), [("draining".to_owned(), false)]);
+    });
+    release(&controller, "one").unwrap();
+    world.faults.await_beside();
+    assert_eq!(members(&controller), []);
+    assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
+fn a_service_that_is_made_anew_leads_to_no_endpoint_that_is_drained() {
+    for stays in [false, true] {
+        let (world, controller) = serving();
+        let before = members(&controller);
+        let (other, faults) = (controller.clone(), world.faults.clone());
+        world.faults.while_drained(move || {
+            remove_service(&other, "web").unwrap();
+            create_service(&other, "web", "blue", EndpointMode::Vip, &["80:8080"]).unwrap();
+            assert_eq!(members(&other), [("draining".to_owned(), false)]);
+            let record = |effect: &Effect<'_>| matches!(effect, Effect::Change(_));
+            let mode = if stays { Mode::Once(1) } else { Mode::Never };
+            faults.beside(record, mode, || {});
+        });
+        let gone = disconnect(&controller, "blue", "one");
+        world.faults.await_beside();
+        assert_eq!(gone.is_err(), stays);
+        let after = if stays { before } else { Vec::new() };
+        assert_eq!(members(&controller), after);
+        assert_eq!(controller.repair().unwrap(), 0);
+    }
+}
+
+#[test]
+fn nobody_waits_for_connections_to_an_endpoint_that_is_led_to_still() {
+    let (world, controller) = serving();
+    let waited = Arc::new(AtomicBool::new(false));
+    let waits = waited.clone();
+    world
+        .faults
+        .while_drained(move || waits.store(true, Ordering::SeqCst));
+    // The order of slots is recorded, then the kernel refuses it.
+    world.faults.set(Mode::Once(2));
+    release(&controller, "one").unwrap();
+    assert!(world.faults.struck());
+    assert!(!waited.load(Ordering::SeqCst), "it waited");
+    assert_eq!(members(&controller), []);
+    assert_eq!(controller.repair().unwrap(), 0);
 }

@@ -229,11 +229,14 @@ fn a_command_asks_those_in_whom_it_can_run(kind: Kind) {
     stage.cli("a", by_port);
     are(&stage, &["guest", "one"]);
     drop((server, one));
-    // Made by one.
     stage.cli("a", "service rm web");
     eventually("b knows it no more", SOON, || {
         !stage.cli("b", "service ls").contains("web")
     });
+    let create = "service create --name web --network shop --health exec:true";
+    let refused = stage.cli_refused("b", create);
+    assert!(refused.contains("guest cannot be an endpoint"), "{refused}");
+    // Made by a host that cannot know who names it on another.
     service(&stage, "--health exec:true --health-interval 1s");
     are(&stage, &["one"]);
     stage.cli("b", "release guest");

@@ -303,11 +303,21 @@ impl Controller {
         named.collect()
     }
 
+    /// Whether all who wait for a service can be asked as it says.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where one cannot.
+    pub(super) fn check_waiting(&self, network: &Network, spec: &ServiceSpec) -> Result<()> {
+        let waiting = self.waiting(network, spec);
+        let mut sandboxes = waiting.iter().map(|(sandbox, ..)| sandbox);
+        sandboxes.try_for_each(|sandbox| super::health::can_be_asked(spec, sandbox))
+    }
+
     /// The same as its members. Of a service of the cluster those who cannot be asked as it says are
     /// none: another host made it, and the others are none the worse.
     ///
     /// # Errors
-    /// `InvalidArgument` where one cannot be asked, of a service of this host.
+    /// As [`Self::check_waiting`], of a service of this host.
     pub(super) fn waiting_members(&self, network: &Network, spec: &ServiceSpec) -> Result<Roster> {
         let mut found = Vec::new();
         for (sandbox, attachment, weight) in self.waiting(network, spec) {

@@ -58,6 +58,7 @@ impl Controller {
             labels: request.labels,
         };
         spec.check_ports()?;
+        self.check_waiting(network, &spec)?;
         self.check_ports(network, &spec, &[])?;
         let spec = self.cluster()?.create_service(spec, &families)?;
         let id = spec.id;

@@ -12,7 +12,9 @@ use vw_controller::{
 };
 use vw_firewall::{ServiceSet, SetName};
 use vw_hoststate::{Object, Step};
-use vw_model::{Affinity, EndpointMode, PortRequest, Preference, Protocol, PublishMode, Result};
+use vw_model::{
+    Affinity, EndpointMode, HealthSpec, PortRequest, Preference, Protocol, PublishMode, Result,
+};
 use vw_store::{Table, cluster::memory::MemoryStore};
 
 /// What takes longer never comes.
@@ -254,6 +256,42 @@ fn one_who_leaves_while_its_service_is_listed_is_no_member() {
     create(&controller, "blue", "10.7.0.0/24").unwrap();
     leaves_meanwhile(&world, &controller, "blue", Table::Services);
     leaves_meanwhile(&world, &controller, "shop", Table::Slots);
+}
+
+#[test]
+fn one_who_comes_while_a_service_is_made_that_cannot_ask_it_is_no_member() {
+    let (world, controller) = stage();
+    create_service(&controller, "web", "shop", EndpointMode::Dnsrr, &[]).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    // Without an address, so that nothing else is attached. The service goes before the endpoint is placed, and comes again before it is listed.
+    let (other, faults) = (controller.clone(), world.faults.clone());
+    world.faults.meanwhile(Table::Attachments, move || {
+        remove(&other);
+        faults.meanwhile(Table::Attachments, move || {
+            let second = Duration::from_secs(1);
+            let health = HealthSpec {
+                probe: "exec:true".parse().unwrap(),
+                interval: second,
+                timeout: second,
+                retries: 1,
+                start_period: second,
+            };
+            let asked = ServiceCreate {
+                name: "web".parse().unwrap(),
+                network: "shop".to_owned(),
+                mode: EndpointMode::Dnsrr,
+                ports: Vec::new(),
+                affinity: Affinity::None,
+                drain: Duration::ZERO,
+                health: Some(health),
+                labels: Default::default(),
+            };
+            other.submit(asked).unwrap();
+        });
+    });
+    join(&controller, "shop", "one", "web", 1).unwrap();
+    assert_eq!(members(&controller), [""; 0]);
+    assert_eq!(controller.repair().unwrap(), 0);
 }
 
 /// Waits until this host leads ports to its own endpoints by these elements of its own table.

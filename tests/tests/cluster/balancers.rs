@@ -15,6 +15,7 @@ over_every_store! {
     a_host_that_joins_late_leads_to_services_and_is_led_to,
     a_daemon_that_dies_over_a_service_leaves_nothing_half_made,
     what_leads_to_services_stands_only_as_long_as_somebody_is_there,
+    what_leads_to_services_has_no_name,
     a_port_is_published_by_the_hosts_with_endpoints_alone,
     a_port_of_a_routed_network_is_too,
 }
@@ -221,6 +222,35 @@ fn what_leads_to_services_stands_only_as_long_as_somebody_is_there(kind: Kind) {
     });
     let first = stage.start("b", "first", "--network shop");
     answer(&first, &vip, &["one"]);
+    stage.end();
+}
+
+fn what_leads_to_services_has_no_name(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
+    network(&stage, "", "shop");
+    stage.cli("a", "service create --name web --network shop -p 8080:80");
+    known(&stage, "b");
+    let clients =
+        ["a", "b"].map(|host| stage.start(host, &format!("near-{host}"), "--network shop"));
+    let lb = |from: &Host| ["lb-shop", "lb-shop.shop"].map(|name| stage.resolve(from, name, "A"));
+    let all_know = |name: &str| {
+        clients
+            .iter()
+            .all(|from| !stage.resolve(from, name, "A").is_empty())
+    };
+    eventually("both know each other", SOON, || {
+        all_know("near-a") && all_know("near-b")
+    });
+    assert_eq!(clients.each_ref().map(lb), [["", ""], ["", ""]]);
+    // A container of that name is found by it alone.
+    drop(stage.start("b", "lb-shop", "--network shop"));
+    let addr = stage.address("b", "lb-shop", "shop");
+    eventually("it is found", SOON, || all_know("lb-shop"));
+    let both = [addr.as_str(), &addr];
+    assert_eq!(clients.each_ref().map(lb), [both, both]);
+    stage.forget("a");
+    let lb = |from: &Host| ["lb-shop", "lb-shop.shop"].map(|name| stage.resolve(from, name, "A"));
+    assert_eq!(clients.each_ref().map(lb), [both, both]);
     stage.end();
 }
 

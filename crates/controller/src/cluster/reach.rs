@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, RemoteEndpoint, RemoteHost, Result, Scope};
+use vw_model::{EndpointId, RemoteEndpoint, RemoteHost, Result, Scope, ServicePart};
 use vw_names::EndpointNames;
 
 impl Controller {
@@ -330,6 +330,9 @@ impl Network {
 
 /// The names of an endpoint on another host.
 pub(super) fn names_of(remote: &RemoteEndpoint) -> EndpointNames {
+    if matches!(remote.service, Some(ServicePart::Balancer { .. })) {
+        return crate::naming::nameless(remote.id);
+    }
     let mut names = remote.names.iter().cloned();
     EndpointNames {
         endpoint: remote.id,

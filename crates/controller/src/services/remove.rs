@@ -1,7 +1,7 @@
 //! `service rm`.
 
 use crate::{
-    Controller, command::ServiceRemove, detach::Leaving, event::EventType, ports::Claims,
+    Controller, command::ServiceRemove, detach::Leaving, event::EventType, ports::Claims, records,
     registry::lock,
 };
 use vw_hoststate::{Fragment, Owner};
@@ -60,8 +60,21 @@ impl Controller {
         Ok(())
     }
 
-    /// Removes a service of the cluster whose record cannot be read here, so that it is not listed.
+    /// Removes a service that is not listed: one of this host whose network is gone, or one of the
+    /// cluster whose record cannot be read here.
     fn remove_unlisted(&self, text: &str, unknown: Error) -> Result<()> {
+        {
+            // Who makes one lists it before that ends.
+            let _deciding = lock(&self.network_changes);
+            let specs: Vec<ServiceSpec> = records::scan(&*self.data, Table::Services)?;
+            let listed = |id| lock(&self.services).get(id).is_some();
+            let called =
+                |spec: &ServiceSpec| spec.name.as_str() == text || spec.id.to_string() == text;
+            let mut specs = specs.into_iter();
+            if let Some(spec) = specs.find(|spec| called(spec) && !listed(spec.id)) {
+                return self.keep(Batch::new().delete(Table::Services, spec.id.to_string()));
+            }
+        }
         match (text.parse::<ServiceId>(), &self.member) {
             (Ok(id), Some(_)) => self.cluster()?.remove_service(id),
             _ => Err(unknown),

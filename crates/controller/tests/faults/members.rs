@@ -1,14 +1,14 @@
 //! Endpoints of a service that cannot be any more when the daemon starts, or not all at once.
 
 use crate::{
-    scenario::{adopt, create, create_service, join},
+    scenario::{adopt, create, create_service, join, remove_service},
     world::World,
 };
 use serde_json::Value;
 use std::{fs, time::Duration};
 use vw_controller::{
     Controller,
-    command::{ServiceInspect, ServiceUpdate},
+    command::{Info, ServiceInspect, ServiceUpdate},
     view::ServiceMemberView,
 };
 use vw_model::{EndpointMode, HealthSpec};
@@ -111,4 +111,35 @@ fn an_update_for_which_there_is_no_room_costs_a_service_no_port() {
     let refusal = taken.unwrap_err();
     assert_eq!(refusal.reason, "port-allocated", "{}", refusal.chain());
     assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
+fn a_service_whose_network_is_gone_can_be_removed() {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_service(&controller, "web", "blue", EndpointMode::Vip, &[]).unwrap();
+    let service = "web".to_owned();
+    let web = controller.submit(ServiceInspect { service }).unwrap();
+    let key = web.spec.id.to_string();
+    let record = world.record(Table::Services, &key).unwrap();
+    remove_service(&controller, "web").unwrap();
+    drop(controller);
+    let mut record: Value = serde_json::from_slice(&record).unwrap();
+    record["network"] = "0".repeat(64).into();
+    let record = serde_json::to_vec(&record).unwrap();
+    for name in ["web", &key] {
+        world.forge(Table::Services, &key, record.clone());
+        let controller = world.open();
+        let gone = |controller: &Controller| {
+            let mut warnings = controller.submit(Info).unwrap().warnings.into_iter();
+            warnings.any(|warning| warning.contains("its network is gone"))
+        };
+        assert!(gone(&controller));
+        remove_service(&controller, name).unwrap();
+        let again = remove_service(&controller, name).unwrap_err();
+        assert_eq!(again.reason, "service-not-found");
+        drop(controller);
+        assert!(!gone(&world.open()));
+    }
 }

@@ -212,22 +212,20 @@ impl World {
 
     /// Writes a record as an older or broken daemon may have left it.
     pub(crate) fn forge(&self, table: Table, key: &str, record: Vec<u8>) {
-        let store = if matches!(table, Table::Containers) {
-            &self.data
-        } else {
-            &self.run
-        };
+        let store = self.store_of(table);
         store.commit(Batch::new().put(table, key, record)).unwrap();
     }
 
     /// A record as it stands.
     pub(crate) fn record(&self, table: Table, key: &str) -> Option<Vec<u8>> {
-        let store = if matches!(table, Table::Containers) {
-            &self.data
-        } else {
-            &self.run
-        };
-        store.get(table, key).unwrap()
+        self.store_of(table).get(table, key).unwrap()
+    }
+
+    fn store_of(&self, table: Table) -> &Memory {
+        match table {
+            Table::Containers | Table::Services => &self.data,
+            _ => &self.run,
+        }
     }
 
     fn runtime(&self) -> Arc<Runtime> {

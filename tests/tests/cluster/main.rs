@@ -8,6 +8,7 @@ mod blocks;
 mod datagrams;
 mod empty;
 mod encryption;
+mod endpoints;
 mod engines;
 mod failure;
 mod forgotten;

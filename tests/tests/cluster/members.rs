@@ -100,8 +100,8 @@ fn an_endpoint_that_is_well_by_turns_does_not_keep_the_store_busy(kind: Kind) {
     stage.end();
 }
 
-/// What a name is inside a container.
-fn named(stage: &Stage, inside: &Host, name: &str, family: &str) -> BTreeSet<String> {
+/// What a name is inside a container, in any order.
+pub(crate) fn named(stage: &Stage, inside: &Host, name: &str, family: &str) -> BTreeSet<String> {
     let answer = stage.resolve(inside, name, family);
     answer.lines().map(str::to_owned).collect()
 }

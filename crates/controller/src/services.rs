@@ -15,6 +15,7 @@ mod health;
 mod hosted;
 mod ingress;
 mod inner;
+mod led;
 mod looks;
 mod members;
 mod plan;

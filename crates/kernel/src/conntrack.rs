@@ -5,7 +5,10 @@
 //! packet of a connection alone, which over UDP is one for as long as somebody sends. The kernel
 //! walks its whole table for it (`ctnetlink_flush_conntrack`), so an empty table is left alone.
 
-use crate::netlink::{Attrs, Batch, Body, addr, messages};
+use crate::{
+    Led, LedBy,
+    netlink::{Attrs, Batch, Body, addr, messages},
+};
 use rustix::{
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send,
@@ -67,7 +70,7 @@ const BEGINNING: std::ops::RangeInclusive<u8> = 1..=2;
 /// `NLA_F_NESTED`, which the kernel does not give and asks for.
 const NESTED: u16 = 1 << 15;
 
-/// For so many ports the kernel's table is walked once each, and what is sent to others stays there.
+/// For so many ports or addresses the kernel's table is walked once each, and what is sent to others stays there.
 const FEW: usize = 4;
 
 /// How soon, and how seldom, one who waits looks again.
@@ -113,17 +116,13 @@ impl Conntrack {
         Ok(())
     }
 
-    /// Waits until no TCP connection that was translated to one of these addresses is open, at most
-    /// so long. Looking walks the kernel's whole table, so that it is done more and more seldom.
-    pub(crate) fn await_quiet(&mut self, addrs: &[IpAddr], longest: Duration) -> io::Result<()> {
+    /// Waits until no TCP connection that was led so is open, at most so long. Looking walks the kernel's whole table, so that it is done more and more seldom.
+    pub(crate) fn await_quiet(&mut self, led: &Led, longest: Duration) -> io::Result<()> {
         let until = Instant::now() + longest;
         let mut pause = FIRST_PAUSE;
         passed();
         while self.count()? > 0 {
-            let mut open = false;
-            for addr in addrs {
-                open = open || self.is_open(*addr)?;
-            }
+            let open = self.led(led)?.iter().any(Entry::is_open);
             let left = until.saturating_duration_since(Instant::now());
             if !open || left.is_zero() {
                 break;
@@ -134,24 +133,16 @@ impl Conntrack {
         Ok(())
     }
 
-    /// Whether a TCP connection is open that was translated to this address.
-    fn is_open(&mut self, addr: IpAddr) -> io::Result<bool> {
-        let led = self.led_to(addr)?;
-        Ok(led.iter().any(|entry| OPEN.contains(&entry.tcp)))
-    }
-
-    /// Forgets what leads to these addresses and was not answered yet, or over UDP never ends by
-    /// itself: who sends again is led elsewhere.
-    pub(crate) fn forget_led(&mut self, addrs: &[IpAddr]) -> io::Result<()> {
-        if addrs.is_empty() || self.count()? == 0 {
+    /// Forgets what is led so and was not answered yet, or over UDP never ends by itself: who sends
+    /// again is led elsewhere.
+    pub(crate) fn forget_led(&mut self, led: &Led) -> io::Result<()> {
+        if led.to.is_empty() || self.count()? == 0 {
             return Ok(());
         }
         passed();
-        for addr in addrs {
-            for entry in self.led_to(*addr)? {
-                if entry.protocol == Protocol::Udp.number() || entry.is_beginning() {
-                    self.delete(&entry)?;
-                }
+        for entry in self.led(led)? {
+            if entry.protocol == Protocol::Udp.number() || entry.is_beginning() {
+                self.delete(&entry)?;
             }
         }
         Ok(())
@@ -193,13 +184,22 @@ impl Conntrack {
         Ok(())
     }
 
-    /// What was translated to this address.
-    fn led_to(&mut self, addr: IpAddr) -> io::Result<Vec<Entry>> {
-        let mut all = self.list(|body| {
-            of_source(body, addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
-        })?;
-        // A kernel that does not know the filter shows all entries (before 5.8).
-        all.retain(|entry| entry.translated && entry.by == Some(addr));
+    /// What is led so. The kernel tells of a few addresses each by itself, and else of all at once.
+    fn led(&mut self, led: &Led) -> io::Result<Vec<Entry>> {
+        let mut all = Vec::new();
+        if led.to.len() <= FEW {
+            for addr in &led.to {
+                let mut of = self.list(|body| {
+                    of_source(body, *addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
+                })?;
+                // A kernel that does not know the filter shows all entries (before 5.8).
+                of.retain(|entry| entry.by == Some(*addr));
+                all.extend(of);
+            }
+        } else {
+            all = self.list(|body| body.bytes(&[0; 4]))?;
+        }
+        all.retain(|entry| entry.is_led(led));
         Ok(all)
     }
 
@@ -300,6 +300,24 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether it was translated so.
+    fn is_led(&self, led: &Led) -> bool {
+        let by = |by: &LedBy| {
+            let mut protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter();
+            let protocol = protocols.find(|known| known.number() == self.protocol);
+            let to = self.to.zip(protocol);
+            to.is_some_and(|((addr, port), protocol)| by.leads(addr, PortKey { port, protocol }))
+        };
+        self.translated
+            && self.by.is_some_and(|addr| led.to.contains(&addr))
+            && led.by.as_ref().is_none_or(by)
+    }
+
+    /// Whether a TCP connection is open.
+    fn is_open(&self) -> bool {
+        OPEN.contains(&self.tcp)
+    }
+
     /// Whether nobody has answered it yet, in protocols in which that is known.
     fn is_beginning(&self) -> bool {
         BEGINNING.contains(&self.tcp) || BEGINNING.contains(&self.sctp)

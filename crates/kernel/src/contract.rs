@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, IpNet, NetworkId, Protocol, PublicKey, SandboxId};
+use vw_model::{EndpointSpec, IfName, IpNet, NetworkId, PortKey, Protocol, PublicKey, SandboxId};
 use zeroize::Zeroizing;
 
 /// A plan that failed: what took effect, and what did not.
@@ -66,6 +66,32 @@ impl KernelError {
     #[must_use]
     pub const fn is_namespace_gone(&self) -> bool {
         matches!(self, Self::NamespaceGone { .. })
+    }
+}
+
+/// What is led to endpoints by translation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Led {
+    /// To which addresses.
+    pub to: BTreeSet<IpAddr>,
+    /// What was sent to others than these is left out; `None` leaves out nothing.
+    pub by: Option<LedBy>,
+}
+
+/// Where clients are led from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LedBy {
+    /// All that is sent to these addresses.
+    pub addrs: BTreeSet<IpAddr>,
+    /// What is sent to these ports, at any address.
+    pub ports: BTreeSet<PortKey>,
+}
+
+impl LedBy {
+    /// Whether what is sent there is led.
+    #[must_use]
+    pub fn leads(&self, addr: IpAddr, port: PortKey) -> bool {
+        self.addrs.contains(&addr) || self.ports.contains(&port)
     }
 }
 
@@ -317,12 +343,12 @@ pub trait Kernel: Send + Sync {
     /// [`KernelError::NamespaceGone`], the system's answer, or `TimedOut`.
     fn await_forwarding(&self, outer: Netns, endpoint: &EndpointSpec) -> Result<(), KernelError>;
 
-    /// Waits until no connection that was led to one of these addresses by translation is open, at
-    /// most so long; what has no connections (UDP) is not waited for.
+    /// Waits until no connection that the host led so is open, at most so long; what has no
+    /// connections (UDP) is not waited for.
     ///
     /// # Errors
     /// The system's answer.
-    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError>;
+    fn await_quiet(&self, led: &Led, longest: Duration) -> Result<(), KernelError>;
 
     /// Waits until for a second no TCP connection of a sandbox with one of these peers was open or
     /// has ended, at most so long.
@@ -336,12 +362,12 @@ pub trait Kernel: Send + Sync {
         longest: Duration,
     ) -> Result<(), KernelError>;
 
-    /// Forgets what a sandbox leads to these addresses, where nobody is any more: what goes on over
-    /// UDP, and what was not answered yet over TCP. Who sends again is led elsewhere.
+    /// Forgets what the host, or a sandbox, leads so to where nobody is to be led any more: what goes
+    /// on over UDP, and what was not answered yet over TCP. Who sends again is led elsewhere.
     ///
     /// # Errors
     /// [`KernelError::NamespaceGone`], or the system's answer.
-    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError>;
+    fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError>;
 
     /// Names of the interfaces that a sandbox has, ours or not.
     ///

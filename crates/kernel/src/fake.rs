@@ -8,7 +8,7 @@ mod state;
 mod tests;
 
 use crate::{
-    Failure, FrameSocket, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Led, Observed, PortClaim, PortHolder,
     SocketKind, SocketPlace, TunnelFacts, TunnelKey, netns::lock,
 };
 use rustix::event::{EventfdFlags, eventfd};
@@ -252,7 +252,7 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn await_quiet(&self, _addrs: &[IpAddr], _longest: Duration) -> Result<(), KernelError> {
+    fn await_quiet(&self, _led: &Led, _longest: Duration) -> Result<(), KernelError> {
         Ok(())
     }
 
@@ -265,7 +265,7 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn forget_led(&self, _sandbox: SandboxId, _addrs: &[IpAddr]) -> Result<(), KernelError> {
+    fn forget_led(&self, _netns: Netns, _led: &Led) -> Result<(), KernelError> {
         Ok(())
     }
 

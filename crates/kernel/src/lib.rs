@@ -27,8 +27,8 @@ mod sockets;
 mod sysctl;
 
 pub use contract::{
-    Failure, FrameSocket, HostFacts, HostRoute, Kernel, KernelError, Observed, PortClaim,
-    PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey,
+    Failure, FrameSocket, HostFacts, HostRoute, Kernel, KernelError, Led, LedBy, Observed,
+    PortClaim, PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey,
 };
 pub use linux::{Config, LinuxKernel};
 pub use monitor::{AddressMonitor, LinkEvent, LinkMonitor};

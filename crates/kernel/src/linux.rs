@@ -16,8 +16,8 @@ mod verify;
 mod ways;
 
 use crate::{
-    Failure, FrameSocket, HostFacts, Kernel, KernelError, Nft, Observed, PortClaim, PortHolder,
-    SocketKind, SocketPlace, TunnelFacts, TunnelKey,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Led, Nft, Observed, PortClaim,
+    PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey,
     announce::Announcer,
     claims::Claims,
     conntrack::Conntrack,
@@ -387,10 +387,10 @@ impl Kernel for LinuxKernel {
         self.await_running(inside, &endpoint.ifname, until)
     }
 
-    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
+    fn await_quiet(&self, led: &Led, longest: Duration) -> Result<(), KernelError> {
         let object = || "connections".to_owned();
         let mut conntrack = self.run_in(Netns::Host, "list", object, Conntrack::open)?;
-        let waited = conntrack.await_quiet(addrs, longest);
+        let waited = conntrack.await_quiet(led, longest);
         waited.map_err(|source| names::call("list", object(), source))
     }
 
@@ -427,11 +427,11 @@ impl Kernel for LinuxKernel {
         }
     }
 
-    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError> {
-        let addrs = addrs.to_vec();
-        let object = || format!("connections of {}", sandbox.short());
-        self.run_in(Netns::Sandbox(sandbox), "forget", object, move || {
-            Conntrack::open()?.forget_led(&addrs)
+    fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError> {
+        let led = led.clone();
+        let object = || format!("connections of {netns:?}");
+        self.run_in(netns, "forget", object, move || {
+            Conntrack::open()?.forget_led(&led)
         })
     }
 

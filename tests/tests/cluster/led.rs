@@ -17,6 +17,7 @@ use vw_testkit::{
 
 over_every_store! {
     one_who_keeps_sending_is_led_to_whoever_serves,
+    one_who_keeps_sending_leaves_who_is_sick_and_a_service_that_is_gone,
     a_stop_waits_for_those_who_are_led_there_and_once,
     a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by,
     a_command_asks_those_in_whom_it_can_run,
@@ -111,6 +112,54 @@ fn one_who_keeps_sending_is_led_to_whoever_serves(kind: Kind) {
     let three = stage.start("a", "three", MEMBER);
     let _three = Server::udp(&three, "three", "0.0.0.0:1053");
     led(&hosted, &["three"]);
+    stage.end();
+}
+
+fn one_who_keeps_sending_leaves_who_is_sick_and_a_service_that_is_gone(kind: Kind) {
+    let stage = pair(kind, "");
+    service(
+        &stage,
+        "-p 8053:1053/udp -p published=8054,target=1053,protocol=udp,mode=host --drain 0s --health tcp:81 --health-interval 100ms --health-retries 1",
+    );
+    let stranger = stage.stranger();
+    let at = |host: &str, port: u16| sender(&stranger, &format!("{}:{port}", stage.addr(host)));
+    let near = stage.start("b", "near", "--network shop");
+    let vip = format!("{}:1053", addresses(&stage, "b", "web")[0]);
+    let everywhere = [at("a", 8053), at("b", 8053), sender(&near, &vip)];
+    let hosted = at("a", 8054);
+    let all = || everywhere.iter().chain([&hosted]);
+    let start = |host: &str, name: &str| {
+        let inside = stage.start(host, name, MEMBER);
+        let check = Server::tcp(&inside, name, "0.0.0.0:81");
+        (Server::udp(&inside, name, "0.0.0.0:1053"), check)
+    };
+    let serve = |count: usize| {
+        eventually("both hosts know who serves", SOON, || {
+            ["a", "b"].iter().all(|host| {
+                let shown = stage.cli(host, "service inspect web");
+                shown.matches("\"Serves\": true").count() == count
+            })
+        });
+    };
+    let (_one, well) = start("a", "one");
+    for sender in all() {
+        led(sender, &["one"]);
+    }
+    let (_two, _three) = (start("b", "two"), start("a", "three"));
+    serve(3);
+    for sender in all() {
+        assert_eq!(led(sender, &["one", "two", "three"]), "one", "it stays");
+    }
+    drop(well);
+    serve(2);
+    for sender in &everywhere {
+        led(sender, &["two", "three"]);
+    }
+    led(&hosted, &["three"]);
+    stage.cli("b", "service rm web");
+    for sender in all() {
+        eventually("nobody leads there", SOON, || sender.ask().is_err());
+    }
     stage.end();
 }
 

@@ -42,6 +42,22 @@ fn an_endpoint_that_leaves_is_drained() {
         stopping.join().expect("it stops");
     });
     drop(server);
+    // Its own port is not the service's: who comes by it is cut when it goes.
+    let own = scene.start(
+        "own",
+        "--network blue -p 9000:80 --label vethwork.service=web",
+    );
+    let _own = traffic::Server::tcp(&own, "own", "0.0.0.0:80");
+    let by_port = format!("{HOST}:9000");
+    let mut talk = traffic::Conversation::open(&scene.outside, &by_port).expect("reachable");
+    let began = Instant::now();
+    scene.docker("network disconnect blue own");
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(talk.say("too late").is_err(), "it is cut");
     // The time is limited.
     scene.cli("service update --drain 500ms web");
     let mut talk = traffic::Conversation::open(&near, &to).expect("reachable");

@@ -3,6 +3,7 @@
 use crate::{
     require_stage,
     scene::{HOST, HOST6, Scene},
+    services::{addresses, endpoints},
 };
 use std::time::Duration;
 use vw_testkit::{
@@ -62,6 +63,42 @@ fn one_who_keeps_sending_is_led_once_somebody_serves() {
     let two = scene.start("two", member);
     let _two = Server::udp(&two, "two", "[::]:53");
     senders.iter().for_each(|sender| led(sender, "two"));
+    scene.end();
+}
+
+#[test]
+fn one_who_keeps_sending_leaves_who_is_sick_and_a_service_that_is_gone() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create blue");
+    scene.cli("service create --name dns --network blue -p 8053:53/udp --health tcp:81 --health-interval 100ms --health-retries 1");
+    let near = scene.start("near", "--network blue");
+    let vip = format!("{}:53", addresses(&scene, "dns")[0]);
+    let senders = [
+        sender(&scene.outside, &format!("{HOST}:8053")),
+        sender(&near, &vip),
+    ];
+    let member = "--network blue --label vethwork.service=dns";
+    let start = |name: &str| {
+        let host = scene.start(name, member);
+        let check = Server::tcp(&host, name, "0.0.0.0:81");
+        (Server::udp(&host, name, "0.0.0.0:53"), check)
+    };
+    let (_one, well) = start("one");
+    senders.iter().for_each(|sender| led(sender, "one"));
+    let _two = start("two");
+    let are = |wanted: [&str; 2]| {
+        eventually("they are", SOON, || endpoints(&scene, "dns") == wanted);
+    };
+    are(["one healthy true", "two healthy true"]);
+    senders.iter().for_each(|sender| led(sender, "one"));
+    drop(well);
+    are(["one unhealthy false", "two healthy true"]);
+    senders.iter().for_each(|sender| led(sender, "two"));
+    scene.cli("service rm dns");
+    for sender in &senders {
+        eventually("nobody leads there", SOON, || sender.ask().is_err());
+    }
     scene.end();
 }
 

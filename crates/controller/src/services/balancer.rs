@@ -8,7 +8,6 @@
 //! service has an address and something here is on its network, or a service publishes ports.
 
 use super::{
-    Member, Service,
     inner::Inner,
     looks::{Extent, Looks},
     turns::{Turn, Turns},
@@ -522,21 +521,6 @@ impl Controller {
     /// Forgets one that was found half made at the start.
     pub(crate) fn forget_balancer(&self, sandbox: &Sandbox) {
         lock(&self.balancers.standing).retain(|_, found| found.sandbox.id != sandbox.id);
-    }
-
-    /// Has who was led here to endpoints that are gone be led to others, where it can be: over UDP
-    /// there is no end to what somebody sends, and a connection that nobody answered has not begun.
-    pub(super) fn forget_led(&self, service: &Service, gone: &[Member]) {
-        let Some(sandbox) = self.balancers.on(service.network.spec.id) else {
-            return;
-        };
-        let addresses: Vec<IpAddr> = gone.iter().flat_map(|m| m.addresses.clone()).collect();
-        if addresses.is_empty() {
-            return;
-        }
-        if let Err(error) = self.kernel.forget_led(sandbox.id, &addresses) {
-            tracing::warn!("who was led to an endpoint that is gone stays there: {error}");
-        }
     }
 
     /// Waits until nobody leads to an endpoint that leaves, and what was led to it has ended, at

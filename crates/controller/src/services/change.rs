@@ -217,7 +217,10 @@ impl Controller {
         drop(state);
         lock(&self.services).leave(id);
         self.name_let_in(&service, let_in);
-        self.forget_led(&service, gone.as_slice());
+        // On a network of this host that goes with the endpoint.
+        if service.is_global() {
+            self.forget_led(&service, gone.as_slice());
+        }
         left
     }
 

@@ -12,9 +12,11 @@ use crate::{
     registry::{Network, Sandbox, lock},
 };
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+use vw_kernel::{Led, LedBy};
 use vw_model::{EndpointId, EndpointSpec, Result, Scope, ServiceSpec};
 
 impl Controller {
@@ -46,26 +48,31 @@ impl Controller {
     fn drain(&self, sandbox: &Sandbox, endpoints: &[(Arc<Network>, EndpointSpec)]) {
         let begun = Instant::now();
         let mut longest = Duration::ZERO;
-        let (mut addresses, mut global) = (Vec::new(), Vec::new());
+        let (mut to, mut by) = (BTreeSet::new(), LedBy::default());
+        let mut global = Vec::new();
         for (network, endpoint) in endpoints {
             let past = self.may_lead_past_balancer(endpoint.id);
-            if let Some(time) = self.heed_departure(sandbox, network, endpoint.id) {
+            if let Some((time, entrances)) = self.heed_departure(sandbox, network, endpoint.id) {
                 if network.spec.scope == Scope::Global {
                     // Those whom this host led here past the balancer.
-                    let reached = self.reached_at(sandbox.id);
                     if past {
                         longest = longest.max(time);
-                        addresses.extend(reached);
+                        to.extend(self.reached_at(sandbox.id));
+                        by.ports.extend(entrances.ports);
                     }
                     global.push((network, endpoint.id, time));
                     continue;
                 }
                 longest = longest.max(time);
-                addresses.extend(endpoint.addresses.iter().map(vw_model::IpNet::addr));
+                to.extend(endpoint.addresses.iter().map(vw_model::IpNet::addr));
+                by.addrs.extend(entrances.addrs);
+                by.ports.extend(entrances.ports);
             }
         }
-        if !addresses.is_empty()
-            && let Err(error) = self.kernel.await_quiet(&addresses, longest)
+        // Not those whom the endpoint's own ports lead to it.
+        let led = Led { to, by: Some(by) };
+        if !led.to.is_empty()
+            && let Err(error) = self.kernel.await_quiet(&led, longest)
         {
             tracing::warn!("connections are not waited for: {error}");
         }
@@ -83,7 +90,7 @@ impl Controller {
         sandbox: &Sandbox,
         network: &Network,
         id: EndpointId,
-    ) -> Option<Duration> {
+    ) -> Option<(Duration, LedBy)> {
         let service = lock(&self.services).of(id)?;
         let mut state = lock(&service.state);
         if state.removed {
@@ -92,7 +99,8 @@ impl Controller {
         let mut member = state.roster.members.get(&id)?.clone();
         // Only now: who ends it looks here after, and finds what comes of this.
         let departs = lock(&self.services).departs(id);
-        let drain = departs.then_some(state.spec.drain);
+        let led_by = || super::led::led_by(&state.spec);
+        let drain = departs.then(|| (state.spec.drain, led_by()));
         if departs == (member.health == Health::Leaving) {
             return drain;
         }

@@ -8,6 +8,7 @@ use super::{
     Hosted, Member, Roster, Service, ServiceState,
     health::{can_be_asked, is_by_command},
     plan::ingress,
+    roster::Health,
     update::{rechecked, wanted_ports},
 };
 use crate::{
@@ -316,6 +317,7 @@ impl Controller {
         }
         state.claims = Claims::default();
         drop(state);
+        self.forget_all_led(service);
         self.unnote(Table::Slots, id.to_string());
         let about = [("name", name)];
         self.tell(EventType::Service, "remove", &id.to_string(), about);
@@ -432,7 +434,11 @@ impl Controller {
             }
         }
         let gone = left.iter().filter_map(|id| former.members.get(id).cloned());
-        let gone: Vec<Member> = gone.collect();
+        let mut gone: Vec<Member> = gone.collect();
+        let sick = came
+            .iter()
+            .filter(|(id, member)| member.health == Health::Unhealthy && former.serves(*id));
+        gone.extend(sick.map(|(_, member)| member.clone()));
         let mut next = former.clone();
         next.let_go(left);
         next.take(came);

@@ -290,11 +290,13 @@ impl Controller {
         };
         let (sandbox, name) = (member.sandbox, member.name.clone());
         let former = state.roster.clone();
+        let sick = (!report.well && former.serves(report.endpoint)).then(|| member.clone());
         let next = former.with(report.endpoint, member);
         self.turn_to(&service, &mut state, next)?;
         let let_in = super::change::let_in(&former, &state.roster);
         drop(state);
         self.name_let_in(&service, let_in);
+        self.forget_led(&service, sick.as_slice());
         let sandbox = self.registry().sandbox_by_id(sandbox);
         if let Some(sandbox) = sandbox {
             self.publish_names(&sandbox, &service.network, report.endpoint);

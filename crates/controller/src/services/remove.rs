@@ -41,6 +41,7 @@ impl Controller {
             state.claims = Claims::default();
             self.take_away(vec![(Owner::Service(service.id), Fragment::default())])
         };
+        self.forget_all_led(&service);
         match gone {
             Ok(()) => self.forget_service(&spec),
             Err(error) => {

@@ -15,9 +15,9 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use vw_hoststate::{Key, Object, Plan, Step};
+use vw_hoststate::{Key, Netns, Object, Plan, Step};
 use vw_kernel::{
-    Failure, FrameSocket, HostFacts, Kernel, KernelError, Observed, PortClaim, PortHolder,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Led, Observed, PortClaim, PortHolder,
     SocketKind, SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
 };
 use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, PublicKey, SandboxId};
@@ -406,20 +406,16 @@ impl Kernel for FaultyKernel {
         self.fake.netns_path(sandbox)
     }
 
-    fn await_forwarding(
-        &self,
-        outer: vw_hoststate::Netns,
-        endpoint: &EndpointSpec,
-    ) -> Result<(), KernelError> {
+    fn await_forwarding(&self, outer: Netns, endpoint: &EndpointSpec) -> Result<(), KernelError> {
         self.effect("await forwarding")?;
         self.faults.begin_beside(&Effect::Frames);
         self.fake.await_forwarding(outer, endpoint)
     }
 
-    fn await_quiet(&self, addrs: &[IpAddr], longest: Duration) -> Result<(), KernelError> {
+    fn await_quiet(&self, led: &Led, longest: Duration) -> Result<(), KernelError> {
         self.effect("await quiet")?;
         self.faults.begin_beside(&Effect::Quiet);
-        self.fake.await_quiet(addrs, longest)
+        self.fake.await_quiet(led, longest)
     }
 
     fn await_closed(
@@ -432,9 +428,9 @@ impl Kernel for FaultyKernel {
         self.fake.await_closed(sandbox, peers, longest)
     }
 
-    fn forget_led(&self, sandbox: SandboxId, addrs: &[IpAddr]) -> Result<(), KernelError> {
+    fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError> {
         self.effect("forget connections")?;
-        self.fake.forget_led(sandbox, addrs)
+        self.fake.forget_led(netns, led)
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

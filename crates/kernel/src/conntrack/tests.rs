@@ -1,12 +1,12 @@
 //! What is forgotten, and what is kept, of connections really tracked.
 
 use super::{Conntrack, of_port};
-use crate::netlink::Body;
+use crate::{Led, LedBy, netlink::Body};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use vw_model::{Family, PortKey, Protocol};
 
@@ -178,12 +178,56 @@ fn what_is_led_to_nobody_is_forgotten_unless_it_is_a_connection() {
     init("192.0.2.1", "192.0.2.3", 9);
     assert_eq!(conntrack.count().expect("a number"), 5);
     let gone = ["192.0.2.2", "198.51.100.2"].map(|addr| addr.parse().expect("an address"));
-    conntrack.forget_led(&gone).expect("they go");
+    let mut left = |to: &[IpAddr]| {
+        let to = to.iter().copied().collect();
+        let forgotten = conntrack.forget_led(&Led { to, by: None });
+        forgotten.expect("they go");
+        conntrack.count().expect("a number")
+    };
+    assert_eq!(left(&gone[..1]), 3, "one over UDP, and one over SCTP");
+    // Of many they are told at once.
+    let many = (10..20).map(|number| IpAddr::from([203, 0, 113, number]));
+    let many: Vec<IpAddr> = many.chain(gone).collect();
     assert_eq!(
-        conntrack.count().expect("a number"),
+        left(&many),
         2,
         "what was sent there itself, and a connection"
     );
+}
+
+#[test]
+fn what_others_lead_there_stays_and_is_not_waited_for() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    let mut conntrack = enter(&["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"]);
+    led("ip daddr 192.0.2.3 dnat ip to 192.0.2.2");
+    send("192.0.2.3:9");
+    let server = TcpListener::bind("192.0.2.2:7").expect("an address of ours");
+    let _open = TcpStream::connect("192.0.2.3:7").expect("it is led");
+    drop(server.accept().expect("it comes"));
+    let udp = |port| PortKey {
+        port,
+        protocol: Protocol::Udp,
+    };
+    let by = |addr: [u8; 4], port| Led {
+        to: [IpAddr::from([192, 0, 2, 2])].into(),
+        by: Some(LedBy {
+            addrs: [IpAddr::from(addr)].into(),
+            ports: [port].into(),
+        }),
+    };
+    let (others, patience) = (by([192, 0, 2, 4], udp(7)), Duration::from_millis(200));
+    for (led, waits, left) in [
+        (&others, false, 2),
+        (&by([192, 0, 2, 4], udp(9)), false, 1),
+        (&by([192, 0, 2, 3], udp(7)), true, 1),
+    ] {
+        let begun = Instant::now();
+        conntrack.await_quiet(led, patience).expect("it is told");
+        assert_eq!(begun.elapsed() >= patience, waits, "{led:?}");
+        conntrack.forget_led(led).expect("they go");
+        assert_eq!(conntrack.count().expect("a number"), left, "{led:?}");
+    }
 }
 
 #[test]

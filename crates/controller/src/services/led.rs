@@ -1,0 +1,77 @@
+//! Who was led to endpoints: by what, and what of it is forgotten when they are to be led to no more.
+//!
+//! A connection that stands goes on. Over UDP there is no end to what somebody sends, and a connection
+//! that nobody answered has not begun: those are led to others, where there are any.
+
+use super::{Member, Service, hosted::may_publish};
+use crate::{Controller, registry::lock};
+use std::{collections::BTreeSet, net::IpAddr};
+use vw_hoststate::Netns;
+use vw_kernel::{Led, LedBy};
+use vw_model::{IpNet, PortKey, ServiceSpec};
+
+/// By what this host leads to the endpoints of a service, where it does so itself.
+pub(super) fn led_by(spec: &ServiceSpec) -> LedBy {
+    let published = spec.ports.iter().map(|port| PortKey {
+        port: port.published,
+        protocol: port.target.protocol,
+    });
+    LedBy {
+        addrs: spec.vips.iter().map(IpNet::addr).collect(),
+        ports: published.collect(),
+    }
+}
+
+impl Controller {
+    /// Has who was led here to endpoints that are gone, or are not well, be led to others.
+    pub(super) fn forget_led(&self, service: &Service, gone: &[Member]) {
+        if gone.is_empty() {
+            return;
+        }
+        let spec = lock(&service.state).spec.clone();
+        let addresses = gone.iter().flat_map(|member| member.addresses.clone());
+        let addresses: BTreeSet<IpAddr> = addresses.collect();
+        let by = led_by(&spec);
+        if !service.is_global() {
+            let led = Led {
+                to: addresses,
+                by: Some(by),
+            };
+            return self.forget_in(Netns::Host, &led);
+        }
+        if let Some(balancer) = self.balancers.on(service.network.spec.id) {
+            let led = Led {
+                to: addresses,
+                by: None,
+            };
+            self.forget_in(Netns::Sandbox(balancer.id), &led);
+        }
+        if may_publish(&spec) {
+            let here = gone.iter().filter(|member| member.host.is_none());
+            let reached = here.flat_map(|member| self.reached_at(member.sandbox));
+            let led = Led {
+                to: reached.collect(),
+                by: Some(by),
+            };
+            self.forget_in(Netns::Host, &led);
+        }
+    }
+
+    /// The same of all of a service that is removed: who sends there is led by nobody.
+    pub(super) fn forget_all_led(&self, service: &Service) {
+        let all: Vec<Member> = {
+            let state = lock(&service.state);
+            state.roster.members.values().cloned().collect()
+        };
+        self.forget_led(service, &all);
+    }
+
+    fn forget_in(&self, netns: Netns, led: &Led) {
+        if led.to.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel.forget_led(netns, led) {
+            tracing::warn!("who was led to an endpoint stays there: {error}");
+        }
+    }
+}

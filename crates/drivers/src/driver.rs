@@ -87,6 +87,11 @@ pub trait Driver: Send + Sync {
         None
     }
 
+    /// Whether endpoints of the network here may reach each other.
+    fn lets_neighbours_talk(&self, _network: &NetworkSpec, _cx: &DriverContext) -> bool {
+        true
+    }
+
     /// Whether ports can be published on the network over a family.
     fn publishes(&self, _network: &NetworkSpec, _family: Family, _cx: &DriverContext) -> bool {
         false

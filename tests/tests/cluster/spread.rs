@@ -19,6 +19,7 @@ use vw_testkit::{Host, eventually, traffic};
 
 over_every_store! {
     connections_are_shared_out_by_health_by_client_and_by_weight,
+    an_internal_network_has_services_for_its_own,
 }
 
 const MEMBER: &str = "--network shop --label vethwork.service=web";
@@ -136,4 +137,33 @@ fn routes_nothing(stage: &Stage, near: &Host) {
     };
     assert!(came > 0, "it comes there");
     assert_eq!(went, 0, "and goes no further");
+}
+
+fn an_internal_network_has_services_for_its_own(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
+    network(&stage, "--internal", "shop");
+    stage.cli("a", "service create --name web --network shop");
+    known(&stage, "b");
+    let ends = [("a", "one"), ("b", "two")];
+    let ends = ends.map(|(host, name)| stage.start(host, name, MEMBER));
+    let near = [("a", "near"), ("b", "far")];
+    let near = near.map(|(host, name)| stage.start(host, name, "--network shop"));
+    let _servers = ends
+        .each_ref()
+        .map(|end| traffic::Server::tcp(end, end.name(), "0.0.0.0:80"));
+    alike(&stage, "web", 2);
+    let vip = format!("{}:80", addresses(&stage, "b", "web")[0]);
+    for from in near.iter().chain(&ends) {
+        answer(from, &vip, &["one", "two"]);
+    }
+    // Those of other networks, and the hosts, are not its own.
+    let other = stage.start("b", "other", "");
+    for from in [&other, stage.host("a"), &stage.stranger()] {
+        assert!(
+            traffic::tcp(from, &vip).is_err(),
+            "{} is let in",
+            from.name()
+        );
+    }
+    stage.end();
 }

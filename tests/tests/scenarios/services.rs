@@ -456,3 +456,45 @@ fn who_is_not_well_is_not_led_to() {
     assert_eq!(who(&near, &to), ["one", "two"]);
     scene.end();
 }
+
+#[test]
+fn a_service_leads_no_neighbour_to_whom_it_may_not_talk() {
+    require_stage!();
+    let scene = Scene::new();
+    let silent = "-o com.docker.network.bridge.enable_icc=false";
+    for (network, options, talks, leaves) in [
+        ("shut", silent, false, true),
+        ("inner", "--internal", true, false),
+        ("sealed", &format!("--internal {silent}"), false, false),
+    ] {
+        scene.docker(&format!("network create {options} {network}"));
+        let port = if leaves { "-p 8080:80" } else { "" };
+        scene.cli(&format!(
+            "service create --name web --network {network} {port}"
+        ));
+        let vip = format!("{}:80", addresses(&scene, "web")[0]);
+        let near = scene.start("near", &format!("--network {network}"));
+        let member = format!("--network {network} --label vethwork.service=web");
+        let one = scene.start("one", &member);
+        let server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+        match talks {
+            true => assert_eq!(who(&near, &vip), ["one"], "{network}"),
+            false => {
+                let refused = traffic::tcp(&near, &vip).expect_err("they may not");
+                let kind = refused.kind();
+                assert_eq!(kind, std::io::ErrorKind::ConnectionRefused, "{network}");
+            }
+        }
+        assert_eq!(who(&scene.host, &vip), ["one"], "{network}");
+        if leaves {
+            let at = format!("{HOST}:8080");
+            for from in [&near, &scene.outside] {
+                assert_eq!(who(from, &at), ["one"], "{network}");
+            }
+        }
+        drop(server);
+        scene.docker("rm -f near one");
+        scene.cli("service rm web");
+    }
+    scene.end();
+}

@@ -67,6 +67,7 @@ impl Controller {
         let families = self.hosted_families().into_iter().filter(led).collect();
         let elements = vw_firewall::service(&ServicePolicy {
             vips: Vec::new(),
+            home: None,
             ports: ports.iter().map(published).collect(),
             families,
             affinity: spec.affinity == Affinity::Client,

@@ -28,21 +28,22 @@ impl Controller {
             return fragment;
         }
         let bridge = network.driver.host_link(&network.spec);
-        let vips: Vec<_> = spec
-            .vips
-            .iter()
-            .filter_map(|vip| Some((bridge.clone()?, vip.addr())))
-            .collect();
+        let vips = spec.vips.iter().map(IpNet::addr);
         fragment.insert(Object::Table(Table::Services));
-        fragment.extend(vips.iter().map(|(link, addr)| {
-            Object::Address(Address {
-                netns: Netns::Host,
-                link: link.clone(),
-                addr: IpNet::from(*addr),
-            })
-        }));
+        if let Some(link) = &bridge {
+            fragment.extend(vips.clone().map(|addr| {
+                Object::Address(Address {
+                    netns: Netns::Host,
+                    link: link.clone(),
+                    addr: IpNet::from(addr),
+                })
+            }));
+        }
+        let drivers = &self.config.drivers;
+        let talk = network.driver.lets_neighbours_talk(&network.spec, drivers);
         let elements = vw_firewall::service(&ServicePolicy {
-            vips,
+            vips: vips.filter(|_| bridge.is_some()).collect(),
+            home: bridge.clone().filter(|_| talk),
             ports: spec.ports.iter().map(published).collect(),
             families: self.published_families(network),
             affinity: spec.affinity == Affinity::Client,
@@ -73,11 +74,8 @@ impl Controller {
         }));
         let has = |family: &Family| network.spec.pools(*family).next().is_some();
         let elements = vw_firewall::service(&ServicePolicy {
-            vips: spec
-                .vips
-                .iter()
-                .map(|vip| (link.clone(), vip.addr()))
-                .collect(),
+            vips: spec.vips.iter().map(IpNet::addr).collect(),
+            home: Some(link.clone()),
             ports: ingress(spec)
                 .map(|port| self.led_inside(network.spec.id, port))
                 .collect(),

@@ -86,6 +86,10 @@ impl Driver for Bridge {
         options::bridge_name(network).ok()
     }
 
+    fn lets_neighbours_talk(&self, network: &NetworkSpec, cx: &DriverContext) -> bool {
+        BridgeOptions::read(network, cx).is_ok_and(|options| options.icc)
+    }
+
     fn publishes(&self, network: &NetworkSpec, family: Family, cx: &DriverContext) -> bool {
         BridgeOptions::read(network, cx)
             .is_ok_and(|options| publishes(network, &options, cx, family))

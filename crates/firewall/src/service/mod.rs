@@ -48,8 +48,10 @@ pub struct ServicePort {
 /// What a service asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePolicy {
-    /// Its virtual addresses, with the bridge whose neighbours may ask for each.
-    pub vips: Vec<(IfName, IpAddr)>,
+    /// Its virtual addresses.
+    pub vips: Vec<IpAddr>,
+    /// The bridge whose neighbours may ask for them, where they may reach each other.
+    pub home: Option<IfName>,
     /// What it publishes.
     pub ports: Vec<ServicePort>,
     /// The families that it publishes over.
@@ -64,8 +66,8 @@ pub struct ServicePolicy {
 #[must_use]
 pub fn service(policy: &ServicePolicy) -> Vec<Element> {
     let mut elements = Vec::new();
-    for (bridge, vip) in &policy.vips {
-        elements.extend(known(bridge, *vip));
+    for vip in &policy.vips {
+        elements.extend(known(policy.home.as_ref(), *vip));
         let entry = Entry::vip(Family::of(*vip));
         balance(policy, entry, &[address(*vip)], None, &mut elements);
     }
@@ -116,7 +118,7 @@ fn publish_at(
 }
 
 /// A virtual address, and who may ask for it: neighbours on its bridge and this host itself.
-fn known(bridge: &IfName, vip: IpAddr) -> [Element; 3] {
+fn known(home: Option<&IfName>, vip: IpAddr) -> impl Iterator<Item = Element> {
     let family = Family::of(vip);
     let from = |name: &IfName| Element {
         set: SetName::Service(ServiceSet::Home(family)),
@@ -128,7 +130,9 @@ fn known(bridge: &IfName, vip: IpAddr) -> [Element; 3] {
         key: vec![address(vip)],
         value: Vec::new(),
     };
-    [from(bridge), from(&IfName::loopback()), all]
+    let neighbours = home.map(from);
+    let host = from(&IfName::loopback());
+    neighbours.into_iter().chain([host, all])
 }
 
 /// The slots of one entry, dense from 0, and its class.

@@ -17,7 +17,8 @@ fn slots(count: u8) -> Vec<Slot> {
 
 fn web(count: u8) -> ServicePolicy {
     ServicePolicy {
-        vips: vec![("vw0".parse().unwrap(), [10, 0, 0, 100].into())],
+        vips: vec![[10, 0, 0, 100].into()],
+        home: Some("vw0".parse().unwrap()),
         ports: vec![ServicePort {
             published: 80,
             host: None,
@@ -73,7 +74,7 @@ fn services() {
 #[test]
 fn an_endpoint_of_one_family_has_no_slot_of_the_other() {
     let mut mixed = ServicePolicy {
-        vips: vec![("vw0".parse().unwrap(), "fd00::100".parse().unwrap())],
+        vips: vec!["fd00::100".parse().unwrap()],
         families: vec![Family::V4, Family::V6],
         ..web(2)
     };

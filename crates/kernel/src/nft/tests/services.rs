@@ -189,12 +189,9 @@ fn slots(numbers: &[u8]) -> Vec<Slot> {
 }
 
 fn policy(numbers: &[u8]) -> ServicePolicy {
-    let bridge = || "vw-a".parse().unwrap();
     ServicePolicy {
-        vips: vec![
-            (bridge(), VIP4.parse().unwrap()),
-            (bridge(), VIP6.parse().unwrap()),
-        ],
+        vips: vec![VIP4.parse().unwrap(), VIP6.parse().unwrap()],
+        home: Some("vw-a".parse().unwrap()),
         ports: vec![ServicePort {
             host: None,
             published: 80,
@@ -514,7 +511,8 @@ fn ten_thousand_services_cost_what_ten_do() {
     let other = |number: usize| {
         let [_, _, high, low] = (number as u32).to_be_bytes();
         ServicePolicy {
-            vips: vec![("vw-b".parse().unwrap(), IpAddr::from([10, 9, high, low]))],
+            vips: vec![IpAddr::from([10, 9, high, low])],
+            home: Some("vw-b".parse().unwrap()),
             ports: Vec::new(),
             ..policy(&[0, 1, 2])
         }

@@ -139,7 +139,7 @@ fn a_check_whose_runtime_stands_still_is_late_and_leaves_nothing() {
         processes(&sleep).is_empty()
     });
     // Nobody waits for it any more: its time does not matter.
-    update(&scene, "exec:echo waiting", "1h");
+    update(&scene, "exec:echo waiting longer", "1h");
     eventually("the runtime stands still", SOON, || {
         processes(&sleep).len() == 1
     });

@@ -199,8 +199,10 @@ fn a_host_that_lacks_descriptors_takes_no_endpoint_for_sick() {
     eventually("it is asked again", SOON, || {
         endpoints(&scene, "web") == ["one healthy true"]
     });
+    // Before its server listened it may have been asked in vain.
     let answers = statuses(&scene);
-    assert!(answers.iter().all(|status| *status == 0), "{answers:?}");
+    let mut since = answers.iter().skip_while(|status| **status != 0);
+    assert!(since.all(|status| *status == 0), "{answers:?}");
     scene.end();
 }
 

@@ -6,7 +6,7 @@
 use crate::{
     Controller,
     predefined::predefined,
-    registry::{Attachment, Network, Sandbox, lock},
+    registry::{Network, Sandbox, lock},
 };
 use std::sync::Arc;
 use vw_ipam::NetworkRequest;
@@ -78,14 +78,12 @@ impl Controller {
 
     /// What services lead to it past their network, they may have to lead another way.
     fn way_out_changed(&self, sandbox: &Sandbox) {
-        let spans_hosts = |a: &&Attachment| a.network.spec.scope == Scope::Global;
         let endpoints: Vec<EndpointId> = {
             let state = sandbox.state();
-            let on = state.attachments.iter().filter(spans_hosts);
-            on.map(|a| a.endpoint.id).collect()
+            state.attachments.iter().map(|a| a.endpoint.id).collect()
         };
         for endpoint in endpoints.into_iter().filter(|_| !sandbox.balances) {
-            self.look_at_service_of(endpoint);
+            self.way_out_of_changed(endpoint);
         }
     }
 

@@ -327,3 +327,53 @@ fn an_update_changes_how_often_a_service_is_asked_and_not_what() {
     }
     scene.end();
 }
+
+#[test]
+fn a_published_port_leads_to_where_an_endpoint_answers() {
+    require_stage!();
+    let mut scene = Scene::new();
+    for network in ["aside", "blue"] {
+        scene.docker(&format!("network create {network}"));
+    }
+    scene.cli("service create --name web --network blue -p 8080:80 --drain 3s");
+    let strict = "echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter";
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    one.sh(strict).must();
+    let (near, at) = (
+        scene.start("near", "--network blue"),
+        format!("{HOST}:8080"),
+    );
+    let vip = format!("{}:80", addresses(&scene, "web")[0]);
+    let reached = |scene: &Scene| {
+        let localhost = "127.0.0.1:8080".to_owned();
+        for (from, to) in [
+            (&scene.outside, &at),
+            (&near, &vip),
+            (&near, &at),
+            (&scene.host, &localhost),
+        ] {
+            assert!(answers(from, to, 3).into_keys().eq(["one".to_owned()]));
+        }
+    };
+    reached(&scene);
+    // Its default route is by the network whose name comes first.
+    scene.docker("network connect aside one");
+    reached(&scene);
+    scene.forget();
+    reached(&scene);
+    scene.docker("network disconnect aside one");
+    reached(&scene);
+    scene.docker("network connect aside one");
+    let mut talk = traffic::Conversation::open(&scene.outside, &at).expect("reachable");
+    let began = Instant::now();
+    scene.docker("network disconnect blue one");
+    assert!(
+        began.elapsed() >= Duration::from_secs(2),
+        "it is waited for: {:?}",
+        began.elapsed()
+    );
+    talk.say("it is there still").expect("by the other network");
+    traffic::tcp(&scene.outside, &at).expect_err("nobody serves");
+    scene.end();
+}

@@ -217,9 +217,8 @@ impl Controller {
         drop(state);
         lock(&self.services).leave(id);
         self.name_let_in(&service, let_in);
-        // On a network of this host that goes with the endpoint.
-        if service.is_global() {
-            self.forget_led(&service, gone.as_slice());
+        if let Some(gone) = gone {
+            self.forget_gone(&service, &gone);
         }
         left
     }

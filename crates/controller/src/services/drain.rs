@@ -65,6 +65,9 @@ impl Controller {
                 }
                 longest = longest.max(time);
                 to.extend(endpoint.addresses.iter().map(vw_model::IpNet::addr));
+                if !entrances.ports.is_empty() {
+                    to.extend(self.reached_at(sandbox.id));
+                }
                 by.addrs.extend(entrances.addrs);
                 by.ports.extend(entrances.ports);
             }

@@ -10,6 +10,7 @@ use super::{
     Roster, Service, ServiceState,
     ingress::is_elsewhere,
     plan::published,
+    roster::slot,
     unpublished::{About, obstacle},
 };
 use crate::{Controller, attach::FAMILIES, registry::lock, sandbox_plan};
@@ -85,17 +86,7 @@ impl Controller {
             let here = member.host.is_none();
             here.then(|| self.reached_at(member.sandbox))
         };
-        let lead = |addresses: Vec<IpAddr>| {
-            let mut slot = Slot::default();
-            for addr in addresses {
-                match addr {
-                    IpAddr::V4(v4) => slot.v4 = Some(v4),
-                    IpAddr::V6(v6) => slot.v6 = Some(v6),
-                }
-            }
-            slot
-        };
-        let all = roster.slots.iter().filter_map(here).map(lead);
+        let all = roster.slots.iter().filter_map(here).map(slot);
         all.filter(|slot| *slot != Slot::default()).collect()
     }
 

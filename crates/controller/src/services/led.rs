@@ -33,6 +33,11 @@ impl Controller {
         let addresses: BTreeSet<IpAddr> = addresses.collect();
         let by = led_by(&spec);
         if !service.is_global() {
+            let mut addresses = addresses;
+            if !by.ports.is_empty() {
+                let reached = gone.iter().flat_map(|m| self.reached_at(m.sandbox));
+                addresses.extend(reached);
+            }
             let led = Led {
                 to: addresses,
                 by: Some(by),
@@ -55,6 +60,28 @@ impl Controller {
             };
             self.forget_in(Netns::Host, &led);
         }
+    }
+
+    /// The same of one that left the service. On a network of one host, who was led to it there goes
+    /// with it; by a published port it may have been led to on another one, where it stays.
+    pub(super) fn forget_gone(&self, service: &Service, gone: &Member) {
+        if service.is_global() {
+            return self.forget_led(service, std::slice::from_ref(gone));
+        }
+        let by = LedBy {
+            addrs: BTreeSet::new(),
+            ..led_by(&lock(&service.state).spec)
+        };
+        if by.ports.is_empty() {
+            return;
+        }
+        let reached = self.reached_at(gone.sandbox).into_iter();
+        let elsewhere = reached.filter(|addr| !gone.addresses.contains(addr));
+        let led = Led {
+            to: elsewhere.collect(),
+            by: Some(by),
+        };
+        self.forget_in(Netns::Host, &led);
     }
 
     /// The same of all of a service that is removed: who sends there is led by nobody.

@@ -1,12 +1,16 @@
 //! What a service wants of the host, as a fragment.
 
-use super::{Roster, ServiceState};
-use crate::{Controller, attach::FAMILIES, registry::Network};
-use vw_firewall::{ServicePolicy, ServicePort};
-use vw_hoststate::{Address, Fragment, Netns, Object, Table};
+use super::{Roster, ServiceState, roster::slot};
+use crate::{
+    Controller,
+    attach::FAMILIES,
+    registry::{Network, lock},
+};
+use vw_firewall::{ServicePolicy, ServicePort, Slot};
+use vw_hoststate::{Address, Fragment, Netns, Object, Owner, Table};
 use vw_model::{
-    Affinity, Error, Family, IfName, IpNet, Kind, PublishMode, PublishedPort, Result, Scope,
-    ServiceSpec,
+    Affinity, EndpointId, Error, Family, IfName, IpNet, Kind, PublishMode, PublishedPort, Result,
+    Scope, ServiceSpec,
 };
 
 impl Controller {
@@ -41,16 +45,63 @@ impl Controller {
         }
         let drivers = &self.config.drivers;
         let talk = network.driver.lets_neighbours_talk(&network.spec, drivers);
-        let elements = vw_firewall::service(&ServicePolicy {
+        let inside = ServicePolicy {
             vips: vips.filter(|_| bridge.is_some()).collect(),
             home: bridge.clone().filter(|_| talk),
-            ports: spec.ports.iter().map(published).collect(),
+            ports: Vec::new(),
             families: self.published_families(network),
             affinity: spec.affinity == Affinity::Client,
             slots: roster.leads(),
-        });
+        };
+        let mut elements = vw_firewall::service(&inside);
+        if !spec.ports.is_empty() {
+            elements.extend(vw_firewall::service(&ServicePolicy {
+                vips: Vec::new(),
+                ports: spec.ports.iter().map(published).collect(),
+                slots: self.slots_by_way_out(roster),
+                ..inside
+            }));
+        }
         fragment.extend(elements.into_iter().map(Object::Element));
         fragment
+    }
+
+    /// Where clients of published ports are led: to where the endpoints' answers leave, where that is
+    /// not the service's network. By another way they come to a strict `rp_filter` from where they are
+    /// not routed.
+    fn slots_by_way_out(&self, roster: &Roster) -> Vec<Slot> {
+        let by_way_out = |id: &EndpointId| {
+            let member = roster.members.get(id)?;
+            let own = slot(member.addresses.iter().copied());
+            let reached = slot(self.reached_at(member.sandbox));
+            Some(Slot {
+                v4: own.v4.map(|own| reached.v4.unwrap_or(own)),
+                v6: own.v6.map(|own| reached.v6.unwrap_or(own)),
+            })
+        };
+        roster.slots.iter().filter_map(by_way_out).collect()
+    }
+
+    /// Has clients led to an endpoint of this host by where its answers leave now.
+    pub(crate) fn way_out_of_changed(&self, id: EndpointId) {
+        let Some(service) = lock(&self.services).of(id) else {
+            return;
+        };
+        if service.is_global() {
+            return self.look_at_service_of(id);
+        }
+        let state = lock(&service.state);
+        if state.removed || state.spec.ports.is_empty() || !state.roster.serves(id) {
+            return;
+        }
+        let fragment = self.fragment_of(&service.network, &state);
+        if let Err(error) = self.bring(vec![(Owner::Service(service.id), fragment)]) {
+            let name = &state.spec.name;
+            self.warn(format!(
+                "service {name} publishes by the way that its endpoint had out before: {}",
+                error.chain()
+            ));
+        }
     }
 
     /// The same of one whose endpoints may lie on other hosts: what it wants of the sandbox that

@@ -170,14 +170,7 @@ impl Roster {
     pub(crate) fn leads(&self) -> Vec<Slot> {
         let lead = |id: &EndpointId| {
             let member = self.members.get(id)?;
-            let mut slot = Slot::default();
-            for addr in &member.addresses {
-                match addr {
-                    IpAddr::V4(v4) => slot.v4 = slot.v4.or(Some(*v4)),
-                    IpAddr::V6(v6) => slot.v6 = slot.v6.or(Some(*v6)),
-                }
-            }
-            Some(slot)
+            Some(slot(member.addresses.iter().copied()))
         };
         self.slots.iter().filter_map(lead).collect()
     }
@@ -189,6 +182,18 @@ impl Roster {
             }
         }
     }
+}
+
+/// Where a slot leads, of these addresses the first of each family.
+pub(super) fn slot(addresses: impl IntoIterator<Item = IpAddr>) -> Slot {
+    let mut slot = Slot::default();
+    for addr in addresses {
+        match addr {
+            IpAddr::V4(v4) => slot.v4 = slot.v4.or(Some(v4)),
+            IpAddr::V6(v6) => slot.v6 = slot.v6.or(Some(v6)),
+        }
+    }
+    slot
 }
 
 #[cfg(test)]

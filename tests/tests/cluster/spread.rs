@@ -100,6 +100,18 @@ fn by_client(stage: &Stage, near: &Host, vip: &str, stranger: &Host, outside: &s
     }
     assert_eq!(all.len(), 2, "{all:?}");
     stranger.ip(&format!("route del {c}"));
+    // Containers of a host come by its address: to a published port they are one client.
+    let many = stage.start("c", "many", "");
+    let own = stage.address("c", "many", "bridge");
+    let (start, _) = own.rsplit_once('.').expect("an address");
+    let mut all = BTreeSet::new();
+    for container in 101..133 {
+        many.ip(&format!("addr add {start}.{container}/32 dev eth0"));
+        let by = format!("via {start}.1 dev eth0 src {start}.{container}");
+        many.ip(&format!("route replace default {by}"));
+        all.append(&mut always_one(&many, outside));
+    }
+    assert_eq!(all.len(), 1, "{all:?}");
 }
 
 /// What a container sends by way of the sandbox that leads to services, which has a way out, comes

@@ -82,6 +82,7 @@ impl Drop for Core {
 }
 
 /// A handle for threads that only wait: it keeps nothing alive.
+#[derive(Clone)]
 pub(crate) struct WeakController(Weak<Core>);
 
 impl WeakController {

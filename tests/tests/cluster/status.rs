@@ -15,6 +15,7 @@ over_every_store! {
     a_firewall_that_bars_the_encrypted_tunnel_alone_is_seen,
     hosts_whose_tunnels_have_another_port_are_asked_there,
     a_host_on_which_somebody_has_the_tunnels_port_is_asked_beside_it,
+    a_port_beside_the_tunnels_that_somebody_had_is_taken_later,
     a_server_of_the_store_that_is_down_is_shown_and_does_no_harm,
     while_the_store_is_away_nothing_is_made_up,
     a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place,
@@ -228,6 +229,25 @@ fn a_host_on_which_somebody_has_the_tunnels_port_is_asked_beside_it(kind: Kind) 
         "unreachable",
         "it has a tunnel now"
     );
+    drop_nothing(&stage, "b");
+    stage.end();
+}
+
+fn a_port_beside_the_tunnels_that_somebody_had_is_taken_later(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
+    stage.stop("b");
+    let place = (stage.addr("b"), 4788);
+    let taken = stage.host("b").enter(|| UdpSocket::bind(place)).unwrap();
+    stage.start_inside("b");
+    eventually("it is alive", SOON, || state(&stage, "a", "b") == "alive");
+    drop_only(&stage, "b", "udp dport 4789");
+    assert_eq!(state(&stage, "a", "b"), "unreachable");
+    assert_eq!(warnings(&stage, "a"), "", "nothing answers there");
+    drop(taken);
+    // It tries again when it is to try the way itself.
+    assert_eq!(state(&stage, "b", "a"), "unreachable");
+    let warned = warnings(&stage, "a");
+    assert!(warned.contains("though it does at UDP 4788"), "{warned}");
     drop_nothing(&stage, "b");
     stage.end();
 }

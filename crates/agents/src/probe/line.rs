@@ -13,7 +13,7 @@ use rustix::{
     io::{Errno, write},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     net::IpAddr,
     os::fd::OwnedFd,
@@ -27,8 +27,13 @@ use std::{
 };
 use vw_model::HostId;
 
-/// What has not answered within this did not get the question.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a host is waited for that was asked whether it is there, each time: one packet may be
+/// lost on a way that is good, and a way may be long.
+const PATIENCE: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(1000),
+];
 /// How many answers may wait to be counted: more hosts than a cluster has. What comes beyond is as
 /// good as lost on the way.
 pub(super) const WAITING: usize = 4096;
@@ -48,7 +53,7 @@ struct Shared {
     wire: Wire,
     hosts: Mutex<Hosts>,
     told: Arc<Mutex<Told>>,
-    /// The number of the questions whose answers are waited for.
+    /// The number of the first questions whose answers are waited for.
     asked: AtomicU64,
     /// Wakes the thread.
     wake: OwnedFd,
@@ -69,6 +74,9 @@ struct Asking {
     answers: Receiver<Answer>,
     number: u64,
 }
+
+/// When whom was asked by which number.
+type Sent = HashMap<(u64, HostId), Instant>;
 
 #[derive(Debug)]
 struct Answer {
@@ -120,18 +128,17 @@ impl Line {
         self.shared.over.store(true, Ordering::Release);
         // The counter is far from full, which alone would refuse.
         let _ = write(&self.shared.wake, &1_u64.to_ne_bytes());
-        if let Some(thread) = lock(&self.thread).take() {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
             // It does not panic, and there is nothing to be done if it did.
             let _ = thread.join();
         }
     }
 
-    /// Answers these hosts from now on, and no others.
-    pub(super) fn answer(&self, known: &BTreeMap<HostId, IpAddr>) {
-        let place = |(id, addr): (&HostId, &IpAddr)| (*id, self.shared.wire.place(*id, *addr));
-        let places: HashMap<HostId, Place> = known.iter().map(place).collect();
-        let ids = places.iter().map(|(id, place)| (*place, *id)).collect();
-        *lock(&self.shared.hosts) = Hosts { places, ids };
+    /// Answers a host at this address from now on, or no more.
+    pub(super) fn know(&self, id: HostId, addr: Option<IpAddr>) {
+        let place = addr.map(|addr| self.shared.wire.place(id, addr));
+        lock(&self.shared.hosts).know(id, place);
     }
 
     /// The right to ask, which one has at a time.
@@ -156,47 +163,99 @@ pub(super) struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// Sends each host a packet of a size in bytes, inside a tunnel, and tells what came back.
-    pub(super) fn ask(&mut self, sizes: &[(HostId, u32)]) -> BTreeMap<HostId, Path> {
+    /// Asks each host whether it is there, by the least packet, and again those that are silent. An
+    /// answer counts whichever of the questions it is to.
+    pub(super) fn find(&mut self, hosts: &[HostId]) -> BTreeMap<HostId, Path> {
+        let (mut sent, mut found) = (Sent::new(), BTreeMap::new());
+        let first = self.asking.number + 1;
+        for patience in PATIENCE {
+            let silent = hosts.iter().filter(|host| !found.contains_key(*host));
+            let silent: Vec<(HostId, u32)> = silent.map(|host| (*host, LEAST)).collect();
+            if silent.is_empty() {
+                break;
+            }
+            self.send(&silent, first, &mut sent);
+            self.hear(&sent, patience, &mut found);
+        }
+        found
+    }
+
+    /// Sends each host a packet of a size in bytes, inside a tunnel, and tells from whom it came back.
+    /// `longest` is what the longest of the ways takes.
+    pub(super) fn pass(
+        &mut self,
+        sizes: &[(HostId, u32)],
+        longest: Duration,
+    ) -> BTreeMap<HostId, Path> {
+        let (mut sent, mut found) = (Sent::new(), BTreeMap::new());
+        self.send(sizes, self.asking.number + 1, &mut sent);
+        self.hear(&sent, PATIENCE[0].max(longest * 2), &mut found);
+        found
+    }
+
+    fn send(&mut self, sizes: &[(HostId, u32)], first: u64, sent: &mut Sent) {
         self.asking.number += 1;
         let number = self.asking.number;
-        self.shared.asked.store(number, Ordering::Release);
-        let mut sent = BTreeMap::new();
+        self.shared.asked.store(first, Ordering::Release);
+        let question = Packet {
+            kind: Kind::Question,
+            number,
+            told: Told::default(),
+        };
         for (host, size) in sizes {
             let place = lock(&self.shared.hosts).places.get(host).copied();
             let Some(place) = place else { continue };
-            let question = Packet {
-                kind: Kind::Question,
-                number,
-                told: Told::default(),
-            };
             let bytes = question.bytes(self.shared.wire.size(*size));
-            sent.insert(*host, Instant::now());
+            let at = Instant::now();
             // What is too large for the link is refused at once: as good as lost on the way.
-            if self.shared.wire.send(&bytes, place).is_err() {
-                sent.remove(host);
+            if self.shared.wire.send(&bytes, place).is_ok() {
+                sent.insert((number, *host), at);
             }
         }
-        let until = Instant::now() + PATIENCE;
-        let mut found = BTreeMap::new();
-        while found.len() < sent.len() {
+    }
+
+    fn hear(&mut self, sent: &Sent, patience: Duration, found: &mut BTreeMap<HostId, Path>) {
+        let until = Instant::now() + patience;
+        let asked = sent.keys().map(|(_, host)| *host);
+        let mut silent: HashSet<HostId> = asked.filter(|host| !found.contains_key(host)).collect();
+        while !silent.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             let Ok(answer) = self.asking.answers.recv_timeout(left) else {
                 break;
             };
-            if answer.number != number {
+            let Some(at) = sent.get(&(answer.number, answer.from)) else {
                 continue;
-            }
-            if let Some(at) = sent.get(&answer.from) {
+            };
+            if silent.remove(&answer.from) {
                 let path = Path {
-                    latency: answer.at.duration_since(*at),
+                    latency: answer.at.saturating_duration_since(*at),
                     mtu: LEAST,
                     told: answer.told,
                 };
                 found.insert(answer.from, path);
             }
         }
-        found
+    }
+}
+
+impl Hosts {
+    /// Has a host be at a place, or nowhere.
+    fn know(&mut self, id: HostId, place: Option<Place>) {
+        let former = match place {
+            Some(place) => self.places.insert(id, place),
+            None => self.places.remove(&id),
+        };
+        if let Some(former) = former.filter(|former| self.ids.get(former) == Some(&id)) {
+            self.ids.remove(&former);
+            // Two hosts may have told the same address: one that was copied, or lost its disk.
+            let mut others = self.places.iter();
+            if let Some((other, _)) = others.find(|(_, place)| **place == former) {
+                self.ids.insert(former, *other);
+            }
+        }
+        if let Some(place) = place {
+            self.ids.insert(place, id);
+        }
     }
 }
 
@@ -249,7 +308,7 @@ impl Shared {
                 // Who asked asks again.
                 let _ = self.wire.send(&answer.bytes(length), place);
             }
-            Kind::Answer if number == self.asked.load(Ordering::Acquire) => {
+            Kind::Answer if number >= self.asked.load(Ordering::Acquire) => {
                 let answer = Answer {
                     from,
                     number,

@@ -18,10 +18,8 @@ use std::{
 use vw_model::HostId;
 pub use wire::{FRAMES, Wire};
 
-/// The least that a tunnel over IPv6 leaves for what it carries, and far below what any lets by.
-const LEAST: u32 = 1200;
-/// How often a host is asked whether it is there: one packet may be lost on a way that is good.
-const TRIES: usize = 3;
+/// As little as a question needs: whatever gets there at all takes that.
+const LEAST: u32 = 64;
 
 /// A way by which hosts are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +53,7 @@ pub struct Path {
     pub told: Told,
 }
 
-/// Asks other hosts, and answers them. Nobody is answered before [`Self::answer`].
+/// Asks other hosts, and answers them. Nobody is answered who is not known ([`Self::know`]).
 #[derive(Debug, Default)]
 pub struct Prober {
     lines: Mutex<BTreeMap<Way, Arc<Line>>>,
@@ -72,7 +70,9 @@ impl Prober {
     pub fn open(&self, way: Way, wire: Wire) -> io::Result<()> {
         self.close(way);
         let line = Arc::new(Line::start(way, wire, Arc::clone(&self.told))?);
-        line.answer(&lock(&self.known));
+        // Whoever comes to be known meanwhile is told to those that are listed.
+        let known = lock(&self.known);
+        known.iter().for_each(|(id, at)| line.know(*id, Some(*at)));
         lock(&self.lines).insert(way, line);
         Ok(())
     }
@@ -96,40 +96,37 @@ impl Prober {
         *lock(&self.told) = told;
     }
 
-    /// Answers these hosts from now on, and no others.
-    pub fn answer(&self, hosts: impl IntoIterator<Item = (HostId, IpAddr)>) {
+    /// Answers a host at this address from now on, or no more.
+    pub fn know(&self, id: HostId, addr: Option<IpAddr>) {
         let mut known = lock(&self.known);
-        *known = hosts.into_iter().collect();
+        match addr {
+            Some(addr) => known.insert(id, addr),
+            None => known.remove(&id),
+        };
         lock(&self.lines)
             .values()
-            .for_each(|line| line.answer(&known));
+            .for_each(|line| line.know(id, addr));
     }
 
     /// Asks all these hosts at once over a way; those that do not answer are left out, as are those
     /// that this one does not answer. `None` where it is not open.
     ///
     /// `mtu` in bytes is what a tunnel should let by. Takes the time of a packet and its answer
-    /// where all is well, three times 200 ms where a host does not answer, and up to nine times more
-    /// where a path is narrower.
+    /// where all is well, 1.6 s where a host does not answer, and up to twelve times 200 ms, or twice
+    /// what the longest way takes, where a path is narrower.
     #[must_use]
     pub fn ask(&self, way: Way, hosts: &[HostId], mtu: u32) -> Option<BTreeMap<HostId, Path>> {
         let line = self.line(way)?;
         let mut round = line.asking();
-        let mut paths: BTreeMap<HostId, Path> = BTreeMap::new();
-        for _ in 0..TRIES {
-            let silent = hosts.iter().filter(|host| !paths.contains_key(host));
-            let silent: Vec<(HostId, u32)> = silent.map(|host| (*host, LEAST)).collect();
-            if silent.is_empty() {
-                break;
-            }
-            paths.extend(round.ask(&silent));
-        }
+        let mut paths = round.find(hosts);
+        let longest = paths.values().map(|path| path.latency).max();
+        let longest = longest.unwrap_or_default();
         // The whole first, which most paths take; then by halves.
         let mut tried: BTreeMap<HostId, u32> = paths.keys().map(|host| (*host, mtu)).collect();
         let mut refused: BTreeMap<HostId, u32> = BTreeMap::new();
         while !tried.is_empty() {
             let sizes: Vec<(HostId, u32)> = tried.iter().map(|(h, size)| (*h, *size)).collect();
-            let passed = round.ask(&sizes);
+            let passed = round.pass(&sizes, longest);
             tried.clear();
             for (host, size) in sizes {
                 let Some(path) = paths.get_mut(&host) else {

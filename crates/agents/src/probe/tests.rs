@@ -1,6 +1,17 @@
 //! Two hosts ask each other, over paths of every width.
 
-use super::*;
+use super::{
+    packet::{Kind, Packet},
+    *,
+};
+use std::{
+    collections::VecDeque,
+    net::{SocketAddr, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Instant,
+};
+use vw_model::PROBE_PORT;
 use vw_testkit::{Host, Lab, eventually, require_root, traffic};
 
 /// What takes longer never comes.
@@ -35,7 +46,7 @@ fn prober(host: &Host, addr: IpAddr, other: (HostId, IpAddr)) -> Prober {
     let prober = Prober::default();
     let wire = host.enter(|| Wire::datagrams(addr)).unwrap();
     prober.open(Way::Beside, wire).unwrap();
-    prober.answer([other]);
+    prober.know(other.0, Some(other.1));
     prober
 }
 
@@ -73,13 +84,13 @@ fn a_link_of_this_hosts_own_is_a_part_of_the_path() {
 fn the_path_is_as_wide_as_its_narrowest_link() {
     require_root!();
     let [first, second, nobody] = [1, 2, 3].map(|number| HostId::from_bytes([number; 32]));
-    for (mtu, passes) in [(1500, 1450), (1400, 1350), (1281, 1231)] {
+    for (mtu, passes) in [(1500, 1450), (1400, 1350), (1281, 1231), (576, 526)] {
         let lab = Lab::new();
         let (a, b) = hosts(&lab, mtu);
         let (at, to): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 130].into());
         let asker = prober(&a, at, (second, to));
         let other = prober(&b, to, (first, at));
-        asker.answer([(second, to), (nobody, [192, 0, 2, 131].into())]);
+        asker.know(nobody, Some([192, 0, 2, 131].into()));
         let told = Told {
             clear: Some(4789),
             encrypted: true,
@@ -94,13 +105,13 @@ fn the_path_is_as_wide_as_its_narrowest_link() {
         // A way that loses the first packet of all is a good one.
         let rules = "add table inet lose; \
                      add chain inet lose in { type filter hook input priority 0; }; \
-                     add rule inet lose in udp dport 4788 quota until 2000 bytes drop";
+                     add rule inet lose in udp dport 4788 quota until 150 bytes drop";
         b.run(["nft", rules]).must();
         assert!(ask(&[second]).contains_key(&second), "asked again");
         b.run(["nft", "delete", "table", "inet", "lose"]).must();
-        other.answer([]);
+        other.know(first, None);
         assert!(ask(&[second]).is_empty(), "a stranger gets no answer");
-        other.answer([(first, at)]);
+        other.know(first, Some(at));
         assert!(ask(&[second]).contains_key(&second));
         other.close(Way::Beside);
         assert!(!other.is_open(Way::Beside));
@@ -108,4 +119,79 @@ fn the_path_is_as_wide_as_its_narrowest_link() {
         drop(prober(&b, to, (first, at)));
         assert_eq!(asker.ask(Way::Clear, &[second], 1450), None);
     }
+}
+
+/// Answers each question so long after it came, as over a long way, until it is told to end.
+fn answer_late(socket: &UdpSocket, after: Duration, over: &AtomicBool) {
+    let mut late: VecDeque<(Instant, Vec<u8>, SocketAddr)> = VecDeque::new();
+    let mut room = [0; 2000];
+    while !over.load(Ordering::Acquire) {
+        let now = Instant::now();
+        while let Some((_, bytes, to)) = late.pop_front_if(|(due, _, _)| *due <= now) {
+            socket.send_to(&bytes, to).unwrap();
+        }
+        let next = late.front().map(|(due, _, _)| due.duration_since(now));
+        let next = next.unwrap_or(Duration::from_millis(20));
+        socket.set_read_timeout(Some(next)).unwrap();
+        if let Ok((length, from)) = socket.recv_from(&mut room) {
+            let question = Packet::parse(&room[..length]).unwrap();
+            let kind = Kind::Answer;
+            let answer = Packet { kind, ..question };
+            late.push_back((Instant::now() + after, answer.bytes(length), from));
+        }
+    }
+}
+
+#[test]
+fn a_way_may_be_long() {
+    require_root!();
+    let [first, second] = [1, 2].map(|number| HostId::from_bytes([number; 32]));
+    let lab = Lab::new();
+    let host = lab.host("a");
+    host.ip("link set lo up");
+    let [at, there] = [1, 2].map(|number| IpAddr::from([127, 0, 0, number]));
+    let asker = prober(&host, at, (second, there));
+    asker.know(first, Some(at));
+    let socket = host.enter(|| UdpSocket::bind((there, PROBE_PORT))).unwrap();
+    for milliseconds in [10, 300, 1200] {
+        let after = Duration::from_millis(milliseconds);
+        let over = AtomicBool::new(false);
+        let found = thread::scope(|scope| {
+            scope.spawn(|| answer_late(&socket, after, &over));
+            let found = asker.ask(Way::Beside, &[second], 1450).unwrap();
+            over.store(true, Ordering::Release);
+            found
+        });
+        let found = found.get(&second).expect("it answers");
+        assert!(found.latency >= after && found.latency < after + Duration::from_millis(150));
+        assert_eq!(found.mtu, 1450, "after {after:?}");
+    }
+}
+
+/// Of hosts that told the same address one is heard, whichever goes.
+#[test]
+fn who_comes_and_goes_changes_no_other() {
+    require_root!();
+    let [first, second, third] = [1, 2, 3].map(|number| HostId::from_bytes([number; 32]));
+    let lab = Lab::new();
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    lab.link(&a, "wire", &b, "wire");
+    a.ip("addr add 192.0.2.1/24 dev wire");
+    b.ip("addr add 192.0.2.2/24 dev wire");
+    let [at, to]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+    let asker = prober(&a, at, (second, to));
+    let _other = prober(&b, to, (first, at));
+    let answers = |host| {
+        let found = asker.ask(Way::Beside, &[host], 1450).unwrap();
+        found.contains_key(&host)
+    };
+    assert!(answers(second));
+    asker.know(third, Some(to));
+    assert!(answers(third), "it told the same address");
+    asker.know(third, None);
+    assert!(answers(second) && !answers(third));
+    asker.know(second, Some([192, 0, 2, 3].into()));
+    assert!(!answers(second), "nobody is there");
+    asker.know(second, Some(to));
+    assert!(answers(second));
 }

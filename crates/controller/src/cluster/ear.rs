@@ -9,7 +9,7 @@ use vw_cluster::{Delta, Follower};
 /// The follower of the cluster, which is there before the controller is.
 pub(crate) struct Ear {
     caught_up: fn(),
-    /// Held while changes are passed on.
+    /// Held while what was told early is passed on.
     passing: Mutex<Option<WeakController>>,
     early: Mutex<Vec<Delta>>,
 }
@@ -38,10 +38,13 @@ impl Ear {
 
 impl Follower for Ear {
     fn follow(&self, deltas: Vec<Delta>) {
-        match &*lock(&self.passing) {
-            Some(controller) => pass(controller, deltas),
-            None => lock(&self.early).extend(deltas),
-        }
+        // There is one that tells: what it told before was passed on.
+        let passing = lock(&self.passing);
+        let Some(controller) = passing.clone() else {
+            return lock(&self.early).extend(deltas);
+        };
+        drop(passing);
+        pass(&controller, deltas);
     }
 
     fn caught_up(&self) {

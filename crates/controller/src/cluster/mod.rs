@@ -127,7 +127,7 @@ impl Membership {
             name,
             tunnel,
             underlay_told: Mutex::default(),
-            probes: Probes::start(tunnel),
+            probes: Probes::default(),
         })
     }
 }
@@ -239,7 +239,7 @@ impl Controller {
         if let Some(encryption) = self.encryption() {
             encryption.look();
         }
-        self.answer_known();
+        self.answer(id, host.map(|host| host.tunnel));
         if let Err(error) = self.bring_peer(id, host) {
             self.warn(format!(
                 "the tunnels of other hosts cannot be let in: {}",

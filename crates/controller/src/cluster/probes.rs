@@ -73,16 +73,26 @@ struct Asked {
 }
 
 impl Probes {
-    /// Asks and answers beside the tunnels, where the port can be had.
-    pub(super) fn start(tunnel: IpAddr) -> Self {
-        let probes = Self::default();
-        let wire = Wire::datagrams(tunnel);
-        if let Err(error) = wire.and_then(|wire| probes.prober.open(Way::Beside, wire)) {
-            tracing::warn!(
-                "the way to other hosts cannot be tried beside the tunnels: UDP port {PROBE_PORT} of {tunnel}: {error}"
-            );
+    /// Asks and answers beside the tunnels from this address, where the port can be had. Where it
+    /// cannot, that is told once, and tried again with the next call.
+    fn open_beside(&self, tunnel: IpAddr) {
+        let mut standing = lock(&self.standing);
+        if self.prober.is_open(Way::Beside) {
+            return;
         }
-        probes
+        let wire = Wire::datagrams(tunnel);
+        let opened = wire.and_then(|wire| self.prober.open(Way::Beside, wire));
+        let Err(error) = opened else {
+            standing.refused.remove(&Way::Beside);
+            return;
+        };
+        let why = format!(
+            "the way to other hosts cannot be tried beside the tunnels: UDP port {PROBE_PORT} of {tunnel}: {error}"
+        );
+        if standing.refused.get(&Way::Beside) != Some(&why) {
+            tracing::warn!("{why}");
+            standing.refused.insert(Way::Beside, why);
+        }
     }
 
     fn refused(&self, standing: &mut Standing, way: Way, error: &vw_model::Error) {
@@ -115,13 +125,17 @@ impl Core {
 impl Controller {
     /// Has the hosts that are known get answers to what they ask of the way here, over what stands.
     pub(super) fn answer_known(&self) {
-        let (Some(member), Some(probes)) = (&self.member, self.probes()) else {
-            return;
-        };
-        let hosts = member.cluster.hosts().into_iter();
-        probes
-            .prober
-            .answer(hosts.map(|host| (host.id, host.tunnel)));
+        for host in self.member.iter().flat_map(Member::others) {
+            self.answer(host.id, Some(host.tunnel));
+        }
+    }
+
+    /// Has one that came, or is elsewhere now, get answers, or one that is gone none.
+    pub(super) fn answer(&self, id: HostId, tunnel: Option<IpAddr>) {
+        if let Some(member) = &self.member {
+            member.probes.open_beside(member.tunnel);
+            member.probes.prober.know(id, tunnel);
+        }
     }
 
     /// What another host needs here, whichever networks it takes part in.
@@ -315,6 +329,9 @@ impl Controller {
             return BTreeMap::new();
         };
         self.open_clear_probe();
+        if let Some(member) = &self.member {
+            probes.open_beside(member.tunnel);
+        }
         let prober = &probes.prober;
         // What WireGuard makes too large for this host's link is cut up there: it passes, but not whole.
         let lacks = self.underlay_lacks();

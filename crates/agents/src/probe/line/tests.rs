@@ -13,7 +13,7 @@ fn answers_that_nobody_counts_are_not_kept() {
     let [at, there] = [1, 2].map(|number| IpAddr::from([127, 0, 0, number]));
     let wire = host.enter(|| Wire::datagrams(at)).unwrap();
     let line = Line::start(Way::Beside, wire, Arc::default()).unwrap();
-    line.answer(&BTreeMap::from([(HostId::from_bytes([2; 32]), there)]));
+    line.know(HostId::from_bytes([2; 32]), Some(there));
     let other = host.enter(|| UdpSocket::bind((there, vw_model::PROBE_PORT)));
     let other = other.unwrap();
     let say = |kind, number| {

@@ -37,6 +37,7 @@ impl Controller {
         info.warnings.extend(self.untold());
         info.warnings.extend(self.off_networks());
         info.warnings.extend(self.underlay_trouble());
+        info.warnings.extend(self.doubles());
         for (path, former) in self.data.scan(Table::Saved).unwrap_or_default() {
             let now = self.facts().sysctls.get(&path).cloned().unwrap_or_default();
             info.sysctls

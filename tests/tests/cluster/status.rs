@@ -360,9 +360,12 @@ fn a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place(kind: Kin
     });
     let status = stage.cli("b", "cluster status");
     assert!(
-        status.contains("this host ") && !status.contains("WARNING"),
+        status.contains("this host ") && !status.contains(why),
         "{status}"
     );
+    // What b was before lives as long as one that was stopped.
+    let told = status.contains("advertise one address, 192.0.2.2");
+    assert!(told, "{status}");
 }
 
 fn a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by(kind: Kind) {

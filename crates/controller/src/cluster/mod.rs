@@ -4,6 +4,7 @@
 //! Owns what becomes of the cluster's changes here, and what of this host is told to the others.
 //! It must not know which store they share, nor how they agree.
 
+mod doubles;
 mod ear;
 mod encryption;
 mod left;
@@ -361,11 +362,15 @@ impl Controller {
             StoreState::Away { reason, .. } => Some(reason.clone()),
             StoreState::Unknown | StoreState::Reachable => None,
         };
+        let living = status.hosts.iter().filter(|host| host.alive);
+        let told = living.map(|host| (host.id, host.name.clone(), host.advertise));
+        let mut doubles = doubles::doubles(told);
         let hosts = status.hosts.into_iter().map(|host| {
             let mut tried = found.remove(&host.id).unwrap_or_default();
             if host.id == this {
                 tried.trouble = self.underlay_trouble();
             }
+            tried.trouble = doubles.remove(&host.id).or(tried.trouble);
             host_view(host, this, tried)
         });
         let member = self.member.as_ref();

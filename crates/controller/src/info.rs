@@ -31,13 +31,7 @@ impl Controller {
             Err(error) => info.warnings.push(error.to_string()),
         }
         info.network_drivers = vw_drivers::names().map(str::to_owned).collect();
-        info.warnings.extend(lock(&self.warnings).iter().cloned());
-        info.warnings.extend(self.unreached());
-        info.warnings.extend(lock(&self.store_away).clone());
-        info.warnings.extend(self.untold());
-        info.warnings.extend(self.off_networks());
-        info.warnings.extend(self.underlay_trouble());
-        info.warnings.extend(self.doubles());
+        info.warnings.extend(self.troubles());
         for (path, former) in self.data.scan(Table::Saved).unwrap_or_default() {
             let now = self.facts().sysctls.get(&path).cloned().unwrap_or_default();
             info.sysctls
@@ -66,5 +60,18 @@ impl Controller {
             why_not.map_or(Ok(()), Err)
         });
         Ok(info)
+    }
+
+    /// What is not as it should be, in sentences.
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles: Vec<String> = lock(&self.warnings).iter().cloned().collect();
+        troubles.extend(self.unreached());
+        troubles.extend(lock(&self.store_away).clone());
+        troubles.extend(self.untold());
+        troubles.extend(self.off_networks());
+        troubles.extend(self.underlay_trouble());
+        troubles.extend(self.doubles());
+        troubles.extend(self.drawbacks());
+        troubles
     }
 }

@@ -161,6 +161,12 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// What people on this host should know of a network that stands here, as a sentence: something
+    /// that works less well than it might.
+    fn drawback(&self, _network: &NetworkSpec, _cx: &DriverContext) -> Option<String> {
+        None
+    }
+
     /// What networks of the driver have in common on a host, for as long as this one stands on it:
     /// the same for each of them, or nothing.
     ///

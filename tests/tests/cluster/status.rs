@@ -21,6 +21,7 @@ over_every_store! {
     a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place,
     a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by,
     a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was,
+    a_host_whose_link_is_narrower_than_a_network_says_so,
     what_a_host_would_cut_up_itself_does_not_pass_whole,
     what_a_host_of_ipv6_would_cut_up_itself_does_not_pass_whole,
 }
@@ -464,4 +465,24 @@ fn what_a_host_would_cut_up_itself_does_not_pass_whole(kind: Kind) {
 
 fn what_a_host_of_ipv6_would_cut_up_itself_does_not_pass_whole(kind: Kind) {
     narrows(Stage::over_ipv6(kind, &["a", "b"]));
+}
+
+fn a_host_whose_link_is_narrower_than_a_network_says_so(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
+    stage.host("a").ip("link set wire mtu 9000");
+    stage.start_inside("a");
+    stage.docker("a", "network create -d overlay wide");
+    eventually("the network is there", SOON, || stage.knows("b", "wide"));
+    let told = |host: &str| {
+        let warnings = stage.api(host, "/info")["Warnings"].to_string();
+        warnings.contains("network wide has an MTU of 8950, of which wire")
+    };
+    for host in ["a", "b"] {
+        drop(stage.start(host, "one", "--network wide"));
+    }
+    assert_eq!((told("a"), told("b")), (false, true));
+    assert!(stage.daemon("b").log().contains("leaves 1450:"));
+    stage.docker("b", "rm -f one");
+    assert!(!told("b"), "it does not stand there");
+    stage.end();
 }

@@ -37,6 +37,9 @@ impl Controller {
             }
             let all: Vec<EndpointId> = reach.remotes.keys().copied().collect();
             self.bring_remotes(network, &mut reach, &all);
+            if let Some(drawback) = network.driver.drawback(&network.spec, &self.config.drivers) {
+                tracing::warn!("{drawback}");
+            }
         }
         reach.users += 1;
         Ok(())
@@ -205,6 +208,15 @@ impl Controller {
             lock(&network.reach).unreached.values().cloned().collect()
         };
         networks.iter().flat_map(reasons).collect()
+    }
+
+    /// What works less well here than it might of networks that stand, in sentences.
+    pub(crate) fn drawbacks(&self) -> Vec<String> {
+        let cx = &self.config.drivers;
+        let networks = self.registry().networks();
+        let standing = networks.iter().filter(|network| network.stands());
+        let told = standing.filter_map(|network| network.driver.drawback(&network.spec, cx));
+        told.collect()
     }
 
     /// The link to the other hosts was down and is up again, or lost an address or a route: the

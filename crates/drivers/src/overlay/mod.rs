@@ -208,6 +208,11 @@ impl Driver for Overlay {
         options::multicast(network).is_ok_and(|multicast| !multicast)
     }
 
+    fn drawback(&self, network: &NetworkSpec, cx: &DriverContext) -> Option<String> {
+        let underlay = cx.underlay.as_ref().filter(|_| !route::is(network))?;
+        options::too_wide(network, underlay)
+    }
+
     fn companion(&self, network: &NetworkSpec) -> bool {
         !network.internal && !route::is(network)
     }

@@ -196,6 +196,21 @@ pub(super) fn inner_mtu(way: &Way) -> u32 {
     way.mtu.saturating_sub(overhead)
 }
 
+/// That a network in VXLAN was made where the link to the other hosts takes more at once, if so.
+pub(super) fn too_wide(network: &NetworkSpec, underlay: &Underlay) -> Option<String> {
+    let options = OverlayOptions::read(network, underlay).ok()?;
+    let left = inner_mtu(&options.way);
+    let more = options.mtu.checked_sub(left).filter(|more| *more > 0)?;
+    Some(format!(
+        "network {} has an MTU of {}, of which {}, this host's link to the others, leaves {left}: larger packets are cut up, or lost on the way; raise the MTU of {} to {} and start the daemon again, or make the network anew with -o {MTU}={left}",
+        network.name,
+        options.mtu,
+        underlay.link,
+        underlay.link,
+        underlay.mtu + more
+    ))
+}
+
 /// Without an MTU of its own a network has what the way to the other hosts, from this address,
 /// leaves of its.
 fn mtu(network: &NetworkSpec, left: u32, local: IpAddr) -> Result<u32> {

@@ -532,6 +532,24 @@ fn what_a_network_leaves_open_is_named_for_all_hosts() {
 }
 
 #[test]
+fn a_network_that_is_wider_than_the_link_is_told() {
+    let made = [("com.docker.network.driver.mtu", "8950")];
+    let network = overlay(&[V4], &made);
+    let told = Overlay.drawback(&network, &over4()).unwrap();
+    for part in [
+        "has an MTU of 8950, of which wire",
+        "leaves 1450:",
+        "of wire to 9000",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(Overlay.drawback(&network, &cx("192.0.2.1", 9000)), None);
+    assert_eq!(Overlay.drawback(&overlay(&[V4], &[]), &over4()), None);
+    let routed = overlay(&[V4], &[made[0], (options::MODE, "route")]);
+    assert_eq!(Overlay.drawback(&routed, &over4()), None);
+}
+
+#[test]
 fn no_tunnel_ends_where_hosts_try_the_way() {
     let options = [("vethwork.overlay.port", "4788")];
     let network = network("overlay", &[V4], &options);

@@ -263,6 +263,20 @@ impl Controller {
                 ("type", network.spec.driver.clone()),
             ],
         );
+        self.list_what_is_back(id);
+    }
+
+    /// Lists a network that the cluster had again while this host took it down, as with a store that was
+    /// brought back: who told of it found it listed.
+    fn list_what_is_back(&self, id: NetworkId) {
+        let Ok(cluster) = self.cluster() else { return };
+        let known = || cluster.networks().into_iter().find(|spec| spec.id == id);
+        let Some(spec) = known() else { return };
+        self.list_global(spec);
+        // Who told meanwhile that it is gone once more found none.
+        if known().is_none() {
+            self.global_gone(id);
+        }
     }
 
     /// Endpoints of a network on other hosts, as the network shows them.

@@ -3,7 +3,7 @@
 use crate::{
     global::{create, remove},
     inject::{Effect, Mode},
-    scenario::{adopt, release},
+    scenario::{adopt, create_overlay_on, release},
     world::World,
 };
 use std::{
@@ -22,7 +22,10 @@ use vw_hoststate::Netns;
 use vw_model::{EndpointId, PROBE_NETWORKS};
 use vw_store::{
     Change, Table,
-    cluster::memory::{Call, Fate, MemoryStore, Weather},
+    cluster::{
+        Record, Transaction, Write,
+        memory::{Call, Fate, MemoryStore, Weather},
+    },
 };
 
 /// A presence ends within seconds.
@@ -62,6 +65,7 @@ struct Scene {
     a: Controller,
     b: Controller,
     way: Arc<AtomicU8>,
+    store: MemoryStore,
     _there: World,
 }
 
@@ -86,6 +90,7 @@ impl Scene {
             a,
             b,
             way,
+            store,
             _there: there,
         }
     }
@@ -174,6 +179,44 @@ fn a_removal_that_comes_while_endpoints_come_leaves_nothing() {
         |text: &str| (text.contains("vxlan") || text.contains("br0")) && !text.contains(&probe);
     let left: Vec<String> = left.keys().map(|key| format!("{key:?}")).collect();
     assert!(!left.iter().any(|key| of_network(key)), "{left:#?}");
+    assert_eq!(a.repair().unwrap(), 0);
+}
+
+#[test]
+fn a_network_that_is_back_while_it_is_taken_down_is_known() {
+    let scene = Scene::new();
+    let (a, b, here) = (&scene.a, &scene.b, &scene.here);
+    let before = scene.store.records();
+    scene.set(CUT);
+    eventually("it is removed once its user is dead", || remove(b).is_ok());
+    let (store, maker, hearer) = (scene.store.clone(), b.clone(), a.clone());
+    let knows = |host: &Controller, name: &str| {
+        let network = name.to_owned();
+        host.submit(NetworkInspect { network }).is_ok()
+    };
+    let taken_off = |effect: &Effect<'_>| matches!(effect, Effect::Change(Change::Delete { table, .. }) if *table == Table::Attachments);
+    here.faults.beside(taken_off, Mode::Never, move || {
+        let now = store.records();
+        let is_gone = |was: &Record| now.iter().all(|record| record.key != was.key);
+        let gone = before.into_iter().filter(is_gone);
+        let writes = gone.map(|Record { key, value, .. }| Write::Put(key, value));
+        let back = Transaction {
+            conditions: Vec::new(),
+            writes: writes.collect(),
+        };
+        assert!(store.edit(&back));
+        // What is told after it was told after it.
+        create_overlay_on(&maker, "mark", "10.43.0.0/24", true, &[]).unwrap();
+        eventually("it is heard", || knows(&hearer, "mark"));
+    });
+    scene.set(MENDED);
+    eventually("the network is back", || knows(a, "mark"));
+    here.faults.await_beside();
+    assert!(!here.faults.had_to_wait(), "it was back before it was down");
+    eventually("it can be used", || {
+        let came = adopt(a, here, "two", &["shop"], &[]);
+        came.is_ok()
+    });
     assert_eq!(a.repair().unwrap(), 0);
 }
 

@@ -29,11 +29,14 @@ pub enum Error {
     /// Every subnet of the default pools is held or in use on the host.
     #[error(
         "all predefined address pools have been fully subnetted: no {} subnet is left; \
-         remove a network, give --subnet, or add to default-address-pools", family_name(*family)
+         {}remove a network, give --subnet, or add to default-address-pools",
+        family_name(*family), covering(*covered)
     )]
     DefaultsExhausted {
         /// Of this family.
         family: Family,
+        /// A default pool, and what is in use on the host that holds all of it.
+        covered: Option<(IpNet, IpNet)>,
     },
     /// A default pool that cannot be split as asked.
     #[error(
@@ -174,6 +177,12 @@ impl From<Error> for vw_model::Error {
             _ => refusal,
         }
     }
+}
+
+fn covering(covered: Option<(IpNet, IpNet)>) -> String {
+    covered.map_or_else(String::new, |(pool, by)| {
+        format!("this host's route to, or use of, {by} covers the default pool {pool}; ")
+    })
 }
 
 /// `IPv4` or `IPv6`.

@@ -260,7 +260,8 @@ impl Ipam {
     /// The lowest subnet of the default pools that nobody holds. It steps over what is held, so
     /// it takes as many steps as there are subnets held, never as many as a pool could give.
     fn free_default(&self, family: Family, foreign: &[IpNet]) -> Result<IpNet, Error> {
-        let foreign = Spans::merge(family, foreign);
+        let in_use = foreign;
+        let foreign = Spans::merge(family, in_use);
         for pool in self.defaults.of(family) {
             let base = Span::of(pool.base);
             let host_bits = span::bits(family) - u32::from(pool.size);
@@ -282,7 +283,11 @@ impl Ipam {
                 }
             }
         }
-        Err(Error::DefaultsExhausted { family })
+        let bases = || self.defaults.of(family).map(|pool| pool.base);
+        // A default route leads to what nobody here has.
+        let mut all = in_use.iter().filter(|by| by.prefix_len() > 0);
+        let covered = all.find_map(|by| Some((bases().find(|base| by.contains(base))?, *by)));
+        Err(Error::DefaultsExhausted { family, covered })
     }
 }
 

@@ -229,12 +229,22 @@ fn default_subnets_keep_clear_of_ours_and_of_the_host() {
         192.168.208.0/20 via 192.168.208.1
         192.168.224.0/20 via 192.168.224.1
         192.168.240.0/20 via 192.168.240.1
-        all predefined address pools have been fully subnetted: no IPv4 subnet is left; remove a network, give --subnet, or add to default-address-pools"#]].assert_eq(&format!("{}\n{}", shown(&got), chain(refused)));
+        all predefined address pools have been fully subnetted: no IPv4 subnet is left; this host's route to, or use of, 172.20.0.0/14 covers the default pool 172.20.0.0/16; remove a network, give --subnet, or add to default-address-pools"#]].assert_eq(&format!("{}\n{}", shown(&got), chain(refused)));
     ipam.remove_network(network(3));
     let again = ipam
         .add_network(network(3), &request(&[]), &foreign)
         .expect("freed");
     assert_eq!(again[0].subnet, got[2].subnet);
+}
+
+#[test]
+fn what_covers_a_default_pool_is_named() {
+    let mut ipam = ipam();
+    let routes = ["172.16.0.0/12", "192.168.0.0/16"].map(net);
+    let refused = ipam.add_network(network(1), &request(&[]), &routes);
+    let told = chain(refused.expect_err("none is left"));
+    let covered = "this host's route to, or use of, 172.16.0.0/12 covers the default pool 172.17.0.0/16; remove a network, give --subnet,";
+    assert!(told.contains(covered), "{told}");
 }
 
 #[test]

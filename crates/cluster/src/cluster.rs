@@ -184,6 +184,14 @@ impl Cluster {
         self.core.state().mirror.services.get(id).cloned()
     }
 
+    /// The services of a network, as they are known here.
+    #[must_use]
+    pub fn services_on(&self, network: NetworkId) -> Vec<ServiceId> {
+        let state = self.core.state();
+        let known = state.mirror.services.on(network);
+        known.map(|spec| spec.id).collect()
+    }
+
     /// Waits until no other host that lives leads to services on a network any more; not for long.
     pub fn await_no_balancer(&self, network: NetworkId) {
         self.core.await_no_balancer(network);

@@ -132,7 +132,11 @@ impl Core {
             let block = record::decode::<BlockRecord>(&record.value);
             let own = block.is_ok_and(|block| block.host == self.settings.host);
             let network = keys::parse_block(&record.key).map(|(network, _)| network);
-            let held = |network: &NetworkId| self.state().holdings.get(*network).is_some();
+            let held = |network: &NetworkId| {
+                let state = self.state();
+                let held = state.holdings.get(*network);
+                held.is_some_and(|held| held.has_any())
+            };
             unheld.extend(network.filter(|network| own && !held(network)));
         }
         for network in unheld {
@@ -144,7 +148,7 @@ impl Core {
     /// Takes a block of which this host knows nothing out of the store, where it stands so.
     pub(crate) fn disown(&self, stands: Condition, block: String) -> Result<()> {
         tracing::info!("{block} is given back: this host does not know of it");
-        // Where it is not done, whoever reads it next does it.
+        // Where it is not done, whoever reads it next does it; who uses it then writes it anew before.
         self.commit(vec![stands], vec![Write::Delete(block)])
             .map(drop)
     }

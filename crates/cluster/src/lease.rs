@@ -302,20 +302,39 @@ impl Core {
         // has joined again.
         self.joined()?;
         let blocks = self.read_blocks(spec.id)?;
-        let unknown: Vec<IpNet> = {
+        let unknown: Vec<(IpNet, Version)> = {
             let state = self.state();
             let held = state.holdings.get(spec.id);
-            let own = blocks.iter().filter(|(_, standing)| {
-                standing.is_some_and(|standing| standing.host == self.settings.host)
+            let own = blocks.iter().filter_map(|(range, standing)| {
+                let own = (*standing)?;
+                (own.host == self.settings.host).then_some((*range, own.version))
             });
-            own.map(|(range, _)| *range)
-                .filter(|range| held.is_none_or(|held| !held.has(*range)))
+            own.filter(|(range, _)| held.is_none_or(|held| !held.has(*range)))
                 .collect()
         };
-        if unknown.is_empty() || !self.use_blocks(spec, &unknown)? {
-            return Ok(Some(blocks));
+        let mut used = false;
+        for batch in unknown.chunks(MOST) {
+            if !self.write_anew(spec.id, batch)? {
+                return Ok(None);
+            }
+            let ranges: Vec<IpNet> = batch.iter().map(|(range, _)| *range).collect();
+            used |= self.use_blocks(spec, &ranges)?;
         }
-        Ok(None)
+        Ok((!used).then_some(blocks))
+    }
+
+    /// Writes blocks of this host anew where they stand so: what may be under way to delete them is void
+    /// then. Says whether they stood.
+    fn write_anew(&self, network: NetworkId, blocks: &[(IpNet, Version)]) -> Result<bool> {
+        let host = self.settings.host;
+        let value = record::encode(&BlockRecord { host });
+        let keyed = |range: &IpNet| keys::block(network, *range);
+        let stands =
+            |(range, version): &(IpNet, Version)| Condition::Unchanged(keyed(range), *version);
+        let write = |(range, _): &(IpNet, Version)| Write::Put(keyed(range), value.clone());
+        let conditions = blocks.iter().map(stands).collect();
+        let writes = blocks.iter().map(write).collect();
+        Ok(self.commit(conditions, writes)? == Done::Applied)
     }
 
     /// That a block is this host's by the store, as it stands there, and what replaces it by itself;

@@ -7,9 +7,12 @@ use super::{
 use crate::{
     core::Phase,
     keys::{self, Shared},
-    record::{BlockRecord, encode},
+    record::{BlockRecord, decode, encode},
 };
-use vw_store::cluster::Write;
+use vw_store::cluster::{
+    Write,
+    memory::{Call, Fate, Weather},
+};
 
 /// A network of one pool, known to both hosts, on which the first has an endpoint.
 fn network(a: &Host, b: &Host) -> (NetworkSpec, RemoteEndpoint) {
@@ -61,6 +64,43 @@ fn a_block_that_its_host_does_not_know_goes_back_once_all_is_read() {
     let b = b.restart();
     b.cluster.settled();
     eventually("it goes back", SOON, || record(&store, &key).is_none());
+}
+
+/// The first that a host's worker commits arrives late, and no other until that is over.
+struct LateOnce(AtomicU64);
+
+impl Weather for LateOnce {
+    fn before(&self, client: &str, call: Call) -> Fate {
+        let works = std::thread::current().name() == Some("cluster-work");
+        match client == "host-1" && works && call == Call::Commit {
+            true if self.0.fetch_add(1, Ordering::SeqCst) == 0 => Fate::Late,
+            true => Fate::Unreachable,
+            false => Fate::Answered,
+        }
+    }
+}
+
+#[test]
+fn a_block_that_was_given_back_is_not_used_before_that_can_take_no_effect() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let (network, _) = network(&a, &b);
+    let late = Arc::new(LateOnce(AtomicU64::new(0)));
+    let (addr, key) = claimed(&store, &network, &a);
+    store.set_weather(late.clone());
+    a.client.lose_watches();
+    eventually("it is given back", SOON, || {
+        late.0.load(Ordering::SeqCst) > 0
+    });
+    let id = EndpointId::from_bytes(random());
+    let mut leased = None;
+    eventually("it is had all the same", SOON, || {
+        leased = a.cluster.lease(network.id, Family::V4, Some(addr), id).ok();
+        leased.is_some()
+    });
+    while store.arrive() {}
+    let block: BlockRecord = decode(&record(&store, &key).expect("it stands")).unwrap();
+    assert_eq!(block.host, a.id);
 }
 
 #[test]

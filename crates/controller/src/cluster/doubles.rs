@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use vw_model::HostId;
 
 impl Controller {
-    /// The same of this host and the others that live, once an address.
+    /// What is to be told of this host and the others that live, once an address.
     pub(crate) fn doubles(&self) -> Vec<String> {
         let Some(member) = &self.member else {
             return Vec::new();

@@ -370,7 +370,9 @@ impl Controller {
             if host.id == this {
                 tried.trouble = self.underlay_trouble();
             }
-            tried.trouble = doubles.remove(&host.id).or(tried.trouble);
+            let troubles = [tried.trouble, doubles.remove(&host.id)];
+            let troubles: Vec<String> = troubles.into_iter().flatten().collect();
+            tried.trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
             host_view(host, this, tried)
         });
         let member = self.member.as_ref();

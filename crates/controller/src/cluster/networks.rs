@@ -273,6 +273,9 @@ impl Controller {
         let known = || cluster.networks().into_iter().find(|spec| spec.id == id);
         let Some(spec) = known() else { return };
         self.list_global(spec);
+        for service in cluster.services_on(id) {
+            self.take_agreed(service);
+        }
         // Who told meanwhile that it is gone once more found none.
         if known().is_none() {
             self.global_gone(id);

@@ -110,7 +110,9 @@ impl Controller {
         member.health = self.health_at_first(&state.spec, sandbox, id);
         let former = state.roster.clone();
         let next = former.with(id, member);
-        if let Err(error) = self.turn_to(&service, &mut state, next) {
+        if !departs && network.spec.scope == Scope::Global {
+            self.turn_for_good(&service, &mut state, next);
+        } else if let Err(error) = self.turn_to(&service, &mut state, next) {
             let what = match departs {
                 true => "an endpoint leaves its service at once",
                 false => "an endpoint that stays is not led to",
@@ -133,7 +135,8 @@ impl Controller {
         sandbox: &Sandbox,
         id: EndpointId,
     ) -> Health {
-        match lock(&self.services).departs(id) {
+        let departs = lock(&self.services).departs(id);
+        match departs {
             true => Health::Leaving,
             false => at_first(spec, sandbox.can_answer()),
         }

@@ -144,6 +144,15 @@ impl Controller {
         };
         let _turn = lock(&self.agreed_changes);
         let found = lock(&self.services).get(id);
+        // One of a network that is back since is bound to what that was before.
+        let found = found.filter(|service| {
+            let listed = self.registry().network_by_id(service.network.spec.id);
+            let astray = listed.is_some_and(|listed| !Arc::ptr_eq(&listed, &service.network));
+            if astray {
+                self.service_gone(service);
+            }
+            !astray
+        });
         let (spec, former) = (cluster.service(id), found.as_ref().map(spec_of));
         let Some(network) = spec.as_ref().or(former.as_ref()).map(|spec| spec.network) else {
             return;
@@ -234,7 +243,7 @@ impl Controller {
 
     /// Brings a service to members that it has, whether the kernel can be brought to them now or not:
     /// what cannot be is told, and tried again soon.
-    fn turn_for_good(&self, service: &Service, state: &mut ServiceState, next: Roster) {
+    pub(super) fn turn_for_good(&self, service: &Service, state: &mut ServiceState, next: Roster) {
         if let Err(error) = self.turn_to(service, state, next.clone()) {
             let name = &state.spec.name;
             self.warn(format!("service {name}: {}", error.chain()));

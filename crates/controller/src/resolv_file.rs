@@ -3,7 +3,10 @@
 //! What was adopted has a say in its own files, symlinks among them: its path is resolved below
 //! its root and nowhere else, so that none of these leads to a file of the host.
 
-use crate::{Controller, records, registry::Sandbox};
+use crate::{
+    Controller, records,
+    registry::{Sandbox, lock},
+};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, open, openat2, unlinkat};
 use std::{
     fs::{self, File},
@@ -152,6 +155,11 @@ impl Controller {
         Ok(path)
     }
 
+    /// Replaces the resolver file of what was adopted, where that is asked for. The file may lie where
+    /// the adopted process has it hang, so that it is touched without `placing`, under `ops` alone.
+    ///
+    /// # Errors
+    /// When it cannot be replaced.
     pub(crate) fn take_over_resolv_conf(&self, sandbox: &Sandbox) -> Result<()> {
         let state = sandbox.state();
         let SandboxKind::Adopted {
@@ -170,11 +178,14 @@ impl Controller {
         let failed = |e| unreplaceable(&path, e);
         let place = Place::of(&from).map_err(failed)?;
         let former = place.read().map_err(failed)?;
-        sandbox.state().former_resolv_conf = Some(records::FormerFile {
-            text: former,
-            ours: file.text.clone(),
-        });
-        self.note_sandbox(sandbox)?;
+        {
+            let _placing = lock(&sandbox.placing);
+            sandbox.state().former_resolv_conf = Some(records::FormerFile {
+                text: former,
+                ours: file.text.clone(),
+            });
+            self.note_sandbox(sandbox)?;
+        }
         place.write(&file.text).map_err(failed)
     }
 

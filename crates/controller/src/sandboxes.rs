@@ -113,10 +113,7 @@ impl Controller {
                 settings,
             });
         }
-        {
-            let _placing = lock(&sandbox.placing);
-            self.take_over_resolv_conf(sandbox)?;
-        }
+        self.take_over_resolv_conf(sandbox)?;
         crate::step::reached("adopt.built");
         self.enter_phase(sandbox, Phase::Ready)
     }

@@ -1,6 +1,7 @@
 //! Endpoints into sandboxes: the one path by which that happens.
 //!
-//! The caller holds the sandbox's `ops` and `placing` locks; the network's gate is taken here, shared.
+//! The caller holds the sandbox's `ops` and `placing` locks, but for a new balancer `ops` alone: nobody
+//! else knows of its endpoints yet. The network's gate is taken here, shared.
 
 use crate::{
     Controller,

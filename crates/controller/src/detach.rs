@@ -185,7 +185,7 @@ impl Controller {
     }
 
     /// Forgets an endpoint of which nothing stands, and frees its leases; whoever calls holds its
-    /// sandbox's `placing` lock.
+    /// sandbox's `placing` lock, or `ops` while it is a new balancer.
     fn forget_attachment(&self, sandbox: &Sandbox, leaving: &Attachment) {
         let endpoint = &leaving.endpoint;
         let (table, key) = (Table::Attachments, endpoint.id.to_string());

@@ -1,8 +1,9 @@
 //! Everything the daemon knows, by id and by name.
 //!
 //! Owns look-up only. Locks are taken in this order and never the other way: a sandbox's `ops`,
-//! its `placing`, a network's gate, a network's `reach`, a sandbox's `state`, then the short ones (registry,
-//! addresses, host state). Nothing that is done under a `reach` takes another one.
+//! its `placing`, the controller's `network_changes`, a network's gate, a network's `reach`, a sandbox's
+//! `state`, then the short ones (registry, addresses, host state). Nothing that is done under a
+//! `reach` takes another one.
 //! A look-up ends before anything is done with what it found: no guard of the registry is alive
 //! in the head of a loop.
 

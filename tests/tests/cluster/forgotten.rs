@@ -85,11 +85,16 @@ fn an_oci_runtime_that_hangs_keeps_nobody_back(kind: Kind) {
     });
     let pins = stage.daemon("b").exec_root().join("netns");
     let look = format!(
-        "for net in {}/*; do nsenter --net=$net ip -4 addr; done",
+        "for net in {}/*; do nsenter --net=$net ip -4 addr || exit; done",
         pins.display()
     );
     let inside = stage.host("b").sh(&look).ok();
-    assert!(!inside.contains(held_at), "it is another's: {inside}");
+    assert!(
+        !inside.contains(&format!("inet {held_at}/")),
+        "it is another's: {inside}"
+    );
+    let told = stage.api("b", "/info")["Warnings"].to_string();
+    assert!(told.contains("held is off network shop: another"), "{told}");
     assert_eq!(held.ended(), None, "it hangs");
     hanging.let_go();
     eventually("who was held up comes back", SOON, || {

@@ -149,6 +149,7 @@ impl Controller {
     fn return_one(&self, sandbox: &Arc<Sandbox>, network: &Arc<Network>) -> Result<(), Kind> {
         // Who has it may wait for an OCI runtime, and the others do not wait for that.
         let Some(_ops) = try_lock(&sandbox.ops) else {
+            self.refuse(sandbox, network, "another operation on it has not ended");
             return Err(Kind::Unavailable);
         };
         // Who had the lock may have done it, or taken it off.
@@ -160,18 +161,19 @@ impl Controller {
         let Err(error) = joined else {
             return Ok(());
         };
+        self.refuse(sandbox, network, &error.chain());
+        Err(error.kind)
+    }
+
+    /// Keeps why something is off a network, and logs it once.
+    fn refuse(&self, sandbox: &Sandbox, network: &Network, reason: &str) {
         let name = sandbox.state().spec.name.clone();
-        let sentence = format!(
-            "{name} is off network {}: {}",
-            network.spec.name,
-            error.chain()
-        );
+        let sentence = format!("{name} is off network {}: {reason}", network.spec.name);
         let key = (sandbox.id, network.spec.id);
         let before = lock(&self.rejoin.refused).insert(key, sentence.clone());
         if before.as_ref() != Some(&sentence) {
             tracing::warn!("{sentence}");
         }
-        Err(error.kind)
     }
 
     /// What is off a network of the cluster that it is to be on, in sentences.

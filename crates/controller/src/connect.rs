@@ -35,6 +35,7 @@ impl Controller {
         checks::settings(&network, &request.settings)?;
         let labels = sandbox.state().spec.labels.clone();
         self.check_member(&network, &request.settings, &labels)?;
+        self.check_asking(&sandbox, &network, &request.settings)?;
         let membership = Membership {
             network: network.spec.id,
             name: network.spec.name.to_string(),

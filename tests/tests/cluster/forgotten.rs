@@ -9,6 +9,7 @@ use vw_testkit::{Running, eventually, traffic};
 
 over_every_store! {
     an_oci_runtime_that_hangs_keeps_nobody_back,
+    who_cannot_be_asked_comes_back_to_its_network,
 }
 
 /// An OCI runtime that makes containers once it is let.
@@ -104,5 +105,52 @@ fn an_oci_runtime_that_hangs_keeps_nobody_back(kind: Kind) {
     let hosts = stage.docker("b", "exec held cat /etc/hosts");
     assert!(!hosts.contains(held_at), "{hosts}");
     assert!(hosts.contains(&known(&stage, "held")), "{hosts}");
+    stage.end();
+}
+
+fn who_cannot_be_asked_comes_back_to_its_network(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b"]);
+    stage.docker("a", "network create -d overlay --subnet 10.99.0.0/24 shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    let client = stage.start("a", "client", "--network shop");
+    stage.cli("a", "service create --name web --network shop");
+    eventually("b knows the service", SOON, || {
+        stage.cli("b", "service ls").contains("web")
+    });
+    let guest = stage.lab().host("guest");
+    let adopt = format!("adopt --netns {} --name guest", guest.netns().display());
+    stage.cli("b", &format!("{adopt} --network shop --service web"));
+    // By a host that cannot know who is in it on another.
+    stage.cli("a", "service update --health exec:true web");
+    eventually("the guest is none of it", SOON, || {
+        let shown = stage.api("b", "/vethwork/services/web");
+        shown["Endpoints"].as_array().expect("a list").is_empty()
+    });
+    let other = stage.lab().host("other");
+    let adopt = format!("adopt --netns {} --name other", other.netns().display());
+    let refused = stage.cli_refused("b", &format!("{adopt} --network shop --service web"));
+    assert!(refused.contains("other cannot be an endpoint"), "{refused}");
+    let former = stage.resolve(&client, "guest", "A");
+    stage.cut("b");
+    eventually("b may be given up", LEASE * 2, || {
+        stage.daemon("a").cli(["cluster", "forget", "b"]).success()
+    });
+    let _thief = stage.start("a", "thief", &format!("--network shop --ip {former}"));
+    stage.mend("b");
+    eventually("the guest is made anew", lease(kind), || {
+        let address = stage.resolve(&client, "guest", "A");
+        !address.is_empty() && address != former && traffic::ping(&client, &address)
+    });
+    let shown = stage.api("b", "/vethwork/services/web");
+    assert_eq!(shown["Endpoints"], serde_json::json!([]), "{shown}");
+    let told = stage.api("b", "/info")["Warnings"].to_string();
+    assert!(told.contains("guest cannot be an endpoint"), "{told}");
+    stage.cli("b", "network disconnect shop guest");
+    let refused = stage.cli_refused(
+        "b",
+        "network connect shop guest --driver-opt vethwork.service=web",
+    );
+    assert!(refused.contains("guest cannot be an endpoint"), "{refused}");
+    stage.cli("b", "release guest");
     stage.end();
 }

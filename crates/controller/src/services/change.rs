@@ -10,7 +10,9 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Netns, Owner};
-use vw_model::{EndpointId, EndpointSpec, IpNet, PublishedPort, Result, SandboxId, Scope};
+use vw_model::{
+    EndpointId, EndpointSettings, EndpointSpec, IpNet, PublishedPort, Result, SandboxId, Scope,
+};
 use vw_store::{Batch, Table};
 
 /// What a service wants from now on, and the record of it.
@@ -30,7 +32,7 @@ impl Controller {
             return Ok(false);
         };
         let state = lock(&service.state);
-        if state.removed {
+        if state.removed || stays_out(&service, &state, sandbox) {
             return Ok(false);
         }
         let next = joined(&state, sandbox, attachment, weight)?;
@@ -53,7 +55,7 @@ impl Controller {
             return record(Batch::new());
         };
         let mut state = lock(&service.state);
-        if state.removed {
+        if state.removed || stays_out(&service, &state, sandbox) {
             drop(state);
             return record(Batch::new());
         }
@@ -240,12 +242,50 @@ impl Controller {
         sandbox: &Sandbox,
         attachment: &Attachment,
     ) -> Option<(Arc<Service>, u32)> {
+        let settings = &attachment.endpoint.settings;
+        self.service_named(sandbox, &attachment.network, settings)
+    }
+
+    fn service_named(
+        &self,
+        sandbox: &Sandbox,
+        network: &Network,
+        settings: &EndpointSettings,
+    ) -> Option<(Arc<Service>, u32)> {
         let labels = sandbox.state().spec.labels.clone();
-        let (name, weight) =
-            super::members::named(&attachment.endpoint.settings.driver_opts, &labels)?;
-        let service = lock(&self.services).named_on(attachment.network.spec.id, &name)?;
+        let (name, weight) = super::members::named(&settings.driver_opts, &labels)?;
+        let service = lock(&self.services).named_on(network.spec.id, &name)?;
         Some((service, weight))
     }
+
+    /// Checks that the service which an endpoint names, that is asked for, can ask it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where its check cannot be made of this sandbox.
+    pub(crate) fn check_asking(
+        &self,
+        sandbox: &Sandbox,
+        network: &Network,
+        settings: &EndpointSettings,
+    ) -> Result<()> {
+        let named = self.service_named(sandbox, network, settings);
+        named.map_or(Ok(()), |(service, _)| {
+            super::health::can_be_asked(&lock(&service.state).spec, sandbox)
+        })
+    }
+}
+
+/// Whether an endpoint comes back to its network alone, as its service's check cannot be made of it any
+/// more. Whoever has it join late warns of that.
+fn stays_out(service: &Service, state: &ServiceState, sandbox: &Sandbox) -> bool {
+    let network = service.network.spec.id;
+    let comes_back = || {
+        let sandbox = sandbox.state();
+        sandbox.memberships.iter().any(|m| m.network == network)
+    };
+    service.is_global()
+        && super::health::can_be_asked(&state.spec, sandbox).is_err()
+        && comes_back()
 }
 
 /// The members of a service with one more, which comes now.

@@ -1,6 +1,7 @@
 //! Who is asked and does not hear.
 
 use super::*;
+use rustix::net::listen;
 use std::time::Instant;
 
 #[test]
@@ -9,6 +10,7 @@ fn who_hears_nobody_holds_nobody_up() {
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("socket");
     let listener = UnixListener::bind(&path).unwrap();
+    listen(&listener, 4).unwrap();
     let before = Instant::now();
     let found = || Agent::find(&path).map(|_| ());
     assert!(matches!(found(), Err(AgentError::Silent { .. })));

@@ -381,7 +381,8 @@ impl World {
                 .iter()
                 .for_each(|daemon| daemon.client.cut(false));
         }
-        let rounds = if self.has_many() { 16 } else { 32 };
+        // Of many, who reads everything anew waits for its turn first.
+        let rounds = if self.has_many() { 24 } else { 32 };
         for _ in 0..rounds {
             self.round();
         }

@@ -6,7 +6,7 @@
 use super::settings::DaemonSettings;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Signal, pidfd_send_signal},
 };
 use std::{
     fs, io,
@@ -14,11 +14,11 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use vw_agents::wireguard::{
     KeyHolder, Peer, Tun,
-    agent::{Agent, AgentError, Greeting},
+    agent::{Agent, AgentError, Greeting, PATIENCE},
 };
 use vw_controller::{KernelTunnel, Tunnel, carrier, kernel_error};
 use vw_drivers::Carrier;
@@ -49,6 +49,28 @@ struct State {
     port: u16,
     /// The process that was told last, and what.
     told: Option<(u32, Vec<Peer>)>,
+    /// It did not say who it is when it was asked last.
+    silent: bool,
+    /// Until when it may be at a request that it did not answer in time.
+    busy_until: Option<Instant>,
+}
+
+impl State {
+    /// Whether a process that does not say who it is goes on: one that is only slow, on a host that
+    /// is short of memory or of time, would lose all sessions.
+    fn spares_silent(&mut self) -> bool {
+        let was_silent = std::mem::replace(&mut self.silent, true);
+        let now = Instant::now();
+        !was_silent || self.busy_until.is_some_and(|until| now < until)
+    }
+
+    /// Takes what came of a request.
+    fn heard<T>(&mut self, outcome: std::result::Result<T, AgentError>) -> Result<T> {
+        if matches!(outcome, Err(AgentError::Silent { .. })) {
+            self.busy_until = Some(Instant::now() + PATIENCE);
+        }
+        outcome.map_err(failed)
+    }
 }
 
 /// Who carries packets of encrypted networks, where that can be: who does already, else the kernel
@@ -102,6 +124,8 @@ impl UserSpace {
                 keys,
                 port: PORT,
                 told: None,
+                silent: false,
+                busy_until: None,
             }),
         })
     }
@@ -116,8 +140,10 @@ impl UserSpace {
         match Agent::find(&self.socket) {
             Ok((agent, found)) if self.fits(&found) => {
                 state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
+                (state.silent, state.busy_until) = (false, None);
                 if found.public != Some(state.keys.current().public()) {
-                    agent.rotate(state.keys.current()).map_err(failed)?;
+                    let rotated = agent.rotate(state.keys.current());
+                    state.heard(rotated)?;
                 }
                 return Ok((agent, found.pid));
             }
@@ -126,9 +152,10 @@ impl UserSpace {
                 tracing::warn!("the encrypted tunnel's process is gone: another one is started");
             }
             Err(error @ AgentError::Silent { .. }) => {
-                tracing::warn!("{error}: it is ended, and another one started");
-                let process = self.silent(state);
-                end(&self.socket, &process.ok_or_else(|| failed(error))?)?;
+                if state.spares_silent() {
+                    return Err(failed(error));
+                }
+                end_silent(&self.socket, &error)?;
             }
             Ok(_) | Err(_) => {
                 tracing::info!("the encrypted tunnel's process does not fit: it is replaced");
@@ -136,6 +163,7 @@ impl UserSpace {
             }
         }
         state.told = None;
+        (state.silent, state.busy_until) = (false, None);
         let link = vw_drivers::tunnel_link()?;
         let fd = self.kernel.open_tun(&link).map_err(kernel_error)?;
         let socket = self.bind(state.port)?;
@@ -143,19 +171,9 @@ impl UserSpace {
         let tun = Tun { fd, headers: true };
         let started = agent.succeed(&tun, &[socket], &state.keys);
         let found = started.and_then(|()| Agent::find(&self.socket));
-        let (agent, found) = found.map_err(failed)?;
+        let (agent, found) = state.heard(found)?;
         state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
         Ok((agent, found.pid))
-    }
-
-    /// A process that does not say who it is.
-    fn silent(&self, state: &State) -> Option<OwnedFd> {
-        Agent::process(&self.socket).or_else(|| {
-            // One of an older version that was told of peers had said it.
-            let (pid, _) = state.told.as_ref()?;
-            let pid = Pid::from_raw(i32::try_from(*pid).ok()?)?;
-            pidfd_open(pid, PidfdFlags::empty()).ok()
-        })
     }
 
     /// Whether a process carries packets as this daemon would have it.
@@ -213,7 +231,8 @@ impl Tunnel for UserSpace {
         let peers = others.iter().filter_map(|host| self.peer(host)).collect();
         let told = Some((pid, peers));
         if let Some((_, peers)) = told.as_ref().filter(|_| state.told != told) {
-            agent.set_peers(peers).map_err(failed)?;
+            let taken = agent.set_peers(peers);
+            state.heard(taken)?;
             state.told = told;
         }
         Ok(())
@@ -228,17 +247,24 @@ impl Tunnel for UserSpace {
 
 /// Ends the process, which may hang, and waits until it has ended.
 fn stop(socket: &Path) -> Result<()> {
-    let process = Agent::process(socket).or_else(|| {
-        let (_, found) = Agent::find(socket).ok()?;
-        let pid = Pid::from_raw(i32::try_from(found.pid).ok()?)?;
-        pidfd_open(pid, PidfdFlags::empty()).ok()
-    });
+    let process = Agent::process(socket);
     match (Agent::stop(socket), process) {
         (Ok(()), None) => remove(socket),
         (Ok(()), Some(process)) => ended(socket, &process),
-        (Err(AgentError::Silent { .. }), Some(process)) => end(socket, &process),
+        (Err(error @ AgentError::Silent { .. }), _) => end_silent(socket, &error),
         (Err(error), _) => Err(failed(error)),
     }
+}
+
+/// Ends a process that does not answer. One that cannot be told is left without its socket.
+fn end_silent(socket: &Path, error: &AgentError) -> Result<()> {
+    let Some(process) = Agent::process(socket) else {
+        tracing::warn!("{error}: nobody knows which it is, and it is left alone");
+        return remove(socket);
+    };
+    end(socket, &process)?;
+    tracing::warn!("{error}: it was ended");
+    Ok(())
 }
 
 /// Ends a process that does not hear.

@@ -6,7 +6,7 @@ use super::{
 };
 use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt},
-    process::{PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, pidfd_open},
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -28,7 +28,7 @@ use std::{
 use zeroize::Zeroizing;
 
 /// How long the process may take over one request: the peers of a thousand hosts are many keys.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to say who it is, or to end: it has nothing else to do, and others wait.
 const SHORT: Duration = Duration::from_secs(2);
 
@@ -94,15 +94,11 @@ impl Agent {
     /// be told which it is.
     #[must_use]
     pub fn process(socket: &Path) -> Option<OwnedFd> {
-        let stream = connect(socket).ok()?;
-        let pid = sockopt::socket_peercred(&stream).ok()?.pid;
-        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        // Before it serves, and of an older version, it is the daemon that started it.
-        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
-        let mut words = command.split(|byte| *byte == 0);
-        words
-            .any(|word| word == COMMAND.as_bytes())
-            .then_some(process)
+        let serving = connect(socket).and_then(|stream| Ok(sockopt::socket_peercred(&stream)?));
+        // Before it serves, and of an older version, it is the daemon that started it; where too
+        // many wait, it is nobody.
+        let serving = serving.ok().and_then(|by| carrier(by.pid));
+        serving.or_else(|| holder(socket))
     }
 
     /// Starts a process, which serves a socket that only its owner may use.
@@ -269,6 +265,34 @@ impl Agent {
             _ => AgentError::Away { path, source },
         }
     }
+}
+
+/// A process, if it was started to carry packets.
+fn carrier(pid: Pid) -> Option<OwnedFd> {
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+    let mut words = command.split(|byte| *byte == 0);
+    words
+        .any(|word| word == COMMAND.as_bytes())
+        .then_some(process)
+}
+
+/// Who carries packets and has the socket at a path for its standard input.
+fn holder(socket: &Path) -> Option<OwnedFd> {
+    let end = format!(" {}", socket.to_str()?);
+    let sockets = fs::read_to_string("/proc/net/unix").ok()?;
+    let at_path = sockets.lines().filter(|line| line.ends_with(&end));
+    // The seventh word is the inode (`proc_net(5)`).
+    let inodes = at_path.filter_map(|line| line.split_ascii_whitespace().nth(6));
+    let inputs: Vec<PathBuf> = inodes
+        .map(|inode| format!("socket:[{inode}]").into())
+        .collect();
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let input = fs::read_link(entry.path().join("fd/0")).ok()?;
+        let pid = Pid::from_raw(pid).filter(|_| inputs.contains(&input))?;
+        carrier(pid)
+    })
 }
 
 /// Never waits: where as many are waiting as may, nobody is heard (`unix(7)`, `EAGAIN`).

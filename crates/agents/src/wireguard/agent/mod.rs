@@ -10,7 +10,7 @@
 mod client;
 mod serve;
 
-pub use client::{Agent, AgentError};
+pub use client::{Agent, AgentError, PATIENCE};
 pub use serve::run;
 
 use rustix::{

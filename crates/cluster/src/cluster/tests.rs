@@ -103,10 +103,15 @@ impl Host {
     }
 
     fn unsettled(client: Arc<Client>, local: Arc<Memory>, n: u8) -> Self {
+        Self::leased_for(Duration::from_secs(1), client, local, n)
+    }
+
+    /// One whose presence lasts so long.
+    fn leased_for(ttl: Duration, client: Arc<Client>, local: Arc<Memory>, n: u8) -> Self {
         let id = HostId::from_bytes([n; 32]);
         let advertise = IpAddr::from([192, 0, 2, n]);
         let mut settings = Settings::new(id, format!("host-{n}"), advertise, "0.1", random);
-        settings.ttl = Duration::from_secs(1);
+        settings.ttl = ttl;
         settings.idle = Duration::from_secs(1);
         settings.patience = Duration::from_secs(3);
         let told = Arc::new(Told::default());

@@ -1,7 +1,7 @@
 //! Files that must be refused are refused by name, and left as they are.
 
 use crate::scratch::{DURABLE, Scratch};
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 use vw_store::{Batch, Error, Journal, Migration, Schema, Store, Table};
 
 const V2: Schema = Schema {
@@ -165,7 +165,13 @@ fn a_corrupt_file_is_refused_and_untouched() {
         let mut refused = 0;
         for image in damaged(&good) {
             fs::write(&file, &image).expect("writes");
-            match open(&file, Schema::CURRENT) {
+            // A child that another test has just made holds all files until it begins its program.
+            let mut opened = None;
+            vw_testkit::eventually("nobody has it open", Duration::from_secs(20), || {
+                opened = Some(open(&file, Schema::CURRENT));
+                !matches!(opened, Some(Err(Error::InUse { .. })))
+            });
+            match opened.expect("it was tried") {
                 Err(Error::Corrupt { path, .. }) => {
                     refused += 1;
                     assert_eq!(path, file);

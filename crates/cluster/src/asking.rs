@@ -274,7 +274,15 @@ impl Core {
             Shared::Grant(network, addr.addr()).key(),
         );
         if let Some(found) = self.get(&grant)? {
-            return Err(granted_already(addr.addr(), &found.value));
+            match record::decode::<GrantRecord>(&found.value) {
+                // Nobody of this host had it when it was wanted. Whoever gave it away did not know yet
+                // that it came back, and granted it again.
+                Ok(given) if given.host == self.settings.host => {
+                    let stands = Condition::Unchanged(grant.clone(), found.version);
+                    self.commit(vec![stands], vec![Write::Delete(grant.clone())])?;
+                }
+                _ => return Err(granted_already(addr.addr(), &found.value)),
+            }
         }
         let asked = RequestRecord {
             host: self.settings.host,

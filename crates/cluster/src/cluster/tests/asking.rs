@@ -217,6 +217,37 @@ fn a_host_that_is_forgotten_waits_for_no_answer() {
     b.close();
 }
 
+/// One host's worker changes nothing.
+struct Idle(&'static str);
+
+impl Weather for Idle {
+    fn before(&self, client: &str, call: Call) -> Fate {
+        let works = thread::current().name() == Some("cluster-work");
+        match works && client == self.0 && call == Call::Commit {
+            true => Fate::Unreachable,
+            false => Fate::Answered,
+        }
+    }
+}
+
+#[test]
+fn an_address_that_was_granted_again_though_it_was_given_back_is_had_anew() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = given_network(&a);
+    eventually("the network is known", SOON, || b.knows(network));
+    let own = a.lease(network, EndpointId::from_bytes(random())).addr();
+    let (addr, former) = (after(own, 1), EndpointId::from_bytes(random()));
+    b.lease_at(network, addr, former);
+    let key = Shared::Grant(network, addr).key();
+    let grant = record(&store, &key).expect("it is granted");
+    b.cluster.release(network, addr, former);
+    eventually("it is given back", SOON, || record(&store, &key).is_none());
+    store.set_weather(Arc::new(Idle("host-2")));
+    edit(&store, vec![Write::Put(key, grant)]);
+    b.lease_at(network, addr, EndpointId::from_bytes(random()));
+}
+
 /// Changes a network's record whenever a thread is about to commit, for a few times.
 struct Busy {
     store: MemoryStore,

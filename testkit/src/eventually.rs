@@ -1,4 +1,4 @@
-//! Waiting for a condition: the one place of the tests where polling sleeps.
+//! Waiting for a condition, and for others: the one place of the tests where something sleeps.
 
 use std::{
     thread,
@@ -34,6 +34,12 @@ fn ask_again<T>(
         }
         thread::sleep(pause(waited));
     }
+}
+
+/// Passes the time between two connections of a load that has no pace of its own: as many as can be had
+/// would leave no processor to whom they ask, nor to the tests beside this one.
+pub(crate) fn let_others_run() {
+    thread::sleep(Duration::from_millis(1));
 }
 
 /// Waits until the condition holds; fails the test when it does not within `time`.

@@ -44,6 +44,7 @@ pub fn meanwhile<A: Sync, T>(
         while !over.load(Ordering::Relaxed) {
             outcome.asked += 1;
             outcome.bad.extend(ask(to).err());
+            crate::eventually::let_others_run();
         }
         outcome
     };

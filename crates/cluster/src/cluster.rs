@@ -337,6 +337,7 @@ impl Cluster {
     /// # Errors
     /// NotFound; Conflict while it is alive; Unavailable.
     pub fn forget(&self, host: &str) -> Result<()> {
+        self.await_joined();
         self.core.forget(host)
     }
 

@@ -36,12 +36,16 @@ fn what_is_asked_at_the_start_waits_until_the_host_has_joined() {
             host.cluster
                 .create_network(spec("blue"), &request(&[]), &[], true)
         });
-        stays("it waits", Duration::from_millis(100), || {
-            !asked.is_finished()
+        let given_up = scope.spawn(|| host.cluster.forget("nobody"));
+        stays("they wait", Duration::from_millis(100), || {
+            !asked.is_finished() && !given_up.is_finished()
         });
         *slow.over.lock().unwrap() = true;
         slow.changed.notify_all();
         asked.join().unwrap().expect("a network");
+        // Not that it has not joined.
+        let unknown = given_up.join().unwrap().unwrap_err();
+        assert_eq!(unknown.kind, Kind::NotFound, "{unknown}");
     });
 }
 

@@ -210,7 +210,8 @@ fn what_cannot_be_is_refused_and_nothing_is_half_made() {
     scene.cli("service rm last");
     scene.cli("service create --name none --network blue");
     scene.cli("service update --publish-add 81:81 --publish-rm 80 web");
-    assert!(scene.cli("service ls").contains("*:81->81/tcp"));
-    assert!(!scene.cli("service ls").contains("8080"));
+    let ports = scene.cli("service ls --format {{.Ports}}");
+    assert!(ports.contains("*:81->81/tcp"), "{ports}");
+    assert!(!ports.contains("8080"), "{ports}");
     scene.end();
 }

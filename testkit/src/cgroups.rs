@@ -1,8 +1,10 @@
 //! The control groups that a daemon made for its containers.
 //!
-//! Owns finding them, from outside: by the processes in them. It removes only groups
+//! Owns finding them, from outside: by the processes in them, and by the data directory that their
+//! name follows from. It removes only groups
 //! that are empty and lie below one whose name begins with `vethwork-`.
 
+use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
     fs,
@@ -26,6 +28,28 @@ pub(crate) fn parents_of(processes: &[u32]) -> BTreeSet<PathBuf> {
         .flat_map(|group| mounts.iter().map(move |mount| mount.join(&group)))
         .filter(|path| path.is_dir())
         .collect()
+}
+
+/// The parents of the groups of every daemon whose data directory lies in a folder: where all of its
+/// processes ended, no process tells them any more.
+pub(crate) fn parents_within(folder: &Path) -> BTreeSet<PathBuf> {
+    let data = directories(folder).filter_map(|daemon| {
+        let data = daemon.join("data");
+        data.is_dir().then_some(data)
+    });
+    let names: Vec<String> = data.map(|data| name_of(&data)).collect();
+    let mounts = hierarchies().into_iter();
+    mounts
+        .flat_map(|mount| names.iter().map(move |name| mount.join(name)))
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+/// The name that a data directory's parent group has: what follows from it in `vw-runtime`.
+pub(crate) fn name_of(data: &Path) -> String {
+    let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
+    let suffix: String = digest[..4].iter().map(|b| format!("{b:02x}")).collect();
+    format!("vethwork-{suffix}")
 }
 
 fn parents(process: u32) -> impl Iterator<Item = PathBuf> {
@@ -52,12 +76,13 @@ pub(crate) fn members(groups: &BTreeSet<PathBuf>) -> Vec<u32> {
 fn members_of(group: &Path) -> Vec<u32> {
     let inside = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let own = inside.lines().filter_map(|pid| pid.parse().ok());
-    let below = subgroups(group).flat_map(|group| members_of(&group));
+    let below = directories(group).flat_map(|group| members_of(&group));
     own.chain(below).collect()
 }
 
-fn subgroups(group: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+/// The directories in one: the groups below a group, the daemons' of a lab.
+fn directories(place: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
@@ -75,7 +100,7 @@ pub(crate) fn remove(groups: &BTreeSet<PathBuf>) {
 
 /// Groups are removed from the innermost; their files go with them.
 fn remove_tree(group: &Path) {
-    subgroups(group).for_each(|group| remove_tree(&group));
+    directories(group).for_each(|group| remove_tree(&group));
     // Busy while a process is in it: the caller asks again.
     let _ = fs::remove_dir(group);
 }

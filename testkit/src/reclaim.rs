@@ -71,7 +71,8 @@ pub(crate) fn folder(folder: &Path) {
         found.extend(processes_naming(folder));
         found
     };
-    let groups = cgroups::parents_of(&processes());
+    let mut groups = cgroups::parents_of(&processes());
+    groups.extend(cgroups::parents_within(folder));
     kill_all(&|| {
         let mut found = processes();
         found.extend(cgroups::members(&groups));

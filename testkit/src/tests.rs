@@ -242,7 +242,12 @@ fn control_groups_go_with_the_processes_that_name_a_folder() {
         let mut running = running;
         poll(Duration::from_secs(10), || running.ended()).is_some()
     });
+    // Those of a daemon that was killed with all that it ran.
+    let data = lab.folder().join("a0/data");
+    fs::create_dir_all(&data).expect("made");
+    let left = memory.join(crate::cgroups::name_of(&data));
+    fs::create_dir_all(left.join("monitors")).expect("made");
     reclaim::folder(lab.folder());
-    assert!(!parent.exists());
+    assert!(!parent.exists() && !left.exists());
     assert!(waiting.join().expect("joined"));
 }

@@ -117,7 +117,7 @@ impl Runtime {
         }
         let mut monitors: Vec<OwnedFd> = conmon::find(directory).into_iter().collect();
         if monitors.is_empty() {
-            monitors = conmon::find_unnoted(directory, &self.cgroups);
+            monitors = conmon::find_all(directory, &self.cgroups);
         }
         let noted = files::read(&directory.pid_file())?;
         let first = noted.and_then(|text| Pid::from_raw(text.trim().parse().ok()?));

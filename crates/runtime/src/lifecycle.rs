@@ -18,6 +18,7 @@ use rustix::{fd::AsFd, process::Signal};
 use std::{
     path::{Path, PathBuf},
     sync::PoisonError,
+    time::Instant,
 };
 use vw_model::{ContainerSpec, SandboxId};
 
@@ -153,6 +154,11 @@ impl Runtime {
         if self.cgroups.first_process(&run, id).is_none() {
             return Err(Error::NotRunning(id.to_string()));
         }
+        // A life that was killed in the middle of creating left it half-made when this one began
+        // to watch, and it was finished since.
+        if let Some(registry) = self.registry.get() {
+            registry.register_unknown(id)?;
+        }
         if let Err(error) = self.oci(&run, &["start", &id.to_string()]) {
             // It may have been started before a crash that came before the note.
             if !matches!(self.state(id)?, State::Running { .. }) {
@@ -225,23 +231,42 @@ impl Runtime {
             .flatten()
             .flatten();
         directories.extend(execs.map(|entry| RunDir(entry.path())));
-        let mut monitors: Vec<_> = directories.iter().filter_map(conmon::find).collect();
-        if conmon::find(run).is_none() && !self.layout.exit_file(id).exists() {
-            monitors.extend(conmon::find_unnoted(run, &self.cgroups));
-        }
+        let monitors: Vec<_> = directories.iter().filter_map(conmon::find).collect();
         if let Some((_, pidfd)) = self.cgroups.first_process(run, id) {
             // Without its first process, a PID namespace ends. Errors: it has gone.
             let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
             crate::wait::readable(&pidfd, patience);
         } else {
-            // A monitor in the middle of creating would bring a container to life after this.
             for monitor in &monitors {
                 let _ = rustix::process::pidfd_send_signal(monitor, Signal::KILL);
+            }
+            if !self.layout.exit_file(id).exists() {
+                self.end_creation(run);
             }
         }
         for monitor in &monitors {
             if !crate::wait::readable(monitor, patience) {
                 let _ = rustix::process::pidfd_send_signal(monitor, Signal::KILL);
+            }
+        }
+    }
+
+    /// Ends who is in the middle of creating: a monitor would bring the container to life after this,
+    /// and the OCI runtime that it ran would make its control groups anew.
+    fn end_creation(&self, run: &RunDir) {
+        let deadline = Instant::now() + crate::wait::PATIENCE;
+        loop {
+            let found = conmon::find_all(run, &self.cgroups);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if found.is_empty() || left.is_zero() {
+                return;
+            }
+            for process in &found {
+                let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+            }
+            // One that was killed may have begun another meanwhile.
+            for process in &found {
+                crate::wait::readable(process, left);
             }
         }
     }

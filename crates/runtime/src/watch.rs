@@ -167,6 +167,14 @@ impl Registry {
         }
     }
 
+    /// Watches a container unless it is watched.
+    pub(crate) fn register_unknown(&self, id: SandboxId) -> Result<()> {
+        match self.0.upgrade() {
+            Some(shared) if !shared.lock().by_id.contains_key(&id) => shared.register(id),
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets a container: it is being removed, and its end is nobody's business.
     pub(crate) fn forget(&self, id: SandboxId) {
         if let Some(shared) = self.0.upgrade() {

@@ -291,9 +291,9 @@ pub(crate) fn find(directory: &RunDir) -> Option<OwnedFd> {
     open_if_names(Pid::from_raw(pid.trim().parse().ok()?)?, directory)
 }
 
-/// Processes of a directory among those of the group of monitors: a conmon that our death
-/// kept from noting its process id, and the OCI runtime that it runs.
-pub(crate) fn find_unnoted(directory: &RunDir, cgroups: &Cgroups) -> Vec<OwnedFd> {
+/// All processes of a directory among those of the group of monitors: a conmon, also one that our
+/// death kept from noting its process id, and the OCI runtime that it runs.
+pub(crate) fn find_all(directory: &RunDir, cgroups: &Cgroups) -> Vec<OwnedFd> {
     let pids = cgroups.monitors().into_iter();
     pids.filter_map(|pid| open_if_names(pid, directory))
         .collect()

@@ -375,11 +375,12 @@ fn a_data_root_that_overlayfs_cannot_write_on_is_refused() {
         .to_string();
     runtime.delete(id).unwrap();
     runtime.remove_empty_cgroups();
-    let unmounted = Command::new("umount")
-        .arg(place.join("at"))
-        .status()
-        .unwrap();
-    assert!(unmounted.success());
+    // Until it runs its own program, a child of another test has what is open there open too.
+    eventually("it is unmounted", || {
+        let mut unmount = Command::new("umount");
+        let unmounted = unmount.arg(place.join("at")).status();
+        unmounted.unwrap().success()
+    });
     assert!(error.contains("choose a --data-root on"), "{error}");
 }
 

@@ -155,3 +155,20 @@ fn between_the_steps_nothing_leaks() {
         }
     }
 }
+
+#[test]
+fn one_that_was_finished_after_the_watch_began_is_watched_from_its_start() {
+    let Some(fixture) = Fixture::new("late") else {
+        return;
+    };
+    let watching = Fixture::at(&fixture.dir);
+    let watcher = watching.runtime.watch().unwrap();
+    let id = fixture.create(&shell("exit 3")).unwrap();
+    watching.runtime.start(id).unwrap();
+    let event = watcher.events().recv_timeout(PATIENCE).unwrap();
+    assert_eq!((event.id, event.code), (id, 3));
+    watching.runtime.delete(id).unwrap();
+    drop(watcher);
+    leave(watching);
+    fixture.assert_nothing_left();
+}

@@ -15,8 +15,8 @@ const EACH: Duration = Duration::from_secs(1);
 pub(super) struct Verdict {
     /// What was told last; `None` before anything was.
     told: Option<bool>,
-    /// What was told before that.
-    before: Option<bool>,
+    /// What was told before that, and how many good answers were needed then.
+    before: (Option<bool>, u32),
     retries: u32,
     failures: u32,
     good: u32,
@@ -31,7 +31,7 @@ impl Verdict {
         let told = told(health);
         Self {
             told,
-            before: told,
+            before: (told, 1),
             retries,
             failures: 0,
             good: 0,
@@ -67,9 +67,6 @@ impl Verdict {
         if self.told == Some(false) || self.failures < self.retries {
             return None;
         }
-        if self.told == Some(true) {
-            self.needed = MOST.min(2 * self.needed);
-        }
         Some(self.tell(false, now))
     }
 
@@ -80,7 +77,7 @@ impl Verdict {
 
     /// What was told last did not arrive: it is told again.
     pub(super) const fn take_back(&mut self) {
-        self.told = self.before;
+        (self.told, self.needed) = self.before;
     }
 
     /// Holds what was told against what counts, which is told anew where it is something else; says
@@ -88,13 +85,15 @@ impl Verdict {
     pub(super) fn agree(&mut self, health: Health) -> bool {
         let counts = told(health);
         let same = self.told == counts;
-        (self.told, self.before) = (counts, counts);
+        (self.told, self.before) = (counts, (counts, self.needed));
         same
     }
 
-    const fn tell(&mut self, well: bool, now: Instant) -> bool {
-        self.before = self.told;
-        self.told = Some(well);
+    fn tell(&mut self, well: bool, now: Instant) -> bool {
+        self.before = (self.told, self.needed);
+        if self.told.replace(well) == Some(true) {
+            self.needed = MOST.min(2 * self.needed);
+        }
         self.good = 0;
         self.since = if well { Some(now) } else { None };
         well

@@ -1,7 +1,7 @@
 //! What is told after which answers, one each second: `+` and `-` are answers, `w` and `s` what is
 //! told of them.
 
-use super::{Health, Verdict};
+use super::{EACH, Health, Verdict};
 use std::time::{Duration, Instant};
 
 fn told(health: Health, retries: u32, answers: &str) -> String {
@@ -57,6 +57,21 @@ fn what_did_not_arrive_is_told_again() {
     assert_eq!(verdict.take(false, true, now), Some(false));
     verdict.take_back();
     assert_eq!(verdict.take(false, true, now), Some(false));
+}
+
+#[test]
+fn what_did_not_arrive_is_held_against_nobody() {
+    let mut verdict = Verdict::new(Health::Healthy, 1);
+    let begun = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(verdict.take(false, false, begun), Some(false));
+        verdict.take_back();
+    }
+    assert_eq!(verdict.take(false, false, begun), Some(false));
+    // It was sick once, and is well with the second good answer.
+    let later = begun + EACH * 2;
+    assert_eq!(verdict.take(true, false, begun), None);
+    assert_eq!(verdict.take(true, false, later), Some(true));
 }
 
 #[test]

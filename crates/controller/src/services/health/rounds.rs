@@ -16,7 +16,7 @@ use crate::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     os::fd::OwnedFd,
     sync::Arc,
@@ -41,6 +41,9 @@ const PUT_OFF: Duration = Duration::from_secs(1);
 
 /// Within what time after the daemon's start those are first asked who were well before.
 const SPREAD: Duration = Duration::from_secs(30);
+
+/// A check that is late by less than this, or than its interval, is not spoken of.
+const LATE: Duration = Duration::from_secs(5);
 
 /// For how long this host must have been able to ask before it says once more that it is not.
 const QUIET: Duration = Duration::from_secs(60);
@@ -101,6 +104,40 @@ struct Lane {
     running: BTreeSet<Place>,
 }
 
+impl Lane {
+    /// So many of those who wait, by turns of their services.
+    fn in_turn(&self, waiting: impl Iterator<Item = Place>, room: usize) -> Vec<Place> {
+        let mut of: BTreeMap<ServiceId, VecDeque<(usize, Place)>> = BTreeMap::new();
+        for (order, place) in waiting.enumerate() {
+            of.entry(place.0).or_default().push_back((order, place));
+        }
+        let mut asked: BTreeMap<ServiceId, usize> = BTreeMap::new();
+        for (service, _) in &self.running {
+            *asked.entry(*service).or_default() += 1;
+        }
+        let mut turns: BTreeSet<(usize, usize, ServiceId)> = BTreeSet::new();
+        for (service, places) in &of {
+            let count = asked.get(service).copied().unwrap_or_default();
+            turns.extend(places.front().map(|(order, _)| (count, *order, *service)));
+        }
+        let mut chosen = Vec::new();
+        while chosen.len() < room
+            && let Some((count, _, service)) = turns.pop_first()
+        {
+            let Some(places) = of.get_mut(&service) else {
+                continue;
+            };
+            chosen.extend(places.pop_front().map(|(_, place)| place));
+            turns.extend(
+                places
+                    .front()
+                    .map(|(order, _)| (count + 1, *order, service)),
+            );
+        }
+        chosen
+    }
+}
+
 #[derive(Default)]
 struct Lanes {
     sockets: Lane,
@@ -126,6 +163,8 @@ struct Rounds {
     ending: BTreeMap<EndpointId, Command>,
     /// When this host last could not ask somebody.
     hindered: Option<Instant>,
+    /// When it last asked somebody later than by an interval.
+    late: Option<Instant>,
     answers: Arc<Answers>,
 }
 
@@ -309,15 +348,26 @@ impl Rounds {
         ]
     }
 
-    /// Whom to ask now: who waits longest first, and no more than there is room for.
+    /// Whom to ask now, and no more than there is room for: where others wait besides, first those of
+    /// whose service the fewest are asked, so that none that hangs holds up another; among those, who
+    /// waits longest.
     fn due(&self, now: Instant) -> Vec<Place> {
         let by_command = [false, true];
         let lanes = self.rooms().into_iter().zip(by_command);
         let due = lanes.flat_map(|((lane, room), by_command)| {
             let due = lane.waiting.iter().take_while(|(next, _)| *next <= now);
             let due = due.map(|(_, place)| *place);
-            let free = due.filter(move |(_, id)| !(by_command && self.ending.contains_key(id)));
-            free.take(room)
+            let mut free = due.filter(|(_, id)| !(by_command && self.ending.contains_key(id)));
+            let mut first: Vec<Place> = free.by_ref().take(room).collect();
+            let more = free.next().filter(|_| room > 0);
+            if more.is_some() {
+                let all = std::mem::take(&mut first)
+                    .into_iter()
+                    .chain(more)
+                    .chain(free);
+                first = lane.in_turn(all, room);
+            }
+            first
         });
         due.collect()
     }
@@ -336,9 +386,15 @@ impl Rounds {
     }
 
     fn begin(&mut self, place: Place, check: Check) {
+        let now = Instant::now();
         let Some(one) = self.watched.get_mut(&place) else {
             return;
         };
+        if now > one.next + one.patient.spec.interval.max(LATE) && is_news(&mut self.late, now) {
+            tracing::warn!(
+                "checks of endpoints wait for others, for more than their interval: at most {COMMANDS} commands and {SOCKETS} connections are made at once; give longer intervals or shorter timeouts"
+            );
+        }
         one.running = Some(check);
         let lane = self.lanes.of(&one.patient.spec.probe);
         lane.waiting.remove(&(one.next, place));
@@ -348,8 +404,7 @@ impl Rounds {
     /// Has one asked soon that this host could not ask: that says nothing of it.
     fn put_off(&mut self, place: Place, why: &str) {
         let now = Instant::now();
-        let before = self.hindered.replace(now);
-        if before.is_none_or(|before| now >= before + QUIET) {
+        if is_news(&mut self.hindered, now) {
             tracing::warn!(
                 "this host cannot ask endpoints whether they are well, which count as they did until it can: {why}"
             );
@@ -458,6 +513,12 @@ impl Rounds {
             one.verdict.take_back();
         }
     }
+}
+
+/// Whether what happens now has not for so long that it is to be said.
+fn is_news(last: &mut Option<Instant>, now: Instant) -> bool {
+    let before = last.replace(now);
+    before.is_none_or(|before| now >= before + QUIET)
 }
 
 /// Nobody waits for a check any more.

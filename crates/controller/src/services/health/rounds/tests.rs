@@ -258,6 +258,40 @@ fn who_is_asked_at_once_is_no_more_than_there_is_room_for() {
 }
 
 #[test]
+fn a_service_whose_checks_hang_holds_up_no_other() {
+    let mut rounds = Rounds::default();
+    for number in 0..2 * COMMANDS {
+        watch(&mut rounds, number, "exec:true", Health::Starting);
+    }
+    let hangs = || Check {
+        start: SystemTime::now(),
+        by: Asking::Failed(Answer::failed("")),
+    };
+    let asked = rounds.due(Instant::now());
+    assert_eq!(asked.len(), COMMANDS);
+    for place in &asked {
+        rounds.begin(*place, hangs());
+    }
+    // They come after all who wait.
+    let late = [1, 2].map(|number| (service("db"), id(100 + number)));
+    for place in late {
+        let found = Some((patient("exec:true"), Health::Starting));
+        rounds.take(place, found);
+    }
+    for (place, next) in asked.iter().zip(late) {
+        assert!(rounds.due(Instant::now()).is_empty());
+        rounds.look(vec![*place]);
+        assert_eq!(rounds.due(Instant::now()), [next]);
+        rounds.begin(next, hangs());
+    }
+    rounds.look(vec![asked[2]]);
+    let [next] = rounds.due(Instant::now())[..] else {
+        panic!("there is room for one");
+    };
+    assert_eq!(next.0, service("web"));
+}
+
+#[test]
 fn those_who_were_well_are_not_asked_all_at_once_at_the_start() {
     let mut rounds = Rounds::default();
     let now = Instant::now();

@@ -215,3 +215,28 @@ fn what_cannot_be_is_refused_and_nothing_is_half_made() {
     assert!(!ports.contains("8080"), "{ports}");
     scene.end();
 }
+
+#[test]
+fn a_start_without_its_service_is_told() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.cli("network create blue");
+    scene.cli("service create --name web --network blue");
+    let served = "run -d --name served --network blue --service web host sleep 1000";
+    scene.cli(served);
+    scene.cli("run -d --name other --network blue host sleep 1000");
+    let told = |scene: &Scene| {
+        let warnings = scene.daemon.api("GET", "/info", None).json()["Warnings"].to_string();
+        assert!(!warnings.contains("other started"), "{warnings}");
+        warnings.contains("served started and is not in service web")
+    };
+    scene.cli("restart -t 0 served");
+    assert!(!told(&scene));
+    scene.cli("service rm web");
+    scene.cli("restart -t 0 served");
+    assert!(told(&scene));
+    scene.cli("service create --name web --network blue");
+    scene.cli("restart -t 0 served");
+    assert!(scene.cli("service ls").contains("1/1"));
+    scene.end();
+}

@@ -143,6 +143,7 @@ impl Controller {
         })?;
         sandbox.changed.notify_all();
         self.tell_container("start", sandbox);
+        self.warn_without_service(sandbox);
         Ok(())
     }
 

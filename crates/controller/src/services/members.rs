@@ -7,8 +7,8 @@ use crate::{
 };
 use std::sync::{Arc, Mutex};
 use vw_model::{
-    EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, Options, PortKey, Result,
-    SERVICE_KEY, SandboxKind, ServicePart, WEIGHT_KEY,
+    EndpointId, EndpointMode, EndpointSettings, EndpointSpec, Error, MAX_WEIGHT, Options, PortKey,
+    Result, SERVICE_KEY, SandboxKind, ServicePart, WEIGHT_KEY,
 };
 use vw_names::EndpointNames;
 
@@ -151,6 +151,30 @@ impl Controller {
             "a container in {mode} mode has no endpoint of its own to be in service {name}: put it on the service's network, or leave {SERVICE_KEY} out"
         );
         Err(Error::invalid("service-without-endpoint", sentence))
+    }
+
+    /// Says which services a container that started names and is not in: they were removed since it
+    /// was made, or made again on other networks. Nobody is refused a start for that.
+    pub(crate) fn warn_without_service(&self, sandbox: &Sandbox) {
+        let (spec, attachments) = {
+            let state = sandbox.state();
+            (state.spec.clone(), state.attachments.clone())
+        };
+        let (by_option, by_label): (Vec<_>, Vec<_>) = attachments
+            .iter()
+            .map(|attachment| &attachment.endpoint)
+            .partition(|endpoint| endpoint.settings.driver_opts.contains_key(SERVICE_KEY));
+        let is_in_none = |endpoint: &&EndpointSpec| lock(&self.services).of(endpoint.id).is_none();
+        let options = by_option.iter().copied().filter(is_in_none);
+        let options = options.filter_map(|one| one.settings.driver_opts.get(SERVICE_KEY));
+        let label = spec.labels.get(SERVICE_KEY);
+        let label = label.filter(|_| by_label.iter().all(is_in_none));
+        for service in options.chain(label) {
+            self.warn(format!(
+                "{} started and is not in service {service}, which is on none of its networks any more: make it there (vethwork service create) and start {} again",
+                spec.name, spec.name
+            ));
+        }
     }
 
     /// Has `tell` say what an endpoint of this host is to services, which stays so until it returns:

@@ -3,7 +3,7 @@
 //! Pure: the same attachments give the same plan, in whichever order they came.
 
 use crate::registry::{Attachment, Resolver};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vw_drivers::{DriverContext, Gateway};
 use vw_hoststate::{Fragment, Namespace, Netns, Object, Route, RouteKind, Table};
 use vw_model::{Family, IpNet, Ipv4Net, Ipv6Net, PortMapping, Result, SandboxId};
@@ -88,7 +88,34 @@ pub(crate) fn plan(inputs: Inputs<'_>, attachments: &[Attachment]) -> Result<Fra
             fragment.extend(planned.iter().map(|(_, object)| object.clone()));
         }
     }
+    for attachment in attachments {
+        let elsewhere = elsewhere(attachments, attachment, inputs.drivers);
+        if !elsewhere.is_empty() {
+            let network = &attachment.network;
+            let driver = &network.driver;
+            let planned = driver.plan_beside(&network.spec, &elsewhere, inputs.drivers);
+            fragment.extend(planned.iter().map(|(_, object)| object.clone()));
+        }
+    }
     Ok(fragment)
+}
+
+/// The addresses that ports may lead to on networks other than that of one attachment.
+fn elsewhere(
+    attachments: &[Attachment],
+    here: &Attachment,
+    drivers: &DriverContext,
+) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for other in attachments {
+        let network = &other.network;
+        let publishes = |family| network.driver.publishes(&network.spec, family, drivers);
+        if other.endpoint.id != here.endpoint.id {
+            let all = other.endpoint.addresses.iter().map(IpNet::addr);
+            addresses.extend(all.filter(|addr| publishes(Family::of(*addr))));
+        }
+    }
+    addresses
 }
 
 /// The destination of a default route.

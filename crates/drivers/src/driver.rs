@@ -176,6 +176,17 @@ pub trait Driver: Send + Sync {
         Ok(Fragment::default())
     }
 
+    /// What neighbours on the network need where they are led to an endpoint that is on it too by an
+    /// address that it has on another one: it may answer them directly, past the translation.
+    fn plan_beside(
+        &self,
+        _network: &NetworkSpec,
+        _elsewhere: &[IpAddr],
+        _cx: &DriverContext,
+    ) -> Fragment {
+        Fragment::default()
+    }
+
     /// What published ports of an endpoint need.
     ///
     /// # Errors

@@ -57,6 +57,10 @@ pub enum SetName {
     Ways4,
     /// As `Ways4` for IPv6.
     Ways6,
+    /// `ifname . ipv4_addr`: a bridge, and the address on another one of an endpoint that is on both.
+    Beside4,
+    /// As `Beside4` for IPv6.
+    Beside6,
     /// One of the services' table.
     Service(ServiceSet),
 }
@@ -159,7 +163,7 @@ impl Element {
 
 impl SetName {
     /// All of the host's table, in the order in which they are made.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ForwardTo,
         Self::ForwardFrom,
         Self::SameBridge,
@@ -182,6 +186,8 @@ impl SetName {
         Self::Remotes6,
         Self::Ways4,
         Self::Ways6,
+        Self::Beside4,
+        Self::Beside6,
     ];
 
     /// Whether its elements are published ports or services, not a network's policy.
@@ -225,6 +231,8 @@ impl SetName {
             Self::Remotes6 => "remotes6",
             Self::Ways4 => "ways4",
             Self::Ways6 => "ways6",
+            Self::Beside4 => "beside4",
+            Self::Beside6 => "beside6",
             Self::Service(set) => set.name(),
         }
     }
@@ -265,6 +273,8 @@ impl SetName {
             Self::Peers6 | Self::Remotes6 => &[Ipv6Addr],
             Self::Ways4 => &[IfName, IfName, Ipv4Addr],
             Self::Ways6 => &[IfName, IfName, Ipv6Addr],
+            Self::Beside4 => &[IfName, Ipv4Addr],
+            Self::Beside6 => &[IfName, Ipv6Addr],
             Self::Service(set) => set.key(),
         }
     }
@@ -292,7 +302,9 @@ impl SetName {
             | Self::Remotes4
             | Self::Remotes6
             | Self::Ways4
-            | Self::Ways6 => &[],
+            | Self::Ways6
+            | Self::Beside4
+            | Self::Beside6 => &[],
             Self::Service(set) => set.value(),
         }
     }

@@ -17,7 +17,7 @@ mod tunnel;
 
 pub use dns::{RESOLVER, SANDBOX_TABLE, sandbox_dns};
 pub use element::{Chain, DataType, Datum, Element, SetName};
-pub use policy::{FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, network, port};
+pub use policy::{FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, beside, network, port};
 pub use service::{
     Entry, MAX_SLOTS, SERVICE_TABLE, ServicePolicy, ServicePort, ServiceSet, Slot, balancer_table,
     service, service_table,

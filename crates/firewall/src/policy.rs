@@ -196,6 +196,21 @@ pub fn port(policy: &PortPolicy) -> Result<Vec<Element>, Error> {
     Ok(elements)
 }
 
+/// Has what comes by a bridge to an address of an endpoint on another one, which is on the first too, be
+/// answered by this host where this host has translated it.
+#[must_use]
+pub fn beside(bridge: &IfName, addr: IpAddr) -> Element {
+    let set = match Family::of(addr) {
+        Family::V4 => SetName::Beside4,
+        Family::V6 => SetName::Beside6,
+    };
+    Element {
+        set,
+        key: vec![Datum::Interface(bridge.clone()), address(addr)],
+        value: Vec::new(),
+    }
+}
+
 fn address(addr: IpAddr) -> Datum {
     match addr {
         IpAddr::V4(addr) => Datum::V4(addr),

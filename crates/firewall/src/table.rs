@@ -426,6 +426,18 @@ fn postrouting(tunnels: bool) -> ChainSpec {
     // With br_netfilter, what comes back to its bridge is translated and sent on by the bridge
     // itself, which tells no incoming interface here (`br_nf_post_routing`).
     let bridged = [Match::NoIif, ours(), Match::Translated, Match::NotFromLocal];
+    // Who keeps its address would be answered directly, past the translation, by an endpoint that is on
+    // its network too.
+    let beside = |family, set| {
+        const FROM4: &[Field] = &[Field::IifName, Field::Daddr(V4)];
+        const FROM6: &[Field] = &[Field::IifName, Field::Daddr(V6)];
+        let fields = match family {
+            V4 => FROM4,
+            V6 => FROM6,
+        };
+        let when = [Match::In(fields, set), Match::Translated];
+        rule("by its address on another network", when, Masquerade)
+    };
     let local = "from localhost";
     let group = "to a group";
     let leaving = |family, set| {
@@ -442,6 +454,8 @@ fn postrouting(tunnels: bool) -> ChainSpec {
         rule(neighbor, [same(), Match::Translated], Masquerade),
         rule(neighbor, bridged, Masquerade),
         rule("neighbours", [same()], Return),
+        beside(V4, SetName::Beside4),
+        beside(V6, SetName::Beside6),
         rule(local, [ours(), Match::Source(loopback4)], Masquerade),
         rule(local, [ours(), Match::Source(loopback6)], Masquerade),
         rule(group, [Match::Destination(groups4)], Return),

@@ -27,6 +27,7 @@ mod service_commands;
 mod service_health;
 mod service_refusals;
 mod service_udp;
+mod service_ways;
 mod services;
 mod several;
 mod upstream;

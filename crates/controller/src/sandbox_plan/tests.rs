@@ -83,7 +83,7 @@ fn check_plan(attachments: &[Attachment], ports: &[&str], expected: &Expect) {
                 let link = route.link.as_ref().map_or("-", |link| link.as_str());
                 format!("route {} via {:?} by {link}\n", route.dst, route.via)
             }
-            (Key::Port(..), object) => format!("{object:?}\n"),
+            (Key::Port(..) | Key::Policy(..), object) => format!("{object:?}\n"),
             (Key::Table(netns), _) => format!("table in {netns:?}\n"),
             (key, _) => format!("{key:?}\n"),
         };
@@ -123,6 +123,27 @@ fn ports_land_on_the_endpoint_that_supplies_the_gateway() {
         table in Sandbox(677565737400)
         route 0.0.0.0/0 via Some(10.2.0.1) by eth1
         Element(Element { set: PortsAny4, key: [Protocol(Tcp), Port(8080)], value: [V4(10.2.0.2), Port(80)] })
+    "#]],
+    );
+}
+
+#[test]
+fn neighbours_who_keep_their_address_may_be_led_to_either_network() {
+    let mut keeping = network("green", &["10.2.0.0/24"]);
+    let option = "com.docker.network.bridge.enable_ip_masquerade";
+    keeping.options = [(option.to_owned(), "false".to_owned())].into();
+    let green = attachment(keeping, "eth1", 0);
+    let blue = attachment(network("blue", &["10.1.0.0/24", "fd00:1::/64"]), "eth0", 0);
+    let amber = internal(network("amber", &["10.3.0.0/24"]));
+    let amber = attachment(amber, "eth2", 0);
+    check_plan(
+        &[green, blue, amber],
+        &[],
+        &expect![[r#"
+        table in Sandbox(677565737400)
+        Element(Element { set: Beside4, key: [Interface("vw-677265656e00"), V4(10.1.0.2)], value: [] })
+        route 0.0.0.0/0 via Some(10.1.0.1) by eth0
+        route ::/0 via Some(fd00:1::) by eth0
     "#]],
     );
 }

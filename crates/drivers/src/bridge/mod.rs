@@ -116,6 +116,17 @@ impl Driver for Bridge {
         Ok(attachment(&options, &asked, endpoint, cx))
     }
 
+    fn plan_beside(
+        &self,
+        network: &NetworkSpec,
+        elsewhere: &[IpAddr],
+        cx: &DriverContext,
+    ) -> Fragment {
+        BridgeOptions::read(network, cx)
+            .map(|options| policy::beside(network, &options, elsewhere, cx))
+            .unwrap_or_default()
+    }
+
     fn plan_ports(
         &self,
         network: &NetworkSpec,

@@ -2,6 +2,7 @@
 
 use super::options::BridgeOptions;
 use crate::{DriverContext, driver::cannot_publish};
+use std::net::IpAddr;
 use vw_firewall::{Element, FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, SetName};
 use vw_hoststate::{Fragment, Object};
 use vw_model::{EndpointSpec, Family, NetworkSpec, PortMapping, Result};
@@ -59,6 +60,26 @@ fn family_of(element: &Element) -> Option<Family> {
             _ => None,
         }),
     }
+}
+
+/// What neighbours need who keep their own address on the way to an endpoint that is on the network
+/// too: those that are masqueraded are strangers to it.
+pub(super) fn beside(
+    network: &NetworkSpec,
+    options: &BridgeOptions,
+    elsewhere: &[IpAddr],
+    cx: &DriverContext,
+) -> Fragment {
+    let keeps = |addr: &&IpAddr| {
+        let family = Family::of(**addr);
+        let routed = options.mode(family) == GatewayMode::Routed;
+        publishes(network, options, cx, family) && (routed || !options.masquerade)
+    };
+    let mut fragment = Fragment::default();
+    for addr in elsewhere.iter().filter(keeps) {
+        fragment.insert(Object::Element(vw_firewall::beside(&options.bridge, *addr)));
+    }
+    fragment
 }
 
 /// The endpoint's published ports.

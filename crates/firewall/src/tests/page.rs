@@ -91,6 +91,16 @@ fn ports() -> Vec<Example> {
             "The host's side does not count.",
             one("0.0.0.0:8080", v4, GatewayMode::Routed),
         ),
+        (
+            "Of a container that is also on a network which does not masquerade",
+            "Ports lead to it by the network of its default route. It would answer neighbours on the other one directly, past the translation: they are masqueraded on the way to its address there. All others on networks that do not masquerade are seen by it.",
+            [v4, v6]
+                .map(|addr| {
+                    let bridge = "vw-0123456789ab".parse().unwrap();
+                    beside(&bridge, addr.parse().unwrap())
+                })
+                .to_vec(),
+        ),
     ]
 }
 

@@ -150,6 +150,42 @@ fn ports_of_a_routed_network() {
 }
 
 #[test]
+fn neighbours_who_keep_their_address_are_answered_by_the_host() {
+    let elsewhere = ["10.1.0.2", "fd00:1::2"].map(|addr| addr.parse().unwrap());
+    let beside = |network: &NetworkSpec, cx: &DriverContext| {
+        shown(&Bridge.plan_beside(network, &elsewhere, cx))
+    };
+    let keeps = ("com.docker.network.bridge.enable_ip_masquerade", "false");
+    let routed = ("com.docker.network.bridge.gateway_mode_ipv6", "routed");
+    assert_eq!(beside(&bridge(&[V4, V6], &[]), &cx()), "");
+    let network = bridge(&[V4, V6], &[keeps]);
+    expect![[r#"
+        rule: Beside4 [Interface("vw-abababababab"), V4(10.1.0.2)] []
+        rule: Beside6 [Interface("vw-abababababab"), V6(fd00:1::2)] []
+    "#]]
+    .assert_eq(&beside(&network, &cx()));
+    expect![[r#"
+        rule: Beside6 [Interface("vw-abababababab"), V6(fd00:1::2)] []
+    "#]]
+    .assert_eq(&beside(&bridge(&[V4, V6], &[routed]), &cx()));
+    expect![[r#"
+        rule: Beside4 [Interface("vw-abababababab"), V4(10.1.0.2)] []
+    "#]]
+    .assert_eq(&beside(&bridge(&[V4], &[keeps]), &cx()));
+    let no_rules = DriverContext {
+        iptables: false,
+        ip6tables: false,
+        ..cx()
+    };
+    assert_eq!(beside(&network, &no_rules), "");
+    let internal = NetworkSpec {
+        internal: true,
+        ..network
+    };
+    assert_eq!(beside(&internal, &cx()), "");
+}
+
+#[test]
 fn ports_that_cannot_be() {
     let network = bridge(&[V4], &[]);
     let four = endpoint(&network, &["10.0.0.2/24"]);

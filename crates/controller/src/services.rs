@@ -7,6 +7,7 @@
 
 mod asks;
 mod balancer;
+mod behind;
 mod change;
 mod create;
 mod drain;

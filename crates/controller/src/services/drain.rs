@@ -110,14 +110,13 @@ impl Controller {
         member.health = self.health_at_first(&state.spec, sandbox, id);
         let former = state.roster.clone();
         let next = former.with(id, member);
-        if !departs && network.spec.scope == Scope::Global {
+        if !departs {
             self.turn_for_good(&service, &mut state, next);
         } else if let Err(error) = self.turn_to(&service, &mut state, next) {
-            let what = match departs {
-                true => "an endpoint leaves its service at once",
-                false => "an endpoint that stays is not led to",
-            };
-            self.warn(format!("{what}: {}", error.chain()));
+            self.warn(format!(
+                "an endpoint leaves its service at once: {}",
+                error.chain()
+            ));
             return None;
         }
         self.ask_anew(service.id, &state.spec, id);

@@ -241,18 +241,6 @@ impl Controller {
         Some(checked)
     }
 
-    /// Brings a service to members that it has, whether the kernel can be brought to them now or not:
-    /// what cannot be is told, and tried again soon.
-    pub(super) fn turn_for_good(&self, service: &Service, state: &mut ServiceState, next: Roster) {
-        if let Err(error) = self.turn_to(service, state, next.clone()) {
-            let name = &state.spec.name;
-            self.warn(format!("service {name}: {}", error.chain()));
-            state.roster = next;
-            self.balancers.lead_anew(service.network.spec.id);
-            self.look_soon(service.network.spec.id, Some(service.id));
-        }
-    }
-
     fn respecify(&self, service: &Service, spec: ServiceSpec) {
         let mut state = lock(&service.state);
         if state.removed || state.spec == spec {

@@ -31,6 +31,8 @@ pub(super) struct Looks {
     due: Mutex<Due>,
     /// The networks of which something could not be done.
     unsettled: Mutex<BTreeSet<NetworkId>>,
+    /// The services of this host's own networks that the kernel could not be brought to.
+    behind: Mutex<BTreeSet<ServiceId>>,
 }
 
 /// What is to be looked at.
@@ -118,6 +120,16 @@ impl Looks {
             true => unsettled.remove(&network),
             false => unsettled.insert(network),
         };
+    }
+
+    /// The services of this host's own networks that the kernel is to be brought to.
+    pub(super) fn behind(&self) -> BTreeSet<ServiceId> {
+        lock(&self.behind).clone()
+    }
+
+    /// Notes that one of them is gone, or led to as it is.
+    pub(super) fn note_caught_up(&self, service: ServiceId) {
+        lock(&self.behind).remove(&service);
     }
 
     /// What is to be looked at of which networks, and of all others.
@@ -301,6 +313,12 @@ impl Controller {
         }
     }
 
+    /// Has the kernel be brought to a service of this host's own network.
+    pub(super) fn catch_up_soon(&self, service: ServiceId) {
+        lock(&self.balancers.looks.behind).insert(service);
+        self.look();
+    }
+
     fn looks_after_services(&self) -> bool {
         self.member.is_some() && self.balancers.is_open()
     }
@@ -340,7 +358,11 @@ impl Controller {
         let mended = self.mend();
         self.see_off();
         let done = mended.and(self.note(Batch::new())).is_ok();
-        done && lock(&looks.unsettled).is_empty()
+        let caught_up = match again {
+            true => self.catch_up(),
+            false => looks.behind().is_empty(),
+        };
+        done && caught_up && lock(&looks.unsettled).is_empty()
     }
 
     fn settle_all(&self) {

@@ -98,9 +98,10 @@ impl Controller {
         if let Err(error) = self.bring(vec![(Owner::Service(service.id), fragment)]) {
             let name = &state.spec.name;
             self.warn(format!(
-                "service {name} publishes by the way that its endpoint had out before: {}",
+                "service {name} publishes by the way that its endpoint had out before, until that can be changed: {}",
                 error.chain()
             ));
+            self.lead_later(&service);
         }
     }
 

@@ -146,7 +146,12 @@ impl Controller {
     /// All services as they want nothing, at the daemon's end.
     pub(crate) fn services_out(&self) -> Vec<(Owner, Fragment)> {
         let services = lock(&self.services).all();
-        let out = |service: &Arc<Service>| (Owner::Service(service.id), Fragment::default());
+        let out = |service: &Arc<Service>| {
+            // Nor does anybody bring it again who was to.
+            let _state = lock(&service.state);
+            self.balancers.looks.note_caught_up(service.id);
+            (Owner::Service(service.id), Fragment::default())
+        };
         services.iter().map(out).collect()
     }
 

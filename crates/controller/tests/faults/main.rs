@@ -8,6 +8,7 @@
 mod agreed;
 mod apart;
 mod asked;
+mod behind;
 mod cluster;
 mod crowd;
 mod drained;

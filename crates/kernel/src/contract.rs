@@ -3,13 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
     path::PathBuf,
     time::Duration,
 };
 use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, IpNet, NetworkId, PortKey, Protocol, PublicKey, SandboxId};
+use vw_model::{
+    EndpointSpec, HostPort, IfName, IpNet, NetworkId, PortKey, Protocol, PublicKey, SandboxId,
+};
 use zeroize::Zeroizing;
 
 /// A plan that failed: what took effect, and what did not.
@@ -83,15 +85,20 @@ pub struct Led {
 pub struct LedBy {
     /// All that is sent to these addresses.
     pub addrs: BTreeSet<IpAddr>,
-    /// What is sent to these ports, at any address.
-    pub ports: BTreeSet<PortKey>,
+    /// What is sent to these ports of this host, each at its address or at any.
+    pub ports: BTreeSet<HostPort>,
 }
 
 impl LedBy {
     /// Whether what is sent there is led.
     #[must_use]
     pub fn leads(&self, addr: IpAddr, port: PortKey) -> bool {
-        self.addrs.contains(&addr) || self.ports.contains(&port)
+        let every = match addr {
+            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        };
+        let at = |host| self.ports.contains(&HostPort { host, port });
+        self.addrs.contains(&addr) || at(None) || at(Some(addr)) || at(Some(every))
     }
 }
 

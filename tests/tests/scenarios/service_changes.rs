@@ -72,6 +72,44 @@ fn an_endpoint_that_leaves_is_drained() {
     scene.end();
 }
 
+#[test]
+fn a_port_of_an_endpoints_own_at_another_address_is_not_the_services() {
+    require_stage!();
+    let scene = Scene::new();
+    let other = "192.0.2.9";
+    scene.host.ip(&format!("addr add {other}/24 dev wire"));
+    scene.docker("network create blue");
+    scene.cli(&format!(
+        "service create --name web --network blue -p {HOST}:8080:80 --drain 30s"
+    ));
+    let arguments = format!("--network blue -p {other}:8080:80 --label vethwork.service=web");
+    let one = scene.start("one", &arguments);
+    let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    let open = |at: &str| traffic::Conversation::open(&scene.outside, &format!("{at}:8080"));
+    let mut own = open(other).expect("reachable");
+    let led = open(HOST).expect("reachable");
+    thread::scope(|scope| {
+        let daemon = &scene.daemon;
+        let leaving =
+            scope.spawn(move || daemon.docker(["network", "disconnect", "blue", "one"]).ok());
+        vw_testkit::eventually("nobody is led to it", Duration::from_secs(10), || {
+            traffic::tcp(&scene.outside, &format!("{HOST}:8080")).is_err()
+        });
+        assert!(!leaving.is_finished(), "who was led to it is waited for");
+        let began = Instant::now();
+        drop(led);
+        leaving.join().expect("it leaves");
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "who came by its own port is not: {:?}",
+            began.elapsed()
+        );
+    });
+    assert!(own.say("too late").is_err(), "it is cut");
+    scene.host.ip(&format!("addr del {other}/24 dev wire"));
+    scene.end();
+}
+
 /// Services as they are shown, but for the answers to checks, which go on.
 fn without_log(shown: &str) -> serde_json::Value {
     let mut shown: serde_json::Value = serde_json::from_str(shown).expect("JSON");

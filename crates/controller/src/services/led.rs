@@ -5,21 +5,32 @@
 
 use super::{Member, Service, hosted::may_publish};
 use crate::{Controller, registry::lock};
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr},
+};
+use vw_firewall::STAND_IN;
 use vw_hoststate::Netns;
 use vw_kernel::{Led, LedBy};
-use vw_model::{IpNet, PortKey, ServiceSpec};
+use vw_model::{HostPort, IpNet, PublishedPort, ServiceSpec};
 
 /// By what this host leads to the endpoints of a service, where it does so itself.
 pub(super) fn led_by(spec: &ServiceSpec) -> LedBy {
-    let published = spec.ports.iter().map(|port| PortKey {
-        port: port.published,
-        protocol: port.target.protocol,
-    });
     LedBy {
         addrs: spec.vips.iter().map(IpNet::addr).collect(),
-        ports: published.collect(),
+        ports: spec.ports.iter().flat_map(entrances).collect(),
     }
+}
+
+/// Where who asks for a port is seen to ask: on its way, another address stands for `::1`.
+fn entrances(port: &PublishedPort) -> impl Iterator<Item = HostPort> {
+    let at = port.at();
+    let localhost = port.host == Some(Ipv6Addr::LOCALHOST.into());
+    let stand_in = localhost.then_some(HostPort {
+        host: Some(STAND_IN.into()),
+        ..at
+    });
+    [at].into_iter().chain(stand_in)
 }
 
 impl Controller {

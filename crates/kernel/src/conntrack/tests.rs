@@ -8,7 +8,7 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
-use vw_model::{Family, PortKey, Protocol};
+use vw_model::{Family, HostPort, PortKey, Protocol};
 
 fn run(program: &str, args: &str) {
     let output = Command::new(program)
@@ -205,11 +205,15 @@ fn what_others_lead_there_stays_and_is_not_waited_for() {
     let server = TcpListener::bind("192.0.2.2:7").expect("an address of ours");
     let _open = TcpStream::connect("192.0.2.3:7").expect("it is led");
     drop(server.accept().expect("it comes"));
-    let udp = |port| PortKey {
-        port,
-        protocol: Protocol::Udp,
+    let udp_at = |host: Option<&str>, port| HostPort {
+        host: host.map(|host| host.parse().expect("an address")),
+        port: PortKey {
+            port,
+            protocol: Protocol::Udp,
+        },
     };
-    let by = |addr: [u8; 4], port| Led {
+    let udp = |port| udp_at(None, port);
+    let by = |addr: [u8; 4], port: HostPort| Led {
         to: [IpAddr::from([192, 0, 2, 2])].into(),
         by: Some(LedBy {
             addrs: [IpAddr::from(addr)].into(),
@@ -219,6 +223,8 @@ fn what_others_lead_there_stays_and_is_not_waited_for() {
     let (others, patience) = (by([192, 0, 2, 4], udp(7)), Duration::from_millis(200));
     for (led, waits, left) in [
         (&others, false, 2),
+        (&by([192, 0, 2, 4], udp_at(Some("192.0.2.4"), 9)), false, 2),
+        (&by([192, 0, 2, 4], udp_at(Some("::"), 9)), false, 2),
         (&by([192, 0, 2, 4], udp(9)), false, 1),
         (&by([192, 0, 2, 3], udp(7)), true, 1),
     ] {

@@ -143,8 +143,18 @@ impl Faults {
 
     /// Has this be done by another thread during the wait for connections to end.
     pub(crate) fn while_drained(&self, act: impl FnOnce() + Send + 'static) {
+        self.while_at(|effect| matches!(effect, Effect::Quiet), act);
+    }
+
+    /// Has this be done by another thread before the next effect for which `at` holds, which waits for
+    /// its end.
+    pub(crate) fn while_at(
+        &self,
+        at: impl Fn(&Effect<'_>) -> bool + Send + 'static,
+        act: impl FnOnce() + Send + 'static,
+    ) {
         *self.beside.lock().unwrap() = Some(Beside {
-            at: Box::new(|effect| matches!(effect, Effect::Quiet)),
+            at: Box::new(at),
             held: NEVER_DONE,
             then: Mode::Never,
             act: Box::new(act),

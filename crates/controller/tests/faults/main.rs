@@ -11,6 +11,7 @@ mod asked;
 mod behind;
 mod cluster;
 mod crowd;
+mod decided;
 mod drained;
 mod global;
 mod gone;

@@ -3,7 +3,7 @@
 use crate::{
     global::{create, remove},
     inject::{Effect, Mode},
-    scenario::{adopt, create_overlay_on, release},
+    scenario::{adopt, create_overlay_on, create_service, join, release, remove_service},
     world::World,
 };
 use std::{
@@ -16,10 +16,10 @@ use std::{
 };
 use vw_controller::{
     Controller,
-    command::{ClusterForget, Info, NetworkInspect},
+    command::{ClusterForget, Info, NetworkInspect, ServiceInspect},
 };
-use vw_hoststate::Netns;
-use vw_model::{EndpointId, PROBE_NETWORKS};
+use vw_hoststate::{Netns, Object};
+use vw_model::{EndpointId, EndpointMode, PROBE_NETWORKS};
 use vw_store::{
     Change, Table,
     cluster::{
@@ -66,7 +66,7 @@ struct Scene {
     b: Controller,
     way: Arc<AtomicU8>,
     store: MemoryStore,
-    _there: World,
+    there: World,
 }
 
 impl Scene {
@@ -91,7 +91,7 @@ impl Scene {
             b,
             way,
             store,
-            _there: there,
+            there,
         }
     }
 
@@ -182,18 +182,17 @@ fn a_removal_that_comes_while_endpoints_come_leaves_nothing() {
     assert_eq!(a.repair().unwrap(), 0);
 }
 
-#[test]
-fn a_network_that_is_back_while_it_is_taken_down_is_known() {
-    let scene = Scene::new();
-    let (a, b, here) = (&scene.a, &scene.b, &scene.here);
-    let before = scene.store.records();
-    scene.set(CUT);
-    eventually("it is removed once its user is dead", || remove(b).is_ok());
-    let (store, maker, hearer) = (scene.store.clone(), b.clone(), a.clone());
-    let knows = |host: &Controller, name: &str| {
-        let network = name.to_owned();
-        host.submit(NetworkInspect { network }).is_ok()
-    };
+fn knows(host: &Controller, name: &str) -> bool {
+    let network = name.to_owned();
+    host.submit(NetworkInspect { network }).is_ok()
+}
+
+/// Has the store, once the first host hears that the network is gone and takes it down, be brought back
+/// to what it was before.
+#[track_caller]
+fn bring_back_while_taken_down(scene: &Scene, before: Vec<Record>) {
+    let (a, here) = (&scene.a, &scene.here);
+    let (store, maker, hearer) = (scene.store.clone(), scene.b.clone(), a.clone());
     let taken_off = |effect: &Effect<'_>| matches!(effect, Effect::Change(Change::Delete { table, .. }) if *table == Table::Attachments);
     here.faults.beside(taken_off, Mode::Never, move || {
         let now = store.records();
@@ -213,10 +212,63 @@ fn a_network_that_is_back_while_it_is_taken_down_is_known() {
     eventually("the network is back", || knows(a, "mark"));
     here.faults.await_beside();
     assert!(!here.faults.had_to_wait(), "it was back before it was down");
+}
+
+#[test]
+fn a_network_that_is_back_while_it_is_taken_down_is_known() {
+    let scene = Scene::new();
+    let (a, b, here) = (&scene.a, &scene.b, &scene.here);
+    let before = scene.store.records();
+    scene.set(CUT);
+    eventually("it is removed once its user is dead", || remove(b).is_ok());
+    bring_back_while_taken_down(&scene, before);
     eventually("it can be used", || {
         let came = adopt(a, here, "two", &["shop"], &[]);
         came.is_ok()
     });
+    assert_eq!(a.repair().unwrap(), 0);
+}
+
+#[test]
+fn a_service_of_a_network_that_is_back_while_it_is_taken_down_is_that_of_the_one_that_is_back() {
+    let scene = Scene::new();
+    let (a, b) = (&scene.a, &scene.b);
+    let serve = |host: &Controller| -> Option<Vec<String>> {
+        let service = "web".to_owned();
+        let view = host.submit(ServiceInspect { service }).ok()?;
+        let members = view.members.into_iter();
+        Some(members.map(|member| member.name).collect())
+    };
+    create_service(a, "web", "shop", EndpointMode::Vip, &[]).unwrap();
+    eventually("the service is known", || serve(b).is_some());
+    let before = scene.store.records();
+    scene.set(CUT);
+    remove_service(b, "web").unwrap();
+    eventually("it is removed once its user is dead", || remove(b).is_ok());
+    bring_back_while_taken_down(&scene, before);
+    for host in [a, b] {
+        eventually("the service is back", || serve(host).is_some());
+    }
+    adopt(b, &scene.there, "three", &[], &[]).unwrap();
+    eventually("an endpoint on another host joins it", || {
+        join(b, "shop", "three", "web", 1).is_ok()
+    });
+    eventually("it is led to", || {
+        serve(a) == Some(vec!["three".to_owned()])
+    });
+    adopt(a, &scene.here, "two", &[], &[]).unwrap();
+    eventually("one on this host joins it", || {
+        join(a, "shop", "two", "web", 1).is_ok()
+    });
+    let leads = || {
+        let objects = scene.here.kernel.objects().into_values();
+        let slots = objects.filter(|object| match object {
+            Object::Balance(_, element) => element.to_string().starts_with("vip4_slots"),
+            _ => false,
+        });
+        slots.count()
+    };
+    eventually("both are led to", || leads() == 2);
     assert_eq!(a.repair().unwrap(), 0);
 }
 

@@ -7,6 +7,7 @@ use crate::{
     ports::{self, Claims, Wanted},
     registry::{Attachment, Network, Sandbox},
     sandbox_plan,
+    services::unspecified,
 };
 use std::net::IpAddr;
 use vw_model::{
@@ -105,19 +106,23 @@ impl Controller {
         attachments: &[Attachment],
         held: &mut Claims,
     ) -> Result<Claims> {
-        self.as_wanted(requests, exposed, attachments, |wanted| {
+        let cx = &self.config.drivers;
+        let hosts = |a: &Attachment| a.network.driver.default_hosts(&a.network.spec, cx);
+        self.as_wanted(requests, exposed, attachments, hosts, |wanted| {
             ports::settle(&*self.kernel, wanted, held)
         })
     }
 
-    /// The same of those that can be had, and which cannot.
+    /// The same of what services publish, as far as it can be had, and what cannot: what names no
+    /// address is published at all of the host's, wherever a container's own ports would be.
     pub(crate) fn settle_each(
         &self,
         requests: &[PortRequest],
         attachments: &[Attachment],
         held: &mut Claims,
     ) -> (Claims, Vec<(PortRequest, Error)>) {
-        self.as_wanted(requests, &[], attachments, |wanted| {
+        let hosts = |_: &Attachment| FAMILIES.map(unspecified).to_vec();
+        self.as_wanted(requests, &[], attachments, hosts, |wanted| {
             ports::settle_each(&*self.kernel, wanted, held)
         })
     }
@@ -127,6 +132,7 @@ impl Controller {
         requests: &[PortRequest],
         exposed: &[PortKey],
         attachments: &[Attachment],
+        default_hosts: impl Fn(&Attachment) -> Vec<IpAddr>,
         settle: impl FnOnce(&Wanted<'_>) -> T,
     ) -> T {
         let cx = &self.config.drivers;
@@ -142,10 +148,8 @@ impl Controller {
             .filter_map(|(family, chosen)| chosen.map(|a| (*family, a)))
             .filter(|(family, a)| publishes(*family, a))
             .flat_map(|(family, a)| {
-                let hosts = a.network.driver.default_hosts(&a.network.spec, cx);
-                hosts
-                    .into_iter()
-                    .filter(move |host| Family::of(*host) == family)
+                let hosts = default_hosts(a).into_iter();
+                hosts.filter(move |host| Family::of(*host) == family)
             })
             .collect();
         settle(&Wanted {

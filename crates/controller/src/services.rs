@@ -29,6 +29,7 @@ mod unpublished;
 mod update;
 
 pub(crate) use balancer::Balancers;
+pub(crate) use create::unspecified;
 pub(crate) use health::Checker;
 pub(crate) use hosted::Hosted;
 pub(crate) use looks::join;

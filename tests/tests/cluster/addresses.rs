@@ -142,7 +142,7 @@ fn clashes_are_refused(stage: &Stage) {
 }
 
 fn a_port_over_ipv6_is_too(kind: Kind) {
-    let stage = Stage::new(kind, &["a", "b", "c"]);
+    let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "--ipv6", "shop");
     for (host, addr) in [("a", "2001:db8::1"), ("b", "2001:db8::2")] {
         own(&stage, host, "add", &format!("{addr}/64 nodad"));
@@ -187,6 +187,12 @@ fn a_port_over_ipv6_is_too(kind: Kind) {
         "[2001:db8::2]:8083",
     ] {
         assert!(traffic::tcp(&stranger, other).is_err(), "{other}");
+    }
+    // The address of containers' own ports is not that of services.
+    stage.restart_with("b", &["--ip=127.0.0.1"]);
+    stage.cli("c", "service update --publish-add 8084:80 web");
+    for at in ["192.0.2.2:8084", "[2001:db8::2]:8084", "192.0.2.3:8084"] {
+        answer(&stranger, at, &["one"]);
     }
     stage.end();
 }

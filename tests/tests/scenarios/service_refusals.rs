@@ -47,6 +47,10 @@ const REFUSALS: &[(&str, &str)] = &[
         "port is already allocated",
     ),
     (
+        "service create --name api --network kept -p 81:80",
+        "name one, as in -p 127.0.0.1:81:80",
+    ),
+    (
         "service create --name api --network blue -p 198.51.100.9:81:80",
         "is not an address of this host",
     ),
@@ -182,6 +186,7 @@ fn what_cannot_be_is_refused_and_nothing_is_half_made() {
     let scene = Scene::new();
     scene.docker("network create --subnet 10.9.0.0/29 blue");
     scene.docker("network create --internal closed");
+    scene.docker("network create -o com.docker.network.bridge.host_binding_ipv4=127.0.0.1 kept");
     scene.docker(
         "network create -o com.docker.network.bridge.gateway_mode_ipv4=isolated --internal alone",
     );

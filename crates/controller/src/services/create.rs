@@ -3,7 +3,7 @@
 use super::{Hosted, Roster, Service, ServiceState, change::member};
 use crate::{
     Controller,
-    command::ServiceCreate,
+    command::{Publication, ServiceCreate},
     event::EventType,
     ports::{self, Claims, Wanted},
     records,
@@ -42,6 +42,7 @@ impl Controller {
         let id = ServiceId::from_bytes((self.random)());
         // On one host all kinds of publishing are the same.
         let asked: Vec<PortRequest> = request.ports.iter().map(|asked| asked.port).collect();
+        self.check_binding(&network, &request.ports)?;
         let claims = self.claim_service_ports(&network, &asked, &mut Claims::default())?;
         let vips = self.lease_vips(&network, id, request.mode)?;
         let spec = ServiceSpec {
@@ -134,6 +135,29 @@ impl Controller {
         for vip in &spec.vips {
             ipam.release(spec.network, vip.addr(), &Holder::Service(spec.id));
         }
+    }
+
+    /// Refuses ports that name no address where the network keeps those of containers to one: a
+    /// service would be reached at all of them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for one.
+    pub(super) fn check_binding(&self, network: &Network, asked: &[Publication]) -> Result<()> {
+        let cx = &self.config.drivers;
+        let hosts = network.driver.default_hosts(&network.spec, cx);
+        let kept = hosts.iter().find(|host| !host.is_unspecified());
+        let mut asked = asked.iter().map(|asked| asked.port);
+        let open = asked.find(|request| request.host_ip.is_none());
+        let (Some(kept), Some(open)) = (kept, open) else {
+            return Ok(());
+        };
+        let host = open.host.map(|range| range.first.to_string());
+        let host = host.unwrap_or_default();
+        let sentence = format!(
+            "network {} publishes at {kept} where no address is named (host_binding_ipv4), and a service is reached at all: name one, as in -p {kept}:{host}:{}",
+            network.spec.name, open.container.port
+        );
+        Err(Error::invalid("port-without-address", sentence))
     }
 
     /// Holds the host's ports for what is to be published, keeping those that are `held`.
@@ -371,7 +395,8 @@ pub(super) fn over_other_family(network: &Network, ip: IpAddr) -> Error {
     Error::new(Kind::Unsupported, "port-not-publishable", sentence)
 }
 
-pub(super) const fn unspecified(family: Family) -> IpAddr {
+/// Where what names no address is published.
+pub(crate) const fn unspecified(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),

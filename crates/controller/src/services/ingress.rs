@@ -125,7 +125,7 @@ impl Controller {
 
     /// What the sandbox leads to endpoints by it: what is sent there was sent to the host's address.
     pub(super) fn led_inside(&self, network: NetworkId, port: &PublishedPort) -> ServicePort {
-        let any = |host: IpAddr| super::create::unspecified(Family::of(host));
+        let any = |host: IpAddr| super::unspecified(Family::of(host));
         ServicePort {
             published: self.inner_port(network, port),
             host: port.host.map(any),
@@ -182,7 +182,7 @@ pub(super) fn ingress_host(network: &Network) -> Option<IpAddr> {
     // Of one IP version alone nobody answers over the other.
     match (has(Family::V4), has(Family::V6)) {
         (true, true) => None,
-        (_, v6) => Some(super::create::unspecified(match v6 {
+        (_, v6) => Some(super::unspecified(match v6 {
             true => Family::V6,
             false => Family::V4,
         })),

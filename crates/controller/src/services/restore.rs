@@ -173,10 +173,7 @@ impl Controller {
                 .flat_map(|port| {
                     let hosts: Vec<IpAddr> = match port.host {
                         Some(host) => vec![host],
-                        None => families
-                            .iter()
-                            .map(|f| super::create::unspecified(*f))
-                            .collect(),
+                        None => families.iter().map(|f| super::unspecified(*f)).collect(),
                     };
                     hosts.into_iter().map(|host| PortMapping {
                         host: SocketAddr::new(host, port.published),

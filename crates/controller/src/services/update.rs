@@ -31,6 +31,7 @@ impl Controller {
             return Err(super::no_service(&request.service));
         }
         self.check_askable(&state, &request)?;
+        self.check_binding(&service.network, &request.publish)?;
         let former = state.spec.clone();
         let (mut spec, roster) = self.asked(&state, &request)?;
         let mut held = std::mem::take(&mut state.claims);
@@ -70,11 +71,10 @@ impl Controller {
         }
         let checked = spec.health.is_some() || former.health.is_some();
         (state.spec, state.roster, state.claims) = (spec, roster, claims);
-        let name = state.spec.name.to_string();
+        let about = [("name", state.spec.name.to_string())];
         drop(state);
         self.publish_service(&service);
         self.publish_members(&service);
-        let about = [("name", name)];
         self.tell(EventType::Service, "update", &service.id.to_string(), about);
         if checked {
             self.checker.look_at_all(service.id);

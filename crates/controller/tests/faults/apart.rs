@@ -193,6 +193,7 @@ fn knows(host: &Controller, name: &str) -> bool {
 fn bring_back_while_taken_down(scene: &Scene, before: Vec<Record>) {
     let (a, here) = (&scene.a, &scene.here);
     let (store, maker, hearer) = (scene.store.clone(), scene.b.clone(), a.clone());
+    let watchers = [scene.here.client(), scene.there.client()];
     let taken_off = |effect: &Effect<'_>| matches!(effect, Effect::Change(Change::Delete { table, .. }) if *table == Table::Attachments);
     here.faults.beside(taken_off, Mode::Never, move || {
         let now = store.records();
@@ -204,6 +205,8 @@ fn bring_back_while_taken_down(scene: &Scene, before: Vec<Record>) {
             writes: writes.collect(),
         };
         assert!(store.edit(&back));
+        // No watch goes on from what a backup never had: all is read.
+        watchers.iter().for_each(|client| client.lose_watches());
         // What is told after it was told after it.
         create_overlay_on(&maker, "mark", "10.43.0.0/24", true, &[]).unwrap();
         eventually("it is heard", || knows(&hearer, "mark"));

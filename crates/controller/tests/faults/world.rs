@@ -104,8 +104,13 @@ impl World {
 
     /// Has it hear of the cluster's changes by reading all anew.
     pub(crate) fn lose_watches(&self) {
+        self.client().lose_watches();
+    }
+
+    /// Its way to the cluster's store.
+    pub(crate) fn client(&self) -> Arc<Client> {
         let (client, _) = self.member.as_ref().expect("it is in a cluster");
-        client.lose_watches();
+        client.clone()
     }
 
     /// Cuts it off from the cluster's store, where its lease is over at once.

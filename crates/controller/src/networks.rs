@@ -350,6 +350,10 @@ impl Controller {
                 ("type", network.spec.driver.clone()),
             ],
         );
+        drop(gate);
+        if !local {
+            self.list_what_is_back(id);
+        }
         Ok(())
     }
 

@@ -268,7 +268,7 @@ impl Controller {
 
     /// Lists a network that the cluster had again while this host took it down, as with a store that was
     /// brought back: who told of it found it listed.
-    fn list_what_is_back(&self, id: NetworkId) {
+    pub(crate) fn list_what_is_back(&self, id: NetworkId) {
         let Ok(cluster) = self.cluster() else { return };
         let known = || cluster.networks().into_iter().find(|spec| spec.id == id);
         let Some(spec) = known() else { return };

@@ -5,6 +5,7 @@
 //! packets were masqueraded.
 
 mod meanwhile;
+pub mod sctp;
 
 pub use meanwhile::{Outcome, meanwhile, sent_again, without_loss};
 

@@ -21,6 +21,7 @@ mod ports;
 mod prefer;
 mod restored;
 mod route;
+mod sctp;
 mod services;
 mod shortcuts;
 mod spread;

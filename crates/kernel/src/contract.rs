@@ -87,6 +87,8 @@ pub struct LedBy {
     pub addrs: BTreeSet<IpAddr>,
     /// What is sent to these ports of this host, each at its address or at any.
     pub ports: BTreeSet<HostPort>,
+    /// But not what is sent to these addresses.
+    pub except: BTreeSet<IpAddr>,
 }
 
 impl LedBy {
@@ -98,7 +100,8 @@ impl LedBy {
             IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
         };
         let at = |host| self.ports.contains(&HostPort { host, port });
-        self.addrs.contains(&addr) || at(None) || at(Some(addr)) || at(Some(every))
+        let led = self.addrs.contains(&addr) || at(None) || at(Some(addr)) || at(Some(every));
+        led && !self.except.contains(&addr)
     }
 }
 

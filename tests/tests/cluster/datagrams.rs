@@ -5,7 +5,7 @@
 use crate::{
     balancers::known,
     over_every_store,
-    services::{alike, answer_by, network, who},
+    services::{addresses, alike, answer_by, network, who},
     stage::{Kind, SOON, Stage},
 };
 use std::{collections::BTreeMap, thread, time::Duration};
@@ -14,6 +14,7 @@ use vw_testkit::{Host, eventually, traffic};
 over_every_store! {
     datagrams_are_led_by_the_hosts_with_endpoints_alone,
     a_flow_of_datagrams_stays_until_its_endpoint_leaves,
+    a_flow_of_datagrams_ends_with_its_port,
 }
 
 /// How long an answer is waited for.
@@ -126,5 +127,56 @@ fn a_flow_of_datagrams_stays_until_its_endpoint_leaves(kind: Kind) {
             stays => assert_eq!(now.as_deref(), Some(stays)),
         }
     }
+    stage.end();
+}
+
+fn a_flow_of_datagrams_ends_with_its_port(kind: Kind) {
+    let (stage, ends) = stage(kind);
+    let _servers = ends.each_ref().map(server);
+    let _next = ends
+        .each_ref()
+        .map(|end| traffic::Server::udp(end, "next", "[::]:1054"));
+    let near = stage.start("c", "near", "--network shop");
+    let stranger = stage.stranger();
+    stage.cli("c", "service update --publish-add 1055:1053/udp web");
+    let flow = |from: &Host, to: String| {
+        let flow = traffic::Sender::open(from, &to, Duration::from_millis(500)).expect("a port");
+        eventually("it is led", SOON, || {
+            flow.ask().is_ok_and(|answer| answer.name != "next")
+        });
+        flow
+    };
+    let vip = format!("{}:1055", addresses(&stage, "a", "web")[0]);
+    let _beside = ends
+        .each_ref()
+        .map(|end| traffic::Server::udp(end, end.name(), "[::]:1055"));
+    let beside: Vec<_> = (0..4).map(|_| flow(&near, vip.clone())).collect();
+    let whose = || {
+        let name = |flow: &traffic::Sender| flow.ask().expect("it is led").name;
+        beside.iter().map(name).collect::<Vec<_>>()
+    };
+    let before = whose();
+    // By the host without an endpoint, by one that has one, and what it publishes for its own.
+    let flows = ["a", "c"].map(|host| flow(&stranger, format!("{}:1055", stage.addr(host))));
+    let own = flow(&stranger, at(&stage, "b"));
+    stage.cli("c", "service update --publish-rm 1053/udp web");
+    for flow in flows.iter().chain([&own]) {
+        eventually("it is refused", SOON, || flow.ask().is_err());
+    }
+    assert_eq!(whose(), before);
+    stage.cli("c", "service update --publish-add 1055:1053/udp web");
+    for flow in &flows {
+        eventually("it is led again", SOON, || flow.ask().is_ok());
+    }
+    stage.cli(
+        "c",
+        "service update --publish-rm 1053/udp --publish-add 1055:1054/udp web",
+    );
+    for flow in &flows {
+        eventually("it is led to the other port", SOON, || {
+            flow.ask().is_ok_and(|answer| answer.name == "next")
+        });
+    }
+    assert_eq!(whose(), before);
     stage.end();
 }

@@ -113,3 +113,59 @@ fn one_who_keeps_sending_is_led_to_a_container_that_comes() {
     led(&sender, "one");
     scene.end();
 }
+
+#[test]
+fn one_who_keeps_sending_leaves_a_port_that_is_published_no_more() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 blue");
+    scene.docker("network create --ipv6 aside");
+    scene.cli("service create --name dns --network blue -p 1053:1053/udp");
+    let member = "--network blue --label vethwork.service=dns";
+    let ends = ["one", "two"].map(|name| scene.start(name, member));
+    // The port leads to one of them by another network than the service's.
+    scene.docker("network connect aside two");
+    let server = |(end, name, port): (usize, &str, u16)| {
+        Server::udp(&ends[end], name, &format!("[::]:{port}"))
+    };
+    let _servers = [
+        (0, "one", 1053),
+        (1, "two", 1053),
+        (0, "next", 1054),
+        (1, "next", 1054),
+    ]
+    .map(server);
+    let near = scene.start("near", "--network blue");
+    let vip = format!("{}:1053", addresses(&scene, "dns")[0]);
+    let beside: Vec<Sender> = (0..4).map(|_| sender(&near, &vip)).collect();
+    let whose = || {
+        let name = |sender: &Sender| sender.ask().expect("it is led").name;
+        beside.iter().map(name).collect::<Vec<_>>()
+    };
+    let before = whose();
+    let mut senders = vec![sender(&scene.host, "127.0.0.1:1053")];
+    for to in [format!("{HOST}:1053"), format!("[{HOST6}]:1053")] {
+        senders.extend((0..4).map(|_| sender(&scene.outside, &to)));
+    }
+    let all = |what, holds: fn(Option<&str>) -> bool| {
+        for sender in &senders {
+            eventually(what, SOON, || {
+                let answer = sender.ask().ok();
+                holds(answer.as_ref().map(|answer| answer.name.as_str()))
+            });
+        }
+    };
+    all("it is led", |name| matches!(name, Some("one" | "two")));
+    scene.cli("service update --publish-rm 1053/udp dns");
+    all("it is refused", |name| name.is_none());
+    // The same number at the service's own address is another thing.
+    assert_eq!(whose(), before);
+    scene.cli("service update --publish-add 1053:1053/udp dns");
+    all("it is led again", |name| {
+        matches!(name, Some("one" | "two"))
+    });
+    scene.cli("service update --publish-rm 1053/udp --publish-add 1053:1054/udp dns");
+    all("it is led to the other port", |name| name == Some("next"));
+    assert_eq!(whose(), before);
+    scene.end();
+}

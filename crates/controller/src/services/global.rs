@@ -250,6 +250,7 @@ impl Controller {
         let mut next = rechecked(&state.roster, &spec, |id| self.can_answer(id));
         let unfit = self.let_go_unfit(&mut next, &spec);
         let fits_again = is_by_command(&state.spec) && !is_by_command(&spec);
+        let led = self.led_inside_by_gone(service, &state, &spec.ports);
         self.bring_all_of(service, &spec, &next, &state.hosted.ports);
         {
             let mut book = lock(&self.services);
@@ -258,6 +259,9 @@ impl Controller {
         }
         (state.spec, state.roster) = (spec, next);
         drop(state);
+        if let Some((balancer, led)) = led {
+            self.forget_in(balancer, &led);
+        }
         self.see_unfit_off(service, &unfit);
         if fits_again {
             self.gather(service);

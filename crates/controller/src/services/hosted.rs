@@ -192,6 +192,16 @@ impl Controller {
             || self.balancers.lacks_hosted(service)
     }
 
+    /// Why nothing can be published by these families for the endpoints here.
+    fn hosting_hindrance(&self, families: &[Family], state: &ServiceState) -> Option<Obstacle> {
+        match (families.is_empty(), self.serves_here(state)) {
+            (true, _) => Some(Obstacle::NoRules),
+            // Who has no way out answers nobody.
+            (false, false) => Some(Obstacle::Unreached),
+            (false, true) => None,
+        }
+    }
+
     fn settle_hosted_of(&self, service: &Service) -> Result<()> {
         let mut state = lock(&service.state);
         if !self.is_concerned(service, &state) {
@@ -202,12 +212,7 @@ impl Controller {
         let asked = state.spec.ports.iter().copied().filter(is_asked);
         let asked = self.on_this_host(asked)?;
         let families = self.hosted_families();
-        let hindrance = match (families.is_empty(), self.serves_here(&state)) {
-            (true, _) => Some(Obstacle::NoRules),
-            // Who has no way out answers nobody.
-            (false, false) => Some(Obstacle::Unreached),
-            (false, true) => None,
-        };
+        let hindrance = self.hosting_hindrance(&families, &state);
         let mut lacking: BTreeMap<HostPort, Obstacle> = hindrance
             .iter()
             .flat_map(|why| asked.iter().map(|port| (port.at(), *why)))
@@ -251,7 +256,8 @@ impl Controller {
             return Err(error);
         }
         state.claims = claims;
-        state.hosted = Hosted { ports };
+        let former = std::mem::replace(&mut state.hosted, Hosted { ports });
+        self.forget_hosted(&state, &former.ports);
         self.balancers.note_hosted_lacking(service, lacking);
         Ok(())
     }

@@ -75,6 +75,7 @@ impl Controller {
         let changed = published || state.spec.kind != kind;
         state.spec.kind = kind;
         drop(state);
+        self.forget_led_in(sandbox, former);
         self.balancers.note_lacking(id, not);
         if published {
             self.balancers.note_published(id);
@@ -104,7 +105,7 @@ impl Controller {
     fn ingress_request(&self, network: &Network, port: &PublishedPort) -> PortRequest {
         PortRequest {
             container: PortKey {
-                port: self.inner_port(network.spec.id, port),
+                port: self.inner_port(network.spec.id, port.at()),
                 protocol: port.target.protocol,
             },
             host_ip: port.host.or_else(|| ingress_host(network)),
@@ -115,8 +116,8 @@ impl Controller {
         }
     }
 
-    fn inner_port(&self, network: NetworkId, port: &PublishedPort) -> u16 {
-        self.inner_ports(network, |inner| inner.of(port.at()))
+    pub(super) fn inner_port(&self, network: NetworkId, at: HostPort) -> u16 {
+        self.inner_ports(network, |inner| inner.of(at))
     }
 
     fn inner_ports<T>(&self, network: NetworkId, of: impl FnOnce(&mut Inner) -> T) -> T {
@@ -127,7 +128,7 @@ impl Controller {
     pub(super) fn led_inside(&self, network: NetworkId, port: &PublishedPort) -> ServicePort {
         let any = |host: IpAddr| super::unspecified(Family::of(host));
         ServicePort {
-            published: self.inner_port(network, port),
+            published: self.inner_port(network, port.at()),
             host: port.host.map(any),
             ..plan::published(port)
         }

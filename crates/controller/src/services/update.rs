@@ -45,8 +45,7 @@ impl Controller {
                 return Err(error);
             }
         };
-        let families = self.published_families(&service.network);
-        spec.ports = published(&claims, &families);
+        spec.ports = published(&claims, &self.published_families(&service.network));
         let put = |spec: &ServiceSpec| {
             records::put(Batch::new(), Table::Services, &service.id.to_string(), spec)
                 .and_then(|batch| self.keep(batch))
@@ -73,6 +72,7 @@ impl Controller {
         (state.spec, state.roster, state.claims) = (spec, roster, claims);
         let about = [("name", state.spec.name.to_string())];
         drop(state);
+        self.forget_ports(&service, &former.ports);
         self.publish_service(&service);
         self.publish_members(&service);
         self.tell(EventType::Service, "update", &service.id.to_string(), about);

@@ -218,13 +218,18 @@ fn what_others_lead_there_stays_and_is_not_waited_for() {
         by: Some(LedBy {
             addrs: [IpAddr::from(addr)].into(),
             ports: [port].into(),
+            ..LedBy::default()
         }),
     };
+    let mut except = by([192, 0, 2, 4], udp(9));
+    let led_by = except.by.as_mut().expect("by some");
+    led_by.except.insert([192, 0, 2, 3].into());
     let (others, patience) = (by([192, 0, 2, 4], udp(7)), Duration::from_millis(200));
     for (led, waits, left) in [
         (&others, false, 2),
         (&by([192, 0, 2, 4], udp_at(Some("192.0.2.4"), 9)), false, 2),
         (&by([192, 0, 2, 4], udp_at(Some("::"), 9)), false, 2),
+        (&except, false, 2),
         (&by([192, 0, 2, 4], udp(9)), false, 1),
         (&by([192, 0, 2, 3], udp(7)), true, 1),
     ] {

@@ -47,6 +47,16 @@ fn a_host_that_does_not_lead_to_services_is_named_until_it_does(kind: Kind) {
             || named(&stage, host),
         );
     }
+    // Who makes another is told at once, wherever it is asked for.
+    for (host, name) in [("b", "db"), ("c", "api")] {
+        let words = ["service", "create", "--name", name, "--network", "shop"];
+        let made = stage.daemon(host).cli(words);
+        assert_eq!(made.code(), Some(0), "{made:?}");
+        let warned = format!("WARNING: service {name}: 10.");
+        assert!(made.stderr.starts_with(&warned), "{made:?}");
+        assert!(made.stderr.contains("not on host c: "), "{made:?}");
+        stage.cli(host, &format!("service rm {name}"));
+    }
     let shown = stage.api("a", "/vethwork/services/web")["Unpublished"].clone();
     assert_eq!(shown[0]["Host"], "c");
     assert_eq!(shown[0]["Ports"][0], "8080/tcp");

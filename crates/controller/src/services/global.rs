@@ -68,7 +68,7 @@ impl Controller {
         self.settle_service_or_soon(network, id);
         Ok(Created {
             id: id.to_string(),
-            warnings: Vec::new(),
+            warnings: self.lacks_in_sentences(id),
         })
     }
 

@@ -16,8 +16,8 @@ use std::{
     sync::Arc,
 };
 use vw_model::{
-    HostId, HostPort, Lacks, PortKey, PublishMode, RemoteEndpoint, RemoteHost, Result, ServicePart,
-    ServiceSpec, Unpublished,
+    HostId, HostPort, Lacks, PortKey, PublishMode, RemoteEndpoint, RemoteHost, Result, ServiceId,
+    ServicePart, ServiceSpec, Unpublished,
 };
 
 impl Controller {
@@ -32,6 +32,29 @@ impl Controller {
     pub(crate) fn service_inspect(&self, request: ServiceInspect) -> Result<ServiceView> {
         let service = lock(&self.services).find(&request.service)?;
         Ok(self.view(&service, &self.hosts()))
+    }
+
+    /// What hosts are known to lack of a service, in sentences.
+    pub(super) fn lacks_in_sentences(&self, id: ServiceId) -> Vec<String> {
+        let service = lock(&self.services).get(id);
+        let view = service.map(|service| self.view(&service, &self.hosts()));
+        let sentence = |view: &ServiceView, lack: &UnpublishedView| {
+            let vips = lack.vips.iter().map(|vip| vip.addr().to_string());
+            let ports = lack.ports.iter().map(HostPort::to_string);
+            let what: Vec<String> = vips.chain(ports).collect();
+            format!(
+                "service {}: {} not on host {}: {}",
+                view.spec.name,
+                what.join(", "),
+                lack.host,
+                lack.reason
+            )
+        };
+        let of = |view: ServiceView| {
+            let lacks = view.unpublished.iter();
+            lacks.map(|lack| sentence(&view, lack)).collect()
+        };
+        view.map(of).unwrap_or_default()
     }
 
     fn view(&self, service: &Service, hosts: &BTreeMap<HostId, Host>) -> ServiceView {

@@ -63,6 +63,9 @@ impl Create {
     pub(super) async fn run(&self, context: &Context) -> Done {
         let request = Request::post(&["vethwork", "services", "create"]).body(&self.body());
         let created: Created = context.client.json(request).await?;
+        for warning in &created.warnings {
+            eprintln!("WARNING: {warning}");
+        }
         print_line(&created.id)
     }
 }

@@ -138,6 +138,7 @@ impl Update {
 #[serde(rename_all = "PascalCase", default)]
 struct Created {
     id: String,
+    warnings: Vec<String>,
 }
 
 impl Service {

@@ -11,6 +11,7 @@ use crate::{
     time::Machine,
 };
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -21,8 +22,8 @@ use std::{
 };
 use vw_ipam::NetworkRequest;
 use vw_model::{
-    EndpointId, Error, Family, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, Result,
-    ServiceId, ServiceSpec, TunnelKeys, Unpublished,
+    EndpointId, Error, Family, HostId, IpNet, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost,
+    Result, ServiceId, ServiceSpec, TunnelKeys, Unpublished,
 };
 use vw_store::cluster::ClusterStore;
 
@@ -290,8 +291,8 @@ impl Cluster {
         self.core.wake();
     }
 
-    /// This host's keys as the store was seen to have them: what [`Self::hosts`] tells after that
-    /// of the others' is of then, or newer.
+    /// This host's keys as the store was seen to have them: what [`Self::hosts`] and
+    /// [`Self::changed_hosts`] tell after that of the others' is of then, or newer.
     #[must_use]
     pub fn tunnel_keys(&self) -> Option<TunnelKeys> {
         self.core.state().keys.seen.clone()
@@ -320,6 +321,24 @@ impl Cluster {
     #[must_use]
     pub fn hosts(&self) -> Vec<RemoteHost> {
         self.core.state().mirror.remote_hosts()
+    }
+
+    /// Those of [`Self::hosts`] that changed since the last call, with those that are gone; all at the
+    /// first. For one caller, which is told what came after that.
+    #[must_use]
+    pub fn changed_hosts(&self) -> Vec<(HostId, Option<RemoteHost>)> {
+        let mut state = self.core.state();
+        let changed = state.changed_hosts.replace(BTreeSet::new());
+        match changed {
+            Some(changed) => {
+                let shown = |id| (id, state.mirror.shown_host(id));
+                changed.into_iter().map(shown).collect()
+            }
+            None => {
+                let hosts = state.mirror.remote_hosts().into_iter();
+                hosts.map(|host| (host.id, Some(host))).collect()
+            }
+        }
     }
 
     /// How the cluster is. Asks the store, and says what it knows where that is away.

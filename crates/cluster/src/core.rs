@@ -25,7 +25,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use vw_model::{Error, HostId, Kind, NetworkId, Result, TunnelKeys, Unpublished};
+use vw_model::{Error, HostId, Kind, NetworkId, RemoteHost, Result, TunnelKeys, Unpublished};
 use vw_store::cluster::{
     Change, ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
 };
@@ -103,6 +103,8 @@ pub(crate) struct State {
     pub(crate) leftovers: BTreeSet<NetworkId>,
     /// What the follower is still to be told.
     pub(crate) deltas: Vec<Delta>,
+    /// Other hosts that changed since somebody last asked for those; `None` before.
+    pub(crate) changed_hosts: Option<BTreeSet<HostId>>,
     /// Counts what may give the worker something to do.
     pub(crate) work: u64,
 }
@@ -167,6 +169,7 @@ impl Core {
                 due: BTreeSet::new(),
                 leftovers: BTreeSet::new(),
                 deltas: Vec::new(),
+                changed_hosts: None,
                 work: 0,
             }),
             changed: Condvar::new(),
@@ -473,13 +476,21 @@ impl State {
     /// Takes over what a step of the mirror led to; `whole` when it had read everything.
     pub(crate) fn saw(&mut self, seen: Seen, whole: bool) {
         for delta in &seen.deltas {
-            if let Delta::NetworkGone(network) = delta {
-                self.outbox.forget_network(*network);
-                let held = self.holdings.0.remove(network);
-                if held.is_some_and(|held| held.has_any()) {
-                    self.leftovers.insert(*network);
+            match delta {
+                Delta::NetworkGone(network) => {
+                    self.outbox.forget_network(*network);
+                    let held = self.holdings.0.remove(network);
+                    if held.is_some_and(|held| held.has_any()) {
+                        self.leftovers.insert(*network);
+                    }
+                    self.made.remove(network);
                 }
-                self.made.remove(network);
+                Delta::Host(RemoteHost { id, .. }) | Delta::HostGone(id) => {
+                    self.changed_hosts
+                        .as_mut()
+                        .map(|changed| changed.insert(*id));
+                }
+                _ => {}
             }
         }
         let grants = &self.mirror.grants;

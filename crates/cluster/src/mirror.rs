@@ -424,7 +424,7 @@ impl Mirror {
     }
 
     /// Another host that lives, as it is shown.
-    fn shown_host(&self, id: HostId) -> Option<RemoteHost> {
+    pub(crate) fn shown_host(&self, id: HostId) -> Option<RemoteHost> {
         let host = self.hosts.get(&id)?;
         let record = &host.record.as_ref()?.record;
         (id != self.me && host.life != Life::Dead).then(|| RemoteHost {

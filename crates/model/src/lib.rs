@@ -11,6 +11,7 @@ mod error;
 mod id;
 mod name;
 mod network;
+mod others;
 mod part;
 mod port;
 pub mod rfc3339;
@@ -29,6 +30,7 @@ pub use id::{EndpointId, HostId, Id, NetworkId, ParseIdError, SandboxId, Service
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use name::{ContainerName, IfName, NetworkName, ServiceName};
 pub use network::{IpamSpec, NetworkSpec, PoolSpec, Scope};
+pub use others::OtherHosts;
 pub use part::{Lacks, MemberHealth, Obstacle, ServicePart, Unpublished};
 pub use port::{HostPort, PortKey, PortMapping, PortRange, PortRequest, Protocol, meet};
 pub use sandbox::{AdoptedFrom, DnsSettings, HostEntry, SandboxKind, SandboxSpec};

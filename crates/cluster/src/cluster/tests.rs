@@ -1,6 +1,7 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
 mod asking;
+mod changed;
 mod compared;
 mod dead;
 mod disk;

@@ -23,6 +23,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
+use vw_model::PublicKey;
 
 /// How often the protocol's clocks are looked at; its shortest is five seconds.
 const TICK: Duration = Duration::from_millis(250);
@@ -132,6 +133,12 @@ impl Device {
     /// Replaces the peers; one that keeps a key keeps its sessions, and no packet is lost.
     pub fn set_peers(&self, peers: Vec<Peer>) {
         self.wires.engine.set_peers(peers);
+    }
+
+    /// Replaces those peers alone that use one of these keys, or share one with these peers; as
+    /// [`Self::set_peers`], at the cost of what changes.
+    pub fn change_peers(&self, former: Vec<PublicKey>, peers: Vec<Peer>) {
+        self.wires.engine.change_peers(former, peers);
     }
 
     /// Uses another key from now on, which the peers must know already (as their `next`).

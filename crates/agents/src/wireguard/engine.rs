@@ -13,8 +13,8 @@ use super::{
 };
 use arc_swap::ArcSwap;
 use boringtun::noise::{Packet, Tunn, handshake::parse_handshake_anon};
+use imbl::HashMap;
 use std::{
-    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -34,19 +34,73 @@ pub(crate) struct Engine {
     identities: ArcSwap<Vec<Arc<Identity>>>,
     peers: ArcSwap<Peers>,
     /// Which peer a message's index belongs to.
-    indices: RwLock<HashMap<u32, Arc<Known>>>,
+    indices: RwLock<std::collections::HashMap<u32, Arc<Known>>>,
     next_index: AtomicU32,
     /// Held while peers or identities change.
     change: Mutex<()>,
     pub(crate) counters: Counters,
 }
 
-/// The peers by what a packet tells of them.
-#[derive(Default)]
+/// The peers by what a packet tells of them. A copy that differs in one costs no more than that.
+#[derive(Default, Clone)]
 struct Peers {
-    all: Vec<Arc<Known>>,
+    /// By the key in use.
+    all: HashMap<PublicKey, Arc<Known>>,
     by_key: HashMap<PublicKey, Arc<Known>>,
     routes: Routes<Arc<Known>>,
+}
+
+impl Peers {
+    /// Adds a peer as it is now.
+    fn attach(&mut self, known: &Arc<Known>, peer: &Peer) {
+        self.all.insert(peer.public, Arc::clone(known));
+        for key in peer.keys() {
+            self.by_key.insert(key, Arc::clone(known));
+        }
+        for prefix in &peer.allowed {
+            self.routes.insert(*prefix, Arc::clone(known));
+        }
+    }
+
+    /// Takes a peer away as it was added.
+    fn detach(&mut self, known: &Arc<Known>, peer: &Peer) {
+        self.all.remove(&peer.public);
+        for key in peer.keys() {
+            self.by_key.remove(&key);
+        }
+        for prefix in &peer.allowed {
+            let is_it = |other: &Arc<Known>| Arc::ptr_eq(other, known);
+            self.routes.remove(*prefix, is_it);
+        }
+    }
+}
+
+/// Peers that were taken away and may come back.
+#[derive(Default)]
+struct Left {
+    all: HashMap<*const Known, Arc<Known>>,
+    by_key: HashMap<PublicKey, Arc<Known>>,
+}
+
+impl Left {
+    fn take(&mut self, known: Arc<Known>, from: &mut Peers) {
+        let peer = known.lock().peer.clone();
+        from.detach(&known, &peer);
+        for key in peer.keys() {
+            self.by_key.insert(key, Arc::clone(&known));
+        }
+        self.all.insert(Arc::as_ptr(&known), known);
+    }
+
+    /// One that shares a key with a wanted peer.
+    fn give(&mut self, wanted: &Peer) -> Option<Arc<Known>> {
+        let mut shared = wanted.keys().filter_map(|key| self.by_key.get(&key));
+        let at = shared.find_map(|known| {
+            let at = Arc::as_ptr(known);
+            self.all.contains_key(&at).then_some(at)
+        });
+        self.all.remove(&at?)
+    }
 }
 
 impl Engine {
@@ -65,35 +119,45 @@ impl Engine {
     /// Replaces the peers. One that shares a key with a former one keeps its sessions.
     pub(crate) fn set_peers(&self, wanted: Vec<Peer>) {
         let _changing = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let former = self.peers.load_full();
-        let ours = self.current();
-        let mut peers = Peers::default();
-        let mut taken = HashSet::new();
-        for peer in wanted {
-            let (keys, allowed) = (peer.keys().collect::<Vec<_>>(), peer.allowed.clone());
-            let known = keys.iter().find_map(|key| former.by_key.get(key));
-            let known = known.filter(|known| !taken.contains(&Arc::as_ptr(known)));
-            taken.extend(known.map(Arc::as_ptr));
-            let known = match known {
-                Some(known) => self.update(known, peer, &ours),
-                None => self.with_index(|index| Known::new(peer, &ours, index)),
-            };
-            for key in keys {
-                peers.by_key.insert(key, Arc::clone(&known));
-            }
-            for prefix in allowed {
-                peers.routes.insert(prefix, Arc::clone(&known));
-            }
-            peers.all.push(known);
+        let former = self.peers.load().all.keys().copied().collect();
+        self.replace(former, wanted);
+    }
+
+    /// Replaces those peers alone that use one of these keys, or share one with a wanted one.
+    pub(crate) fn change_peers(&self, former: Vec<PublicKey>, wanted: Vec<Peer>) {
+        let _changing = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(former, wanted);
+    }
+
+    /// Puts peers in the place of others; of two with one key the later has it. The caller holds
+    /// `change`.
+    fn replace(&self, former: Vec<PublicKey>, wanted: Vec<Peer>) {
+        let mut peers = Peers::clone(&self.peers.load());
+        let touched = wanted.iter().flat_map(Peer::keys);
+        let touched = touched.filter_map(|key| peers.by_key.get(&key));
+        let former = former.iter().filter_map(|key| peers.all.get(key));
+        let former: Vec<_> = former.chain(touched).map(Arc::clone).collect();
+        let mut left = Left::default();
+        for known in former {
+            left.take(known, &mut peers);
         }
-        for known in former
-            .all
-            .iter()
-            .filter(|known| !taken.contains(&Arc::as_ptr(known)))
-        {
-            self.free(&known.lock().indices());
+        let ours = self.current();
+        for peer in wanted {
+            for key in peer.keys() {
+                if let Some(other) = peers.by_key.get(&key).cloned() {
+                    left.take(other, &mut peers);
+                }
+            }
+            let known = match left.give(&peer) {
+                Some(known) => self.update(&known, peer.clone(), &ours),
+                None => self.with_index(|index| Known::new(peer.clone(), &ours, index)),
+            };
+            peers.attach(&known, &peer);
         }
         self.peers.store(Arc::new(peers));
+        for known in left.all.values() {
+            self.free(&known.lock().indices());
+        }
     }
 
     fn update(&self, known: &Arc<Known>, peer: Peer, ours: &Arc<Identity>) -> Arc<Known> {
@@ -113,7 +177,7 @@ impl Engine {
         let ours = Identity::new(private);
         let accepted = vec![Arc::clone(&ours), self.current()];
         self.identities.store(Arc::new(accepted.clone()));
-        for known in &self.peers.load().all {
+        for known in self.peers.load().all.values() {
             let mut state = known.lock();
             let theirs = state.peer.public;
             let preferred = self.ensure_link(&mut state, known, &ours, theirs);
@@ -162,7 +226,7 @@ impl Engine {
     pub(crate) fn tick(&self, out: &mut Outbox) {
         let identities = self.identities.load();
         identities.iter().for_each(|identity| identity.tick());
-        for known in &self.peers.load().all {
+        for known in self.peers.load().all.values() {
             let gone = known.lock().tick(out);
             self.free(&gone);
         }
@@ -170,7 +234,7 @@ impl Engine {
 
     pub(crate) fn stats(&self) -> Stats {
         let peers = self.peers.load();
-        let peers = peers.all.iter().map(|known| known.lock().stats());
+        let peers = peers.all.values().map(|known| known.lock().stats());
         self.counters.read(peers.collect())
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     super::{KeyHolder, Peer, PrivateKey, Stats, Tun},
-    Ask, COMMAND, DONE, Greeting, VERSION, hear, say,
+    Ask, COMMAND, DONE, Greeting, PeerChanges, VERSION, hear, say,
 };
 use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt},
@@ -164,6 +164,15 @@ impl Agent {
         self.tell(Ask::Peers, &body, &[])
     }
 
+    /// As [`Device::change_peers`](super::super::Device::change_peers), of what it was told last.
+    ///
+    /// # Errors
+    /// When it does not answer: it may have taken them then, or may yet.
+    pub fn change_peers(&self, changes: &PeerChanges) -> Result<(), AgentError> {
+        let body = serde_json::to_vec(changes).map_err(|error| self.away(error.into()))?;
+        self.tell(Ask::Change, &body, &[])
+    }
+
     /// As [`Self::start`], after a process that is gone: it accepts what that one did. A host that
     /// has not read yet which key is used asks for sessions under the former one.
     ///
@@ -240,7 +249,7 @@ impl Agent {
     ) -> Result<Zeroizing<Vec<u8>>, AgentError> {
         let patience = match ask {
             Ask::Greet | Ask::Stop => SHORT,
-            Ask::Start | Ask::Peers | Ask::Rotate | Ask::Stats => PATIENCE,
+            Ask::Start | Ask::Peers | Ask::Change | Ask::Rotate | Ask::Stats => PATIENCE,
         };
         let converse = || {
             let mut stream = connect(&self.socket)?;

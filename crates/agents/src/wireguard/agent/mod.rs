@@ -2,7 +2,8 @@
 //!
 //! Owns how the two speak. A daemon that is killed breaks no connection: the process keeps the
 //! link, the sockets, the keys and the sessions, and the daemon that starts next finds it by its
-//! socket and tells it the peers anew. It does nothing by itself: no peers, no packets.
+//! socket and tells it the peers anew. It does nothing by itself: no peers, no packets. Who has told it
+//! the peers tells it what changes of them, and all of them where a request was not answered.
 //!
 //! Each request is a connection: one byte of what is asked, the length of the body (32 bits, big
 //! endian), the body; descriptors come along with the first byte. The answer has the same form.
@@ -13,6 +14,7 @@ mod serve;
 pub use client::{Agent, AgentError, PATIENCE};
 pub use serve::run;
 
+use super::Peer;
 use rustix::{
     io::Errno,
     net::{
@@ -34,7 +36,7 @@ use vw_model::PublicKey;
 use zeroize::Zeroizing;
 
 /// The form of what is said; another one's process is ended and replaced.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The most descriptors that come at once: the link and a socket a family.
 const DESCRIPTORS: usize = 3;
 /// The longest body: the records of many thousand hosts.
@@ -58,6 +60,8 @@ enum Ask {
     Stats = 5,
     /// End.
     Stop = 6,
+    /// These peers changed: a [`PeerChanges`].
+    Change = 7,
 }
 
 /// The first byte of an answer.
@@ -73,6 +77,7 @@ impl Ask {
             Self::Rotate,
             Self::Stats,
             Self::Stop,
+            Self::Change,
         ];
         all.into_iter().find(|ask| *ask as u8 == byte)
     }
@@ -91,6 +96,25 @@ pub struct Greeting {
     pub endpoints: Vec<SocketAddr>,
     /// Its link or a socket was deleted under it: another process is needed.
     pub lost: bool,
+    /// How often it was told of peers: who told it last knows what it knows, and else nobody does.
+    pub told: u64,
+}
+
+/// What changed of the peers since the process was told of them last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerChanges {
+    /// The keys that those used which are gone or are not as they were.
+    pub former: Vec<PublicKey>,
+    /// Those that came or are not as they were.
+    pub peers: Vec<Peer>,
+}
+
+impl PeerChanges {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.former.is_empty() && self.peers.is_empty()
+    }
 }
 
 /// One message as it came.

@@ -2,7 +2,7 @@
 
 use super::{
     super::{Device, Peer, PrivateKey, Tun, socket},
-    Ask, DONE, Greeting, Message, REFUSED, VERSION, hear, say,
+    Ask, DONE, Greeting, Message, PeerChanges, REFUSED, VERSION, hear, say,
 };
 use rustix::{
     net::listen,
@@ -33,6 +33,8 @@ struct Served {
     device: Option<Device>,
     public: Option<PublicKey>,
     endpoints: Vec<SocketAddr>,
+    /// How often it was told of peers.
+    told: u64,
     /// It was told to end.
     ends: bool,
 }
@@ -80,12 +82,21 @@ impl Served {
                 public: self.public,
                 endpoints: self.endpoints.clone(),
                 lost: self.device.as_ref().is_some_and(Device::is_lost),
+                told: self.told,
             }),
             Some(Ask::Start) => self.start(message).map(|()| Vec::new()),
             Some(Ask::Peers) => {
                 let peers = serde_json::from_slice::<Vec<Peer>>(&message.body);
                 let peers = peers.map_err(|error| error.to_string())?;
                 self.device()?.set_peers(peers);
+                self.told += 1;
+                Ok(Vec::new())
+            }
+            Some(Ask::Change) => {
+                let changes = serde_json::from_slice::<PeerChanges>(&message.body);
+                let PeerChanges { former, peers } = changes.map_err(|error| error.to_string())?;
+                self.device()?.change_peers(former, peers);
+                self.told += 1;
                 Ok(Vec::new())
             }
             Some(Ask::Rotate) => {

@@ -341,19 +341,22 @@ fn a_peer_that_is_gone_is_gone() {
     assert!(b.datagrams().is_empty());
 }
 
+/// A peer that is not there.
+fn stranger(number: u16) -> Peer {
+    let bytes: [u8; 2] = number.to_be_bytes();
+    let key = (number + 1).to_be_bytes();
+    Peer {
+        public: PublicKey::from_bytes(std::array::from_fn(|at| key[at % 2])),
+        next: None,
+        endpoint: SocketAddr::from(([192, 0, bytes[0], bytes[1]], 51820)),
+        allowed: vec![format!("fd00::{number:x}/128").parse().unwrap()],
+    }
+}
+
 #[test]
 fn a_thousand_peers_have_each_their_own() {
     let hub = Side::new(1);
-    let peers = (0..1000_u16).map(|number| {
-        let bytes: [u8; 2] = number.to_be_bytes();
-        Peer {
-            public: PublicKey::from_bytes(std::array::from_fn(|at| bytes[at % 2].max(1))),
-            next: None,
-            endpoint: SocketAddr::from(([192, 0, bytes[0], bytes[1]], 51820)),
-            allowed: vec![format!("fd00::{number:x}/128").parse().unwrap()],
-        }
-    });
-    let peers: Vec<_> = peers.collect();
+    let peers: Vec<_> = (0..1000).map(stranger).collect();
     hub.engine.set_peers(peers.clone());
     hub.engine.set_peers(peers);
     assert_eq!(hub.engine.indices.read().unwrap().len(), 1000);
@@ -361,6 +364,102 @@ fn a_thousand_peers_have_each_their_own() {
     let to = "fd00::3e7".parse().unwrap();
     hub.engine.send(&packet(hub.inner, to, "x"), &mut out);
     out.drain(|run, _| assert_eq!(run.to.ip(), IpAddr::from([192, 0, 3, 231])));
+}
+
+#[test]
+fn one_that_changes_among_a_thousand_touches_no_other() {
+    let (mut a, mut b) = pair();
+    let others = (0..1000_u16).map(stranger);
+    let all: Vec<_> = others.chain([a.as_peer()]).collect();
+    b.engine.set_peers(all);
+    a.send(b.inner, "before");
+    settle(&mut a, &mut b);
+    let peers = b.engine.peers.load_full();
+    let held = peers.all.iter().filter(|(key, _)| **key != a.key);
+    // Whoever looked at one of them would wait for it.
+    let held: Vec<_> = held.map(|(_, known)| known.lock()).collect();
+    assert_eq!(held.len(), 1000);
+    let next = PrivateKey::generate().unwrap().public();
+    let mut record = a.as_peer();
+    record.next = Some(next);
+    let (sent, done) = std::sync::mpsc::channel();
+    let new = stranger(1000);
+    let gone = new.public;
+    std::thread::scope(|scope| {
+        let engine = &b.engine;
+        scope.spawn(move || {
+            engine.change_peers(Vec::new(), vec![record, new]);
+            engine.change_peers(vec![gone], Vec::new());
+            sent.send(()).unwrap();
+        });
+        let took = done.recv_timeout(std::time::Duration::from_secs(20));
+        drop(held);
+        took.expect("it looks at others");
+    });
+    assert_eq!(b.engine.peers.load().all.len(), 1001);
+    a.send(b.inner, "after");
+    b.send(a.inner, "answer");
+    settle(&mut a, &mut b);
+    assert_eq!(
+        (b.texts(), a.texts()),
+        (
+            vec!["before".to_owned(), "after".to_owned()],
+            vec!["answer".to_owned()]
+        )
+    );
+}
+
+/// What is told bit by bit, and what is told whole, in whatever order, give the same device.
+#[test]
+fn changes_lead_where_the_whole_does() {
+    let engine = || Engine::new(PrivateKey::generate().unwrap(), 0);
+    let named = |number, public, next: Option<u16>| Peer {
+        public: stranger(public).public,
+        next: next.map(|next| stranger(next).public),
+        ..stranger(number)
+    };
+    let steps = [
+        vec![named(1, 1, None), named(2, 2, Some(12)), named(3, 3, None)],
+        // Another key as it was told, another one as it was not, and another place.
+        vec![named(1, 11, None), named(2, 12, None), named(4, 3, None)],
+        // One has another's key, which has another.
+        vec![named(1, 12, None), named(2, 22, None), named(4, 3, None)],
+        // One has what another accepted as its next.
+        vec![
+            named(1, 12, Some(13)),
+            named(2, 22, None),
+            named(4, 3, None),
+        ],
+        vec![named(1, 12, None), named(2, 13, None)],
+        Vec::new(),
+    ];
+    let bit_by_bit = engine();
+    let mut former: Vec<Peer> = Vec::new();
+    for wanted in steps {
+        let keys: Vec<_> = wanted.iter().flat_map(Peer::keys).collect();
+        let gone = former.iter().filter(|peer| !keys.contains(&peer.public));
+        let gone = gone.map(|peer| peer.public).collect();
+        let came = wanted.iter().filter(|peer| !former.contains(peer));
+        bit_by_bit.change_peers(gone, came.cloned().collect());
+        let whole = engine();
+        whole.set_peers(wanted.clone());
+        for engine in [&bit_by_bit, &whole] {
+            let peers = engine.peers.load();
+            assert_eq!(peers.all.len(), wanted.len());
+            assert!(engine.indices.read().unwrap().len() >= wanted.len());
+            let named: usize = wanted.iter().map(|peer| peer.keys().count()).sum();
+            assert_eq!(peers.by_key.len(), named);
+            for peer in &wanted {
+                let known = &peers.by_key[&peer.public];
+                assert_eq!(known.lock().peer, *peer);
+                let found = peers.routes.find(peer.allowed[0].addr());
+                assert!(Arc::ptr_eq(found.unwrap(), known));
+            }
+        }
+        former = wanted;
+    }
+    assert!(bit_by_bit.indices.read().unwrap().is_empty());
+    assert!(bit_by_bit.peers.load().routes.find(inner(1)).is_none());
 }
 
 proptest! {

@@ -29,3 +29,20 @@ fn the_longest_prefix_wins() {
         assert_eq!(found, expected, "{address}");
     }
 }
+
+#[test]
+fn what_is_taken_away_covers_nothing_and_what_another_has_stays() {
+    let mut routes = Routes::default();
+    for (prefix, name) in [("10.0.0.0/8", "wide"), ("10.1.0.0/16", "narrow")] {
+        routes.insert(prefix.parse().unwrap(), name);
+    }
+    let former = routes.clone();
+    let find = |routes: &Routes<_>| routes.find("10.1.2.3".parse().unwrap()).copied();
+    let narrow = || "10.1.0.0/16".parse().unwrap();
+    routes.remove(narrow(), |name| *name == "another");
+    assert_eq!(find(&routes), Some("narrow"));
+    routes.remove(narrow(), |name| *name == "narrow");
+    assert_eq!(find(&routes), Some("wide"));
+    routes.remove(narrow(), |_| true);
+    assert_eq!(find(&former), Some("narrow"));
+}

@@ -18,7 +18,9 @@ pub use capability::{Capabilities, Place, may_join, may_leave};
 pub use cluster::plan_host;
 pub use context::{Carrier, DriverContext, Underlay};
 pub use driver::{AttachmentPlan, Driver, Gateway};
-pub use overlay::{ProbeNetwork, plan_tunnel, plan_wireguard, tunnel_link, tunnel_mtu};
+pub use overlay::{
+    ProbeNetwork, plan_tunnel, plan_tunnel_key, plan_tunnel_peer, tunnel_link, tunnel_mtu,
+};
 pub use registry::{find, names};
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ pub enum Owner {
     Remote(EndpointId),
     /// Another host, as a member of this host's cluster.
     Peer(HostId),
+    /// Another host, as this host's encrypted tunnel knows it.
+    Sealed(HostId),
+    /// The way by which another host is asked inside the encrypted tunnel.
+    Asked(HostId),
     /// The cluster as such: what tunnels of every network rest on.
     Cluster,
     /// A service: its addresses and ports, and the slots of all its endpoints, which are numbered

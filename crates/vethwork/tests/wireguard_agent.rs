@@ -10,9 +10,9 @@ use std::{
 };
 use vw_agents::wireguard::{
     Device, KeyHolder, Peer, PrivateKey, Tun,
-    agent::{Agent, AgentError},
+    agent::{Agent, AgentError, PeerChanges},
 };
-use vw_model::{HostId, RemoteHost, TunnelKeys, inner_address};
+use vw_model::{HostId, OtherHosts, RemoteHost, TunnelKeys, inner_address};
 use vw_testkit::{Host, Lab, eventually, require_root, traffic};
 
 #[path = "../../agents/tests/wireguard/tun_link.rs"]
@@ -135,6 +135,48 @@ fn the_process_carries_packets_and_is_found_again() {
     assert!(!reaches());
 }
 
+#[test]
+fn what_changes_of_the_peers_is_told_alone() {
+    require_root!();
+    let lab = Lab::new();
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    let of_b: &[&str] = &["192.0.2.2/24", "192.0.2.3/24"];
+    lab.lan(
+        "lan",
+        &[(&a, "eth0", &["192.0.2.1/24"]), (&b, "eth0", of_b)],
+    );
+    let (inside_a, tun_a, socket_a, inner_a) = place(&lab, &a, 1);
+    let key_a = PrivateKey::generate().unwrap();
+    let others = [2, 3].map(|number| {
+        let (inside, tun, socket, inner) = place(&lab, &b, number);
+        let key = PrivateKey::generate().unwrap();
+        let device = Device::start(tun, vec![socket], key.clone()).unwrap();
+        device.set_peers(vec![peer(&key_a, 1, inner_a)]);
+        (inside, inner, key, device)
+    });
+    let path = lab.folder().join("wireguard.sock");
+    let _ended = Ended(path.clone());
+    let agent = Agent::spawn(Path::new(PROGRAM), &path).unwrap();
+    agent.start(&tun_a, &[socket_a], &key_a).unwrap();
+    let [(_, inner_b, key_b, _), (inside_c, inner_c, key_c, _)] = &others;
+    agent.set_peers(&[peer(key_b, 2, *inner_b)]).unwrap();
+    let reaches = |inner: &IpAddr| traffic::ping(&inside_a, &inner.to_string());
+    let tell = |former: &[&PrivateKey], peers: Vec<Peer>| {
+        let former = former.iter().map(|key| key.public()).collect();
+        agent.change_peers(&PeerChanges { former, peers }).unwrap();
+    };
+    eventually("the second is reached", PATIENCE, || reaches(inner_b));
+    assert!(!reaches(inner_c));
+    tell(&[], vec![peer(key_c, 3, *inner_c)]);
+    eventually("the third is reached", PATIENCE, || reaches(inner_c));
+    assert!(reaches(inner_b));
+    tell(&[key_c], Vec::new());
+    assert!(reaches(inner_b) && !reaches(inner_c));
+    assert!(!traffic::ping(inside_c, &inner_a.to_string()));
+    let (agent, greeting) = Agent::find(&path).unwrap();
+    assert_eq!((greeting.told, agent.stats().unwrap().peers.len()), (3, 1));
+}
+
 /// Keys of which one was used before another.
 fn changed_keys(file: PathBuf) -> KeyHolder {
     let mut keys = KeyHolder::open(file, Duration::ZERO).unwrap();
@@ -152,11 +194,12 @@ fn changed_keys(file: PathBuf) -> KeyHolder {
         }),
         unpublished: Default::default(),
     };
-    keys.change(std::slice::from_ref(&other), None).unwrap();
+    let others = |host: &RemoteHost| OtherHosts::from_iter([host.clone()]);
+    keys.change(&others(&other), None).unwrap();
     if let Some(told) = &mut other.keys {
         told.taken.extend(keys.keys(51_820).next);
     }
-    keys.change(&[other], None).unwrap();
+    keys.change(&others(&other), None).unwrap();
     keys
 }
 

@@ -9,12 +9,14 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant, SystemTime},
 };
-use vw_model::{HostId, PublicKey, RemoteHost, TunnelKeys};
+use vw_model::{HostId, OtherHosts, PublicKey, RemoteHost, TunnelKeys};
 
 /// How long a host may leave a next key unanswered before it is named.
 const ANSWER: Duration = Duration::from_secs(60);
 /// What counts as a revision here: hosts answer for the key itself, not for a record's version.
 const TOLD: u64 = 1;
+/// And what of a host that has not.
+const MISSING: u64 = 0;
 
 /// A host's keys.
 pub struct KeyHolder {
@@ -22,6 +24,17 @@ pub struct KeyHolder {
     ring: KeyRing,
     rotation: Rotation,
     awaiting: Option<Awaiting>,
+    answers: Option<Answers>,
+}
+
+/// Which of the other hosts do not accept a next key yet: kept, so that one that changes costs the
+/// look at that one.
+struct Answers {
+    next: PublicKey,
+    /// Whether the store was seen to have it.
+    is_told: bool,
+    /// With what counts as a revision of none.
+    missing: BTreeMap<HostId, u64>,
 }
 
 /// A next key that hosts have not answered for.
@@ -41,6 +54,7 @@ impl KeyHolder {
             ring: KeyRing::open(&file, SystemTime::now())?,
             rotation: Rotation::new(period),
             awaiting: None,
+            answers: None,
             file,
         })
     }
@@ -74,19 +88,26 @@ impl KeyHolder {
     /// Changes keys when it is time to and the others accept the next one; gives the time after
     /// which it is to be asked again, if nothing happens before.
     ///
-    /// `told` is the next key that the store was seen to have when `others` were read, or before.
+    /// `told` is the next key that the store was seen to have when `others` were read, or before. Of
+    /// the others all that changed since the last call must count as changed.
     ///
     /// # Errors
     /// When a key cannot be made or kept; nothing changed then.
     pub fn change(
         &mut self,
-        others: &[RemoteHost],
+        others: &OtherHosts,
         told: Option<PublicKey>,
     ) -> Result<Duration, KeyFileError> {
+        self.hear(others, told);
         loop {
             let now = SystemTime::now();
-            let answers = answers(&self.ring, others, told);
-            match self.rotation.step(&self.ring, now, &answers) {
+            self.count(others, told);
+            let none = BTreeMap::new();
+            let missing = self
+                .answers
+                .as_ref()
+                .map_or(&none, |answers| &answers.missing);
+            match self.rotation.step(&self.ring, now, missing) {
                 Step::Wait(time) => return Ok(time),
                 Step::Begin => {
                     let key = PrivateKey::generate().map_err(|source| KeyFileError::Io {
@@ -118,8 +139,43 @@ impl KeyHolder {
         }
     }
 
+    /// Takes what the hosts that changed answer to the key that is next already.
+    fn hear(&mut self, others: &OtherHosts, told: Option<PublicKey>) {
+        let Some(answers) = &mut self.answers else {
+            return;
+        };
+        if others.is_whole() || answers.is_told != (told == Some(answers.next)) {
+            self.answers = None;
+            return;
+        }
+        for id in others.changed() {
+            match others.get(id).is_some_and(|host| answers.lack(host)) {
+                true => drop(answers.missing.insert(id, MISSING)),
+                false => drop(answers.missing.remove(&id)),
+            }
+        }
+    }
+
+    /// Looks at all hosts where there is a next key that none was asked about.
+    fn count(&mut self, others: &OtherHosts, told: Option<PublicKey>) {
+        let next = self.ring.next.as_ref().map(PrivateKey::public);
+        if self.answers.as_ref().map(|answers| answers.next) == next {
+            return;
+        }
+        self.answers = next.map(|next| {
+            let mut answers = Answers {
+                next,
+                is_told: told == Some(next),
+                missing: BTreeMap::new(),
+            };
+            let missing = others.iter().filter(|host| answers.lack(host));
+            answers.missing = missing.map(|host| (host.id, MISSING)).collect();
+            answers
+        });
+    }
+
     /// Says, once, which hosts leave a next key unanswered for long.
-    fn name_silent(&mut self, silent: &BTreeSet<HostId>, others: &[RemoteHost]) {
+    fn name_silent(&mut self, silent: &BTreeSet<HostId>, others: &OtherHosts) {
         let awaiting = self.awaiting.get_or_insert_with(|| Awaiting {
             since: Instant::now(),
             said: false,
@@ -128,7 +184,7 @@ impl KeyHolder {
             return;
         }
         awaiting.said = true;
-        let silent = others.iter().filter(|host| silent.contains(&host.id));
+        let silent = silent.iter().filter_map(|id| others.get(*id));
         let names: Vec<&str> = silent.map(|host| host.name.as_str()).collect();
         tracing::warn!(
             "the encrypted tunnel keeps its key, as hosts do not take in the next one: {}",
@@ -137,24 +193,16 @@ impl KeyHolder {
     }
 }
 
-/// Which of the other hosts accept the next key. One that is idle does once the key is told: it
-/// tells that it wakes, and reads all keys after that.
-fn answers(
-    ring: &KeyRing,
-    others: &[RemoteHost],
-    told: Option<PublicKey>,
-) -> BTreeMap<HostId, u64> {
-    let next = ring.next.as_ref().map(PrivateKey::public);
-    let mut answers = BTreeMap::new();
-    for host in others {
+impl Answers {
+    /// Whether a host does not accept the key. One that is idle does once the key is told: it tells
+    /// that it wakes, and reads all keys after that.
+    fn lack(&self, host: &RemoteHost) -> bool {
         // One without keys has no tunnel.
-        if let Some(keys) = &host.keys {
-            let reads_it = keys.idle && told == next;
-            let accepts = next.is_some_and(|next| reads_it || keys.taken.contains(&next));
-            answers.insert(host.id, if accepts { TOLD } else { 0 });
-        }
+        host.keys.as_ref().is_some_and(|keys| {
+            let reads_it = keys.idle && self.is_told;
+            !reads_it && !keys.taken.contains(&self.next)
+        })
     }
-    answers
 }
 
 #[cfg(test)]

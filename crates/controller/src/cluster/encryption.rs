@@ -5,6 +5,8 @@
 //! who carries them, nor how keys are made or when they change.
 
 mod in_kernel;
+mod standing;
+mod tunnel;
 
 use crate::{
     Controller,
@@ -12,63 +14,22 @@ use crate::{
     registry::{Network, lock},
 };
 pub use in_kernel::{KernelTunnel, carrier};
+use standing::Standing;
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, SystemTime},
 };
+pub use tunnel::Tunnel;
 use vw_cluster::Cluster;
 use vw_drivers::Carrier;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{Error, NetworkId, PublicKey, RemoteHost, Result, TunnelKeys};
+use vw_model::{Error, Result, TunnelKeys};
 
 /// How often whoever carries packets is looked after: a killed one is replaced within this.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a host that is idle looks; it is told what changes.
 const REST: Duration = Duration::from_secs(60 * 60);
-
-/// Who carries the packets of encrypted networks between hosts, and keeps this host's keys.
-pub trait Tunnel: Send + Sync {
-    /// Who that is: it decides the kind of the tunnel's link.
-    fn carrier(&self) -> Carrier;
-
-    /// What a host on which something encrypted stands tells of its keys, without those that it
-    /// has taken in.
-    fn keys(&self) -> TunnelKeys;
-
-    /// Changes keys when it is time to and the others accept the next one; gives the time after
-    /// which it is to be asked again, if nothing happens before. A key that changed is used with the
-    /// next [`Self::carry`], and told after that. `told` is the next key that the store was seen to
-    /// have when the others were read, or before.
-    ///
-    /// # Errors
-    /// When a key cannot be made or kept.
-    fn change(&self, others: &[RemoteHost], told: Option<PublicKey>) -> Result<Duration>;
-
-    /// What must stand in the kernel for that beside the tunnel's link, by the present key and
-    /// between this host and these alone; nothing where a process carries packets.
-    ///
-    /// # Errors
-    /// When there is no port to be had.
-    fn objects(&self, _others: &[RemoteHost]) -> Result<Fragment> {
-        Ok(Fragment::default())
-    }
-
-    /// Has packets carried between this host and these alone, by the present key, once
-    /// [`Self::objects`] stand: by who does already, else by somebody new. When it returns, the
-    /// keys that those told are accepted.
-    ///
-    /// # Errors
-    /// When nobody carries them. Nothing goes in clear text then.
-    fn carry(&self, others: &[RemoteHost]) -> Result<()>;
-
-    /// Ends that; nobody has the tunnel's link open when it returns. Idempotent.
-    ///
-    /// # Errors
-    /// When somebody carries packets still.
-    fn end(&self) -> Result<()>;
-}
 
 /// This host's end.
 pub(crate) struct Encryption {
@@ -79,26 +40,6 @@ pub(crate) struct Encryption {
     standing: Mutex<Standing>,
     signal: Mutex<Signal>,
     signalled: Condvar,
-}
-
-/// What stands here.
-#[derive(Default)]
-struct Standing {
-    /// The encrypted networks.
-    networks: BTreeSet<NetworkId>,
-    /// What they share, whoever the other hosts are.
-    ground: Fragment,
-    /// How many are about to come.
-    coming: usize,
-    /// Tells this time that something stands or comes from another.
-    woke: u64,
-}
-
-impl Standing {
-    /// Whether nothing is sent, nor soon will be.
-    fn is_idle(&self) -> bool {
-        self.networks.is_empty() && self.coming == 0
-    }
 }
 
 /// A network that may be about to stand.
@@ -189,48 +130,61 @@ impl Encryption {
         }
     }
 
-    /// Takes in what others told of their keys, changes ours when it is time, and tells both.
+    /// Takes in what others told of their keys, changes ours when it is time, and tells both. It
+    /// costs what changed, whoever is there.
     fn step(&self, controller: &Controller) -> Result<Duration> {
-        let standing = lock(&self.standing);
+        let mut standing = lock(&self.standing);
         // In this order: see `KeyHolder::change`.
         let told = self.cluster.tunnel_keys().and_then(|keys| keys.next);
-        let others = self.cluster.hosts();
+        standing.read(&self.cluster);
         if standing.is_idle() {
-            self.tell(&standing, &[]);
+            standing.taken.clear();
+            standing.others.unsettle();
+            self.tell(&mut standing);
             return Ok(REST);
         }
-        let changed = self.tunnel.change(&others, told).map_err(|error| {
+        let changed = self.tunnel.change(&standing.others, told).map_err(|error| {
             let sentence = "encrypted networks keep their key for longer than they should";
             Error::internal("key-kept", sentence).because(error)
         });
         // Where another key cannot be had or kept, as on a full disk, all goes on by the present one.
-        if !standing.networks.is_empty() {
-            let wanted = self.wanted(&standing, &others)?;
-            let is_so = lock(&controller.host).fragment(Owner::Cluster) == wanted;
-            if !is_so {
-                controller.bring(vec![(Owner::Cluster, wanted)])?;
+        let stands = !standing.networks.is_empty();
+        if stands {
+            let mut wants = self.wanted(&standing)?;
+            let host = lock(&controller.host);
+            wants.retain(|(owner, wanted)| host.fragment(*owner) != *wanted);
+            drop(host);
+            if !wants.is_empty() {
+                controller.bring(wants)?;
             }
-            self.tunnel.carry(&others)?;
-            controller.open_encrypted_probe(&others);
+            self.tunnel.carry(&standing.others)?;
+            controller.open_encrypted_probe(&standing.others);
         }
         // One that carries nothing yet reads all keys before it does.
-        self.tell(&standing, &others);
+        standing.accept();
+        if stands {
+            standing.others.settle();
+        }
+        self.tell(&mut standing);
         let next = changed?;
-        Ok(match standing.networks.is_empty() {
-            true => next,
-            false => next.min(LOOK),
+        Ok(match stands {
+            false => next,
+            true => next.min(LOOK),
         })
     }
 
     /// Tells the others our keys, and which of theirs we take.
-    fn tell(&self, standing: &Standing, others: &[RemoteHost]) {
-        let taken = others.iter().filter_map(|host| host.keys.as_ref()?.next);
-        self.cluster.set_tunnel_keys(TunnelKeys {
-            taken: taken.collect(),
+    fn tell(&self, standing: &mut Standing) {
+        let keys = TunnelKeys {
+            taken: standing.taken.values().copied().collect(),
             idle: standing.is_idle(),
             woke: standing.woke,
             ..self.tunnel.keys()
-        });
+        };
+        if standing.told.as_ref() != Some(&keys) {
+            standing.told = Some(keys.clone());
+            self.cluster.set_tunnel_keys(keys);
+        }
     }
 
     /// Has the others know that something is about to stand, before it takes what they told: who
@@ -244,7 +198,11 @@ impl Encryption {
         }
         standing.coming += 1;
         let woke = standing.woke;
-        self.tell(&standing, &self.cluster.hosts());
+        if standing.networks.is_empty() {
+            standing.read(&self.cluster);
+            standing.accept();
+        }
+        self.tell(&mut standing);
         drop(standing);
         let coming = Coming(self.clone());
         let wanted = |keys: &TunnelKeys| !keys.idle && keys.woke == woke;
@@ -252,12 +210,30 @@ impl Encryption {
         coming
     }
 
-    /// What encrypted networks share, and what the tunnel knows of the other hosts.
-    fn wanted(&self, standing: &Standing, others: &[RemoteHost]) -> Result<Fragment> {
-        let mut wanted = standing.ground.clone();
-        let told = self.tunnel.objects(others)?;
-        wanted.extend(told.iter().map(|(_, object)| object.clone()));
-        Ok(wanted)
+    /// What encrypted networks share, and what the tunnel knows of those hosts that changed, or of
+    /// which a next key may be in use by now.
+    fn wanted(&self, standing: &Standing) -> Result<Vec<(Owner, Fragment)>> {
+        let others = &standing.others;
+        let mut shared = standing.ground.clone();
+        shared.extend(Vec::from(self.tunnel.objects()?));
+        let mut wants = vec![(Owner::Cluster, shared)];
+        if self.carrier() != Carrier::Kernel {
+            return Ok(wants);
+        }
+        let mut looked_at = others.changed();
+        looked_at.extend(others.rotating());
+        let (mut there, mut hosts) = (Vec::new(), Vec::new());
+        for id in looked_at {
+            match others.with_own_keys(id) {
+                Some(host) => {
+                    there.push(Owner::Sealed(id));
+                    hosts.push(host);
+                }
+                None => wants.push((Owner::Sealed(id), Fragment::default())),
+            }
+        }
+        wants.extend(there.into_iter().zip(self.tunnel.peers(&hosts)?));
+        Ok(wants)
     }
 
     fn end(&self) {
@@ -317,10 +293,10 @@ impl Controller {
         let mut standing = lock(&encryption.standing);
         standing.networks.insert(id);
         standing.ground = shared;
-        let others = encryption.cluster.hosts();
-        wants.push((Owner::Cluster, encryption.wanted(&standing, &others)?));
+        standing.read(&encryption.cluster);
+        wants.extend(encryption.wanted(&standing)?);
         self.bring(wants)?;
-        encryption.tunnel.carry(&others)?;
+        encryption.tunnel.carry(&standing.others)?;
         drop(standing);
         encryption.look();
         Ok(())
@@ -339,26 +315,42 @@ impl Controller {
         if !standing.networks.remove(&network.spec.id) || !standing.networks.is_empty() {
             return Ok(());
         }
-        let probe = self.close_encrypted_probe();
-        encryption.end();
+        let wants = self.lower_tunnel(encryption, &mut standing);
         encryption.look();
-        self.take_away(vec![probe, (Owner::Cluster, Fragment::default())])
+        self.take_away(wants)
+    }
+
+    /// Nothing encrypted is carried any more; answers what is to be taken away.
+    fn lower_tunnel(
+        &self,
+        encryption: &Encryption,
+        standing: &mut Standing,
+    ) -> Vec<(Owner, Fragment)> {
+        let mut wants = self.close_encrypted_probe(&standing.others);
+        wants.extend(standing.without());
+        standing.others.unsettle();
+        encryption.end();
+        wants
     }
 
     /// What a network that stood before the start shares with others.
     ///
     /// # Errors
     /// As the driver says.
-    pub(crate) fn restore_shared(&self, network: &Network) -> Result<Option<(Owner, Fragment)>> {
+    pub(crate) fn restore_shared(&self, network: &Network) -> Result<Vec<(Owner, Fragment)>> {
         let shared = self.shared_fragment(network)?;
         let Some(encryption) = self.encryption().filter(|_| !shared.is_empty()) else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let mut standing = lock(&encryption.standing);
+        let is_first = standing.networks.is_empty();
         standing.networks.insert(network.spec.id);
+        if !is_first {
+            return Ok(Vec::new());
+        }
         standing.ground = shared;
-        let wanted = encryption.wanted(&standing, &encryption.cluster.hosts())?;
-        Ok(Some((Owner::Cluster, wanted)))
+        standing.read(&encryption.cluster);
+        encryption.wanted(&standing)
     }
 
     /// Nothing encrypted is carried any more, and nothing of the tunnel is wanted.
@@ -368,9 +360,7 @@ impl Controller {
         };
         let mut standing = lock(&encryption.standing);
         standing.networks.clear();
-        let probe = self.close_encrypted_probe();
-        encryption.end();
-        vec![probe, (Owner::Cluster, Fragment::default())]
+        self.lower_tunnel(encryption, &mut standing)
     }
 
     fn shared_fragment(&self, network: &Network) -> Result<Fragment> {

@@ -18,8 +18,8 @@ use std::{
 };
 use vw_agents::probe::{FRAMES, Path, Prober, Told, Way, Wire};
 use vw_drivers::ProbeNetwork;
-use vw_hoststate::{Fragment, Netns, Owner};
-use vw_model::{HostId, PROBE_NETWORKS, PROBE_PORT, RemoteHost, Result, Scope};
+use vw_hoststate::{Fragment, Netns, Object, Owner};
+use vw_model::{HostId, OtherHosts, PROBE_NETWORKS, PROBE_PORT, RemoteHost, Result, Scope};
 
 /// Who asks, and what stands for that.
 #[derive(Default)]
@@ -33,6 +33,10 @@ pub(super) struct Probes {
 struct Standing {
     /// Whether the network in clear text does, with the ways to all hosts.
     clear: bool,
+    /// Whether that inside the encrypted tunnel does, with those to all hosts but for what changed.
+    encrypted: bool,
+    /// Those hosts whose ways in there could not be brought to what is known of them.
+    behind: BTreeSet<HostId>,
     /// Why one cannot stand, as it was told.
     refused: BTreeMap<Way, String>,
 }
@@ -181,7 +185,13 @@ impl Controller {
             wants.push((Owner::Network(network.id), fragment));
         }
         if self.encryption().is_some_and(|own| own.stands()) {
-            wants.extend(self.encrypted_probe(&hosts)?);
+            let encrypted = ProbeNetwork::encrypted(cx)?;
+            let plan = |network: ProbeNetwork| {
+                let ways = hosts.iter().map(|host| (host.id, network.plan_host(host)));
+                let ways: Vec<_> = ways.collect();
+                self.encrypted_probe(&network, ways)
+            };
+            wants.extend(encrypted.into_iter().flat_map(plan));
         }
         Ok(wants)
     }
@@ -241,11 +251,11 @@ impl Controller {
         self.listen(probes, Way::Clear, &network)
     }
 
-    /// Likewise inside the encrypted tunnel, which stands now.
-    pub(super) fn open_encrypted_probe(&self, others: &[RemoteHost]) {
+    /// Likewise inside the encrypted tunnel, which stands now, with the ways to those that changed.
+    pub(super) fn open_encrypted_probe(&self, others: &OtherHosts) {
         let Some(probes) = self.probes() else { return };
         let mut standing = lock(&probes.standing);
-        let raised = self.raise_encrypted_probe(probes, others);
+        let raised = self.raise_encrypted_probe(probes, &mut standing, others);
         match raised {
             Ok(()) => {
                 standing.refused.remove(&Way::Encrypted);
@@ -255,15 +265,37 @@ impl Controller {
         self.tell_probes(probes);
     }
 
-    fn raise_encrypted_probe(&self, probes: &Probes, others: &[RemoteHost]) -> Result<()> {
+    fn raise_encrypted_probe(
+        &self,
+        probes: &Probes,
+        standing: &mut Standing,
+        others: &OtherHosts,
+    ) -> Result<()> {
         let Some(network) = ProbeNetwork::encrypted(&self.config.drivers)? else {
             return Ok(());
         };
-        if let Some((owner, fragment)) = self.encrypted_probe(others)? {
-            let is_so = lock(&self.host).fragment(owner) == fragment;
-            if !is_so {
-                self.bring(vec![(owner, fragment)])?;
+        let mut ids = match standing.encrypted {
+            true => others.changed(),
+            false => others.known(),
+        };
+        ids.append(&mut standing.behind);
+        let way = |id: &HostId| {
+            (
+                *id,
+                others.get(*id).and_then(|host| network.plan_host(host)),
+            )
+        };
+        let ways = ids.iter().map(way);
+        let wants = match standing.encrypted {
+            true => by_host(ways),
+            false => self.encrypted_probe(&network, ways),
+        };
+        if !wants.is_empty() {
+            if let Err(error) = self.bring(wants) {
+                (standing.encrypted, standing.behind) = (false, ids);
+                return Err(error);
             }
+            standing.encrypted = true;
         }
         match probes.prober.is_open(Way::Encrypted) {
             true => Ok(()),
@@ -271,22 +303,32 @@ impl Controller {
         }
     }
 
-    fn encrypted_probe(&self, others: &[RemoteHost]) -> Result<Option<(Owner, Fragment)>> {
-        let cx = &self.config.drivers;
-        Ok(ProbeNetwork::encrypted(cx)?.map(|network| {
-            let mut fragment = network.plan(HostId(self.host_id));
-            fragment.extend(others.iter().filter_map(|host| network.plan_host(host)));
-            (Owner::Network(network.id), fragment)
-        }))
+    /// The network, with the ways to hosts.
+    fn encrypted_probe(
+        &self,
+        network: &ProbeNetwork,
+        hosts: impl IntoIterator<Item = (HostId, Option<Object>)>,
+    ) -> Vec<(Owner, Fragment)> {
+        let fragment = network.plan(HostId(self.host_id));
+        let mut wants = by_host(hosts);
+        wants.push((Owner::Network(network.id), fragment));
+        wants
     }
 
     /// Asks and answers no longer inside the encrypted tunnel; what is to be taken away for that.
-    pub(super) fn close_encrypted_probe(&self) -> (Owner, Fragment) {
+    pub(super) fn close_encrypted_probe(&self, others: &OtherHosts) -> Vec<(Owner, Fragment)> {
+        let mut ids = others.known();
         if let Some(probes) = self.probes() {
+            let mut standing = lock(&probes.standing);
+            standing.encrypted = false;
+            ids.append(&mut standing.behind);
+            drop(standing);
             probes.prober.close(Way::Encrypted);
             self.tell_probes(probes);
         }
-        (Owner::Network(PROBE_NETWORKS[1]), Fragment::default())
+        let mut wants = by_host(ids.into_iter().map(|id| (id, None)));
+        wants.push((Owner::Network(PROBE_NETWORKS[1]), Fragment::default()));
+        wants
     }
 
     /// Likewise in clear text, when the daemon leaves nothing behind.
@@ -393,6 +435,13 @@ impl Controller {
             .collect();
         kinds.is_empty() || kinds.contains(&true)
     }
+}
+
+/// The ways to hosts inside the encrypted tunnel, or that there is none.
+fn by_host(hosts: impl IntoIterator<Item = (HostId, Option<Object>)>) -> Vec<(Owner, Fragment)> {
+    let hosts = hosts.into_iter();
+    let way = |(id, way): (_, Option<Object>)| (Owner::Asked(id), way.into_iter().collect());
+    hosts.map(way).collect()
 }
 
 /// What the answers of a host say together. Where it cannot be asked in clear text, as one of an

@@ -19,6 +19,7 @@ mod inject;
 mod lasting;
 mod led;
 mod looked;
+mod many;
 mod members;
 mod scenario;
 mod sealed;

@@ -1,7 +1,10 @@
 //! What outlives a daemon: the kernel and both stores; and a picture of all of it in which two runs
 //! of the same scenario look the same.
 
-use crate::inject::{Faults, FaultyKernel, FaultyStore, Refusing};
+use crate::{
+    inject::{Faults, FaultyKernel, FaultyStore, Refusing},
+    many::{Counted, Looks},
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
@@ -25,7 +28,7 @@ use vw_drivers::{Carrier, DriverContext, Underlay};
 use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, Kernel, fake::FakeKernel};
-use vw_model::{IpNet, PublicKey, RemoteHost, Result, ServiceSpec, TunnelKeys};
+use vw_model::{IpNet, OtherHosts, PublicKey, Result, ServiceSpec, TunnelKeys};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{
     Batch, Change, Memory, Store, Table,
@@ -55,6 +58,8 @@ pub(crate) struct World {
     last: Mutex<(Arc<AtomicBool>, Weak<FaultyKernel>)>,
     /// How long a key of the encrypted tunnel is used; there is none otherwise.
     key_period: Option<Duration>,
+    /// Where its tunnel's looks at other hosts are counted.
+    pub(crate) looks: Option<Arc<Looks>>,
 }
 
 impl World {
@@ -87,6 +92,7 @@ impl World {
             member: None,
             last: Mutex::default(),
             key_period: None,
+            looks: None,
         }
     }
 
@@ -132,9 +138,13 @@ impl World {
         let link = vw_drivers::tunnel_link().unwrap();
         let facts = kernel.tunnel_facts(&link).unwrap();
         let keys = KeyHolder::open(self.folder.join("tunnel.key"), period).unwrap();
-        Some(match carrier(&facts)? {
+        let tunnel: Arc<dyn Tunnel> = match carrier(&facts)? {
             Carrier::Kernel => Arc::new(KernelTunnel::new(kernel.clone(), addr, keys, &facts)),
             Carrier::UserSpace => Arc::new(Process(keys)),
+        };
+        Some(match self.looks.clone() {
+            Some(looks) => Arc::new(Counted { tunnel, looks }),
+            None => tunnel,
         })
     }
 
@@ -333,11 +343,11 @@ impl Tunnel for Process {
         self.0.keys(51_820)
     }
 
-    fn change(&self, _: &[RemoteHost], _: Option<PublicKey>) -> Result<Duration> {
+    fn change(&self, _: &OtherHosts, _: Option<PublicKey>) -> Result<Duration> {
         Ok(Duration::from_secs(60))
     }
 
-    fn carry(&self, _: &[RemoteHost]) -> Result<()> {
+    fn carry(&self, _: &OtherHosts) -> Result<()> {
         Ok(())
     }
 

@@ -78,7 +78,7 @@ pub fn tunnel_link() -> Result<IfName> {
 /// What stands on a host for the encrypted tunnel: a namespace, the one link in it, and this
 /// host's inner address.
 ///
-/// The keys and the other hosts are no part of it: see [`plan_wireguard`].
+/// The keys and the other hosts are no part of it: see [`plan_tunnel_key`] and [`plan_tunnel_peer`].
 ///
 /// # Errors
 /// As [`tunnel_link`].
@@ -112,8 +112,20 @@ pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, carrier: Carrier) -> Result<Fragme
     Ok(objects.into_iter().collect())
 }
 
-/// What a tunnel of the kernel must know besides: this host's key and port, and the other hosts
-/// that told theirs.
+/// What a tunnel of the kernel must know besides: this host's key and port.
+///
+/// # Errors
+/// As [`tunnel_link`].
+pub fn plan_tunnel_key(public: PublicKey, port: u16) -> Result<Object> {
+    Ok(Object::WireguardKey(WireguardKey {
+        netns: Netns::Tunnel,
+        link: tunnel_link()?,
+        public,
+        port,
+    }))
+}
+
+/// And of another host, where that told its keys.
 ///
 /// A host has one inner address and the kernel gives an address to one key, so a key that a host
 /// will use next is a peer without any: it may ask for sessions, and what comes by them is dropped.
@@ -122,36 +134,28 @@ pub fn plan_tunnel(inner: Ipv6Addr, mtu: u32, carrier: Carrier) -> Result<Fragme
 ///
 /// # Errors
 /// As [`tunnel_link`].
-pub fn plan_wireguard(
-    public: PublicKey,
-    port: u16,
-    others: &[RemoteHost],
+pub fn plan_tunnel_peer(
+    host: &RemoteHost,
     addr: IpAddr,
     agreed: &BTreeSet<PublicKey>,
 ) -> Result<Fragment> {
     let (netns, link) = (Netns::Tunnel, tunnel_link()?);
     let mut fragment = Fragment::default();
-    fragment.insert(Object::WireguardKey(WireguardKey {
-        netns,
-        link: link.clone(),
-        public,
-        port,
-    }));
-    let beside = |host: &&RemoteHost| host.tunnel.is_ipv4() == addr.is_ipv4();
-    for host in others.iter().filter(beside) {
-        let Some(keys) = &host.keys else { continue };
-        let inner = IpNet::V6(inner_address(host.id).into());
-        let next_is_used = keys.next.is_some_and(|next| agreed.contains(&next));
-        let next = keys.next.map(|next| (next, next_is_used));
-        for (public, is_used) in next.into_iter().chain([(keys.public, !next_is_used)]) {
-            fragment.insert(Object::WireguardPeer(WireguardPeer {
-                netns,
-                link: link.clone(),
-                public,
-                endpoint: SocketAddr::new(host.tunnel, keys.port),
-                allowed: is_used.then_some(inner).into_iter().collect(),
-            }));
-        }
+    let beside = host.tunnel.is_ipv4() == addr.is_ipv4();
+    let Some(keys) = host.keys.as_ref().filter(|_| beside) else {
+        return Ok(fragment);
+    };
+    let inner = IpNet::V6(inner_address(host.id).into());
+    let next_is_used = keys.next.is_some_and(|next| agreed.contains(&next));
+    let next = keys.next.map(|next| (next, next_is_used));
+    for (public, is_used) in next.into_iter().chain([(keys.public, !next_is_used)]) {
+        fragment.insert(Object::WireguardPeer(WireguardPeer {
+            netns,
+            link: link.clone(),
+            public,
+            endpoint: SocketAddr::new(host.tunnel, keys.port),
+            allowed: is_used.then_some(inner).into_iter().collect(),
+        }));
     }
     Ok(fragment)
 }

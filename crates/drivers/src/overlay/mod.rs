@@ -18,7 +18,7 @@ use crate::{
     bridged::{self, EndpointOptions, MAX_PORTS, Port},
     driver::cannot_publish,
 };
-pub use encryption::{plan_tunnel, plan_wireguard, tunnel_link, tunnel_mtu};
+pub use encryption::{plan_tunnel, plan_tunnel_key, plan_tunnel_peer, tunnel_link, tunnel_mtu};
 use options::{Mode, OverlayOptions};
 pub use probe::ProbeNetwork;
 use std::net::IpAddr;

@@ -9,6 +9,7 @@ use rustix::{
     process::{Signal, pidfd_send_signal},
 };
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::OwnedFd,
@@ -18,12 +19,14 @@ use std::{
 };
 use vw_agents::wireguard::{
     KeyHolder, Peer, Tun,
-    agent::{Agent, AgentError, Greeting, PATIENCE},
+    agent::{Agent, AgentError, Greeting, PATIENCE, PeerChanges},
 };
 use vw_controller::{KernelTunnel, Tunnel, carrier, kernel_error};
 use vw_drivers::Carrier;
 use vw_kernel::{HostFacts, Kernel, LinuxKernel, TunnelFacts};
-use vw_model::{Error, Kind, PublicKey, RemoteHost, Result, TunnelKeys, inner_address};
+use vw_model::{
+    Error, HostId, Kind, OtherHosts, PublicKey, RemoteHost, Result, TunnelKeys, inner_address,
+};
 
 /// Where the process serves.
 const SOCKET: &str = "wireguard.sock";
@@ -47,12 +50,44 @@ pub(super) struct UserSpace {
 struct State {
     keys: KeyHolder,
     port: u16,
-    /// The process that was told last, and what.
-    told: Option<(u32, Vec<Peer>)>,
+    /// What the process knows; `None` where nobody is sure of it.
+    told: Option<Told>,
     /// It did not say who it is when it was asked last.
     silent: bool,
     /// Until when it may be at a request that it did not answer in time.
     busy_until: Option<Instant>,
+}
+
+/// What a process was told.
+struct Told {
+    pid: u32,
+    /// How often it was told by then.
+    count: u64,
+    peers: BTreeMap<HostId, Peer>,
+}
+
+impl Told {
+    /// Whether nobody told it anything else since.
+    const fn is_of(&self, found: &Greeting) -> bool {
+        self.pid == found.pid && self.count == found.told
+    }
+
+    /// Takes what hosts are now, and gives what of it the process does not know.
+    fn take(&mut self, now: impl IntoIterator<Item = (HostId, Option<Peer>)>) -> PeerChanges {
+        let mut changes = PeerChanges::default();
+        for (id, peer) in now {
+            if self.peers.get(&id) == peer.as_ref() {
+                continue;
+            }
+            changes.peers.extend(peer.clone());
+            let former = match peer {
+                Some(peer) => self.peers.insert(id, peer),
+                None => self.peers.remove(&id),
+            };
+            changes.former.extend(former.map(|former| former.public));
+        }
+        changes
+    }
 }
 
 impl State {
@@ -136,7 +171,7 @@ impl UserSpace {
     }
 
     /// The process that carries packets by the present key: the one that does, else a new one.
-    fn process(&self, state: &mut State) -> Result<(Agent, u32)> {
+    fn process(&self, state: &mut State) -> Result<(Agent, Greeting)> {
         match Agent::find(&self.socket) {
             Ok((agent, found)) if self.fits(&found) => {
                 state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
@@ -145,7 +180,7 @@ impl UserSpace {
                     let rotated = agent.rotate(state.keys.current());
                     state.heard(rotated)?;
                 }
-                return Ok((agent, found.pid));
+                return Ok((agent, found));
             }
             Err(AgentError::Away { .. }) if state.told.is_none() => {}
             Err(AgentError::Away { .. }) => {
@@ -173,7 +208,7 @@ impl UserSpace {
         let found = started.and_then(|()| Agent::find(&self.socket));
         let (agent, found) = state.heard(found)?;
         state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
-        Ok((agent, found.pid))
+        Ok((agent, found))
     }
 
     /// Whether a process carries packets as this daemon would have it.
@@ -221,20 +256,43 @@ impl Tunnel for UserSpace {
         state.keys.keys(state.port)
     }
 
-    fn change(&self, others: &[RemoteHost], told: Option<PublicKey>) -> Result<Duration> {
+    fn change(&self, others: &OtherHosts, told: Option<PublicKey>) -> Result<Duration> {
         self.state().keys.change(others, told).map_err(keys_failed)
     }
 
-    fn carry(&self, others: &[RemoteHost]) -> Result<()> {
+    fn carry(&self, others: &OtherHosts) -> Result<()> {
         let mut state = self.state();
-        let (agent, pid) = self.process(&mut state)?;
-        let peers = others.iter().filter_map(|host| self.peer(host)).collect();
-        let told = Some((pid, peers));
-        if let Some((_, peers)) = told.as_ref().filter(|_| state.told != told) {
-            let taken = agent.set_peers(peers);
-            state.heard(taken)?;
-            state.told = told;
-        }
+        let (agent, found) = self.process(&mut state)?;
+        let peer = |id| {
+            (
+                id,
+                others.with_own_keys(id).and_then(|host| self.peer(&host)),
+            )
+        };
+        // What becomes of a request that is not answered nobody knows: the next one tells all.
+        let told = state.told.take().filter(|told| told.is_of(&found));
+        let (taken, told) = match told {
+            Some(mut told) => {
+                let changes = told.take(others.changed().into_iter().map(peer));
+                if changes.is_empty() {
+                    state.told = Some(told);
+                    return Ok(());
+                }
+                (agent.change_peers(&changes), told)
+            }
+            None => {
+                let mut told = Told {
+                    pid: found.pid,
+                    count: found.told,
+                    peers: BTreeMap::new(),
+                };
+                let all = told.take(others.known().into_iter().map(peer));
+                (agent.set_peers(&all.peers), told)
+            }
+        };
+        state.heard(taken)?;
+        let count = told.count + 1;
+        state.told = Some(Told { count, ..told });
         Ok(())
     }
 
@@ -336,3 +394,6 @@ fn keys_failed(error: vw_agents::wireguard::KeyFileError) -> Error {
     let sentence = "the keys of encrypted networks are not to be had";
     Error::internal("keys-unusable", sentence).because(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,10 @@ fn other(taken: impl IntoIterator<Item = PublicKey>) -> RemoteHost {
     }
 }
 
+fn only(host: RemoteHost) -> OtherHosts {
+    std::iter::once(host).collect()
+}
+
 #[test]
 fn a_key_is_used_when_the_others_accept_it_whatever_is_restarted_between() {
     let name = format!("vw-holder-{}", std::process::id());
@@ -41,13 +45,13 @@ fn a_key_is_used_when_the_others_accept_it_whatever_is_restarted_between() {
     let first = open().keys(7).public;
     // With nobody there each key is used at once: a period that is over begins another.
     let mut holder = open();
-    assert_eq!(holder.change(&[other([])], None).unwrap(), ANSWER);
+    assert_eq!(holder.change(&only(other([])), None).unwrap(), ANSWER);
     let told = holder.keys(7);
     let next = told.next.unwrap();
     assert_eq!((told.public, told.port), (first, 7));
     // Who does not accept it keeps it from being used, also from one that starts.
     let mut holder = open();
-    assert_eq!(holder.change(&[other([])], None).unwrap(), ANSWER);
+    assert_eq!(holder.change(&only(other([])), None).unwrap(), ANSWER);
     assert_eq!(holder.keys(7), told);
     assert!(holder.former().is_none());
     // One without keys has no tunnel, and is not waited for; the one that accepts is the last.
@@ -57,7 +61,9 @@ fn a_key_is_used_when_the_others_accept_it_whatever_is_restarted_between() {
         ..other([])
     };
     assert_eq!(
-        holder.change(&[other([next]), without], None).unwrap(),
+        holder
+            .change(&[other([next]), without].into_iter().collect(), None)
+            .unwrap(),
         ANSWER
     );
     let used = holder.keys(7);
@@ -78,13 +84,54 @@ fn one_that_is_idle_is_waited_for_until_the_store_has_the_next_key() {
     if let Some(keys) = &mut idle.keys {
         keys.idle = true;
     }
-    holder.change(std::slice::from_ref(&idle), None).unwrap();
+    holder.change(&only(idle.clone()), None).unwrap();
     let told = holder.keys(7);
     // What the store has is another key, as when a former one was read.
     holder
-        .change(std::slice::from_ref(&idle), Some(told.public))
+        .change(&only(idle.clone()), Some(told.public))
         .unwrap();
     assert_eq!(holder.keys(7), told);
-    holder.change(&[idle], told.next).unwrap();
+    holder.change(&only(idle), told.next).unwrap();
     assert_eq!(Some(holder.keys(7).public), told.next);
+}
+
+#[test]
+fn what_hosts_answer_is_taken_from_those_that_change() {
+    let name = format!("vw-holder-many-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    fs::create_dir(&folder.0).unwrap();
+    let file = folder.0.join("tunnel.key");
+    let mut holder = KeyHolder::open(file, Duration::ZERO).unwrap();
+    let host = |number, taken: Option<PublicKey>| {
+        let mut host = other(taken);
+        host.id = HostId::from_bytes([number; 32]);
+        if let Some(keys) = &mut host.keys {
+            keys.public = PublicKey::from_bytes([number; 32]);
+        }
+        host
+    };
+    let mut others: OtherHosts = (2..=9).map(|number| host(number, None)).collect();
+    holder.change(&others, None).unwrap();
+    let told = holder.keys(7);
+    for number in 2..=9 {
+        others.settle();
+        let answered = (number < 9).then(|| host(number, told.next));
+        others.take(HostId::from_bytes([number; 32]), answered);
+        assert_eq!(others.changed().len(), 1);
+        assert_eq!(holder.keys(7), told, "{number} has not answered");
+        holder.change(&others, None).unwrap();
+    }
+    // The last is gone instead.
+    assert_eq!(Some(holder.keys(7).public), told.next);
+    // One that comes while the following key is next keeps that from being used.
+    let told = holder.keys(7);
+    for number in 2..=8 {
+        others.take(
+            HostId::from_bytes([number; 32]),
+            Some(host(number, told.next)),
+        );
+    }
+    others.take(HostId::from_bytes([10; 32]), Some(host(10, None)));
+    holder.change(&others, None).unwrap();
+    assert_eq!(holder.keys(7), told);
 }

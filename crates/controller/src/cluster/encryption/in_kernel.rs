@@ -17,7 +17,7 @@ use vw_agents::wireguard::{KeyFileError, KeyHolder, PrivateKey};
 use vw_drivers::Carrier;
 use vw_hoststate::{Fragment, LinkKind};
 use vw_kernel::{Kernel, KernelError, TunnelFacts, TunnelKey};
-use vw_model::{Error, Kind, Protocol, PublicKey, RemoteHost, Result, TunnelKeys};
+use vw_model::{Error, Kind, OtherHosts, Protocol, PublicKey, RemoteHost, Result, TunnelKeys};
 
 /// The first port that is tried, WireGuard's usual one, and how many are.
 const PORTS: (u16, u16) = (51_820, 64);
@@ -135,12 +135,12 @@ impl Tunnel for KernelTunnel {
         state.keys.keys(state.port)
     }
 
-    fn change(&self, others: &[RemoteHost], told: Option<PublicKey>) -> Result<Duration> {
+    fn change(&self, others: &OtherHosts, told: Option<PublicKey>) -> Result<Duration> {
         let mut state = lock(&self.state);
         state.keys.change(others, told).map_err(keys_failed)
     }
 
-    fn objects(&self, others: &[RemoteHost]) -> Result<Fragment> {
+    fn objects(&self) -> Result<Fragment> {
         let mut state = lock(&self.state);
         if !state.chosen {
             state.port = self.free_port()?;
@@ -152,11 +152,17 @@ impl Tunnel for KernelTunnel {
         let known = known.into_iter().flatten().map(told).collect();
         self.kernel.know_tunnel_keys(known);
         let public = state.keys.current().public();
-        let agreed = self.agreed(others)?;
-        vw_drivers::plan_wireguard(public, state.port, others, self.addr, &agreed)
+        let key = vw_drivers::plan_tunnel_key(public, state.port)?;
+        Ok(std::iter::once(key).collect())
     }
 
-    fn carry(&self, _: &[RemoteHost]) -> Result<()> {
+    fn peers(&self, hosts: &[RemoteHost]) -> Result<Vec<Fragment>> {
+        let agreed = self.agreed(hosts)?;
+        let plan = |host| vw_drivers::plan_tunnel_peer(host, self.addr, &agreed);
+        hosts.iter().map(plan).collect()
+    }
+
+    fn carry(&self, _: &OtherHosts) -> Result<()> {
         Ok(())
     }
 

@@ -76,19 +76,13 @@ fn peers(plan: &Fragment) -> Vec<String> {
 
 fn plan_of(others: &[RemoteHost], agreed: &[u8]) -> Fragment {
     let agreed = agreed.iter().copied().map(public).collect();
-    plan_wireguard(public(1), 51_820, others, [192, 0, 2, 1].into(), &agreed).unwrap()
+    let plan = |host| plan_tunnel_peer(host, [192, 0, 2, 1].into(), &agreed).unwrap();
+    let plans = others.iter().map(plan);
+    plans.flat_map(Vec::from).collect()
 }
 
 fn planned_peers(others: &[RemoteHost], agreed: &[u8]) -> Vec<String> {
-    let plan = plan_of(others, agreed);
-    let key = Object::WireguardKey(vw_hoststate::WireguardKey {
-        netns: Netns::Tunnel,
-        link: tunnel_link().unwrap(),
-        public: public(1),
-        port: 51_820,
-    });
-    assert_eq!(plan.get(&key.key()), Some(&key));
-    peers(&plan)
+    peers(&plan_of(others, agreed))
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! What a process is told of a thousand peers.
 
 use super::*;
+use std::{
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 fn id(number: u16) -> HostId {
     let bytes = number.to_be_bytes();
@@ -65,4 +71,119 @@ fn what_a_process_knows_is_known_of_the_one_that_was_told_last_alone() {
     for (pid, count, is_of) in [(7, 3, true), (8, 3, false), (7, 2, false), (7, 4, false)] {
         assert_eq!(told.is_of(&greeting(pid, count)), is_of, "{pid} {count}");
     }
+}
+
+/// A process that knows what it is told, but for what it does not answer.
+struct FakeProcess {
+    public: PublicKey,
+    /// How many peers it was told, of the first sort or the other, in order.
+    told: Mutex<Vec<(u8, usize)>>,
+    deaf: AtomicBool,
+}
+
+const GREET: u8 = 1;
+const ALL: u8 = 3;
+const STOP: u8 = 6;
+const CHANGES: u8 = 7;
+
+impl FakeProcess {
+    fn serve(&self, listener: &UnixListener) {
+        let mut kind = 0;
+        while kind != STOP {
+            let (stream, _) = listener.accept().unwrap();
+            // Who asks nothing only looks who is there.
+            kind = self.answer(stream).unwrap_or_default();
+        }
+    }
+
+    fn answer(&self, mut stream: UnixStream) -> io::Result<u8> {
+        let mut head = [0; 5];
+        stream.read_exact(&mut head)?;
+        let [kind, length @ ..] = head;
+        let mut body = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut body)?;
+        let mut told = self.told.lock().unwrap();
+        let mut answer = serde_json::Value::Null;
+        match kind {
+            GREET => {
+                answer = serde_json::json!({
+                    "version": 2, "pid": 7, "public": self.public,
+                    "endpoints": ["192.0.2.1:51820"], "lost": false, "told": told.len(),
+                });
+            }
+            ALL | CHANGES if self.deaf.load(Ordering::SeqCst) => return Ok(kind),
+            ALL | CHANGES => {
+                let body: serde_json::Value = serde_json::from_slice(&body)?;
+                let peers = body.get("peers").unwrap_or(&body).as_array();
+                told.push((kind, peers.map_or(0, Vec::len)));
+            }
+            _ => {}
+        }
+        let answer = answer.to_string();
+        let length = (answer.len() as u32).to_be_bytes();
+        let said = [&[0], &length[..], answer.as_bytes()].concat();
+        stream.write_all(&said)?;
+        Ok(kind)
+    }
+}
+
+fn host(number: u16) -> RemoteHost {
+    RemoteHost {
+        id: id(number),
+        name: String::new(),
+        tunnel: [192, 0, 2, 7].into(),
+        keys: Some(TunnelKeys {
+            public: peer(0, number).public,
+            next: None,
+            port: number,
+            taken: Default::default(),
+            idle: false,
+            woke: 0,
+        }),
+        unpublished: Default::default(),
+    }
+}
+
+#[test]
+fn a_process_that_may_have_missed_something_is_told_all() {
+    let folder = std::env::temp_dir().join(format!("vw-told-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let keys = KeyHolder::open(folder.join("tunnel.key"), PERIOD).unwrap();
+    let process = FakeProcess {
+        public: keys.current().public(),
+        told: Mutex::default(),
+        deaf: AtomicBool::new(false),
+    };
+    let kernel = Arc::new(vw_kernel::fake::FakeKernel::new());
+    let tunnel = UserSpace::new(kernel, [192, 0, 2, 1].into(), keys, &folder).unwrap();
+    let listener = UnixListener::bind(folder.join(SOCKET)).unwrap();
+    let told = || process.told.lock().unwrap().last().copied();
+    let count = || process.told.lock().unwrap().len();
+    thread::scope(|scope| {
+        scope.spawn(|| process.serve(&listener));
+        let mut others: OtherHosts = (1..=1000).map(host).collect();
+        tunnel.carry(&others).unwrap();
+        assert_eq!(told(), Some((ALL, 1000)));
+        others.settle();
+        tunnel.carry(&others).unwrap();
+        assert_eq!(count(), 1, "nothing changed");
+        others.take(id(1001), Some(host(1001)));
+        tunnel.carry(&others).unwrap();
+        assert_eq!((count(), told()), (2, Some((CHANGES, 1))));
+        others.settle();
+        // It does not answer what it is told, and goes on.
+        others.take(id(1002), Some(host(1002)));
+        process.deaf.store(true, Ordering::SeqCst);
+        tunnel.carry(&others).unwrap_err();
+        process.deaf.store(false, Ordering::SeqCst);
+        tunnel.carry(&others).unwrap();
+        assert_eq!((count(), told()), (3, Some((ALL, 1002))));
+        others.settle();
+        // Somebody else tells it something.
+        process.told.lock().unwrap().push((ALL, 0));
+        tunnel.carry(&others).unwrap();
+        assert_eq!((count(), told()), (5, Some((ALL, 1002))));
+        tunnel.end().unwrap();
+    });
+    fs::remove_dir_all(&folder).unwrap();
 }

@@ -23,7 +23,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 15] = [
+pub(crate) const ALL: [Bench; 16] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -39,6 +39,7 @@ pub(crate) const ALL: [Bench; 15] = [
     bench(cluster::reach::NAME, cluster::reach::run),
     bench(cluster::load::NAME, cluster::load::run),
     bench(cluster::remote::NAME, cluster::remote::run),
+    bench(cluster::sealed::NAME, cluster::sealed::run),
 ];
 
 const fn bench(name: &'static str, run: fn() -> Result<Table>) -> Bench {

@@ -120,8 +120,9 @@ pub struct HostView {
 pub struct PathView {
     /// How long a packet and its answer took.
     pub latency: Duration,
-    /// The largest packet in bytes, inside the tunnel, that got through.
-    pub mtu: u32,
+    /// The largest packet in bytes, inside the tunnel, that got through; `None` where that was not
+    /// found in time.
+    pub mtu: Option<u32>,
 }
 
 /// A network.

@@ -4,8 +4,9 @@
 //! its packets take.
 
 use super::{
-    LEAST, Path, Told, Way, lock,
+    Path, Told, Way, lock,
     packet::{Kind, Packet},
+    width::{LEAST, Width},
     wire::{Place, Wire},
 };
 use rustix::{
@@ -20,7 +21,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -77,6 +78,14 @@ struct Asking {
 
 /// When whom was asked by which number.
 type Sent = HashMap<(u64, HostId), Instant>;
+
+/// A size that is being tried.
+struct Try {
+    width: Width,
+    number: u64,
+    /// When it counts as refused.
+    due: Instant,
+}
 
 #[derive(Debug)]
 struct Answer {
@@ -165,7 +174,7 @@ pub(super) struct Rounds<'a> {
 impl Rounds<'_> {
     /// Asks each host whether it is there, by the least packet, and again those that are silent. An
     /// answer counts whichever of the questions it is to.
-    pub(super) fn find(&mut self, hosts: &[HostId]) -> BTreeMap<HostId, Path> {
+    pub(super) fn find(&mut self, hosts: &[HostId], until: Instant) -> BTreeMap<HostId, Path> {
         let (mut sent, mut found) = (Sent::new(), BTreeMap::new());
         let first = self.asking.number + 1;
         for patience in PATIENCE {
@@ -175,22 +184,85 @@ impl Rounds<'_> {
                 break;
             }
             self.send(&silent, first, &mut sent);
-            self.hear(&sent, patience, &mut found);
+            self.hear(&sent, until.min(Instant::now() + patience), &mut found);
         }
         found
     }
 
-    /// Sends each host a packet of a size in bytes, inside a tunnel, and tells from whom it came back.
-    /// `longest` is what the longest of the ways takes.
-    pub(super) fn pass(
+    /// Tries how large a packet of up to `whole` bytes, inside a tunnel, comes back from each host that
+    /// was found. Each is waited for as long as its own way takes: one that is long holds up no other.
+    pub(super) fn measure(
         &mut self,
-        sizes: &[(HostId, u32)],
-        longest: Duration,
-    ) -> BTreeMap<HostId, Path> {
-        let (mut sent, mut found) = (Sent::new(), BTreeMap::new());
-        self.send(sizes, self.asking.number + 1, &mut sent);
-        self.hear(&sent, PATIENCE[0].max(longest * 2), &mut found);
-        found
+        paths: &mut BTreeMap<HostId, Path>,
+        whole: u32,
+        until: Instant,
+    ) {
+        let first = self.asking.number + 1;
+        let mut tries: HashMap<HostId, Try> = HashMap::new();
+        let mut next: Vec<(HostId, Width)> = Vec::new();
+        next.extend(paths.keys().map(|host| (*host, Width::new(whole))));
+        loop {
+            self.attempt(&mut next, paths, first, &mut tries);
+            let due = tries.values().map(|tried| tried.due).min();
+            let Some(due) = due.filter(|_| Instant::now() < until) else {
+                return;
+            };
+            let left = due.min(until).saturating_duration_since(Instant::now());
+            let over: Vec<(HostId, bool)> = match self.asking.answers.recv_timeout(left) {
+                Ok(answer) => {
+                    let tried = tries.get(&answer.from);
+                    let is_it = tried.is_some_and(|tried| tried.number == answer.number);
+                    is_it.then_some((answer.from, true)).into_iter().collect()
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let now = Instant::now();
+                    let late = tries.iter().filter(|(_, tried)| tried.due <= now);
+                    late.map(|(host, _)| (*host, false)).collect()
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            for (host, passed) in over {
+                let Some(mut tried) = tries.remove(&host) else {
+                    continue;
+                };
+                match (tried.width.learn(passed), paths.get_mut(&host)) {
+                    (Some(width), Some(path)) => path.mtu = Some(width),
+                    _ => next.push((host, tried.width)),
+                }
+            }
+        }
+    }
+
+    /// Sends each host what is to be tried next.
+    fn attempt(
+        &mut self,
+        next: &mut Vec<(HostId, Width)>,
+        paths: &BTreeMap<HostId, Path>,
+        first: u64,
+        tries: &mut HashMap<HostId, Try>,
+    ) {
+        if next.is_empty() {
+            return;
+        }
+        let sizes: Vec<_> = next
+            .iter()
+            .map(|(host, width)| (*host, width.tried))
+            .collect();
+        let mut sent = Sent::new();
+        self.send(&sizes, first, &mut sent);
+        let number = self.asking.number;
+        for (host, width) in next.drain(..) {
+            let latency = paths.get(&host).map_or(Duration::ZERO, |path| path.latency);
+            // What did not leave comes back from nobody.
+            let at = sent.remove(&(number, host));
+            let due = at.map(|at| at + PATIENCE[0].max(latency * 2));
+            let tried = Try {
+                width,
+                number,
+                due: due.unwrap_or_else(Instant::now),
+            };
+            tries.insert(host, tried);
+        }
     }
 
     fn send(&mut self, sizes: &[(HostId, u32)], first: u64, sent: &mut Sent) {
@@ -214,8 +286,7 @@ impl Rounds<'_> {
         }
     }
 
-    fn hear(&mut self, sent: &Sent, patience: Duration, found: &mut BTreeMap<HostId, Path>) {
-        let until = Instant::now() + patience;
+    fn hear(&mut self, sent: &Sent, until: Instant, found: &mut BTreeMap<HostId, Path>) {
         let asked = sent.keys().map(|(_, host)| *host);
         let mut silent: HashSet<HostId> = asked.filter(|host| !found.contains_key(host)).collect();
         while !silent.is_empty() {
@@ -229,7 +300,7 @@ impl Rounds<'_> {
             if silent.remove(&answer.from) {
                 let path = Path {
                     latency: answer.at.saturating_duration_since(*at),
-                    mtu: LEAST,
+                    mtu: None,
                     told: answer.told,
                 };
                 found.insert(answer.from, path);

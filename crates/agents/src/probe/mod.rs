@@ -5,6 +5,7 @@
 
 mod line;
 mod packet;
+mod width;
 mod wire;
 
 use line::Line;
@@ -13,13 +14,10 @@ use std::{
     io,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use vw_model::HostId;
 pub use wire::{FRAMES, Wire};
-
-/// As little as a question needs: whatever gets there at all takes that.
-const LEAST: u32 = 64;
 
 /// A way by which hosts are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,8 +45,9 @@ pub struct Told {
 pub struct Path {
     /// There and back.
     pub latency: Duration,
-    /// The largest packet in bytes, inside a tunnel, that got there and back whole.
-    pub mtu: u32,
+    /// The largest packet in bytes, inside a tunnel, that got there and back whole; `None` where that
+    /// was not found in time.
+    pub mtu: Option<u32>,
     /// What the host told of itself.
     pub told: Told,
 }
@@ -112,37 +111,23 @@ impl Prober {
     /// that this one does not answer. `None` where it is not open.
     ///
     /// `mtu` in bytes is what a tunnel should let by. Takes the time of a packet and its answer
-    /// where all is well, 1.6 s where a host does not answer, and up to twelve times 200 ms, or twice
-    /// what the longest way takes, where a path is narrower.
+    /// where all is well, 1.6 s where a host does not answer, and for each host whose path is narrower
+    /// up to twelve times 200 ms, or twice what the way there takes; all at once, and never longer than
+    /// `longest`, but for questions of others that were begun before.
     #[must_use]
-    pub fn ask(&self, way: Way, hosts: &[HostId], mtu: u32) -> Option<BTreeMap<HostId, Path>> {
+    pub fn ask(
+        &self,
+        way: Way,
+        hosts: &[HostId],
+        mtu: u32,
+        longest: Duration,
+    ) -> Option<BTreeMap<HostId, Path>> {
         let line = self.line(way)?;
         let mut round = line.asking();
-        let mut paths = round.find(hosts);
-        let longest = paths.values().map(|path| path.latency).max();
-        let longest = longest.unwrap_or_default();
-        // The whole first, which most paths take; then by halves.
-        let mut tried: BTreeMap<HostId, u32> = paths.keys().map(|host| (*host, mtu)).collect();
-        let mut refused: BTreeMap<HostId, u32> = BTreeMap::new();
-        while !tried.is_empty() {
-            let sizes: Vec<(HostId, u32)> = tried.iter().map(|(h, size)| (*h, *size)).collect();
-            let passed = round.pass(&sizes, longest);
-            tried.clear();
-            for (host, size) in sizes {
-                let Some(path) = paths.get_mut(&host) else {
-                    continue;
-                };
-                match passed.contains_key(&host) {
-                    true => path.mtu = size,
-                    false => {
-                        refused.insert(host, size);
-                    }
-                }
-                if let Some(next) = between(path.mtu, refused.get(&host).copied()) {
-                    tried.insert(host, next);
-                }
-            }
-        }
+        // Who waited for another's questions has as much time as that one.
+        let until = Instant::now() + longest;
+        let mut paths = round.find(hosts, until);
+        round.measure(&mut paths, mtu, until);
         Some(paths)
     }
 
@@ -150,12 +135,6 @@ impl Prober {
         let lines = lock(&self.lines);
         lines.get(&way).filter(|line| !line.is_over()).cloned()
     }
-}
-
-/// What to try next between what passed and what did not; nothing when they meet.
-fn between(passed: u32, refused: Option<u32>) -> Option<u32> {
-    let middle = passed + refused?.saturating_sub(passed) / 2;
-    (middle > passed).then_some(middle)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -16,13 +16,8 @@ use vw_testkit::{Host, Lab, eventually, require_root, traffic};
 
 /// What takes longer never comes.
 const SOON: Duration = Duration::from_secs(10);
-
-#[test]
-fn halving_ends_where_both_meet() {
-    assert_eq!(between(1450, None), None);
-    assert_eq!(between(1200, Some(1450)), Some(1325));
-    assert_eq!(between(1300, Some(1301)), None);
-}
+/// How long hosts are asked at most.
+const LONGEST: Duration = Duration::from_millis(4500);
 
 /// Two hosts with a router between them, whose second link takes `mtu` bytes.
 fn hosts(lab: &Lab, mtu: u32) -> (Host, Host) {
@@ -74,8 +69,8 @@ fn a_link_of_this_hosts_own_is_a_part_of_the_path() {
         eventually("they know where each other is", SOON, || {
             traffic::ping(&a, &other.to_string())
         });
-        let found = asker.ask(Way::Beside, &[second], 1450).unwrap();
-        let found = found.get(&second).map(|path| path.mtu);
+        let found = asker.ask(Way::Beside, &[second], 1450, LONGEST).unwrap();
+        let found = found.get(&second).and_then(|path| path.mtu);
         assert_eq!(found, Some(passes), "to {other}");
     }
 }
@@ -96,10 +91,10 @@ fn the_path_is_as_wide_as_its_narrowest_link() {
             encrypted: true,
         };
         other.tell(told);
-        let ask = |hosts: &[HostId]| asker.ask(Way::Beside, hosts, 1450).unwrap();
+        let ask = |hosts: &[HostId]| asker.ask(Way::Beside, hosts, 1450, LONGEST).unwrap();
         let found = ask(&[second, nobody]);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[&second].mtu, passes, "over a link of {mtu}");
+        assert_eq!(found[&second].mtu, Some(passes), "over a link of {mtu}");
         assert_eq!(found[&second].told, told);
         assert!(found[&second].latency < Duration::from_millis(200));
         // A way that loses the first packet of all is a good one.
@@ -117,12 +112,13 @@ fn the_path_is_as_wide_as_its_narrowest_link() {
         assert!(!other.is_open(Way::Beside));
         assert!(ask(&[second]).is_empty(), "it listens no more");
         drop(prober(&b, to, (first, at)));
-        assert_eq!(asker.ask(Way::Clear, &[second], 1450), None);
+        assert_eq!(asker.ask(Way::Clear, &[second], 1450, LONGEST), None);
     }
 }
 
-/// Answers each question so long after it came, as over a long way, until it is told to end.
-fn answer_late(socket: &UdpSocket, after: Duration, over: &AtomicBool) {
+/// Answers each question so long after it came, as over a long way, until it is told to end; none
+/// that is larger than `largest`.
+fn answer_late(socket: &UdpSocket, after: Duration, largest: usize, over: &AtomicBool) {
     let mut late: VecDeque<(Instant, Vec<u8>, SocketAddr)> = VecDeque::new();
     let mut room = [0; 2000];
     while !over.load(Ordering::Acquire) {
@@ -133,7 +129,10 @@ fn answer_late(socket: &UdpSocket, after: Duration, over: &AtomicBool) {
         let next = late.front().map(|(due, _, _)| due.duration_since(now));
         let next = next.unwrap_or(Duration::from_millis(20));
         socket.set_read_timeout(Some(next)).unwrap();
-        if let Ok((length, from)) = socket.recv_from(&mut room) {
+        let received = socket.recv_from(&mut room);
+        if let Ok((length, from)) = received
+            && length <= largest
+        {
             let question = Packet::parse(&room[..length]).unwrap();
             let kind = Kind::Answer;
             let answer = Packet { kind, ..question };
@@ -157,15 +156,54 @@ fn a_way_may_be_long() {
         let after = Duration::from_millis(milliseconds);
         let over = AtomicBool::new(false);
         let found = thread::scope(|scope| {
-            scope.spawn(|| answer_late(&socket, after, &over));
-            let found = asker.ask(Way::Beside, &[second], 1450).unwrap();
+            scope.spawn(|| answer_late(&socket, after, usize::MAX, &over));
+            let found = asker.ask(Way::Beside, &[second], 1450, LONGEST).unwrap();
             over.store(true, Ordering::Release);
             found
         });
         let found = found.get(&second).expect("it answers");
         assert!(found.latency >= after && found.latency < after + Duration::from_millis(150));
-        assert_eq!(found.mtu, 1450, "after {after:?}");
+        assert_eq!(found.mtu, Some(1450), "after {after:?}");
     }
+}
+
+/// Answers as [`answer_late`], and nothing that is larger than this.
+fn asked_beside_a_long_way(largest: usize) -> (Duration, Vec<Option<Option<u32>>>) {
+    let ids = [1, 2, 3].map(|number| HostId::from_bytes([number; 32]));
+    let lab = Lab::new();
+    let host = lab.host("a");
+    host.ip("link set lo up");
+    let [at, far, narrow] = [1, 2, 3].map(|number| IpAddr::from([127, 0, 0, number]));
+    let asker = prober(&host, at, (ids[1], far));
+    asker.know(ids[2], Some(narrow));
+    let bind = |addr| host.enter(|| UdpSocket::bind((addr, PROBE_PORT))).unwrap();
+    let (slow, quick) = (bind(far), bind(narrow));
+    let over = AtomicBool::new(false);
+    let late = Duration::from_millis(1200);
+    thread::scope(|scope| {
+        scope.spawn(|| answer_late(&slow, late, largest, &over));
+        scope.spawn(|| answer_late(&quick, Duration::ZERO, 600, &over));
+        let began = Instant::now();
+        let found = asker.ask(Way::Beside, &ids[1..], 1450, LONGEST).unwrap();
+        let took = began.elapsed();
+        over.store(true, Ordering::Release);
+        let mtu = |id| found.get(id).map(|path| path.mtu);
+        (took, ids[1..].iter().map(mtu).collect())
+    })
+}
+
+#[test]
+fn a_long_way_holds_up_no_other() {
+    require_root!();
+    // At the socket a packet has 22 bytes more than inside a tunnel.
+    let narrow = Some(Some(578));
+    let (took, found) = asked_beside_a_long_way(usize::MAX);
+    assert_eq!(found, [Some(Some(1450)), narrow]);
+    assert!(took < LONGEST, "{took:?}");
+    // One that is narrow as well is not measured in time, and is there.
+    let (took, found) = asked_beside_a_long_way(600);
+    assert_eq!(found, [Some(None), narrow]);
+    assert!(took < LONGEST + Duration::from_millis(500), "{took:?}");
 }
 
 /// Of hosts that told the same address one is heard, whichever goes.
@@ -182,7 +220,7 @@ fn who_comes_and_goes_changes_no_other() {
     let asker = prober(&a, at, (second, to));
     let _other = prober(&b, to, (first, at));
     let answers = |host| {
-        let found = asker.ask(Way::Beside, &[host], 1450).unwrap();
+        let found = asker.ask(Way::Beside, &[host], 1450, LONGEST).unwrap();
         found.contains_key(&host)
     };
     assert!(answers(second));

@@ -15,11 +15,15 @@ use std::{
     net::IpAddr,
     sync::Mutex,
     thread,
+    time::Duration,
 };
 use vw_agents::probe::{FRAMES, Path, Prober, Told, Way, Wire};
 use vw_drivers::ProbeNetwork;
 use vw_hoststate::{Fragment, Netns, Object, Owner};
 use vw_model::{HostId, OtherHosts, PROBE_NETWORKS, PROBE_PORT, RemoteHost, Result, Scope};
+
+/// How long hosts are asked over a way at most: over the tunnels at once, and beside them after that.
+const LONGEST: Duration = Duration::from_millis(4500);
 
 /// Who asks, and what stands for that.
 #[derive(Default)]
@@ -381,18 +385,18 @@ impl Controller {
         let (in_clear, inside) = thread::scope(|scope| {
             let inside = encrypted.and_then(|network| {
                 let whole = network.mtu.saturating_sub(lacks);
-                let ask = move || prober.ask(Way::Encrypted, hosts, whole);
+                let ask = move || prober.ask(Way::Encrypted, hosts, whole, LONGEST);
                 let thread = thread::Builder::new().name("probe-inside".to_owned());
                 // Without a thread nothing is told of that way.
                 thread.spawn_scoped(scope, ask).ok()
             });
-            let in_clear = asks_clear.then(|| prober.ask(Way::Clear, hosts, clear.mtu));
+            let in_clear = asks_clear.then(|| prober.ask(Way::Clear, hosts, clear.mtu, LONGEST));
             let inside = inside.and_then(|inside| inside.join().ok());
             (in_clear.flatten().unwrap_or_default(), inside.flatten())
         });
         let silent = hosts.iter().filter(|host| !in_clear.contains_key(host));
         let silent: Vec<HostId> = silent.copied().collect();
-        let beside = prober.ask(Way::Beside, &silent, clear.mtu);
+        let beside = prober.ask(Way::Beside, &silent, clear.mtu, LONGEST);
         if !asks_clear && beside.is_none() {
             return BTreeMap::new();
         }
@@ -472,16 +476,23 @@ fn judged(answers: &Answers, asked: &Asked) -> Tried {
         true => format!("in VXLAN (UDP {})", asked.port),
         false => format!("at UDP {PROBE_PORT}"),
     };
-    let trouble = (!dropped.is_empty()).then(|| {
+    let mut troubles = Vec::new();
+    if !dropped.is_empty() {
         let dropped = dropped.join(", nor ");
-        format!("it does not answer {dropped}, though it does {answered}: a firewall, or something else between the two, drops that")
-    });
+        troubles.push(format!("it does not answer {dropped}, though it does {answered}: a firewall, or something else between the two, drops that"));
+    }
+    let ways = [path, answers.encrypted].into_iter().flatten();
+    let unmeasured = ways.filter(|path| path.mtu.is_none());
+    if let Some(latency) = unmeasured.map(|path| path.latency).max() {
+        let milliseconds = latency.as_millis();
+        troubles.push(format!("how large a packet gets there whole was not found in time, as answers take {milliseconds} ms"));
+    }
     Tried {
         reachable: Some(path.is_some() && encrypted != Some(false)),
         path: path.map(view),
         encrypted,
         encrypted_path: answers.encrypted.map(view),
-        trouble,
+        trouble: (!troubles.is_empty()).then(|| troubles.join("; ")),
     }
 }
 

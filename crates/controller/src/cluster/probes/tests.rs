@@ -6,7 +6,7 @@ use std::time::Duration;
 const fn path(mtu: u32, clear: Option<u16>, encrypted: bool) -> Option<Path> {
     Some(Path {
         latency: Duration::from_micros(300),
-        mtu,
+        mtu: Some(mtu),
         told: Told { clear, encrypted },
     })
 }
@@ -18,7 +18,7 @@ fn check(answers: &Answers, encrypted_here: bool) -> (Option<bool>, Option<u32>,
         encrypted_port: Some(51_820),
     };
     let tried = judged(answers, &asked);
-    let mtu = tried.path.map(|path| path.mtu);
+    let mtu = tried.path.and_then(|path| path.mtu);
     (tried.reachable, mtu, tried.trouble.unwrap_or_default())
 }
 
@@ -84,5 +84,30 @@ fn what_is_answered_beside_the_tunnels_counts_where_there_is_no_tunnel_to_ask_by
             check(&answers, false),
             (Some(true), Some(1450), String::new())
         );
+    }
+}
+
+#[test]
+fn a_way_that_there_was_no_time_to_measure_is_told() {
+    let slow = path(0, Some(4789), true).map(|path| Path {
+        latency: Duration::from_millis(1200),
+        mtu: None,
+        ..path
+    });
+    for answers in [
+        Answers {
+            clear: slow,
+            ..NOTHING
+        },
+        Answers {
+            clear: path(1450, Some(4789), true),
+            encrypted: slow,
+            ..NOTHING
+        },
+    ] {
+        let (reachable, mtu, why) = check(&answers, answers.encrypted.is_some());
+        let measured = answers.clear.and_then(|path| path.mtu);
+        assert_eq!((reachable, mtu), (Some(true), measured));
+        assert!(why.contains("answers take 1200 ms"), "{why}");
     }
 }

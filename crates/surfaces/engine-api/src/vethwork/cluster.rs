@@ -91,10 +91,10 @@ fn host(view: &HostView) -> Host<'_> {
         endpoints: view.endpoints,
         blocks: view.blocks,
         latency_microseconds: path.map(|path| microseconds(&path.latency)),
-        mtu: path.map(|path| path.mtu),
+        mtu: path.and_then(|path| path.mtu),
         encrypted_reachable: view.encrypted,
         encrypted_latency_microseconds: inside.map(|path| microseconds(&path.latency)),
-        encrypted_mtu: inside.map(|path| path.mtu),
+        encrypted_mtu: inside.and_then(|path| path.mtu),
         trouble: view.trouble.as_deref().unwrap_or_default(),
     }
 }

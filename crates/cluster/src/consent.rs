@@ -143,7 +143,7 @@ impl Core {
         if let Some(range) = range.filter(|_| !known)
             && let Some((stands, _)) = self.own_block(network, range)?
         {
-            self.disown(stands, keys::block(network, range))?;
+            self.disown(network, stands, keys::block(network, range))?;
         }
         Ok(())
     }

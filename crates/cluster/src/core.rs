@@ -17,10 +17,11 @@ use crate::{
     mirror::{Host, Mirror, Seen},
     outbox::Outbox,
     record::{self, HostRecord, NetworkRecord},
+    removal::Answer,
     time::Time,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -66,6 +67,9 @@ pub(crate) struct State {
     pub(crate) reads: u64,
     /// Up to which of these the store is known to have what this host holds.
     pub(crate) asserted: u64,
+    /// After which reading what the store had as this host's, and it did not know of, was handed back
+    /// on networks of which it holds nothing.
+    pub(crate) handed_back: u64,
     /// Whether the store may be an older one than was read last: what it lacks is not believed to be
     /// given back until all is read anew.
     pub(crate) doubted: bool,
@@ -101,6 +105,13 @@ pub(crate) struct State {
     pub(crate) due: BTreeSet<At>,
     /// Networks that were removed while this host had something of them by the store.
     pub(crate) leftovers: BTreeSet<NetworkId>,
+    /// Networks of which the store may have a block as this host's that it does not know, since nobody
+    /// knows how a claim or a return ended.
+    pub(crate) unsure: BTreeSet<NetworkId>,
+    /// The attempts of this host to remove networks that are under way.
+    pub(crate) attempts: BTreeSet<String>,
+    /// What was done about those of anybody.
+    pub(crate) answers: BTreeMap<NetworkId, Answer>,
     /// What the follower is still to be told.
     pub(crate) deltas: Vec<Delta>,
     /// Other hosts that changed since somebody last asked for those; `None` before.
@@ -148,6 +159,7 @@ impl Core {
                 settled: false,
                 reads: 0,
                 asserted: 0,
+                handed_back: 0,
                 doubted: false,
                 lacks: false,
                 marks: Marks::default(),
@@ -168,6 +180,9 @@ impl Core {
                 doubts: Vec::new(),
                 due: BTreeSet::new(),
                 leftovers: BTreeSet::new(),
+                unsure: BTreeSet::new(),
+                attempts: BTreeSet::new(),
+                answers: BTreeMap::new(),
                 deltas: Vec::new(),
                 changed_hosts: None,
                 work: 0,
@@ -484,6 +499,7 @@ impl State {
                         self.leftovers.insert(*network);
                     }
                     self.made.remove(network);
+                    self.unsure.remove(network);
                 }
                 Delta::Host(RemoteHost { id, .. }) | Delta::HostGone(id) => {
                     self.changed_hosts

@@ -153,7 +153,7 @@ impl Core {
     }
 
     /// A time that differs among hosts, the longer the more they are.
-    fn spread(&self) -> Duration {
+    pub(crate) fn spread(&self) -> Duration {
         let hosts = u32::try_from(self.state().mirror.hosts.len()).unwrap_or(u32::MAX);
         let spread = SPREAD.saturating_mul(hosts).min(WIDEST);
         let [bits, ..] = (self.settings.random)();

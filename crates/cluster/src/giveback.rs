@@ -115,7 +115,8 @@ impl Core {
                 && !known
             {
                 let key = keys::block(network, *range);
-                self.disown(Condition::Unchanged(key.clone(), standing.version), key)?;
+                let stands = Condition::Unchanged(key.clone(), standing.version);
+                self.disown(network, stands, key)?;
             }
         }
         Ok(())
@@ -124,9 +125,13 @@ impl Core {
     /// The same on networks of which this host holds nothing, once after its start: it may have been
     /// killed as it claimed its first there.
     pub(crate) fn give_back_unheld(&self) -> Result<()> {
-        if self.state().asserted > 0 {
-            return Ok(());
-        }
+        let read = {
+            let state = self.state();
+            if state.asserted > 0 {
+                return Ok(());
+            }
+            state.reads
+        };
         let mut unheld: BTreeSet<NetworkId> = BTreeSet::new();
         for record in self.list(keys::BLOCKS)? {
             let block = record::decode::<BlockRecord>(&record.value);
@@ -135,22 +140,31 @@ impl Core {
             let held = |network: &NetworkId| {
                 let state = self.state();
                 let held = state.holdings.get(*network);
-                held.is_some_and(|held| held.has_any())
+                held.is_some_and(|held| held.is_usable())
             };
             unheld.extend(network.filter(|network| own && !held(network)));
         }
         for network in unheld {
             self.give_back_unknown(network, &self.read_blocks(network)?)?;
         }
+        self.state().handed_back = read;
         Ok(())
     }
 
     /// Takes a block of which this host knows nothing out of the store, where it stands so.
-    pub(crate) fn disown(&self, stands: Condition, block: String) -> Result<()> {
+    pub(crate) fn disown(
+        &self,
+        network: NetworkId,
+        stands: Condition,
+        block: String,
+    ) -> Result<()> {
         tracing::info!("{block} is given back: this host does not know of it");
         // Where it is not done, whoever reads it next does it; who uses it then writes it anew before.
-        self.commit(vec![stands], vec![Write::Delete(block)])
-            .map(drop)
+        let done = self.commit(vec![stands], vec![Write::Delete(block)]);
+        if !matches!(done, Ok(Done::Applied)) {
+            self.state().unsure.insert(network);
+        }
+        done.map(drop)
     }
 
     fn forget_blocks(&self, network: NetworkId, ranges: &[IpNet]) -> Result<()> {

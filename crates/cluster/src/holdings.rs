@@ -175,6 +175,12 @@ impl Held {
         !self.blocks.is_empty() || !self.grants.is_empty()
     }
 
+    /// Whether it uses any of that, or may.
+    pub(crate) fn is_usable(&self) -> bool {
+        let held = |grant: &Grant| grant.state == GrantState::Held;
+        self.blocks.values().any(|owned| !owned.returning) || self.grants.values().any(held)
+    }
+
     pub(crate) fn ranges(&self) -> impl Iterator<Item = IpNet> {
         self.blocks.keys().copied()
     }

@@ -202,11 +202,17 @@ impl Core {
         let writes = ranges
             .iter()
             .map(|range| Write::Put(keys::block(spec.id, *range), value.clone()));
-        match self.commit(conditions, writes.collect())? {
-            Done::Applied => self.use_blocks(spec, ranges),
+        let sure = self.state().unsure.insert(spec.id);
+        let taken = match self.commit(conditions, writes.collect())? {
+            Done::Applied => self.use_blocks(spec, ranges)?,
+            Done::Refused => false,
             // When it came through after all, the next round finds the blocks and adopts them.
-            Done::Refused | Done::Uncertain => Ok(false),
+            Done::Uncertain => return Ok(false),
+        };
+        if sure {
+            self.state().unsure.remove(&spec.id);
         }
+        Ok(taken)
     }
 
     /// Takes blocks into use that the store says are this host's; says whether there are any that can

@@ -122,6 +122,9 @@ pub(crate) enum NetworkState {
     Removing {
         /// Names this attempt.
         attempt: String,
+        /// Whose it is; an older version does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<HostId>,
     },
 }
 

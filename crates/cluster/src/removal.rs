@@ -5,13 +5,18 @@
 //! that lives then either objects, which takes the mark away, or gives up its blocks. Once no
 //! living host has a block, a grant or an endpoint, the record is deleted, on the condition that
 //! the mark still stands. Hosts that do not live are not asked, and learn it when they are back.
+//! However an attempt ends, its mark goes: see [`answering`].
+
+mod answering;
+
+pub(crate) use answering::Answer;
 
 use crate::{
     core::{Core, Done, contended, no_network, unavailable, uncertain},
     keys::{self, Shared},
-    mirror::{Life, UNCONFIRMED},
+    mirror::Life,
     outbox::unchanged,
-    record::{self, GrantRecord, NetworkRecord, NetworkState, Objection},
+    record::{self, GrantRecord, NetworkRecord, NetworkState},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,9 +50,7 @@ impl Core {
         if let Some(service) = self.service_on(network)? {
             return Err(has_service(&record, &service));
         }
-        let attempt = Id::from_bytes((self.settings.random)()).short();
-        self.mark(network, &attempt)?;
-        let result = self.await_consent(network, &attempt);
+        let result = self.attempt(network);
         if result.is_ok() {
             if let Err(error) = self.clear_up(network) {
                 tracing::debug!("network {}: {}", network.short(), error.chain());
@@ -62,6 +65,22 @@ impl Core {
         result
     }
 
+    /// One attempt: whatever comes of it, its mark is taken away, or goes with the network.
+    fn attempt(&self, network: NetworkId) -> Result<()> {
+        let attempt = Id::from_bytes((self.settings.random)()).short();
+        self.state().attempts.insert(attempt.clone());
+        let marked = self.mark(network, &attempt);
+        let result = marked.and_then(|()| self.await_consent(network, &attempt));
+        self.state().attempts.remove(&attempt);
+        if result.is_err() {
+            if let Err(error) = self.give_up_attempt(network, &attempt) {
+                tracing::debug!("network {}: {}", network.short(), error.chain());
+            }
+            self.wake();
+        }
+        result
+    }
+
     /// Marks a network as being removed by this attempt.
     fn mark(&self, network: NetworkId, attempt: &str) -> Result<()> {
         for _ in 0..ATTEMPTS {
@@ -69,6 +88,7 @@ impl Core {
             let (mut record, version) = known.ok_or_else(|| no_network(network))?;
             let marked = NetworkState::Removing {
                 attempt: attempt.to_owned(),
+                by: Some(self.settings.host),
             };
             if record.state == marked {
                 return Ok(());
@@ -93,7 +113,7 @@ impl Core {
                 return Ok(());
             };
             match &record.state {
-                NetworkState::Removing { attempt: of } if of == attempt => {}
+                NetworkState::Removing { attempt: of, .. } if of == attempt => {}
                 NetworkState::Active(Some(objection)) if objection.attempt == attempt => {
                     return Err(in_use(&record, &objection.host, &objection.endpoints));
                 }
@@ -101,9 +121,7 @@ impl Core {
             }
             // Nobody makes one from the mark on.
             if let Some(service) = self.service_on(network)? {
-                let refusal = has_service(&record, &service);
-                self.unmark(network, record, version);
-                return Err(refusal);
+                return Err(has_service(&record, &service));
             }
             let users = self.hosts_with_claims(network)?;
             if users.is_empty() {
@@ -115,7 +133,6 @@ impl Core {
                 }
             }
             if self.time.now() >= until || self.state().closing {
-                self.unmark(network, record, version);
                 return Err(self.silent(&users));
             }
             if watch.next(LOOK).is_err() {
@@ -136,16 +153,6 @@ impl Core {
             names.join(", ")
         );
         Error::new(Kind::Unavailable, "cluster-hosts-silent", message)
-    }
-
-    /// Takes the mark away again.
-    fn unmark(&self, network: NetworkId, mut record: NetworkRecord, version: Version) {
-        record.state = NetworkState::Active(None);
-        let write = Write::Put(Shared::Network(network).key(), record::encode(&record));
-        // A mark that stays is taken away by the next endpoint, or taken over by the next removal.
-        if let Err(error) = self.commit(vec![unchanged(network, version)], vec![write]) {
-            tracing::debug!("network {}: {}", network.short(), error.chain());
-        }
     }
 
     /// The hosts that live, as the store has it now, and those of which the mirror is not sure
@@ -252,80 +259,6 @@ impl Core {
         let state = self.state();
         let name = |id: &EndpointId| state.outbox.name_of(network, *id);
         users.iter().map(|id| named(name(id), *id)).collect()
-    }
-
-    /// Takes the mark of a removal away, because this host uses the network or is about to.
-    pub(crate) fn object(
-        &self,
-        network: NetworkId,
-        mut record: NetworkRecord,
-        version: Version,
-    ) -> Result<()> {
-        let NetworkState::Removing { attempt } = record.state else {
-            return Ok(());
-        };
-        let users = self.users(network);
-        let mut endpoints = self.describe(network, &users);
-        if endpoints.is_empty() {
-            endpoints.push("one that is just being made".to_owned());
-        }
-        let host = self.settings.name.clone();
-        let objection = Objection {
-            attempt,
-            host,
-            endpoints,
-        };
-        record.state = NetworkState::Active(Some(objection));
-        let write = Write::Put(Shared::Network(network).key(), record::encode(&record));
-        self.commit(vec![unchanged(network, version)], vec![write])?;
-        Ok(())
-    }
-
-    /// Answers those who want to remove networks: objects, or gives up this host's blocks.
-    pub(crate) fn answer_removals(&self) -> Result<()> {
-        let marked: Vec<(NetworkId, NetworkRecord, Version)> = {
-            let state = self.state();
-            if !state.settled {
-                return Ok(());
-            }
-            let networks = state.mirror.removing.iter();
-            let known = networks.filter_map(|id| Some((*id, state.mirror.networks.get(id)?)));
-            known
-                .filter(|(_, known)| known.version != UNCONFIRMED)
-                .map(|(id, known)| (id, known.record.clone(), known.version))
-                .collect()
-        };
-        for (network, record, version) in marked {
-            if !self.give_up_all(network) {
-                self.object(network, record, version)?;
-                continue;
-            }
-            let Some(_turn) = self.try_turn() else {
-                return Ok(());
-            };
-            // Also blocks that this host does not know to be its own.
-            if self.blocks_but_adopted(&record.spec)?.is_none() {
-                self.give_up_all(network);
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives up all blocks of a network if nothing of this host is on it; says whether it did.
-    fn give_up_all(&self, network: NetworkId) -> bool {
-        let mut state = self.state();
-        if state.outbox.on(network).next().is_some() {
-            return false;
-        }
-        let Some(held) = state.holdings.0.get_mut(&network) else {
-            return true;
-        };
-        if !held.users().is_empty() {
-            return false;
-        }
-        held.return_all();
-        debug_assert!(held.grants.values().all(|grant| grant.state.is_over()));
-        true
     }
 }
 

@@ -1,5 +1,6 @@
 //! Seeded runs, and what a change costs. `VETHWORK_SIM_SEED=N` plays one seed again.
 
+mod removals;
 mod scripted;
 
 use super::{

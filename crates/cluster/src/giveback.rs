@@ -8,13 +8,13 @@
 use crate::{
     core::{Core, Done, Phase},
     keys,
-    lease::{AT_ONCE, Blocks},
+    lease::{AT_ONCE, Blocks, Standing},
     mirror::Life,
     record::{self, BlockRecord},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use vw_model::{Family, HostId, IpNet, NetworkId, Result};
-use vw_store::cluster::{Condition, Write};
+use vw_store::cluster::{Condition, Version, Write};
 
 /// The most blocks of one transaction, each with a condition and a write.
 const BATCH: usize = 25;
@@ -72,20 +72,16 @@ impl Core {
         };
         let returning = returning.unwrap_or_default();
         self.copy.return_blocks(network, &returning)?;
-        let blocks = self.read_blocks(network)?;
-        let mine = |range: &IpNet| {
-            let standing = blocks.get(range).copied().flatten();
-            standing.filter(|standing| standing.host == self.settings.host)
-        };
-        let (standing, gone): (Vec<IpNet>, Vec<IpNet>) = returning
-            .into_iter()
-            .partition(|range| mine(range).is_some());
+        let mut standing = self.read_own(network, &returning)?;
+        let gone = returning.into_iter();
+        let gone: Vec<IpNet> = gone.filter(|range| !standing.contains_key(range)).collect();
         self.forget_blocks(network, &gone)?;
-        for batch in standing.chunks(BATCH) {
-            let keyed = batch
+        while !standing.is_empty() {
+            let first = standing.keys().take(BATCH).copied();
+            let batch: Vec<IpNet> = first.collect();
+            let (conditions, writes) = batch
                 .iter()
-                .filter_map(|range| Some((keys::block(network, *range), mine(range)?.version)));
-            let (conditions, writes) = keyed
+                .filter_map(|range| Some((keys::block(network, *range), standing.remove(range)?)))
                 .map(|(key, version)| {
                     (
                         Condition::Unchanged(key.clone(), version),
@@ -94,10 +90,33 @@ impl Core {
                 })
                 .unzip();
             if self.commit(conditions, writes)? == Done::Applied {
-                self.forget_blocks(network, batch)?;
+                self.forget_blocks(network, &batch)?;
             }
         }
         Ok(())
+    }
+
+    /// Those of these blocks that the store has as this host's, and how they stand there. A few are
+    /// read by themselves: of a network there may be thousands, and every host gives its own back.
+    fn read_own(&self, network: NetworkId, ranges: &[IpNet]) -> Result<BTreeMap<IpNet, Version>> {
+        let mut own = BTreeMap::new();
+        if ranges.len() > BATCH {
+            let ranges: BTreeSet<&IpNet> = ranges.iter().collect();
+            for (range, standing) in self.read_blocks(network)? {
+                if let Some(Standing { host, version }) = standing
+                    && host == self.settings.host
+                    && ranges.contains(&range)
+                {
+                    own.insert(range, version);
+                }
+            }
+            return Ok(own);
+        }
+        for range in ranges {
+            let found = self.own_record(network, *range)?;
+            own.extend(found.map(|found| (*range, found.version)));
+        }
+        Ok(own)
     }
 
     /// Gives back blocks of a network that the store has as this host's and of which it does not know: it

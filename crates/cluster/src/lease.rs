@@ -15,7 +15,7 @@ use crate::{
 use std::{collections::BTreeMap, net::IpAddr};
 use vw_ipam::Division;
 use vw_model::{EndpointId, Family, HostId, IpNet, NetworkId, NetworkSpec, PoolSpec, Result};
-use vw_store::cluster::{Condition, Version, Write};
+use vw_store::cluster::{Condition, Record, Version, Write};
 
 /// How many addresses a host takes at once, where there are plenty.
 pub(crate) const AT_ONCE: u32 = 16;
@@ -350,14 +350,20 @@ impl Core {
         network: NetworkId,
         range: IpNet,
     ) -> Result<Option<(Condition, Write)>> {
-        let key = keys::block(network, range);
-        let Some(found) = self.get(&key)? else {
-            return Ok(None);
-        };
-        let block = record::decode::<BlockRecord>(&found.value);
-        let own = block.is_ok_and(|block| block.host == self.settings.host);
-        let stands = Condition::Unchanged(key.clone(), found.version);
-        Ok(own.then_some((stands, Write::Put(key, found.value))))
+        let found = self.own_record(network, range)?;
+        Ok(found.map(|found| {
+            let stands = Condition::Unchanged(found.key.clone(), found.version);
+            (stands, Write::Put(found.key, found.value))
+        }))
+    }
+
+    /// A block's record in the store, where it is this host's there.
+    pub(crate) fn own_record(&self, network: NetworkId, range: IpNet) -> Result<Option<Record>> {
+        let found = self.get(&keys::block(network, range))?;
+        Ok(found.filter(|found| {
+            let block = record::decode::<BlockRecord>(&found.value);
+            block.is_ok_and(|block| block.host == self.settings.host)
+        }))
     }
 
     /// Takes a block of a host that was forgotten; says whether there was one.

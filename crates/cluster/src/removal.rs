@@ -8,27 +8,23 @@
 //! However an attempt ends, its mark goes: see [`answering`].
 
 mod answering;
+mod claims;
 
 pub(crate) use answering::Answer;
 
 use crate::{
-    core::{Core, Done, contended, no_network, unavailable, uncertain},
+    core::{Core, Done, contended, no_network, uncertain},
     keys::{self, Shared},
     mirror::Life,
     outbox::unchanged,
     record::{self, GrantRecord, NetworkRecord, NetworkState},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use claims::Claims;
+use std::collections::{BTreeMap, BTreeSet};
 use vw_model::{EndpointId, Error, HostId, Id, Kind, NetworkId, Result};
 use vw_store::cluster::{Condition, Version, Write};
 
 const ATTEMPTS: usize = 8;
-
-/// How often it is looked whether hosts have died meanwhile.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// The most records of one transaction of the clearing up.
 const BATCH: usize = 50;
@@ -105,9 +101,10 @@ impl Core {
 
     /// Waits until no host that lives uses the network, and deletes it.
     fn await_consent(&self, network: NetworkId, attempt: &str) -> Result<()> {
-        let prefix = format!("{}/{network}", keys::BLOCKS);
-        let (_, mut watch) = self.store.follow(&prefix).map_err(unavailable)?;
+        // Nobody makes one from the mark on.
+        let service = self.service_on(network)?;
         let until = self.time.now() + self.settings.patience;
+        let mut claims = Claims::follow(self, network, self.time.now())?;
         loop {
             let Some((record, version)) = self.fetch_network(network)? else {
                 return Ok(());
@@ -119,25 +116,27 @@ impl Core {
                 }
                 _ => return Err(contended()),
             }
-            // Nobody makes one from the mark on.
-            if let Some(service) = self.service_on(network)? {
-                return Err(has_service(&record, &service));
+            if let Some(service) = &service {
+                return Err(has_service(&record, service));
             }
-            let users = self.hosts_with_claims(network)?;
-            if users.is_empty() {
-                match self.delete(network, version)? {
-                    Done::Applied => return Ok(()),
-                    Done::Uncertain if self.fetch_network(network)?.is_none() => return Ok(()),
-                    Done::Uncertain => return Err(uncertain("removed the network")),
-                    Done::Refused => continue,
+            let now = self.time.now();
+            let over = now >= until || self.state().closing;
+            if over || claims.is_due(self, now) {
+                let users = self.hosts_with_claims(network)?;
+                if users.is_empty() {
+                    match self.delete(network, version)? {
+                        Done::Applied => return Ok(()),
+                        Done::Uncertain if self.fetch_network(network)?.is_none() => return Ok(()),
+                        Done::Uncertain => return Err(uncertain("removed the network")),
+                        Done::Refused => continue,
+                    }
                 }
+                if over {
+                    return Err(self.silent(&users));
+                }
+                claims.were_read(now);
             }
-            if self.time.now() >= until || self.state().closing {
-                return Err(self.silent(&users));
-            }
-            if watch.next(LOOK).is_err() {
-                watch = self.store.follow(&prefix).map_err(unavailable)?.1;
-            }
+            claims.wait(self)?;
         }
     }
 

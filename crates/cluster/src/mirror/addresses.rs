@@ -1,7 +1,10 @@
-//! Which addresses of a network are known to be taken.
+//! Which addresses of a network are known to be taken, and who lives.
 
 use super::{Known, Life, Mirror};
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 use vw_model::{HostId, IpNet, NetworkId};
 
 impl Mirror {
@@ -20,6 +23,16 @@ impl Mirror {
             .map(IpNet::addr)
             .chain(asked.map(|(_, addr)| *addr))
             .collect()
+    }
+
+    /// Who has a granted address on a network, or an endpoint, but for this host's.
+    pub(crate) fn users_of(&self, network: NetworkId) -> impl Iterator<Item = HostId> {
+        let first = (network, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let granted = self.grants.range(first..);
+        let granted = granted.take_while(move |((of, _), _)| *of == network);
+        let known = self.endpoints.get(&network).into_iter().flatten();
+        let publish = known.map(|((host, _), _)| *host);
+        granted.map(|(_, known)| known.record.host).chain(publish)
     }
 
     /// Whether a host is a member that is not known to be dead.

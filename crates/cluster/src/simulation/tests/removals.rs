@@ -1,13 +1,13 @@
-//! What becomes of the mark of a removal that is left.
+//! What the removal of a network costs every host, and what becomes of a mark that is left.
 
 use super::{super::host::Host, *};
 use crate::{
-    keys::Shared,
-    record::{self, NetworkRecord, NetworkState},
+    keys::{self, Shared},
+    record::{self, BlockRecord, NetworkRecord, NetworkState},
     simulation::host::Role,
 };
 use std::time::Duration;
-use vw_model::NetworkId;
+use vw_model::{HostId, NetworkId};
 use vw_store::cluster::{
     Transaction, Write,
     memory::{Call, Fate},
@@ -155,5 +155,60 @@ fn an_attempt_whose_mark_is_taken_away_removes_nothing() {
         assert_eq!(error.reason, "cluster-contended");
         world.set_script(|_| Fate::Answered);
         check_usable(&world, &one, network);
+    });
+}
+
+/// How many blocks each host has.
+fn blocks_of(world: &World, host: HostId) -> u64 {
+    let history = world.history();
+    let blocks = history
+        .records
+        .iter()
+        .filter(|(key, _)| keys::parse_block(key).is_some());
+    let of = blocks.filter(|(_, value)| {
+        let block = record::decode::<BlockRecord>(value);
+        block.is_ok_and(|block| block.host == host)
+    });
+    of.count() as u64
+}
+
+#[test]
+fn a_removal_costs_every_host_what_it_had_there_alone() {
+    on_a_large_stack(|| {
+        let (world, network) = set_up(100);
+        for host in world.hosts().iter().take(50) {
+            let daemon = host.daemon().expect("it runs");
+            (host.connect(&daemon, network, None)).expect("an address");
+        }
+        (0..2).for_each(|_| world.round());
+        for host in world.hosts() {
+            let daemon = host.daemon().expect("it runs");
+            let ids: Vec<_> = host.machine().endpoints.keys().copied().collect();
+            ids.into_iter()
+                .for_each(|id| drop(host.disconnect(&daemon, id)));
+        }
+        (0..2).for_each(|_| world.round());
+        let had: Vec<u64> = (world.hosts().iter())
+            .map(|host| blocks_of(&world, host.id()))
+            .collect();
+        assert!(had.iter().sum::<u64>() > 100, "{had:?}");
+        let before = traffic(&world);
+        world.dismantle();
+        (0..2).for_each(|_| world.round());
+        let after = traffic(&world);
+        for (n, blocks) in had.iter().enumerate().skip(1) {
+            let read = after[n].records - before[n].records;
+            // What is told of the network, its format looked at where it is gone, and presences.
+            assert!(
+                read <= blocks + 20,
+                "host {n} had {blocks} blocks and read {read}"
+            );
+        }
+        let all: u64 = had.iter().sum();
+        let read = after[0].records - before[0].records;
+        assert!(
+            read < 10 * all + 1000,
+            "who removed it read {read} of {all}"
+        );
     });
 }

@@ -221,20 +221,23 @@ impl Copy {
 
     /// Forgets everything that is this host's own, but who it was: a backup may be of that time.
     pub(crate) fn wipe(&self) -> Result<()> {
-        let records = self.local.scan(Table::Cluster).map_err(unreadable)?;
         let mut identity = self.identity()?;
         identity.confirm(None);
         identity.cluster = None;
-        let own = |key: &str| {
-            let kinds = ["block/", "grant/", "given/"];
-            kinds.iter().any(|kind| key.starts_with(kind))
-        };
-        let keys = records.into_iter().map(|(key, _)| key);
         let batch = Batch::new().put(Table::Cluster, IDENTITY, json(&identity));
-        self.commit(
-            keys.filter(|key| own(key))
-                .fold(batch, |batch, key| batch.delete(Table::Cluster, key)),
-        )
+        let own = ["block/", "grant/", "given/"].map(str::to_owned);
+        self.commit(self.delete_below(batch, &own)?)
+    }
+
+    /// Adds to a batch that all records go whose keys begin with one of these.
+    fn delete_below(&self, mut batch: Batch, prefixes: &[String]) -> Result<Batch> {
+        for prefix in prefixes {
+            let records = self.local.scan_prefix(Table::Cluster, prefix);
+            for (key, _) in records.map_err(unreadable)? {
+                batch = batch.delete(Table::Cluster, key);
+            }
+        }
+        Ok(batch)
     }
 
     /// Notes what a follower is about to be told, to be written by [`Self::flush`]; says whether
@@ -319,18 +322,9 @@ impl Copy {
 
     /// Drops what is kept of a network that is gone.
     pub(crate) fn drop_network(&self, id: NetworkId) -> Result<()> {
-        let records = self.local.scan(Table::Cluster).map_err(unreadable)?;
-        let of = |key: &str| {
-            let kinds = ["block", "grant", "given", "endpoint"];
-            let mut parts = key.split('/');
-            let (kind, network) = (parts.next(), parts.next());
-            kind.is_some_and(|kind| kinds.contains(&kind)) && network == Some(&id.to_string())
-        };
-        let keys = records.into_iter().map(|(key, _)| key);
-        self.commit(
-            keys.filter(|key| of(key))
-                .fold(Batch::new(), |batch, key| batch.delete(Table::Cluster, key)),
-        )
+        let kinds = ["block", "grant", "given", "endpoint"];
+        let of = kinds.map(|kind| format!("{kind}/{id}/"));
+        self.commit(self.delete_below(Batch::new(), &of)?)
     }
 
     /// Reads everything.
@@ -381,10 +375,9 @@ impl Copy {
 /// When the copy cannot be read.
 pub fn kept_networks(durable: &dyn Store) -> Result<Vec<NetworkSpec>> {
     let mut kept = Kept::default();
-    for (key, value) in durable.scan(Table::Cluster).map_err(unreadable)? {
-        if key.starts_with("network/") {
-            kept.take(&key, &value)?;
-        }
+    let records = durable.scan_prefix(Table::Cluster, "network/");
+    for (key, value) in records.map_err(unreadable)? {
+        kept.take(&key, &value)?;
     }
     Ok(kept.networks)
 }
@@ -504,3 +497,6 @@ fn unreadable(error: vw_store::Error) -> Error {
     let message = "the local copy of the cluster's state cannot be read";
     Error::internal("cluster-copy-unreadable", message).because(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ impl<S: Store> Store for Failing<S> {
         self.store.get(table, key)
     }
 
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        self.store.scan(table)
+    fn scan_prefix(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.store.scan_prefix(table, prefix)
     }
 }

@@ -51,11 +51,20 @@ pub trait Store: Send + Sync {
     /// As reading may fail: [`Error::Io`], [`Error::Engine`], [`Error::Broken`].
     fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, Error>;
 
-    /// All records of a table, in the order of their keys' bytes.
+    /// The records of a table whose keys begin with `prefix`, in the order of their keys' bytes. Costs
+    /// what it finds, however many others there are.
     ///
     /// # Errors
     /// As [`Store::get`].
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error>;
+    fn scan_prefix(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error>;
+
+    /// All records of a table, in that order.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.scan_prefix(table, "")
+    }
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -67,7 +76,7 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).get(table, key)
     }
 
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        (**self).scan(table)
+    fn scan_prefix(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        (**self).scan_prefix(table, prefix)
     }
 }

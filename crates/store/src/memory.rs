@@ -34,7 +34,7 @@ impl Store for Memory {
         Ok(self.tables().get(table, key))
     }
 
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        Ok(self.tables().scan(table))
+    fn scan_prefix(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        Ok(self.tables().scan_prefix(table, prefix))
     }
 }

@@ -1,7 +1,10 @@
 //! Every table in memory, as the journal and the memory store keep them.
 
 use crate::{Batch, Change, Table};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Included, Unbounded},
+};
 
 /// What one record costs in a file besides its key and value, for [`Tables::bytes`].
 const RECORD: usize = 16;
@@ -37,9 +40,11 @@ impl Tables {
         self.tables.get(&table)?.get(key).cloned()
     }
 
-    pub(crate) fn scan(&self, table: Table) -> Vec<(String, Vec<u8>)> {
-        let records = self.tables.get(&table).into_iter().flatten();
+    pub(crate) fn scan_prefix(&self, table: Table, prefix: &str) -> Vec<(String, Vec<u8>)> {
+        let records = self.tables.get(&table).into_iter();
         records
+            .flat_map(|records| records.range::<str, _>((Included(prefix), Unbounded)))
+            .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect()
     }

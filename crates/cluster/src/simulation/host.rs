@@ -429,8 +429,8 @@ impl Store for Disk {
         self.disk.get(table, key)
     }
 
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        self.disk.scan(table)
+    fn scan_prefix(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.disk.scan_prefix(table, prefix)
     }
 }
 

@@ -474,7 +474,7 @@ impl Store for FaultyStore {
         self.memory.get(table, key)
     }
 
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        self.memory.scan(table)
+    fn scan_prefix(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.memory.scan_prefix(table, prefix)
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::{Batch, Change, Error, Schema, Store, Table, lock::FileLock};
 use redb::{
-    Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError,
+    Database, ReadableDatabase, StorageBackend, TableDefinition, TableError,
     backends::InMemoryBackend,
 };
 use std::{
@@ -110,20 +110,22 @@ impl Store for Embedded {
         })
     }
 
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    fn scan_prefix(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
         self.run("read", |database| {
             let records = match database.begin_read()?.open_table(definition(table)) {
                 Ok(records) => records,
                 Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
                 Err(error) => return Err(error.into()),
             };
-            records
-                .iter()?
-                .map(|record| {
-                    let (key, value) = record?;
-                    Ok((key.value().to_owned(), value.value().to_vec()))
-                })
-                .collect()
+            let mut found = Vec::new();
+            for record in records.range(prefix..)? {
+                let (key, value) = record?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                found.push((key.value().to_owned(), value.value().to_vec()));
+            }
+            Ok(found)
         })
     }
 }

@@ -150,8 +150,8 @@ impl Store for Journal {
         Ok(self.state().tables.get(table, key))
     }
 
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        Ok(self.state().tables.scan(table))
+    fn scan_prefix(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        Ok(self.state().tables.scan_prefix(table, prefix))
     }
 }
 

@@ -32,6 +32,32 @@ fn a_new_store_is_empty() {
 }
 
 #[test]
+fn records_are_found_by_how_their_keys_begin() {
+    for_each_store(|store| {
+        let all = ["a", "a/1", "a/2", "a0", "b/1"];
+        let batch = all.iter().fold(Batch::new(), |batch, key| {
+            batch.put(Table::Networks, *key, key.as_bytes().to_vec())
+        });
+        store.commit(batch).expect("commits");
+        let rows: [(&str, &[&str]); 5] = [
+            ("", &all),
+            ("a/", &["a/1", "a/2"]),
+            ("a/2", &["a/2"]),
+            ("a", &all[..4]),
+            ("c", &[]),
+        ];
+        for (prefix, expected) in rows {
+            let found = store.scan_prefix(Table::Networks, prefix).expect("reads");
+            let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+            assert_eq!(keys, expected, "{prefix:?}");
+            assert!(found.iter().all(|(key, value)| key.as_bytes() == value));
+        }
+        let other = store.scan_prefix(Table::Leases, "a").expect("reads");
+        assert_eq!(other, []);
+    });
+}
+
+#[test]
 fn values_are_opaque_and_keys_are_ordered() {
     for_each_store(|store| {
         let all: Vec<u8> = (0..=255).collect();

@@ -37,8 +37,12 @@ impl Store for Disk {
         self.records.get(table, key)
     }
 
-    fn scan(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, vw_store::Error> {
-        self.records.scan(table)
+    fn scan_prefix(
+        &self,
+        table: Table,
+        prefix: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>, vw_store::Error> {
+        self.records.scan_prefix(table, prefix)
     }
 }
 

@@ -13,6 +13,8 @@ use vw_model::{NetworkId, ServiceId, ServiceSpec};
 #[derive(Debug, Default)]
 pub(crate) struct Services {
     known: BTreeMap<ServiceId, ServiceSpec>,
+    /// On which network each is.
+    on: BTreeSet<(NetworkId, ServiceId)>,
     /// Made, changed or removed here since everything was last begun to be read.
     touched: BTreeSet<ServiceId>,
     /// Removed here, while the watch may still tell of the time before. An id comes again with an
@@ -42,7 +44,27 @@ impl Services {
     }
 
     pub(crate) fn on(&self, network: NetworkId) -> impl Iterator<Item = &ServiceSpec> {
-        self.all().filter(move |spec| spec.network == network)
+        let first = (network, ServiceId::from_bytes([0; 32]));
+        let from = self.on.range(first..);
+        let on = from.take_while(move |(of, _)| *of == network);
+        on.filter_map(|(_, id)| self.known.get(id))
+    }
+
+    /// Takes a service; gives what it was before.
+    fn insert(&mut self, spec: ServiceSpec) -> Option<ServiceSpec> {
+        let (id, at) = (spec.id, (spec.network, spec.id));
+        let old = self.known.insert(id, spec);
+        if let Some(old) = &old {
+            self.on.remove(&(old.network, id));
+        }
+        self.on.insert(at);
+        old
+    }
+
+    fn remove(&mut self, id: ServiceId) -> Option<ServiceSpec> {
+        let old = self.known.remove(&id)?;
+        self.on.remove(&(old.network, id));
+        Some(old)
     }
 
     /// Counts how often something was told of services, or done to them here: who reads one from
@@ -100,7 +122,7 @@ impl Mirror {
         if self.services.removed.contains(&spec.id) {
             return;
         }
-        let old = self.services.known.insert(spec.id, spec.clone());
+        let old = self.services.insert(spec.clone());
         if old.as_ref() != Some(&spec) && self.networks.contains_key(&spec.network) {
             seen.deltas.push(Delta::Service(Box::new(spec)));
         }
@@ -109,7 +131,7 @@ impl Mirror {
     pub(super) fn delete_service(&mut self, id: ServiceId, seen: &mut Seen) {
         self.services.changes += 1;
         self.services.removed.remove(&id);
-        if self.services.known.remove(&id).is_some() {
+        if self.services.remove(id).is_some() {
             seen.deltas.push(Delta::ServiceGone(id));
         }
     }

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
-use vw_model::{EndpointId, HostId, IpamSpec, MacAddr, NetworkId, NetworkSpec, Scope};
+use vw_model::{EndpointId, HostId, IpamSpec, MacAddr, NetworkId, NetworkSpec, Scope, ServiceId};
 use vw_store::cluster::{Change, Record, Version};
 
 const TTL: Duration = Duration::from_secs(4);
@@ -287,19 +287,42 @@ fn what_cannot_be_read_changes_nothing() {
     assert!(scene.put(unknown).is_empty());
 }
 
+fn service_record(n: u8, on: u8, drain: u64) -> Record {
+    let id = ServiceId::from_bytes([n; 32]);
+    let json = serde_json::json!({
+        "id": id, "name": "web", "network": network(on), "created": SystemTime::UNIX_EPOCH,
+        "mode": "vip", "vips": [], "ports": [], "affinity": "none",
+        "drain": Duration::from_secs(drain), "health": null, "labels": {},
+    });
+    let record = serde_json::json!({ "spec": json });
+    self::record(Shared::Service(id), format!("1 {record}").into_bytes())
+}
+
+#[test]
+fn the_services_of_a_network_are_those_that_were_told_last() {
+    let mut scene = Scene::new();
+    let on = |scene: &Scene, n: u8| -> Vec<u8> {
+        let services = scene.mirror.services.on(network(n));
+        services.map(|spec| spec.id.0.as_bytes()[0]).collect()
+    };
+    for n in [3, 1, 2] {
+        scene.put(service_record(n, 1, 1));
+    }
+    scene.put(service_record(4, 2, 1));
+    assert_eq!((on(&scene, 1), on(&scene, 2)), (vec![1, 2, 3], vec![4]));
+    scene.put(service_record(2, 2, 1));
+    scene.put(service_record(1, 1, 2));
+    scene.delete(Shared::Service(ServiceId::from_bytes([3; 32])));
+    assert_eq!((on(&scene, 1), on(&scene, 2)), (vec![1], vec![2, 4]));
+    scene.put(network_record(2));
+    scene.delete(Shared::Network(network(2)));
+    assert_eq!((on(&scene, 1), on(&scene, 2)), (vec![1], vec![]));
+}
+
 #[test]
 fn a_service_is_told_once_its_network_is_known_and_goes_with_it() {
     let mut scene = Scene::new();
-    let id = vw_model::ServiceId::from_bytes([9; 32]);
-    let spec = |drain: u64| {
-        let json = serde_json::json!({
-            "id": id, "name": "web", "network": network(1),
-            "created": std::time::SystemTime::UNIX_EPOCH, "mode": "vip", "vips": [], "ports": [],
-            "affinity": "none", "drain": Duration::from_secs(drain), "health": null, "labels": {},
-        });
-        let record = serde_json::json!({ "spec": json });
-        self::record(Shared::Service(id), format!("1 {record}").into_bytes())
-    };
+    let spec = |drain: u64| service_record(9, 1, drain);
     assert!(scene.put(spec(1)).is_empty());
     assert_eq!(scene.put(network_record(1)), ["+n1", "+web"]);
     assert!(scene.put(spec(1)).is_empty());

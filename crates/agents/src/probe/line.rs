@@ -66,7 +66,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Hosts {
     places: HashMap<HostId, Place>,
-    ids: HashMap<Place, HostId>,
+    /// Two hosts may have told the same place: one that was copied, or lost its disk. The last that
+    /// came is heard.
+    ids: HashMap<Place, Vec<HostId>>,
 }
 
 /// The one who asks now.
@@ -312,21 +314,30 @@ impl Rounds<'_> {
 impl Hosts {
     /// Has a host be at a place, or nowhere.
     fn know(&mut self, id: HostId, place: Option<Place>) {
-        let former = match place {
-            Some(place) => self.places.insert(id, place),
-            None => self.places.remove(&id),
-        };
-        if let Some(former) = former.filter(|former| self.ids.get(former) == Some(&id)) {
-            self.ids.remove(&former);
-            // Two hosts may have told the same address: one that was copied, or lost its disk.
-            let mut others = self.places.iter();
-            if let Some((other, _)) = others.find(|(_, place)| **place == former) {
-                self.ids.insert(former, *other);
+        let former = self.places.get(&id).copied();
+        if former == place {
+            return;
+        }
+        if let Some(former) = former
+            && let Some(there) = self.ids.get_mut(&former)
+        {
+            there.retain(|other| *other != id);
+            if there.is_empty() {
+                self.ids.remove(&former);
             }
         }
-        if let Some(place) = place {
-            self.ids.insert(place, id);
+        match place {
+            Some(place) => {
+                self.places.insert(id, place);
+                self.ids.entry(place).or_default().push(id);
+            }
+            None => drop(self.places.remove(&id)),
         }
+    }
+
+    /// Who is heard from a place.
+    fn at(&self, place: Place) -> Option<HostId> {
+        self.ids.get(&place)?.last().copied()
     }
 }
 
@@ -351,7 +362,7 @@ impl Shared {
                 },
             };
             let at = Instant::now();
-            let from = lock(&self.hosts).ids.get(&place).copied();
+            let from = lock(&self.hosts).at(place);
             let packet = Packet::parse(&room[..length]);
             if let (Some(from), Some(packet)) = (from, packet) {
                 self.heard(packet, length, place, from, at, tell);

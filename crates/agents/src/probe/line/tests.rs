@@ -46,3 +46,24 @@ fn answers_that_nobody_counts_are_not_kept() {
     line.end();
     assert!(line.is_over());
 }
+
+#[test]
+fn of_hosts_at_one_place_the_last_that_came_is_heard() {
+    let [first, second] = [9, 2].map(|number| HostId::from_bytes([number; 32]));
+    let [here, there] = [1, 2].map(|number| Place::Address([192, 0, 2, number].into()));
+    let mut hosts = Hosts::default();
+    for (id, place, heard) in [
+        (first, Some(here), Some(first)),
+        (second, Some(here), Some(second)),
+        // It tells something else.
+        (first, Some(here), Some(second)),
+        (second, Some(there), Some(first)),
+        (second, Some(here), Some(second)),
+        (second, None, Some(first)),
+        (first, None, None),
+    ] {
+        hosts.know(id, place);
+        assert_eq!(hosts.at(here), heard);
+    }
+    assert!(hosts.places.is_empty() && hosts.ids.is_empty());
+}

@@ -441,8 +441,8 @@ impl Core {
 fn follow(core: &Core) {
     let mut following = Following::default();
     while !core.state().closing {
-        if !core.follow(&mut following) {
-            let until = following.pause(core.time.now());
+        let answered = core.follow(&mut following);
+        if let Some(until) = following.pause(core.time.now(), answered) {
             core.wait_for::<()>(until, |_| None);
         }
     }

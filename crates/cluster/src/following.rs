@@ -52,10 +52,20 @@ struct Read {
 }
 
 impl Following {
-    /// Until when nothing is asked after a step that failed. A call to wake up is none to ask again.
-    pub(crate) fn pause(&self, now: Duration) -> Duration {
+    /// Until when nothing is asked after a step, by whether the store answered. A call to wake up is
+    /// none to ask again.
+    pub(crate) fn pause(&self, now: Duration, answered: bool) -> Option<Duration> {
         let due = self.anew.filter(|_| self.watch.is_none());
-        due.unwrap_or_default().max(now + SILENCE)
+        if answered {
+            // Time goes on for who may be dead.
+            return due.map(|due| due.min(now + SILENCE));
+        }
+        Some(due.unwrap_or_default().max(now + SILENCE))
+    }
+
+    /// Whether everything is to be read now.
+    fn is_due(&self, now: Duration) -> bool {
+        self.anew.map_or(self.watch.is_none(), |due| due <= now)
     }
 }
 
@@ -87,14 +97,14 @@ impl Core {
         if self.state().phase == Phase::Forgotten {
             self.start_over()?;
             // What the store still has of this host's former self is to be seen again.
-            following.watch = None;
+            (following.watch, following.anew) = (None, None);
         }
-        let now = self.time.now();
-        let anew = following.watch.is_none() || following.anew.is_some_and(|due| due <= now);
+        let anew = following.is_due(self.time.now());
         // Without a part in the cluster one may still look at it.
         let phase = self.state().phase.clone();
         if !matches!(phase, Phase::Superseded(_)) {
             self.join()?;
+            let now = self.time.now();
             if anew || following.format_due <= now {
                 // Who has just joined has looked.
                 if let Phase::Joined(_) = phase {
@@ -103,9 +113,11 @@ impl Core {
                 following.format_due = now + FORMAT_LOOK;
             }
         }
-        let watch = match &mut following.watch {
-            Some(watch) if !anew => watch,
-            _ => return self.begin(following),
+        if anew {
+            return self.begin(following);
+        }
+        let Some(watch) = &mut following.watch else {
+            return self.standing();
         };
         let seen = match watch.next(SILENCE) {
             Ok(changes) => {
@@ -118,6 +130,7 @@ impl Core {
             Err(error) => {
                 tracing::info!("the store is read anew: {error}");
                 following.watch = None;
+                self.read_anew(following);
                 Ok(())
             }
         };
@@ -168,6 +181,12 @@ impl Core {
         if !(std::mem::take(&mut following.was_away) || lapsed) || following.anew.is_some() {
             return;
         }
+        self.read_anew(following);
+    }
+
+    /// Has everything read once more, at another time than other hosts to which the same happened. Until
+    /// then the store may be an older one.
+    fn read_anew(&self, following: &mut Following) {
         self.state().doubted = true;
         following.anew = Some(self.time.now() + self.spread());
     }

@@ -6,7 +6,7 @@ use crate::{
     keys::{self, Shared},
     simulation::{host::Role, network},
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 use vw_ipam::Division;
 use vw_model::NetworkId;
 use vw_store::cluster::memory::{Call, Fate};
@@ -103,7 +103,9 @@ fn a_grant_that_is_put_back_late_is_of_no_address_in_use() {
         // Who granted it reads anew, finds it gone, and puts it back: that is late.
         let daemon = one.daemon().expect("it runs");
         daemon.client.lose_watches();
-        (0..2).for_each(|_| one.step(Role::Follow));
+        one.step(Role::Follow);
+        world.store.advance(Duration::from_millis(100));
+        one.step(Role::Follow);
         let mut late = false;
         world.set_script(move |call| match call {
             Call::Commit if !std::mem::replace(&mut late, true) => Fate::Late,

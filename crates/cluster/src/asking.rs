@@ -80,8 +80,7 @@ impl Core {
             };
             match blocks.get(&range) {
                 None => {
-                    let absent = Condition::Absent(keys::block(network, range));
-                    self.take_blocks(&record.spec, version, vec![absent], &[range])?;
+                    self.take_free(&record.spec, version, &[range])?;
                 }
                 Some(Some(standing)) if standing.host == self.settings.host => {
                     return Err(being_returned(addr));

@@ -417,7 +417,7 @@ impl Core {
         if !ready {
             return;
         }
-        let steps: [fn(&Self) -> Result<()>; 9] = [
+        let steps: [fn(&Self) -> Result<()>; 10] = [
             Self::assert_holdings,
             Self::answer_removals,
             // Who hears of an endpoint knows its host's keys.
@@ -427,6 +427,7 @@ impl Core {
             Self::answer_requests,
             Self::end_grants,
             Self::return_blocks,
+            Self::claim_ahead,
             Self::clear_leftovers,
         ];
         for step in steps {

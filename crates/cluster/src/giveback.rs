@@ -208,6 +208,11 @@ impl Core {
         }
         if let Some(held) = state.holdings.0.get_mut(&network) {
             held.return_idle(family, now, 0);
+            // It is not for this host to be the first to have them again.
+            held.ahead
+                .entry(family)
+                .or_default()
+                .wait(now + self.settings.idle);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns the rule that an address is given only out of a block that is this host's own and is not
 //! being returned. Pure: it must not know the store; the caller makes durable what it decides.
 
-use crate::record::GrantRecord;
+use crate::{ahead::Ahead, record::GrantRecord};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -31,6 +31,8 @@ pub(crate) struct Held {
     pub(crate) unseen: BTreeSet<IpAddr>,
     /// How many leases wait for any free block, by family.
     pub(crate) wants: BTreeMap<Family, usize>,
+    /// When blocks are claimed ahead, by family.
+    pub(crate) ahead: BTreeMap<Family, Ahead>,
     /// Since which reading of everything the store is known to have this.
     pub(crate) compared: u64,
     /// What another host has, by the store, of what this one holds, while it may soon not, and since
@@ -198,6 +200,21 @@ impl Held {
             }
             self.open.remove(&range);
         }
+    }
+
+    /// Whether own blocks have fewer than so many free addresses of a family; not where it has none.
+    pub(crate) fn runs_low(&self, family: Family, least: u128) -> bool {
+        let of = |range: &IpNet| Family::of(range.addr()) == family;
+        let open = self.open.iter().filter(|range| of(range));
+        let usable = open.filter_map(|range| self.blocks.get(range));
+        let mut free = 0;
+        for owned in usable.filter(|owned| !owned.returning) {
+            free += owned.block.free();
+            if free >= least {
+                return false;
+            }
+        }
+        self.blocks.keys().any(of)
     }
 
     /// One address, if it lies in a block that may be used.

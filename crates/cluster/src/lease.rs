@@ -152,7 +152,8 @@ impl Core {
             let Some(blocks) = self.blocks_but_adopted(&record.spec)? else {
                 return Ok(None);
             };
-            let chosen = choose(&record.spec, family, &blocks, self.settings.host);
+            let least = 1;
+            let chosen = choose(&record.spec, family, &blocks, self.settings.host, least);
             if chosen.is_empty() {
                 if self.take_over_any(&record.spec, version, family, &blocks)? {
                     return Ok(None);
@@ -164,14 +165,24 @@ impl Core {
                     blocks,
                 }));
             }
-            let conditions = chosen
-                .iter()
-                .map(|range| Condition::Absent(keys::block(network, *range)));
-            if self.take_blocks(&record.spec, version, conditions.collect(), &chosen)? {
+            if self.take_free(&record.spec, version, &chosen)? {
                 return Ok(None);
             }
         }
         Err(contended())
+    }
+
+    /// Makes blocks this host's that nobody has; says whether they are.
+    pub(crate) fn take_free(
+        &self,
+        spec: &NetworkSpec,
+        version: Version,
+        ranges: &[IpNet],
+    ) -> Result<bool> {
+        let conditions = ranges
+            .iter()
+            .map(|range| Condition::Absent(keys::block(spec.id, *range)));
+        self.take_blocks(spec, version, conditions.collect(), ranges)
     }
 
     /// A network that is there to stay, as the store has it now; one that somebody wants to
@@ -189,7 +200,7 @@ impl Core {
     }
 
     /// Makes blocks this host's, if the conditions hold; says whether they are.
-    pub(crate) fn take_blocks(
+    fn take_blocks(
         &self,
         spec: &NetworkSpec,
         version: Version,
@@ -481,8 +492,15 @@ fn within_range(pool: &PoolSpec, range: IpNet) -> bool {
 }
 
 /// The free blocks that a host should claim, from a place of its own onwards, so that hosts that
-/// claim at once seldom choose the same.
-fn choose(spec: &NetworkSpec, family: Family, blocks: &Blocks, host: HostId) -> Vec<IpNet> {
+/// claim at once seldom choose the same. At least so many where there are any; without need none, so that
+/// what is left stays for those who have it.
+pub(crate) fn choose(
+    spec: &NetworkSpec,
+    family: Family,
+    blocks: &Blocks,
+    host: HostId,
+    least: usize,
+) -> Vec<IpNet> {
     for pool in spec.pools(family) {
         let division = Division::of(pool.subnet);
         let all = pool.ip_range.and_then(|range| {
@@ -500,7 +518,7 @@ fn choose(spec: &NetworkSpec, family: Family, blocks: &Blocks, host: HostId) -> 
             .count();
         let free = (count as usize).saturating_sub(taken);
         let fair = (AT_ONCE >> division.block_bits().min(31)).max(1) as usize;
-        let want = fair.min((free / SHARE).max(1)).min(MOST).min(free);
+        let want = fair.min((free / SHARE).max(least)).min(MOST).min(free);
         let start = place(host, spec.id) % count;
         let numbers = (0..count).map(|n| first + (start + n) % count);
         let ranges = numbers.filter_map(|number| division.nth(number));

@@ -35,6 +35,7 @@
 //! `restored`. Hosts whose presence ended meanwhile get twice their time to live to
 //! renew it before they count as dead.
 
+mod ahead;
 mod asking;
 mod beside;
 mod catalogue;

@@ -90,6 +90,17 @@ impl Pool {
         self.leases.len()
     }
 
+    /// How many addresses of the range are free.
+    pub(crate) fn free(&self) -> u128 {
+        let Some(auto) = self.auto else {
+            return 0;
+        };
+        let held = self.leases.keys().filter(|number| auto.contains(**number));
+        // Of IPv6's /0 one more than a number can say.
+        let size = (auto.last - auto.first).saturating_add(1);
+        size - held.count() as u128
+    }
+
     /// The lowest free address of the range, or nothing when it is full.
     pub(crate) fn take_first(&mut self, holder: Holder) -> Option<IpNet> {
         let auto = self.auto?;

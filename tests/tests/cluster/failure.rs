@@ -70,6 +70,31 @@ fn while_the_store_is_away_all_goes_on(kind: Kind) {
     stage.end();
 }
 
+#[test]
+fn a_host_whose_blocks_are_full_starts_one_more_while_the_store_is_away() {
+    crate::require_cluster!(Kind::Etcd);
+    let stage = Stage::new(Kind::Etcd, &["a"]);
+    stage.docker("a", "network create -d overlay shop");
+    // As many as a host's first blocks have addresses.
+    for n in 0..16 {
+        stage.start("a", &format!("c{n}"), "--network shop");
+    }
+    eventually("it has room ahead", SOON, || {
+        let told = stage.api("a", "/vethwork/cluster");
+        let blocks = told["Hosts"][0]["Blocks"].as_u64();
+        blocks.is_some_and(|blocks| blocks > 5)
+    });
+    stage.pause_store();
+    eventually("it has noticed that the store is away", LEASE, || {
+        stage.api("a", "/vethwork/cluster")["Error"] != ""
+    });
+    let one = stage.start("a", "more", "--network shop");
+    let at = stage.address("a", "c0", "shop");
+    assert!(traffic::ping(&one, &at), "they are neighbours here");
+    stage.resume_store();
+    stage.end();
+}
+
 /// The store is away for so long that a host notices it, and all leases of an etcd would be over.
 #[track_caller]
 fn stays_away(stage: &Stage, kind: Kind, goes_on: &mut dyn FnMut() -> bool) {

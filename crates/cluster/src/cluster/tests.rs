@@ -1,5 +1,6 @@
 //! Hosts with their threads, over a store in memory by the machine's clock.
 
+mod ahead;
 mod asking;
 mod changed;
 mod compared;

@@ -133,6 +133,12 @@ impl Block {
         self.pool.release(addr, holder)
     }
 
+    /// How many addresses [`Self::take_first`] has left to give.
+    #[must_use]
+    pub fn free(&self) -> u128 {
+        self.pool.free()
+    }
+
     /// The addresses held, in no order, the network's own among them.
     pub fn leases(&self) -> impl Iterator<Item = (IpAddr, &Holder)> {
         self.pool.leases()

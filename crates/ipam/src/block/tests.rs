@@ -98,9 +98,12 @@ fn a_range_limits_what_is_given_unasked_and_a_block_what_is_given_at_all() {
         Ok(net("10.0.0.13/24"))
     );
     let mut part = Block::new(&spec, net("10.0.0.8/30")).expect("a block");
+    assert_eq!(part.free(), 2);
     assert_eq!(part.take_first(endpoint(1)), Some(net("10.0.0.8/24")));
+    assert_eq!(part.free(), 1);
     assert_eq!(part.take_first(endpoint(2)), Some(net("10.0.0.9/24")));
     assert_eq!(part.take_first(endpoint(3)), None);
+    assert_eq!((part.free(), outside.free()), (0, 0));
     let addr = ip("10.0.0.13");
     assert_eq!(
         part.take(addr, endpoint(1)),

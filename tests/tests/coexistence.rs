@@ -59,20 +59,39 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     // Bridged packets pass Docker's rules as before.
     let switch = host.sh("cat /proc/sys/net/bridge/bridge-nf-call-ip6tables");
     assert_eq!(switch.ok(), "1");
+    daemon
+        .cli("service create --name front --network blue -p 8090:80".split_whitespace())
+        .must();
     let adopt = format!(
-        "adopt --pid {} --name web --network blue -p 8080:80",
+        "adopt --pid {} --name web --network blue -p 8080:80 --label vethwork.service=front",
         docker.pid(&bare)
     );
     daemon.cli(adopt.split_whitespace()).must();
     let address = docker.run(&format!(
         "inspect -f {{{{.NetworkSettings.IPAddress}}}} {theirs}"
     ));
+    let front = daemon.api("GET", "/vethwork/services/front", None).json();
+    let vips = front["VirtualIPs"].as_array().expect("a list").iter();
+    let vips = vips.filter_map(|net| net.as_str()?.split('/').next());
+    let vips: Vec<String> = vips
+        .map(|addr| match addr.contains(':') {
+            true => format!("[{addr}]:80"),
+            false => format!("{addr}:80"),
+        })
+        .collect();
+    assert_eq!(vips.len(), 2, "{front}");
     let holds = || {
         reaches(&outside, "192.0.2.1:8080", "adopted");
         reaches(&host, "127.0.0.1:8080", "adopted");
         reaches(&host, "[::1]:8080", "adopted");
         reaches(&adopted, "192.0.2.2:80", "outside");
         reaches(&adopted, "192.0.2.1:8080", "adopted");
+        reaches(&outside, "192.0.2.1:8090", "adopted");
+        reaches(&host, "[::1]:8090", "adopted");
+        for vip in &vips {
+            reaches(&host, vip, "adopted");
+            reaches(&adopted, vip, "adopted");
+        }
         reaches(&outside, "192.0.2.1:8081", "docked");
     };
     holds();
@@ -82,8 +101,10 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     host.sh("iptables -F FORWARD; iptables -F DOCKER-USER")
         .must();
     reaches(&outside, "192.0.2.1:8080", "adopted");
+    reaches(&outside, "192.0.2.1:8090", "adopted");
 
     daemon.cli(["release", "web"]).must();
+    daemon.cli(["service", "rm", "front"]).must();
     daemon.docker(["network", "rm", "blue"]).must();
     daemon.stop();
     let rules = host.sh("iptables-save").ok();

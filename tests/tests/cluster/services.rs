@@ -435,7 +435,48 @@ fn what_cannot_be_is_refused_by_any_host(kind: Kind) {
         "c",
         "service create --name many --network loud --endpoint-mode dnsrr",
     );
+    of_two_at_once_one_is_made(&stage);
     stage.end();
+}
+
+/// Two hosts make a service of one name, and two with one port, each at the same moment.
+#[track_caller]
+fn of_two_at_once_one_is_made(stage: &Stage) {
+    for [one, two] in [
+        ["twin --network shop", "twin --network inner"],
+        [
+            "left --network shop -p 9090:80",
+            "right --network shop -p 9090:80",
+        ],
+    ] {
+        let made = std::thread::scope(|scope| {
+            let make = |host: &str, what: &str| {
+                let line = format!("service create --name {what}");
+                let daemon = stage.daemon(host);
+                scope.spawn(move || daemon.cli(line.split_whitespace()))
+            };
+            let both = [make("a", one), make("b", two)];
+            both.map(|thread| thread.join().expect("it is answered"))
+        });
+        let refused: Vec<_> = made.iter().filter(|output| !output.success()).collect();
+        assert_eq!(refused.len(), 1, "{made:?}");
+        let why = &refused[0].stderr;
+        assert!(why.contains("already"), "{why}");
+        let made = |host: &str| {
+            let listed = stage.cli(host, "service ls --format {{.Name}}");
+            let either = |name: &&str| ["twin", "left", "right"].contains(name);
+            listed
+                .lines()
+                .filter(either)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        for host in ["a", "b", "c"] {
+            eventually("it has the one", SOON, || made(host).len() == 1);
+        }
+        let made = made("c").remove(0);
+        stage.cli("c", &format!("service rm {made}"));
+    }
 }
 
 fn a_port_that_a_host_has_otherwise_stays_its(kind: Kind) {

@@ -4,7 +4,10 @@ use crate::{
     require_stage,
     scene::{HOST, HOST6, OUTSIDE, Scene},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use vw_testkit::{Host, eventually, traffic};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -366,9 +369,10 @@ fn scene_address(scene: &Scene) -> String {
 fn endpoints_join_by_every_way_and_weigh_what_they_say() {
     require_stage!();
     let scene = Scene::new();
-    scene.docker("network create blue");
+    scene.docker("network create --ipv6 blue");
     scene.cli("service create --name web --network blue");
-    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let vips = addresses(&scene, "web");
+    let (to, to6) = (format!("{}:80", vips[0]), format!("[{}]:80", vips[1]));
     let near = scene.start("near", "--network blue");
     let heavy = scene.start(
         "heavy",
@@ -385,24 +389,35 @@ fn endpoints_join_by_every_way_and_weigh_what_they_say() {
     ));
     let servers: Vec<_> = [("heavy", &heavy), ("light", &light), ("adopted", &netns)]
         .into_iter()
-        .map(|(name, host)| traffic::Server::tcp(host, name, "0.0.0.0:80"))
+        .map(|(name, host)| traffic::Server::tcp(host, name, "[::]:80"))
         .collect();
-    let found = answers(&near, &to, 1000);
-    let share = |name: &str| found.get(name).copied().unwrap_or_default();
-    assert!((520..680).contains(&share("heavy")), "{found:?}");
-    assert!((130..270).contains(&share("light")), "{found:?}");
-    assert!((130..270).contains(&share("adopted")), "{found:?}");
+    for to in [&to, &to6] {
+        let found = answers(&near, to, 1000);
+        let share = |name: &str| found.get(name).copied().unwrap_or_default();
+        assert!((520..680).contains(&share("heavy")), "{found:?}");
+        assert!((130..270).contains(&share("light")), "{found:?}");
+        assert!((130..270).contains(&share("adopted")), "{found:?}");
+    }
     scene.docker("network disconnect blue light");
     assert_eq!(who(&near, &to), ["adopted", "heavy"]);
     scene.cli("release adopted");
     assert_eq!(who(&near, &to), ["heavy"]);
     scene.cli("service update --affinity client web");
     scene.cli("network connect --service web blue light");
-    assert_eq!(
-        who(&near, &to).len(),
-        1,
-        "one client is led to one endpoint"
-    );
+    for to in [&to, &to6] {
+        assert_eq!(who(&near, to).len(), 1, "one client is led to one endpoint");
+    }
+    let mut all = BTreeSet::new();
+    let (subnet, _) = vips[1].rsplit_once(':').expect("an address");
+    for client in 0xc001..0xc021 {
+        let client = format!("{subnet}:{client:x}");
+        near.ip(&format!("addr add {client}/128 dev eth0 nodad"));
+        near.ip(&format!("route replace {} dev eth0 src {client}", vips[1]));
+        let met = who(&near, &to6);
+        assert_eq!(met.len(), 1, "{client}: {met:?}");
+        all.extend(met);
+    }
+    assert_eq!(all.len(), 2, "clients over IPv6 are told apart");
     drop(servers);
     scene.end();
 }

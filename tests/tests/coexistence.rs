@@ -28,6 +28,24 @@ fn reaches(from: &Host, to: &str, name: &str) {
     });
 }
 
+/// A published service, and where its own addresses are asked.
+#[track_caller]
+fn front(daemon: &Daemon) -> Vec<String> {
+    let create = "service create --name front --network blue -p 8090:80";
+    daemon.cli(create.split_whitespace()).must();
+    let front = daemon.api("GET", "/vethwork/services/front", None).json();
+    let vips = front["VirtualIPs"].as_array().expect("a list").iter();
+    let vips = vips.filter_map(|net| net.as_str()?.split('/').next());
+    let vips: Vec<String> = vips
+        .map(|addr| match addr.contains(':') {
+            true => format!("[{addr}]:80"),
+            false => format!("{addr}:80"),
+        })
+        .collect();
+    assert_eq!(vips.len(), 2, "{front}");
+    vips
+}
+
 #[test]
 fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     vw_testkit::require_root!();
@@ -46,22 +64,12 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     reaches(&outside, "192.0.2.1:8081", "docked");
 
     let mut daemon = Daemon::start(&lab, &host);
-    daemon
-        .docker([
-            "network",
-            "create",
-            "--ipv6",
-            "--subnet",
-            "10.9.0.0/24",
-            "blue",
-        ])
-        .must();
+    let create = "network create --ipv6 --subnet 10.9.0.0/24 blue";
+    daemon.docker(create.split(' ')).must();
     // Bridged packets pass Docker's rules as before.
     let switch = host.sh("cat /proc/sys/net/bridge/bridge-nf-call-ip6tables");
     assert_eq!(switch.ok(), "1");
-    daemon
-        .cli("service create --name front --network blue -p 8090:80".split_whitespace())
-        .must();
+    let vips = front(&daemon);
     let adopt = format!(
         "adopt --pid {} --name web --network blue -p 8080:80 --label vethwork.service=front",
         docker.pid(&bare)
@@ -70,16 +78,6 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
     let address = docker.run(&format!(
         "inspect -f {{{{.NetworkSettings.IPAddress}}}} {theirs}"
     ));
-    let front = daemon.api("GET", "/vethwork/services/front", None).json();
-    let vips = front["VirtualIPs"].as_array().expect("a list").iter();
-    let vips = vips.filter_map(|net| net.as_str()?.split('/').next());
-    let vips: Vec<String> = vips
-        .map(|addr| match addr.contains(':') {
-            true => format!("[{addr}]:80"),
-            false => format!("{addr}:80"),
-        })
-        .collect();
-    assert_eq!(vips.len(), 2, "{front}");
     let holds = || {
         reaches(&outside, "192.0.2.1:8080", "adopted");
         reaches(&host, "127.0.0.1:8080", "adopted");
@@ -88,9 +86,8 @@ fn a_container_of_docker_is_adopted_beside_docker_and_its_drop_policy() {
         reaches(&adopted, "192.0.2.1:8080", "adopted");
         reaches(&outside, "192.0.2.1:8090", "adopted");
         reaches(&host, "[::1]:8090", "adopted");
-        for vip in &vips {
-            reaches(&host, vip, "adopted");
-            reaches(&adopted, vip, "adopted");
+        for (vip, from) in vips.iter().flat_map(|vip| [(vip, &host), (vip, &adopted)]) {
+            reaches(from, vip, "adopted");
         }
         reaches(&outside, "192.0.2.1:8081", "docked");
     };

@@ -19,7 +19,7 @@ use rustix::{
 use std::{
     collections::BTreeSet,
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -105,12 +105,18 @@ impl Conntrack {
         if addrs.is_empty() || self.count()? == 0 {
             return Ok(());
         }
-        for addr in addrs {
+        let (v4, v6) = by_version(addrs);
+        for addr in v4 {
             for (tuple, flags) in [
                 (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
                 (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
             ] {
-                self.ask(DELETE, |body| of_source(body, *addr, tuple, flags))?;
+                self.ask(DELETE, |body| of_source(body, addr, tuple, flags))?;
+            }
+        }
+        if !v6.is_empty() {
+            for entry in self.list_ipv6(&v6)? {
+                self.delete(&entry)?;
             }
         }
         Ok(())
@@ -188,13 +194,17 @@ impl Conntrack {
     fn led(&mut self, led: &Led) -> io::Result<Vec<Entry>> {
         let mut all = Vec::new();
         if led.to.len() <= FEW {
-            for addr in &led.to {
+            let (v4, v6) = by_version(&led.to);
+            for addr in v4 {
                 let mut of = self.list(|body| {
-                    of_source(body, *addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
+                    of_source(body, addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
                 })?;
                 // A kernel that does not know the filter shows all entries (before 5.8).
-                of.retain(|entry| entry.by == Some(*addr));
+                of.retain(|entry| entry.by == Some(addr.into()));
                 all.extend(of);
+            }
+            if !v6.is_empty() {
+                all.extend(self.list_ipv6(&v6)?);
             }
         } else {
             all = self.list(|body| body.bytes(&[0; 4]))?;
@@ -204,6 +214,24 @@ impl Conntrack {
     }
 
     fn list(&mut self, filter: impl FnOnce(&mut Body<'_>)) -> io::Result<Vec<Entry>> {
+        self.list_those(filter, |_| true)
+    }
+
+    /// What the kernel tells of over IPv6 that one of these addresses began or answered.
+    fn list_ipv6(&mut self, addrs: &BTreeSet<IpAddr>) -> io::Result<Vec<Entry>> {
+        let of_ipv6 = |body: &mut Body<'_>| body.bytes(&[libc::AF_INET6 as u8, WITH_FAMILY, 0, 0]);
+        self.list_those(of_ipv6, |payload| {
+            let ends = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY].map(|tuple| source_of(payload, tuple));
+            ends.into_iter().flatten().any(|end| addrs.contains(&end))
+        })
+    }
+
+    /// What the kernel tells of by this filter and is taken, of which there may be little in much.
+    fn list_those(
+        &mut self,
+        filter: impl FnOnce(&mut Body<'_>),
+        is_taken: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<Entry>> {
         let mut batch = Batch::default();
         batch.push(GET, libc::NLM_F_DUMP, filter);
         self.seq = self.seq.wrapping_add(1);
@@ -220,7 +248,9 @@ impl Conntrack {
                     let errno = -code.map_or(0, i32::from_ne_bytes);
                     return Err(io::Error::from_raw_os_error(errno));
                 }
-                entries.push(Entry::parse(message.payload));
+                if is_taken(message.payload) {
+                    entries.push(Entry::parse(message.payload));
+                }
             }
         }
     }
@@ -326,16 +356,10 @@ impl Entry {
     fn parse(payload: &[u8]) -> Self {
         let entry = || Attrs::after(payload, 4);
         let original = find(entry(), CTA_TUPLE_ORIG).unwrap_or_default();
-        let reply = find(entry(), CTA_TUPLE_REPLY).unwrap_or_default();
         let ports = find(Attrs::of(original), CTA_TUPLE_PROTO).unwrap_or_default();
         let number = find(Attrs::of(ports), CTA_PROTO_NUM).and_then(<[u8]>::first);
         let port = find(Attrs::of(ports), CTA_PROTO_DST_PORT);
         let port = port.and_then(|port| Some(u16::from_be_bytes(*port.first_chunk()?)));
-        let address = |tuple, kinds: [u16; 2]| {
-            let ip = find(Attrs::of(tuple), CTA_TUPLE_IP)?;
-            let found = kinds.into_iter().find_map(|kind| find(Attrs::of(ip), kind));
-            addr::ip(found?)
-        };
         let status = find(entry(), CTA_STATUS).and_then(|value| value.first_chunk().copied());
         let info = find(entry(), CTA_PROTOINFO).unwrap_or_default();
         let state = |of| {
@@ -355,12 +379,24 @@ impl Entry {
             named: named.collect(),
             protocol: number.copied().unwrap_or_default(),
             to: address(original, [CTA_IP_V4_DST, CTA_IP_V6_DST]).zip(port),
-            by: address(reply, [CTA_IP_V4_SRC, CTA_IP_V6_SRC]),
+            by: source_of(payload, CTA_TUPLE_REPLY),
             translated: u32::from_be_bytes(status.unwrap_or_default()) & IPS_DST_NAT != 0,
             tcp: state(CTA_PROTOINFO_TCP).unwrap_or_default(),
             sctp: state(CTA_PROTOINFO_SCTP).unwrap_or_default(),
         }
     }
+}
+
+/// The source address of one direction of an entry.
+fn source_of(payload: &[u8], tuple: u16) -> Option<IpAddr> {
+    let tuple = find(Attrs::after(payload, 4), tuple)?;
+    address(tuple, [CTA_IP_V4_SRC, CTA_IP_V6_SRC])
+}
+
+fn address(tuple: &[u8], kinds: [u16; 2]) -> Option<IpAddr> {
+    let ip = find(Attrs::of(tuple), CTA_TUPLE_IP)?;
+    let found = kinds.into_iter().find_map(|kind| find(Attrs::of(ip), kind));
+    addr::ip(found?)
 }
 
 fn find(mut attrs: Attrs<'_>, kind: u16) -> Option<&[u8]> {
@@ -390,15 +426,29 @@ fn of_port(body: &mut Body<'_>, family: Family, protocol: Protocol, port: Option
     });
 }
 
-/// A filter by the source address of one direction.
-fn of_source(body: &mut Body<'_>, addr: IpAddr, tuple: u16, flags: u16) {
-    let (family, kind, bytes) = match addr {
-        IpAddr::V4(v4) => (libc::AF_INET, CTA_IP_V4_SRC, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (libc::AF_INET6, CTA_IP_V6_SRC, v6.octets().to_vec()),
-    };
-    body.bytes(&[family as u8, WITH_FAMILY, 0, 0]);
+/// Addresses by IP version. The kernel's filter by an address of IPv6 shows, and has deleted, all but
+/// those that have it (`ctnetlink_filter_match_tuple`, `net/netfilter/nf_conntrack_netlink.c`: seen with
+/// Linux 6.18), so that those are looked for in what it tells of the version.
+fn by_version<'a>(
+    addrs: impl IntoIterator<Item = &'a IpAddr>,
+) -> (Vec<Ipv4Addr>, BTreeSet<IpAddr>) {
+    let (mut v4, mut v6) = (Vec::new(), BTreeSet::new());
+    for addr in addrs {
+        match addr {
+            IpAddr::V4(addr) => v4.push(*addr),
+            IpAddr::V6(_) => _ = v6.insert(*addr),
+        }
+    }
+    (v4, v6)
+}
+
+/// A filter by the source address of one direction, of IPv4 alone.
+fn of_source(body: &mut Body<'_>, addr: Ipv4Addr, tuple: u16, flags: u16) {
+    body.bytes(&[libc::AF_INET as u8, WITH_FAMILY, 0, 0]);
     body.nest(tuple, |body| {
-        body.nest(CTA_TUPLE_IP, |body| body.attr(kind, &bytes))
+        body.nest(CTA_TUPLE_IP, |body| {
+            body.attr(CTA_IP_V4_SRC, &addr.octets());
+        });
     });
     body.nest(CTA_FILTER, |body| body.attr_u32(flags, CTA_FILTER_F_IP_SRC));
 }

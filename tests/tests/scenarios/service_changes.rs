@@ -2,7 +2,7 @@
 
 use crate::{
     require_stage,
-    scene::{HOST, Scene},
+    scene::{HOST, HOST6, Scene},
     services::{addresses, answers, endpoints},
 };
 use std::{
@@ -16,23 +16,29 @@ use vw_testkit::traffic;
 fn an_endpoint_that_leaves_is_drained() {
     require_stage!();
     let scene = Scene::new();
-    scene.docker("network create blue");
+    scene.docker("network create --ipv6 blue");
     scene.cli("service create --name web --network blue -p 8080:80 --drain 30s");
-    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let vips = addresses(&scene, "web");
+    let to = format!("{}:80", vips[0]);
+    let to6 = format!("[{}]:80", vips[1]);
     let near = scene.start("near", "--network blue");
     let one = scene.start("one", "--network blue --label vethwork.service=web");
-    let server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    let server = traffic::Server::tcp(&one, "one", "[::]:80");
     let mut talks = [
-        traffic::Conversation::open(&near, &to).expect("reachable"),
-        traffic::Conversation::open(&scene.outside, &format!("{HOST}:8080")).expect("reachable"),
-    ];
+        (&near, to.clone()),
+        (&near, to6.clone()),
+        (&scene.outside, format!("{HOST}:8080")),
+        (&scene.outside, format!("[{HOST6}]:8080")),
+    ]
+    .map(|(from, to)| traffic::Conversation::open(from, &to).expect("reachable"));
     let two = scene.start("two", "--network blue --label vethwork.service=web");
-    let _two = traffic::Server::tcp(&two, "two", "0.0.0.0:80");
+    let _two = traffic::Server::tcp(&two, "two", "[::]:80");
     thread::scope(|scope| {
         let daemon = &scene.daemon;
         let stopping = scope.spawn(move || daemon.docker(["stop", "-t", "0", "one"]).ok());
         vw_testkit::eventually("only two is led to", Duration::from_secs(10), || {
-            answers(&near, &to, 20).into_keys().eq(["two".to_owned()])
+            let only = |to: &str| answers(&near, to, 20).into_keys().eq(["two".to_owned()]);
+            only(&to) && only(&to6)
         });
         for talk in &mut talks {
             talk.say("it goes on").expect("the connection stands");
@@ -132,7 +138,8 @@ fn a_killed_daemon_leaves_services_as_they_are() {
     scene.cli(
         "service create --name checked --network blue --health tcp:80 --health-interval 100ms",
     );
-    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let vips = addresses(&scene, "web");
+    let to = format!("[{}]:80", vips[1]);
     let near = scene.start("near", "--network blue");
     let ends: Vec<_> = ["one", "two", "three"]
         .map(|name| scene.start(name, "--network blue --label vethwork.service=web"))
@@ -218,9 +225,9 @@ fn endpoints_come_and_go_under_load_without_a_failed_connection_or_a_lost_packet
     const CHANGES: usize = 200;
     require_stage!();
     let scene = Scene::new();
-    scene.docker("network create blue");
+    scene.docker("network create --ipv6 blue");
     scene.cli("service create --name web --network blue -p 8080:80");
-    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    let vips = addresses(&scene, "web");
     let near = scene.start("near", "--network blue");
     let stays = scene.start("stays", "--network blue --label vethwork.service=web");
     let names = ["one", "two", "three", "four"];
@@ -229,9 +236,14 @@ fn endpoints_come_and_go_under_load_without_a_failed_connection_or_a_lost_packet
         .iter()
         .zip(&ends)
         .chain([(&"stays", &stays)])
-        .map(|(name, host)| traffic::Server::tcp(host, name, "0.0.0.0:80"))
+        .map(|(name, host)| traffic::Server::tcp(host, name, "[::]:80"))
         .collect();
-    let ways = [(&near, to), (&scene.outside, format!("{HOST}:8080"))];
+    let ways = [
+        (&near, format!("{}:80", vips[0])),
+        (&near, format!("[{}]:80", vips[1])),
+        (&scene.outside, format!("{HOST}:8080")),
+        (&scene.outside, format!("[{HOST6}]:8080")),
+    ];
     let ((), outcomes) = traffic::meanwhile(&ways, traffic::without_loss, || {
         for round in 0..CHANGES / names.len() / 2 {
             for name in names {

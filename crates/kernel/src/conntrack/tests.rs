@@ -4,6 +4,7 @@ use super::{Conntrack, of_port};
 use crate::{Led, LedBy, netlink::Body};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     time::{Duration, Instant},
@@ -26,7 +27,12 @@ fn led(rule: &str) {
 }
 
 fn send(to: &str) {
-    let client = UdpSocket::bind("192.0.2.1:0").expect("an address of ours");
+    let any = if to.starts_with('[') {
+        "[::]:0"
+    } else {
+        "192.0.2.1:0"
+    };
+    let client = UdpSocket::bind(any).expect("an address of ours");
     client.send_to(b"x", to).expect("it is sent");
 }
 
@@ -196,6 +202,38 @@ fn what_is_led_to_nobody_is_forgotten_unless_it_is_a_connection() {
 }
 
 #[test]
+fn over_ipv6_too_and_who_is_led_elsewhere_stays() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    let nets = [1, 2, 3, 4, 5].map(|number| format!("2001:db8::{number}/128"));
+    let mut conntrack = enter(&nets.each_ref().map(String::as_str));
+    led("ip6 daddr 2001:db8::3 dnat ip6 to 2001:db8::2");
+    led("ip6 daddr 2001:db8::5 dnat ip6 to 2001:db8::4");
+    let ends = [2, 4].map(|number| {
+        let server = TcpListener::bind(format!("[2001:db8::{number}]:7")).expect("it is ours");
+        send(&format!("[2001:db8::{}]:9", number + 1));
+        let to = format!("[2001:db8::{}]:7", number + 1);
+        let open = TcpStream::connect(to).expect("it is led");
+        let accepted = server.accept().expect("it comes");
+        (open, accepted)
+    });
+    assert_eq!(conntrack.count().expect("a number"), 4);
+    let to = BTreeSet::from(["2001:db8::2".parse().expect("an address")]);
+    let led = Led { to, by: None };
+    let begun = Instant::now();
+    let longest = Duration::from_millis(200);
+    conntrack.await_quiet(&led, longest).expect("it is waited");
+    assert!(begun.elapsed() >= longest, "it is open");
+    conntrack.forget_led(&led).expect("they go");
+    assert_eq!(conntrack.count().expect("a number"), 3, "one over UDP");
+    drop(ends);
+    let begun = Instant::now();
+    let longest = Duration::from_secs(60);
+    conntrack.await_quiet(&led, longest).expect("it is waited");
+    assert!(begun.elapsed() < longest, "it has ended");
+}
+
+#[test]
 fn what_others_lead_there_stays_and_is_not_waited_for() {
     vw_testkit::require_root!();
     vw_testkit::require_programs!("ip", "nft");
@@ -251,26 +289,36 @@ fn connections_of_an_address_go_either_way_and_others_stay() {
         "192.0.2.3/32",
         "2001:db8::1/128",
         "2001:db8::2/128",
+        "2001:db8::3/128",
     ]);
     talk("192.0.2.1", "192.0.2.2:9");
     talk("192.0.2.2", "192.0.2.3:9");
     talk("192.0.2.1", "192.0.2.3:9");
     talk("2001:db8::1", "[2001:db8::2]:9");
-    assert_eq!(conntrack.count().expect("a number"), 4);
+    talk("2001:db8::2", "[2001:db8::3]:9");
+    talk("2001:db8::1", "[2001:db8::3]:9");
+    assert_eq!(conntrack.count().expect("a number"), 6);
     conntrack
         .forget(&["192.0.2.2".parse().expect("an address")])
         .expect("they go");
     assert_eq!(
         conntrack.count().expect("a number"),
-        2,
+        4,
         "one began, one answered"
     );
     conntrack
         .forget(&["2001:db8::2".parse().expect("an address")])
-        .expect("it goes");
+        .expect("they go");
     assert_eq!(
         conntrack.count().expect("a number"),
-        1,
-        "the other family stays"
+        2,
+        "the other family stays, and another's"
     );
+    let all = conntrack.list(|body| body.bytes(&[0; 4])).expect("those");
+    let mut to: Vec<String> = all
+        .iter()
+        .filter_map(|entry| Some(entry.to?.0.to_string()))
+        .collect();
+    to.sort();
+    assert_eq!(to, ["192.0.2.3", "2001:db8::3"]);
 }

@@ -346,8 +346,8 @@ pub trait Kernel: Send + Sync {
     fn netns_path(&self, sandbox: SandboxId) -> PathBuf;
 
     /// Waits until an endpoint passes frames, by its end in `outer` and that in its sandbox: the
-    /// kernel lets each a moment after it came up, and drops what is sent before. An end that is
-    /// gone is not waited for.
+    /// kernel lets each a moment after it came up, and drops what is sent before; and until who looks
+    /// for one of its IPv6 addresses is heard. An end that is gone is not waited for.
     ///
     /// # Errors
     /// [`KernelError::NamespaceGone`], the system's answer, or `TimedOut`.

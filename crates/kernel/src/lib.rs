@@ -24,6 +24,7 @@ mod peers;
 mod reaper;
 mod shortcuts;
 mod sockets;
+mod solicited;
 mod sysctl;
 
 pub use contract::{

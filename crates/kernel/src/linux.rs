@@ -28,20 +28,22 @@ use crate::{
     observe,
     peers::{Ends, accepted, any_open},
     reaper::Reaper,
-    shortcuts, sockets,
+    shortcuts, sockets, solicited,
 };
 use rustix::thread::{CapabilitySet, capabilities};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
-use vw_model::{EndpointSpec, Family, IfName, NetworkId, PortKey, Protocol, PublicKey, SandboxId};
+use vw_model::{
+    EndpointSpec, Family, IfName, IpNet, NetworkId, PortKey, Protocol, PublicKey, SandboxId,
+};
 
 /// How soon, and how seldom, one who waits for connections to end looks again.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -256,6 +258,35 @@ impl LinuxKernel {
         }
     }
 
+    /// Waits until who looks for an endpoint's IPv6 addresses is heard.
+    fn await_solicited(&self, endpoint: &EndpointSpec, until: Instant) -> Result<(), KernelError> {
+        let addresses = endpoint.addresses.iter().filter_map(|net| match net {
+            IpNet::V4(_) => None,
+            IpNet::V6(net) => Some(net.addr()),
+        });
+        let addresses: Vec<Ipv6Addr> = addresses.collect();
+        let object = || format!("groups of {}", endpoint.ifname);
+        let mut pause = Duration::from_millis(1);
+        while !addresses.is_empty() {
+            let look = || std::fs::read_to_string(solicited::GROUPS);
+            let groups = self.run_in(Netns::Sandbox(endpoint.sandbox), "await", object, look)?;
+            if solicited::hears(&groups, &endpoint.ifname, &addresses) {
+                break;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(names::call(
+                    "await",
+                    object(),
+                    io::ErrorKind::TimedOut.into(),
+                ));
+            }
+            std::thread::sleep(pause.min(left));
+            pause = LONGEST_LOOK.min(pause * 2);
+        }
+        Ok(())
+    }
+
     fn run_in<T: Send + 'static>(
         &self,
         netns: Netns,
@@ -384,7 +415,8 @@ impl Kernel for LinuxKernel {
         let until = Instant::now() + FORWARDING_SOON;
         self.await_running(outer, &endpoint.host_ifname, until)?;
         let inside = Netns::Sandbox(endpoint.sandbox);
-        self.await_running(inside, &endpoint.ifname, until)
+        self.await_running(inside, &endpoint.ifname, until)?;
+        self.await_solicited(endpoint, until)
     }
 
     fn await_quiet(&self, led: &Led, longest: Duration) -> Result<(), KernelError> {

@@ -6,7 +6,7 @@ use crate::{
     Delta, Follower, Settings,
     core::{Core, State},
     following::Following,
-    holdings::GrantState,
+    holdings::{Grant, GrantState},
     opening,
     time::Time,
 };
@@ -313,7 +313,11 @@ impl Host {
         history.leased(network, addr.addr(), host, id);
         let state = daemon.core.state();
         let held = state.holdings.get(network);
+        let own = held.is_some_and(|held| held.owns(addr.addr()));
         let grant = held.and_then(|held| held.grants.get(&addr.addr()));
+        // Whoever waits for it asks the block's former host, which grants it no more.
+        let vain = |grant: &&Grant| own && grant.state == GrantState::Wanted && grant.holder != id;
+        let grant = grant.filter(|grant| !vain(grant));
         // The store knows the first holder alone.
         assert!(
             grant.is_none_or(|grant| grant.holder == id && grant.state == GrantState::Held),

@@ -87,7 +87,9 @@ pub struct LedBy {
     pub addrs: BTreeSet<IpAddr>,
     /// What is sent to these ports of this host, each at its address or at any.
     pub ports: BTreeSet<HostPort>,
-    /// But not what is sent to these addresses.
+    /// But not to these of them.
+    pub but: BTreeSet<HostPort>,
+    /// Nor by any port what is sent to these addresses.
     pub except: BTreeSet<IpAddr>,
 }
 
@@ -99,9 +101,12 @@ impl LedBy {
             IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
         };
-        let at = |host| self.ports.contains(&HostPort { host, port });
-        let led = self.addrs.contains(&addr) || at(None) || at(Some(addr)) || at(Some(every));
-        led && !self.except.contains(&addr)
+        let among = |ports: &BTreeSet<HostPort>| {
+            let mut hosts = [None, Some(addr), Some(every)].into_iter();
+            hosts.any(|host| ports.contains(&HostPort { host, port }))
+        };
+        let by_port = among(&self.ports) && !among(&self.but) && !self.except.contains(&addr);
+        self.addrs.contains(&addr) || by_port
     }
 }
 

@@ -23,7 +23,27 @@ use std::{
     time::Duration,
 };
 use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
-use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, PublicKey, SandboxId};
+use vw_model::{EndpointSpec, IfName, NetworkId, PortKey, Protocol, PublicKey, SandboxId};
+
+/// What somebody sent, and where it was led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// Where that was done.
+    pub netns: Netns,
+    /// To which address it was sent,
+    pub to: IpAddr,
+    /// and to which of its ports.
+    pub port: PortKey,
+    /// Who answers it.
+    pub by: IpAddr,
+}
+
+impl Flow {
+    fn is_led(&self, led: &Led) -> bool {
+        let by = led.by.as_ref();
+        led.to.contains(&self.by) && by.is_none_or(|by| by.leads(self.to, self.port))
+    }
+}
 
 /// An executor in memory; clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -130,6 +150,24 @@ impl FakeKernel {
     /// Makes a stranger give a host port back.
     pub fn vacate(&self, protocol: Protocol, addr: SocketAddr) {
         self.state().strangers.remove(&(protocol, addr));
+    }
+
+    /// Has it track these alone: as if over UDP to be forgotten, over TCP to be waited for.
+    pub fn track(&self, flows: Vec<Flow>) {
+        let mut state = self.state();
+        (state.flows, state.awaited) = (flows, Vec::new());
+    }
+
+    /// Which of them it tracks still.
+    #[must_use]
+    pub fn tracked(&self) -> Vec<Flow> {
+        self.state().flows.clone()
+    }
+
+    /// The ends of which of them were waited for.
+    #[must_use]
+    pub fn awaited(&self) -> Vec<Flow> {
+        self.state().awaited.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -252,7 +290,10 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn await_quiet(&self, _led: &Led, _longest: Duration) -> Result<(), KernelError> {
+    fn await_quiet(&self, led: &Led, _longest: Duration) -> Result<(), KernelError> {
+        let mut state = self.state();
+        let led = |flow: &&Flow| flow.netns == Netns::Host && flow.is_led(led);
+        state.awaited = state.flows.iter().filter(led).copied().collect();
         Ok(())
     }
 
@@ -265,7 +306,10 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn forget_led(&self, _netns: Netns, _led: &Led) -> Result<(), KernelError> {
+    fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError> {
+        let mut state = self.state();
+        let stays = |flow: &Flow| flow.netns != netns || !flow.is_led(led);
+        state.flows.retain(stays);
         Ok(())
     }
 

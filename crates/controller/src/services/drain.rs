@@ -72,7 +72,8 @@ impl Controller {
                 by.ports.extend(entrances.ports);
             }
         }
-        // Not those whom the endpoint's own ports lead to it.
+        // Not those whom the endpoint's own ports lead to it, or other services.
+        by.except = self.vips_of(sandbox.id);
         let led = Led { to, by: Some(by) };
         if !led.to.is_empty()
             && let Err(error) = self.kernel.await_quiet(&led, longest)

@@ -257,8 +257,10 @@ impl Controller {
         }
         state.claims = claims;
         let former = std::mem::replace(&mut state.hosted, Hosted { ports });
-        self.forget_hosted(&state, &former.ports);
         self.balancers.note_hosted_lacking(service, lacking);
+        drop(state);
+        // The kernel's whole table may be walked for it.
+        self.forget_hosted(service, &former.ports);
         Ok(())
     }
 }

@@ -15,7 +15,10 @@ use std::{
 use vw_firewall::STAND_IN;
 use vw_hoststate::Netns;
 use vw_kernel::{Led, LedBy};
-use vw_model::{HostPort, IpNet, PortKey, PortMapping, PublishedPort, ServiceSpec};
+use vw_model::{
+    EndpointId, Family, HostPort, IpNet, PortKey, PortMapping, PublishedPort, SandboxId,
+    ServiceSpec,
+};
 
 /// By what this host leads to the endpoints of a service, where it does so itself.
 pub(super) fn led_by(spec: &ServiceSpec) -> LedBy {
@@ -43,14 +46,32 @@ fn entrances(at: HostPort) -> impl Iterator<Item = HostPort> {
     [at].into_iter().chain(stand_in)
 }
 
-/// What of these ports is not to lead there any more, as it led.
-fn gone(former: &[PublishedPort], now: &[PublishedPort]) -> Vec<HostPort> {
-    let stays = |port: &PublishedPort| {
-        let mut now = now.iter();
-        now.any(|other| other.at() == port.at() && other.target == port.target)
+/// Whether all that is sent to one of two ports is led by the other as well, to the same port.
+fn goes_on(port: &PublishedPort, by: &PublishedPort) -> bool {
+    let is_within = match (by.host, port.host) {
+        (Some(by), Some(host)) => by == host || by == super::unspecified(Family::of(host)),
+        (by, _) => by.is_none(),
     };
-    let gone = former.iter().filter(|port| !stays(port));
-    gone.map(PublishedPort::at).collect()
+    is_within && by.published == port.published && by.target == port.target
+}
+
+/// Which of these ports lead there no more as they led, wherever they did.
+fn gone<'a>(former: &'a [PublishedPort], now: &[PublishedPort]) -> Vec<&'a PublishedPort> {
+    let stays = |port: &PublishedPort| now.iter().any(|by| goes_on(port, by));
+    former.iter().filter(|port| !stays(port)).collect()
+}
+
+/// By what of these ports nobody is to be led there any more: of one that is published at fewer
+/// addresses, at the others.
+fn by_gone(former: &[PublishedPort], now: &[PublishedPort]) -> LedBy {
+    let gone = gone(former, now);
+    let left = now
+        .iter()
+        .filter(|port| gone.iter().any(|by| goes_on(port, by)));
+    LedBy {
+        but: left.map(PublishedPort::at).flat_map(entrances).collect(),
+        ..by_ports(gone.iter().map(|port| port.at()))
+    }
 }
 
 impl Controller {
@@ -64,16 +85,7 @@ impl Controller {
         let addresses: BTreeSet<IpAddr> = addresses.collect();
         let by = led_by(&spec);
         if !service.is_global() {
-            let mut addresses = addresses;
-            if !by.ports.is_empty() {
-                let reached = gone.iter().flat_map(|m| self.reached_at(m.sandbox));
-                addresses.extend(reached);
-            }
-            let led = Led {
-                to: addresses,
-                by: Some(by),
-            };
-            return self.forget_in(Netns::Host, &led);
+            return self.forget_here(gone, addresses, by);
         }
         if let Some(balancer) = self.balancers.on(service.network.spec.id) {
             let led = Led {
@@ -83,13 +95,7 @@ impl Controller {
             self.forget_in(Netns::Sandbox(balancer.id), &led);
         }
         if may_publish(&spec) {
-            let here = gone.iter().filter(|member| member.host.is_none());
-            let reached = here.flat_map(|member| self.reached_at(member.sandbox));
-            let led = Led {
-                to: reached.collect(),
-                by: Some(by),
-            };
-            self.forget_in(Netns::Host, &led);
+            self.forget_here(gone, BTreeSet::new(), by);
         }
     }
 
@@ -103,15 +109,8 @@ impl Controller {
             addrs: BTreeSet::new(),
             ..led_by(&lock(&service.state).spec)
         };
-        if by.ports.is_empty() {
-            return;
-        }
-        let reached = self.reached_at(gone.sandbox).into_iter();
-        let elsewhere = reached.filter(|addr| !gone.addresses.contains(addr));
-        let led = Led {
-            to: elsewhere.collect(),
-            by: Some(by),
-        };
+        let mut led = self.led_here(std::slice::from_ref(gone), BTreeSet::new(), by);
+        led.to.retain(|addr| !gone.addresses.contains(addr));
         self.forget_in(Netns::Host, &led);
     }
 
@@ -126,24 +125,16 @@ impl Controller {
 
     /// The same of who was led by ports that a service on a network of this host has no more.
     pub(super) fn forget_ports(&self, service: &Service, former: &[PublishedPort]) {
-        let state = lock(&service.state);
-        let gone = gone(former, &state.spec.ports);
-        let vips = state.spec.vips.iter().map(IpNet::addr).collect();
-        let members: Vec<Member> = state.roster.members.values().cloned().collect();
-        drop(state);
-        if gone.is_empty() {
-            return;
-        }
-        let reached = members.iter().flat_map(|m| self.reached_at(m.sandbox));
+        let (gone, members) = self.of_gone(service, former);
         let own = members.iter().flat_map(|member| member.addresses.clone());
-        let led = Led {
-            to: own.chain(reached).collect(),
-            by: Some(LedBy {
-                except: vips,
-                ..by_ports(gone.into_iter())
-            }),
-        };
-        self.forget_in(Netns::Host, &led);
+        self.forget_here(&members, own.collect(), gone);
+    }
+
+    /// By what of these ports a service leads nobody any more, and to whom it leads.
+    fn of_gone(&self, service: &Service, former: &[PublishedPort]) -> (LedBy, Vec<Member>) {
+        let state = lock(&service.state);
+        let members = state.roster.members.values().cloned();
+        (by_gone(former, &state.spec.ports), members.collect())
     }
 
     /// Who is led by the balancer of a service's network by ports that it has no more once it
@@ -157,10 +148,10 @@ impl Controller {
         let network = service.network.spec.id;
         let balancer = self.balancers.on(network)?;
         let at = addresses_of(&balancer);
-        let inside = |gone: HostPort| {
+        let inside = |gone: &PublishedPort| {
             let port = PortKey {
-                port: self.inner_port(network, gone),
-                ..gone.port
+                port: self.inner_port(network, gone.at()),
+                ..gone.at().port
             };
             let at = at.iter().map(|addr| Some(*addr));
             at.map(move |host| HostPort { host, port })
@@ -178,22 +169,9 @@ impl Controller {
 
     /// Has who was led by ports of this host to endpoints here, past the balancer, be led anew where
     /// their service publishes them no more.
-    pub(super) fn forget_hosted(&self, state: &ServiceState, former: &[PublishedPort]) {
-        let asked = |port: &&PublishedPort| {
-            let mut asked = state.spec.ports.iter();
-            asked.any(|other| {
-                let there = other.host.is_none() || other.host == port.host;
-                there && other.published == port.published && other.target == port.target
-            })
-        };
-        let gone = former.iter().filter(|port| !asked(port));
-        let by = by_ports(gone.map(PublishedPort::at));
-        let here = state.roster.members.values().filter(|m| m.host.is_none());
-        let led = Led {
-            to: here.flat_map(|m| self.reached_at(m.sandbox)).collect(),
-            by: Some(by),
-        };
-        self.forget_in(Netns::Host, &led);
+    pub(super) fn forget_hosted(&self, service: &Service, former: &[PublishedPort]) {
+        let (gone, members) = self.of_gone(service, former);
+        self.forget_here(&members, BTreeSet::new(), gone);
     }
 
     /// Has who was led by ports of this host to what leads on, which published these, be led by those no
@@ -214,6 +192,42 @@ impl Controller {
             by: Some(by_ports(ports)),
         };
         self.forget_in(Netns::Host, &led);
+    }
+
+    /// Forgets who was led by this host to these addresses, or to where it reaches these members of a
+    /// service by its ports.
+    fn forget_here(&self, members: &[Member], to: BTreeSet<IpAddr>, by: LedBy) {
+        let led = self.led_here(members, to, by);
+        self.forget_in(Netns::Host, &led);
+    }
+
+    fn led_here(&self, members: &[Member], mut to: BTreeSet<IpAddr>, mut by: LedBy) -> Led {
+        if !by.ports.is_empty() {
+            let here = members.iter().filter(|member| member.host.is_none());
+            for sandbox in here.map(|member| member.sandbox) {
+                to.extend(self.reached_at(sandbox));
+                by.except.extend(self.vips_of(sandbox));
+            }
+        }
+        let by = Some(by);
+        Led { to, by }
+    }
+
+    /// The addresses of services that a sandbox is in. What is sent there is led to it by them, and by
+    /// no port of this host, whoever publishes it.
+    pub(super) fn vips_of(&self, sandbox: SandboxId) -> BTreeSet<IpAddr> {
+        let Some(sandbox) = self.registry().sandbox_by_id(sandbox) else {
+            return BTreeSet::new();
+        };
+        let state = sandbox.state();
+        let endpoints = state.attachments.iter().map(|a| a.endpoint.id);
+        let endpoints: Vec<EndpointId> = endpoints.collect();
+        drop(state);
+        let services = endpoints
+            .iter()
+            .filter_map(|id| lock(&self.services).of(*id));
+        let vips = services.flat_map(|service| lock(&service.state).spec.vips.clone());
+        vips.map(|vip| vip.addr()).collect()
     }
 
     pub(super) fn forget_in(&self, netns: Netns, led: &Led) {

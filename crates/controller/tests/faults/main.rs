@@ -13,6 +13,7 @@ mod cluster;
 mod crowd;
 mod decided;
 mod drained;
+mod forgotten;
 mod global;
 mod gone;
 mod inject;

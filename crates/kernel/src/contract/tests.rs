@@ -1,4 +1,4 @@
-//! What is shown of keys.
+//! What is shown of keys, and what was led by ports.
 
 use super::*;
 use vw_hoststate::WireguardKey;
@@ -17,4 +17,37 @@ fn a_private_key_is_never_shown() {
     let shown = format!("{object:?}");
     assert!(shown.contains(&public.to_string()), "{shown}");
     assert!(!shown.contains("171"), "{shown}");
+}
+
+#[test]
+fn a_port_leads_at_its_address_but_not_where_another_has_it() {
+    let port = PortKey {
+        port: 53,
+        protocol: vw_model::Protocol::Udp,
+    };
+    let at = |text: Option<&str>| HostPort {
+        host: text.map(|text| text.parse().unwrap()),
+        port,
+    };
+    let [here, own, vip] = ["192.0.2.1", "192.0.2.2", "10.7.0.2"];
+    for (ports, but, leads) in [
+        (None, None, &[here, own, "2001:db8::1"][..]),
+        (Some("0.0.0.0"), None, &[here, own]),
+        (Some(here), None, &[here]),
+        (None, Some(here), &[own, "2001:db8::1"]),
+        (None, Some("0.0.0.0"), &["2001:db8::1"]),
+    ] {
+        let by = LedBy {
+            addrs: ["10.8.0.2".parse().unwrap()].into(),
+            ports: [at(ports)].into(),
+            but: but.map(|but| at(Some(but))).into_iter().collect(),
+            except: [vip.parse().unwrap()].into(),
+        };
+        let all = [here, own, vip, "2001:db8::1"];
+        let led = all
+            .into_iter()
+            .filter(|a| by.leads(a.parse().unwrap(), port));
+        assert_eq!(led.collect::<Vec<_>>(), leads, "{by:?}");
+        assert!(by.leads("10.8.0.2".parse().unwrap(), port));
+    }
 }

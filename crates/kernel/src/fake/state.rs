@@ -1,6 +1,6 @@
 //! What the fake holds, and what a step does to it.
 
-use super::refused;
+use super::{Flow, refused};
 use crate::{
     HostFacts, KernelError, PortClaim,
     claims::{Claims, Place, meet},
@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) lacks_wireguard: bool,
     /// Keys of other hosts by which sessions were agreed.
     pub(super) agreed: BTreeSet<PublicKey>,
+    pub(super) flows: Vec<Flow>,
+    pub(super) awaited: Vec<Flow>,
     claims: Claims,
     /// Parameters that nobody wants any more, with the value put back.
     restored: BTreeMap<Key, Sysctl>,

@@ -1,0 +1,148 @@
+//! Who was led to endpoints: who of them is forgotten and waited for, and who is not, as others led
+//! them there or they are led there still.
+
+use crate::{
+    led::update,
+    scenario::{adopt, create, create_overlay, create_service, disconnect, join, remove_service},
+    world::World,
+};
+use std::{net::IpAddr, time::Duration};
+use vw_controller::{Controller, command::ServiceInspect};
+use vw_hoststate::{Netns, Object};
+use vw_kernel::fake::Flow;
+use vw_model::EndpointMode;
+use vw_store::cluster::memory::MemoryStore;
+
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const HOST: &str = "192.0.2.1";
+
+#[track_caller]
+fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    vw_testkit::eventually(what, PATIENCE, holds);
+}
+
+/// The address that begins so of a namespace.
+fn address(world: &World, netns: Netns, begin: &str) -> Option<IpAddr> {
+    let objects = world.kernel.objects().into_values();
+    let addresses = objects.filter_map(|object| match object {
+        Object::Address(address) if address.netns == netns => Some(address.addr.addr()),
+        _ => None,
+    });
+    let mut fitting = addresses.filter(|addr| addr.to_string().starts_with(begin));
+    fitting.next()
+}
+
+fn own_address(world: &World, controller: &Controller, begin: &str) -> IpAddr {
+    let one = world.sandbox_id(controller, "one").parse().unwrap();
+    address(world, Netns::Sandbox(one), begin).unwrap()
+}
+
+fn vip(controller: &Controller, service: &str) -> String {
+    let service = service.to_owned();
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    view.spec.vips[0].addr().to_string()
+}
+
+/// What was sent there and led by the host.
+fn flow(to: &str, port: &str, by: IpAddr) -> Flow {
+    Flow {
+        netns: Netns::Host,
+        to: to.parse().unwrap(),
+        port: port.to_owned().try_into().unwrap(),
+        by,
+    }
+}
+
+/// A host whose sandbox `one` is in `web` on green and in `db` on blue, by which its answers leave:
+/// what `web` and `db` led there, over each protocol.
+fn of_two_services() -> (World, Controller, [[Flow; 2]; 2]) {
+    let world = World::new();
+    let controller = world.open();
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create(&controller, "green", "10.8.0.0/24").unwrap();
+    let vip_of = EndpointMode::Vip;
+    let ports = ["53:53/udp", "80:80"];
+    create_service(&controller, "web", "green", vip_of, &ports).unwrap();
+    create_service(&controller, "db", "blue", vip_of, &[]).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "blue", "one", "db", 1).unwrap();
+    join(&controller, "green", "one", "web", 1).unwrap();
+    let by = own_address(&world, &controller, "10.7.0.");
+    let db = vip(&controller, "db");
+    let flows = |to: &str| ["53/udp", "80/tcp"].map(|port| flow(to, port, by));
+    let (by_web, by_db) = (flows(HOST), flows(&db));
+    world.kernel.track([by_web, by_db].concat());
+    (world, controller, [by_web, by_db])
+}
+
+#[test]
+fn what_another_service_leads_to_the_same_address_stays() {
+    let (world, controller, [web, db]) = of_two_services();
+    update(&controller, &["53/udp"], &[], &[]).unwrap();
+    assert_eq!(world.kernel.tracked(), [web[1], db[0], db[1]]);
+    let (world, controller, [_, db]) = of_two_services();
+    remove_service(&controller, "web").unwrap();
+    assert_eq!(world.kernel.tracked(), db);
+    let (world, controller, [web, db]) = of_two_services();
+    disconnect(&controller, "green", "one").unwrap();
+    assert_eq!(world.kernel.awaited(), web);
+    assert_eq!(world.kernel.tracked(), db);
+}
+
+/// A host of a cluster with the services `web` and `db`; `one` is in both, and its answers leave by
+/// blue.
+fn in_cluster(ingress: &[&str], host: &[&str]) -> (World, Controller) {
+    let world = World::in_cluster(&MemoryStore::new(), 1);
+    let controller = world.open();
+    eventually("the network is made", || {
+        create_overlay(&controller, "shop", false, &[]).is_ok()
+    });
+    create(&controller, "blue", "10.7.0.0/24").unwrap();
+    create_service(&controller, "web", "shop", EndpointMode::Dnsrr, &[]).unwrap();
+    create_service(&controller, "db", "blue", EndpointMode::Vip, &[]).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "blue", "one", "db", 1).unwrap();
+    join(&controller, "shop", "one", "web", 1).unwrap();
+    update(&controller, &[], ingress, host).unwrap();
+    (world, controller)
+}
+
+fn holds(world: &World, port: u16) -> bool {
+    let claimed = world.kernel.claimed();
+    claimed.iter().any(|(_, addr)| addr.port() == port)
+}
+
+#[test]
+fn what_another_service_leads_stays_where_a_host_led_to_its_own_endpoints() {
+    let (world, controller) = in_cluster(&[], &["53:53/udp"]);
+    eventually("it is published", || holds(&world, 53));
+    let by = own_address(&world, &controller, "10.7.0.");
+    let of_db = flow(&vip(&controller, "db"), "53/udp", by);
+    world.kernel.track(vec![flow(HOST, "53/udp", by), of_db]);
+    update(&controller, &["53/udp"], &[], &[]).unwrap();
+    eventually("it is published no more", || !holds(&world, 53));
+    eventually("who was led by it is forgotten", || {
+        world.kernel.tracked() == [of_db]
+    });
+}
+
+#[test]
+fn who_is_led_by_a_port_at_another_spelling_of_its_address_stays() {
+    let (world, controller, [[led, _], _]) = of_two_services();
+    let by = led.by;
+    let elsewhere = flow("192.0.2.9", "53/udp", by);
+    for (next, stay) in [
+        (format!("{HOST}:53:53/udp"), vec![led]),
+        ("53:53/udp".to_owned(), vec![led, elsewhere]),
+        ("0.0.0.0:53:53/udp".to_owned(), vec![led, elsewhere]),
+        (format!("{HOST}:53:53/udp"), vec![led]),
+    ] {
+        world.kernel.track(vec![led, elsewhere]);
+        update(&controller, &["53/udp"], &[&next], &[]).unwrap();
+        assert_eq!(world.kernel.tracked(), stay, "{next}");
+    }
+    update(&controller, &["53/udp"], &["53:54/udp"], &[]).unwrap();
+    assert_eq!(world.kernel.tracked(), [], "it leads to another port");
+}

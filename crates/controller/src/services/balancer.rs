@@ -8,6 +8,7 @@
 //! service has an address and something here is on its network, or a service publishes ports.
 
 use super::{
+    behind::Owed,
     inner::Inner,
     looks::{Extent, Looks},
     turns::{Turn, Turns},
@@ -47,6 +48,7 @@ pub(crate) struct Balancers {
     /// Why something about a network's services could not be done, as it was warned of last.
     pub(super) said: Mutex<Said>,
     pub(super) inner: Mutex<BTreeMap<NetworkId, Inner>>,
+    pub(super) owed: Owed,
     open: AtomicBool,
     /// How often all of them were taken away.
     given_up: AtomicUsize,
@@ -262,6 +264,7 @@ impl Controller {
         let settled = self.settle_in_turn(network, &turn);
         let published = self.balancers.publishing(id) != before;
         drop(one);
+        self.forget_due();
         // What is published now may lead to endpoints here, and what no more is free for them, and
         // for other networks.
         let services = match published {
@@ -281,6 +284,7 @@ impl Controller {
         let one = lock(&turn.one);
         self.settle_in_turn(network, &turn);
         drop(one);
+        self.forget_due();
         // Its ports may be those of services of other networks.
         self.room_made(true);
     }
@@ -440,6 +444,9 @@ impl Controller {
                 let fragment = self.fragment_of(&service.network, &state);
                 let brought = self.bring(vec![(Owner::Service(service.id), fragment)]);
                 let failed = brought.err();
+                if failed.is_none() {
+                    self.balancers.owed.note_led(service.id);
+                }
                 all_noted &= noted.is_ok();
                 unled.extend(failed.as_ref().map(|_| service.id));
                 let what = format_args!(

@@ -1,11 +1,59 @@
 //! Services that the kernel could not be brought to as they are: what becomes of them.
 //!
-//! Owns that it is tried again, also where nothing changes any more.
+//! Owns that it is tried again, also where nothing changes any more, and that nobody who was led before is
+//! forgotten until then.
 
 use super::{Roster, Service, ServiceState};
 use crate::{Controller, registry::lock};
-use vw_hoststate::Owner;
+use std::{collections::BTreeMap, sync::Mutex};
+use vw_hoststate::{Netns, Owner};
+use vw_kernel::Led;
 use vw_model::{Result, ServiceId};
+
+/// What is to be forgotten of who was led. Who sends before the kernel leads as it should is led as
+/// before, and what was forgotten by then would have to be once more.
+#[derive(Default)]
+pub(super) struct Owed(Mutex<Debts>);
+
+#[derive(Default)]
+struct Debts {
+    /// Once the kernel leads to these as it should, which it does not.
+    behind: BTreeMap<ServiceId, Vec<(Netns, Led)>>,
+    /// As soon as nobody waits for whoever does it.
+    due: Vec<(Netns, Led)>,
+}
+
+impl Owed {
+    /// Notes that the kernel does not lead to a service as it should.
+    pub(super) fn note_behind(&self, service: ServiceId) {
+        lock(&self.0).behind.entry(service).or_default();
+    }
+
+    /// Notes that it does, or that nobody is led there at all.
+    pub(super) fn note_led(&self, service: ServiceId) {
+        let mut debts = lock(&self.0);
+        let owed = debts.behind.remove(&service);
+        debts.due.extend(owed.unwrap_or_default());
+    }
+
+    /// Keeps what is to be forgotten where that is too early; else gives it back.
+    pub(super) fn keep(&self, service: ServiceId, netns: Netns, led: Led) -> Option<Led> {
+        match lock(&self.0).behind.get_mut(&service) {
+            Some(owed) => owed.push((netns, led)),
+            None => return Some(led),
+        }
+        None
+    }
+
+    /// Has this be forgotten with what is due.
+    pub(super) fn add(&self, netns: Netns, led: Led) {
+        lock(&self.0).due.push((netns, led));
+    }
+
+    pub(super) fn take_due(&self) -> Vec<(Netns, Led)> {
+        std::mem::take(&mut lock(&self.0).due)
+    }
+}
 
 impl Controller {
     /// Brings a service to members that it has, whether the kernel can be brought to them now or not:
@@ -23,6 +71,7 @@ impl Controller {
     /// service's state.
     pub(super) fn lead_later(&self, service: &Service) {
         let network = service.network.spec.id;
+        self.balancers.owed.note_behind(service.id);
         match service.is_global() {
             true => {
                 self.balancers.lead_anew(network);
@@ -46,6 +95,7 @@ impl Controller {
         let service = lock(&self.services).get(id);
         let Some(service) = service else {
             self.balancers.looks.note_caught_up(id);
+            self.balancers.owed.note_led(id);
             return Ok(());
         };
         let state = lock(&service.state);
@@ -57,6 +107,9 @@ impl Controller {
         }
         // While nobody changes it.
         self.balancers.looks.note_caught_up(id);
+        self.balancers.owed.note_led(id);
+        drop(state);
+        self.forget_due();
         Ok(())
     }
 }

@@ -260,7 +260,7 @@ impl Controller {
         (state.spec, state.roster) = (spec, next);
         drop(state);
         if let Some((balancer, led)) = led {
-            self.forget_in(balancer, &led);
+            self.forget_in(service, balancer, led);
         }
         self.see_unfit_off(service, &unfit);
         if fits_again {
@@ -292,6 +292,7 @@ impl Controller {
             .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
         if let Err(error) = brought {
             self.warn(format!("service {}: {}", spec.name, error.chain()));
+            self.balancers.owed.note_behind(service.id);
             self.balancers.lead_anew(service.network.spec.id);
         }
     }

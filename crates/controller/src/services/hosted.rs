@@ -258,8 +258,10 @@ impl Controller {
         state.claims = claims;
         let former = std::mem::replace(&mut state.hosted, Hosted { ports });
         self.balancers.note_hosted_lacking(service, lacking);
+        self.balancers.owed.note_led(service.id);
         drop(state);
         // The kernel's whole table may be walked for it.
+        self.forget_due();
         self.forget_hosted(service, &former.ports);
         Ok(())
     }

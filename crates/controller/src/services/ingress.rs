@@ -75,7 +75,7 @@ impl Controller {
         let changed = published || state.spec.kind != kind;
         state.spec.kind = kind;
         drop(state);
-        self.forget_led_in(sandbox, former);
+        self.owe_led_in(sandbox, former);
         self.balancers.note_lacking(id, not);
         if published {
             self.balancers.note_published(id);

@@ -74,6 +74,14 @@ fn by_gone(former: &[PublishedPort], now: &[PublishedPort]) -> LedBy {
     }
 }
 
+/// By what of these ports a service leads nobody any more, where there is any, and to whom it leads.
+fn of_gone(service: &Service, former: &[PublishedPort]) -> Option<(LedBy, Vec<Member>)> {
+    let state = lock(&service.state);
+    let gone = by_gone(former, &state.spec.ports);
+    let members = state.roster.members.values().cloned();
+    (!gone.ports.is_empty()).then(|| (gone, members.collect()))
+}
+
 impl Controller {
     /// Has who was led here to endpoints that are gone, or are not well, be led to others.
     pub(super) fn forget_led(&self, service: &Service, gone: &[Member]) {
@@ -85,17 +93,17 @@ impl Controller {
         let addresses: BTreeSet<IpAddr> = addresses.collect();
         let by = led_by(&spec);
         if !service.is_global() {
-            return self.forget_here(gone, addresses, by);
+            return self.forget_here(service, gone, addresses, by);
         }
         if let Some(balancer) = self.balancers.on(service.network.spec.id) {
             let led = Led {
                 to: addresses,
                 by: None,
             };
-            self.forget_in(Netns::Sandbox(balancer.id), &led);
+            self.forget_in(service, Netns::Sandbox(balancer.id), led);
         }
         if may_publish(&spec) {
-            self.forget_here(gone, BTreeSet::new(), by);
+            self.forget_here(service, gone, BTreeSet::new(), by);
         }
     }
 
@@ -111,11 +119,13 @@ impl Controller {
         };
         let mut led = self.led_here(std::slice::from_ref(gone), BTreeSet::new(), by);
         led.to.retain(|addr| !gone.addresses.contains(addr));
-        self.forget_in(Netns::Host, &led);
+        self.forget_in(service, Netns::Host, led);
     }
 
     /// The same of all of a service that is removed: who sends there is led by nobody.
     pub(super) fn forget_all_led(&self, service: &Service) {
+        self.balancers.owed.note_led(service.id);
+        self.forget_due();
         let all: Vec<Member> = {
             let state = lock(&service.state);
             state.roster.members.values().cloned().collect()
@@ -125,16 +135,11 @@ impl Controller {
 
     /// The same of who was led by ports that a service on a network of this host has no more.
     pub(super) fn forget_ports(&self, service: &Service, former: &[PublishedPort]) {
-        let (gone, members) = self.of_gone(service, former);
+        let Some((gone, members)) = of_gone(service, former) else {
+            return;
+        };
         let own = members.iter().flat_map(|member| member.addresses.clone());
-        self.forget_here(&members, own.collect(), gone);
-    }
-
-    /// By what of these ports a service leads nobody any more, and to whom it leads.
-    fn of_gone(&self, service: &Service, former: &[PublishedPort]) -> (LedBy, Vec<Member>) {
-        let state = lock(&service.state);
-        let members = state.roster.members.values().cloned();
-        (by_gone(former, &state.spec.ports), members.collect())
+        self.forget_here(service, &members, own.collect(), gone);
     }
 
     /// Who is led by the balancer of a service's network by ports that it has no more once it
@@ -170,13 +175,14 @@ impl Controller {
     /// Has who was led by ports of this host to endpoints here, past the balancer, be led anew where
     /// their service publishes them no more.
     pub(super) fn forget_hosted(&self, service: &Service, former: &[PublishedPort]) {
-        let (gone, members) = self.of_gone(service, former);
-        self.forget_here(&members, BTreeSet::new(), gone);
+        if let Some((gone, members)) = of_gone(service, former) {
+            self.forget_here(service, &members, BTreeSet::new(), gone);
+        }
     }
 
     /// Has who was led by ports of this host to what leads on, which published these, be led by those no
-    /// more that it publishes no more.
-    pub(super) fn forget_led_in(&self, balancer: &Sandbox, former: Vec<PortMapping>) {
+    /// more that it publishes no more, with what is due: the caller has the network's turn.
+    pub(super) fn owe_led_in(&self, balancer: &Sandbox, former: Vec<PortMapping>) {
         let published = balancer.state().published.clone();
         let gone = former.into_iter();
         let gone = gone.filter(|mapping| !published.contains(mapping));
@@ -191,14 +197,14 @@ impl Controller {
             to: addresses_of(balancer).into_iter().collect(),
             by: Some(by_ports(ports)),
         };
-        self.forget_in(Netns::Host, &led);
+        self.balancers.owed.add(Netns::Host, led);
     }
 
     /// Forgets who was led by this host to these addresses, or to where it reaches these members of a
     /// service by its ports.
-    fn forget_here(&self, members: &[Member], to: BTreeSet<IpAddr>, by: LedBy) {
+    fn forget_here(&self, service: &Service, members: &[Member], to: BTreeSet<IpAddr>, by: LedBy) {
         let led = self.led_here(members, to, by);
-        self.forget_in(Netns::Host, &led);
+        self.forget_in(service, Netns::Host, led);
     }
 
     fn led_here(&self, members: &[Member], mut to: BTreeSet<IpAddr>, mut by: LedBy) -> Led {
@@ -230,13 +236,32 @@ impl Controller {
         vips.map(|vip| vip.addr()).collect()
     }
 
-    pub(super) fn forget_in(&self, netns: Netns, led: &Led) {
+    /// Forgets who was led so, now or once the kernel leads to their service as it should. The caller
+    /// holds nothing that others wait for: the kernel's whole table may be walked for it.
+    pub(super) fn forget_in(&self, service: &Service, netns: Netns, led: Led) {
+        if let Some(led) = self.balancers.owed.keep(service.id, netns, led) {
+            self.forget(netns, &led);
+        }
+    }
+
+    /// The same of all that is due.
+    pub(super) fn forget_due(&self) {
+        for (netns, led) in self.balancers.owed.take_due() {
+            self.forget(netns, &led);
+        }
+    }
+
+    fn forget(&self, netns: Netns, led: &Led) {
         let by_nothing = |by: &LedBy| by.addrs.is_empty() && by.ports.is_empty();
         if led.to.is_empty() || led.by.as_ref().is_some_and(by_nothing) {
             return;
         }
-        if let Err(error) = self.kernel.forget_led(netns, led) {
-            tracing::warn!("who was led to an endpoint stays there: {error}");
+        match self.kernel.forget_led(netns, led) {
+            // Nobody is led there.
+            Err(error) if !error.is_namespace_gone() => {
+                tracing::warn!("who was led to an endpoint stays there: {error}");
+            }
+            _ => {}
         }
     }
 }

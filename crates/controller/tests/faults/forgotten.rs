@@ -1,14 +1,22 @@
-//! Who was led to endpoints: who of them is forgotten and waited for, and who is not, as others led
+//! Who was led to endpoints: who of them is forgotten and waited for, when, and who is not, as others led
 //! them there or they are led there still.
 
 use crate::{
+    inject::Effect,
     led::update,
     scenario::{adopt, create, create_overlay, create_service, disconnect, join, remove_service},
     world::World,
 };
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use vw_controller::{Controller, command::ServiceInspect};
-use vw_hoststate::{Netns, Object};
+use vw_hoststate::{Key, Netns, Object};
 use vw_kernel::fake::Flow;
 use vw_model::EndpointMode;
 use vw_store::cluster::memory::MemoryStore;
@@ -145,4 +153,67 @@ fn who_is_led_by_a_port_at_another_spelling_of_its_address_stays() {
     }
     update(&controller, &["53/udp"], &["53:54/udp"], &[]).unwrap();
     assert_eq!(world.kernel.tracked(), [], "it leads to another port");
+}
+
+/// Where the sandbox that leads to services has its address.
+fn balancer(world: &World, controller: &Controller) -> Option<(Netns, IpAddr)> {
+    let one = world.sandbox_id(controller, "one").parse().unwrap();
+    let objects = world.kernel.objects();
+    let mut others = objects.keys().filter_map(|key| match key {
+        Key::Namespace(Netns::Sandbox(id)) if *id != one => Some(Netns::Sandbox(*id)),
+        _ => None,
+    });
+    let netns = others.next()?;
+    Some((netns, address(world, netns, "10.42.0.")?))
+}
+
+#[test]
+fn who_was_led_by_a_port_is_forgotten_once_it_leads_there_no_more() {
+    let (world, controller) = in_cluster(&["53:53/udp"], &[]);
+    let mut found = None;
+    eventually("it is led to", || {
+        found = balancer(&world, &controller);
+        found.is_some() && holds(&world, 53)
+    });
+    let (netns, to) = found.unwrap();
+    let by = own_address(&world, &controller, "10.42.0.");
+    let inside = Flow {
+        netns,
+        ..flow(&to.to_string(), "53/udp", by)
+    };
+    world.kernel.track(vec![inside]);
+    let leads = |key: &Key| matches!(key, Key::Balance(..));
+    world.refusing.set_made(Some(leads));
+    update(&controller, &["53/udp"], &["53:54/udp"], &[]).unwrap();
+    eventually("it is tried again", || world.refusing.refused() > 2);
+    assert_eq!(world.kernel.tracked(), [inside], "it is led so still");
+    world.refusing.set_made(None);
+    eventually("it is forgotten", || world.kernel.tracked().is_empty());
+    eventually("all is well", || controller.repair().unwrap() == 0);
+}
+
+#[test]
+fn nobody_waits_until_those_who_were_led_by_a_port_are_found() {
+    for (ingress, host) in [
+        (&["53:53/udp", "80:80"][..], &[][..]),
+        (&["80:80"], &["53:53/udp"]),
+    ] {
+        let (world, controller) = in_cluster(ingress, host);
+        eventually("it is published", || holds(&world, 53));
+        let forgets = |effect: &Effect<'_>| matches!(effect, Effect::Forget(Netns::Host));
+        let (other, through) = (controller.clone(), Arc::new(AtomicBool::new(false)));
+        let done = through.clone();
+        world.faults.while_at(forgets, move || {
+            // This wants the service's state, and the turn of its network.
+            create_service(&other, "api", "shop", EndpointMode::Dnsrr, &["90:90"]).unwrap();
+            let service = "web".to_owned();
+            other.submit(ServiceInspect { service }).unwrap();
+            done.store(true, Ordering::SeqCst);
+        });
+        update(&controller, &["53/udp"], &[], &[]).unwrap();
+        eventually("the other is through", || through.load(Ordering::SeqCst));
+        world.faults.await_beside();
+        assert!(!world.faults.had_to_wait(), "{ingress:?} {host:?}");
+        eventually("all is well", || controller.repair().unwrap() == 0);
+    }
 }

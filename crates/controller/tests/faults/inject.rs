@@ -105,6 +105,8 @@ pub(crate) enum Effect<'a> {
     Quiet,
     /// The wait for frames to reach an endpoint.
     Frames,
+    /// That it is forgotten who was led there.
+    Forget(Netns),
 }
 
 impl Faults {
@@ -440,6 +442,7 @@ impl Kernel for FaultyKernel {
 
     fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError> {
         self.effect("forget connections")?;
+        self.faults.begin_beside(&Effect::Forget(netns));
         self.fake.forget_led(netns, led)
     }
 

@@ -11,6 +11,7 @@ use crate::{
     view::Created,
 };
 use std::{
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -299,10 +300,11 @@ impl Controller {
             if !sandbox.can_answer() {
                 continue;
             }
-            let attachment = crate::detach::attachment_of(&sandbox, *id);
-            let served = attachment.map_or(Ok(()), |found| self.serve(service, &sandbox, &found));
-            if let Err(error) = served {
-                self.warn(error.chain());
+            if let Some(found) = crate::detach::attachment_of(&sandbox, *id) {
+                let Ok(()) = self.serve(service, &sandbox, &found, |state, next| {
+                    self.turn_for_good(service, state, next);
+                    Ok::<_, Infallible>(())
+                });
             }
         }
     }

@@ -174,22 +174,25 @@ impl Controller {
         for attachment in &attachments {
             let service = lock(&self.services).of(attachment.endpoint.id);
             if let Some(service) = service {
-                self.serve(&service, sandbox, attachment)?;
+                self.serve(&service, sandbox, attachment, |state, next| {
+                    self.turn_to(&service, state, next)
+                })?;
             }
         }
         Ok(())
     }
 
-    /// The same of one of them, if it waits for it.
+    /// The same of one of them, if it waits for it: `turn` brings its service to that.
     ///
     /// # Errors
-    /// When the kernel refuses.
-    pub(super) fn serve(
+    /// As `turn` says.
+    pub(super) fn serve<E>(
         &self,
         service: &Service,
         sandbox: &Sandbox,
         attachment: &Attachment,
-    ) -> Result<()> {
+        turn: impl FnOnce(&mut ServiceState, Roster) -> Result<(), E>,
+    ) -> Result<(), E> {
         let Attachment {
             endpoint, network, ..
         } = attachment;
@@ -206,7 +209,7 @@ impl Controller {
         };
         member.health = Health::Unchecked;
         let next = state.roster.with(id, member);
-        self.turn_to(service, &mut state, next)?;
+        turn(&mut state, next)?;
         drop(state);
         self.publish_names(sandbox, network, id);
         Ok(())

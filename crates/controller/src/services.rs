@@ -20,6 +20,7 @@ mod led;
 mod looks;
 mod members;
 mod plan;
+mod remote;
 mod remove;
 mod restore;
 mod roster;

@@ -3,7 +3,7 @@
 //! Owns that it is tried again, also where nothing changes any more, and that nobody who was led before is
 //! forgotten until then.
 
-use super::{Roster, Service, ServiceState};
+use super::{Roster, Service, ServiceState, change::Change};
 use crate::{Controller, registry::lock};
 use std::{collections::BTreeMap, sync::Mutex};
 use vw_hoststate::{Netns, Owner};
@@ -65,6 +65,34 @@ impl Controller {
             state.roster = next;
             self.lead_later(service);
         }
+    }
+
+    /// The same of many services by one change, which costs the kernel as much as that of one does.
+    /// Where it refuses that, each is brought there by itself: one that cannot be keeps no others.
+    pub(super) fn turn_all_for_good(&self, turns: Vec<(&Service, &mut ServiceState, Roster)>) {
+        let together = turns.len() > 1 && {
+            let turned = self.bring_all(&turns);
+            if let Err(error) = &turned {
+                tracing::debug!("services change one by one: {}", error.chain());
+            }
+            turned.is_ok()
+        };
+        for (service, state, next) in turns {
+            match together {
+                true => self.turned(service, state, next),
+                false => self.turn_for_good(service, state, next),
+            }
+        }
+    }
+
+    fn bring_all(&self, turns: &[(&Service, &mut ServiceState, Roster)]) -> Result<()> {
+        let mut all = Change::default();
+        for (service, state, next) in turns {
+            let change = self.change_to(service, state, next)?;
+            all.wants.extend(change.wants);
+            all.batch.append(change.batch);
+        }
+        self.carry(all)
     }
 
     /// Has the kernel be brought to a service as it is now, which it could not be. The caller holds the

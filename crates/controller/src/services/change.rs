@@ -138,26 +138,57 @@ impl Controller {
         state: &mut ServiceState,
         next: Roster,
     ) -> Result<()> {
-        // Until the kernel is compared with all that is known, nothing is changed in it.
-        let known_alone = service.is_global() && !self.balancers.is_open();
-        let change = match known_alone {
-            true => Change::default(),
-            false => self.change_of(service, state, &next)?,
-        };
-        if !change.wants.is_empty() {
-            self.note(change.batch)?;
-            crate::step::reached("service.noted");
-            self.bring(change.wants)?;
+        let change = self.change_to(service, state, &next)?;
+        self.carry(change)?;
+        self.turned(service, state, next);
+        Ok(())
+    }
+
+    /// Whether a service is known alone: until the kernel is compared with all that is, nothing is
+    /// changed in it.
+    fn is_known_alone(&self, service: &Service) -> bool {
+        service.is_global() && !self.balancers.is_open()
+    }
+
+    /// What it takes now to have these members in a service.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub(super) fn change_to(
+        &self,
+        service: &Service,
+        state: &ServiceState,
+        next: &Roster,
+    ) -> Result<Change> {
+        match self.is_known_alone(service) {
+            true => Ok(Change::default()),
+            false => self.change_of(service, state, next),
         }
+    }
+
+    /// Records a change and brings it about, if it is one.
+    ///
+    /// # Errors
+    /// When it cannot be recorded or applied.
+    pub(super) fn carry(&self, change: Change) -> Result<()> {
+        if change.wants.is_empty() {
+            return Ok(());
+        }
+        self.note(change.batch)?;
+        crate::step::reached("service.noted");
+        self.bring(change.wants)
+    }
+
+    /// Takes it that a service has these members, which [`Self::change_to`] brought about.
+    pub(super) fn turned(&self, service: &Service, state: &mut ServiceState, next: Roster) {
         let others = state.roster.slots != next.slots;
         self.take_members(service, state, next);
-        if known_alone && others {
+        if others && self.is_known_alone(service) {
             // That may have been compared without it.
             let network = service.network.spec.id;
             self.balancers.lead_anew(network);
             self.look_soon(network, Some(service.id));
         }
-        Ok(())
     }
 
     /// Takes it that a service has these members, as the kernel does.

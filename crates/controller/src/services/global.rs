@@ -8,7 +8,7 @@ use super::{
     Hosted, Member, Roster, Service, ServiceState,
     health::{can_be_asked, is_by_command},
     plan::ingress,
-    roster::Health,
+    remote::{member_of, named_by},
     update::{rechecked, wanted_ports},
 };
 use crate::{
@@ -27,8 +27,8 @@ use std::{
 };
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{
-    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PublishMode, PublishedPort,
-    RemoteEndpoint, Result, Scope, ServiceId, ServicePart, ServiceSpec,
+    EndpointId, EndpointMode, Error, Family, Kind, PublishMode, PublishedPort, RemoteEndpoint,
+    Result, Scope, ServiceId, ServiceSpec,
 };
 use vw_store::Table;
 
@@ -221,11 +221,9 @@ impl Controller {
         let mut all: Vec<(EndpointId, Member)> = local.members.into_iter().collect();
         {
             let reach = lock(&service.network.reach);
-            let named = |remote: &Arc<RemoteEndpoint>| {
-                let (of, member) = member_of(remote)?;
-                (of == name).then_some((remote.id, member))
-            };
-            all.extend(reach.remotes.values().filter_map(named));
+            let named = |remote: &&Arc<RemoteEndpoint>| named_by(remote) == Some(&name);
+            let named = reach.remotes.values().filter(named);
+            all.extend(named.filter_map(|remote| Some((remote.id, member_of(remote)?))));
         }
         let mut next = state.roster.clone();
         let mut taken: Vec<EndpointId> = all.iter().map(|(id, _)| *id).collect();
@@ -374,95 +372,6 @@ impl Controller {
         Ok(())
     }
 
-    /// Takes up what changed of endpoints on other hosts.
-    pub(crate) fn remote_members_changed(&self, network: &Network, touched: &[EndpointId]) {
-        let mut affected: BTreeMap<ServiceId, Vec<EndpointId>> = BTreeMap::new();
-        {
-            let reach = lock(&network.reach);
-            let book = lock(&self.services);
-            for id in touched {
-                let remote = reach.remotes.get(id).and_then(|remote| member_of(remote));
-                let named = remote.and_then(|(name, _)| book.named_on(network.spec.id, &name));
-                for service in book.of(*id).iter().chain(&named) {
-                    affected.entry(service.id).or_default().push(*id);
-                }
-            }
-        }
-        self.take_up_each(affected, true);
-    }
-
-    /// Has nobody led to endpoints on other hosts that are gone, while the network knows them still.
-    pub(crate) fn remote_members_gone(&self, gone: &[EndpointId]) {
-        let mut affected: BTreeMap<ServiceId, Vec<EndpointId>> = BTreeMap::new();
-        {
-            let book = lock(&self.services);
-            for id in gone {
-                if let Some(service) = book.of(*id) {
-                    affected.entry(service.id).or_default().push(*id);
-                }
-            }
-        }
-        self.take_up_each(affected, false);
-    }
-
-    fn take_up_each(&self, affected: BTreeMap<ServiceId, Vec<EndpointId>>, stand: bool) {
-        for (id, endpoints) in affected {
-            let service = lock(&self.services).get(id);
-            if let Some(service) = service {
-                self.take_up_remotes(&service, &endpoints, stand);
-            }
-        }
-    }
-
-    fn take_up_remotes(&self, service: &Service, endpoints: &[EndpointId], stand: bool) {
-        let mut state = lock(&service.state);
-        if state.removed {
-            return;
-        }
-        let name = state.spec.name.to_string();
-        let former = state.roster.clone();
-        let (mut left, mut came) = (Vec::new(), Vec::new());
-        {
-            let reach = lock(&service.network.reach);
-            for id in endpoints {
-                let remote = reach.remotes.get(id).and_then(|remote| member_of(remote));
-                match remote.filter(|(of, _)| stand && *of == name) {
-                    Some((_, member)) => came.push((*id, member)),
-                    None if former.members.get(id).is_some_and(|m| m.host.is_some()) => {
-                        left.push(*id);
-                    }
-                    None => {}
-                }
-            }
-        }
-        let gone = left.iter().filter_map(|id| former.members.get(id).cloned());
-        let mut gone: Vec<Member> = gone.collect();
-        let sick = came
-            .iter()
-            .filter(|(id, member)| member.health == Health::Unhealthy && former.serves(*id));
-        gone.extend(sick.map(|(_, member)| member.clone()));
-        let mut next = former.clone();
-        next.let_go(left);
-        next.take(came);
-        self.turn_for_good(service, &mut state, next);
-        let stay: Vec<bool> = endpoints
-            .iter()
-            .map(|id| state.roster.members.contains_key(id))
-            .collect();
-        let let_in = super::change::let_in(&former, &state.roster);
-        drop(state);
-        self.name_let_in(service, let_in);
-        self.forget_led(service, &gone);
-        let mut book = lock(&self.services);
-        for (id, stays) in endpoints.iter().zip(stay) {
-            match stays {
-                true => book.join(*id, service.id),
-                false if book.of(*id).is_some_and(|of| of.id == service.id) => book.leave(*id),
-                false => {}
-            }
-        }
-    }
-
     /// Takes an endpoint that was placed meanwhile into a service that was listed meanwhile: either
     /// who lists finds the endpoint, or who places it finds the service.
     pub(crate) fn join_late(&self, sandbox: &Sandbox, id: EndpointId) {
@@ -501,27 +410,6 @@ impl Controller {
 
 fn spec_of(service: &Arc<Service>) -> ServiceSpec {
     lock(&service.state).spec.clone()
-}
-
-/// An endpoint on another host as a member, and its service's name.
-fn member_of(remote: &RemoteEndpoint) -> Option<(String, Member)> {
-    let Some(ServicePart::Member {
-        service,
-        weight,
-        health,
-    }) = &remote.service
-    else {
-        return None;
-    };
-    let member = Member {
-        sandbox: remote.sandbox,
-        host: Some(remote.host),
-        name: remote.names.first().cloned().unwrap_or_default(),
-        addresses: remote.addresses.iter().map(IpNet::addr).collect(),
-        weight: *weight,
-        health: *health,
-    };
-    Some((service.clone(), member))
 }
 
 /// Ports in their order, each once.

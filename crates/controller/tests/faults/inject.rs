@@ -78,6 +78,8 @@ pub(crate) struct Faults {
     begun: Mutex<Vec<JoinHandle<()>>>,
     waits: AtomicBool,
     addresses_read: AtomicUsize,
+    applied: AtomicUsize,
+    forgotten: AtomicUsize,
 }
 
 /// What somebody else does.
@@ -119,12 +121,20 @@ impl Faults {
             begun: Mutex::default(),
             waits: AtomicBool::new(false),
             addresses_read: AtomicUsize::new(0),
+            applied: AtomicUsize::new(0),
+            forgotten: AtomicUsize::new(0),
         })
     }
 
     /// How often the kernel was asked which addresses the host has.
     pub(crate) fn addresses_read(&self) -> usize {
         self.addresses_read.load(Ordering::SeqCst)
+    }
+
+    /// How many changes of the kernel were asked for, and how often what it leads was looked through.
+    pub(crate) fn changes_and_looks(&self) -> (usize, usize) {
+        let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        (read(&self.applied), read(&self.forgotten))
     }
 
     /// Has this be begun by another thread before the next effect for which `at` holds, with what
@@ -332,6 +342,7 @@ fn refused(operation: &'static str) -> KernelError {
 
 impl Kernel for FaultyKernel {
     fn apply(&self, plan: &Plan) -> Result<(), Failure> {
+        self.faults.applied.fetch_add(1, Ordering::SeqCst);
         let mut done = vec![false; plan.steps.len()];
         for (at, step) in plan.steps.iter().enumerate() {
             let one = Plan {
@@ -441,6 +452,7 @@ impl Kernel for FaultyKernel {
     }
 
     fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError> {
+        self.faults.forgotten.fetch_add(1, Ordering::SeqCst);
         self.effect("forget connections")?;
         self.faults.begin_beside(&Effect::Forget(netns));
         self.fake.forget_led(netns, led)

@@ -12,6 +12,7 @@ mod behind;
 mod cluster;
 mod crowd;
 mod decided;
+mod died;
 mod drained;
 mod forgotten;
 mod global;

@@ -1,0 +1,97 @@
+//! A host that dies with an endpoint in each of many services.
+
+use crate::{
+    scenario::{adopt, create_overlay_on, create_service, join},
+    world::World,
+};
+use std::{collections::BTreeSet, fs, time::Duration};
+use vw_controller::{Controller, command::ServiceList};
+use vw_firewall::{ServiceSet, SetName};
+use vw_hoststate::{Key, Object};
+use vw_model::EndpointMode;
+use vw_store::cluster::memory::MemoryStore;
+
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SERVICES: usize = 100;
+
+/// What may change besides: the ways to that host, and what it published.
+const AROUND: usize = 10;
+
+#[track_caller]
+fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    vw_testkit::eventually(what, PATIENCE, holds);
+}
+
+/// Where a host leads to endpoints by services.
+fn leading(world: &World) -> Vec<Key> {
+    let objects = world.kernel.objects().into_iter();
+    let slot = |object: &Object| matches!(object, Object::Balance(_, element) if matches!(element.set, SetName::Service(ServiceSet::Slots(_))));
+    let slots = objects.filter(|(_, object)| slot(object));
+    slots.map(|(key, _)| key).collect()
+}
+
+/// How many endpoints all services have together.
+fn members(controller: &Controller) -> usize {
+    let services = controller.submit(ServiceList).unwrap();
+    services.iter().map(|service| service.members.len()).sum()
+}
+
+/// Two hosts: the first has something on the network `shop`, the second an endpoint in each of its
+/// services.
+fn stage(count: usize) -> [(World, Controller); 2] {
+    let store = MemoryStore::new();
+    let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
+    let (a, b) = (here.open(), there.open());
+    eventually("the network is made", || {
+        create_overlay_on(&a, "shop", "10.43.0.0/16", false, &[]).is_ok()
+    });
+    adopt(&a, &here, "one", &["shop"], &[]).unwrap();
+    for number in 0..count {
+        let service = format!("s{number}");
+        create_service(&a, &service, "shop", EndpointMode::Vip, &[]).unwrap();
+    }
+    eventually("the other host has all of them", || {
+        b.submit(ServiceList).unwrap().len() == count
+    });
+    for number in 0..count {
+        let name = format!("box{number}");
+        fs::write(there.folder.join(&name), "").unwrap();
+        adopt(&b, &there, &name, &[], &[]).unwrap();
+        join(&b, "shop", &name, &format!("s{number}"), 1).unwrap();
+    }
+    eventually("the first host leads to all", || members(&a) == count);
+    [(here, a), (there, b)]
+}
+
+#[test]
+fn its_death_costs_the_kernel_of_another_host_no_more_than_that_of_one_endpoint() {
+    let [(here, a), (there, _b)] = stage(SERVICES);
+    assert!(!leading(&here).is_empty());
+    let before = here.faults.changes_and_looks();
+    there.lose_store();
+    eventually("nobody is led there", || members(&a) == 0);
+    assert_eq!(leading(&here), []);
+    eventually("all is as it should be", || a.repair().unwrap() == 0);
+    let after = here.faults.changes_and_looks();
+    let (changes, looks) = (after.0 - before.0, after.1 - before.1);
+    assert!(changes <= AROUND, "{changes} changes");
+    assert!(looks <= AROUND, "{looks} looks at what is led");
+}
+
+#[test]
+fn one_service_that_the_kernel_does_not_change_keeps_no_other_as_it_was() {
+    let [(here, a), (there, _b)] = stage(5);
+    let led: BTreeSet<Key> = leading(&here).into_iter().collect();
+    let stuck = led.first().cloned().expect("it leads there");
+    here.refusing.set(Some(stuck.clone()));
+    there.lose_store();
+    eventually("the others lead there no more", || {
+        leading(&here) == [stuck.clone()]
+    });
+    assert_eq!(members(&a), 0, "all of them are known to be gone");
+    here.refusing.set(None);
+    eventually("nor does that one", || leading(&here).is_empty());
+    assert_eq!(a.repair().unwrap(), 0);
+}

@@ -309,8 +309,8 @@ pub trait Kernel: Send + Sync {
     /// `Call` with `AddrInUse` when somebody has it.
     fn claim_port(&self, protocol: Protocol, addr: SocketAddr) -> Result<PortClaim, KernelError>;
 
-    /// The addresses of this host, of all its links; one that is still looked for a twin is among
-    /// them and cannot be bound yet.
+    /// The addresses of this host, of all its links, that can be bound: one that is still looked for
+    /// a twin is not among them yet.
     ///
     /// # Errors
     /// When the kernel cannot be read.

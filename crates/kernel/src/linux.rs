@@ -191,7 +191,8 @@ impl LinuxKernel {
         let dump = crate::netlink::addr::dump;
         let found = self.namespaces.with_socket(&place, dump);
         let found = found.map_err(|source| names::call("list", "addresses", source))?;
-        Ok(found.into_iter().map(|seen| seen.addr.addr()).collect())
+        let usable = found.into_iter().filter(|seen| seen.usable);
+        Ok(usable.map(|seen| seen.addr.addr()).collect())
     }
 
     /// Forgets what was sent to ports before they were opened: it would be led nowhere for as long as

@@ -9,6 +9,7 @@
 
 use super::{
     behind::Owed,
+    ingress::Addresses,
     inner::Inner,
     looks::{Extent, Looks},
     turns::{Turn, Turns},
@@ -49,6 +50,7 @@ pub(crate) struct Balancers {
     pub(super) said: Mutex<Said>,
     pub(super) inner: Mutex<BTreeMap<NetworkId, Inner>>,
     pub(super) owed: Owed,
+    pub(super) addresses: Mutex<Addresses>,
     open: AtomicBool,
     /// How often all of them were taken away.
     given_up: AtomicUsize,

@@ -144,21 +144,36 @@ impl Controller {
     ) -> Result<Vec<PublishedPort>> {
         let mut ports: Vec<PublishedPort> = ports.collect();
         if ports.iter().any(|port| port.address().is_some()) {
-            let own = self.kernel.host_addresses().map_err(kernel_error)?;
+            let own = self.own_addresses()?;
             ports.retain(|port| port.address().is_none_or(|addr| own.contains(&addr)));
         }
         Ok(ports)
     }
 
-    /// Looks again at what services publish on one address of a host, and at the one by which the
-    /// other hosts reach this one: it has others now.
+    fn own_addresses(&self) -> Result<BTreeSet<IpAddr>> {
+        let own = self.kernel.host_addresses().map_err(kernel_error)?;
+        lock(&self.balancers.addresses).see(&own);
+        Ok(own)
+    }
+
+    /// Looks again at what services publish on addresses that this host has now and had not, or the
+    /// other way round, and at the one by which the other hosts reach it.
     pub fn addresses_changed(&self) {
         self.look_at_underlay();
+        let own = self.own_addresses();
+        let changed = own.map(|_| lock(&self.balancers.addresses).take());
+        // Where they cannot be read, any may have.
+        let may_have = |addr: IpAddr| changed.as_ref().map_or(true, |all| all.contains(&addr));
         let services = lock(&self.services).all();
-        let mut global = services.iter().filter(|service| service.is_global());
-        let at_one = |port: &PublishedPort| port.address().is_some();
-        if global.any(|service| lock(&service.state).spec.ports.iter().any(at_one)) {
-            self.balance_soon();
+        let global = services.iter().filter(|service| service.is_global());
+        let concerned = global.filter(|service| {
+            let state = lock(&service.state);
+            let mut at = state.spec.ports.iter().filter_map(PublishedPort::address);
+            at.any(may_have)
+        });
+        let networks: BTreeSet<NetworkId> = concerned.map(|s| s.network.spec.id).collect();
+        for network in networks {
+            self.look_at_whole_soon(network);
         }
     }
 
@@ -169,6 +184,26 @@ impl Controller {
         // Where that cannot be read, nothing is published here either.
         let here = self.on_this_host(at_one).unwrap_or_default();
         here.iter().map(PublishedPort::at).collect()
+    }
+}
+
+/// The addresses of this host, as they were read last, whoever did.
+#[derive(Default)]
+pub(super) struct Addresses {
+    seen: BTreeSet<IpAddr>,
+    /// Those that came or went since what is published at them was looked at. One that did both is
+    /// among them where somebody found it missing.
+    changed: BTreeSet<IpAddr>,
+}
+
+impl Addresses {
+    fn see(&mut self, now: &BTreeSet<IpAddr>) {
+        self.changed.extend(self.seen.symmetric_difference(now));
+        self.seen.clone_from(now);
+    }
+
+    fn take(&mut self) -> BTreeSet<IpAddr> {
+        std::mem::take(&mut self.changed)
     }
 }
 

@@ -288,6 +288,12 @@ impl Controller {
         }
     }
 
+    /// The same at all of a network.
+    pub(super) fn look_at_whole_soon(&self, network: NetworkId) {
+        self.balancers.looks.note_whole(network);
+        self.look_soon(network, None);
+    }
+
     /// The same at what an endpoint here is a member of, where its host may lead to it by itself.
     pub(crate) fn look_at_service_of(&self, endpoint: EndpointId) {
         let Some(service) = lock(&self.services).of(endpoint) else {

@@ -126,7 +126,7 @@ impl Faults {
         })
     }
 
-    /// How often the kernel was asked which addresses the host has.
+    /// How often the kernel was asked which addresses the host has, by who looks after services.
     pub(crate) fn addresses_read(&self) -> usize {
         self.addresses_read.load(Ordering::SeqCst)
     }
@@ -399,7 +399,9 @@ impl Kernel for FaultyKernel {
     }
 
     fn host_addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
-        self.faults.addresses_read.fetch_add(1, Ordering::SeqCst);
+        if Whose::Balance.is_mine() {
+            self.faults.addresses_read.fetch_add(1, Ordering::SeqCst);
+        }
         self.effect("list addresses")?;
         self.fake.host_addresses()
     }

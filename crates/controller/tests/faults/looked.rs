@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{net::SocketAddr, time::Duration};
 use vw_controller::Controller;
-use vw_kernel::HostFacts;
+use vw_kernel::{HostFacts, Kernel};
 use vw_model::{EndpointMode, Protocol};
 use vw_store::cluster::memory::MemoryStore;
 
@@ -88,5 +88,39 @@ fn who_joins_one_service_has_the_ports_of_no_other_looked_at() {
     )
     .unwrap();
     eventually("it is published", || is_held(&world, "192.0.2.1:9090"));
+    assert_eq!(controller.repair().unwrap(), 0);
+}
+
+/// Has the host have these addresses from now on, as it is told of.
+fn has(world: &World, controller: &Controller, addresses: &[&str]) {
+    let addresses = addresses.iter();
+    let on_wire = |addr: &&str| ("eth0".to_owned(), addr.parse().unwrap());
+    world.kernel.set_facts(HostFacts {
+        addresses: addresses.map(on_wire).collect(),
+        ..world.kernel.facts().unwrap()
+    });
+    controller.addresses_changed();
+}
+
+#[test]
+fn an_address_that_no_service_names_has_nothing_looked_at() {
+    let (world, controller) = stage();
+    eventually("all is published", || is_held(&world, "192.0.2.1:8087"));
+    has(&world, &controller, &["192.0.2.1/24"]);
+    let before = once_quiet(&world);
+    for number in 1..=CHANGES {
+        let other = format!("198.51.100.{number}/24");
+        has(&world, &controller, &["192.0.2.1/24", &other]);
+    }
+    assert_eq!(once_quiet(&world) - before, 0);
+    // One that services name is another matter, whatever else comes and goes with it.
+    has(&world, &controller, &["198.51.100.1/24"]);
+    eventually("nothing is published", || {
+        !is_held(&world, "192.0.2.1:8087")
+    });
+    has(&world, &controller, &["192.0.2.1/24"]);
+    eventually("all is published again", || {
+        is_held(&world, "192.0.2.1:8080") && is_held(&world, "192.0.2.1:8087")
+    });
     assert_eq!(controller.repair().unwrap(), 0);
 }

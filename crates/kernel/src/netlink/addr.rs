@@ -62,6 +62,8 @@ pub(crate) struct Seen {
     pub(crate) addr: IpNet,
     /// Whether we made it.
     pub(crate) ours: bool,
+    /// Whether it can be bound: no twin of it is looked for any more, and none was found.
+    pub(crate) usable: bool,
 }
 
 /// All addresses of the socket's namespace.
@@ -87,10 +89,14 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Seen> {
             _ => {}
         }
     }
+    // Those that matter here are among the first eight.
+    let flags = u32::from(*payload.get(2)?);
+    let looked_for = flags & libc::IFA_F_TENTATIVE != 0 && flags & libc::IFA_F_OPTIMISTIC == 0;
     Some(Seen {
         index: get_u32(payload, 4),
         addr: IpNet::new(local.or(addr)?, prefix).ok()?,
         ours,
+        usable: !looked_for && flags & libc::IFA_F_DADFAILED == 0,
     })
 }
 
@@ -120,3 +126,6 @@ pub(crate) fn ip(octets: &[u8]) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,12 @@ use crate::{
     Controller,
     registry::{Network, Sandbox, lock},
 };
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 use vw_model::{
-    EndpointId, EndpointMode, EndpointSettings, EndpointSpec, Error, MAX_WEIGHT, Options, PortKey,
+    EndpointId, EndpointMode, EndpointSettings, Error, MAX_WEIGHT, NetworkId, Options, PortKey,
     Result, SERVICE_KEY, SandboxKind, ServicePart, WEIGHT_KEY,
 };
 use vw_names::EndpointNames;
@@ -160,16 +163,12 @@ impl Controller {
             let state = sandbox.state();
             (state.spec.clone(), state.attachments.clone())
         };
-        let (by_option, by_label): (Vec<_>, Vec<_>) = attachments
-            .iter()
-            .map(|attachment| &attachment.endpoint)
-            .partition(|endpoint| endpoint.settings.driver_opts.contains_key(SERVICE_KEY));
-        let is_in_none = |endpoint: &&EndpointSpec| lock(&self.services).of(endpoint.id).is_none();
-        let options = by_option.iter().copied().filter(is_in_none);
-        let options = options.filter_map(|one| one.settings.driver_opts.get(SERVICE_KEY));
-        let label = spec.labels.get(SERVICE_KEY);
-        let label = label.filter(|_| by_label.iter().all(is_in_none));
-        for service in options.chain(label) {
+        let endpoints = attachments.iter().map(|attachment| &attachment.endpoint);
+        let endpoints: Vec<_> = endpoints
+            .map(|endpoint| (endpoint.network, &endpoint.settings.driver_opts))
+            .collect();
+        let names = named_in_vain(&lock(&self.services), &endpoints, &spec.labels);
+        for service in names {
             self.warn(format!(
                 "{} started and is not in service {service}, which is on none of its networks any more: make it there (vethwork service create) and start {} again",
                 spec.name, spec.name
@@ -275,6 +274,24 @@ fn tell_member(book: &Mutex<Book>, id: EndpointId, mut tell: impl FnMut(&Role)) 
             return;
         }
     }
+}
+
+/// The services that endpoints on these networks name by their options, or their sandbox by its
+/// labels, and which are on none of the networks.
+fn named_in_vain(
+    book: &Book,
+    endpoints: &[(NetworkId, &Options)],
+    labels: &Options,
+) -> BTreeSet<String> {
+    let options = endpoints.iter().map(|(_, options)| *options);
+    let named = options
+        .chain([labels])
+        .filter_map(|says| says.get(SERVICE_KEY));
+    let is_nowhere = |name: &&String| {
+        let mut networks = endpoints.iter().map(|(network, _)| *network);
+        networks.all(|network| book.named_on(network, name).is_none())
+    };
+    named.filter(is_nowhere).cloned().collect()
 }
 
 /// A service's name stands in the zone as that of an endpoint of its id, and that of its endpoints as

@@ -105,15 +105,22 @@ struct Lane {
 }
 
 impl Lane {
-    /// So many of those who wait, by turns of their services.
-    fn in_turn(&self, waiting: impl Iterator<Item = Place>, room: usize) -> Vec<Place> {
+    /// So many of those who wait, by turns of their services: a check goes on of each of these
+    /// `besides`, too.
+    fn in_turn(
+        &self,
+        waiting: impl Iterator<Item = Place>,
+        besides: impl Iterator<Item = ServiceId>,
+        room: usize,
+    ) -> Vec<Place> {
         let mut of: BTreeMap<ServiceId, VecDeque<(usize, Place)>> = BTreeMap::new();
         for (order, place) in waiting.enumerate() {
             of.entry(place.0).or_default().push_back((order, place));
         }
         let mut asked: BTreeMap<ServiceId, usize> = BTreeMap::new();
-        for (service, _) in &self.running {
-            *asked.entry(*service).or_default() += 1;
+        let running = self.running.iter().map(|(service, _)| *service);
+        for service in running.chain(besides) {
+            *asked.entry(service).or_default() += 1;
         }
         let mut turns: BTreeSet<(usize, usize, ServiceId)> = BTreeSet::new();
         for (service, places) in &of {
@@ -158,9 +165,9 @@ impl Lanes {
 struct Rounds {
     watched: BTreeMap<Place, Watched>,
     lanes: Lanes,
-    /// Commands for whose answer nobody waits any more. An endpoint is asked again when its own has
-    /// ended, so that no two are in each other's way.
-    ending: BTreeMap<EndpointId, Command>,
+    /// Commands for whose answer nobody waits any more, and for which service each asked. An endpoint
+    /// is asked again when its own has ended, so that no two are in each other's way.
+    ending: BTreeMap<EndpointId, (ServiceId, Command)>,
     /// When this host last could not ask somebody.
     hindered: Option<Instant>,
     /// When it last asked somebody later than by an interval.
@@ -323,7 +330,7 @@ impl Rounds {
         let lane = self.lanes.of(&one.patient.spec.probe);
         lane.waiting.remove(&(one.next, place));
         lane.running.remove(&place);
-        dismiss(&mut self.ending, place.1, one.running);
+        dismiss(&mut self.ending, place, one.running);
     }
 
     /// Has one that is not asked now asked then.
@@ -365,7 +372,9 @@ impl Rounds {
                     .into_iter()
                     .chain(more)
                     .chain(free);
-                first = lane.in_turn(all, room);
+                // One that does not end takes a place as long as one that is waited for.
+                let ending = self.ending.values().filter(|_| by_command);
+                first = lane.in_turn(all, ending.map(|(service, _)| *service), room);
             }
             first
         });
@@ -417,7 +426,7 @@ impl Rounds {
     fn wait(&self, wake: &OwnedFd, now: Instant) -> Vec<Place> {
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
         let ending = self.ending.values();
-        fds.extend(ending.map(|command| PollFd::new(command.told(), PollFlags::IN)));
+        fds.extend(ending.map(|(_, command)| PollFd::new(command.told(), PollFlags::IN)));
         let before = fds.len();
         let mut running = Vec::new();
         for place in self.rooms().into_iter().flat_map(|(lane, _)| &lane.running) {
@@ -451,10 +460,28 @@ impl Rounds {
         running.into_iter().map(|(place, ..)| place).collect()
     }
 
+    /// Forgets commands that have ended: whom they kept from being asked waits for others only from
+    /// now on.
+    fn let_end(&mut self, now: Instant) {
+        let ended = self
+            .ending
+            .extract_if(.., |_, (_, command)| command.has_ended());
+        let ended: Vec<Place> = ended.map(|(id, (service, _))| (service, id)).collect();
+        for place in ended {
+            let held = self.watched.get(&place).is_some_and(|one| {
+                let by_command = matches!(one.patient.spec.probe, Probe::Exec { .. });
+                by_command && one.running.is_none() && one.next < now
+            });
+            if held {
+                self.wait_until(place, now);
+            }
+        }
+    }
+
     /// What became of checks: whose members are other than before.
     fn look(&mut self, ready: Vec<Place>) -> Vec<(Place, bool)> {
-        self.ending.retain(|_, command| !command.has_ended());
         let now = Instant::now();
+        self.let_end(now);
         let mut changed = Vec::new();
         for place in ready {
             let Some(one) = self.watched.get_mut(&place) else {
@@ -469,7 +496,7 @@ impl Rounds {
             };
             let start = check.start;
             self.lanes.of(probe).running.remove(&place);
-            dismiss(&mut self.ending, place.1, one.running.take());
+            dismiss(&mut self.ending, place, one.running.take());
             match outcome {
                 Ok(answer) => {
                     let well = self.take_answer(place, start, answer, now);
@@ -522,7 +549,11 @@ fn is_news(last: &mut Option<Instant>, now: Instant) -> bool {
 }
 
 /// Nobody waits for a check any more.
-fn dismiss(ending: &mut BTreeMap<EndpointId, Command>, id: EndpointId, check: Option<Check>) {
+fn dismiss(
+    ending: &mut BTreeMap<EndpointId, (ServiceId, Command)>,
+    (service, id): Place,
+    check: Option<Check>,
+) {
     if let Some(Check {
         by: Asking::Command(command),
         ..
@@ -530,7 +561,7 @@ fn dismiss(ending: &mut BTreeMap<EndpointId, Command>, id: EndpointId, check: Op
         && !command.has_ended()
     {
         command.leave();
-        ending.insert(id, command);
+        ending.insert(id, (service, command));
     }
 }
 

@@ -81,3 +81,31 @@ fn one_that_came_to_a_service_meanwhile_is_told_of_again() {
     });
     assert_eq!(told, [false, true]);
 }
+
+#[test]
+fn a_name_is_warned_of_only_where_no_network_has_the_service() {
+    let service = web();
+    let mut book = Book::default();
+    book.add(&spec_of(&service), service.clone());
+    let named = |name: &str| Options::from([(SERVICE_KEY.to_owned(), name.to_owned())]);
+    let (web, gone, none) = (named("web"), named("gone"), Options::new());
+    let blue = service.network.spec.id;
+    let other = NetworkId::from_bytes(bytes("other"));
+    let all: [(&[_], _, &[&str]); 7] = [
+        (&[(blue, &none)], &web, &[]),
+        // All say by themselves in what they are: the label is that of none, and true.
+        (&[(blue, &web)], &web, &[]),
+        (&[(blue, &gone)], &web, &["gone"]),
+        (&[(blue, &web), (other, &none)], &none, &[]),
+        (&[(other, &none)], &web, &["web"]),
+        (&[(blue, &gone), (other, &gone)], &gone, &["gone"]),
+        (&[], &none, &[]),
+    ];
+    for (endpoints, labels, expected) in all {
+        let found = named_in_vain(&book, endpoints, labels);
+        assert!(
+            found.iter().eq(expected),
+            "{endpoints:?}, {labels:?}: {found:?}"
+        );
+    }
+}

@@ -123,7 +123,8 @@ fn who_changes_from_a_command_waits_for_none_that_has_not_ended() {
     watch(&mut rounds, 1, "tcp:80", Health::Starting);
     watch(&mut rounds, 2, "exec:true", Health::Starting);
     for number in [1, 2] {
-        rounds.ending.insert(id(number), command(&runtime, number));
+        let ending = (service("web"), command(&runtime, number));
+        rounds.ending.insert(id(number), ending);
     }
     assert_eq!(rounds.due(Instant::now()), [place(1)]);
     drop((rounds, runtime));
@@ -322,7 +323,7 @@ fn commands_that_have_not_ended_leave_no_room_for_others() {
         watch(&mut rounds, number, "exec:true", Health::Starting);
     }
     let now = Instant::now();
-    let ended = |number: usize| command(&runtime, 100 + number);
+    let ended = |number: usize| (service("db"), command(&runtime, 100 + number));
     assert_eq!(rounds.due(now).len(), COMMANDS);
     let ending = (0..COMMANDS - 1).map(|number| (id(100 + number), ended(number)));
     rounds.ending = ending.collect::<BTreeMap<_, _>>();
@@ -331,10 +332,45 @@ fn commands_that_have_not_ended_leave_no_room_for_others() {
     assert_eq!(rounds.due(now).len(), 0, "they have not ended");
     eventually("they have", Duration::from_secs(20), || {
         let mut ending = rounds.ending.values();
-        ending.all(Command::has_ended)
+        ending.all(|(_, command)| command.has_ended())
     });
     rounds.look(Vec::new());
     assert_eq!(rounds.due(now).len(), COMMANDS);
+    drop(runtime);
+    // It may never have been made.
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn a_service_whose_commands_do_not_end_has_its_turn_after_others() {
+    let folder = std::env::temp_dir().join(format!("vw-turns-{}", std::process::id()));
+    let runtime = runtime(&folder);
+    let mut rounds = Rounds::default();
+    for number in 0..COMMANDS - 1 {
+        let ending = (service("db"), command(&runtime, number));
+        rounds.ending.insert(id(number), ending);
+    }
+    // Those of `db` wait longer.
+    let now = Instant::now();
+    for (name, number) in [("db", 20), ("db", 21), ("web", 30)] {
+        let found = Some((patient("exec:true"), Health::Starting));
+        rounds.take((service(name), id(number)), found);
+    }
+    assert_eq!(rounds.due(Instant::now()), [(service("web"), id(30))]);
+    // Whom its own command kept waiting waited for no other.
+    let held = (service("db"), id(0));
+    rounds.take(held, Some((patient("exec:true"), Health::Healthy)));
+    rounds.wait_until(held, now - 60 * SECOND);
+    eventually("they have ended", Duration::from_secs(20), || {
+        rounds.look(Vec::new());
+        rounds.ending.is_empty()
+    });
+    let check = Check {
+        start: SystemTime::now(),
+        by: Asking::Failed(Answer::well("")),
+    };
+    rounds.begin(held, check);
+    assert_eq!(rounds.late, None);
     drop(runtime);
     // It may never have been made.
     let _ = std::fs::remove_dir_all(folder);

@@ -123,12 +123,13 @@ impl Cluster {
         self.core.create_network(spec, request, foreign, numbered)
     }
 
-    /// Removes a network that no living host has an endpoint on.
+    /// Removes a network that no living host has an endpoint on. Tells whether the local copy was
+    /// seen without it: what it has of the network then is another one, or the former brought back.
     ///
     /// # Errors
     /// Forbidden where one has, naming it; NotFound; Unavailable, also when a host does not
     /// answer.
-    pub fn remove_network(&self, network: NetworkId) -> Result<()> {
+    pub fn remove_network(&self, network: NetworkId) -> Result<bool> {
         self.await_joined();
         self.core.remove_network(network)
     }

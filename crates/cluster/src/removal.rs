@@ -31,7 +31,7 @@ const BATCH: usize = 50;
 
 impl Core {
     /// See [`crate::Cluster::remove_network`].
-    pub(crate) fn remove_network(&self, network: NetworkId) -> Result<()> {
+    pub(crate) fn remove_network(&self, network: NetworkId) -> Result<bool> {
         let known = self.fetch_network(network)?;
         let (record, _) = known.ok_or_else(|| no_network(network))?;
         let own = self.users(network);
@@ -46,19 +46,16 @@ impl Core {
         if let Some(service) = self.service_on(network)? {
             return Err(has_service(&record, &service));
         }
-        let result = self.attempt(network);
-        if result.is_ok() {
-            if let Err(error) = self.clear_up(network) {
-                tracing::debug!("network {}: {}", network.short(), error.chain());
-            }
-            let until = self.time.now() + self.settings.patience;
-            let gone = |state: &mut crate::core::State| {
-                (!state.mirror.networks.contains_key(&network)).then_some(())
-            };
-            // Only a courtesy to who looks next; the mirror will learn it.
-            let _ = self.wait_for(until, gone);
+        self.attempt(network)?;
+        if let Err(error) = self.clear_up(network) {
+            tracing::debug!("network {}: {}", network.short(), error.chain());
         }
-        result
+        let until = self.time.now() + self.settings.patience;
+        let gone = |state: &mut crate::core::State| {
+            (!state.mirror.networks.contains_key(&network)).then_some(())
+        };
+        // Only a courtesy to who looks next; the mirror will learn it.
+        Ok(self.wait_for(until, gone).is_some())
     }
 
     /// One attempt: whatever comes of it, its mark is taken away, or goes with the network.

@@ -326,12 +326,13 @@ impl Controller {
         }
         self.check_empty(network)?;
         let id = network.spec.id;
-        match network.spec.scope {
+        let seen_gone = match network.spec.scope {
             Scope::Global => self.remove_global(network)?,
             Scope::Local => {
                 self.keep(Batch::new().delete(Table::Networks, id.to_string()))?;
+                false
             }
-        }
+        };
         crate::step::reached("network.removed");
         *gate = Gate::Removed;
         self.registry_mut().remove_network(network);
@@ -351,7 +352,8 @@ impl Controller {
             ],
         );
         drop(gate);
-        if !local {
+        // A copy that lags has it still, and is told that it is gone.
+        if seen_gone {
             self.list_what_is_back(id);
         }
         Ok(())

@@ -323,7 +323,7 @@ impl World {
                     None => Ok(()),
                 }
             }
-            (88..93, Some(network)) => daemon.core.remove_network(network.id),
+            (88..93, Some(network)) => daemon.core.remove_network(network.id).map(drop),
             (93..96, _) => {
                 let dead = self.hosts_to_forget();
                 match chance::pick(&dead) {

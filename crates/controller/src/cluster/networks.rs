@@ -191,7 +191,7 @@ impl Controller {
     ///
     /// # Errors
     /// As they refuse, or `Unavailable` while their store is away.
-    pub(crate) fn remove_global(&self, network: &Arc<Network>) -> Result<()> {
+    pub(crate) fn remove_global(&self, network: &Arc<Network>) -> Result<bool> {
         self.cluster()?.remove_network(network.spec.id)
     }
 

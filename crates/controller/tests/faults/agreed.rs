@@ -16,7 +16,9 @@ use std::{
 };
 use vw_controller::{
     Controller,
-    command::{ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate},
+    command::{
+        NetworkList, NetworkRemove, ServiceInspect, ServiceList, ServiceRemove, ServiceUpdate,
+    },
     view::{ServiceMemberView, ServiceView},
 };
 use vw_model::{EndpointMode, Result, ServiceId};
@@ -56,16 +58,23 @@ struct Scene {
 }
 
 impl Scene {
+    /// With the service `web` on it.
     fn new() -> Self {
+        let scene = Self::without_service();
+        let web = || create_service(&scene.a, "web", "shop", EndpointMode::Vip, &[]).is_ok();
+        eventually("the service is made", web);
+        eventually("the service is known", || listed(&scene.b) == ["web"]);
+        scene
+    }
+
+    fn without_service() -> Self {
         let store = MemoryStore::new();
         let silent = Arc::<Silent>::default();
         store.set_weather(silent.clone());
         let worlds = [World::in_cluster(&store, 1), World::in_cluster(&store, 2)];
         let [a, b] = [worlds[0].open(), worlds[1].open()];
         eventually("the network is made", || create(&b).is_ok());
-        let web = || create_service(&a, "web", "shop", EndpointMode::Vip, &[]).is_ok();
-        eventually("the network is known", web);
-        eventually("the service is known", || listed(&b) == ["web"]);
+        eventually("the network is known", || has_shop(&a));
         Self {
             store,
             silent,
@@ -91,6 +100,11 @@ impl Scene {
         adopt(controller, &self.worlds[host], name, &[], &[]).unwrap();
         join(controller, "shop", name, "web", weight)
     }
+}
+
+fn has_shop(controller: &Controller) -> bool {
+    let networks = controller.submit(NetworkList).unwrap();
+    networks.iter().any(|one| one.spec.name.as_str() == "shop")
 }
 
 fn listed(controller: &Controller) -> Vec<String> {
@@ -193,4 +207,18 @@ fn a_service_whose_record_cannot_be_read_is_removed_by_its_id() {
     assert!(scene.store.records().iter().all(|record| record.key != key));
     let again = remove(&scene.a, &id.to_string()).unwrap_err();
     assert_eq!(again.reason, "service-not-found");
+}
+
+#[test]
+fn a_network_that_is_removed_is_not_back_because_that_is_heard_late() {
+    let scene = Scene::without_service();
+    scene.silence();
+    let network = "shop".to_owned();
+    scene.a.submit(NetworkRemove { network }).unwrap();
+    assert!(!has_shop(&scene.a), "it is listed again");
+    scene.hear();
+    eventually("it is made anew", || create(&scene.a).is_ok());
+    eventually("the other host has it too", || has_shop(&scene.b));
+    assert!(has_shop(&scene.a));
+    assert_eq!(scene.a.repair().unwrap(), 0);
 }

@@ -32,7 +32,7 @@ fn is_marked(world: &World, network: NetworkId) -> bool {
 
 fn remove(host: &Host, network: NetworkId) -> vw_model::Result<()> {
     let daemon = host.daemon().expect("it runs");
-    daemon.core.remove_network(network)
+    daemon.core.remove_network(network).map(drop)
 }
 
 fn put_state(world: &World, network: NetworkId, state: NetworkState) {

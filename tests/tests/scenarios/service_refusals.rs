@@ -50,6 +50,15 @@ const REFUSALS: &[(&str, &str)] = &[
         "service create --name api --network kept -p 81:80",
         "name one, as in -p 127.0.0.1:81:80",
     ),
+    // Over IPv6 its containers publish nothing.
+    (
+        "service create --name api --network dual -p 81:80",
+        "at 0.0.0.0 where no address is named (host_binding_ipv4), and a service is reached at all: name one, as in -p 0.0.0.0:81:80",
+    ),
+    (
+        "service create --name api --network six -p 81:80",
+        "name one, as in -p [::1]:81:80",
+    ),
     (
         "service create --name api --network blue -p 198.51.100.9:81:80",
         "is not an address of this host",
@@ -186,7 +195,10 @@ fn what_cannot_be_is_refused_and_nothing_is_half_made() {
     let scene = Scene::new();
     scene.docker("network create --subnet 10.9.0.0/29 blue");
     scene.docker("network create --internal closed");
-    scene.docker("network create -o com.docker.network.bridge.host_binding_ipv4=127.0.0.1 kept");
+    let binding = "network create -o com.docker.network.bridge.host_binding_ipv4";
+    scene.docker(&format!("{binding}=127.0.0.1 kept"));
+    scene.docker(&format!("{binding}=0.0.0.0 --ipv6 dual"));
+    scene.docker(&format!("{binding}=::1 --ipv6 six"));
     scene.docker(
         "network create -o com.docker.network.bridge.gateway_mode_ipv4=isolated --internal alone",
     );
@@ -214,6 +226,7 @@ fn what_cannot_be_is_refused_and_nothing_is_half_made() {
     assert!(refusal.contains("no available"), "{refusal}");
     scene.cli("service rm last");
     scene.cli("service create --name none --network blue");
+    scene.cli("service create --name over4 --network dual -p 0.0.0.0:82:80");
     scene.cli("service update --publish-add 81:81 --publish-rm 80 web");
     let ports = scene.cli("service ls --format {{.Ports}}");
     assert!(ports.contains("*:81->81/tcp"), "{ports}");

@@ -138,24 +138,34 @@ impl Controller {
         }
     }
 
-    /// Refuses ports that name no address where the network keeps those of containers to one: a
-    /// service would be reached at all of them.
+    /// Refuses ports that name no address where the network keeps those of containers to one, or to
+    /// one family: a service would be reached at all of them.
     ///
     /// # Errors
     /// `InvalidArgument` for one.
     pub(super) fn check_binding(&self, network: &Network, asked: &[Publication]) -> Result<()> {
         let cx = &self.config.drivers;
         let hosts = network.driver.default_hosts(&network.spec, cx);
-        let kept = hosts.iter().find(|host| !host.is_unspecified());
+        let families = self.published_families(network);
+        let reached = families.into_iter().map(unspecified);
+        let beyond: Vec<IpAddr> = reached.filter(|any| !hosts.contains(any)).collect();
         let mut asked = asked.iter().map(|asked| asked.port);
         let open = asked.find(|request| request.host_ip.is_none());
-        let (Some(kept), Some(open)) = (kept, open) else {
+        let (Some(first), Some(open)) = (beyond.first(), open) else {
             return Ok(());
+        };
+        let named = |ip: &IpAddr| match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let (kept, remedy) = match hosts.first() {
+            Some(kept) => (format!("at {}", named(kept)), named(kept)),
+            None => ("nothing".to_owned(), named(first)),
         };
         let host = open.host.map(|range| range.first.to_string());
         let host = host.unwrap_or_default();
         let sentence = format!(
-            "network {} publishes at {kept} where no address is named (host_binding_ipv4), and a service is reached at all: name one, as in -p {kept}:{host}:{}",
+            "network {} publishes {kept} where no address is named (host_binding_ipv4), and a service is reached at all: name one, as in -p {remedy}:{host}:{}",
             network.spec.name, open.container.port
         );
         Err(Error::invalid("port-without-address", sentence))

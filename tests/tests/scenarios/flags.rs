@@ -152,6 +152,38 @@ fn without_iptables_there_are_no_rules() {
 }
 
 #[test]
+fn a_service_that_was_made_with_rules_is_not_led_to_without() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.docker("network create --ipv6 blue");
+    scene.cli("service create --name web --network blue -p 8080:80");
+    let one = scene.start("one", "--network blue --label vethwork.service=web");
+    let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    let published = format!("{HOST}:8080");
+    let answers = |scene: &Scene| {
+        eventually("it answers", Duration::from_secs(10), || {
+            traffic::tcp(&scene.outside, &published).is_ok()
+        });
+    };
+    answers(&scene);
+    let ports = |scene: &Scene| scene.cli("service ls --format {{.Ports}}");
+    assert!(!ports(&scene).contains("not on"), "{}", ports(&scene));
+
+    let flags = ["--iptables=false", "--ip6tables=false"];
+    scene.daemon.restart_with(&flags);
+    assert_eq!(scene.host.run(["nft", "list", "ruleset"]).ok(), "");
+    assert!(ports(&scene).contains("(not on"), "{}", ports(&scene));
+    let warnings = scene.daemon.api("GET", "/info", None).json()["Warnings"].to_string();
+    let warned = warnings.contains("service web: nobody is led to it");
+    assert!(warned, "{warnings}");
+
+    scene.daemon.restart_with(&[]);
+    assert!(!ports(&scene).contains("not on"), "{}", ports(&scene));
+    answers(&scene);
+    scene.end();
+}
+
+#[test]
 fn without_ip_forward_the_switch_stays_as_it_was() {
     require_stage!();
     let scene = Scene::with(&["--ip-forward=false"]);

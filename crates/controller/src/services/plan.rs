@@ -9,9 +9,15 @@ use crate::{
 use vw_firewall::{ServicePolicy, ServicePort, Slot};
 use vw_hoststate::{Address, Fragment, Netns, Object, Owner, Table};
 use vw_model::{
-    Affinity, EndpointId, Error, Family, IfName, IpNet, Kind, PublishMode, PublishedPort, Result,
-    Scope, ServiceSpec,
+    Affinity, EndpointId, Error, Family, HostPort, IfName, IpNet, Kind, PublishMode, PublishedPort,
+    Result, Scope, ServiceSpec,
 };
+
+/// What nobody is led to as there are no rules.
+pub(super) struct WithoutRules {
+    pub(super) vips: Vec<IpNet>,
+    pub(super) ports: Vec<HostPort>,
+}
 
 impl Controller {
     /// What a service wants with these members.
@@ -33,7 +39,7 @@ impl Controller {
         }
         let bridge = network.driver.host_link(&network.spec);
         let vips = spec.vips.iter().map(IpNet::addr);
-        fragment.insert(Object::Table(Table::Services));
+        let vips = vips.filter(|vip| self.config.drivers.filters(Family::of(*vip)));
         if let Some(link) = &bridge {
             fragment.extend(vips.clone().map(|addr| {
                 Object::Address(Address {
@@ -62,8 +68,29 @@ impl Controller {
                 ..inside
             }));
         }
+        if !elements.is_empty() {
+            fragment.insert(Object::Table(Table::Services));
+        }
         fragment.extend(elements.into_iter().map(Object::Element));
         fragment
+    }
+
+    /// What this host cannot lead to of a service on one of its own networks, which was made while
+    /// its daemon made rules that it makes no more.
+    pub(super) fn without_rules(&self, network: &Network, spec: &ServiceSpec) -> WithoutRules {
+        let cx = &self.config.drivers;
+        let families = self.published_families(network);
+        let is_published = |port: &&PublishedPort| match port.host {
+            Some(host) => families.contains(&Family::of(host)),
+            None => !families.is_empty(),
+        };
+        let vips = spec.vips.iter();
+        let vips = vips.filter(|vip| !cx.filters(Family::of(vip.addr())));
+        let ports = spec.ports.iter().filter(|port| !is_published(port));
+        WithoutRules {
+            vips: vips.copied().collect(),
+            ports: ports.map(PublishedPort::at).collect(),
+        }
     }
 
     /// Where clients of published ports are led: to where the endpoints' answers leave, where that is

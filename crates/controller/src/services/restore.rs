@@ -3,6 +3,7 @@
 use super::{
     Hosted, Roster, Service, ServiceState,
     change::member,
+    plan::WithoutRules,
     roster::{Health, at_first},
 };
 use crate::{
@@ -19,7 +20,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, Owner};
 use vw_ipam::Holder;
-use vw_model::{EndpointId, PortMapping, PublishedPort, Result, ServiceId, ServiceSpec};
+use vw_model::{EndpointId, HostPort, PortMapping, PublishedPort, Result, ServiceId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// The order of a service's slots, void after a reboot.
@@ -156,17 +157,20 @@ impl Controller {
     }
 
     /// Holds the host ports of what services publish; those that every host publishes are held by
-    /// what leads to it here.
+    /// what leads to it here. What no rule leads to is told.
     pub(crate) fn restore_service_ports(&self) {
         let services = lock(&self.services).all();
         for service in services {
             let mut state = lock(&service.state);
             let (families, ports) = match service.is_global() {
                 true => (self.hosted_families(), state.hosted.claimed()),
-                false => (
-                    self.published_families(&service.network),
-                    state.spec.ports.clone(),
-                ),
+                false => {
+                    let lacking = self.without_rules(&service.network, &state.spec);
+                    self.warn_without_rules(&state.spec, &lacking);
+                    let mut ports = state.spec.ports.clone();
+                    ports.retain(|port| !lacking.ports.contains(&port.at()));
+                    (self.published_families(&service.network), ports)
+                }
             };
             let mappings: Vec<PortMapping> = ports
                 .iter()
@@ -191,6 +195,19 @@ impl Controller {
                     mapping.host
                 ));
             }
+        }
+    }
+
+    fn warn_without_rules(&self, spec: &ServiceSpec, lacking: &WithoutRules) {
+        let vips = lacking.vips.iter().map(|vip| vip.addr().to_string());
+        let ports = lacking.ports.iter().map(HostPort::to_string);
+        let what: Vec<String> = vips.chain(ports).collect();
+        if !what.is_empty() {
+            self.warn(format!(
+                "service {}: nobody is led to it by {}, as this daemon makes no rules there: start it without --iptables=false and --ip6tables=false, or remove the service",
+                spec.name,
+                what.join(", ")
+            ));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Member, Service,
+    plan::WithoutRules,
     roster::Health,
     unpublished::{in_words, lacks_of},
 };
@@ -16,8 +17,8 @@ use std::{
     sync::Arc,
 };
 use vw_model::{
-    HostId, HostPort, Lacks, PortKey, PublishMode, RemoteEndpoint, RemoteHost, Result, ServiceId,
-    ServicePart, ServiceSpec, Unpublished,
+    HostId, HostPort, Lacks, Obstacle, PortKey, PublishMode, RemoteEndpoint, RemoteHost, Result,
+    ServiceId, ServicePart, ServiceSpec, Unpublished,
 };
 
 impl Controller {
@@ -90,12 +91,34 @@ impl Controller {
             .collect();
         let spec = state.spec.clone();
         drop(state);
+        let unpublished = match service.is_global() {
+            true => unpublished(&spec, hosts, &told_by_balancers(&service.network)),
+            false => self.unpublished_here(&service.network, &spec),
+        };
         ServiceView {
             network: service.network.spec.name.to_string(),
             members,
-            unpublished: unpublished(&spec, hosts, &told_by_balancers(&service.network)),
+            unpublished,
             spec,
         }
+    }
+
+    /// What this host does not lead to of a service on one of its own networks.
+    fn unpublished_here(&self, network: &Network, spec: &ServiceSpec) -> Vec<UnpublishedView> {
+        let WithoutRules { vips, ports } = self.without_rules(network, spec);
+        if vips.is_empty() && ports.is_empty() {
+            return Vec::new();
+        }
+        let own = self
+            .member
+            .as_ref()
+            .map(|member| member.own_name().to_owned());
+        vec![UnpublishedView {
+            host: own.unwrap_or_else(|| "this host".to_owned()),
+            vips,
+            ports,
+            reason: in_words(Obstacle::NoRules),
+        }]
     }
 
     /// The cluster's hosts that live, and this one.

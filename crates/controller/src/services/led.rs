@@ -251,7 +251,8 @@ impl Controller {
         }
     }
 
-    fn forget(&self, netns: Netns, led: &Led) {
+    /// Forgets it now.
+    pub(super) fn forget(&self, netns: Netns, led: &Led) {
         let by_nothing = |by: &LedBy| by.addrs.is_empty() && by.ports.is_empty();
         if led.to.is_empty() || led.by.as_ref().is_some_and(by_nothing) {
             return;

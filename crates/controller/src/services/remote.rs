@@ -106,15 +106,22 @@ impl Controller {
         for (one, gone) in taken_up.iter().zip(gone) {
             let balancer = self.balancers.on(one.service.network.spec.id);
             if let Some(balancer) = balancer.filter(|_| !gone.is_empty()) {
-                let addresses = gone.into_iter().flat_map(|member| member.addresses);
-                led.entry(balancer.id).or_default().extend(addresses);
+                let to = gone.into_iter().flat_map(|member| member.addresses);
+                let to = Led {
+                    to: to.collect(),
+                    by: None,
+                };
+                let netns = Netns::Sandbox(balancer.id);
+                let now = self.balancers.owed.keep(one.service.id, netns, to);
+                led.entry(balancer.id)
+                    .or_default()
+                    .extend(now.into_iter().flat_map(|led| led.to));
             }
         }
         let ended = taken_up.into_iter().zip(formers);
         let taken: Vec<Taken<'_>> = ended.map(|(one, former)| one.end(&former)).collect();
         for (balancer, to) in led {
-            let led = Led { to, by: None };
-            self.forget_in(Netns::Sandbox(balancer), &led);
+            self.forget(Netns::Sandbox(balancer), &Led { to, by: None });
         }
         for one in taken {
             self.taken_up(one);

@@ -6,7 +6,7 @@
 //! that a removal that goes on after all finds it gone and removes nothing.
 
 use crate::{
-    core::{Core, Done, State},
+    core::{Core, Done, State, is_away},
     keys::Shared,
     mirror::UNCONFIRMED,
     outbox::unchanged,
@@ -36,6 +36,10 @@ pub(crate) struct Answer {
     /// Hosts take it away at different times.
     spread: Duration,
     objected: bool,
+    /// When it is to be taken away at the soonest; `None` once that was done or refused.
+    unmark: Option<Duration>,
+    /// How often everything had been read when `look` was decided.
+    reads: u64,
     /// When it is looked for blocks that this host does not know to be its own.
     look: Option<Duration>,
 }
@@ -62,17 +66,23 @@ impl State {
             false if self.unsure.contains(&marked.network) => Some(now),
             false => Some(now + LINGER),
         };
+        let reads = self.reads;
         let anew = || Answer {
             version: marked.version,
             since: now,
             forsaken: None,
             spread,
             objected: false,
+            unmark: Some(now),
+            reads,
             look,
         };
         let answer = self.answers.entry(marked.network).or_insert_with(anew);
         if answer.version != marked.version {
             *answer = anew();
+        } else if answer.reads != reads {
+            // The store may be one that has blocks which this host gave back.
+            (answer.reads, answer.look) = (reads, look);
         }
         answer
     }
@@ -112,7 +122,10 @@ impl Core {
         let mut result = Ok(());
         for marked in marked {
             // What stands in the way of one is none of the others' business.
-            result = result.and(self.answer_removal(&marked));
+            match self.answer_removal(&marked) {
+                Err(error) if is_away(&error) => return Err(error),
+                done => result = result.and(done),
+            }
         }
         result
     }
@@ -120,13 +133,22 @@ impl Core {
     fn answer_removal(&self, marked: &Marked) -> Result<()> {
         let (network, now) = (marked.network, self.time.now());
         let spread = self.spread();
-        let (objected, look) = {
+        let (objected, look, unmark) = {
             let mut state = self.state();
             let answer = state.answer(marked, now, spread);
-            (answer.objected, answer.look)
+            (answer.objected, answer.look, answer.unmark)
         };
         if self.is_over(marked, now) {
-            return self.unmark(marked).map(drop);
+            if unmark.is_none_or(|due| due > now) {
+                return Ok(());
+            }
+            let due = now + LINGER;
+            self.change_answer(marked, |answer| answer.unmark = Some(due));
+            if self.unmark(marked)? != Done::Uncertain {
+                // Where it was refused, the record is another by now, maybe one of a newer version.
+                self.change_answer(marked, |answer| answer.unmark = None);
+            }
+            return Ok(());
         }
         let uses = !self.give_up_all(network);
         if uses && !objected {
@@ -161,11 +183,15 @@ impl Core {
             return false;
         };
         answer.forsaken = forsaken.then(|| answer.forsaken.unwrap_or(now));
+        if mine {
+            // As long as this host's own goes on, what it waits for may come.
+            return forsaken;
+        }
         let stale = answer.since + self.settings.patience * STALE;
         // Whose presence is missing may be about to show it.
         let dead = answer.forsaken.map(|since| since + self.settings.ttl);
         let due = dead.map_or(stale, |dead| dead.min(stale));
-        (mine && forsaken) || now >= due + answer.spread
+        now >= due + answer.spread
     }
 
     /// Takes a mark away, where it still stands.
@@ -199,10 +225,11 @@ impl Core {
         let Some(_turn) = self.try_turn() else {
             return Ok(());
         };
-        // Where it fails it is tried again.
+        // Where it fails, or there were some, it is looked again: those may not have been taken over.
         self.change_answer(marked, |answer| answer.look = Some(now + LINGER));
         if self.blocks_but_adopted(&marked.record.spec)?.is_none() {
             self.give_up_all(marked.network);
+            return Ok(());
         }
         self.state().unsure.remove(&marked.network);
         self.change_answer(marked, |answer| answer.look = None);

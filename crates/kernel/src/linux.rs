@@ -269,9 +269,9 @@ impl LinuxKernel {
         let object = || format!("groups of {}", endpoint.ifname);
         let mut pause = Duration::from_millis(1);
         while !addresses.is_empty() {
-            let look = || std::fs::read_to_string(solicited::GROUPS);
-            let groups = self.run_in(Netns::Sandbox(endpoint.sandbox), "await", object, look)?;
-            if solicited::hears(&groups, &endpoint.ifname, &addresses) {
+            let (link, asked) = (endpoint.ifname.clone(), addresses.clone());
+            let look = move || solicited::hears(&link, &asked);
+            if self.run_in(Netns::Sandbox(endpoint.sandbox), "await", object, look)? {
                 break;
             }
             let left = until.saturating_duration_since(Instant::now());

@@ -266,6 +266,29 @@ fn endpoints_come_and_go_under_load_without_a_failed_connection_or_a_lost_packet
 }
 
 #[test]
+fn who_makes_no_use_of_ipv6_is_not_waited_for() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 blue");
+    scene.cli("service create --name web --network blue");
+    let off =
+        "--network blue --label vethwork.service=web --sysctl net.ipv6.conf.all.disable_ipv6=1";
+    let one = scene.start("one", off);
+    let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    let near = scene.start("near", "--network blue");
+    let to = format!("{}:80", addresses(&scene, "web")[0]);
+    assert_eq!(
+        answers(&near, &to, 5).into_keys().collect::<Vec<_>>(),
+        ["one"]
+    );
+    let log = scene.daemon.log();
+    assert!(!log.contains("serves before frames reach it"), "{log}");
+    // A daemon that starts gives it its addresses again.
+    scene.docker("rm -f one");
+    scene.end();
+}
+
+#[test]
 fn an_endpoint_is_shown_by_the_name_that_it_has_now() {
     require_stage!();
     let scene = Scene::new();

@@ -157,6 +157,7 @@ fn a_service_that_was_made_with_rules_is_not_led_to_without() {
     let mut scene = Scene::new();
     scene.docker("network create --ipv6 blue");
     scene.cli("service create --name web --network blue -p 8080:80");
+    scene.cli("service create --name over4 --network blue -p 0.0.0.0:82:80");
     let one = scene.start("one", "--network blue --label vethwork.service=web");
     let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
     let published = format!("{HOST}:8080");
@@ -177,8 +178,16 @@ fn a_service_that_was_made_with_rules_is_not_led_to_without() {
     let warned = warnings.contains("service web: nobody is led to it");
     assert!(warned, "{warnings}");
 
+    // What was asked for over one IP version stays there.
+    scene.daemon.restart_with(&["--ip6tables=false"]);
+    scene.cli("service update --drain 5s over4");
+
     scene.daemon.restart_with(&[]);
-    assert!(!ports(&scene).contains("not on"), "{}", ports(&scene));
+    let shown = ports(&scene);
+    assert!(
+        !shown.contains("not on") && shown.contains("0.0.0.0:82->80/tcp"),
+        "{shown}"
+    );
     answers(&scene);
     scene.end();
 }

@@ -19,8 +19,8 @@ use std::{
 use vw_hoststate::Owner;
 use vw_ipam::Holder;
 use vw_model::{
-    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRequest, PublishedPort,
-    Result, Scope, ServiceId, ServiceSpec,
+    EndpointId, EndpointMode, Error, Family, IpNet, Kind, PortMapping, PortRange, PortRequest,
+    PublishedPort, Result, Scope, ServiceId, ServiceSpec,
 };
 use vw_store::{Batch, Table};
 
@@ -53,7 +53,7 @@ impl Controller {
             created: SystemTime::now(),
             mode: request.mode,
             vips,
-            ports: published(&claims, &self.published_families(&network)),
+            ports: published(&claims, &self.published_families(&network), &asked),
             affinity: request.affinity,
             drain: request.drain,
             health: request.health,
@@ -222,9 +222,11 @@ impl Controller {
         requests: &[PortRequest],
         held: &mut Claims,
     ) -> (Claims, Vec<(PortRequest, Error)>) {
-        self.as_wanted_of(families, requests, |wanted| {
+        let settled = self.as_wanted_of(families, requests, |wanted| {
             ports::settle_each(&*self.kernel, wanted, held)
-        })
+        });
+        self.miss(&settled.1);
+        settled
     }
 
     fn as_wanted_of<T>(
@@ -372,8 +374,12 @@ impl Controller {
 }
 
 /// What is published by these claims, each port once for all of the families that its network
-/// publishes over.
-pub(super) fn published(claims: &Claims, families: &[Family]) -> Vec<PublishedPort> {
+/// publishes over; one that was asked for at an address stays there, whatever is published over now.
+pub(super) fn published(
+    claims: &Claims,
+    families: &[Family],
+    asked: &[PortRequest],
+) -> Vec<PublishedPort> {
     let mappings = claims.mappings();
     let everywhere = |mapping: &PortMapping| {
         let at = |family: &Family| PortMapping {
@@ -382,10 +388,20 @@ pub(super) fn published(claims: &Claims, families: &[Family]) -> Vec<PublishedPo
         };
         mapping.host.ip().is_unspecified() && families.iter().all(|f| mappings.contains(&at(f)))
     };
+    let is_named = |mapping: &PortMapping| {
+        let at = Some(mapping.host.ip());
+        let mut named = asked.iter().filter(|request| request.host_ip == at);
+        named.any(|request| {
+            let number = mapping.host.port();
+            let holds = |range: PortRange| (range.first..=range.last).contains(&number);
+            request.container == mapping.container && request.host.is_none_or(holds)
+        })
+    };
     let mut ports: Vec<PublishedPort> = Vec::new();
     for mapping in &mappings {
+        let kept = is_named(mapping) || !everywhere(mapping);
         let port = PublishedPort {
-            host: (!everywhere(mapping)).then_some(mapping.host.ip()),
+            host: kept.then_some(mapping.host.ip()),
             published: mapping.host.port(),
             target: mapping.container,
             mode: Default::default(),

@@ -14,8 +14,8 @@ use std::{
 use vw_firewall::ServicePort;
 use vw_hoststate::Owner;
 use vw_model::{
-    Family, HostPort, NetworkId, Obstacle, PortKey, PortRange, PortRequest, PublishedPort, Result,
-    SandboxKind,
+    Error, Family, HostPort, NetworkId, Obstacle, PortKey, PortRange, PortRequest, PublishedPort,
+    Result, SandboxKind,
 };
 
 /// The reason of a port at an address that this host does not have, or cannot bind yet.
@@ -51,6 +51,7 @@ impl Controller {
             sandbox.state().claims = claims.back_to(&*self.kernel, held, &former);
             return Err(error);
         }
+        self.miss(&refused);
         let not = refused.iter().filter(|(_, error)| !is_elsewhere(error));
         let not = not.filter_map(|(request, error)| {
             let at = wanted.get(request)?;
@@ -177,6 +178,14 @@ impl Controller {
         }
     }
 
+    /// Notes at which addresses ports were refused because this host has those no more.
+    pub(super) fn miss(&self, refused: &[(PortRequest, Error)]) {
+        let missing = refused.iter().filter(|(_, error)| is_elsewhere(error));
+        for addr in missing.filter_map(|(request, _)| request.host_ip) {
+            lock(&self.balancers.addresses).miss(addr);
+        }
+    }
+
     /// What is not published at this host's addresses while it leads to no service of a network.
     pub(super) fn unled_here(&self, network: &Network) -> Vec<HostPort> {
         let asked = self.ingress_of(network).into_values();
@@ -202,13 +211,18 @@ impl Addresses {
         self.seen.clone_from(now);
     }
 
+    /// One was found missing: it comes as new, however soon.
+    pub(super) fn miss(&mut self, addr: IpAddr) {
+        self.seen.remove(&addr);
+    }
+
     fn take(&mut self) -> BTreeSet<IpAddr> {
         std::mem::take(&mut self.changed)
     }
 }
 
 /// Whether a refusal is only that this host does not have the address.
-pub(super) fn is_elsewhere(error: &vw_model::Error) -> bool {
+pub(super) fn is_elsewhere(error: &Error) -> bool {
     error.reason == FOREIGN
 }
 

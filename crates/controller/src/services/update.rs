@@ -1,7 +1,7 @@
 //! `service update`.
 
 use super::{
-    Roster, ServiceState,
+    Roster, Service, ServiceState,
     create::published,
     roster::{Health, at_first},
 };
@@ -35,17 +35,15 @@ impl Controller {
         let former = state.spec.clone();
         let (mut spec, roster) = self.asked(&state, &request)?;
         let mut held = std::mem::take(&mut state.claims);
-        let wanted = wanted_ports(&state.spec, &request);
-        let claims = wanted
-            .and_then(|wanted| self.claim_service_ports(&service.network, &wanted, &mut held));
-        let claims = match claims {
-            Ok(claims) => claims,
+        let claimed = self.claim_asked(&service, &state.spec, &request, &mut held);
+        let (ports, claims) = match claimed {
+            Ok(claimed) => claimed,
             Err(error) => {
                 state.claims = held;
                 return Err(error);
             }
         };
-        spec.ports = published(&claims, &self.published_families(&service.network));
+        spec.ports = ports;
         let put = |spec: &ServiceSpec| {
             records::put(Batch::new(), Table::Services, &service.id.to_string(), spec)
                 .and_then(|batch| self.keep(batch))
@@ -81,6 +79,20 @@ impl Controller {
         }
         self.room_made(!request.unpublish.is_empty());
         Ok(())
+    }
+
+    /// The ports that are asked for, and what holds them.
+    fn claim_asked(
+        &self,
+        service: &Service,
+        spec: &ServiceSpec,
+        request: &ServiceUpdate,
+        held: &mut Claims,
+    ) -> Result<(Vec<PublishedPort>, Claims)> {
+        let wanted = wanted_ports(spec, request)?;
+        let claims = self.claim_service_ports(&service.network, &wanted, held)?;
+        let families = self.published_families(&service.network);
+        Ok((published(&claims, &families, &wanted), claims))
     }
 
     /// What is asked for besides ports, and who is in it then.

@@ -472,6 +472,7 @@ impl Controller {
         let one = lock(&turn.one);
         self.lower_in_turn(network);
         drop(one);
+        self.forget_due();
         // Its ports may be those of services of other networks.
         self.room_made(true);
     }
@@ -499,6 +500,9 @@ impl Controller {
                 .and_then(|batch| self.note(batch));
             let fragment = self.fragment_of(&service.network, &state);
             let gone = self.take_away(vec![(Owner::Service(service.id), fragment)]);
+            if gone.is_ok() {
+                self.balancers.owed.note_led(service.id);
+            }
             if let Err(error) = noted.and(gone) {
                 tracing::warn!("{}", error.chain());
             }

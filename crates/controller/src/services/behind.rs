@@ -36,10 +36,14 @@ impl Owed {
         debts.due.extend(owed.unwrap_or_default());
     }
 
+    fn is_behind(&self, service: ServiceId) -> bool {
+        lock(&self.0).behind.contains_key(&service)
+    }
+
     /// Keeps what is to be forgotten where that is too early; else gives it back.
     pub(super) fn keep(&self, service: ServiceId, netns: Netns, led: Led) -> Option<Led> {
         match lock(&self.0).behind.get_mut(&service) {
-            Some(owed) => owed.push((netns, led)),
+            Some(owed) => owe(owed, netns, led),
             None => return Some(led),
         }
         None
@@ -47,11 +51,20 @@ impl Owed {
 
     /// Has this be forgotten with what is due.
     pub(super) fn add(&self, netns: Netns, led: Led) {
-        lock(&self.0).due.push((netns, led));
+        owe(&mut lock(&self.0).due, netns, led);
     }
 
     pub(super) fn take_due(&self) -> Vec<(Netns, Led)> {
         std::mem::take(&mut lock(&self.0).due)
+    }
+}
+
+/// Adds to what is owed: many who were led alike are looked for at once.
+fn owe(owed: &mut Vec<(Netns, Led)>, netns: Netns, led: Led) {
+    let mut alike = owed.iter_mut();
+    match alike.find(|(at, known)| *at == netns && known.by == led.by) {
+        Some((_, known)) => known.to.extend(led.to),
+        None => owed.push((netns, led)),
     }
 }
 
@@ -70,6 +83,9 @@ impl Controller {
     /// The same of many services by one change, which costs the kernel as much as that of one does.
     /// Where it refuses that, each is brought there by itself: one that cannot be keeps no others.
     pub(super) fn turn_all_for_good(&self, turns: Vec<(&Service, &mut ServiceState, Roster)>) {
+        let (behind, turns): (Vec<_>, Vec<_>) = turns
+            .into_iter()
+            .partition(|(service, ..)| self.balancers.owed.is_behind(service.id));
         let together = turns.len() > 1 && {
             let turned = self.bring_all(&turns);
             if let Err(error) = &turned {
@@ -82,6 +98,10 @@ impl Controller {
                 true => self.turned(service, state, next),
                 false => self.turn_for_good(service, state, next),
             }
+        }
+        // What the kernel refuses keeps no others.
+        for (service, state, next) in behind {
+            self.turn_for_good(service, state, next);
         }
     }
 

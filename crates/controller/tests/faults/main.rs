@@ -147,8 +147,7 @@ fn one_failed_effect_changes_nothing_or_is_finished() {
         case.do_again(&world, &controller, done);
         let found = world.picture(&controller).without_leftovers();
         case.must_be_done(&found);
-        drop(controller);
-        let controller = world.open();
+        let controller = world.reopen(controller);
         case.must_be_done(&world.picture(&controller));
         assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
     });
@@ -157,8 +156,7 @@ fn one_failed_effect_changes_nothing_or_is_finished() {
 #[test]
 fn a_crash_at_any_effect_leaves_the_operation_whole_or_not_begun() {
     for_every_effect(Mode::From, |case, world, controller| {
-        drop(controller);
-        let controller = world.open();
+        let controller = world.reopen(controller);
         let done = case.is_whole("after the crash", &world.picture(&controller));
         assert!(done || case.refused, "{}: said to be done", case.name());
         let steps = controller.repair().unwrap();
@@ -183,6 +181,7 @@ fn a_start_that_is_cut_off_is_finished_by_the_next() {
         world.kernel.lose(|key| matches!(key, Key::Link(..)));
         world.faults.set(Mode::From(nth));
         drop(world.try_open());
+        world.await_end(std::time::Duration::from_secs(60));
         let struck = world.faults.struck();
         world.faults.set(Mode::Never);
         let controller = world.open();
@@ -224,8 +223,7 @@ fn a_time_in_which_nothing_works_is_made_up_for_by_the_next_call() {
         let found = world.picture(&controller).without_leftovers();
         case.must_be_done(&found);
         assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
-        drop(controller);
-        let controller = world.open();
+        let controller = world.reopen(controller);
         case.must_be_done(&world.picture(&controller));
         assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
     });

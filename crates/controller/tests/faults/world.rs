@@ -167,6 +167,15 @@ impl World {
         self.try_open().unwrap_or_else(|e| panic!("{}", e.chain()))
     }
 
+    /// Another daemon over it, once nothing of that one runs: a thread of it may hold its ports for a
+    /// moment longer.
+    #[track_caller]
+    pub(crate) fn reopen(&self, former: Controller) -> Controller {
+        drop(former);
+        self.await_end(Duration::from_secs(60));
+        self.open()
+    }
+
     pub(crate) fn try_open(&self) -> Result<Controller> {
         let killed = Arc::new(AtomicBool::new(false));
         let store = |memory: &Arc<Memory>, log: Arc<Mutex<Vec<Change>>>| {

@@ -81,8 +81,10 @@ impl State {
         if answer.version != marked.version {
             *answer = anew();
         } else if answer.reads != reads {
-            // The store may be one that has blocks which this host gave back.
+            // The store may be one of before: with blocks which this host gave back, or with a mark
+            // which it took away.
             (answer.reads, answer.look) = (reads, look);
+            (answer.unmark, answer.objected) = (Some(now), false);
         }
         answer
     }

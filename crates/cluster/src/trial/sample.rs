@@ -56,6 +56,15 @@ impl Sample {
         self.records.contains_key(&Shared::Host(host).key())
     }
 
+    /// Whether a host was the last to be forgotten, and after a record was written, by what versions tell:
+    /// those of etcd and Consul count the changes of all records.
+    pub(super) fn forgotten_since(&self, host: HostId, key: &str) -> bool {
+        let last = self.records.get(keys::FORGOTTEN);
+        let last = last.and_then(|bytes| record::decode::<record::ForgottenRecord>(bytes).ok());
+        let changed = |key: &str| self.versions.get(key).map(|version| version.0);
+        last.is_some_and(|last| last.host == host) && changed(keys::FORGOTTEN) > changed(key)
+    }
+
     /// Which of its presences stood.
     pub(super) fn presence(&self, host: HostId) -> Option<Version> {
         self.versions.get(&Shared::Alive(host).key()).copied()

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     keys::{self, Shared},
-    record::{self, BlockRecord, Claims, NetworkRecord, NetworkState},
+    record::{self, BlockRecord, Claims, ForgottenRecord, NetworkRecord, NetworkState},
     simulation,
 };
 use std::{env, time::Duration};
@@ -251,6 +251,19 @@ fn what_a_forgotten_host_makes_is_found() {
     let samples = |owner| [store.at(1, &[B], None), store.at(2, &[B], Some(owner))];
     refused(&[], &samples(A), "forgotten");
     judge(&[], &samples(B)).unwrap();
+    // It joined meanwhile, and was forgotten after it.
+    let since = |host, version| {
+        let mut samples = samples(A);
+        let (key, name) = (keys::FORGOTTEN.to_owned(), String::new());
+        let last = record::encode(&ForgottenRecord { host, name });
+        samples[1].records.insert(key.clone(), last);
+        samples[1].versions.insert(key, Version(version, 1));
+        samples
+    };
+    judge(&[], &since(A, 2)).unwrap();
+    for (host, version) in [(A, 1), (B, 2)] {
+        refused(&[], &since(host, version), "forgotten");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     log::{Entry, Event, Lease, Why},
     sample::Sample,
 };
-use crate::simulation::history;
+use crate::{keys, simulation::history};
 use std::{collections::BTreeMap, time::Duration};
 use vw_model::{HostId, NetworkId};
 
@@ -259,7 +259,8 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// A host that was forgotten makes no record.
+    /// A host that was forgotten makes no record. One that joined, made it and was forgotten between two
+    /// looks was a member.
     fn nothing_of_the_forgotten(&self) -> Result<(), String> {
         for pair in self.samples.windows(2) {
             let [before, after] = pair else { continue };
@@ -267,11 +268,17 @@ impl<'a> Case<'a> {
                 let Some(host) = after.maker(key) else {
                     continue;
                 };
-                let stranger = !before.member(host) && !after.member(host);
+                let stranger = !before.member(host)
+                    && !after.member(host)
+                    && !after.forgotten_since(host, key);
                 if stranger && before.versions.get(key) != after.versions.get(key) {
                     let (from, to) = (before.from, after.to);
                     let why = format!("{host:?} was forgotten and makes {key}");
-                    return Err(format!("{why}, between {from:?} and {to:?}"));
+                    let last = after.records.get(keys::FORGOTTEN);
+                    let last = last.map(|bytes| String::from_utf8_lossy(bytes));
+                    return Err(format!(
+                        "{why}, between {from:?} and {to:?}; the last that was forgotten: {last:?}"
+                    ));
                 }
             }
         }

@@ -67,6 +67,16 @@ impl Core {
         former.is_some_and(|former| *former != given) && !state.mirror.grants.contains_key(&at)
     }
 
+    /// Whether who asks has the address already, for another endpoint of its own: it is giving that back,
+    /// and is answered once the store shows it.
+    fn is_the_askers(&self, at: At, given: Given) -> bool {
+        let state = self.state();
+        let held = state.holdings.get(at.0);
+        let former = held.and_then(|held| held.given.get(&at.1));
+        former.is_some_and(|former| former.host == given.host && *former != given)
+            && state.mirror.grants.contains_key(&at)
+    }
+
     /// Deletes a request of this host for which nobody waits any more.
     fn clear_request(
         &self,
@@ -106,6 +116,9 @@ impl Core {
         let at = (network, addr);
         if self.is_ending(at, given) && !self.end(at)? {
             self.state().due.insert(at);
+            return Ok(());
+        }
+        if self.is_the_askers(at, given) {
             return Ok(());
         }
         let Some(_turn) = self.try_turn() else {

@@ -4,7 +4,11 @@ use super::{
     restored::{block_of, edit, record},
     *,
 };
-use crate::{core::Core, keys::Shared};
+use crate::{
+    core::Core,
+    keys::Shared,
+    record::{GrantRecord, RequestRecord, decode, encode},
+};
 use std::{
     sync::{
         atomic::AtomicBool,
@@ -246,6 +250,38 @@ fn an_address_that_was_granted_again_though_it_was_given_back_is_had_anew() {
     store.set_weather(Arc::new(Idle("host-2")));
     edit(&store, vec![Write::Put(key, grant)]);
     b.lease_at(network, addr, EndpointId::from_bytes(random()));
+}
+
+#[test]
+fn who_asks_for_what_it_is_giving_back_is_not_told_that_it_has_it() {
+    let store = MemoryStore::new();
+    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
+    let network = given_network(&a);
+    eventually("the network is known", SOON, || b.knows(network));
+    let own = a.lease(network, EndpointId::from_bytes(random())).addr();
+    let (addr, former) = (after(own, 1), EndpointId::from_bytes(random()));
+    b.lease_at(network, addr, former);
+    let [grant, request] = [Shared::Grant, Shared::Request].map(|of| of(network, addr).key());
+    // As where the maker of a grant makes it once more, and has not seen yet that it is gone.
+    store.set_weather(Arc::new(Idle("host-2")));
+    let next = EndpointId::from_bytes(random());
+    let asked = RequestRecord {
+        host: b.id,
+        holder: next,
+        refused: None,
+        of: Some(a.id),
+    };
+    edit(&store, vec![Write::Put(request.clone(), encode(&asked))]);
+    stays("it is not refused", Duration::from_millis(300), || {
+        let found = record(&store, &request);
+        found.is_some_and(|found| decode::<RequestRecord>(&found).is_ok_and(|found| found == asked))
+    });
+    edit(&store, vec![Write::Delete(grant.clone())]);
+    eventually("it is granted anew", SOON, || {
+        let found = record(&store, &grant);
+        let found = found.and_then(|found| decode::<GrantRecord>(&found).ok());
+        found.is_some_and(|found| found.holder == next)
+    });
 }
 
 /// Changes a network's record whenever a thread is about to commit, for a few times.

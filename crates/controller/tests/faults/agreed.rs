@@ -86,7 +86,7 @@ impl Scene {
 
     fn silence(&self) {
         self.silent.0.store(true, Ordering::SeqCst);
-        self.worlds[0].lose_watches();
+        self.worlds[0].client().lose_watches();
     }
 
     fn hear(&self) {

@@ -9,6 +9,7 @@ mod agreed;
 mod apart;
 mod asked;
 mod behind;
+mod carrying;
 mod cluster;
 mod crowd;
 mod decided;

@@ -2,6 +2,7 @@
 //! of the same scenario look the same.
 
 use crate::{
+    carrying::Process,
     inject::{Faults, FaultyKernel, FaultyStore, Refusing},
     many::{Counted, Looks},
 };
@@ -28,7 +29,7 @@ use vw_drivers::{Carrier, DriverContext, Underlay};
 use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, Kernel, fake::FakeKernel};
-use vw_model::{IpNet, OtherHosts, PublicKey, Result, ServiceSpec, TunnelKeys};
+use vw_model::{IpNet, Result, ServiceSpec};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{
     Batch, Change, Memory, Store, Table,
@@ -108,11 +109,6 @@ impl World {
         world
     }
 
-    /// Has it hear of the cluster's changes by reading all anew.
-    pub(crate) fn lose_watches(&self) {
-        self.client().lose_watches();
-    }
-
     /// Its way to the cluster's store.
     pub(crate) fn client(&self) -> Arc<Client> {
         let (client, _) = self.member.as_ref().expect("it is in a cluster");
@@ -167,8 +163,7 @@ impl World {
         self.try_open().unwrap_or_else(|e| panic!("{}", e.chain()))
     }
 
-    /// Another daemon over it, once nothing of that one runs: a thread of it may hold its ports for a
-    /// moment longer.
+    /// Another daemon over it, once nothing of that one runs, which may hold its ports a moment longer.
     #[track_caller]
     pub(crate) fn reopen(&self, former: Controller) -> Controller {
         drop(former);
@@ -337,31 +332,6 @@ impl World {
             *picture.entry(line).or_default() += 1;
         }
         Picture(picture)
-    }
-}
-
-/// A process that carries nothing, with a host's keys.
-struct Process(KeyHolder);
-
-impl Tunnel for Process {
-    fn carrier(&self) -> Carrier {
-        Carrier::UserSpace
-    }
-
-    fn keys(&self) -> TunnelKeys {
-        self.0.keys(51_820)
-    }
-
-    fn change(&self, _: &OtherHosts, _: Option<PublicKey>) -> Result<Duration> {
-        Ok(Duration::from_secs(60))
-    }
-
-    fn carry(&self, _: &OtherHosts) -> Result<()> {
-        Ok(())
-    }
-
-    fn end(&self) -> Result<()> {
-        Ok(())
     }
 }
 

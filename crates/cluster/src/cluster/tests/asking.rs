@@ -2,6 +2,7 @@
 
 use super::{
     restored::{block_of, edit, record},
+    taken_up::granted,
     *,
 };
 use crate::{
@@ -237,12 +238,7 @@ impl Weather for Idle {
 #[test]
 fn an_address_that_was_granted_again_though_it_was_given_back_is_had_anew() {
     let store = MemoryStore::new();
-    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
-    let network = given_network(&a);
-    eventually("the network is known", SOON, || b.knows(network));
-    let own = a.lease(network, EndpointId::from_bytes(random())).addr();
-    let (addr, former) = (after(own, 1), EndpointId::from_bytes(random()));
-    b.lease_at(network, addr, former);
+    let ([_a, b], network, addr, former) = granted(&store);
     let key = Shared::Grant(network, addr).key();
     let grant = record(&store, &key).expect("it is granted");
     b.cluster.release(network, addr, former);
@@ -255,12 +251,7 @@ fn an_address_that_was_granted_again_though_it_was_given_back_is_had_anew() {
 #[test]
 fn who_asks_for_what_it_is_giving_back_is_not_told_that_it_has_it() {
     let store = MemoryStore::new();
-    let (a, b) = (Host::new(&store, 1), Host::new(&store, 2));
-    let network = given_network(&a);
-    eventually("the network is known", SOON, || b.knows(network));
-    let own = a.lease(network, EndpointId::from_bytes(random())).addr();
-    let (addr, former) = (after(own, 1), EndpointId::from_bytes(random()));
-    b.lease_at(network, addr, former);
+    let ([a, b], network, addr, _) = granted(&store);
     let [grant, request] = [Shared::Grant, Shared::Request].map(|of| of(network, addr).key());
     // As where the maker of a grant makes it once more, and has not seen yet that it is gone.
     store.set_weather(Arc::new(Idle("host-2")));

@@ -4,9 +4,8 @@
 use super::*;
 
 /// Two hosts, and an address of the first one's block that the second one has.
-fn granted() -> ([Host; 2], NetworkId, IpAddr, EndpointId) {
-    let store = MemoryStore::new();
-    let hosts = [1, 2].map(|n| Host::new(&store, n));
+pub(super) fn granted(store: &MemoryStore) -> ([Host; 2], NetworkId, IpAddr, EndpointId) {
+    let hosts = [1, 2].map(|n| Host::new(store, n));
     let [a, b] = &hosts;
     a.create("any");
     let request = request(&["10.1.0.0/24"]);
@@ -69,7 +68,7 @@ fn is_held_alone([a, b]: &[Host; 2], network: NetworkId, addr: IpAddr, holder: E
 
 #[test]
 fn it_is_had_again_at_once() {
-    let (hosts, network, addr, mut id) = granted();
+    let (hosts, network, addr, mut id) = granted(&MemoryStore::new());
     let mut all_late = 0;
     for _ in 0..20 {
         let late;
@@ -88,7 +87,7 @@ struct Former {
 
 #[test]
 fn a_version_that_knows_nothing_of_it_refuses_the_address_to_who_took_it_up() {
-    let (hosts, network, addr, first) = granted();
+    let (hosts, network, addr, first) = granted(&MemoryStore::new());
     let [_, b] = &hosts;
     b.client.cut(true);
     let second = restart(b, network, addr, first);
@@ -102,7 +101,7 @@ fn a_version_that_knows_nothing_of_it_refuses_the_address_to_who_took_it_up() {
 
 #[test]
 fn it_is_had_again_while_the_store_is_away_and_over_a_restart_of_the_daemon() {
-    let (hosts, network, addr, mut id) = granted();
+    let (hosts, network, addr, mut id) = granted(&MemoryStore::new());
     hosts[1].client.cut(true);
     for _ in 0..2 {
         id = restart(&hosts[1], network, addr, id);

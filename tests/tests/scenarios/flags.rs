@@ -170,6 +170,12 @@ fn a_service_that_was_made_with_rules_is_not_led_to_without() {
     let ports = |scene: &Scene| scene.cli("service ls --format {{.Ports}}");
     assert!(!ports(&scene).contains("not on"), "{}", ports(&scene));
 
+    // A port at all addresses is not split by one that is asked for at some.
+    scene.cli("service create --name split --network blue -p 83:81");
+    scene.cli("service update --publish-add host_ip=0.0.0.0,target=81 split");
+    scene.cli("service update --drain 5s split");
+    scene.cli("service rm split");
+
     let flags = ["--iptables=false", "--ip6tables=false"];
     scene.daemon.restart_with(&flags);
     assert_eq!(scene.host.run(["nft", "list", "ruleset"]).ok(), "");

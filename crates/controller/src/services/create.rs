@@ -389,13 +389,17 @@ pub(super) fn published(
         mapping.host.ip().is_unspecified() && families.iter().all(|f| mappings.contains(&at(f)))
     };
     let is_named = |mapping: &PortMapping| {
-        let at = Some(mapping.host.ip());
-        let mut named = asked.iter().filter(|request| request.host_ip == at);
-        named.any(|request| {
-            let number = mapping.host.port();
-            let holds = |range: PortRange| (range.first..=range.last).contains(&number);
+        let number = mapping.host.port();
+        let holds = |range: PortRange| (range.first..=range.last).contains(&number);
+        let suits = |request: &&PortRequest| {
             request.container == mapping.container && request.host.is_none_or(holds)
-        })
+        };
+        let at = |host: Option<IpAddr>| {
+            let mut suiting = asked.iter().filter(suits);
+            suiting.any(|request| request.host_ip == host)
+        };
+        // One that was asked for at all addresses is not split by another of the same range.
+        at(Some(mapping.host.ip())) && !at(None)
     };
     let mut ports: Vec<PublishedPort> = Vec::new();
     for mapping in &mappings {

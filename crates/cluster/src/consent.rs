@@ -74,7 +74,6 @@ impl Core {
         let held = state.holdings.get(at.0);
         let former = held.and_then(|held| held.given.get(&at.1));
         former.is_some_and(|former| former.host == given.host && *former != given)
-            && state.mirror.grants.contains_key(&at)
     }
 
     /// Deletes a request of this host for which nobody waits any more.
@@ -119,6 +118,7 @@ impl Core {
             return Ok(());
         }
         if self.is_the_askers(at, given) {
+            self.state().due.insert(at);
             return Ok(());
         }
         let Some(_turn) = self.try_turn() else {

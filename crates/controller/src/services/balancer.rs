@@ -500,7 +500,8 @@ impl Controller {
                 .and_then(|batch| self.note(batch));
             let fragment = self.fragment_of(&service.network, &state);
             let gone = self.take_away(vec![(Owner::Service(service.id), fragment)]);
-            if gone.is_ok() {
+            // By the host's own table it may be led to as before still.
+            if gone.is_ok() && state.hosted.ports.is_empty() {
                 self.balancers.owed.note_led(service.id);
             }
             if let Err(error) = noted.and(gone) {

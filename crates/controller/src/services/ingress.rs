@@ -44,6 +44,7 @@ impl Controller {
         };
         let mut held = std::mem::take(&mut sandbox.state().claims);
         let (claims, refused) = self.settle_each(&requests, &attachments, &mut held);
+        self.miss(&refused);
         let fragment = self.sandbox_fragment(sandbox, &attachments, None, &claims.mappings());
         let brought =
             fragment.and_then(|wants| self.bring(vec![(Owner::Sandbox(sandbox.id), wants)]));
@@ -51,7 +52,6 @@ impl Controller {
             sandbox.state().claims = claims.back_to(&*self.kernel, held, &former);
             return Err(error);
         }
-        self.miss(&refused);
         let not = refused.iter().filter(|(_, error)| !is_elsewhere(error));
         let not = not.filter_map(|(request, error)| {
             let at = wanted.get(request)?;

@@ -199,6 +199,10 @@ fn what_a_dead_host_asked_for_is_not_taken_to_be_used() {
     });
     edit(&store, left.collect());
     free.iter().for_each(|one| a.disconnect(one));
+    // What is known to be used is not asked for.
+    eventually("they are seen to be gone", SOON, || {
+        !free.iter().any(|one| b.sees(one))
+    });
     let leased = any_lease(&b, network, Family::V4);
     leased.unwrap_or_else(|error| panic!("{} are free: {error}", free.len()));
 }

@@ -5,9 +5,12 @@
 //! packets were masqueraded.
 
 mod meanwhile;
+mod raw;
 pub mod sctp;
+mod stray;
 
 pub use meanwhile::{Outcome, meanwhile, sent_again, without_loss};
+pub use stray::stray;
 
 use crate::{Host, poll};
 use std::{

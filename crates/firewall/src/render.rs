@@ -177,6 +177,7 @@ impl Display for Match {
             Self::Sport(protocol, port) => write!(f, "{protocol} sport {port}"),
             Self::Dport(protocol, port) => write!(f, "{protocol} dport {port}"),
             Self::Established => f.write_str("ct state established,related"),
+            Self::Invalid => f.write_str("ct state invalid"),
             Self::Translated => f.write_str("ct status dnat"),
             Self::OifPrefix(prefix) => write!(f, "oifname \"{prefix}*\""),
             Self::In(fields, set) => write!(f, "{} @{}", concat(fields), set.name()),

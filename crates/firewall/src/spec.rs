@@ -149,6 +149,9 @@ pub enum Match {
     Dport(Protocol, u16),
     /// It belongs to a connection that was let pass, or is related to one.
     Established,
+    /// Connection tracking takes it for no part of the connection whose addresses it has, such as a
+    /// segment of TCP beyond the window, and translates nothing of it.
+    Invalid,
     /// Its connection's destination was translated.
     Translated,
     /// The name of the interface it leaves by begins so.

@@ -94,6 +94,7 @@ impl HostTable {
             stand_in(),
             from_localhost(tunnels),
             to_localhost(),
+            input(),
             to_nat(),
             to_routed(),
             to_open(),
@@ -221,6 +222,22 @@ fn to_localhost() -> ChainSpec {
                 SetDestination6(localhost),
             ),
         ],
+    )
+}
+
+pub(crate) const TCP: Match = Match::Transport(Protocol::Tcp);
+/// Why a segment is dropped that connection tracking takes for invalid.
+pub(crate) const NO_PART: &str = "no part of its connection";
+
+/// A segment of an answer that connection tracking does not translate back, such as one beyond the
+/// window, comes to this host as its own: it would reset a connection that it does not know, and that
+/// both ends hold for sound. Dropped, it is sent again.
+fn input() -> ChainSpec {
+    let from_ours = [Match::Invalid, TCP, Match::In(IIF, SetName::Bridges)];
+    ChainSpec::ours(
+        "input",
+        base(ChainKind::Filter, Hook::Input, FORWARD),
+        vec![rule(NO_PART, from_ours, Drop)],
     )
 }
 

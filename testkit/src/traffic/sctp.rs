@@ -3,16 +3,12 @@
 //!
 //! Owns the first two packets of an association (RFC 9260, section 5.1), and no more of it.
 
+use super::raw::Raw;
 use crate::Host;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recvfrom, sendto,
-    socket_with,
-    sockopt::{Timeout, set_socket_timeout},
-};
+use rustix::net::ipproto;
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
-    os::fd::OwnedFd,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU16, Ordering},
@@ -92,46 +88,6 @@ fn checksum(bytes: &[u8]) -> u32 {
     !sum
 }
 
-/// A socket for all SCTP of a family that comes to a host.
-struct Raw {
-    socket: OwnedFd,
-    v4: bool,
-}
-
-impl Raw {
-    fn open(host: &Host, v4: bool, patience: Duration) -> io::Result<Self> {
-        let family = if v4 {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
-        let socket = host.enter(|| socket_with(family, kind, flags, Some(ipproto::SCTP)))?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(patience))?;
-        Ok(Self { socket, v4 })
-    }
-
-    fn send(&self, packet: &Packet, to: IpAddr) -> io::Result<()> {
-        // The port of a raw socket's peer means the protocol.
-        let peer = SocketAddr::new(to, 0);
-        sendto(&self.socket, &packet.write(), SendFlags::empty(), &peer)?;
-        Ok(())
-    }
-
-    /// The next packet that can be read, and who sent it.
-    fn receive(&self) -> io::Result<(Packet, IpAddr)> {
-        let mut bytes = [0; 1500];
-        let (_, length, peer) = recvfrom(&self.socket, &mut bytes[..], RecvFlags::empty())?;
-        let peer: Option<SocketAddr> = peer.and_then(|peer| peer.try_into().ok());
-        // IPv4's header comes along, and tells its length in words.
-        let header = usize::from(self.v4) * usize::from(bytes[0] & 15) * 4;
-        let packet = bytes.get(header..length).and_then(Packet::read);
-        packet
-            .zip(peer.map(|peer| peer.ip()))
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-}
-
 /// Acknowledges whatever association is opened to one port.
 #[derive(Debug)]
 pub struct Server {
@@ -149,11 +105,12 @@ impl Server {
     pub fn start(host: &Host, port: u16) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let serve = |v4| {
-            let raw = Raw::open(host, v4, TICK).expect("root may open raw sockets");
+            let raw = Raw::open(host, v4, ipproto::SCTP, TICK).expect("root may open raw sockets");
             let stop = Arc::clone(&stop);
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    if let Ok((asked, peer)) = raw.receive()
+                    if let Ok((packet, peer)) = raw.receive()
+                        && let Some(asked) = Packet::read(&packet)
                         && (asked.to, asked.chunk) == (port, INIT)
                     {
                         let reply = Packet {
@@ -164,7 +121,7 @@ impl Server {
                             tag: SERVER,
                         };
                         // Who does not wait for it has left.
-                        let _ = raw.send(&reply, peer);
+                        let _ = raw.send(&reply.write(), peer);
                     }
                 }
             })
@@ -190,7 +147,7 @@ static PORT: AtomicU16 = AtomicU16::new(40000);
 /// Whether a server acknowledges an association from a host, by the address it was asked at.
 pub fn opens(from: &Host, to: &str) -> io::Result<bool> {
     let to: SocketAddr = to.parse().map_err(io::Error::other)?;
-    let raw = Raw::open(from, to.is_ipv4(), TICK)?;
+    let raw = Raw::open(from, to.is_ipv4(), ipproto::SCTP, TICK)?;
     let init = Packet {
         from: PORT.fetch_add(1, Ordering::Relaxed),
         to: to.port(),
@@ -198,11 +155,12 @@ pub fn opens(from: &Host, to: &str) -> io::Result<bool> {
         chunk: INIT,
         tag: 0xc11,
     };
-    raw.send(&init, to.ip())?;
+    raw.send(&init.write(), to.ip())?;
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         // Its own packet comes back by the loopback, and a kernel with SCTP may answer too.
-        if let Ok((reply, peer)) = raw.receive()
+        if let Ok((packet, peer)) = raw.receive()
+            && let Some(reply) = Packet::read(&packet)
             && reply.chunk == INIT_ACK
         {
             let expected = (to.port(), init.from, init.tag, SERVER, to.ip());

@@ -6,13 +6,14 @@ use crate::{
     stage::{Kind, SOON, Stage},
 };
 use std::{
+    net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 use vw_testkit::{
     Host, eventually,
-    traffic::{Conversation, Sender, Server, tcp},
+    traffic::{Conversation, Sender, Server, stray, tcp},
 };
 
 over_every_store! {
@@ -22,6 +23,7 @@ over_every_store! {
     a_port_of_a_host_leads_to_an_endpoint_whichever_way_it_leaves_by,
     a_command_asks_those_in_whom_it_can_run,
     who_serves_again_at_a_start_is_led_to_by_its_own_host_too,
+    a_segment_that_connection_tracking_does_not_know_ends_no_connection,
 }
 
 /// Less than a connection over UDP that is not answered lives (30 s).
@@ -316,5 +318,30 @@ fn who_serves_again_at_a_start_is_led_to_by_its_own_host_too(kind: Kind) {
     answer(&near, &vip, &["one"]);
     stage.forget("a");
     answer(&near, &vip, &["one"]);
+    stage.end();
+}
+
+fn a_segment_that_connection_tracking_does_not_know_ends_no_connection(kind: Kind) {
+    let stage = pair(kind, "--ipv6");
+    service(&stage, "-p 8080:80");
+    let one = stage.start("a", "one", MEMBER);
+    let near = stage.start("b", "near", "--network shop");
+    let _one = Server::tcp(&one, "one", "[::]:80");
+    let stranger = stage.stranger();
+    let vips = addresses(&stage, "b", "web");
+    for (from, to) in [
+        (&near, format!("{}:80", vips[0])),
+        (&near, format!("[{}]:80", vips[1])),
+        (&stranger, format!("{}:8080", stage.addr("b"))),
+    ] {
+        answer(from, &to, &["one"]);
+        let mut talk = Conversation::open(from, &to).expect("reachable");
+        let family = if to.starts_with('[') { "AAAA" } else { "A" };
+        let at = stage.resolve(&near, "one", family).parse();
+        let at = SocketAddr::new(at.expect("an address"), 80);
+        stray(&one, at, &mut talk).expect("it is sent");
+        let goes_on = talk.say("it goes on");
+        goes_on.unwrap_or_else(|error| panic!("from {} to {to}: {error}", from.name()));
+    }
     stage.end();
 }

@@ -3,8 +3,9 @@
 use crate::{
     require_stage,
     scene::{HOST, HOST6, Scene},
+    services::addresses,
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use vw_testkit::{Host, traffic};
 
 const KEEPS: &str = "-o com.docker.network.bridge.enable_ip_masquerade=false";
@@ -70,6 +71,39 @@ fn neighbours_who_keep_their_address_reach_a_port_that_leads_past_their_network(
             scene.docker(&format!("rm -f {container}"));
         }
         scene.cli("service rm web");
+    }
+    scene.end();
+}
+
+#[test]
+fn a_segment_that_connection_tracking_does_not_know_ends_no_connection() {
+    require_stage!();
+    let scene = Scene::new();
+    scene.docker("network create --ipv6 blue");
+    scene.cli("service create --name web --network blue -p 8080:80");
+    let vips = addresses(&scene, "web");
+    let near = scene.start("near", "--network blue");
+    let label = "--network blue --label vethwork.service=web -p 9000:80";
+    let one = scene.start("one", label);
+    let _one = traffic::Server::tcp(&one, "one", "[::]:80");
+    for (from, to) in [
+        (&near, format!("{}:80", vips[0])),
+        (&near, format!("[{}]:80", vips[1])),
+        (&scene.host, format!("{}:80", vips[0])),
+        (&scene.host, format!("[{}]:80", vips[1])),
+        (&scene.host, "127.0.0.1:8080".to_owned()),
+        (&scene.host, "[::1]:9000".to_owned()),
+        (&near, format!("{HOST}:9000")),
+    ] {
+        let mut talk = traffic::Conversation::open(from, &to).expect("reachable");
+        let at = match to.starts_with('[') {
+            true => scene.address6("one", "blue"),
+            false => scene.address("one", "blue"),
+        };
+        let at = SocketAddr::new(at.parse().expect("an address"), 80);
+        traffic::stray(&one, at, &mut talk).expect("it is sent");
+        let goes_on = talk.say("it goes on");
+        goes_on.unwrap_or_else(|error| panic!("from {} to {to}: {error}", from.name()));
     }
     scene.end();
 }

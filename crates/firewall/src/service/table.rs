@@ -7,7 +7,7 @@
 use super::{CLASSES, Entry, ServiceSet};
 use crate::SetName;
 use crate::spec::{Base, ChainKind, ChainSpec, Field, Hook, Match, Rule, Statement, TableSpec};
-use crate::table::{FORWARD, RAW, SRCNAT, alone, stand_in};
+use crate::table::{FORWARD, NO_PART, RAW, SRCNAT, TCP, alone, stand_in};
 use std::net::Ipv6Addr;
 use vw_model::{
     Family::{self, V4, V6},
@@ -138,6 +138,10 @@ pub fn balancer_table() -> TableSpec {
     ];
     let forward = base(ChainKind::Filter, Hook::Forward, FORWARD);
     chains.push(ChainSpec::ours("forward", forward, pass));
+    // Nothing listens here that it could be for: it would be answered by a reset.
+    let input = vec![rule(NO_PART, vec![Match::Invalid, TCP], Statement::Drop)];
+    let to_it = base(ChainKind::Filter, Hook::Input, FORWARD);
+    chains.push(ChainSpec::ours("input", to_it, input));
     let back = "comes back by this host";
     let back = vec![rule(back, vec![Match::Translated], Statement::Masquerade)];
     let postrouting = base(ChainKind::Nat, Hook::Postrouting, SRCNAT);

@@ -29,8 +29,9 @@ const LOOPBACK: u32 = 1;
 const RTN_LOCAL: u32 = 2;
 const RTN_BROADCAST: u32 = 3;
 
-/// `NF_CT_STATE_BIT` of established and related; `IPS_DST_NAT`.
+/// `NF_CT_STATE_BIT` of established and related; `NF_CT_STATE_INVALID_BIT`; `IPS_DST_NAT`.
 const ESTABLISHED_RELATED: u32 = 1 << 1 | 1 << 2;
+const INVALID: u32 = 1;
 const DST_NAT: u32 = 1 << 5;
 
 /// Appends the expressions of a rule to their list.
@@ -67,6 +68,7 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
         Match::Sport(protocol, port) => has_port(list, *protocol, Side::Source, *port),
         Match::Dport(protocol, port) => has_port(list, *protocol, Side::Destination, *port),
         Match::Established => any_bit(list, CT_STATE, ESTABLISHED_RELATED),
+        Match::Invalid => any_bit(list, CT_STATE, INVALID),
         Match::Translated => any_bit(list, CT_STATUS, DST_NAT),
         Match::OifPrefix(prefix) => {
             meta(list, key::OIFNAME, FIRST);

@@ -14,8 +14,8 @@ use crate::{
 use std::sync::{Arc, PoisonError};
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Netns, Owner};
 use vw_model::{
-    AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind,
-    Scope,
+    AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, IpNet, NetworkId,
+    Result, SandboxKind, Scope,
 };
 use vw_store::{Batch, Table};
 
@@ -221,11 +221,13 @@ impl Controller {
         ports: &[vw_model::PortMapping],
     ) -> Result<Fragment> {
         let namespace = namespace_of(&sandbox.state());
+        let encrypted = self.encrypted_subnets(sandbox, attachments);
         let inputs = Inputs {
             sandbox: sandbox.id,
             namespace: namespace.as_ref(),
             resolver,
             ports,
+            encrypted: &encrypted,
             drivers: &self.config.drivers,
         };
         let mut fragment = sandbox_plan::plan(inputs, attachments)?;
@@ -233,6 +235,27 @@ impl Controller {
             fragment.extend(self.balancer_objects(sandbox.id));
         }
         Ok(fragment)
+    }
+
+    /// The subnets of the encrypted networks that a sandbox is a member of, or attached to.
+    fn encrypted_subnets(&self, sandbox: &Sandbox, attachments: &[Attachment]) -> Vec<IpNet> {
+        let members: Vec<NetworkId> = {
+            let state = sandbox.state();
+            state.memberships.iter().map(|m| m.network).collect()
+        };
+        let registry = self.registry();
+        let known = members
+            .into_iter()
+            .filter_map(|id| registry.network_by_id(id));
+        let attached = attachments.iter().map(|attached| attached.network.clone());
+        known
+            .chain(attached)
+            .filter(|network| network.driver.encrypts(&network.spec))
+            .flat_map(|network| {
+                let pools = network.spec.ipam.pools.iter();
+                pools.map(|pool| pool.subnet).collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     pub(crate) fn note_attachment(&self, endpoint: &EndpointSpec, phase: Phase) -> Result<()> {

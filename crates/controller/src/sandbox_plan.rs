@@ -15,6 +15,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) namespace: Option<&'a Namespace>,
     pub(crate) resolver: Option<Resolver>,
     pub(crate) ports: &'a [PortMapping],
+    /// The subnets of encrypted networks that it is a member of, attached at the moment or not.
+    pub(crate) encrypted: &'a [IpNet],
     pub(crate) drivers: &'a DriverContext,
 }
 
@@ -57,6 +59,9 @@ pub(crate) fn plan(inputs: Inputs<'_>, attachments: &[Attachment]) -> Result<Fra
             udp,
             tcp,
         }));
+    }
+    for subnet in inputs.encrypted {
+        fragment.insert(Object::Route(no_other_way(inputs.sandbox, *subnet)));
     }
     for family in [Family::V4, Family::V6] {
         let Some(chosen) = gateway_of(attachments, family) else {
@@ -116,6 +121,19 @@ fn elsewhere(
         }
     }
     addresses
+}
+
+/// Takes what is for an encrypted network while its interface is away, after which it would leave in
+/// clear text by the default route. The interface's own route comes before it.
+fn no_other_way(sandbox: SandboxId, subnet: IpNet) -> Route {
+    Route {
+        netns: Netns::Sandbox(sandbox),
+        dst: subnet.trunc(),
+        kind: RouteKind::Unreachable,
+        via: None,
+        link: None,
+        metric: u32::MAX,
+    }
 }
 
 /// The destination of a default route.

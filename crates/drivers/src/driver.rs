@@ -161,6 +161,12 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// Whether what is for the network may pass no wire in clear text: who is on it sends that into
+    /// it or not at all, also while it is off it for a time.
+    fn encrypts(&self, _network: &NetworkSpec) -> bool {
+        false
+    }
+
     /// What people on this host should know of a network that stands here, as a sentence: something
     /// that works less well than it might.
     fn drawback(&self, _network: &NetworkSpec, _cx: &DriverContext) -> Option<String> {

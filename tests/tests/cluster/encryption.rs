@@ -181,6 +181,17 @@ fn whatever_dies_nothing_is_said_in_clear_text(kind: Kind) {
     eventually("packets pass again", SOON, || traffic::ping(&client, &to));
     let mut talk = traffic::Conversation::open(&client, &format!("{to}:80")).unwrap();
     talk.say(MARK).unwrap();
+    // The interface: there is another way out, but not for this network.
+    let way = format!("route add {to} via {}", stage.addr("a"));
+    stage.host("b").ip(&way);
+    stage.kill("b");
+    client.ip("link del eth0");
+    let socket = client.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+    let sent = socket.send_to(MARK.as_bytes(), format!("{to}:80"));
+    assert!(sent.is_err(), "it is not sent by another way");
+    stage.host("b").ip(&way.replace("add", "del"));
+    stage.restart_with("b", &[]);
+    eventually("packets pass again", SOON, || traffic::ping(&client, &to));
     let seen = wire.seen(stage.host("a"), &stage.addr("b"));
     assert!(!seen.holds(MARK));
     assert_eq!(seen.packets_to(VXLAN), 0);

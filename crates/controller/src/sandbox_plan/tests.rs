@@ -74,6 +74,7 @@ fn check_plan(attachments: &[Attachment], ports: &[&str], expected: &Expect) {
         namespace: None,
         resolver: Some(Resolver { udp: 1, tcp: 2 }),
         ports: &ports,
+        encrypted: &[],
         drivers: &cx,
     };
     let mut text = String::new();

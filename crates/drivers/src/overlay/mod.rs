@@ -208,6 +208,10 @@ impl Driver for Overlay {
         options::multicast(network).is_ok_and(|multicast| !multicast)
     }
 
+    fn encrypts(&self, network: &NetworkSpec) -> bool {
+        options::encrypted(network).is_ok_and(|encrypted| encrypted)
+    }
+
     fn drawback(&self, network: &NetworkSpec, cx: &DriverContext) -> Option<String> {
         let underlay = cx.underlay.as_ref().filter(|_| !route::is(network))?;
         options::too_wide(network, underlay)

@@ -94,7 +94,11 @@ pub(super) fn routed_mtu(network: &NetworkSpec, underlay: &Underlay) -> Result<u
     carries_ipv6(network, mtu, underlay.addr, "raise the link's MTU")
 }
 
-fn encrypted(network: &NetworkSpec) -> Result<bool> {
+/// Whether a network is to be encrypted.
+///
+/// # Errors
+/// When the option cannot be read.
+pub(super) fn encrypted(network: &NetworkSpec) -> Result<bool> {
     let given = option::value(&network.options, ENCRYPTED, |text| match text {
         "" => Ok(true),
         text => option::boolean(text),

@@ -135,7 +135,8 @@ pub struct HostRoute {
 pub struct HostFacts {
     /// On-link and other specific routes of all tables that are looked up.
     pub routes: Vec<HostRoute>,
-    /// Addresses of this host, by link.
+    /// Addresses of this host, by link: first those that can be bound, and of these first
+    /// those that are neither temporary nor deprecated.
     pub addresses: Vec<(String, IpNet)>,
     /// The MTU of the link that the default route uses; 1500 without one.
     pub default_mtu: u32,

@@ -32,7 +32,7 @@ const ELSEWHERE: [IpAddr; 2] = [
 pub(crate) fn read() -> io::Result<HostFacts> {
     let mut socket = Socket::open()?;
     let routes = route::dump(&mut socket)?;
-    let addresses = addr::dump(&mut socket)?;
+    let addresses = lasting_first(addr::dump(&mut socket)?);
     let links = links_of(&mut socket, &routes, &addresses)?;
     let bridges = link::dump_bridges(&mut socket)?;
     let named = |index| links.get(&index).map(|seen| seen.name.clone());
@@ -90,6 +90,11 @@ pub(crate) fn read() -> io::Result<HostFacts> {
             .to_owned(),
         netns: (0, 0),
     })
+}
+
+fn lasting_first(mut addresses: Vec<addr::Seen>) -> Vec<addr::Seen> {
+    addresses.sort_by_key(|seen| (!seen.usable, seen.passing));
+    addresses
 }
 
 /// The links that routes and addresses name: few, while sandboxes' links are many, and showing one

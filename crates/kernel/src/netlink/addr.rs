@@ -64,6 +64,9 @@ pub(crate) struct Seen {
     pub(crate) ours: bool,
     /// Whether it can be bound: no twin of it is looked for any more, and none was found.
     pub(crate) usable: bool,
+    /// Whether it is there for a time alone, or for nothing new any more: a temporary address of IPv6
+    /// (RFC 8981), a deprecated one (RFC 4862), a secondary one of IPv4.
+    pub(crate) passing: bool,
 }
 
 /// All addresses of the socket's namespace.
@@ -97,6 +100,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Seen> {
         addr: IpNet::new(local.or(addr)?, prefix).ok()?,
         ours,
         usable: !looked_for && flags & libc::IFA_F_DADFAILED == 0,
+        passing: flags & (libc::IFA_F_TEMPORARY | libc::IFA_F_DEPRECATED) != 0,
     })
 }
 

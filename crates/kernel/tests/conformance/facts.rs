@@ -7,6 +7,7 @@ use crate::{
 use std::{
     process::{Command, Stdio},
     thread,
+    time::Duration,
 };
 use vw_hoststate::{Link, Object};
 use vw_kernel::{HostRoute, SocketKind, SocketPlace};
@@ -61,6 +62,37 @@ fn the_host_is_told_as_it_is() {
     );
     assert_eq!(facts.boot_id.len(), 36);
     assert_ne!(facts.netns.1, 0);
+}
+
+#[test]
+fn addresses_that_last_are_told_before_temporary_ones() {
+    vw_testkit::require_root!();
+    let lab = Lab::real();
+    let sh = |line: &str| {
+        let output = Command::new("sh").args(["-ec", line]).output();
+        let output = output.expect("a shell");
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    sh(
+        "ip link add eth0 type veth peer eth1; ip link set eth1 up; ip link set eth0 up
+        echo 2 > /proc/sys/net/ipv6/conf/eth0/use_tempaddr
+        ip addr add 2001:db8:7::2/64 dev eth0 nodad preferred_lft 0
+        ip addr add 2001:db8:7::1/64 dev eth0 nodad mngtmpaddr
+        ip -6 route add default dev eth0",
+    );
+    let temporary = || sh("ip -6 addr show dev eth0 temporary -tentative");
+    vw_testkit::eventually("there is one", Duration::from_secs(10), || {
+        temporary().contains("2001:db8:7:")
+    });
+    let facts = lab.kernel().facts().expect("it can be read");
+    let first = facts.addresses.iter().find(|(link, _)| link == "eth0");
+    let first = first.map(|(_, net)| net.to_string());
+    assert_eq!(first.as_deref(), Some("2001:db8:7::1/64"), "{facts:?}");
+    let [source] = facts.default_source[..] else {
+        panic!("{facts:?}");
+    };
+    assert!(temporary().contains(&source.to_string()), "{source}");
 }
 
 #[test]

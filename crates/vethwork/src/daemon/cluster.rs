@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use vw_controller::{Membership, Tunnel};
 use vw_drivers::Underlay;
 use vw_kernel::HostFacts;
-use vw_model::{Error, Result};
+use vw_model::{Error, IpNet, Result};
 use vw_store::cluster::{ClusterError, ClusterUrl, Options as StoreOptions, connect};
 
 /// What the flags say of the cluster.
@@ -106,15 +106,15 @@ impl ClusterSettings {
         let found = match &self.at {
             Some(At::Address(addr)) => addresses.find(|(_, net)| net.addr() == *addr),
             Some(At::Link(name)) => {
-                let usable = |(link, net): &&(String, vw_model::IpNet)| {
-                    link == name && is_reachable(net.addr())
-                };
+                let usable =
+                    |(link, net): &&(String, IpNet)| link == name && is_reachable(net.addr());
                 let of_link = facts.addresses.iter().filter(usable);
                 of_link.min_by_key(|(_, net)| net.addr().is_ipv6())
             }
             None => {
                 let source = facts.default_source.first();
-                addresses.find(|(_, net)| Some(&net.addr()) == source)
+                let source = addresses.find(|(_, net)| Some(&net.addr()) == source);
+                source.map(|source| lasting(source, facts))
             }
         };
         let Some((link, net)) = found else {
@@ -167,6 +167,15 @@ impl ClusterSettings {
             caught_up: super::memory::give_back,
         })
     }
+}
+
+/// The address that lasts longest beside one of a link. The kernel sends from a temporary address of
+/// IPv6 where there is one (RFC 6724, rule 7), which is gone after some days.
+fn lasting<'a>(source: &'a (String, IpNet), facts: &'a HostFacts) -> &'a (String, IpNet) {
+    let (link, net) = source;
+    let beside = |(on, other): &&(String, IpNet)| on == link && other.trunc() == net.trunc();
+    let first = facts.addresses.iter().find(beside);
+    first.filter(|_| net.addr().is_ipv6()).unwrap_or(source)
 }
 
 /// Neither this host alone nor a link alone.

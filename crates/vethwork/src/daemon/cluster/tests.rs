@@ -74,7 +74,10 @@ fn host(addresses: &[(&str, &str)]) -> HostFacts {
             .collect(),
         mtus: BTreeMap::from([("eth0".to_owned(), 9000)]),
         default_mtu: 1500,
-        default_source: vec!["192.0.2.1".parse().unwrap()],
+        default_source: vec![match addresses {
+            [(_, first), ..] if first.starts_with("2001") => "2001:db8::2".parse().unwrap(),
+            _ => "192.0.2.1".parse().unwrap(),
+        }],
         ..HostFacts::default()
     }
 }
@@ -121,6 +124,15 @@ fn the_tunnel_ends_at_an_address_of_this_host() {
         &[("lo", "127.0.0.1/8")],
         expect!["ERROR cluster-advertise 127.0.0.1: other hosts cannot reach that"],
     );
+    // What lasts is told first.
+    let ipv6 = [
+        ("eth0", "2001:db8:1::1/64"),
+        ("eth1", "2001:db8::9/64"),
+        ("eth0", "2001:db8::1/64"),
+        ("eth0", "2001:db8::2/64"),
+    ];
+    check_underlay(None, &ipv6, expect!["2001:db8::1 mtu 9000"]);
+    check_underlay(Some("2001:db8::2"), &ipv6, expect!["2001:db8::2 mtu 9000"]);
     check_underlay(
         None,
         &[("eth0", "198.51.100.1/24")],

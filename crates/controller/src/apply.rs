@@ -12,6 +12,7 @@ use crate::{
     step,
 };
 use std::{
+    collections::BTreeSet,
     sync::{PoisonError, atomic::Ordering},
     time::Instant,
 };
@@ -167,28 +168,37 @@ impl Controller {
         if !self.is_astray() {
             return Ok(());
         }
-        // Taken before: of what comes meanwhile, a comparison may have seen the former state.
-        let mut gone = std::mem::take(&mut *lock(&self.leaving));
+        // Who comes meanwhile waits, and finds forgotten what is gone.
+        let _mending = lock(&self.mending);
+        if !self.is_astray() {
+            return Ok(());
+        }
+        // Of what comes meanwhile, a comparison may have seen the former state.
+        let gone = lock(&self.leaving).clone();
         let compared = self.compare().and_then(|compared| {
             let standing = compared.standing.map(kernel_error);
-            standing.map_or(Ok(()), Err)
+            standing.map_or(Ok(compared.refused), Err)
         });
-        if let Err(error) = compared {
-            lock(&self.leaving).append(&mut gone);
-            return Err(error);
-        }
+        let refused = compared?;
         *lock(&self.patience) = Patience::default();
+        let mut stay = BTreeSet::new();
         for left in &gone {
             match left {
                 Leaving::Endpoint(endpoint) => self.forget_endpoint(endpoint),
                 Leaving::Sandbox(id) => self.unnote(Table::Sandboxes, id.to_string()),
                 Leaving::Service(spec) => self.forget_service(spec),
+                // What led there may be what is refused, as it is to lead elsewhere.
+                Leaving::Led(id) if refused > 0 && stay.insert(*id) => {}
+                Leaving::Led(id) => self.note_gone(*id),
             }
         }
+        let stay = stay.into_iter().map(Leaving::Led);
+        lock(&self.leaving).splice(..gone.len(), stay);
         Ok(())
     }
 
-    fn is_astray(&self) -> bool {
+    /// Whether something may stand that nobody wants, or something wanted may not.
+    pub(crate) fn is_astray(&self) -> bool {
         self.astray.load(Ordering::SeqCst) || !lock(&self.leaving).is_empty()
     }
 }

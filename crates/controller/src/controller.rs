@@ -116,6 +116,8 @@ pub struct Core {
     /// A change failed and could not be undone, or a removal failed: the kernel differs from
     /// `host` until a comparison succeeds.
     pub(crate) astray: AtomicBool,
+    /// Held while all is compared for that, and what is gone is forgotten.
+    pub(crate) mending: Mutex<()>,
     /// When a change that has nothing to do with that compares all again.
     pub(crate) patience: Mutex<crate::patience::Patience>,
     /// What was taken out of service, and of which something may stand while the kernel is astray:

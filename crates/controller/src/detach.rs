@@ -11,10 +11,11 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, ServiceSpec};
+use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, ServiceId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// What nobody wants any more, and something of which may stand.
+#[derive(Clone)]
 pub(crate) enum Leaving {
     /// An endpoint that was taken out of its sandbox.
     Endpoint(Box<EndpointSpec>),
@@ -22,6 +23,8 @@ pub(crate) enum Leaving {
     Sandbox(SandboxId),
     /// A service that was removed.
     Service(Box<ServiceSpec>),
+    /// What led to endpoints of a service.
+    Led(ServiceId),
 }
 
 impl Controller {
@@ -159,7 +162,7 @@ impl Controller {
     pub(crate) fn is_leaving(&self, sandbox: &Sandbox, network: NetworkId) -> bool {
         lock(&self.leaving).iter().any(|left| match left {
             Leaving::Endpoint(left) => left.sandbox == sandbox.id && left.network == network,
-            Leaving::Sandbox(_) | Leaving::Service(_) => false,
+            Leaving::Sandbox(_) | Leaving::Service(_) | Leaving::Led(_) => false,
         })
     }
 

@@ -89,6 +89,7 @@ impl Controller {
             checker,
             applying: RwLock::new(()),
             astray: AtomicBool::new(false),
+            mending: Mutex::new(()),
             patience: Default::default(),
             leaving: Mutex::new(Vec::new()),
             departed: Mutex::new(Vec::new()),

@@ -447,7 +447,7 @@ impl Controller {
                 let brought = self.bring(vec![(Owner::Service(service.id), fragment)]);
                 let failed = brought.err();
                 if failed.is_none() {
-                    self.balancers.owed.note_led(service.id);
+                    self.note_led(service.id);
                 }
                 all_noted &= noted.is_ok();
                 unled.extend(failed.as_ref().map(|_| service.id));
@@ -499,10 +499,10 @@ impl Controller {
                 .slots_batch(&service, &state.roster, &state.hosted.ports)
                 .and_then(|batch| self.note(batch));
             let fragment = self.fragment_of(&service.network, &state);
-            let gone = self.take_away(vec![(Owner::Service(service.id), fragment)]);
+            let gone = self.take_away_led(service.id, fragment);
             // By the host's own table it may be led to as before still.
-            if gone.is_ok() && state.hosted.ports.is_empty() {
-                self.balancers.owed.note_led(service.id);
+            if state.hosted.ports.is_empty() {
+                self.note_led(service.id);
             }
             if let Err(error) = noted.and(gone) {
                 tracing::warn!("{}", error.chain());

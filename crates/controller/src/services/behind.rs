@@ -4,9 +4,12 @@
 //! forgotten until then.
 
 use super::{Roster, Service, ServiceState, change::Change};
-use crate::{Controller, registry::lock};
-use std::{collections::BTreeMap, sync::Mutex};
-use vw_hoststate::{Netns, Owner};
+use crate::{Controller, detach::Leaving, registry::lock};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, atomic::Ordering},
+};
+use vw_hoststate::{Fragment, Netns, Owner};
 use vw_kernel::Led;
 use vw_model::{Result, ServiceId};
 
@@ -18,35 +21,69 @@ pub(super) struct Owed(Mutex<Debts>);
 #[derive(Default)]
 struct Debts {
     /// Once the kernel leads to these as it should, which it does not.
-    behind: BTreeMap<ServiceId, Vec<(Netns, Led)>>,
+    owing: BTreeMap<ServiceId, Owing>,
     /// As soon as nobody waits for whoever does it.
     due: Vec<(Netns, Led)>,
+}
+
+/// What is owed of a service, and until when.
+#[derive(Default)]
+struct Owing {
+    /// What it wants could not be brought about.
+    behind: bool,
+    /// How often something of it could not be taken away, and is not known to have gone since.
+    standing: usize,
+    owed: Vec<(Netns, Led)>,
+}
+
+impl Debts {
+    fn settle(&mut self, service: ServiceId, settle: impl FnOnce(&mut Owing)) {
+        let Some(owing) = self.owing.get_mut(&service) else {
+            return;
+        };
+        settle(owing);
+        if !owing.behind && owing.standing == 0 {
+            self.due.append(&mut owing.owed);
+            self.owing.remove(&service);
+        }
+    }
 }
 
 impl Owed {
     /// Notes that the kernel does not lead to a service as it should.
     pub(super) fn note_behind(&self, service: ServiceId) {
-        lock(&self.0).behind.entry(service).or_default();
-    }
-
-    /// Notes that it does, or that nobody is led there at all.
-    pub(super) fn note_led(&self, service: ServiceId) {
-        let mut debts = lock(&self.0);
-        let owed = debts.behind.remove(&service);
-        debts.due.extend(owed.unwrap_or_default());
+        lock(&self.0).owing.entry(service).or_default().behind = true;
     }
 
     fn is_behind(&self, service: ServiceId) -> bool {
-        lock(&self.0).behind.contains_key(&service)
+        let debts = lock(&self.0);
+        let owing = debts.owing.get(&service);
+        owing.is_some_and(|owing| owing.behind)
     }
 
-    /// Keeps what is to be forgotten where that is too early; else gives it back.
+    /// Whether something of a service stands that was to go.
+    pub(super) fn stands(&self, service: ServiceId) -> bool {
+        let debts = lock(&self.0);
+        let owing = debts.owing.get(&service);
+        owing.is_some_and(|owing| owing.standing > 0)
+    }
+
+    /// Whether something of any does.
+    pub(super) fn some_stands(&self) -> bool {
+        let debts = lock(&self.0);
+        debts.owing.values().any(|owing| owing.standing > 0)
+    }
+
+    /// Keeps what is to be forgotten where that is too early; else gives it back, also where it may be
+    /// too early alone: what could not be taken away may be somebody else's.
     pub(super) fn keep(&self, service: ServiceId, netns: Netns, led: Led) -> Option<Led> {
-        match lock(&self.0).behind.get_mut(&service) {
-            Some(owed) => owe(owed, netns, led),
-            None => return Some(led),
-        }
-        None
+        let mut debts = lock(&self.0);
+        let Some(owing) = debts.owing.get_mut(&service) else {
+            return Some(led);
+        };
+        let now = (!owing.behind).then(|| led.clone());
+        owe(&mut owing.owed, netns, led);
+        now
     }
 
     /// Has this be forgotten with what is due.
@@ -129,6 +166,47 @@ impl Controller {
         }
     }
 
+    /// Takes away what a service wanted, but this. While something of it may stand, or may lead as it did,
+    /// who is led there is forgotten once more when that is gone.
+    ///
+    /// # Errors
+    /// As [`Self::take_away`].
+    pub(super) fn take_away_led(&self, service: ServiceId, wants: Fragment) -> Result<()> {
+        let gone = self.take_away(vec![(Owner::Service(service), wants)]);
+        if gone.is_err() || self.astray.load(Ordering::SeqCst) {
+            self.note_standing(service);
+        }
+        gone
+    }
+
+    /// Notes that the kernel leads to a service as it should, or that nobody is led there at all, as far
+    /// as nothing is left of what was before.
+    pub(super) fn note_led(&self, service: ServiceId) {
+        if self.astray.load(Ordering::SeqCst) && self.balancers.owed.is_behind(service) {
+            self.note_standing(service);
+        }
+        let owed = &self.balancers.owed;
+        lock(&owed.0).settle(service, |owing| owing.behind = false);
+    }
+
+    /// Notes that what led to endpoints of a service was gone when all was compared. The caller may hold
+    /// what others wait for.
+    pub(crate) fn note_gone(&self, service: ServiceId) {
+        let owed = &self.balancers.owed;
+        lock(&owed.0).settle(service, |owing| owing.standing -= 1);
+        // What is due then.
+        self.look();
+    }
+
+    fn note_standing(&self, service: ServiceId) {
+        {
+            let mut debts = lock(&self.balancers.owed.0);
+            debts.owing.entry(service).or_default().standing += 1;
+        }
+        lock(&self.leaving).push(Leaving::Led(service));
+        self.look();
+    }
+
     /// Brings the kernel to those services of this host's own networks; tells whether none is left.
     pub(super) fn catch_up(&self) -> bool {
         for id in self.balancers.looks.behind() {
@@ -143,7 +221,7 @@ impl Controller {
         let service = lock(&self.services).get(id);
         let Some(service) = service else {
             self.balancers.looks.note_caught_up(id);
-            self.balancers.owed.note_led(id);
+            self.note_led(id);
             return Ok(());
         };
         let state = lock(&service.state);
@@ -155,7 +233,7 @@ impl Controller {
         }
         // While nobody changes it.
         self.balancers.looks.note_caught_up(id);
-        self.balancers.owed.note_led(id);
+        self.note_led(id);
         drop(state);
         self.forget_due();
         Ok(())

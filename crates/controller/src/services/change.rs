@@ -66,15 +66,18 @@ impl Controller {
         if led {
             self.bring(wants)?;
         }
-        record(batch).inspect_err(|_| {
-            let former = || self.fragment_of(&service.network, &state);
-            let back = led.then(|| (Owner::Service(service.id), former()));
-            if let Some(back) = back
-                && let Err(error) = self.take_away(vec![back])
-            {
-                tracing::error!("undoing an unrecorded endpoint failed: {}", error.chain());
+        if let Err(error) = record(batch) {
+            if led {
+                let former = self.fragment_of(&service.network, &state);
+                if let Err(error) = self.take_away_led(service.id, former) {
+                    tracing::error!("undoing an unrecorded endpoint failed: {}", error.chain());
+                }
+                drop(state);
+                let gone = next.members.get(&id).into_iter();
+                gone.for_each(|gone| self.forget_gone(&service, gone));
             }
-        })?;
+            return Err(error);
+        }
         state.roster = next;
         // Before it is asked: what is told of nobody is not taken.
         lock(&self.services).join(id, service.id);
@@ -238,10 +241,8 @@ impl Controller {
         if let Err(error) = self.note(change.batch) {
             tracing::error!("{}", error.chain());
         }
-        let left = match change.wants.is_empty() {
-            true => Ok(()),
-            false => self.take_away(change.wants),
-        };
+        let wants = change.wants.into_iter().next();
+        let left = wants.map_or(Ok(()), |(_, wants)| self.take_away_led(service.id, wants));
         let let_in = let_in(&state.roster, &next);
         let gone = state.roster.members.get(&id).cloned();
         state.roster = next;

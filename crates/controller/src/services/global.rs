@@ -311,7 +311,7 @@ impl Controller {
         self.withdraw_service(service);
         self.publish_members(service);
         let mut state = lock(&service.state);
-        let gone = self.take_away(vec![(Owner::Service(id), Fragment::default())]);
+        let gone = self.take_away_led(id, Fragment::default());
         if let Err(error) = gone {
             self.warn(format!("service {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
         }

@@ -258,7 +258,7 @@ impl Controller {
         state.claims = claims;
         let former = std::mem::replace(&mut state.hosted, Hosted { ports });
         self.balancers.note_hosted_lacking(service, lacking);
-        self.balancers.owed.note_led(service.id);
+        self.note_led(service.id);
         drop(state);
         // The kernel's whole table may be walked for it.
         self.forget_due();

@@ -108,9 +108,10 @@ impl Controller {
     }
 
     /// The same of one that left the service. On a network of one host, who was led to it there goes
-    /// with it; by a published port it may have been led to on another one, where it stays.
+    /// with it, unless it is led there still; by a published port it may have been led to on another one,
+    /// where it stays.
     pub(super) fn forget_gone(&self, service: &Service, gone: &Member) {
-        if service.is_global() {
+        if service.is_global() || self.balancers.owed.stands(service.id) {
             return self.forget_led(service, std::slice::from_ref(gone));
         }
         let by = LedBy {
@@ -124,7 +125,7 @@ impl Controller {
 
     /// The same of all of a service that is removed: who sends there is led by nobody.
     pub(super) fn forget_all_led(&self, service: &Service) {
-        self.balancers.owed.note_led(service.id);
+        self.note_led(service.id);
         self.forget_due();
         let all: Vec<Member> = {
             let state = lock(&service.state);

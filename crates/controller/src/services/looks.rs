@@ -330,7 +330,7 @@ impl Controller {
     }
 
     /// Has what is due be looked at, by a thread of its own: it may wait for the cluster.
-    fn look(&self) {
+    pub(super) fn look(&self) {
         let controller = self.downgrade();
         if let Err(error) = self
             .balancers
@@ -360,10 +360,15 @@ impl Controller {
             self.settle_all();
         }
         // What could not be taken away, and records of what is gone, go with the next change; there
-        // may be none of here.
-        let mended = self.mend();
+        // may be none of here. That change is to try at once, whatever comes of this.
+        let mended = match again {
+            true => self.mend_now().is_ok(),
+            false => !self.is_astray(),
+        };
         self.see_off();
-        let done = mended.and(self.note(Batch::new())).is_ok();
+        self.forget_due();
+        let gone = mended && !self.balancers.owed.some_stands();
+        let done = self.note(Batch::new()).is_ok() && gone;
         let caught_up = match again {
             true => self.catch_up(),
             false => looks.behind().is_empty(),

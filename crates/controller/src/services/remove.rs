@@ -4,7 +4,7 @@ use crate::{
     Controller, command::ServiceRemove, detach::Leaving, event::EventType, ports::Claims, records,
     registry::lock,
 };
-use vw_hoststate::{Fragment, Owner};
+use vw_hoststate::Fragment;
 use vw_model::{Error, Kind, Result, ServiceId, ServiceSpec};
 use vw_store::{Batch, Table};
 
@@ -39,7 +39,7 @@ impl Controller {
         let gone = {
             let mut state = lock(&service.state);
             state.claims = Claims::default();
-            self.take_away(vec![(Owner::Service(service.id), Fragment::default())])
+            self.take_away_led(service.id, Fragment::default())
         };
         self.forget_all_led(&service);
         match gone {

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 use vw_controller::{Controller, command::ServiceInspect};
+use vw_firewall::{ServiceSet, SetName};
 use vw_hoststate::{Key, Netns, Object};
 use vw_kernel::fake::Flow;
 use vw_model::EndpointMode;
@@ -216,4 +217,77 @@ fn nobody_waits_until_those_who_were_led_by_a_port_are_found() {
         assert!(!world.faults.had_to_wait(), "{ingress:?} {host:?}");
         eventually("all is well", || controller.repair().unwrap() == 0);
     }
+}
+
+/// By which keys the kernel leads to the port 53 of endpoints.
+fn slots_of(world: &World) -> Vec<Key> {
+    let found = world.kernel.objects().into_iter();
+    let found = found.filter(|(_, object)| match object {
+        Object::Element(element) | Object::Balance(_, element) => {
+            matches!(element.set, SetName::Service(ServiceSet::Slots(_)))
+                && element.to_string().contains("udp . ")
+        }
+        _ => false,
+    });
+    found.map(|(key, _)| key).collect()
+}
+
+/// Those who go on to send are led there again while that stands, and forgotten when it is gone.
+#[track_caller]
+fn is_forgotten_in_the_end(world: &World, controller: &Controller, led: Flow, stay: &[Flow]) {
+    assert_eq!(world.kernel.tracked(), stay, "it is tried at once");
+    world.kernel.track([&[led], stay].concat());
+    assert_ne!(world.kernel.tracked(), stay);
+    world.refusing.set(None);
+    world.refusing.set_made(None);
+    create(controller, "aside", "10.6.0.0/24").unwrap();
+    create(controller, "apart", "10.5.0.0/24").unwrap();
+    eventually("it is forgotten", || world.kernel.tracked() == stay);
+    assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
+fn who_is_led_by_what_could_not_be_taken_away_is_forgotten_when_it_is_gone() {
+    let leaves = |controller: &Controller| disconnect(controller, "green", "one").unwrap_err();
+    let (world, controller, [web, db]) = of_two_services();
+    world.refusing.set(slots_of(&world).pop());
+    leaves(&controller);
+    is_forgotten_in_the_end(&world, &controller, web[0], &db);
+
+    // Its slot is to lead to another one.
+    let (world, controller, [web, db]) = of_two_services();
+    adopt(&controller, &world, "two", &[], &[]).unwrap();
+    join(&controller, "green", "two", "web", 1).unwrap();
+    world
+        .refusing
+        .set_made(Some(|key| matches!(key, Key::Port(..))));
+    disconnect(&controller, "green", "one").unwrap();
+    is_forgotten_in_the_end(&world, &controller, web[0], &db);
+
+    let (world, controller, [web, db]) = of_two_services();
+    world.refusing.set(slots_of(&world).pop());
+    remove_service(&controller, "web").unwrap();
+    is_forgotten_in_the_end(&world, &controller, web[0], &db);
+}
+
+#[test]
+fn who_was_led_to_a_service_that_another_host_removed_is_forgotten_when_all_of_it_is_gone() {
+    let (world, controller) = in_cluster(&["53:53/udp"], &[]);
+    let vip = EndpointMode::Vip;
+    create_service(&controller, "stays", "shop", vip, &["90:90"]).unwrap();
+    let mut found = None;
+    eventually("it is led to", || {
+        found = balancer(&world, &controller);
+        found.is_some() && holds(&world, 53) && !slots_of(&world).is_empty()
+    });
+    let (netns, to) = found.unwrap();
+    let by = own_address(&world, &controller, "10.42.0.");
+    let inside = Flow {
+        netns,
+        ..flow(&to.to_string(), "53/udp", by)
+    };
+    world.kernel.track(vec![inside]);
+    world.refusing.set(slots_of(&world).pop());
+    remove_service(&controller, "web").unwrap();
+    is_forgotten_in_the_end(&world, &controller, inside, &[]);
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod check;
 mod command;
+mod lane;
 mod probe;
 mod rounds;
 mod verdict;

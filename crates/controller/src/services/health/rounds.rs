@@ -9,6 +9,7 @@ use super::{
     answer::{Answer, Answers},
     check::{Asking, Check},
     command::Command,
+    lane::Lane,
     verdict::Verdict,
 };
 use crate::{
@@ -16,8 +17,7 @@ use crate::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    ops::Bound,
+    collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -47,12 +47,6 @@ const LATE: Duration = Duration::from_secs(5);
 
 /// For how long this host must have been able to ask before it says once more that it is not.
 const QUIET: Duration = Duration::from_secs(60);
-
-/// None comes after it.
-const LAST: Place = (
-    ServiceId::from_bytes([u8::MAX; 32]),
-    EndpointId::from_bytes([u8::MAX; 32]),
-);
 
 /// An endpoint that is asked again and again.
 struct Watched {
@@ -94,54 +88,6 @@ impl Watched {
         self.next = now + early.unwrap_or(interval);
         self.pause = early.map(|pause| pause * 2);
         early.is_some() || now < self.joined + self.patient.spec.start_period
-    }
-}
-
-/// Those that are asked in one way: who waits, in order of time, and who is asked.
-#[derive(Default)]
-struct Lane {
-    waiting: BTreeSet<(Instant, Place)>,
-    running: BTreeSet<Place>,
-}
-
-impl Lane {
-    /// So many of those who wait, by turns of their services: a check goes on of each of these
-    /// `besides`, too.
-    fn in_turn(
-        &self,
-        waiting: impl Iterator<Item = Place>,
-        besides: impl Iterator<Item = ServiceId>,
-        room: usize,
-    ) -> Vec<Place> {
-        let mut of: BTreeMap<ServiceId, VecDeque<(usize, Place)>> = BTreeMap::new();
-        for (order, place) in waiting.enumerate() {
-            of.entry(place.0).or_default().push_back((order, place));
-        }
-        let mut asked: BTreeMap<ServiceId, usize> = BTreeMap::new();
-        let running = self.running.iter().map(|(service, _)| *service);
-        for service in running.chain(besides) {
-            *asked.entry(service).or_default() += 1;
-        }
-        let mut turns: BTreeSet<(usize, usize, ServiceId)> = BTreeSet::new();
-        for (service, places) in &of {
-            let count = asked.get(service).copied().unwrap_or_default();
-            turns.extend(places.front().map(|(order, _)| (count, *order, *service)));
-        }
-        let mut chosen = Vec::new();
-        while chosen.len() < room
-            && let Some((count, _, service)) = turns.pop_first()
-        {
-            let Some(places) = of.get_mut(&service) else {
-                continue;
-            };
-            chosen.extend(places.pop_front().map(|(_, place)| place));
-            turns.extend(
-                places
-                    .front()
-                    .map(|(order, _)| (count + 1, *order, service)),
-            );
-        }
-        chosen
     }
 }
 
@@ -318,8 +264,8 @@ impl Rounds {
     }
 
     fn add(&mut self, place: Place, one: Watched) {
-        let waits = (one.next, place);
-        self.lanes.of(&one.patient.spec.probe).waiting.insert(waits);
+        let lane = self.lanes.of(&one.patient.spec.probe);
+        lane.wait(place, one.next);
         self.watched.insert(place, one);
     }
 
@@ -328,8 +274,8 @@ impl Rounds {
             return;
         };
         let lane = self.lanes.of(&one.patient.spec.probe);
-        lane.waiting.remove(&(one.next, place));
-        lane.running.remove(&place);
+        lane.leave(place, one.next);
+        lane.end(place);
         dismiss(&mut self.ending, place, one.running);
     }
 
@@ -340,17 +286,17 @@ impl Rounds {
         };
         let former = std::mem::replace(&mut one.next, next);
         let lane = self.lanes.of(&one.patient.spec.probe);
-        lane.waiting.remove(&(former, place));
-        lane.waiting.insert((next, place));
+        lane.leave(place, former);
+        lane.wait(place, next);
     }
 
     /// How many more can be asked at once, in each way.
     fn rooms(&self) -> [(&Lane, usize); 2] {
         // What nobody waits for takes a runtime and a thread as well, until it has ended.
         let Lanes { sockets, commands } = &self.lanes;
-        let commanded = commands.running.len() + self.ending.len();
+        let commanded = commands.running().len() + self.ending.len();
         [
-            (sockets, SOCKETS.saturating_sub(sockets.running.len())),
+            (sockets, SOCKETS.saturating_sub(sockets.running().len())),
             (commands, COMMANDS.saturating_sub(commanded)),
         ]
     }
@@ -362,21 +308,13 @@ impl Rounds {
         let by_command = [false, true];
         let lanes = self.rooms().into_iter().zip(by_command);
         let due = lanes.flat_map(|((lane, room), by_command)| {
-            let due = lane.waiting.iter().take_while(|(next, _)| *next <= now);
-            let due = due.map(|(_, place)| *place);
-            let mut free = due.filter(|(_, id)| !(by_command && self.ending.contains_key(id)));
-            let mut first: Vec<Place> = free.by_ref().take(room).collect();
-            let more = free.next().filter(|_| room > 0);
-            if more.is_some() {
-                let all = std::mem::take(&mut first)
-                    .into_iter()
-                    .chain(more)
-                    .chain(free);
-                // One that does not end takes a place as long as one that is waited for.
-                let ending = self.ending.values().filter(|_| by_command);
-                first = lane.in_turn(all, ending.map(|(service, _)| *service), room);
+            // One that does not end takes a place as long as one that is waited for.
+            let mut besides = BTreeMap::new();
+            for (service, _) in self.ending.values().filter(|_| by_command) {
+                *besides.entry(*service).or_default() += 1;
             }
-            first
+            let held = |(_, id): Place| by_command && self.ending.contains_key(&id);
+            lane.choose(now, room, &besides, held)
         });
         due.collect()
     }
@@ -406,8 +344,8 @@ impl Rounds {
         }
         one.running = Some(check);
         let lane = self.lanes.of(&one.patient.spec.probe);
-        lane.waiting.remove(&(one.next, place));
-        lane.running.insert(place);
+        lane.leave(place, one.next);
+        lane.begin(place);
     }
 
     /// Has one asked soon that this host could not ask: that says nothing of it.
@@ -429,7 +367,11 @@ impl Rounds {
         fds.extend(ending.map(|(_, command)| PollFd::new(command.told(), PollFlags::IN)));
         let before = fds.len();
         let mut running = Vec::new();
-        for place in self.rooms().into_iter().flat_map(|(lane, _)| &lane.running) {
+        for place in self
+            .rooms()
+            .into_iter()
+            .flat_map(|(lane, _)| lane.running())
+        {
             let one = self.watched.get(place);
             if let Some(check) = one.and_then(|one| one.running.as_ref()) {
                 fds.extend(check.poll());
@@ -437,11 +379,7 @@ impl Rounds {
             }
         }
         let open = self.rooms().into_iter().filter(|(_, room)| *room > 0);
-        let next = open.filter_map(|(lane, _)| {
-            let later = (Bound::Excluded((now, LAST)), Bound::Unbounded);
-            let mut later = lane.waiting.range(later);
-            later.next().map(|(next, _)| *next)
-        });
+        let next = open.filter_map(|(lane, _)| lane.next_after(now));
         let deadlines = running.iter().map(|(_, check, _)| check.deadline());
         let left = next
             .chain(deadlines)
@@ -495,7 +433,7 @@ impl Rounds {
                 continue;
             };
             let start = check.start;
-            self.lanes.of(probe).running.remove(&place);
+            self.lanes.of(probe).end(place);
             dismiss(&mut self.ending, place, one.running.take());
             match outcome {
                 Ok(answer) => {

@@ -41,7 +41,7 @@ pub(crate) use roster::{Member, Roster};
 use crate::{Controller, ports::Claims, registry::Network, registry::lock};
 use asks::Asks;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 use vw_model::{EndpointId, Error, NetworkId, Result, Scope, ServiceId, ServiceSpec};
@@ -59,6 +59,9 @@ pub(crate) struct ServiceState {
     pub(crate) roster: Roster,
     pub(crate) claims: Claims,
     pub(crate) hosted: Hosted,
+    /// Which endpoints here had failed their checks before the daemon's start, of those that are not taken
+    /// up yet.
+    pub(crate) sick_before: BTreeSet<EndpointId>,
     /// Looked at by whoever found the service and waited for its lock: nothing of one that was
     /// removed is written or brought again.
     pub(crate) removed: bool,

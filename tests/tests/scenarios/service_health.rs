@@ -56,7 +56,7 @@ pub(crate) fn last(scene: &Scene) -> String {
 #[test]
 fn a_command_in_its_container_says_whether_an_endpoint_is_well() {
     require_stage!();
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     create(&scene, "exec:cat /ready && test -z \"$BROKEN\"");
     let to = format!("{}:80", addresses(&scene, "web")[0]);
     let near = scene.start("near", "--network blue");
@@ -84,6 +84,16 @@ fn a_command_in_its_container_says_whether_an_endpoint_is_well() {
     scene.docker("exec one rm /ready");
     eventually("one is led to no more", SOON, || {
         answers(&near, &to, 20).into_keys().eq(["two".to_owned()])
+    });
+    // Nor is it after a restart, until it passes a check.
+    let known = ["one unhealthy false", "two healthy true"];
+    assert_eq!(endpoints(&scene, "web"), known);
+    scene.forget();
+    assert_eq!(endpoints(&scene, "web"), known);
+    assert!(answers(&near, &to, 20).into_keys().eq(["two".to_owned()]));
+    scene.docker("exec one touch /ready");
+    eventually("one is led to again", SOON, || {
+        answers(&near, &to, 20).len() == 2
     });
     // Who comes back is asked once it runs.
     scene.docker("restart -t 0 two");

@@ -105,15 +105,17 @@ impl Controller {
         state: &ServiceState,
         next: &Roster,
     ) -> Result<Change> {
-        if state.roster.slots == next.slots {
-            return Ok(Change::default());
-        }
         let (network, hosted) = (&service.network, &state.hosted.ports);
-        let fragment = self.service_fragment(network, &state.spec, next, hosted);
-        Ok(Change {
-            wants: vec![(Owner::Service(service.id), fragment)],
-            batch: self.slots_batch(service, next, hosted)?,
-        })
+        let mut change = Change::default();
+        let others = state.roster.slots != next.slots;
+        if others || !state.roster.sick().eq(next.sick()) {
+            change.batch = self.slots_batch(service, next, hosted)?;
+        }
+        if others {
+            let fragment = self.service_fragment(network, &state.spec, next, hosted);
+            change.wants = vec![(Owner::Service(service.id), fragment)];
+        }
+        Ok(change)
     }
 
     pub(crate) fn slots_batch(
@@ -127,6 +129,7 @@ impl Controller {
             service: service.id,
             slots: roster.slots.clone(),
             hosted: hosted.to_vec(),
+            sick: roster.sick().collect(),
         };
         records::put(Batch::new(), Table::Slots, &service.id.to_string(), &record)
     }
@@ -174,12 +177,15 @@ impl Controller {
     /// # Errors
     /// When it cannot be recorded or applied.
     pub(super) fn carry(&self, change: Change) -> Result<()> {
-        if change.wants.is_empty() {
+        let Change { wants, batch } = change;
+        if !batch.is_empty() {
+            self.note(batch)?;
+        }
+        if wants.is_empty() {
             return Ok(());
         }
-        self.note(change.batch)?;
         crate::step::reached("service.noted");
-        self.bring(change.wants)
+        self.bring(wants)
     }
 
     /// Takes it that a service has these members, which [`Self::change_to`] brought about.

@@ -267,6 +267,7 @@ impl Controller {
                 roster,
                 claims,
                 hosted: Hosted::default(),
+                sick_before: Default::default(),
                 removed: false,
             }),
         });

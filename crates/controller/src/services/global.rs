@@ -185,6 +185,7 @@ impl Controller {
                 roster: Roster::default(),
                 claims: Claims::default(),
                 hosted: Hosted::default(),
+                sick_before: Default::default(),
                 removed: false,
             }),
         });

@@ -32,6 +32,9 @@ pub(crate) struct SlotRecord {
     /// What this host leads to its own endpoints by itself.
     #[serde(default)]
     pub(crate) hosted: Vec<PublishedPort>,
+    /// Which endpoints here failed their checks last.
+    #[serde(default)]
+    pub(crate) sick: Vec<EndpointId>,
 }
 
 impl Controller {
@@ -54,20 +57,21 @@ impl Controller {
             batch.delete(Table::Slots, record.service.to_string())
         }))?;
         for spec in specs {
-            let slots = left.remove(&spec.id).map(|record| record.slots);
-            self.take_up_service(spec, slots.unwrap_or_default());
+            let left = left.remove(&spec.id);
+            self.take_up_service(spec, left);
         }
         for service in global {
             if let Some(record) = left.remove(&service.id) {
                 let mut state = lock(&service.state);
                 state.roster = state.roster.in_order(record.slots);
                 state.hosted.ports = record.hosted;
+                state.sick_before = record.sick.into_iter().collect();
             }
         }
         Ok(())
     }
 
-    fn take_up_service(&self, spec: ServiceSpec, slots: Vec<EndpointId>) {
+    fn take_up_service(&self, spec: ServiceSpec, left: Option<SlotRecord>) {
         let name = spec.name.to_string();
         let Some(network) = self.registry().network_by_id(spec.network) else {
             return self.warn(format!("service {name}: its network is gone; remove it"));
@@ -78,6 +82,7 @@ impl Controller {
                 self.warn(format!("service {name}: {error}"));
             }
         }
+        let (slots, sick) = left.map(|left| (left.slots, left.sick)).unwrap_or_default();
         let service = Arc::new(Service {
             id: spec.id,
             network,
@@ -89,6 +94,7 @@ impl Controller {
                 },
                 claims: Claims::default(),
                 hosted: Hosted::default(),
+                sick_before: sick.into_iter().collect(),
                 removed: false,
             }),
         });
@@ -96,7 +102,8 @@ impl Controller {
         self.publish_service(&service);
     }
 
-    /// Takes up an endpoint as a member: one that was led to still is, whatever its health was.
+    /// Takes up an endpoint as a member: one that was led to still is, and one that had failed its checks
+    /// is sick until it passes one.
     pub(crate) fn take_up_member(&self, sandbox: &Sandbox, attachment: &Attachment) {
         let Some((service, weight)) = self.service_of(sandbox, attachment) else {
             return;
@@ -106,10 +113,12 @@ impl Controller {
         if let Err(error) = super::health::can_be_asked(&state.spec, sandbox) {
             return self.warn(error.chain());
         }
+        let (served, was_sick) = (state.roster.serves(id), state.sick_before.remove(&id));
         let health = match state.spec.health {
             // Of a container it is not known yet whether it runs.
-            None => at_first(&state.spec, sandbox.can_answer() || state.roster.serves(id)),
-            Some(_) if state.roster.serves(id) => Health::Healthy,
+            None => at_first(&state.spec, sandbox.can_answer() || served),
+            Some(_) if served => Health::Healthy,
+            Some(_) if was_sick => Health::Unhealthy,
             Some(_) => Health::Starting,
         };
         let member = member(sandbox, attachment, weight, health);

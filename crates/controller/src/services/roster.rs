@@ -175,6 +175,13 @@ impl Roster {
         self.slots.iter().filter_map(lead).collect()
     }
 
+    /// Which members on this host fail their checks.
+    pub(crate) fn sick(&self) -> impl Iterator<Item = EndpointId> {
+        let here = self.members.iter().filter(|(_, m)| m.host.is_none());
+        let sick = here.filter(|(_, m)| m.health == Health::Unhealthy);
+        sick.map(|(id, _)| *id)
+    }
+
     fn give_up(&mut self, id: EndpointId) {
         for at in (0..self.slots.len()).rev() {
             if self.slots[at] == id {

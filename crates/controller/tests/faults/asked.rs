@@ -97,6 +97,43 @@ fn an_answer_to_a_former_check_says_nothing_of_the_new_one() {
 }
 
 #[test]
+fn who_failed_before_a_restart_is_sick_until_it_passes_a_check() {
+    let (world, controller) = stage();
+    ask_by(&controller, "tcp:80");
+    for name in ["one", "two"] {
+        join(&controller, "blue", name, "web", 1).unwrap();
+    }
+    let [(endpoint, ..), (other, ..)] = members(&controller)[..] else {
+        panic!("{:?}", members(&controller));
+    };
+    let report = |controller: &Controller, well| {
+        let probe = "tcp:80".parse().unwrap();
+        let report = ServiceReport {
+            endpoint,
+            probe,
+            well,
+        };
+        controller.submit(report).unwrap();
+    };
+    let mut controller = controller;
+    for (before, state) in [
+        (&[false][..], "unhealthy"),
+        (&[true, false], "unhealthy"),
+        (&[true], "healthy"),
+    ] {
+        before.iter().for_each(|well| report(&controller, *well));
+        let known = [
+            (endpoint, state, state == "healthy"),
+            (other, "starting", false),
+        ];
+        assert_eq!(members(&controller), known);
+        drop(controller);
+        controller = world.open();
+        assert_eq!(members(&controller), known);
+    }
+}
+
+#[test]
 fn what_a_host_cannot_ask_is_taken_for_sick_by_nobody() {
     let (world, controller) = stage();
     let often = Duration::from_millis(1);

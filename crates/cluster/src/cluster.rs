@@ -168,6 +168,15 @@ impl Cluster {
         self.core.remove_service(id)
     }
 
+    /// Takes up what other hosts made of services, where it was not told yet; gives those of which
+    /// something else was known until now.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub fn catch_up_services(&self) -> Result<Vec<ServiceId>> {
+        self.core.catch_up_services()
+    }
+
     /// Waits until this host is a member of its cluster, at most for [`Settings::patience`]: a daemon
     /// that has just started is about to join. Not while the store is away.
     fn await_joined(&self) {

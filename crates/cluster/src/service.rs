@@ -13,7 +13,7 @@ use crate::{
     outbox::unchanged,
     record::{self, GrantRecord, RosterRecord, ServiceClaims, ServiceRecord},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vw_model::{
     EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, Result, ServiceId, ServicePart,
     ServiceSpec,
@@ -267,6 +267,29 @@ impl Core {
             }
         }
         Err(contended())
+    }
+
+    /// See [`crate::Cluster::catch_up_services`].
+    pub(crate) fn catch_up_services(&self) -> Result<Vec<ServiceId>> {
+        let standing = self.standing_services()?.services;
+        let mut ids: BTreeSet<ServiceId> = standing.keys().copied().collect();
+        ids.extend(self.state().mirror.services.ids());
+        let mut others = Vec::new();
+        for id in ids {
+            let known = self.state().mirror.services.get(id).cloned();
+            let found = standing.get(&id);
+            let found = found.map(|found| record::decode::<ServiceRecord>(&found.value));
+            let same = match found.transpose() {
+                Ok(found) => found.map(|found| found.spec) == known,
+                // As with what a watch tells, it stays what it was.
+                Err(_) => true,
+            };
+            if !same {
+                self.take_up_service(id)?;
+                others.push(id);
+            }
+        }
+        Ok(others)
     }
 
     /// A service on a network, by the store. What cannot be read is in nobody's way.

@@ -19,6 +19,7 @@ mod inner;
 mod led;
 mod looks;
 mod members;
+mod overtaken;
 mod plan;
 mod remote;
 mod remove;

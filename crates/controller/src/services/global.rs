@@ -60,7 +60,7 @@ impl Controller {
         };
         spec.check_ports()?;
         self.check_waiting(network, &spec)?;
-        self.check_ports(network, &spec, &[])?;
+        self.unless_overtaken(|| self.check_ports(network, &spec, &[]))?;
         let spec = self.cluster()?.create_service(spec, &families)?;
         let id = spec.id;
         crate::step::reached("service.agreed");
@@ -342,13 +342,15 @@ impl Controller {
             super::update::settings(&mut spec, request)?;
             Ok(spec)
         };
-        let before = {
-            let state = lock(&service.state);
-            self.check_askable(&state, request)?;
-            state.spec.clone()
-        };
-        let next = change(before.clone())?;
-        self.check_ports(&service.network, &next, &before.ports)?;
+        self.unless_overtaken(|| {
+            let before = {
+                let state = lock(&service.state);
+                self.check_askable(&state, request)?;
+                state.spec.clone()
+            };
+            let next = change(before.clone())?;
+            self.check_ports(&service.network, &next, &before.ports)
+        })?;
         self.cluster()?.update_service(service.id, change)?;
         self.take_agreed(service.id);
         self.settle_service_or_soon(&service.network, service.id);

@@ -2,10 +2,12 @@
 
 use crate::{
     global::create,
-    scenario::{adopt, create_service, join, release},
+    led::update,
+    scenario::{adopt, create_overlay, create_service, join, release},
     world::World,
 };
 use std::{
+    collections::BTreeSet,
     fs,
     sync::{
         Arc,
@@ -68,12 +70,16 @@ impl Scene {
     }
 
     fn without_service() -> Self {
+        Self::on(|b| create(b).is_ok())
+    }
+
+    fn on(network: impl Fn(&Controller) -> bool) -> Self {
         let store = MemoryStore::new();
         let silent = Arc::<Silent>::default();
         store.set_weather(silent.clone());
         let worlds = [World::in_cluster(&store, 1), World::in_cluster(&store, 2)];
         let [a, b] = [worlds[0].open(), worlds[1].open()];
-        eventually("the network is made", || create(&b).is_ok());
+        eventually("the network is made", || network(&b));
         eventually("the network is known", || has_shop(&a));
         Self {
             store,
@@ -221,4 +227,35 @@ fn a_network_that_is_removed_is_not_back_because_that_is_heard_late() {
     eventually("the other host has it too", || has_shop(&scene.b));
     assert!(has_shop(&scene.a));
     assert_eq!(scene.a.repair().unwrap(), 0);
+}
+
+#[test]
+fn a_port_that_another_host_gave_up_is_taken_by_nobody() {
+    let s = Scene::on(|b| create_overlay(b, "shop", false, &[]).is_ok());
+    let vip = EndpointMode::Vip;
+    create_service(&s.b, "web", "shop", vip, &["8080:80"]).unwrap();
+    create_service(&s.b, "db", "shop", vip, &["9090:90"]).unwrap();
+    let held = || {
+        let held = s.worlds[0].kernel.claimed().into_iter();
+        held.map(|(_, addr)| addr.port()).collect::<BTreeSet<u16>>()
+    };
+    eventually("both are published", || held() == [8080, 9090].into());
+    s.silence();
+    // To another port of the same endpoints.
+    update(&s.b, &["80"], &[], &[]).unwrap();
+    update(&s.a, &[], &["8080:81"], &[]).unwrap();
+    // By another service.
+    update(&s.b, &["81"], &["8081:81"], &[]).unwrap();
+    remove(&s.b, "db").unwrap();
+    create_service(&s.a, "other", "shop", vip, &["8080:80", "9090:90"]).unwrap();
+    // What another host has just published is known to be.
+    update(&s.b, &[], &["8082:82"], &[]).unwrap();
+    update(&s.a, &["82"], &[], &[]).unwrap();
+    // And what it publishes still is taken.
+    let error = create_service(&s.a, "third", "shop", vip, &["8081:80"]).unwrap_err();
+    assert_eq!(error.reason, "port-allocated", "{}", error.message);
+    s.hear();
+    eventually("all is as it should be", || {
+        held() == [8080, 8081, 9090].into() && s.a.repair().unwrap() == 0
+    });
 }

@@ -3,7 +3,7 @@
 //! A connection that stands goes on. Over UDP there is no end to what somebody sends, and a connection
 //! that nobody answered has not begun: those are led to others, where there are any.
 
-use super::{Member, Service, ServiceState, hosted::may_publish, plan::ingress};
+use super::{Member, Service, ServiceState, hosted::may_publish, plan::ingress, roster::Health};
 use crate::{
     Controller,
     registry::{Sandbox, lock},
@@ -104,6 +104,21 @@ impl Controller {
         }
         if may_publish(&spec) {
             self.forget_here(service, gone, BTreeSet::new(), by);
+        }
+    }
+
+    /// The same at the daemon's start of all who are known not to be well: the one before may have ended
+    /// between leading elsewhere and this.
+    pub(crate) fn forget_sick(&self) {
+        let services = lock(&self.services).all();
+        for service in services {
+            let sick: Vec<Member> = {
+                let state = lock(&service.state);
+                let members = state.roster.members.values();
+                let sick = members.filter(|member| member.health == Health::Unhealthy);
+                sick.cloned().collect()
+            };
+            self.forget_led(&service, &sick);
         }
     }
 

@@ -15,11 +15,14 @@ use std::{
     },
     time::Duration,
 };
-use vw_controller::{Controller, command::ServiceInspect};
+use vw_controller::{
+    Controller,
+    command::{ServiceInspect, ServiceReport, ServiceUpdate},
+};
 use vw_firewall::{ServiceSet, SetName};
 use vw_hoststate::{Key, Netns, Object};
 use vw_kernel::fake::Flow;
-use vw_model::EndpointMode;
+use vw_model::{EndpointMode, HealthSpec, Probe};
 use vw_store::cluster::memory::MemoryStore;
 
 /// What takes longer never comes.
@@ -290,4 +293,44 @@ fn who_was_led_to_a_service_that_another_host_removed_is_forgotten_when_all_of_i
     world.refusing.set(slots_of(&world).pop());
     remove_service(&controller, "web").unwrap();
     is_forgotten_in_the_end(&world, &controller, inside, &[]);
+}
+
+#[test]
+fn who_was_led_to_one_that_is_not_well_is_forgotten_by_the_next_daemon_too() {
+    let (world, controller, [web, db]) = of_two_services();
+    world.refusing.refuse_checks();
+    let hour = Duration::from_secs(3600);
+    let probe: Probe = "tcp:80".parse().unwrap();
+    let health = HealthSpec {
+        probe: probe.clone(),
+        interval: hour,
+        timeout: hour,
+        retries: 1,
+        start_period: hour,
+    };
+    controller
+        .submit(ServiceUpdate {
+            service: "web".to_owned(),
+            health: Some(Some(health)),
+            ..ServiceUpdate::default()
+        })
+        .unwrap();
+    let service = "web".to_owned();
+    let endpoint = controller
+        .submit(ServiceInspect { service })
+        .unwrap()
+        .members[0]
+        .endpoint;
+    let report = ServiceReport {
+        endpoint,
+        probe,
+        well: false,
+    };
+    controller.submit(report).unwrap();
+    // The daemon ends before it forgets them.
+    world.kernel.track([web, db].concat());
+    drop(controller);
+    let controller = world.open();
+    assert_eq!(world.kernel.tracked(), db);
+    assert_eq!(controller.repair().unwrap(), 0);
 }

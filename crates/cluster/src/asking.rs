@@ -112,13 +112,13 @@ impl Core {
     /// Waits until an address that was given back here is no more in the way of who asks for it anew,
     /// such as a container that is restarted; not while the store is away.
     fn await_end(&self, network: NetworkId, addr: IpAddr) {
-        let until = self.time.now() + self.settings.patience;
         // Whether it is, is looked at again.
-        let _ = self.wait_for(until, |state| {
+        let _ = self.wait_unless_silent(|state, silent| {
             let held = state.holdings.get(network);
             let grant = held.and_then(|held| held.grants.get(&addr));
             let ends = grant.is_some_and(|grant| grant.state == GrantState::Ending);
-            (!ends || state.is_expelled() || state.store != StoreState::Reachable).then_some(())
+            let away = silent || state.store != StoreState::Reachable;
+            (!ends || state.is_expelled() || away).then_some(())
         });
     }
 

@@ -19,6 +19,7 @@ use crate::{
     record::{self, HostRecord, NetworkRecord},
     removal::Answer,
     time::Time,
+    turn::{Hearing, Turns},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,10 +92,8 @@ pub(crate) struct State {
     pub(crate) outbox: Outbox,
     pub(crate) keys: Beside<TunnelKeys>,
     pub(crate) unpublished: Beside<Unpublished>,
-    /// Whether a thread is changing blocks or grants in the store.
-    pub(crate) turn: bool,
-    /// Whether the worker wanted the turn meanwhile.
-    turn_missed: bool,
+    pub(crate) turns: Turns,
+    pub(crate) hearing: Hearing,
     /// When blocks are next looked at for being idle.
     pub(crate) idle_check: Duration,
     /// Networks made here since the mirror last began to read everything.
@@ -173,8 +172,8 @@ impl Core {
                 outbox: Outbox::default(),
                 keys: Beside::default(),
                 unpublished: Beside::default(),
-                turn: false,
-                turn_missed: false,
+                turns: Turns::default(),
+                hearing: Hearing::default(),
                 idle_check: Duration::ZERO,
                 made: BTreeSet::new(),
                 doubts: Vec::new(),
@@ -200,6 +199,11 @@ impl Core {
     /// Wakes whoever waits for a change, and the worker.
     pub(crate) fn wake(&self) {
         self.state().work += 1;
+        self.notify();
+    }
+
+    /// Wakes whoever waits for a change.
+    pub(crate) fn notify(&self) {
         self.changed.notify_all();
     }
 
@@ -232,7 +236,7 @@ impl Core {
         transaction.conditions.push(fence);
         let mark = self.state().marks.begin();
         transaction.writes.push(self.note_of(mark));
-        let outcome = self.store.commit(&transaction);
+        let outcome = self.ask(|store| store.commit(&transaction));
         let applied = matches!(outcome, Ok(Outcome::Applied));
         self.state().marks.end(mark, applied);
         match outcome {
@@ -352,7 +356,7 @@ impl Core {
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Option<Record>> {
-        self.store.get(key).map_err(unavailable)
+        self.ask(|store| store.get(key)).map_err(unavailable)
     }
 
     /// That a record stands as it is now.
@@ -365,7 +369,7 @@ impl Core {
     }
 
     pub(crate) fn list(&self, prefix: &str) -> Result<Vec<Record>> {
-        self.store.list(prefix).map_err(unavailable)
+        self.ask(|store| store.list(prefix)).map_err(unavailable)
     }
 
     /// A network as the store has it now.
@@ -396,44 +400,6 @@ impl Core {
                 .fetch_network(network)?
                 .ok_or_else(|| no_network(network)),
         }
-    }
-
-    /// Takes the turn to change blocks and grants in the store. Nobody else of this host does
-    /// meanwhile, so that what one reads there of its own is not changed by another.
-    pub(crate) fn turn(&self) -> Result<Turn<'_>> {
-        let until = self.time.now() + self.settings.patience;
-        let got = self.wait_for(until, |state| {
-            (!std::mem::replace(&mut state.turn, true)).then_some(())
-        });
-        got.map(|()| Turn(self)).ok_or_else(|| {
-            let message = "another request to the cluster's store takes long: try again later";
-            Error::new(Kind::Unavailable, "cluster-busy", message)
-        })
-    }
-
-    /// The turn, if nobody has it; else the worker is woken when it is free.
-    pub(crate) fn try_turn(&self) -> Option<Turn<'_>> {
-        let mut state = self.state();
-        if std::mem::replace(&mut state.turn, true) {
-            state.turn_missed = true;
-            return None;
-        }
-        Some(Turn(self))
-    }
-}
-
-/// The turn to change blocks and grants in the store; given back when dropped.
-pub(crate) struct Turn<'a>(&'a Core);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.turn = false;
-        if std::mem::take(&mut state.turn_missed) {
-            state.work += 1;
-        }
-        drop(state);
-        self.0.changed.notify_all();
     }
 }
 
@@ -547,7 +513,7 @@ impl State {
 }
 
 /// The reason where no server of the store answered.
-const AWAY: &str = "cluster-store-unavailable";
+pub(crate) const AWAY: &str = "cluster-store-unavailable";
 
 /// The reason of what no store takes, whenever it is tried.
 pub(crate) const UNFIT: &str = "cluster-record-unfit";

@@ -5,12 +5,13 @@
 //! So a block has one host, whoever is cut off, paused or slow.
 
 use crate::{
-    core::{Core, Done, Phase, contended, no_network, uncertain},
+    core::{Core, Done, Phase, State, contended, no_network, uncertain},
     holdings::{Given, GrantState, Held},
     keys::{self, Shared},
     need::{Asked, Full},
     outbox::unchanged,
     record::{self, BlockRecord, NetworkRecord, NetworkState},
+    turn::Got,
 };
 use std::{collections::BTreeMap, net::IpAddr};
 use vw_ipam::Division;
@@ -47,6 +48,21 @@ pub(crate) enum Source {
 
 /// The blocks of a network that somebody has; one whose record cannot be read has no host.
 pub(crate) type Blocks = BTreeMap<IpNet, Option<Standing>>;
+
+impl State {
+    /// Takes an address out of an own block, where one is free.
+    fn take_own(
+        &mut self,
+        (network, family): (NetworkId, Family),
+        holder: EndpointId,
+    ) -> Option<IpNet> {
+        if self.is_expelled() {
+            return None;
+        }
+        let held = self.holdings.0.get_mut(&network);
+        held.and_then(|held| held.take_first(family, holder))
+    }
+}
 
 impl Core {
     /// See [`crate::Cluster::lease`].
@@ -86,7 +102,10 @@ impl Core {
             if let Some(found) = self.lease_here(of, holder, source)? {
                 return Ok(found);
             }
-            let turn = self.turn()?;
+            let turn = match self.turn_or(|state| state.take_own(of, holder))? {
+                Got::Turn(turn) => turn,
+                Got::Other(found) => return Ok(found),
+            };
             // Another thread may have claimed what both were out of.
             if let Some(found) = self.lease_here(of, holder, source)? {
                 return Ok(found);
@@ -111,8 +130,7 @@ impl Core {
         self.may_lease()?;
         let pools: Vec<PoolSpec> = {
             let mut state = self.state();
-            let held = state.holdings.0.get_mut(&network);
-            if let Some(found) = held.and_then(|held| held.take_first(family, holder)) {
+            if let Some(found) = state.take_own((network, family), holder) {
                 return Ok(Some(found));
             }
             if source == Source::OwnBlocks {

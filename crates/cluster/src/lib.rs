@@ -66,6 +66,7 @@ mod service;
 mod settings;
 mod status;
 mod time;
+mod turn;
 
 #[cfg(test)]
 mod simulation;

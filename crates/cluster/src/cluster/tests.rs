@@ -15,6 +15,7 @@ mod outbox;
 mod restored;
 mod room;
 mod services;
+mod silent;
 mod stale;
 mod taken_up;
 mod unknown;
@@ -108,14 +109,32 @@ impl Host {
         Self::leased_for(Duration::from_secs(1), client, local, n)
     }
 
+    /// One whose calls wait so long.
+    fn patient(patience: Duration, client: Arc<Client>, n: u8) -> Self {
+        let local = Arc::new(Memory::new());
+        let host = Self::with(client, local, n, |settings| settings.patience = patience);
+        host.cluster.settled();
+        host
+    }
+
     /// One whose presence lasts so long.
     fn leased_for(ttl: Duration, client: Arc<Client>, local: Arc<Memory>, n: u8) -> Self {
+        Self::with(client, local, n, |settings| settings.ttl = ttl)
+    }
+
+    fn with(
+        client: Arc<Client>,
+        local: Arc<Memory>,
+        n: u8,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let id = HostId::from_bytes([n; 32]);
         let advertise = IpAddr::from([192, 0, 2, n]);
         let mut settings = Settings::new(id, format!("host-{n}"), advertise, "0.1", random);
-        settings.ttl = ttl;
+        settings.ttl = Duration::from_secs(1);
         settings.idle = Duration::from_secs(1);
         settings.patience = Duration::from_secs(3);
+        change(&mut settings);
         let told = Arc::new(Told::default());
         let cluster =
             Cluster::start(client.clone(), local.clone(), settings, told.clone()).unwrap();

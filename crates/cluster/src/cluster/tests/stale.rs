@@ -84,7 +84,8 @@ fn an_address_stays_with_who_has_it_where_an_older_backup_grants_it_to_another()
         eventually("all is answered", SOON, || {
             let state = b.cluster.core.state();
             let returned = state.holdings.get(network);
-            returned.is_some_and(|held| held.grants.is_empty()) && !a.cluster.core.state().turn
+            returned.is_some_and(|held| held.grants.is_empty())
+                && !a.cluster.core.state().turns.taken
         });
         let looked = hosts.iter().map(|host| host.cluster.core.look_at_marks());
         assert!(looked.into_iter().all(|looked| looked.is_ok_and(|it| it)));

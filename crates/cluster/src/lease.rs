@@ -309,7 +309,8 @@ impl Core {
         let mut blocks = Blocks::new();
         for record in self.list(&format!("{}/{network}", keys::BLOCKS))? {
             let Some((_, range)) = keys::parse_block(&record.key) else {
-                tracing::warn!(key = record.key, "a record that this version does not know");
+                let why = "a record that this version does not know".to_owned();
+                self.state().mirror.unread.tell(&record.key, why);
                 continue;
             };
             let decoded = record::decode::<BlockRecord>(&record.value);
@@ -319,7 +320,8 @@ impl Core {
                     version: record.version,
                 }),
                 Err(why) => {
-                    tracing::warn!(key = record.key, "a record is passed over: {why}");
+                    let why = format!("a record is passed over: {why}");
+                    self.state().mirror.unread.tell(&record.key, why);
                     None
                 }
             };

@@ -6,6 +6,7 @@
 mod addresses;
 mod beside;
 mod services;
+mod unread;
 
 use crate::{
     Delta, keys,
@@ -23,6 +24,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use unread::Unread;
 use vw_model::{
     EndpointId, HostId, NetworkId, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec, TunnelKeys,
     Unpublished,
@@ -92,6 +94,7 @@ pub(crate) struct Mirror {
     pub(crate) removing: BTreeSet<NetworkId>,
     /// Hosts that may be in doubt.
     doubted: BTreeSet<HostId>,
+    pub(crate) unread: Unread,
 }
 
 /// What a step of the mirror led to.
@@ -120,6 +123,7 @@ impl Mirror {
             grants: BTreeMap::new(),
             removing: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            unread: Unread::default(),
         }
     }
 
@@ -167,11 +171,14 @@ impl Mirror {
         for change in changes {
             match change {
                 Change::Put(record) => self.put(record, &mut seen),
-                Change::Deleted(key) => match Shared::parse(&key) {
-                    Some(Shared::Alive(host)) => self.doubt(host, now + self.ttl / 2),
-                    Some(key) => self.delete(key, &mut seen),
-                    None => {}
-                },
+                Change::Deleted(key) => {
+                    self.unread.forget(&key);
+                    match Shared::parse(&key) {
+                        Some(Shared::Alive(host)) => self.doubt(host, now + self.ttl / 2),
+                        Some(key) => self.delete(key, &mut seen),
+                        None => {}
+                    }
+                }
             }
         }
         seen
@@ -244,8 +251,8 @@ impl Mirror {
 
     fn put(&mut self, record: Record, seen: &mut Seen) {
         let Some(key) = Shared::parse(&record.key) else {
-            tracing::warn!(key = record.key, "a record that this version does not know");
-            return;
+            let why = "a record that this version does not know";
+            return self.unread.tell(&record.key, why.to_owned());
         };
         let (key_text, version) = (record.key, record.version);
         let result = match key {
@@ -277,15 +284,12 @@ impl Mirror {
                     .insert((network, addr), Known { record, version });
             }),
         };
-        match (result, key) {
-            (Ok(()), _) => {}
-            (Err(why), Shared::Service(id)) => {
-                tracing::warn!("{}", crate::service::passed_over(id, &why));
-            }
-            (Err(why), _) => {
-                tracing::warn!(key = key_text, "a record is passed over: {why}");
-            }
-        }
+        let why = match (result, key) {
+            (Ok(()), _) => return self.unread.forget(&key_text),
+            (Err(why), Shared::Service(id)) => crate::service::passed_over(id, &why),
+            (Err(why), _) => format!("a record is passed over: {why}"),
+        };
+        self.unread.tell(&key_text, why);
     }
 
     fn put_host(&mut self, id: HostId, known: Known<HostRecord>, seen: &mut Seen) {

@@ -11,6 +11,8 @@ mod consul;
 mod error;
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+mod files;
 #[cfg(any(feature = "etcd", feature = "consul"))]
 mod http;
 mod limits;

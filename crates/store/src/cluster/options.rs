@@ -166,6 +166,26 @@ impl Options {
         self.secret("token", "token-file")
     }
 
+    /// Whether the files of secrets can be read and used.
+    #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+    pub(crate) fn check_secrets(&self) -> Result<(), ClusterError> {
+        self.secret("password", "password-file")?;
+        self.secret("token", "token-file").map(drop)
+    }
+
+    /// What an option was given as.
+    #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+    pub(crate) fn given(&self, key: &str) -> Option<&str> {
+        self.given.get(key).map(String::as_str)
+    }
+
+    /// Whether it names files.
+    #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+    pub(crate) fn has_files(&self) -> bool {
+        let file = |key: &&str| key.starts_with("tls.") || key.ends_with("-file");
+        self.given.keys().any(file)
+    }
+
     #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
     /// A secret by itself, or the first line of a file.
     fn secret(

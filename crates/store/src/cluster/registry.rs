@@ -81,5 +81,10 @@ pub(crate) fn row(scheme: &str) -> Option<&'static Row> {
 pub fn connect(url: &ClusterUrl, options: &Options) -> Result<Arc<dyn ClusterStore>, ClusterError> {
     let row = row(url.scheme()).expect("only a scheme with a row is parsed");
     options.only(row.scheme, row.options)?;
-    (row.open)(url, options)
+    let store = (row.open)(url, options)?;
+    #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+    if options.has_files() {
+        return Ok(Arc::new(super::files::WithFiles::new(store, options)));
+    }
+    Ok(store)
 }

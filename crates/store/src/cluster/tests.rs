@@ -111,6 +111,87 @@ fn a_store_refuses_what_it_does_not_know_and_files_that_are_not_there() {
     }
 }
 
+/// A server that is none: whoever asks it is hung up on.
+#[cfg(feature = "etcd")]
+fn nobody() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn a_file_that_cannot_be_used_any_more_is_named_beside_what_went_wrong() {
+    let name = |what| std::env::temp_dir().join(format!("vw-{what}-{}", std::process::id()));
+    let url: ClusterUrl = format!("etcd://{}", nobody()).parse().expect("an address");
+    let rows = [
+        (
+            "password-file",
+            "hush\n",
+            "\n",
+            "the file's first line is empty",
+        ),
+        (
+            "tls.ca",
+            AUTHORITY,
+            "junk",
+            "the file has no certificate in PEM",
+        ),
+    ];
+    for (option, good, bad, wrong) in rows {
+        let file = name(option);
+        let path = file.display().to_string();
+        let write = |text| std::fs::write(&file, text).expect("it is written");
+        write(good);
+        let user = option.starts_with("password").then(|| "user=me".to_owned());
+        let given = user.into_iter().chain([format!("{option}={path}")]);
+        let options = Options::parse(given).expect("its form is good");
+        let store = connect(&url, &options).expect("it can be read");
+        let told = || {
+            let read = store.get("a").expect_err("nobody answers").to_string();
+            let member = store.members().remove(0).answer;
+            [read, member.expect_err("nobody answers")]
+        };
+        let named = |wrong: &str| {
+            let part = format!("; {option}: {path}: {wrong}");
+            told()
+                .iter()
+                .all(|said| said.contains(&part) && said.ends_with("used at once"))
+        };
+        assert!(
+            told().iter().all(|said| !said.contains(option)),
+            "{:?}",
+            told()
+        );
+        write(bad);
+        assert!(named(wrong), "{:?}", told());
+        std::fs::remove_file(&file).expect("it is there");
+        assert!(named("No such file"), "{:?}", told());
+        write(good);
+        assert!(
+            told().iter().all(|said| !said.contains(option)),
+            "{:?}",
+            told()
+        );
+        std::fs::remove_file(&file).expect("it is there");
+    }
+}
+
+/// A certificate as an authority has it.
+#[cfg(feature = "etcd")]
+const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBhjCCAS2gAwIBAgIUbcjO20vW8lOc3Onu5b8PI73QeC8wCgYIKoZIzj0EAwIw
+GTEXMBUGA1UEAwwOdGVzdC1hdXRob3JpdHkwHhcNMjYxMTI2MjIyMjA1WhcNMzYx
+MTIzMjIyMjA1WjAZMRcwFQYDVQQDDA50ZXN0LWF1dGhvcml0eTBZMBMGByqGSM49
+AgEGCCqGSM49AwEHA0IABK2/n9wtiPYSi8d5PQRbAsq2F2JtOM1nuuIH6dc62gIt
+eSvy3TiCeJGZ2eJE6QmbbdNxwbcGsyYe2h8b4w3Ga4WjUzBRMB0GA1UdDgQWBBSW
+8PcxR5g0SN+B6XinOO/uEE7mqDAfBgNVHSMEGDAWgBSW8PcxR5g0SN+B6XinOO/u
+EE7mqDAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0cAMEQCIB2PvmRAV3NR
+3wB0yC9qgHsPl84a+FEgRXy8OYTx6xCMAiAfsarFzVcytLa4hvYxY9mW8dim7sA+
+2qCVupAdGdGUHA==
+-----END CERTIFICATE-----
+";
+
 #[test]
 fn what_may_be_a_secret_is_not_repeated() {
     for given in ["hush", "=hush", "password hush"] {

@@ -28,6 +28,14 @@ const IDLE: Duration = Duration::from_secs(5);
 /// How long it waits for an answer to that, and how often it asks.
 const ASKED: (Duration, u32) = (Duration::from_secs(1), 3);
 
+/// Whether connections can be encrypted by what these files say.
+///
+/// # Errors
+/// [`ClusterError::Setting`] that names the option whose file cannot be used.
+pub(crate) fn check(tls: &Tls) -> Result<(), ClusterError> {
+    tls::configure(tls).map(drop)
+}
+
 /// How connections are made: encrypted or not.
 pub(crate) struct Dialer {
     names: Names,

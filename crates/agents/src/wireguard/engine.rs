@@ -156,7 +156,9 @@ impl Engine {
         }
         self.peers.store(Arc::new(peers));
         for known in left.all.values() {
-            self.free(&known.lock().indices());
+            // Under its lock, so that whoever found it before gives it none after that.
+            let mut state = known.lock();
+            self.free(&state.end());
         }
     }
 
@@ -257,10 +259,16 @@ impl Engine {
                 let half = parse_handshake_anon(ours.private.secret(), &ours.public, &initiation);
                 let theirs = PublicKey::from_bytes(half.ok()?.peer_static_public);
                 let known = Arc::clone(self.peers.load().by_key.get(&theirs)?);
-                let index = self.ensure_link(&mut known.lock(), &known, &ours, theirs);
+                let index = self.greeted(&known, &ours, theirs)?;
                 Some((known, index))
             }
         }
+    }
+
+    /// The link for who greets us; none where it was taken away since it was found.
+    fn greeted(&self, known: &Arc<Known>, ours: &Arc<Identity>, theirs: PublicKey) -> Option<u32> {
+        let mut state = known.lock();
+        (!state.is_gone()).then(|| self.ensure_link(&mut state, known, ours, theirs))
     }
 
     /// Which identity of ours a handshake's message is for, when it may be worked on.

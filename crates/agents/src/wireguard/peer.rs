@@ -58,6 +58,8 @@ pub(crate) struct State {
     active: u32,
     sent: u64,
     received: u64,
+    /// It was taken away: it gets no index any more, which nobody would free.
+    gone: bool,
 }
 
 /// The sessions of one key of ours with one of the peer's.
@@ -89,6 +91,7 @@ impl Known {
             active: index,
             sent: 0,
             received: 0,
+            gone: false,
         })))
     }
 
@@ -227,9 +230,15 @@ impl State {
         self.forget(|link| link.index == active || is_ours(link))
     }
 
-    /// Every index that it has.
-    pub(crate) fn indices(&self) -> Vec<u32> {
+    /// Takes it away for good. Answers every index that it has.
+    pub(crate) fn end(&mut self) -> Vec<u32> {
+        self.gone = true;
         self.links.iter().map(|link| link.index).collect()
+    }
+
+    /// Whether it was taken away, and may still be in the hands of who found it before.
+    pub(crate) const fn is_gone(&self) -> bool {
+        self.gone
     }
 
     pub(crate) fn stats(&self) -> PeerStats {

@@ -342,6 +342,18 @@ fn a_peer_that_is_gone_is_gone() {
 }
 
 /// A peer that is not there.
+/// Who greets under a next key, or ours under another one, gets an index of its own.
+#[test]
+fn a_peer_that_goes_while_its_greeting_is_read_leaves_no_index() {
+    let (a, b) = (Side::new(1), Side::new(2));
+    b.knows(&[&a]);
+    let found = Arc::clone(&b.engine.peers.load().by_key[&a.key]);
+    b.knows(&[]);
+    let other = PrivateKey::generate().unwrap().public();
+    assert_eq!(b.engine.greeted(&found, &b.engine.current(), other), None);
+    assert!(b.engine.indices.read().unwrap().is_empty());
+}
+
 fn stranger(number: u16) -> Peer {
     let bytes: [u8; 2] = number.to_be_bytes();
     let key = (number + 1).to_be_bytes();

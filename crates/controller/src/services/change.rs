@@ -128,6 +128,7 @@ impl Controller {
             boot: self.facts().boot_id.clone(),
             service: service.id,
             slots: roster.slots.clone(),
+            here: roster.here.clone(),
             hosted: hosted.to_vec(),
             sick: roster.sick().collect(),
         };

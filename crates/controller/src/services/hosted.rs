@@ -83,10 +83,9 @@ impl Controller {
     fn slots_here(&self, roster: &Roster) -> Vec<Slot> {
         let here = |id: &EndpointId| {
             let member = roster.members.get(id)?;
-            let here = member.host.is_none();
-            here.then(|| self.reached_at(member.sandbox))
+            Some(self.reached_at(member.sandbox))
         };
-        let all = roster.slots.iter().filter_map(here).map(slot);
+        let all = roster.here.iter().filter_map(here).map(slot);
         all.filter(|slot| *slot != Slot::default()).collect()
     }
 
@@ -207,7 +206,7 @@ impl Controller {
         if !self.is_concerned(service, &state) {
             return Ok(());
         }
-        let wanted = !state.removed && has_slots_here(&state.roster);
+        let wanted = !state.removed && !state.roster.here.is_empty();
         let is_asked = |port: &PublishedPort| wanted && port.mode == PublishMode::Host;
         let asked = state.spec.ports.iter().copied().filter(is_asked);
         let asked = self.on_this_host(asked)?;
@@ -265,13 +264,6 @@ impl Controller {
         self.forget_hosted(service, &former.ports);
         Ok(())
     }
-}
-
-/// Whether an endpoint here has slots, whether this host reaches it or not.
-fn has_slots_here(roster: &Roster) -> bool {
-    let led = |id: &EndpointId| roster.members.get(id);
-    let mut members = roster.slots.iter().filter_map(led);
-    members.any(|member| member.host.is_none())
 }
 
 /// Whether a host may lead to its own endpoints of a service by itself.

@@ -29,6 +29,8 @@ pub(crate) struct SlotRecord {
     pub(crate) boot: String,
     pub(crate) service: ServiceId,
     pub(crate) slots: Vec<EndpointId>,
+    #[serde(default)]
+    pub(crate) here: Vec<EndpointId>,
     /// What this host leads to its own endpoints by itself.
     #[serde(default)]
     pub(crate) hosted: Vec<PublishedPort>,
@@ -63,7 +65,7 @@ impl Controller {
         for service in global {
             if let Some(record) = left.remove(&service.id) {
                 let mut state = lock(&service.state);
-                state.roster = state.roster.in_order(record.slots);
+                state.roster = state.roster.in_order(record.slots, record.here);
                 state.hosted.ports = record.hosted;
                 state.sick_before = record.sick.into_iter().collect();
             }
@@ -82,7 +84,8 @@ impl Controller {
                 self.warn(format!("service {name}: {error}"));
             }
         }
-        let (slots, sick) = left.map(|left| (left.slots, left.sick)).unwrap_or_default();
+        let left = left.map(|left| (left.slots, left.here, left.sick));
+        let (slots, here, sick) = left.unwrap_or_default();
         let service = Arc::new(Service {
             id: spec.id,
             network,
@@ -90,6 +93,7 @@ impl Controller {
                 spec: spec.clone(),
                 roster: Roster {
                     slots,
+                    here,
                     ..Roster::default()
                 },
                 claims: Claims::default(),

@@ -39,6 +39,9 @@ pub(crate) struct Roster {
     pub(crate) members: BTreeMap<EndpointId, Member>,
     /// Who is led to by each slot.
     pub(crate) slots: Vec<EndpointId>,
+    /// The same of this host's own members, where it leads to these alone: in an order of its own, so
+    /// that its clients stay where they are led by their address whatever happens on other hosts.
+    pub(crate) here: Vec<EndpointId>,
 }
 
 impl Roster {
@@ -64,11 +67,10 @@ impl Roster {
     }
 
     fn put(&mut self, id: EndpointId, member: Member) {
-        let held = self.slots.iter().filter(|held| **held == id).count();
-        if !member.health.serves() || held != member.weight as usize {
+        if !member.health.serves() || count(&self.slots, id) != member.weight as usize {
             self.give_up(id);
-            self.give_slots(id, &member);
         }
+        self.give_slots(id, &member);
         self.members.insert(id, member);
     }
 
@@ -115,17 +117,28 @@ impl Roster {
         }
     }
 
+    /// Gives slots to a member that serves and has none, as far as there is room.
     fn give_slots(&mut self, id: EndpointId, member: &Member) {
         let wanted = self.slots.len() + member.weight as usize;
-        if member.health.serves() && wanted <= MAX_SLOTS {
+        if member.health.serves() && !self.serves(id) && wanted <= MAX_SLOTS {
             self.slots.resize(wanted, id);
+        }
+        let here = match member.host {
+            None => count(&self.slots, id),
+            Some(_) => 0,
+        };
+        if count(&self.here, id) != here {
+            take_out(&mut self.here, id);
+            self.here.resize(self.here.len() + here, id);
         }
     }
 
-    /// This roster with its slots in the order that they had before, as far as that can be.
-    pub(crate) fn in_order(&self, slots: Vec<EndpointId>) -> Self {
+    /// This roster with its slots, and those here, in the order that they had before, as far as that
+    /// can be.
+    pub(crate) fn in_order(&self, slots: Vec<EndpointId>, here: Vec<EndpointId>) -> Self {
         let mut next = Self {
             slots,
+            here,
             ..Self::default()
         };
         let members = self.members.iter();
@@ -135,7 +148,7 @@ impl Roster {
 
     /// This roster without the slots of those who are no members.
     pub(crate) fn settled(&self) -> Self {
-        let gone = self.slots.iter();
+        let gone = self.slots.iter().chain(&self.here);
         let gone: Vec<EndpointId> = gone
             .filter(|id| !self.members.contains_key(id))
             .copied()
@@ -183,10 +196,20 @@ impl Roster {
     }
 
     fn give_up(&mut self, id: EndpointId) {
-        for at in (0..self.slots.len()).rev() {
-            if self.slots[at] == id {
-                self.slots.swap_remove(at);
-            }
+        take_out(&mut self.slots, id);
+        take_out(&mut self.here, id);
+    }
+}
+
+fn count(slots: &[EndpointId], id: EndpointId) -> usize {
+    slots.iter().filter(|held| **held == id).count()
+}
+
+/// Gives what one had to the last ones.
+fn take_out(slots: &mut Vec<EndpointId>, id: EndpointId) {
+    for at in (0..slots.len()).rev() {
+        if slots[at] == id {
+            slots.swap_remove(at);
         }
     }
 }

@@ -154,3 +154,30 @@ fn ten_thousand_members_that_come_together_take_no_copy_each() {
     // Half a second; with a copy each it was 40 s.
     assert!(taken.as_secs() < 10, "{taken:?}");
 }
+
+#[test]
+fn what_happens_on_other_hosts_moves_no_slot_of_those_here() {
+    let far = |name| Member {
+        host: Some(vw_model::HostId::from_bytes([1; 32])),
+        ..member(name, 1, Health::Unchecked)
+    };
+    let here = |roster: &Roster| {
+        let names = roster.here.iter().map(|id| roster.members[id].name.clone());
+        names.collect::<String>()
+    };
+    let one = Roster::default().with(id("r"), far("r"));
+    let all = ["a", "b", "c"].iter().fold(one, |roster, name| {
+        roster.with(id(name), member(name, 1, Health::Healthy))
+    });
+    let without = all.without(id("r"));
+    assert_eq!((slots(&without).as_str(), &*here(&without)), ("cab", "abc"));
+    let back = without.with(id("r"), far("r"));
+    assert_eq!((slots(&back).as_str(), &*here(&back)), ("cabr", "abc"));
+    let sick = back.with(id("a"), member("a", 1, Health::Unhealthy));
+    assert_eq!((slots(&sick).as_str(), &*here(&sick)), ("crb", "cb"));
+    // As after a restart.
+    let again = sick.in_order(sick.slots.clone(), sick.here.clone());
+    assert_eq!(again, sick);
+    // What an older version left has no order of those here.
+    assert_eq!(here(&sick.in_order(sick.slots.clone(), Vec::new())), "bc");
+}

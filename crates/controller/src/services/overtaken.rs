@@ -39,7 +39,14 @@ impl Controller {
     /// Takes up what other hosts changed of services, and does what follows from it here; tells whether
     /// there was any. Waits for who is about it already.
     fn catch_up_with_others(&self) -> Result<bool> {
-        let changed = self.cluster()?.catch_up_services()?;
+        let cluster = self.cluster()?;
+        let mut changed: BTreeSet<ServiceId> = cluster.catch_up_services()?.into_iter().collect();
+        // What was told may not be taken up yet.
+        let listed = lock(&self.services).all().into_iter();
+        let listed = listed.filter(|service| service.is_global());
+        let others =
+            listed.filter(|s| cluster.service(s.id).as_ref() != Some(&lock(&s.state).spec));
+        changed.extend(others.map(|service| service.id));
         let mut concerned = BTreeSet::new();
         for id in &changed {
             concerned.extend(self.network_of(*id));
@@ -50,7 +57,10 @@ impl Controller {
         let networks = networks.filter(|network| network.spec.scope == Scope::Global);
         let mut any = !changed.is_empty();
         for network in networks {
-            if concerned.contains(&network.spec.id) || self.publishes_in_vain(&network) {
+            let id = network.spec.id;
+            // Who has the turn may be about to give up what leads there, with its ports.
+            let is_changing = self.balancers.turns.of(id).is_taken();
+            if is_changing || concerned.contains(&id) || self.publishes_in_vain(&network) {
                 any = true;
                 self.settle_balancer(&network, &super::looks::Extent::Whole);
             }

@@ -2,6 +2,7 @@
 
 use crate::{
     global::create,
+    inject::{Effect, Mode},
     led::update,
     scenario::{adopt, create_overlay, create_service, join, release},
     world::World,
@@ -23,6 +24,7 @@ use vw_controller::{
     },
     view::{ServiceMemberView, ServiceView},
 };
+use vw_hoststate::{Object, Step};
 use vw_model::{EndpointMode, Result, ServiceId};
 use vw_store::cluster::{
     Transaction, Write,
@@ -258,4 +260,29 @@ fn a_port_that_another_host_gave_up_is_taken_by_nobody() {
     eventually("all is as it should be", || {
         held() == [8080, 8081, 9090].into() && s.a.repair().unwrap() == 0
     });
+}
+
+#[test]
+fn a_port_that_this_host_is_about_to_give_up_is_taken_by_nobody() {
+    let s = Scene::on(|b| create_overlay(b, "shop", false, &[]).is_ok());
+    let vip = EndpointMode::Vip;
+    create_service(&s.b, "web", "shop", vip, &["8080:80"]).unwrap();
+    s.come(1, "one", 1).unwrap();
+    let kernel = &s.worlds[0].kernel;
+    let leads = |object: &Object| matches!(object, Object::Balance(..));
+    eventually("it is led to", || {
+        kernel.objects().values().any(leads) && !kernel.claimed().is_empty()
+    });
+    let is_undone = move |effect: &Effect<'_>| matches!(effect, Effect::Step(Step::Delete(object)) if leads(object));
+    let other = s.a.clone();
+    let faults = &s.worlds[0].faults;
+    faults.beside(is_undone, Mode::Never, move || {
+        create_service(&other, "other", "shop", vip, &["8080:80"]).unwrap();
+    });
+    update(&s.b, &["80"], &[], &[]).unwrap();
+    eventually("it has another port", || {
+        listed(&s.b).contains(&"other".to_owned())
+    });
+    faults.await_beside();
+    eventually("all is as it should be", || s.a.repair().unwrap() == 0);
 }

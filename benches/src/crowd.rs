@@ -176,6 +176,7 @@ impl Simulated {
             names: vec![name.to_owned()],
             ports: Vec::new(),
             service: None,
+            away: false,
         });
     }
 

@@ -71,10 +71,11 @@ impl Cluster {
     pub(crate) fn over(core: Arc<Core>) -> Result<Arc<Self>> {
         let mut threads = Vec::new();
         let (running, ended) = mpsc::channel();
-        let loops: [(&str, Loop); 3] = [
+        let loops: [(&str, Loop); 4] = [
             ("cluster-follow", follow),
             ("cluster-present", be_present),
             ("cluster-work", work),
+            ("cluster-pulse", crate::pulse::listen),
         ];
         for (name, run) in loops {
             let (core, running) = (core.clone(), running.clone());
@@ -321,13 +322,13 @@ impl Cluster {
         });
     }
 
-    /// The endpoints of a network on other hosts that live.
+    /// The endpoints of a network on other hosts that live or are away.
     #[must_use]
     pub fn remote_endpoints(&self, network: NetworkId) -> Vec<Arc<RemoteEndpoint>> {
         self.core.state().mirror.remote_endpoints(network)
     }
 
-    /// The other hosts that live.
+    /// The other hosts that live or are away.
     #[must_use]
     pub fn hosts(&self) -> Vec<RemoteHost> {
         self.core.state().mirror.remote_hosts()

@@ -13,7 +13,7 @@ use crate::{
     holdings::{Given, GrantState},
     keys::{self, Shared},
     lease::pool_of,
-    mirror::{Known, Life},
+    mirror::{Host, Known},
     outbox::unchanged,
     record::{self, GrantRecord, NetworkRecord, NetworkState, RequestRecord},
 };
@@ -56,7 +56,7 @@ impl Core {
     fn is_present(&self, host: HostId) -> bool {
         let state = self.state();
         let host = state.mirror.hosts.get(&host);
-        host.is_some_and(|host| host.life != Life::Dead)
+        host.is_some_and(Host::lives)
     }
 
     /// Whether another had an address of this host's before, and may just be giving it back.

@@ -501,7 +501,7 @@ impl State {
     /// by now or is no member any more.
     fn look_at_absent(&mut self) {
         let hosts = &self.mirror.hosts;
-        let dead = |id: &HostId| hosts.get(id).is_some_and(Host::is_dead);
+        let dead = |id: &HostId| hosts.get(id).is_some_and(Host::is_lost);
         for held in self.holdings.0.values_mut() {
             let before = held.absent.len();
             held.absent.retain(dead);

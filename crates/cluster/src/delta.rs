@@ -16,12 +16,12 @@ pub enum Delta {
     Service(Box<ServiceSpec>),
     /// A service was removed.
     ServiceGone(ServiceId),
-    /// An endpoint on another host that lives is there, or was changed. Its network was told
-    /// before.
+    /// An endpoint on another host that lives or is away is there, or was changed. Its network was
+    /// told before.
     Endpoint(Arc<RemoteEndpoint>),
     /// An endpoint was withdrawn, or its host is dead.
     EndpointGone(NetworkId, EndpointId),
-    /// Another host lives, or was changed.
+    /// Another host lives or is away, or was changed.
     Host(RemoteHost),
     /// Another host is dead or was forgotten; its endpoints were told gone before.
     HostGone(HostId),

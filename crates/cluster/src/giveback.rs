@@ -9,7 +9,6 @@ use crate::{
     core::{Core, Done, Phase},
     keys,
     lease::{AT_ONCE, Blocks, Standing},
-    mirror::Life,
     record::{self, BlockRecord},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,7 +202,7 @@ impl Core {
         let now = self.time.now();
         let mut state = self.state();
         let host = state.mirror.hosts.get(&needy);
-        if !state.settled || host.is_none_or(|host| host.life == Life::Dead) {
+        if !state.settled || host.is_none_or(|host| !host.lives()) {
             return;
         }
         if let Some(held) = state.holdings.0.get_mut(&network) {

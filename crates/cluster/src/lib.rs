@@ -34,6 +34,9 @@
 //! told as differences, and what it lost, brought back from an older backup, is put back: see
 //! `restored`. Hosts whose presence ended meanwhile get twice their time to live to
 //! renew it before they count as dead.
+//!
+//! A host whose presence is over and whose kernel answers is away: what leads to its endpoints
+//! stays, and nothing new is led there. In all that hosts agree on it is dead: see `mirror::life`.
 
 mod ahead;
 mod asking;
@@ -59,6 +62,7 @@ mod mirror;
 mod need;
 mod opening;
 mod outbox;
+mod pulse;
 mod record;
 mod removal;
 mod restored;
@@ -76,5 +80,6 @@ mod trial;
 pub use cluster::Cluster;
 pub use copy::{Local, kept_networks};
 pub use delta::{Delta, Follower, StoreState};
+pub use pulse::Pulse;
 pub use settings::{Settings, default_pools};
 pub use status::{HostStatus, Status};

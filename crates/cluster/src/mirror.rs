@@ -5,6 +5,7 @@
 
 mod addresses;
 mod beside;
+mod life;
 mod services;
 mod unread;
 
@@ -17,6 +18,7 @@ use crate::{
         ServiceRecord,
     },
 };
+pub(crate) use life::Life;
 use services::Services;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
@@ -42,31 +44,22 @@ pub(crate) struct Known<T> {
 /// The version of what the store has not confirmed since the daemon started.
 pub(crate) const UNCONFIRMED: Version = Version(u64::MAX, u64::MAX);
 
-/// Whether a host's daemon lives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Life {
-    #[default]
-    Dead,
-    Alive,
-    /// Its presence is gone; it counts as alive until this time, in case it only has to renew it.
-    Doubtful(Duration),
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Host {
     pub(crate) record: Option<Known<HostRecord>>,
     pub(crate) life: Life,
     keys: Option<TunnelKeys>,
     unpublished: Option<Unpublished>,
-    shown: bool,
+    shown: Option<Shown>,
     endpoints: BTreeSet<(NetworkId, EndpointId)>,
+    /// When its kernel answered last, since its presence is gone.
+    heard: Option<Duration>,
 }
 
-impl Host {
-    /// Whether it is a member that does not live.
-    pub(crate) fn is_dead(&self) -> bool {
-        self.record.is_some() && self.life == Life::Dead
-    }
+/// How a host is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    away: bool,
 }
 
 #[derive(Debug)]
@@ -92,7 +85,7 @@ pub(crate) struct Mirror {
     pub(crate) grants: BTreeMap<(NetworkId, IpAddr), Known<GrantRecord>>,
     /// Networks that somebody wants to remove.
     pub(crate) removing: BTreeSet<NetworkId>,
-    /// Hosts that may be in doubt.
+    /// Hosts that may be in doubt, or away.
     doubted: BTreeSet<HostId>,
     pub(crate) unread: Unread,
 }
@@ -200,6 +193,7 @@ impl Mirror {
         hosts: Vec<(HostRecord, RemoteHost)>,
         services: Vec<ServiceSpec>,
         endpoints: Vec<RemoteEndpoint>,
+        now: Duration,
     ) {
         let mut seen = Seen::default();
         let version = UNCONFIRMED;
@@ -207,10 +201,10 @@ impl Mirror {
             self.put_network(record.spec.id, Known { record, version }, &mut seen);
         }
         for (record, told) in hosts {
-            let id = told.id;
+            let (id, away) = (told.id, told.away);
             self.restore_beside(told);
             self.put_host(id, Known { record, version }, &mut seen);
-            self.host(id).life = Life::Alive;
+            self.restore_life(id, away, now);
             self.refresh_host(id, false, &mut seen);
         }
         for spec in services {
@@ -218,34 +212,6 @@ impl Mirror {
         }
         for endpoint in endpoints {
             self.put_remote(endpoint, &mut seen);
-        }
-    }
-
-    /// Buries hosts that were in doubt for too long.
-    pub(crate) fn tick(&mut self, now: Duration) -> Seen {
-        let mut seen = Seen::default();
-        for id in self.doubted.clone() {
-            match self.hosts.get_mut(&id).map(|host| &mut host.life) {
-                Some(Life::Doubtful(until)) if *until > now => {}
-                Some(life @ Life::Doubtful(_)) => {
-                    *life = Life::Dead;
-                    self.doubted.remove(&id);
-                    self.refresh_host(id, false, &mut seen);
-                    self.drop_if_empty(id);
-                }
-                _ => drop(self.doubted.remove(&id)),
-            }
-        }
-        seen
-    }
-
-    fn doubt(&mut self, id: HostId, until: Duration) {
-        let Some(host) = self.hosts.get_mut(&id) else {
-            return;
-        };
-        if host.life == Life::Alive {
-            host.life = Life::Doubtful(until);
-            self.doubted.insert(id);
         }
     }
 
@@ -344,7 +310,7 @@ impl Mirror {
         let of_network = self.endpoints.entry(network).or_default();
         let changed = match of_network.get_mut(&(host, id)) {
             Some(known) => {
-                endpoint.tunnel = known.told.tunnel;
+                (endpoint.tunnel, endpoint.away) = (known.told.tunnel, known.told.away);
                 if *known.told == endpoint {
                     return;
                 }
@@ -427,11 +393,12 @@ impl Mirror {
         }
     }
 
-    /// Another host that lives, as it is shown.
+    /// Another host that lives or is away, as it is shown.
     pub(crate) fn shown_host(&self, id: HostId) -> Option<RemoteHost> {
         let host = self.hosts.get(&id)?;
         let record = &host.record.as_ref()?.record;
         (id != self.me && host.life != Life::Dead).then(|| RemoteHost {
+            away: host.life == Life::Away,
             id,
             name: record.name.clone(),
             tunnel: record.advertise,
@@ -443,11 +410,13 @@ impl Mirror {
     /// Tells of a host what is new of it; `changed` when what was shown of it is no longer so.
     fn refresh_host(&mut self, id: HostId, changed: bool, seen: &mut Seen) {
         let want = self.shown_host(id);
+        let shown = want.as_ref().map(|host| Shown { away: host.away });
         let host = self.host(id);
-        let was = std::mem::replace(&mut host.shown, want.is_some());
-        if was == want.is_some() && !(changed && was) {
+        let was = std::mem::replace(&mut host.shown, shown);
+        if was == shown && !(changed && was.is_some()) {
             return;
         }
+        let changed = changed || was.is_some();
         let endpoints: Vec<_> = host.endpoints.iter().copied().collect();
         let gone = want.is_none();
         seen.deltas.extend(want.map(Delta::Host));
@@ -480,16 +449,18 @@ impl Mirror {
         seen: &mut Seen,
     ) {
         let on = self.networks.contains_key(&network);
-        let tunnel = self.shown_host(host).map(|host| host.tunnel).filter(|_| on);
+        let shown = self.shown_host(host).filter(|_| on);
         let known = self.endpoints.get_mut(&network);
         let Some(known) = known.and_then(|known| known.get_mut(&(host, id))) else {
             return;
         };
-        let was = std::mem::replace(&mut known.shown, tunnel.is_some());
-        match tunnel {
-            Some(tunnel) if !was || changed => {
-                if known.told.tunnel != tunnel {
-                    Arc::make_mut(&mut known.told).tunnel = tunnel;
+        let was = std::mem::replace(&mut known.shown, shown.is_some());
+        match shown {
+            Some(host) if !was || changed => {
+                let at = (host.tunnel, host.away);
+                if (known.told.tunnel, known.told.away) != at {
+                    let told = Arc::make_mut(&mut known.told);
+                    (told.tunnel, told.away) = at;
                 }
                 seen.deltas.push(Delta::Endpoint(known.told.clone()));
             }
@@ -520,14 +491,14 @@ impl Mirror {
             .chain(records.map(|(id, _)| Shared::Host(*id)))
     }
 
-    /// The endpoints of a network on other hosts that live.
+    /// The endpoints of a network on other hosts that live or are away.
     pub(crate) fn remote_endpoints(&self, network: NetworkId) -> Vec<Arc<RemoteEndpoint>> {
         let known = self.endpoints.get(&network).into_iter().flatten();
         let shown = known.filter(|(_, endpoint)| endpoint.shown);
         shown.map(|(_, endpoint)| endpoint.told.clone()).collect()
     }
 
-    /// Other hosts that live.
+    /// Other hosts that live or are away.
     pub(crate) fn remote_hosts(&self) -> Vec<RemoteHost> {
         let ids = self.hosts.keys();
         ids.filter_map(|id| self.shown_host(*id)).collect()
@@ -587,6 +558,7 @@ fn remote(
         sandbox,
         ports,
         service,
+        away: false,
     }
 }
 

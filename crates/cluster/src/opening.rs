@@ -29,7 +29,7 @@ pub(crate) fn open(
     let core = Core::new(store, copy, settings, follower, time);
     let told = {
         let mut state = core.state();
-        restore_mirror(&mut state, &mut kept);
+        restore_mirror(&mut state, &mut kept, core.time.now());
         restore_holdings(&mut state, kept, core.time.now());
         state.mirror.everything()
     };
@@ -39,14 +39,15 @@ pub(crate) fn open(
     Ok(Arc::new(core))
 }
 
-fn restore_mirror(state: &mut State, kept: &mut Kept) {
+fn restore_mirror(state: &mut State, kept: &mut Kept, now: Duration) {
     let networks = kept.networks.iter().cloned().map(network_record);
     let hosts = std::mem::take(&mut kept.hosts).into_iter();
     let hosts = hosts.map(|host| (host_record(&host), host));
     let (networks, hosts) = (networks.collect(), hosts.collect());
     let services = kept.services.clone();
     let endpoints = std::mem::take(&mut kept.endpoints);
-    state.mirror.restore(networks, hosts, services, endpoints);
+    let mirror = &mut state.mirror;
+    mirror.restore(networks, hosts, services, endpoints, now);
 }
 
 /// What the record of a network says to a mirror; what it claims is looked up in the store.

@@ -15,7 +15,6 @@ pub(crate) use answering::Answer;
 use crate::{
     core::{Core, Done, contended, no_network, uncertain},
     keys::{self, Shared},
-    mirror::Life,
     outbox::unchanged,
     record::{self, GrantRecord, NetworkRecord, NetworkState},
 };
@@ -163,7 +162,7 @@ impl Core {
             });
         let state = self.state();
         let hosts = state.mirror.hosts.iter();
-        let doubted = hosts.filter(|(_, host)| host.record.is_some() && host.life != Life::Dead);
+        let doubted = hosts.filter(|(_, host)| host.record.is_some() && host.lives());
         Ok(present.chain(doubted.map(|(id, _)| *id)).collect())
     }
 

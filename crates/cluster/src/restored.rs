@@ -359,7 +359,7 @@ impl Core {
         let now = self.time.now();
         let mut state = self.state();
         let known = mends.and_then(|mends| state.mirror.hosts.get(&mends));
-        let dead = known.is_some_and(Host::is_dead);
+        let dead = known.is_some_and(Host::is_lost);
         let lives = known.is_some_and(|mends| mends.record.is_some() && !dead);
         let held = state.holdings.held(network);
         let since = *held.disputed.entry(range).or_insert(now);

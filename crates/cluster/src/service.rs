@@ -306,7 +306,8 @@ impl Core {
         // Only a courtesy to who removes the network next.
         let _ = self.wait_for(until, |state| {
             let endpoints = state.mirror.remote_endpoints(network);
-            let mut parts = endpoints.iter().map(|endpoint| &endpoint.service);
+            let there = endpoints.iter().filter(|endpoint| !endpoint.away);
+            let mut parts = there.map(|endpoint| &endpoint.service);
             (!parts.any(|part| matches!(part, Some(ServicePart::Balancer { .. })))).then_some(())
         });
     }

@@ -1,6 +1,7 @@
 //! Who this host is in its cluster.
 
-use std::{net::IpAddr, time::Duration};
+use crate::Pulse;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use vw_ipam::{DefaultPool, DefaultPools, ula_prefix};
 use vw_model::{HostId, IpNet};
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub patience: Duration,
     /// Where subnets of global networks come from when none is asked for.
     pub pools: DefaultPools,
+    /// Asks the kernels of hosts whose daemons are away; `None` where those count as dead.
+    pub pulse: Option<Arc<dyn Pulse>>,
     /// Random bits.
     pub random: fn() -> [u8; 32],
 }
@@ -56,6 +59,7 @@ impl Settings {
             grace: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             patience: Duration::from_secs(5),
+            pulse: None,
             random,
         }
     }

@@ -43,6 +43,8 @@ pub struct HostStatus {
     pub version: String,
     /// Whether its daemon lives, or may; of this host: whether the others can see that it does.
     pub alive: bool,
+    /// Whether its daemon does not live, and its kernel answers all the same.
+    pub away: bool,
     /// When its daemon joined, by its own clock.
     pub since: SystemTime,
     /// How many endpoints it has on global networks.
@@ -76,8 +78,9 @@ impl Core {
                     version: record.version.clone(),
                     alive: match own {
                         true => seen_by_others(&state),
-                        false => host.life != Life::Dead,
+                        false => host.lives(),
                     },
+                    away: host.life == Life::Away,
                     since: UNIX_EPOCH + Duration::from_secs(record.since),
                     endpoints: if own {
                         state.outbox.len()
@@ -118,6 +121,7 @@ impl Core {
             advertise: self.settings.advertise,
             version: self.settings.version.clone(),
             alive: seen_by_others(state),
+            away: false,
             since: SystemTime::now(),
             endpoints: state.outbox.len(),
             blocks,

@@ -20,6 +20,7 @@ use std::{
     },
     time::SystemTime,
 };
+use vw_cluster::Pulse;
 use vw_dns_server::DnsServer;
 use vw_hoststate::HostState;
 use vw_ipam::Ipam;
@@ -61,6 +62,8 @@ pub struct Membership {
     pub version: String,
     /// What carries packets of encrypted networks; `None` where nothing can.
     pub tunnel: Option<Arc<dyn Tunnel>>,
+    /// Asks the kernels of hosts whose daemons are away; `None` where those count as dead.
+    pub pulse: Option<Arc<dyn Pulse>>,
     /// Done whenever all that the store has was read, which takes much for a moment.
     pub caught_up: fn(),
 }

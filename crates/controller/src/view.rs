@@ -98,6 +98,8 @@ pub struct HostView {
     pub this: bool,
     /// It was heard of within its lease; this one: the others can hear of it.
     pub alive: bool,
+    /// It was not, and its kernel answers all the same.
+    pub away: bool,
     /// Whether it answers over every way that networks take to it; `None` where that was not tried.
     pub reachable: Option<bool>,
     /// How many endpoints of global networks lie on it.

@@ -26,6 +26,9 @@ pub struct RemoteHost {
     /// What it does not publish of services.
     #[serde(default)]
     pub unpublished: Unpublished,
+    /// Whether its daemon is away while its kernel carries packets.
+    #[serde(default)]
+    pub away: bool,
 }
 
 /// What a host tells of its end of encrypted networks.
@@ -74,4 +77,7 @@ pub struct RemoteEndpoint {
     /// What it is to services; `None` also where another version wrote what this one does not know.
     #[serde(default, deserialize_with = "ServicePart::known")]
     pub service: Option<ServicePart>,
+    /// Whether its host is: packets find their way to it, and nothing new is led to it.
+    #[serde(default)]
+    pub away: bool,
 }

@@ -193,6 +193,7 @@ fn changed_keys(file: PathBuf) -> KeyHolder {
             woke: 0,
         }),
         unpublished: Default::default(),
+        away: false,
     };
     let others = |host: &RemoteHost| OtherHosts::from_iter([host.clone()]);
     keys.change(&others(&other), None).unwrap();

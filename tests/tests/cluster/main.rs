@@ -2,6 +2,7 @@
 //! real servers of every store that a cluster's state can lie in.
 
 mod addresses;
+mod away;
 mod balancers;
 mod beside;
 mod blocks;

@@ -127,6 +127,9 @@ fn what_is_for_all_is_sent_to_a_host_as_long_as_somebody_is_there(kind: Kind) {
     drop(stage.start("b", "four", "--network shop"));
     eventually("one came back", SOON, || crosses(&stage));
     stage.kill("b");
+    // Nor does its kernel say that it lives.
+    let deaf = "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; }; add rule inet deaf in icmp type echo-request drop";
+    stage.host("b").run(["nft", deaf]).must();
     assert!(crosses(&stage), "its lease is not over");
     eventually("the host is dead", LEASE, || !crosses(&stage));
     stage.start_inside("b");

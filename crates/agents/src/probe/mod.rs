@@ -3,6 +3,7 @@
 //! Owns how hosts are asked over each way there is, and that this one answers. It makes no tunnel
 //! and enters no namespace: it is given the sockets, and asks whom it is told.
 
+pub mod echo;
 mod line;
 mod packet;
 mod width;

@@ -152,6 +152,7 @@ impl Host {
             names: vec!["other".to_owned()],
             ports: Vec::new(),
             service: None,
+            away: false,
             sandbox: SandboxId::from_bytes([9; 32]),
         };
         let plan = overlay().plan_remote(&network(self.encrypted), &remote, &self.context());

@@ -211,6 +211,7 @@ impl Host {
             sandbox: vw_model::SandboxId::from_bytes(random()),
             ports: Vec::new(),
             service: None,
+            away: false,
         };
         self.cluster.publish(endpoint.clone());
         endpoint

@@ -55,6 +55,7 @@ fn endpoint(network: NetworkId, n: usize) -> Delta {
         sandbox: SandboxId::from_bytes([0; 32]),
         ports: Vec::new(),
         service: None,
+        away: false,
     }))
 }
 

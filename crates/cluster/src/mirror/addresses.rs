@@ -1,6 +1,6 @@
 //! Which addresses of a network are known to be taken, and who lives.
 
-use super::{Known, Life, Mirror};
+use super::{Known, Mirror};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
@@ -38,6 +38,6 @@ impl Mirror {
     /// Whether a host is a member that is not known to be dead.
     pub(crate) fn lives(&self, host: HostId) -> bool {
         let known = self.hosts.get(&host);
-        known.is_some_and(|host| host.record.is_some() && host.life != Life::Dead)
+        known.is_some_and(|host| host.record.is_some() && host.lives())
     }
 }

@@ -51,7 +51,7 @@ impl Mirror {
     }
 
     fn told_beside(&mut self, id: HostId, changed: bool, seen: &mut Seen) {
-        if changed && self.host(id).shown {
+        if changed && self.host(id).shown.is_some() {
             seen.deltas.extend(self.shown_host(id).map(Delta::Host));
         }
         self.drop_if_empty(id);

@@ -1,5 +1,7 @@
 //! What changes of records mean to a follower.
 
+mod away;
+
 use super::Mirror;
 use crate::{
     Delta,
@@ -106,13 +108,21 @@ fn short(deltas: &[Delta]) -> Vec<String> {
         Delta::NetworkGone(id) => format!("-n{}", id.0.as_bytes()[0]),
         Delta::Service(spec) => format!("+{}", spec.name),
         Delta::ServiceGone(id) => format!("-s{}", id.0.as_bytes()[0]),
-        Delta::Endpoint(endpoint) => format!("+{}@{}", endpoint.names[0], endpoint.tunnel),
+        Delta::Endpoint(endpoint) => {
+            let sign = sign(endpoint.away);
+            format!("{sign}{}@{}", endpoint.names[0], endpoint.tunnel)
+        }
         Delta::EndpointGone(_, id) => format!("-e{}", id.0.as_bytes()[0]),
-        Delta::Host(host) => format!("+{}@{}", host.name, host.tunnel),
+        Delta::Host(host) => format!("{}{}@{}", sign(host.away), host.name, host.tunnel),
         Delta::HostGone(id) => format!("-h{}", id.0.as_bytes()[0]),
         Delta::Store(_) | Delta::Forgotten | Delta::Joined => unreachable!("not the mirror's"),
     };
     deltas.iter().map(word).collect()
+}
+
+/// Who is away is there, in a way.
+const fn sign(away: bool) -> char {
+    if away { '~' } else { '+' }
 }
 
 struct Scene {

@@ -306,6 +306,7 @@ impl Host {
             sandbox: vw_model::SandboxId::from_bytes([0; 32]),
             ports: Vec::new(),
             service: None,
+            away: false,
         };
         let world = self.world();
         let mut history = world.history();

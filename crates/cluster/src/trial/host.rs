@@ -204,6 +204,7 @@ impl Controller {
             sandbox: SandboxId::from_bytes([0; 32]),
             ports: Vec::new(),
             service: None,
+            away: false,
         }
     }
 

@@ -65,7 +65,7 @@ impl Member {
         &self.name
     }
 
-    /// The others that live.
+    /// The others that live or are away.
     pub(crate) fn others(&self) -> Vec<RemoteHost> {
         self.cluster.hosts()
     }
@@ -115,7 +115,8 @@ impl Membership {
     ) -> Result<Member> {
         let host = HostId(host);
         let (name, tunnel) = (self.name.clone(), self.advertise);
-        let settings = vw_cluster::Settings::new(host, self.name, tunnel, self.version, random);
+        let mut settings = vw_cluster::Settings::new(host, self.name, tunnel, self.version, random);
+        settings.pulse = self.pulse;
         let ear = Arc::new(Ear::new(self.caught_up));
         let (durable, fast) = (durable.clone(), fast.clone());
         let local = vw_cluster::Local { durable, fast };
@@ -294,6 +295,7 @@ impl Controller {
             names,
             ports,
             service: role.part.clone(),
+            away: false,
         };
         drop(state);
         member.cluster.publish(remote);
@@ -399,6 +401,7 @@ fn host_view(host: HostStatus, this: HostId, tried: Tried) -> HostView {
         addr: host.advertise,
         version: host.version,
         alive: host.alive,
+        away: host.away,
         endpoints: host.endpoints,
         blocks: blocks.map(|blocks| blocks.values().map(Vec::len).sum()),
         reachable: tried.reachable,

@@ -148,6 +148,7 @@ impl Controller {
                 tunnel: *tunnel,
                 keys: None,
                 unpublished: Default::default(),
+                away: false,
             };
             let added = network.driver.plan_peer(spec, &peer, cx)?;
             if added.is_empty() {
@@ -340,9 +341,9 @@ impl Network {
     }
 }
 
-/// The names of an endpoint on another host.
+/// The names of an endpoint on another host; none where that is away.
 pub(super) fn names_of(remote: &RemoteEndpoint) -> EndpointNames {
-    if matches!(remote.service, Some(ServicePart::Balancer { .. })) {
+    if remote.away || matches!(remote.service, Some(ServicePart::Balancer { .. })) {
         return crate::naming::nameless(remote.id);
     }
     let mut names = remote.names.iter().cloned();

@@ -195,10 +195,15 @@ pub(super) fn named_by(remote: &RemoteEndpoint) -> Option<&str> {
     }
 }
 
-/// An endpoint on another host as a member.
+/// An endpoint on another host as a member. Where that host is away nothing more is led to it, and
+/// what was goes on, as if it left.
 pub(super) fn member_of(remote: &RemoteEndpoint) -> Option<Member> {
     let Some(ServicePart::Member { weight, health, .. }) = &remote.service else {
         return None;
+    };
+    let health = match remote.away {
+        true => Health::Leaving,
+        false => *health,
     };
     Some(Member {
         sandbox: remote.sandbox,
@@ -206,6 +211,6 @@ pub(super) fn member_of(remote: &RemoteEndpoint) -> Option<Member> {
         name: remote.names.first().cloned().unwrap_or_default(),
         addresses: remote.addresses.iter().map(IpNet::addr).collect(),
         weight: *weight,
-        health: *health,
+        health,
     })
 }

@@ -65,6 +65,10 @@ impl Controller {
             let found = hosts.get(&host);
             found.map(|host| host.name.clone()).unwrap_or_default()
         };
+        let is_away = |member: &Member| {
+            let host = member.host.and_then(|host| hosts.get(&host));
+            host.is_some_and(|host| host.away)
+        };
         let waiting = state.roster.waiting();
         // One on this host may have been renamed since it joined.
         let called = |member: &Member| {
@@ -83,6 +87,7 @@ impl Controller {
                 weight: member.weight,
                 state: match waiting.contains(id) {
                     true => "waiting",
+                    false if is_away(member) => "away",
                     false => word(member.health),
                 },
                 serves: state.roster.serves(*id),
@@ -121,7 +126,7 @@ impl Controller {
         }]
     }
 
-    /// The cluster's hosts that live, and this one.
+    /// The cluster's hosts that live or are away, and this one.
     fn hosts(&self) -> BTreeMap<HostId, Host> {
         let Some(member) = &self.member else {
             return BTreeMap::new();
@@ -130,11 +135,13 @@ impl Controller {
         let host = |host: RemoteHost| Host {
             name: host.name,
             lacks: host.unpublished,
+            away: host.away,
         };
         let mut hosts: BTreeMap<HostId, Host> = others.map(|o| (o.id, host(o))).collect();
         let own = Host {
             name: member.own_name().to_owned(),
             lacks: self.balancers.lacks(),
+            away: false,
         };
         hosts.insert(HostId(self.host_id), own);
         hosts
@@ -145,6 +152,7 @@ impl Controller {
 struct Host {
     name: String,
     lacks: Unpublished,
+    away: bool,
 }
 
 /// What the balancers of other hosts tell that these do not publish.
@@ -163,7 +171,8 @@ fn unpublished(
     hosts: &BTreeMap<HostId, Host>,
     by_balancers: &BTreeMap<HostId, BTreeSet<PortKey>>,
 ) -> Vec<UnpublishedView> {
-    let lacks = hosts.iter().flat_map(|(id, host)| {
+    let there = hosts.iter().filter(|(_, host)| !host.away);
+    let lacks = there.flat_map(|(id, host)| {
         let told = host.lacks.networks.get(&spec.network);
         let lacks = lacks_of(told, by_balancers.get(id));
         lacking(&host.name, spec, &lacks)

@@ -154,6 +154,7 @@ impl World {
             advertise,
             version: "0".to_owned(),
             tunnel: self.tunnel(advertise, kernel),
+            pulse: None,
             caught_up: || {},
         })
     }

@@ -11,6 +11,7 @@ fn host(addr: &str) -> RemoteHost {
         tunnel: addr.parse().unwrap(),
         keys: None,
         unpublished: Default::default(),
+        away: false,
     }
 }
 

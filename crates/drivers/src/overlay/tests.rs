@@ -77,6 +77,7 @@ fn remote(tunnel: &str, addresses: &[&str]) -> RemoteEndpoint {
         names: vec!["db".to_owned()],
         ports: Vec::new(),
         service: None,
+        away: false,
         sandbox: SandboxId::from_bytes([3; 32]),
     }
 }
@@ -88,6 +89,7 @@ fn peer(tunnel: &str) -> RemoteHost {
         tunnel: tunnel.parse().unwrap(),
         keys: None,
         unpublished: Default::default(),
+        away: false,
     }
 }
 

@@ -346,6 +346,7 @@ impl Cluster {
                 tunnel: tunnel(other, self.underlay),
                 keys: None,
                 unpublished: Default::default(),
+                away: false,
             };
             let plan = driver.plan_peer(&self.network, &peer, &member.cx);
             let mut fragment = plan.expect("it has a plan");
@@ -393,6 +394,7 @@ impl Cluster {
             names: Vec::new(),
             ports: Vec::new(),
             service: None,
+            away: false,
         };
         let driver = vw_drivers::find("overlay").expect("it is one");
         for (other, member) in self.members.iter().enumerate() {

@@ -25,6 +25,7 @@ fn host(number: u8, public: u8, next: Option<u8>) -> RemoteHost {
             woke: 0,
         }),
         unpublished: Default::default(),
+        away: false,
     }
 }
 

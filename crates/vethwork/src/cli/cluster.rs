@@ -77,6 +77,7 @@ struct Host {
     version: String,
     this: bool,
     alive: bool,
+    away: bool,
     reachable: Option<bool>,
     endpoints: usize,
     blocks: Option<usize>,
@@ -145,6 +146,7 @@ fn shown(view: &View, whole: bool) -> String {
             (true, false, _) => "this host, not seen by the others",
             (false, true, Some(false)) => "unreachable",
             (false, true, _) => "alive",
+            (false, false, _) if host.away => "away",
             (false, false, _) => "dead",
         };
         let encrypted = match host.encrypted_reachable {

@@ -164,6 +164,7 @@ impl ClusterSettings {
             advertise: underlay.addr,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tunnel,
+            pulse: Some(Arc::new(super::pulse::Echoes::of(underlay.addr))),
             caught_up: super::memory::give_back,
         })
     }

@@ -8,6 +8,7 @@ mod flags;
 mod listen;
 mod memory;
 mod notify;
+mod pulse;
 mod run;
 pub(crate) mod settings;
 mod sockets;

@@ -28,6 +28,7 @@ fn other(taken: impl IntoIterator<Item = PublicKey>) -> RemoteHost {
             woke: 0,
         }),
         unpublished: Default::default(),
+        away: false,
     }
 }
 

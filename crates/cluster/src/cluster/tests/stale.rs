@@ -208,7 +208,7 @@ fn what_a_dead_host_has_by_an_older_backup_is_looked_at_when_it_is_back() {
     let presence = Shared::Alive(b.id).key();
     let is_dead = || {
         let state = a.cluster.core.state();
-        state.mirror.hosts[&b.id].is_dead()
+        state.mirror.hosts[&b.id].is_lost()
     };
     eventually("its former holder is dead", SOON, is_dead);
     let reads = a.cluster.core.state().reads;

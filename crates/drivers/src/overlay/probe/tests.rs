@@ -12,6 +12,7 @@ fn host(number: u8, tunnel: &str) -> RemoteHost {
         tunnel: tunnel.parse().unwrap(),
         keys: None,
         unpublished: Default::default(),
+        away: false,
     }
 }
 

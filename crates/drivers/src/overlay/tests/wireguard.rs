@@ -57,6 +57,7 @@ fn host(number: u8, used: u8, next: Option<u8>) -> RemoteHost {
             woke: 0,
         }),
         unpublished: Default::default(),
+        away: false,
     }
 }
 

@@ -21,6 +21,8 @@ fn a_cluster_is_shown_as_two_tables() {
             {"ID": "bbbbbbbbbbbbbbbb", "Name": "d", "Address": "192.0.2.4", "Version": "0.1.0",
              "Alive": true, "Reachable": false, "Endpoints": 1, "Blocks": 0,
              "EncryptedReachable": false, "Trouble": "it does not answer"},
+            {"ID": "cccccccccccccccc", "Name": "e", "Address": "192.0.2.5", "Version": "0.1.0",
+             "Away": true, "Endpoints": 2},
         ],
         "Encryption": "kernel",
     });
@@ -31,6 +33,7 @@ fn a_cluster_is_shown_as_two_tables() {
         fedcba987654   b         192.0.2.2   alive         1.23 ms   1450      1370          12          2         0.1.0
         aaaaaaaaaaaa   c         192.0.2.3   dead          -         -         -             0           -         0.1.0
         bbbbbbbbbbbb   d         192.0.2.4   unreachable   -         -         unreachable   1           0         0.1.0
+        cccccccccccc   e         192.0.2.5   away          -         -         -             2           -         0.1.0
 
         STORE     SERVER            STATE                LATENCY   VERSION
         etcd      192.0.2.10:2379   leader               0.43 ms   3.4.23

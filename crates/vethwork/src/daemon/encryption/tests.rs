@@ -141,6 +141,7 @@ fn host(number: u16) -> RemoteHost {
             woke: 0,
         }),
         unpublished: Default::default(),
+        away: false,
     }
 }
 

@@ -1,0 +1,141 @@
+//! Hosts whose daemons are gone while their kernels answer.
+
+use super::{super::life::SILENT, *};
+use crate::mirror::Life;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Host 2 with endpoint 1 on network 1, of which host 1 knows.
+fn scene() -> Scene {
+    let mut scene = Scene::new();
+    for record in [
+        network_record(1),
+        alive(2),
+        host_record(2, 2),
+        endpoint_record(1, 2, 1),
+    ] {
+        scene.put(record);
+    }
+    scene
+}
+
+impl Scene {
+    /// The kernels of all that are asked answer now.
+    fn answer(&mut self) {
+        let asked = self.mirror.to_ask().into_keys().collect();
+        self.mirror.heard(&asked, self.now);
+    }
+
+    /// Its daemon is lost, and its kernel answers.
+    fn lose(&mut self) -> Vec<String> {
+        assert!(self.mirror.to_ask().is_empty(), "nobody is asked in vain");
+        assert!(self.delete(Shared::Alive(host(2))).is_empty());
+        let asked = self.mirror.to_ask();
+        assert_eq!(asked, BTreeMap::from([(host(2), [192, 0, 2, 2].into())]));
+        self.answer();
+        self.after(TTL / 2)
+    }
+}
+
+const AWAY: [&str; 2] = ["~h2@192.0.2.2", "~e1@192.0.2.2"];
+const BACK: [&str; 2] = ["+h2@192.0.2.2", "+e1@192.0.2.2"];
+const GONE: [&str; 2] = ["-e1", "-h2"];
+
+#[test]
+fn a_host_whose_kernel_answers_is_away_until_it_does_not() {
+    let mut scene = scene();
+    assert_eq!(scene.lose(), AWAY);
+    assert!(
+        scene.mirror.hosts[&host(2)].is_lost(),
+        "its daemon is not there"
+    );
+    for _ in 0..20 {
+        scene.answer();
+        assert!(scene.after(SECOND).is_empty());
+    }
+    scene.answer();
+    assert!(scene.after(SILENT - SECOND).is_empty());
+    assert_eq!(scene.after(SECOND), GONE);
+    assert!(scene.mirror.to_ask().is_empty());
+    scene.answer();
+    assert!(scene.after(SECOND).is_empty(), "who is dead is not asked");
+}
+
+#[test]
+fn a_host_whose_kernel_is_silent_is_dead_when_its_time_is_over() {
+    let mut scene = scene();
+    scene.delete(Shared::Alive(host(2)));
+    assert!(scene.after(TTL / 2 - Duration::from_millis(1)).is_empty());
+    assert_eq!(scene.after(Duration::from_millis(1)), GONE);
+    // What answered the last time says nothing of this one.
+    scene.put(alive(2));
+    assert_eq!(scene.lose(), AWAY);
+    scene.answer();
+    assert_eq!(scene.put(alive(2)), BACK);
+    scene.delete(Shared::Alive(host(2)));
+    assert_eq!(scene.after(TTL / 2), GONE);
+}
+
+#[test]
+fn a_host_that_is_away_comes_back_and_goes_with_its_records() {
+    let mut scene = scene();
+    assert_eq!(scene.lose(), AWAY);
+    assert_eq!(scene.put(alive(2)), BACK);
+    assert_eq!(scene.lose(), AWAY);
+    assert_eq!(
+        scene.delete(Shared::Endpoint(network(1), host(2), endpoint(1))),
+        ["-e1"]
+    );
+    assert_eq!(scene.put(endpoint_record(1, 2, 1)), ["~e1@192.0.2.2"]);
+    assert_eq!(scene.delete(Shared::Host(host(2))), GONE);
+    assert!(scene.mirror.to_ask().is_empty());
+    scene.delete(Shared::Endpoint(network(1), host(2), endpoint(1)));
+    scene.answer();
+    scene.after(SECOND);
+    assert!(
+        !scene.mirror.hosts.contains_key(&host(2)),
+        "nothing is left"
+    );
+}
+
+/// A host whose disk was emptied answers at the address of its former self.
+#[test]
+fn a_host_at_whose_address_another_lives_is_dead() {
+    let mut scene = scene();
+    scene.put(alive(3));
+    scene.put(host_record(3, 2));
+    assert_eq!(scene.lose(), GONE);
+}
+
+#[test]
+fn a_host_that_was_away_is_so_after_a_start() {
+    let mut former = scene();
+    former.lose();
+    let (hosts, mut endpoints) = (former.mirror.remote_hosts(), Vec::new());
+    for endpoint in former.mirror.remote_endpoints(network(1)) {
+        endpoints.push((*endpoint).clone());
+    }
+    let known = hosts.into_iter().map(|told| {
+        let record = former.mirror.hosts[&told.id].record.clone();
+        (record.expect("it has one").record, told)
+    });
+    let networks = vec![former.mirror.networks[&network(1)].record.clone()];
+    let mut scene = Scene::new();
+    let now = scene.now;
+    scene
+        .mirror
+        .restore(networks, known.collect(), Vec::new(), endpoints, now);
+    assert_eq!(scene.mirror.hosts[&host(2)].life, Life::Away);
+    let told = short(&scene.mirror.everything());
+    assert_eq!(told[1..], AWAY);
+    // The store has it so, too.
+    let records = vec![
+        network_record(1),
+        host_record(2, 2),
+        endpoint_record(1, 2, 1),
+    ];
+    assert!(scene.replace(records).is_empty());
+    scene.answer();
+    assert!(scene.after(SILENT - SECOND).is_empty());
+    assert_eq!(scene.after(SECOND), GONE);
+}

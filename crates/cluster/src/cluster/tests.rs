@@ -2,6 +2,7 @@
 
 mod ahead;
 mod asking;
+mod away;
 mod changed;
 mod compared;
 mod dead;
@@ -90,6 +91,17 @@ fn random() -> [u8; 32] {
     bytes
 }
 
+fn settings(n: u8) -> Settings {
+    let id = HostId::from_bytes([n; 32]);
+    let advertise = IpAddr::from([192, 0, 2, n]);
+    Settings {
+        ttl: Duration::from_secs(1),
+        idle: Duration::from_secs(1),
+        patience: Duration::from_secs(3),
+        ..Settings::new(id, format!("host-{n}"), advertise, "0.1", random)
+    }
+}
+
 impl Host {
     fn new(store: &MemoryStore, n: u8) -> Self {
         Self::start(
@@ -112,29 +124,22 @@ impl Host {
     /// One whose calls wait so long.
     fn patient(patience: Duration, client: Arc<Client>, n: u8) -> Self {
         let local = Arc::new(Memory::new());
-        let host = Self::with(client, local, n, |settings| settings.patience = patience);
+        let mut settings = settings(n);
+        settings.patience = patience;
+        let host = Self::of(settings, client, local, n);
         host.cluster.settled();
         host
     }
 
     /// One whose presence lasts so long.
     fn leased_for(ttl: Duration, client: Arc<Client>, local: Arc<Memory>, n: u8) -> Self {
-        Self::with(client, local, n, |settings| settings.ttl = ttl)
+        let mut settings = settings(n);
+        settings.ttl = ttl;
+        Self::of(settings, client, local, n)
     }
 
-    fn with(
-        client: Arc<Client>,
-        local: Arc<Memory>,
-        n: u8,
-        change: impl FnOnce(&mut Settings),
-    ) -> Self {
-        let id = HostId::from_bytes([n; 32]);
-        let advertise = IpAddr::from([192, 0, 2, n]);
-        let mut settings = Settings::new(id, format!("host-{n}"), advertise, "0.1", random);
-        settings.ttl = Duration::from_secs(1);
-        settings.idle = Duration::from_secs(1);
-        settings.patience = Duration::from_secs(3);
-        change(&mut settings);
+    fn of(settings: Settings, client: Arc<Client>, local: Arc<Memory>, n: u8) -> Self {
+        let id = settings.host;
         let told = Arc::new(Told::default());
         let cluster =
             Cluster::start(client.clone(), local.clone(), settings, told.clone()).unwrap();

@@ -9,13 +9,13 @@
 
 use crate::streams::PendingAttach;
 use crate::{
+    cluster::Unreached,
     containers::no_container,
     ports::Claims,
     records::{ContainerRecord, FormerFile, Membership, Mode, Phase},
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    net::IpAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
 };
 use vw_dns_server::SandboxSockets;
@@ -70,11 +70,11 @@ pub(crate) struct Reach {
     pub(crate) users: usize,
     /// Its endpoints on other hosts.
     pub(crate) remotes: BTreeMap<EndpointId, Arc<RemoteEndpoint>>,
-    /// The hosts of those: the end of the tunnel, and how many they are.
-    pub(crate) hosts: BTreeMap<HostId, (IpAddr, usize)>,
+    /// The hosts of those, and how many they are.
+    pub(crate) hosts: BTreeMap<HostId, usize>,
     /// Those of them that cannot be reached from here, with the reason: by where their host is, or
     /// because the kernel or another endpoint's claims did not let them in.
-    pub(crate) unreached: BTreeMap<EndpointId, String>,
+    pub(crate) unreached: Unreached,
 }
 
 /// A container or an adopted sandbox.

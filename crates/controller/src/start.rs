@@ -259,7 +259,7 @@ impl Controller {
             if !network.stands() {
                 continue;
             }
-            let fragment = self.network_fragment(network, &lock(&network.reach))?;
+            let fragment = self.network_fragment(network)?;
             wants.push((Owner::Network(network.spec.id), fragment));
             wants.extend(self.restore_shared(network)?);
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vw_hoststate::Fragment;
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, NetworkSpec, PortMapping,
-    RemoteEndpoint, RemoteHost, Result, Scope,
+    RemoteEndpoint, Result, Scope,
 };
 
 /// A default route that a sandbox may use: the controller chooses one a family.
@@ -123,7 +123,8 @@ pub trait Driver: Send + Sync {
     /// Puts into a new network what the daemon's settings say of it and other hosts must know.
     fn complete(&self, _network: &mut NetworkSpec, _cx: &DriverContext) {}
 
-    /// What an endpoint of the network on another host needs here.
+    /// What an endpoint of the network on another host needs here, and what its host does, the same for
+    /// each of that one's endpoints.
     ///
     /// # Errors
     /// As [`Self::plan_network`].
@@ -131,19 +132,6 @@ pub trait Driver: Send + Sync {
         &self,
         _network: &NetworkSpec,
         _remote: &RemoteEndpoint,
-        _cx: &DriverContext,
-    ) -> Result<Fragment> {
-        Ok(Fragment::default())
-    }
-
-    /// What another host that takes part in the network needs here, whatever endpoints it has.
-    ///
-    /// # Errors
-    /// As [`Self::plan_network`].
-    fn plan_peer(
-        &self,
-        _network: &NetworkSpec,
-        _peer: &RemoteHost,
         _cx: &DriverContext,
     ) -> Result<Fragment> {
         Ok(Fragment::default())

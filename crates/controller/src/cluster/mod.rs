@@ -13,6 +13,7 @@ mod probes;
 mod reach;
 mod rejoin;
 mod underlay;
+mod unreached;
 
 use crate::{
     Controller,
@@ -35,6 +36,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex},
 };
+pub(crate) use unreached::Unreached;
 use vw_cluster::{Cluster, Delta, HostStatus, StoreState};
 use vw_drivers::Carrier;
 use vw_model::{
@@ -177,6 +179,7 @@ impl Controller {
             self.lower_balancers();
         }
         self.balance_soon();
+        self.look_at_refused();
     }
 
     pub(crate) fn cluster_changed(&self, deltas: Vec<Delta>) {

@@ -3,16 +3,14 @@
 //! Such a network stands in the kernel as long as something here is on it: what a thousand other
 //! hosts do on networks that nobody here uses costs a record in memory.
 
+use super::unreached::Unreached;
 use crate::{
     Controller,
     registry::{Network, Reach, lock},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, RemoteEndpoint, RemoteHost, Result, Scope, ServicePart};
+use vw_model::{EndpointId, RemoteEndpoint, Result, Scope, ServicePart};
 use vw_names::EndpointNames;
 
 impl Controller {
@@ -30,7 +28,7 @@ impl Controller {
         let mut reach = lock(&network.reach);
         if reach.users == 0 {
             self.check_room(&network.spec, network.driver)?;
-            let fragment = self.network_fragment(network, &reach)?;
+            let fragment = self.network_fragment(network)?;
             if let Err(error) = self.raise(network, fragment) {
                 self.lower(network, &mut reach);
                 return Err(error);
@@ -68,7 +66,8 @@ impl Controller {
 
     fn lower(&self, network: &Network, reach: &mut Reach) {
         reach.users = 0;
-        reach.unreached.clear();
+        reach.unreached = Unreached::default();
+        self.note_refused(network.spec.id, false);
         let remotes = reach.remotes.keys().map(|id| Owner::Remote(*id));
         let owners = remotes.chain([Owner::Network(network.spec.id)]);
         let wants = owners.map(|owner| (owner, Fragment::default())).collect();
@@ -96,17 +95,16 @@ impl Controller {
         // Before the ways there go: whoever was led to one meanwhile would begin into a hole.
         self.remote_members_gone(gone);
         let mut reach = lock(&network.reach);
-        let mut hosts_changed = false;
-        for id in gone {
-            hosts_changed |= reach.forget(*id);
-        }
+        // What goes with what was.
+        let mut left: Vec<Arc<RemoteEndpoint>> =
+            gone.iter().filter_map(|id| reach.forget(*id)).collect();
         let known = |remote: &Arc<RemoteEndpoint>| reach.remotes.get(&remote.id) == Some(remote);
         let new: Vec<_> = appeared.into_iter().filter(|one| !known(one)).collect();
         let names: Vec<EndpointNames> = new.iter().map(|remote| names_of(remote)).collect();
-        let mut touched: Vec<EndpointId> = gone.to_vec();
+        let mut touched: BTreeSet<EndpointId> = gone.iter().copied().collect();
         for remote in new {
-            touched.push(remote.id);
-            hosts_changed |= reach.learn(remote);
+            touched.insert(remote.id);
+            left.extend(reach.learn(remote));
         }
         // A name is there only while frames find their way: the kernel asks for a neighbour that it
         // does not know again after a second alone.
@@ -114,17 +112,11 @@ impl Controller {
             network.zone.update(|zone| zone.changed(gone, []));
         }
         if reach.users > 0 {
-            // What stood in the way of others may be among what is gone.
-            touched.extend(reach.unreached.keys().copied());
+            // What stood in the way of others may be among that.
+            let behind = left.iter().flat_map(|left| reach.unreached.behind(left));
+            touched.extend(behind);
+            let touched: Vec<EndpointId> = touched.into_iter().collect();
             self.bring_remotes(network, &mut reach, &touched);
-        }
-        if reach.users > 0 && hosts_changed {
-            let brought = self
-                .network_fragment(network, &reach)
-                .and_then(|fragment| self.bring(vec![(Owner::Network(network.spec.id), fragment)]));
-            if let Err(error) = brought {
-                self.warn(error.chain());
-            }
         }
         if !names.is_empty() {
             network.zone.update(|zone| zone.with_all(&names));
@@ -134,52 +126,42 @@ impl Controller {
         self.remote_members_changed(network, &members);
     }
 
-    /// What the network needs here: its own, and what each host that takes part in it adds.
+    /// What the network itself needs here.
     ///
     /// # Errors
     /// As the driver says.
-    pub(crate) fn network_fragment(&self, network: &Network, reach: &Reach) -> Result<Fragment> {
+    pub(crate) fn network_fragment(&self, network: &Network) -> Result<Fragment> {
         let (spec, cx) = (&network.spec, &self.config.drivers);
-        let mut fragment = network.driver.plan_network(spec, cx)?;
-        for (id, (tunnel, _)) in &reach.hosts {
-            let peer = RemoteHost {
-                id: *id,
-                name: String::new(),
-                tunnel: *tunnel,
-                keys: None,
-                unpublished: Default::default(),
-                away: false,
-            };
-            let added = network.driver.plan_peer(spec, &peer, cx)?;
-            if added.is_empty() {
-                // A network asks something of every host, or of none.
-                break;
-            }
-            fragment.extend(added.iter().map(|(_, object)| object.clone()));
-        }
-        Ok(fragment)
+        network.driver.plan_network(spec, cx)
     }
 
-    /// Brings the kernel to what is known of these endpoints; those that cannot be are told, and
-    /// tried again with the next change. All that could not be before must be among them.
-    fn bring_remotes(&self, network: &Network, reach: &mut Reach, ids: &[EndpointId]) {
-        let former = std::mem::take(&mut reach.unreached);
+    /// Brings the kernel to what is known of these endpoints; those that cannot be are told, and those
+    /// that were refused are tried again soon.
+    pub(super) fn bring_remotes(&self, network: &Network, reach: &mut Reach, ids: &[EndpointId]) {
         let Reach {
             remotes, unreached, ..
         } = reach;
-        let mut plan = |id: &EndpointId| {
-            let planned = self.remote_fragment(network, remotes.get(id).map(|one| &**one));
-            let fragment = planned.unwrap_or_else(|error| {
+        let former: BTreeSet<String> = ids.iter().filter_map(|id| unreached.forget(*id)).collect();
+        let mut told = BTreeSet::new();
+        let mut tell = |reason: String, new: bool| {
+            if new && !former.contains(&reason) && told.insert(reason.clone()) {
+                tracing::warn!("{reason}");
+            }
+        };
+        let planned =
+            |id: &EndpointId| self.remote_fragment(network, remotes.get(id).map(|one| &**one));
+        let mut wants = Vec::new();
+        for id in ids {
+            let fragment = planned(id).unwrap_or_else(|error| {
                 // What led to where it was before leads nowhere.
-                unreached.insert(*id, error.chain());
+                let new = unreached.note(*id, error.chain(), None);
+                tell(error.chain(), new);
                 Fragment::default()
             });
-            (Owner::Remote(*id), fragment)
-        };
-        let wants: Vec<_> = ids.iter().map(&mut plan).collect();
-        if !wants.is_empty() && self.bring(wants).is_err() {
+            wants.push((Owner::Remote(*id), fragment));
+        }
+        if !wants.is_empty() && self.bring(wants.clone()).is_err() {
             // One that cannot be does not keep the others out; what is gone makes room first.
-            let mut wants: Vec<_> = ids.iter().map(plan).collect();
             wants.sort_by_key(|(_, fragment)| !fragment.is_empty());
             for (owner, fragment) in wants {
                 let Err(error) = self.bring(vec![(owner, fragment)]) else {
@@ -192,21 +174,18 @@ impl Controller {
                     network.spec.name,
                     error.chain()
                 );
-                reach.unreached.insert(id, sentence);
+                let new = unreached.note(id, sentence.clone(), remotes.get(&id).cloned());
+                tell(sentence, new);
             }
         }
-        let known: BTreeSet<&String> = former.values().collect();
-        let now: BTreeSet<&String> = reach.unreached.values().collect();
-        for sentence in now.difference(&known) {
-            tracing::warn!("{sentence}");
-        }
+        self.note_refused(network.spec.id, unreached.is_any_refused());
     }
 
     /// What cannot be reached of other hosts, as it is now: each reason once.
     pub(crate) fn unreached(&self) -> BTreeSet<String> {
         let networks = self.registry().networks();
         let reasons = |network: &std::sync::Arc<Network>| -> Vec<String> {
-            lock(&network.reach).unreached.values().cloned().collect()
+            lock(&network.reach).unreached.reasons().cloned().collect()
         };
         networks.iter().flat_map(reasons).collect()
     }
@@ -226,11 +205,7 @@ impl Controller {
         self.look_at_underlay();
         let networks = self.registry().networks();
         for network in networks.iter().filter(|n| n.spec.scope == Scope::Global) {
-            let mut reach = lock(&network.reach);
-            let unreached: Vec<EndpointId> = reach.unreached.keys().copied().collect();
-            if reach.users > 0 && !unreached.is_empty() {
-                self.bring_remotes(network, &mut reach, &unreached);
-            }
+            self.reach_refused(network);
         }
         match self.compare() {
             Ok(compared) if compared.refused > 0 => return false,
@@ -256,22 +231,23 @@ impl Controller {
             if reach.users == 0 {
                 continue;
             }
-            let mut unreached = BTreeMap::new();
+            let mut unreached = Unreached::default();
             for remote in reach.remotes.values() {
-                let wanted = self
-                    .remote_fragment(network, Some(remote))
-                    .and_then(|fragment| {
+                let (error, refused) = match self.remote_fragment(network, Some(remote)) {
+                    Err(error) => (error, None),
+                    Ok(fragment) => {
                         let wants = vec![(Owner::Remote(remote.id), fragment)];
-                        lock(&self.host)
-                            .change(wants)
-                            .map(|_| ())
-                            .map_err(crate::start::conflict)
-                    });
-                if let Err(error) = wanted {
+                        let Err(conflict) = lock(&self.host).change(wants) else {
+                            continue;
+                        };
+                        (crate::start::conflict(conflict), Some(remote.clone()))
+                    }
+                };
+                if unreached.note(remote.id, error.chain(), refused) {
                     tracing::warn!("{}", error.chain());
-                    unreached.insert(remote.id, error.chain());
                 }
             }
+            self.note_refused(network.spec.id, unreached.is_any_refused());
             reach.unreached = unreached;
         }
     }
@@ -306,31 +282,24 @@ impl Controller {
 }
 
 impl Reach {
-    /// Takes up an endpoint on another host, and tells whether that host is new here.
-    fn learn(&mut self, remote: Arc<RemoteEndpoint>) -> bool {
-        let gone = self.forget(remote.id);
-        let (host, tunnel) = (remote.host, remote.tunnel);
+    /// Takes up an endpoint on another host, and gives what was known of it.
+    fn learn(&mut self, remote: Arc<RemoteEndpoint>) -> Option<Arc<RemoteEndpoint>> {
+        let former = self.forget(remote.id);
+        *self.hosts.entry(remote.host).or_default() += 1;
         self.remotes.insert(remote.id, remote);
-        let entry = self.hosts.entry(host).or_insert((tunnel, 0));
-        let new = entry.1 == 0 || entry.0 != tunnel;
-        *entry = (tunnel, entry.1 + 1);
-        gone || new
+        former
     }
 
-    /// Forgets one, and tells whether it was the last of its host.
-    fn forget(&mut self, id: EndpointId) -> bool {
-        let Some(remote) = self.remotes.remove(&id) else {
-            return false;
-        };
-        let Some(entry) = self.hosts.get_mut(&remote.host) else {
-            return false;
-        };
-        entry.1 -= 1;
-        if entry.1 > 0 {
-            return false;
+    /// Forgets one, and gives what was known of it.
+    fn forget(&mut self, id: EndpointId) -> Option<Arc<RemoteEndpoint>> {
+        let remote = self.remotes.remove(&id)?;
+        if let Some(count) = self.hosts.get_mut(&remote.host) {
+            *count -= 1;
+            if *count == 0 {
+                self.hosts.remove(&remote.host);
+            }
         }
-        self.hosts.remove(&remote.host);
-        true
+        Some(remote)
     }
 }
 

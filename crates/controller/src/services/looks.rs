@@ -33,6 +33,8 @@ pub(super) struct Looks {
     unsettled: Mutex<BTreeSet<NetworkId>>,
     /// The services of this host's own networks that the kernel could not be brought to.
     behind: Mutex<BTreeSet<ServiceId>>,
+    /// The networks on which endpoints on other hosts were refused by the kernel.
+    refused: Mutex<BTreeSet<NetworkId>>,
 }
 
 /// What is to be looked at.
@@ -325,6 +327,25 @@ impl Controller {
         self.look();
     }
 
+    /// Notes whether endpoints on other hosts were refused on a network: they are tried again soon.
+    pub(crate) fn note_refused(&self, network: NetworkId, any: bool) {
+        let mut refused = lock(&self.balancers.looks.refused);
+        if !any {
+            refused.remove(&network);
+        } else if refused.insert(network) {
+            drop(refused);
+            self.look_at_refused();
+        }
+    }
+
+    /// Has such endpoints be tried again, if there are any.
+    pub(crate) fn look_at_refused(&self) {
+        let some = !lock(&self.balancers.looks.refused).is_empty();
+        if some && self.balancers.is_open() {
+            self.look();
+        }
+    }
+
     fn looks_after_services(&self) -> bool {
         self.member.is_some() && self.balancers.is_open()
     }
@@ -373,7 +394,12 @@ impl Controller {
             true => self.catch_up(),
             false => looks.behind().is_empty(),
         };
-        done && caught_up && lock(&looks.unsettled).is_empty()
+        if again {
+            let refused = lock(&looks.refused).clone();
+            self.reach_again(refused);
+        }
+        let reached = lock(&looks.refused).is_empty();
+        done && caught_up && reached && lock(&looks.unsettled).is_empty()
     }
 
     fn settle_all(&self) {

@@ -24,6 +24,7 @@ mod led;
 mod looked;
 mod many;
 mod members;
+mod refused;
 mod scenario;
 mod sealed;
 mod served;

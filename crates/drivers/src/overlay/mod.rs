@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use vw_hoststate::{Fragment, Netns, Object, Route, RouteKind, Shortcut, Station};
 use vw_model::{
     EndpointSettings, EndpointSpec, Error, Family, IfName, Kind, NetworkSpec, PoolSpec,
-    PortMapping, RemoteEndpoint, RemoteHost, Result, Scope,
+    PortMapping, RemoteEndpoint, Result, Scope,
 };
 
 /// What endpoints are called where their options are refused.
@@ -168,21 +168,7 @@ impl Driver for Overlay {
             return route::remote(network, remote, underlay, cx);
         }
         let options = OverlayOptions::read(network, underlay)?;
-        remote::endpoint(network, remote, &options.way, cx)
-    }
-
-    fn plan_peer(
-        &self,
-        network: &NetworkSpec,
-        peer: &RemoteHost,
-        cx: &DriverContext,
-    ) -> Result<Fragment> {
-        let underlay = underlay(network, cx)?;
-        if route::is(network) {
-            return Ok(Fragment::default());
-        }
-        let options = OverlayOptions::read(network, underlay)?;
-        remote::host(network, &options, peer)
+        remote::endpoint(network, remote, &options, cx)
     }
 
     fn plan_shared(&self, network: &NetworkSpec, cx: &DriverContext) -> Result<Fragment> {

@@ -4,7 +4,7 @@ use super::{encryption::Way, network::tunnel_name, options::OverlayOptions};
 use crate::{DriverContext, bridged::families};
 use std::net::IpAddr;
 use vw_hoststate::{Forward, Fragment, Neighbor, Netns, Object, Shortcut, Station};
-use vw_model::{Error, Family, Kind, MacAddr, NetworkSpec, RemoteEndpoint, RemoteHost, Result};
+use vw_model::{Error, Family, Kind, MacAddr, NetworkSpec, RemoteEndpoint, Result};
 
 /// Every destination that has no entry of its own.
 const ANY: MacAddr = MacAddr([0; 6]);
@@ -17,7 +17,7 @@ const ANY: MacAddr = MacAddr([0; 6]);
 pub(super) fn endpoint(
     network: &NetworkSpec,
     remote: &RemoteEndpoint,
-    way: &Way,
+    options: &OverlayOptions,
     cx: &DriverContext,
 ) -> Result<Fragment> {
     if !remote.mac.is_unicast() {
@@ -27,13 +27,14 @@ pub(super) fn endpoint(
         );
         return Err(Error::invalid("mac-invalid", sentence));
     }
+    let way = &options.way;
+    let end = way.end(remote.host, remote.tunnel);
     let mut fragment = Fragment::default();
-    fragment.insert(forward(
-        network,
-        remote.mac,
-        way.end(remote.host, remote.tunnel),
-        way,
-    )?);
+    fragment.insert(forward(network, remote.mac, end, way)?);
+    if options.multicast {
+        // What is meant for many goes to each host once, whoever of its endpoints asked for that.
+        fragment.insert(forward(network, ANY, end, way)?);
+    }
     let link = tunnel_name()?;
     for addr in everywhere(network, remote) {
         fragment.insert(Object::Neighbor(Neighbor {
@@ -71,23 +72,6 @@ fn everywhere(network: &NetworkSpec, remote: &RemoteEndpoint) -> Vec<IpAddr> {
         addresses.push(IpAddr::V6(remote.mac.link_local()));
     }
     addresses
-}
-
-/// The way to a host for what is meant for many, where the network lets that through.
-///
-/// # Errors
-/// As [`endpoint`].
-pub(super) fn host(
-    network: &NetworkSpec,
-    options: &OverlayOptions,
-    peer: &RemoteHost,
-) -> Result<Fragment> {
-    if !options.multicast {
-        return Ok(Fragment::default());
-    }
-    let way = &options.way;
-    let forward = forward(network, ANY, way.end(peer.id, peer.tunnel), way)?;
-    Ok(std::iter::once(forward).collect())
 }
 
 fn forward(network: &NetworkSpec, mac: MacAddr, dst: IpAddr, way: &Way) -> Result<Object> {

@@ -348,11 +348,8 @@ impl Cluster {
                 unpublished: Default::default(),
                 away: false,
             };
-            let plan = driver.plan_peer(&self.network, &peer, &member.cx);
-            let mut fragment = plan.expect("it has a plan");
             let host = vw_drivers::plan_host(&peer, &member.cx);
-            fragment.extend(Vec::from(host));
-            wants.push((Owner::Peer(peer.id), fragment));
+            wants.push((Owner::Peer(peer.id), host));
         }
         member.want(wants);
     }

@@ -1,0 +1,128 @@
+//! Which endpoints on other hosts cannot be reached from here, and when each is tried again.
+//!
+//! Owns that a change costs what it may concern: where what stood in an endpoint's way goes, that is
+//! tried again at once, and else all that were refused after pauses that grow. One that has no plan
+//! waits for another record of it.
+
+use crate::{Controller, registry::lock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+use vw_model::{EndpointId, MacAddr, NetworkId, RemoteEndpoint};
+
+/// What two endpoints of a network cannot both have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    Mac(MacAddr),
+    Addr(IpAddr),
+}
+
+fn claims(remote: &RemoteEndpoint) -> impl Iterator<Item = Claim> {
+    let addresses = remote.addresses.iter().map(|net| Claim::Addr(net.addr()));
+    addresses.chain([Claim::Mac(remote.mac)])
+}
+
+/// Those of one network.
+#[derive(Debug, Default)]
+pub(crate) struct Unreached {
+    of: BTreeMap<EndpointId, Why>,
+    /// Those that were refused, by what they claim.
+    by_claim: BTreeMap<Claim, BTreeSet<EndpointId>>,
+    /// How many each reason is that of.
+    reasons: BTreeMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Why {
+    reason: String,
+    /// As it was refused: by the kernel, or as another has what it claims. `None` where it has no plan.
+    refused: Option<Arc<RemoteEndpoint>>,
+}
+
+impl Unreached {
+    /// Notes why one cannot be reached; tells whether that reason is new.
+    pub(super) fn note(
+        &mut self,
+        id: EndpointId,
+        reason: String,
+        refused: Option<Arc<RemoteEndpoint>>,
+    ) -> bool {
+        self.forget(id);
+        for claim in refused.iter().flat_map(|remote| claims(remote)) {
+            self.by_claim.entry(claim).or_default().insert(id);
+        }
+        let count = self.reasons.entry(reason.clone()).or_default();
+        *count += 1;
+        let new = *count == 1;
+        self.of.insert(id, Why { reason, refused });
+        new
+    }
+
+    /// Forgets one, and gives the reason.
+    pub(super) fn forget(&mut self, id: EndpointId) -> Option<String> {
+        let Why { reason, refused } = self.of.remove(&id)?;
+        for claim in refused.iter().flat_map(|remote| claims(remote)) {
+            if let Some(of) = self.by_claim.get_mut(&claim) {
+                of.remove(&id);
+                if of.is_empty() {
+                    self.by_claim.remove(&claim);
+                }
+            }
+        }
+        if let Some(count) = self.reasons.get_mut(&reason) {
+            *count -= 1;
+            if *count == 0 {
+                self.reasons.remove(&reason);
+            }
+        }
+        Some(reason)
+    }
+
+    /// Those that this one may stand in the way of.
+    pub(super) fn behind(&self, remote: &RemoteEndpoint) -> BTreeSet<EndpointId> {
+        let of = claims(remote).filter_map(|claim| self.by_claim.get(&claim));
+        of.flatten().copied().collect()
+    }
+
+    /// Those that were refused.
+    pub(super) fn refused(&self) -> BTreeSet<EndpointId> {
+        self.by_claim.values().flatten().copied().collect()
+    }
+
+    pub(super) fn is_any_refused(&self) -> bool {
+        !self.by_claim.is_empty()
+    }
+
+    /// Each reason once.
+    pub(super) fn reasons(&self) -> impl Iterator<Item = &String> {
+        self.reasons.keys()
+    }
+}
+
+impl Controller {
+    /// Tries again to reach what was refused on these networks.
+    pub(crate) fn reach_again(&self, networks: BTreeSet<NetworkId>) {
+        for id in networks {
+            match self.registry().network_by_id(id) {
+                Some(network) => self.reach_refused(&network),
+                None => self.note_refused(id, false),
+            }
+        }
+    }
+}
+
+impl Controller {
+    /// Tries again to reach what was refused on a network.
+    pub(super) fn reach_refused(&self, network: &crate::registry::Network) {
+        let mut reach = lock(&network.reach);
+        let refused: Vec<EndpointId> = reach.unreached.refused().into_iter().collect();
+        if reach.users > 0 && !refused.is_empty() {
+            self.bring_remotes(network, &mut reach, &refused);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

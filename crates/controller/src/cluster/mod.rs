@@ -213,7 +213,7 @@ impl Controller {
             };
             let gone: Vec<EndpointId> = changes.gone.into_iter().collect();
             let appeared = changes.appeared.into_values().collect();
-            self.remotes_changed(&network, appeared, &gone);
+            self.remotes_changed(&network, || appeared, &gone);
         }
     }
 

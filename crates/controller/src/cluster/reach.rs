@@ -84,17 +84,19 @@ impl Controller {
     }
 
     /// Takes up what changed of a network's endpoints on other hosts, all at once. What is told again
-    /// as it is known costs nothing.
+    /// as it is known costs nothing. What appeared is looked at while nobody else changes what is known
+    /// here: of what is told to be gone meanwhile, whoever is told finds it.
     pub(super) fn remotes_changed(
         &self,
         network: &Network,
-        appeared: Vec<Arc<RemoteEndpoint>>,
+        appeared: impl FnOnce() -> Vec<Arc<RemoteEndpoint>>,
         gone: &[EndpointId],
     ) {
-        let told: Vec<EndpointId> = appeared.iter().map(|remote| remote.id).collect();
         // Before the ways there go: whoever was led to one meanwhile would begin into a hole.
         self.remote_members_gone(gone);
         let mut reach = lock(&network.reach);
+        let appeared = appeared();
+        let told: Vec<EndpointId> = appeared.iter().map(|remote| remote.id).collect();
         // What goes with what was.
         let mut left: Vec<Arc<RemoteEndpoint>> =
             gone.iter().filter_map(|id| reach.forget(*id)).collect();

@@ -82,20 +82,6 @@ fn remote(tunnel: &str, addresses: &[&str]) -> RemoteEndpoint {
     }
 }
 
-<<<<<<< HEAD
-fn peer(tunnel: &str) -> RemoteHost {
-    RemoteHost {
-        id: HostId::from_bytes([2; 32]),
-        name: "second".to_owned(),
-        tunnel: tunnel.parse().unwrap(),
-        keys: None,
-        unpublished: Default::default(),
-        away: false,
-    }
-}
-
-=======
->>>>>>> a9b1af5 (cluster: plan no more than a change on other hosts concerns)
 #[test]
 fn a_network_is_a_bridge_and_a_tunnel_out_of_sight() {
     planned(

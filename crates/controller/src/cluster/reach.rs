@@ -156,7 +156,7 @@ impl Controller {
         for id in ids {
             let fragment = planned(id).unwrap_or_else(|error| {
                 // What led to where it was before leads nowhere.
-                let new = unreached.note(*id, error.chain(), None);
+                let new = unreached.note_unplanned(*id, error.chain());
                 tell(error.chain(), new);
                 Fragment::default()
             });
@@ -176,7 +176,7 @@ impl Controller {
                     network.spec.name,
                     error.chain()
                 );
-                let new = unreached.note(id, sentence.clone(), remotes.get(&id).cloned());
+                let new = unreached.note_refused(id, sentence.clone(), remotes.get(&id).cloned());
                 tell(sentence, new);
             }
         }
@@ -235,18 +235,19 @@ impl Controller {
             }
             let mut unreached = Unreached::default();
             for remote in reach.remotes.values() {
-                let (error, refused) = match self.remote_fragment(network, Some(remote)) {
-                    Err(error) => (error, None),
+                let new = match self.remote_fragment(network, Some(remote)) {
+                    Err(error) => unreached.note_unplanned(remote.id, error.chain()),
                     Ok(fragment) => {
                         let wants = vec![(Owner::Remote(remote.id), fragment)];
                         let Err(conflict) = lock(&self.host).change(wants) else {
                             continue;
                         };
-                        (crate::start::conflict(conflict), Some(remote.clone()))
+                        let reason = crate::start::conflict(conflict).chain();
+                        unreached.note_refused(remote.id, reason, Some(remote.clone()))
                     }
                 };
-                if unreached.note(remote.id, error.chain(), refused) {
-                    tracing::warn!("{}", error.chain());
+                if let Some(reason) = unreached.reason(remote.id).filter(|_| new) {
+                    tracing::warn!("{reason}");
                 }
             }
             self.note_refused(network.spec.id, unreached.is_any_refused());

@@ -28,7 +28,10 @@ fn claims(remote: &RemoteEndpoint) -> impl Iterator<Item = Claim> {
 #[derive(Debug, Default)]
 pub(crate) struct Unreached {
     of: BTreeMap<EndpointId, Why>,
-    /// Those that were refused, by what they claim.
+    /// Those that were refused: by the kernel, or as another has what they claim. What led to one that
+    /// is gone may be among them.
+    refused: BTreeSet<EndpointId>,
+    /// By what they claim.
     by_claim: BTreeMap<Claim, BTreeSet<EndpointId>>,
     /// How many each reason is that of.
     reasons: BTreeMap<String, usize>,
@@ -37,33 +40,50 @@ pub(crate) struct Unreached {
 #[derive(Debug)]
 struct Why {
     reason: String,
-    /// As it was refused: by the kernel, or as another has what it claims. `None` where it has no plan.
-    refused: Option<Arc<RemoteEndpoint>>,
+    /// As it was refused.
+    claimed: Option<Arc<RemoteEndpoint>>,
 }
 
 impl Unreached {
-    /// Notes why one cannot be reached; tells whether that reason is new.
-    pub(super) fn note(
+    /// Notes that one was refused, as it claims to be; tells whether that reason is new.
+    pub(super) fn note_refused(
         &mut self,
         id: EndpointId,
         reason: String,
-        refused: Option<Arc<RemoteEndpoint>>,
+        claimed: Option<Arc<RemoteEndpoint>>,
+    ) -> bool {
+        let new = self.note(id, reason, claimed);
+        self.refused.insert(id);
+        new
+    }
+
+    /// Notes that one has no plan; tells whether that reason is new.
+    pub(super) fn note_unplanned(&mut self, id: EndpointId, reason: String) -> bool {
+        self.note(id, reason, None)
+    }
+
+    fn note(
+        &mut self,
+        id: EndpointId,
+        reason: String,
+        claimed: Option<Arc<RemoteEndpoint>>,
     ) -> bool {
         self.forget(id);
-        for claim in refused.iter().flat_map(|remote| claims(remote)) {
+        for claim in claimed.iter().flat_map(|remote| claims(remote)) {
             self.by_claim.entry(claim).or_default().insert(id);
         }
         let count = self.reasons.entry(reason.clone()).or_default();
         *count += 1;
         let new = *count == 1;
-        self.of.insert(id, Why { reason, refused });
+        self.of.insert(id, Why { reason, claimed });
         new
     }
 
     /// Forgets one, and gives the reason.
     pub(super) fn forget(&mut self, id: EndpointId) -> Option<String> {
-        let Why { reason, refused } = self.of.remove(&id)?;
-        for claim in refused.iter().flat_map(|remote| claims(remote)) {
+        let Why { reason, claimed } = self.of.remove(&id)?;
+        self.refused.remove(&id);
+        for claim in claimed.iter().flat_map(|remote| claims(remote)) {
             if let Some(of) = self.by_claim.get_mut(&claim) {
                 of.remove(&id);
                 if of.is_empty() {
@@ -88,11 +108,16 @@ impl Unreached {
 
     /// Those that were refused.
     pub(super) fn refused(&self) -> BTreeSet<EndpointId> {
-        self.by_claim.values().flatten().copied().collect()
+        self.refused.clone()
     }
 
     pub(super) fn is_any_refused(&self) -> bool {
-        !self.by_claim.is_empty()
+        !self.refused.is_empty()
+    }
+
+    /// Why one cannot be reached.
+    pub(super) fn reason(&self, id: EndpointId) -> Option<&String> {
+        self.of.get(&id).map(|why| &why.reason)
     }
 
     /// Each reason once.

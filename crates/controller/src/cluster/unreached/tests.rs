@@ -29,16 +29,19 @@ fn id(number: u16) -> EndpointId {
 fn a_change_concerns_those_that_it_may_have_stood_in_the_way_of() {
     let mut unreached = Unreached::default();
     for number in 0..1000 {
-        let new = unreached.note(id(number), "in use".into(), Some(remote(number, 0)));
+        let new = unreached.note_refused(id(number), "in use".into(), Some(remote(number, 0)));
         assert_eq!(new, number == 0);
     }
-    assert!(unreached.note(id(1000), "no way there".into(), None));
+    assert!(unreached.note_unplanned(id(1000), "no way there".into()));
     // It has the address of one of them.
     assert_eq!(unreached.behind(&remote(7, 1)), [id(7)].into());
     assert_eq!(unreached.behind(&remote(1000, 0)), [].into());
     assert_eq!(unreached.refused().len(), 1000);
+    // What led to one that is gone claims nothing.
+    assert!(!unreached.note_refused(id(1001), "in use".into(), None));
+    assert_eq!(unreached.refused().len(), 1001);
     assert_eq!(unreached.reasons().count(), 2);
-    for number in 0..=1000 {
+    for number in 0..=1001 {
         assert!(unreached.forget(id(number)).is_some());
     }
     assert!(!unreached.is_any_refused() && unreached.reasons().count() == 0);

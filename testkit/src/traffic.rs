@@ -10,7 +10,7 @@ pub mod sctp;
 mod stray;
 
 pub use meanwhile::{Outcome, meanwhile, sent_again, without_loss};
-pub use stray::stray;
+pub use stray::{stray_answer, stray_question};
 
 use crate::{Host, poll};
 use std::{

@@ -143,6 +143,8 @@ pub enum Match {
     Icmp(Family),
     /// Its transport protocol.
     Transport(Protocol),
+    /// It is TCP, in the midst of a connection: it neither begins one (SYN) nor ends it (FIN, RST).
+    Midstream,
     /// Its transport protocol and source port.
     Sport(Protocol, u16),
     /// Its transport protocol and destination port.

@@ -94,6 +94,7 @@ impl HostTable {
             stand_in(),
             from_localhost(tunnels),
             to_localhost(),
+            untranslated_here(),
             input(),
             to_nat(),
             to_routed(),
@@ -225,20 +226,40 @@ fn to_localhost() -> ChainSpec {
     )
 }
 
-pub(crate) const TCP: Match = Match::Transport(Protocol::Tcp);
 /// Why a segment is dropped that connection tracking takes for invalid.
 pub(crate) const NO_PART: &str = "no part of its connection";
+/// What takes such segments.
+const UNTRANSLATED: &str = "untranslated";
 
-/// A segment of an answer that connection tracking does not translate back, such as one beyond the
-/// window, comes to this host as its own: it would reset a connection that it does not know, and that
-/// both ends hold for sound. Dropped, it is sent again.
-fn input() -> ChainSpec {
-    let from_ours = [Match::Invalid, TCP, Match::In(IIF, SetName::Bridges)];
-    ChainSpec::ours(
-        "input",
-        base(ChainKind::Filter, Hook::Input, FORWARD),
-        vec![rule(NO_PART, from_ours, Drop)],
-    )
+/// A segment that connection tracking does not translate, such as one beyond the window, comes to this
+/// host as its own: it would reset a connection that it does not know, and that both ends hold for
+/// sound. Dropped, it is sent again. The end of a connection of the host itself, which tracking may
+/// have forgotten, passes.
+pub(crate) fn input() -> ChainSpec {
+    let place = base(ChainKind::Filter, Hook::Input, FORWARD);
+    let when = [Match::Invalid, Match::Midstream];
+    ChainSpec::ours("input", place, vec![rule("", when, Goto(UNTRANSLATED))])
+}
+
+pub(crate) fn untranslated(rules: Vec<Rule>) -> ChainSpec {
+    ChainSpec::ours(UNTRANSLATED, None, rules)
+}
+
+/// Answers come by the bridges, questions to published ports by any way.
+fn untranslated_here() -> ChainSpec {
+    const FROM: &[Field] = &[Field::IifName, Field::NfProto];
+    let to = |fields, set| rule(NO_PART, [Match::In(fields, set)], Drop);
+    let any = |family, set| {
+        let when = [Match::Family(family), Match::In(PORT, set)];
+        rule(NO_PART, when, Drop)
+    };
+    untranslated(vec![
+        to(FROM, SetName::ForwardTo),
+        to(SOCKET4, SetName::Ports4),
+        any(V4, SetName::PortsAny4),
+        to(SOCKET6, SetName::Ports6),
+        any(V6, SetName::PortsAny6),
+    ])
 }
 
 /// What a tunnel takes goes straight into a network, so only other hosts of the cluster may send

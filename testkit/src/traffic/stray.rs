@@ -75,12 +75,31 @@ fn checksum(from: IpAddr, to: IpAddr, segment: &[u8]) -> u16 {
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
-/// Sends one to the other end of a conversation, from the server's host and as from its socket `at`
+/// Sends one to the client of a conversation, from the server's host and as from its socket `at`
 /// there.
-pub fn stray(host: &Host, at: SocketAddr, conversation: &mut Conversation) -> io::Result<()> {
-    let raw = Raw::open(host, at.is_ipv4(), ipproto::TCP, PATIENCE)?;
+pub fn stray_answer(
+    host: &Host,
+    at: SocketAddr,
+    conversation: &mut Conversation,
+) -> io::Result<()> {
     let seen = conversation.answer.seen;
     let peer = SocketAddr::new(seen.ip().to_canonical(), seen.port());
+    stray(host, (at, peer), conversation)
+}
+
+/// Sends one to the server of a conversation, from the client's host.
+pub fn stray_question(host: &Host, conversation: &mut Conversation) -> io::Result<()> {
+    let stream = conversation.stream.get_ref();
+    let ends = (stream.local_addr()?, stream.peer_addr()?);
+    stray(host, ends, conversation)
+}
+
+fn stray(
+    host: &Host,
+    (at, peer): (SocketAddr, SocketAddr),
+    conversation: &mut Conversation,
+) -> io::Result<()> {
+    let raw = Raw::open(host, at.is_ipv4(), ipproto::TCP, PATIENCE)?;
     conversation.say(SAID)?;
     let mut said = 0;
     // A line may come in several.

@@ -13,7 +13,7 @@ use std::{
 };
 use vw_testkit::{
     Host, eventually,
-    traffic::{Conversation, Sender, Server, stray, tcp},
+    traffic::{Conversation, Sender, Server, stray_answer, stray_question, tcp},
 };
 
 over_every_store! {
@@ -339,7 +339,8 @@ fn a_segment_that_connection_tracking_does_not_know_ends_no_connection(kind: Kin
         let family = if to.starts_with('[') { "AAAA" } else { "A" };
         let at = stage.resolve(&near, "one", family).parse();
         let at = SocketAddr::new(at.expect("an address"), 80);
-        stray(&one, at, &mut talk).expect("it is sent");
+        stray_answer(&one, at, &mut talk).expect("it is sent");
+        stray_question(from, &mut talk).expect("it is sent");
         let goes_on = talk.say("it goes on");
         goes_on.unwrap_or_else(|error| panic!("from {} to {to}: {error}", from.name()));
     }

@@ -101,7 +101,20 @@ fn a_segment_that_connection_tracking_does_not_know_ends_no_connection() {
             false => scene.address("one", "blue"),
         };
         let at = SocketAddr::new(at.parse().expect("an address"), 80);
-        traffic::stray(&one, at, &mut talk).expect("it is sent");
+        traffic::stray_answer(&one, at, &mut talk).expect("it is sent");
+        let goes_on = talk.say("it goes on");
+        goes_on.unwrap_or_else(|error| panic!("from {} to {to}: {error}", from.name()));
+    }
+    for (from, to) in [
+        (&near, format!("{}:80", vips[0])),
+        (&near, format!("[{}]:80", vips[1])),
+        (&scene.outside, format!("{HOST}:8080")),
+        (&scene.outside, format!("[{HOST6}]:8080")),
+        (&scene.outside, format!("{HOST}:9000")),
+        (&scene.outside, format!("[{HOST6}]:9000")),
+    ] {
+        let mut talk = traffic::Conversation::open(from, &to).expect("reachable");
+        traffic::stray_question(from, &mut talk).expect("it is sent");
         let goes_on = talk.say("it goes on");
         goes_on.unwrap_or_else(|error| panic!("from {} to {to}: {error}", from.name()));
     }

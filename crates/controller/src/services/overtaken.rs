@@ -77,7 +77,8 @@ impl Controller {
     fn publishes_in_vain(&self, network: &Arc<Network>) -> bool {
         let id = network.spec.id;
         let mut asked = BTreeSet::new();
-        for service in lock(&self.services).on(id) {
+        let services = lock(&self.services).on(id);
+        for service in services {
             let state = lock(&service.state);
             let held = state.hosted.claimed();
             if held.iter().any(|port| !state.spec.ports.contains(port)) {

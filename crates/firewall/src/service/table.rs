@@ -7,7 +7,7 @@
 use super::{CLASSES, Entry, ServiceSet};
 use crate::SetName;
 use crate::spec::{Base, ChainKind, ChainSpec, Field, Hook, Match, Rule, Statement, TableSpec};
-use crate::table::{FORWARD, NO_PART, RAW, SRCNAT, TCP, alone, stand_in};
+use crate::table::{FORWARD, NO_PART, RAW, SRCNAT, alone, input, stand_in, untranslated};
 use std::net::Ipv6Addr;
 use vw_model::{
     Family::{self, V4, V6},
@@ -113,6 +113,7 @@ fn drawn(entry: Entry, class: usize, draw: Draw) -> &'static [Field] {
 pub fn service_table() -> TableSpec {
     let mut chains = balancing();
     chains.extend([stand_in(), published6(), from_localhost()]);
+    chains.extend([untranslated_here(), input()]);
     chains.push(enter("prerouting", Hook::Prerouting));
     chains.push(enter("output", Hook::Output));
     with_sets(chains)
@@ -138,10 +139,13 @@ pub fn balancer_table() -> TableSpec {
     ];
     let forward = base(ChainKind::Filter, Hook::Forward, FORWARD);
     chains.push(ChainSpec::ours("forward", forward, pass));
-    // Nothing listens here that it could be for: it would be answered by a reset.
-    let input = vec![rule(NO_PART, vec![Match::Invalid, TCP], Statement::Drop)];
-    let to_it = base(ChainKind::Filter, Hook::Input, FORWARD);
-    chains.push(ChainSpec::ours("input", to_it, input));
+    // Nothing listens here.
+    chains.push(untranslated(vec![rule(
+        NO_PART,
+        Vec::new(),
+        Statement::Drop,
+    )]));
+    chains.push(input());
     let back = "comes back by this host";
     let back = vec![rule(back, vec![Match::Translated], Statement::Masquerade)];
     let postrouting = base(ChainKind::Nat, Hook::Postrouting, SRCNAT);
@@ -237,19 +241,36 @@ fn balance(entry: Entry) -> ChainSpec {
     ChainSpec::ours(names.balance, None, rules.collect())
 }
 
+/// The classes that a port's slots may be in.
+fn classes(entry: Entry) -> impl Iterator<Item = SetName> {
+    let classes = (0..).take(CLASSES);
+    classes.map(move |class| SetName::Service(ServiceSet::Class(entry, class)))
+}
+
 fn published6() -> ChainSpec {
     let stand_in = |fields, set| {
-        let when = vec![Match::In(fields, SetName::Service(set))];
-        rule("", when, Statement::Goto("stand_in"))
+        rule(
+            "",
+            vec![Match::In(fields, set)],
+            Statement::Goto("stand_in"),
+        )
     };
-    let of = |entry| {
-        (0..)
-            .take(CLASSES)
-            .map(move |class| ServiceSet::Class(entry, class))
-    };
-    let any = of(Entry::Port6).map(|set| stand_in(PORT, set));
-    let one = of(Entry::At6).map(|set| stand_in(AT6, set));
+    let any = classes(Entry::Port6).map(|set| stand_in(PORT, set));
+    let one = classes(Entry::At6).map(|set| stand_in(AT6, set));
     ChainSpec::ours("published6", None, any.chain(one).collect())
+}
+
+/// Questions to published ports; the host's own table knows the bridges by which answers come.
+fn untranslated_here() -> ChainSpec {
+    let to = |family, fields, entry| {
+        classes(entry).map(move |set| {
+            let when = vec![Match::Family(family), Match::In(fields, set)];
+            rule(NO_PART, when, Statement::Drop)
+        })
+    };
+    let any = to(V4, PORT, Entry::Port4).chain(to(V6, PORT, Entry::Port6));
+    let one = to(V4, AT4, Entry::At4).chain(to(V6, AT6, Entry::At6));
+    untranslated(any.chain(one).collect())
 }
 
 /// As in the host's table, which gives `::1` again to what comes back.

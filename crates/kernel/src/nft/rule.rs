@@ -20,6 +20,10 @@ use vw_model::{Family, IpNet, Protocol};
 /// `IPPROTO_ICMP`, `IPPROTO_ICMPV6`.
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+/// `IPPROTO_TCP`; where its flags stand, and which of them begin and end a connection (RFC 9293).
+const TCP: u8 = 6;
+const TCP_FLAGS: u32 = 13;
+const FIN_SYN_RST: u8 = 0b111;
 
 /// A bridge's kind of link (`br_link_ops`), in `IFNAMSIZ` octets.
 const BRIDGE: [u8; 16] = *b"bridge\0\0\0\0\0\0\0\0\0\0";
@@ -65,6 +69,12 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
         Match::Icmp(Family::V4) => is_protocol(list, ICMP),
         Match::Icmp(Family::V6) => is_protocol(list, ICMPV6),
         Match::Transport(protocol) => is_protocol(list, protocol.number()),
+        Match::Midstream => {
+            is_protocol(list, TCP);
+            payload(list, TRANSPORT, TCP_FLAGS, 1, FIRST);
+            bitwise(list, &[FIN_SYN_RST], &[0]);
+            compare(list, EQ, &[0]);
+        }
         Match::Sport(protocol, port) => has_port(list, *protocol, Side::Source, *port),
         Match::Dport(protocol, port) => has_port(list, *protocol, Side::Destination, *port),
         Match::Established => any_bit(list, CT_STATE, ESTABLISHED_RELATED),

@@ -7,7 +7,7 @@ use crate::{
     Controller,
     event::EventType,
     ports::Claims,
-    records::{self, AttachmentRecord, Phase},
+    records::{self, AttachmentRecord, Membership, Phase},
     registry::{Attachment, Gate, Network, NewResolver, Resolver, Sandbox, SandboxState, lock},
     sandbox_plan::{self, Inputs},
 };
@@ -235,6 +235,40 @@ impl Controller {
             fragment.extend(self.balancer_objects(sandbox.id));
         }
         Ok(fragment)
+    }
+
+    /// Brings a sandbox to what it wants with the attachments that it has, where what it is a member of
+    /// changed. The caller holds neither `placing` nor a network's gate.
+    pub(crate) fn settle_sandbox(&self, sandbox: &Sandbox) {
+        let _placing = lock(&sandbox.placing);
+        let (attachments, resolver, ports) = {
+            let state = sandbox.state();
+            if !state.live {
+                return;
+            }
+            let attachments = state.attachments.clone();
+            (attachments, state.resolver, state.published.clone())
+        };
+        let settled = self
+            .sandbox_fragment(sandbox, &attachments, resolver, &ports)
+            .and_then(|fragment| self.bring(vec![(Owner::Sandbox(sandbox.id), fragment)]));
+        if let Err(error) = settled {
+            self.warn(error.chain());
+        }
+    }
+
+    /// Does so with who is a member of an encrypted network that is gone, and off it.
+    pub(crate) fn settle_members(&self, network: &Network) {
+        if !network.driver.encrypts(&network.spec) {
+            return;
+        }
+        let sandboxes = self.registry().sandboxes();
+        for sandbox in sandboxes {
+            let is_member = |m: &Membership| m.network == network.spec.id;
+            if sandbox.state().memberships.iter().any(is_member) {
+                self.settle_sandbox(&sandbox);
+            }
+        }
     }
 
     /// The subnets of the encrypted networks that a sandbox is a member of, or attached to.

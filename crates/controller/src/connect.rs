@@ -177,6 +177,7 @@ impl Controller {
         }
         crate::step::reached("disconnect.recorded");
         let Some(endpoint) = endpoint else {
+            self.settle_sandbox(sandbox);
             return Ok(());
         };
         let left = self.refreshing(sandbox, || self.detach(sandbox, endpoint));

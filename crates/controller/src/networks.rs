@@ -352,6 +352,7 @@ impl Controller {
             ],
         );
         drop(gate);
+        self.settle_members(network);
         // A copy that lags has it still, and is told that it is gone.
         if seen_gone {
             self.list_what_is_back(id);

@@ -253,6 +253,7 @@ impl Controller {
             self.expel(&sandbox, endpoint);
         }
         self.registry_mut().remove_network(network);
+        self.settle_members(network);
         self.abandon(network);
         self.tell(
             EventType::Network,

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_controller::command::NetworkList;
-use vw_hoststate::{Key, LinkKind, Netns, Object};
+use vw_hoststate::{Key, LinkKind, Netns, Object, RouteKind};
 use vw_kernel::{Kernel, fake::FakeKernel};
 use vw_model::{Protocol, PublicKey, Result};
 use vw_store::cluster::{
@@ -109,6 +109,27 @@ fn the_kernel_carries_what_is_encrypted_and_a_restart_repairs_nothing() {
     assert_eq!((kind(here), key(here)), (None, None));
     assert_eq!(peers(here), BTreeMap::new());
     assert_eq!(scene.a().repair().unwrap(), 0);
+}
+
+#[test]
+fn who_is_on_it_has_no_other_way_there_until_it_leaves() {
+    let scene = pair(encrypted);
+    let refused = || {
+        let objects = scene.here.kernel.objects().into_values();
+        let routes = objects.filter(|object| match object {
+            Object::Route(route) => route.kind == RouteKind::Unreachable,
+            _ => false,
+        });
+        routes.count()
+    };
+    assert_eq!(refused(), 1);
+    disconnect(&scene.a(), "shop", "one").unwrap();
+    assert_eq!(refused(), 0);
+    connect(&scene.a(), "shop", "one").unwrap();
+    assert_eq!(refused(), 1);
+    scene.restart();
+    assert_eq!(scene.a().repair().unwrap(), 0);
+    assert_eq!(refused(), 1);
 }
 
 #[test]

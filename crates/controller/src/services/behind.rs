@@ -41,10 +41,14 @@ impl Debts {
         let Some(owing) = self.owing.get_mut(&service) else {
             return;
         };
+        let was_behind = owing.behind;
         settle(owing);
         if !owing.behind && owing.standing == 0 {
             self.due.append(&mut owing.owed);
             self.owing.remove(&service);
+        } else if was_behind && !owing.behind {
+            // What stands still may be somebody else's: once now, and once more when it is gone.
+            self.due.extend(owing.owed.iter().cloned());
         }
     }
 }
@@ -239,3 +243,6 @@ impl Controller {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

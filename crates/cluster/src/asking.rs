@@ -195,8 +195,7 @@ impl Core {
     }
 
     pub(crate) fn check_alive(&self, standing: Standing, addr: IpAddr) -> Result<()> {
-        let alive = Shared::Alive(standing.host).key();
-        if self.get(&alive)?.is_some() {
+        if self.death(standing.host)?.is_none() {
             return Ok(());
         }
         let name = self.host_name(standing.host);
@@ -311,14 +310,13 @@ impl Core {
         let Ok(RequestRecord { host, .. }) = record::decode(&found.value) else {
             return Ok(absent());
         };
-        let alive = Shared::Alive(host).key();
         if host == self.settings.host {
             return Ok(vec![stands]);
         }
-        if self.get(&alive)?.is_some() {
-            return Ok(absent());
-        }
-        Ok(vec![stands, Condition::Absent(alive)])
+        Ok(match self.death(host)? {
+            Some(dead) => vec![stands, dead],
+            None => absent(),
+        })
     }
 
     /// Takes an address into use that was granted, unless this host started over meanwhile, with

@@ -372,7 +372,8 @@ impl Cluster {
     }
 
     /// Ends the threads. The others go on to see this host and its endpoints for
-    /// [`Settings::grace`], so that nothing flaps when the daemon is restarted. A store that does
+    /// [`Settings::grace`], so that nothing flaps when the daemon is restarted; where its kernel
+    /// falls silent meanwhile, until then. A store that does
     /// not answer is not waited for: a thread that asks it goes on until it gives up, or until
     /// the process ends, as if that had been killed.
     pub fn close(&self) {

@@ -30,11 +30,10 @@ impl Core {
             let message = format!("host {name} is this host: forget it on another one");
             return Err(Error::new(Kind::Forbidden, "cluster-host-self", message));
         }
-        self.must_be_dead(id, name)?;
         let conditions = vec![
             Condition::Unchanged(found.key.clone(), found.version),
             // It may come back until then.
-            Condition::Absent(Shared::Alive(id).key()),
+            self.must_be_dead(id, name)?,
             self.as_it_is(keys::FORGOTTEN)?,
         ];
         let forgotten = record::encode(&ForgottenRecord {
@@ -67,15 +66,15 @@ impl Core {
         Ok(())
     }
 
-    fn must_be_dead(&self, id: HostId, name: &str) -> Result<()> {
-        if self.get(&Shared::Alive(id).key())?.is_none() {
-            return Ok(());
-        }
-        let message = format!(
-            "host {name} is alive: stop its daemon first, and wait until `vethwork cluster status` \
-             shows it as dead"
-        );
-        Err(Error::conflict("cluster-host-alive", message))
+    /// What holds as long as it is.
+    fn must_be_dead(&self, id: HostId, name: &str) -> Result<Condition> {
+        self.death(id)?.ok_or_else(|| {
+            let message = format!(
+                "host {name} is alive: stop its daemon first, and wait until `vethwork cluster \
+                 status` shows it as dead"
+            );
+            Error::conflict("cluster-host-alive", message)
+        })
     }
 
     /// Clears up after a host that was forgotten, where that was cut off: the last one, or one by

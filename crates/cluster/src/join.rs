@@ -14,7 +14,7 @@ use crate::{
     record::{self, HostRecord},
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use vw_model::{Error, Id, Result};
+use vw_model::{Error, HostId, Id, Result};
 use vw_store::cluster::{
     ClusterError, Condition, Outcome, Presence, Record, Transaction, Version, Write,
 };
@@ -216,7 +216,7 @@ impl Core {
         let result = match presence {
             Some(present) => present.renew(),
             None => self
-                .announce(self.settings.ttl)
+                .announce(record::PRESENT, self.settings.ttl)
                 .map(|new| *presence = Some(new)),
         };
         let looked = result.map(|()| self.look_at_marks());
@@ -239,16 +239,30 @@ impl Core {
         }
     }
 
-    /// Leaves a presence behind that lasts for the grace of a clean stop.
+    /// Leaves a presence behind that lasts for the grace of a clean stop, and says that it is one:
+    /// where the whole host is about to end, nobody has to wait for its end.
     pub(crate) fn leave_presence(&self) {
         let joined = matches!(self.state().phase, Phase::Joined(_));
-        if joined && let Err(error) = self.announce(self.settings.grace) {
+        if joined && let Err(error) = self.announce(record::STOPPED, self.settings.grace) {
             tracing::debug!("presence: {error}");
         }
     }
 
-    fn announce(&self, ttl: Duration) -> Result<Box<dyn Presence>, ClusterError> {
+    fn announce(&self, what: &[u8], ttl: Duration) -> Result<Box<dyn Presence>, ClusterError> {
         let key = Shared::Alive(self.settings.host).key();
-        self.store.announce(&key, b"", ttl)
+        self.store.announce(&key, what, ttl)
+    }
+
+    /// What holds as long as a host is dead by the store; `None` where it lives. The presence of one
+    /// that stopped in order counts for nothing once its kernel has fallen silent.
+    pub(crate) fn death(&self, host: HostId) -> Result<Option<Condition>> {
+        let key = Shared::Alive(host).key();
+        Ok(match self.get(&key)? {
+            None => Some(Condition::Absent(key)),
+            Some(found) => {
+                let dead = self.state().mirror.outlived(host, found.version);
+                dead.then_some(Condition::Unchanged(key, found.version))
+            }
+        })
     }
 }

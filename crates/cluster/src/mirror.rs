@@ -52,8 +52,10 @@ pub(crate) struct Host {
     unpublished: Option<Unpublished>,
     shown: Option<Shown>,
     endpoints: BTreeSet<(NetworkId, EndpointId)>,
-    /// When its kernel answered last, since its presence is gone.
+    /// When its kernel answered last, since its daemon is gone.
     heard: Option<Duration>,
+    /// The presence that it left behind last when it stopped in order.
+    left: Option<Version>,
 }
 
 /// How a host is shown.
@@ -223,8 +225,7 @@ impl Mirror {
         let (key_text, version) = (record.key, record.version);
         let result = match key {
             Shared::Alive(id) => {
-                self.host(id).life = Life::Alive;
-                self.refresh_host(id, false, seen);
+                self.put_presence(id, &record.value, version, seen);
                 Ok(())
             }
             Shared::Tunnel(id) => {
@@ -473,7 +474,7 @@ impl Mirror {
     fn known(&self) -> impl Iterator<Item = Shared> {
         let hosts = self.hosts.iter();
         let records = hosts.clone().filter(|(_, host)| host.record.is_some());
-        let alive = hosts.clone().filter(|(_, host)| host.life == Life::Alive);
+        let alive = hosts.clone().filter(|(_, host)| host.is_present());
         let beside = hosts.flat_map(|(id, host)| host.beside(*id));
         let endpoints = self.endpoints.iter().flat_map(|(network, of_network)| {
             let keys = of_network.keys();

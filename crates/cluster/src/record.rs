@@ -15,6 +15,13 @@ use vw_model::{
 /// The format that this version writes.
 pub(crate) const FORMAT: u32 = 1;
 
+/// What a presence says while its daemon runs: that it is there is all.
+pub(crate) const PRESENT: &[u8] = b"";
+
+/// And what one that a daemon left behind which stopped in order. Older versions read no presence,
+/// and take both for the same.
+pub(crate) const STOPPED: &[u8] = b"1 \"stopped\"";
+
 /// The bytes of a record in the present format.
 pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     let mut bytes = format!("{FORMAT} ").into_bytes();

@@ -150,17 +150,19 @@ impl Core {
         Error::new(Kind::Unavailable, "cluster-hosts-silent", message)
     }
 
-    /// The hosts that live, as the store has it now, and those of which the mirror is not sure
+    /// The hosts that live, as the store has it now (see [`Self::death`]), and those of which the mirror is not sure
     /// yet that they do not: after the store was away, everybody's presence may be missing.
     fn living(&self) -> Result<BTreeSet<HostId>> {
         let records = self.list(keys::ALIVE)?;
+        let state = self.state();
         let present = records
             .iter()
             .filter_map(|record| match Shared::parse(&record.key) {
-                Some(Shared::Alive(host)) => Some(host),
+                Some(Shared::Alive(host)) => {
+                    (!state.mirror.outlived(host, record.version)).then_some(host)
+                }
                 _ => None,
             });
-        let state = self.state();
         let hosts = state.mirror.hosts.iter();
         let doubted = hosts.filter(|(_, host)| host.record.is_some() && host.lives());
         Ok(present.chain(doubted.map(|(id, _)| *id)).collect())

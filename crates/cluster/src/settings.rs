@@ -21,7 +21,7 @@ pub struct Settings {
     /// [`Self::LEAST_TTL`].
     pub ttl: Duration,
     /// For how long others wait for a daemon that stopped cleanly before they take its host for
-    /// dead; its containers run on meanwhile.
+    /// dead; its containers run on meanwhile. [`Self::pulse`] may find it dead before.
     pub grace: Duration,
     /// How long an empty address block stays, in case it is needed again.
     pub idle: Duration,
@@ -29,7 +29,7 @@ pub struct Settings {
     pub patience: Duration,
     /// Where subnets of global networks come from when none is asked for.
     pub pools: DefaultPools,
-    /// Asks the kernels of hosts whose daemons are away; `None` where those count as dead.
+    /// Asks the kernels of hosts whose daemons are away, or stopped; `None` where those count as dead.
     pub pulse: Option<Arc<dyn Pulse>>,
     /// Random bits.
     pub random: fn() -> [u8; 32],

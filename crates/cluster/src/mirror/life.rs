@@ -5,12 +5,14 @@
 //! asks that kernel is another's part.
 
 use super::{Host, Mirror, Seen};
+use crate::record;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     time::Duration,
 };
 use vw_model::HostId;
+use vw_store::cluster::Version;
 
 /// How long the kernel of a host that is away may be silent before the host counts as dead: a few
 /// questions of [`crate::pulse`].
@@ -22,6 +24,9 @@ pub(crate) enum Life {
     #[default]
     Dead,
     Alive,
+    /// Its daemon stopped in order and left a presence behind, by which it counts as alive for a
+    /// grace, unless its kernel falls silent meanwhile.
+    Stopped,
     /// Its presence is gone; it counts as alive until this time, in case it only has to renew it.
     Doubtful(Duration),
     /// It did not renew it, and its kernel answers.
@@ -31,7 +36,12 @@ pub(crate) enum Life {
 impl Host {
     /// Whether its daemon lives, or may.
     pub(crate) const fn lives(&self) -> bool {
-        matches!(self.life, Life::Alive | Life::Doubtful(_))
+        self.is_present() || matches!(self.life, Life::Doubtful(_))
+    }
+
+    /// Whether it counts as alive by its presence.
+    pub(super) const fn is_present(&self) -> bool {
+        matches!(self.life, Life::Alive | Life::Stopped)
     }
 
     /// Whether it is a member whose daemon does not live.
@@ -53,11 +63,39 @@ impl Mirror {
         }
     }
 
+    /// Takes a host's presence. One that it left behind says nothing new when it is read once more.
+    pub(super) fn put_presence(
+        &mut self,
+        id: HostId,
+        value: &[u8],
+        version: Version,
+        seen: &mut Seen,
+    ) {
+        let me = self.me;
+        let host = self.host(id);
+        if value == record::STOPPED && id != me {
+            let known = host.left.replace(version) == Some(version);
+            if !known || host.life == Life::Alive {
+                (host.life, host.heard) = (Life::Stopped, None);
+                self.doubted.insert(id);
+            }
+        } else {
+            (host.life, host.left) = (Life::Alive, None);
+        }
+        self.refresh_host(id, false, seen);
+    }
+
+    /// Whether a host is dead in spite of this presence, which it left behind.
+    pub(crate) fn outlived(&self, id: HostId, presence: Version) -> bool {
+        let host = self.hosts.get(&id);
+        host.is_some_and(|host| host.left == Some(presence) && host.life == Life::Dead)
+    }
+
     pub(super) fn doubt(&mut self, id: HostId, until: Duration) {
         let Some(host) = self.hosts.get_mut(&id) else {
             return;
         };
-        if host.life == Life::Alive {
+        if host.is_present() {
             (host.life, host.heard) = (Life::Doubtful(until), None);
             self.doubted.insert(id);
         }
@@ -73,11 +111,18 @@ impl Mirror {
             };
             match life {
                 Life::Doubtful(until) if until > now => {}
-                Life::Doubtful(_) | Life::Away => self.decide(id, now, &mut seen),
+                // One that never answered may be behind a firewall: its grace is all there is.
+                Life::Stopped if !self.fell_silent(id, now) => {}
+                Life::Doubtful(_) | Life::Away | Life::Stopped => self.decide(id, now, &mut seen),
                 Life::Alive | Life::Dead => drop(self.doubted.remove(&id)),
             }
         }
         seen
+    }
+
+    fn fell_silent(&self, id: HostId, now: Duration) -> bool {
+        let host = self.hosts.get(&id);
+        host.is_some_and(|host| host.heard.is_some()) && !self.is_heard(id, now)
     }
 
     fn decide(&mut self, id: HostId, now: Duration, seen: &mut Seen) {

@@ -1,7 +1,7 @@
 //! A host whose daemon is gone while its kernel answers: what is told of it, and what is agreed on.
 
 use super::*;
-use crate::Pulse;
+use crate::{Pulse, keys::Shared};
 use std::{collections::BTreeSet, sync::atomic::AtomicBool};
 
 /// Kernels that answer, or do not.
@@ -19,17 +19,23 @@ impl Pulse for Kernels {
     }
 }
 
-#[test]
-fn a_host_whose_kernel_answers_is_away_and_holds_nobody_up() {
-    let store = MemoryStore::new();
-    let kernels = Arc::new(Kernels::default());
+/// Host 1, which asks them.
+fn asker(store: &MemoryStore, kernels: &Arc<Kernels>) -> Host {
     let one = Settings {
         pulse: Some(kernels.clone()),
         ..settings(1)
     };
     let local = Arc::new(Memory::new());
-    let a = Host::of(one, store.client("host-1"), local, 1);
-    a.cluster.settled();
+    let host = Host::of(one, store.client("host-1"), local, 1);
+    host.cluster.settled();
+    host
+}
+
+#[test]
+fn a_host_whose_kernel_answers_is_away_and_holds_nobody_up() {
+    let store = MemoryStore::new();
+    let kernels = Arc::new(Kernels::default());
+    let a = asker(&store, &kernels);
     let b = Host::new(&store, 2);
     let network = a.create("blue");
     eventually("the network is known", SOON, || b.knows(network.id));
@@ -65,4 +71,32 @@ fn a_host_whose_kernel_answers_is_away_and_holds_nobody_up() {
     });
     kernels.silent.store(true, Ordering::SeqCst);
     eventually("it is dead", SOON, || shown() == (None, None));
+}
+
+#[test]
+fn a_host_that_is_shut_down_in_order_is_dead_when_its_kernel_falls_silent_and_can_be_given_up() {
+    let store = MemoryStore::new();
+    let kernels = Arc::new(Kernels::default());
+    let a = asker(&store, &kernels);
+    let b = Host::new(&store, 2);
+    let network = a.create("blue");
+    eventually("the network is known", SOON, || b.knows(network.id));
+    let two = b.connect(network.id, "two");
+    eventually("it is seen", SOON, || a.sees(&two));
+    b.cluster.close();
+    // While its kernel answers its daemon may be about to be replaced.
+    stays("it is there", Duration::from_secs(1), || {
+        a.sees(&two) && a.cluster.hosts().iter().all(|host| !host.away)
+    });
+    let refused = a.cluster.forget("host-2").unwrap_err();
+    assert_eq!(refused.reason, "cluster-host-alive");
+    kernels.silent.store(true, Ordering::SeqCst);
+    eventually("it is dead", SOON, || {
+        !a.sees(&two) && a.cluster.hosts().is_empty()
+    });
+    let alive = Shared::Alive(b.id).key();
+    let left = |record: &vw_store::cluster::Record| record.key == alive;
+    assert!(store.records().iter().any(left), "its grace is not over");
+    a.cluster.remove_network(network.id).unwrap();
+    a.cluster.forget("host-2").unwrap();
 }

@@ -1,7 +1,7 @@
 //! Hosts whose daemons are gone while their kernels answer.
 
 use super::{super::life::SILENT, *};
-use crate::mirror::Life;
+use crate::{mirror::Life, record::STOPPED};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,6 +29,11 @@ impl Scene {
     /// Its daemon is lost, and its kernel answers.
     fn lose(&mut self) -> Vec<String> {
         assert!(self.mirror.to_ask().is_empty(), "nobody is asked in vain");
+        self.lapse()
+    }
+
+    /// Its presence is gone, and its kernel answers.
+    fn lapse(&mut self) -> Vec<String> {
         assert!(self.delete(Shared::Alive(host(2))).is_empty());
         let asked = self.mirror.to_ask();
         assert_eq!(asked, BTreeMap::from([(host(2), [192, 0, 2, 2].into())]));
@@ -129,13 +134,78 @@ fn a_host_that_was_away_is_so_after_a_start() {
     let told = short(&scene.mirror.everything());
     assert_eq!(told[1..], AWAY);
     // The store has it so, too.
-    let records = vec![
-        network_record(1),
-        host_record(2, 2),
-        endpoint_record(1, 2, 1),
-    ];
-    assert!(scene.replace(records).is_empty());
+    assert!(scene.replace(records_without_presence()).is_empty());
     scene.answer();
     assert!(scene.after(SILENT - SECOND).is_empty());
     assert_eq!(scene.after(SECOND), GONE);
+}
+
+/// The presence that host 2 left behind when it stopped for the n-th time.
+fn stopped(n: u64) -> Record {
+    Record {
+        version: Version(10 + n, 0),
+        ..record(Shared::Alive(host(2)), STOPPED.to_vec())
+    }
+}
+
+#[test]
+fn a_host_that_stopped_in_order_is_dead_once_its_kernel_falls_silent() {
+    let mut scene = scene();
+    assert!(scene.put(stopped(1)).is_empty(), "it counts as alive");
+    let asked = scene.mirror.to_ask();
+    assert_eq!(asked, BTreeMap::from([(host(2), [192, 0, 2, 2].into())]));
+    for _ in 0..20 {
+        scene.answer();
+        assert!(scene.after(SECOND).is_empty());
+        assert!(scene.mirror.hosts[&host(2)].lives());
+    }
+    scene.answer();
+    assert!(scene.after(SILENT - SECOND).is_empty());
+    assert!(!scene.mirror.outlived(host(2), stopped(1).version));
+    assert_eq!(scene.after(SECOND), GONE);
+    assert!(scene.mirror.hosts[&host(2)].is_lost());
+    assert!(scene.mirror.outlived(host(2), stopped(1).version));
+    assert!(!scene.mirror.outlived(host(2), stopped(2).version));
+    // What it left behind is there still.
+    let records = [records_without_presence(), vec![stopped(1)]].concat();
+    assert!(scene.replace(records).is_empty());
+    assert!(scene.mirror.to_ask().is_empty());
+    assert!(scene.delete(Shared::Alive(host(2))).is_empty());
+    assert_eq!(scene.put(alive(2)), BACK);
+    assert!(scene.put(stopped(2)).is_empty());
+    assert!(!scene.mirror.outlived(host(2), stopped(2).version));
+}
+
+#[test]
+fn a_host_that_stopped_in_order_and_never_answers_has_its_grace() {
+    let mut scene = scene();
+    scene.put(stopped(1));
+    assert!(scene.after(15 * SILENT).is_empty());
+    assert!(scene.delete(Shared::Alive(host(2))).is_empty());
+    assert_eq!(scene.after(TTL / 2), GONE);
+    // One whose kernel answers is away after it, and back with its daemon.
+    assert_eq!(scene.put(alive(2)), BACK);
+    scene.put(stopped(2));
+    scene.answer();
+    assert_eq!(scene.lapse(), AWAY);
+    assert_eq!(scene.put(stopped(3)), BACK);
+    // A presence that all of a sudden is not there is in doubt like any other.
+    assert!(scene.replace(records_without_presence()).is_empty());
+    assert_eq!(scene.after(2 * TTL), GONE);
+}
+
+#[test]
+fn what_this_host_left_behind_itself_has_nobody_asked() {
+    let mut scene = scene();
+    scene.put(host_record(1, 1));
+    scene.put(record(Shared::Alive(host(1)), STOPPED.to_vec()));
+    assert!(scene.mirror.to_ask().is_empty());
+}
+
+fn records_without_presence() -> Vec<Record> {
+    vec![
+        network_record(1),
+        host_record(2, 2),
+        endpoint_record(1, 2, 1),
+    ]
 }

@@ -1,7 +1,8 @@
 //! How services are made, changed and removed: no two with one name or one published port.
 //!
-//! Making or changing one replaces the record that orders them, on the condition that it stands as
-//! it was before all services were read, and that the network is there to stay. Its addresses are
+//! Making one, or giving it another name or port, replaces the record that orders them, on the
+//! condition that it stands as it was before all services were read; what else changes of one is a
+//! matter of its own record. One is made while its network is there to stay. Its addresses are
 //! leased by the host that makes it, and granted to the service itself in the same transaction: who
 //! takes over that host's blocks leaves them alone, as it does what was given to others.
 
@@ -13,7 +14,10 @@ use crate::{
     outbox::unchanged,
     record::{self, GrantRecord, RosterRecord, ServiceClaims, ServiceRecord},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use vw_model::{
     EndpointId, Error, Family, HostId, IpNet, Kind, NetworkId, Result, ServiceId, ServicePart,
     ServiceSpec,
@@ -21,6 +25,10 @@ use vw_model::{
 use vw_store::cluster::{Condition, Record, Write};
 
 const ATTEMPTS: usize = 16;
+
+/// At most how long one waits whom another host was ahead of, at first and at last.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 /// The services that there are, and what orders their making.
 struct Standing {
@@ -62,7 +70,7 @@ impl Core {
     fn make_service(&self, spec: &ServiceSpec) -> Result<()> {
         // Until the grants stand nobody else frees what is given away.
         let _turn = self.turn()?;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let standing = self.standing_services()?;
             if standing.services.contains_key(&spec.id) {
                 // The answer was lost.
@@ -89,7 +97,7 @@ impl Core {
                     self.learn_service(spec.id, Some(spec.clone()), standing.changes);
                     return Ok(());
                 }
-                Done::Refused => {}
+                Done::Refused => self.let_ahead(attempt),
                 Done::Uncertain => {
                     self.state().doubts.push(Doubt {
                         holder: holder(spec.id),
@@ -158,27 +166,56 @@ impl Core {
         id: ServiceId,
         change: impl Fn(ServiceSpec) -> Result<ServiceSpec>,
     ) -> Result<ServiceSpec> {
-        for _ in 0..ATTEMPTS {
-            let standing = self.standing_services()?;
-            let found = standing.services.get(&id).ok_or_else(|| no_service(id))?;
-            let known: ServiceRecord =
-                record::decode(&found.value).map_err(|why| unreadable(id, &why))?;
-            let spec = change(known.spec)?;
-            standing.admits(&spec)?;
-            let (key, version) = (found.key.clone(), found.version);
-            let record = record::encode(&ServiceRecord { spec: spec.clone() });
-            let conditions = vec![standing.order, Condition::Unchanged(key.clone(), version)];
-            let writes = vec![standing.next, Write::Put(key, record)];
-            match self.commit(conditions, writes)? {
-                Done::Applied => {
-                    self.learn_service(id, Some(spec.clone()), standing.changes);
-                    return Ok(spec);
-                }
-                Done::Refused => {}
-                Done::Uncertain => return Err(uncertain("changed the service")),
+        for attempt in 0..ATTEMPTS {
+            if let Some(changed) = self.try_update(id, &change)? {
+                return Ok(changed);
             }
+            self.let_ahead(attempt);
         }
         Err(contended())
+    }
+
+    /// Changes a service, unless another was ahead.
+    fn try_update(
+        &self,
+        id: ServiceId,
+        change: impl Fn(ServiceSpec) -> Result<ServiceSpec>,
+    ) -> Result<Option<ServiceSpec>> {
+        let changes = self.state().mirror.services.changes();
+        let key = Shared::Service(id).key();
+        let found = self.get(&key)?.ok_or_else(|| no_service(id))?;
+        let known: ServiceRecord =
+            record::decode(&found.value).map_err(|why| unreadable(id, &why))?;
+        let spec = change(known.spec.clone())?;
+        let record = record::encode(&ServiceRecord { spec: spec.clone() });
+        let mut conditions = vec![Condition::Unchanged(key.clone(), found.version)];
+        let mut writes = vec![Write::Put(key, record)];
+        let reclaims = (&spec.name, &spec.ports) != (&known.spec.name, &known.spec.ports);
+        // Those of one host do not refuse each other.
+        let _turn = reclaims.then(|| self.turn()).transpose()?;
+        if reclaims {
+            let standing = self.standing_services()?;
+            standing.admits(&spec)?;
+            conditions.push(standing.order);
+            writes.push(standing.next);
+        }
+        match self.commit(conditions, writes)? {
+            Done::Applied => {
+                self.learn_service(id, Some(spec.clone()), changes);
+                Ok(Some(spec))
+            }
+            Done::Refused => Ok(None),
+            Done::Uncertain => Err(uncertain("changed the service")),
+        }
+    }
+
+    /// Lets others go ahead for a while that differs among hosts, the longer the more often they were.
+    fn let_ahead(&self, attempt: usize) {
+        let longest = LONGEST_PAUSE.min(FIRST_PAUSE * (1 << attempt.min(8)));
+        let [bits, ..] = (self.settings.random)();
+        let until = self.time.now() + longest * u32::from(bits) / 256;
+        // Nobody waits for anything but the time.
+        let _ = self.wait_for(until, |_| None::<()>);
     }
 
     /// See [`crate::Cluster::remove_service`].

@@ -5,7 +5,7 @@ use crate::keys::Shared;
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::SystemTime,
@@ -110,6 +110,100 @@ fn of_two_services_of_one_name_that_two_hosts_make_at_once_one_is_made() {
             .for_each(|addr| b.cluster.release(network, addr.addr(), holder));
         all.len() == 6
     });
+}
+
+/// Threads that go on when all that have something left to do have come.
+struct Together {
+    /// How many have come, how many have something left, and how often they went on.
+    counts: Mutex<(usize, usize, usize)>,
+    changed: Condvar,
+}
+
+impl Together {
+    fn come(&self) {
+        let mut counts = self.counts.lock().unwrap();
+        counts.0 += 1;
+        self.go_on(&mut counts);
+        let (come, _, round) = *counts;
+        let there = |counts: &mut (usize, usize, usize)| counts.2 == round;
+        if come > 0 {
+            drop(self.changed.wait_while(counts, there).unwrap());
+        }
+    }
+
+    fn end(&self) {
+        let mut counts = self.counts.lock().unwrap();
+        counts.1 -= 1;
+        self.go_on(&mut counts);
+    }
+
+    fn go_on(&self, counts: &mut (usize, usize, usize)) {
+        if counts.0 == counts.1 {
+            *counts = (0, counts.1, counts.2 + 1);
+            self.changed.notify_all();
+        }
+    }
+}
+
+#[test]
+fn services_that_hosts_publish_elsewhere_at_once_do_not_refuse_each_other() {
+    let store = MemoryStore::new();
+    let hosts = [Host::new(&store, 1), Host::new(&store, 2)];
+    let network = small(&hosts[0], "10.1.0.0/28");
+    eventually("b knows the network", SOON, || hosts[1].knows(network));
+    let numbered = (0..48_u16).map(|n| {
+        let spec = service(network, &format!("s{n}"), 1000 + n);
+        (n, hosts[0].cluster.create_service(spec, &[]).unwrap().id)
+    });
+    let numbered: Vec<(u16, ServiceId)> = numbered.collect();
+    let together = Together {
+        counts: Mutex::new((0, numbered.len(), 0)),
+        changed: Condvar::new(),
+    };
+    let change = |n: u16, id: ServiceId| {
+        let changed = hosts[usize::from(n % 2)]
+            .cluster
+            .update_service(id, |mut spec| {
+                together.come();
+                spec.ports[0].published = 2000 + n;
+                Ok(spec)
+            });
+        together.end();
+        changed.err()
+    };
+    let failed: Vec<_> = std::thread::scope(|scope| {
+        let threads = numbered.iter().map(|(n, id)| {
+            let change = &change;
+            scope.spawn(move || change(*n, *id))
+        });
+        let threads: Vec<_> = threads.collect();
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+        ended.flatten().collect()
+    });
+    assert!(failed.is_empty(), "{}: {:?}", failed.len(), failed[0]);
+}
+
+#[test]
+fn what_claims_nothing_of_a_service_changes_beside_the_others() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    let network = small(&a, "10.1.0.0/28");
+    let made = a.cluster.create_service(service(network, "web", 80), &[]);
+    let made = made.unwrap();
+    let order = || a.cluster.core.as_it_is(crate::keys::ROSTER).unwrap();
+    let before = order();
+    let drained = a.cluster.update_service(made.id, |mut spec| {
+        spec.drain += SOON;
+        Ok(spec)
+    });
+    assert_eq!(drained.unwrap().drain, SOON * 2);
+    assert_eq!(order(), before);
+    let renamed = a.cluster.update_service(made.id, |mut spec| {
+        spec.name = "other".parse().unwrap();
+        Ok(spec)
+    });
+    renamed.unwrap();
+    assert_ne!(order(), before);
 }
 
 #[test]

@@ -115,7 +115,12 @@ impl Conntrack {
             }
         }
         if !v6.is_empty() {
-            for entry in self.list_ipv6(&v6)? {
+            let either_way = |payload: &[u8]| {
+                let ends = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY].map(|tuple| source_of(payload, tuple));
+                let is_one = ends.into_iter().flatten().any(|end| v6.contains(&end));
+                is_one.then(|| Entry::parse(payload))
+            };
+            for entry in self.list(of_ipv6, either_way)? {
                 self.delete(&entry)?;
             }
         }
@@ -128,7 +133,8 @@ impl Conntrack {
         let mut pause = FIRST_PAUSE;
         passed();
         while self.count()? > 0 {
-            let open = self.led(led)?.iter().any(Entry::is_open);
+            let is_awaited = |entry: &Entry| entry.is_open() && entry.is_led(led);
+            let open = !self.led(&led.to, is_awaited)?.is_empty();
             let left = until.saturating_duration_since(Instant::now());
             if !open || left.is_zero() {
                 break;
@@ -146,10 +152,12 @@ impl Conntrack {
             return Ok(());
         }
         passed();
-        for entry in self.led(led)? {
-            if entry.protocol == Protocol::Udp.number() || entry.is_beginning() {
-                self.delete(&entry)?;
-            }
+        let is_forgotten = |entry: &Entry| {
+            let may_be = entry.protocol == Protocol::Udp.number() || entry.is_beginning();
+            may_be && entry.is_led(led)
+        };
+        for entry in self.led(&led.to, is_forgotten)? {
+            self.delete(&entry)?;
         }
         Ok(())
     }
@@ -168,69 +176,73 @@ impl Conntrack {
         let protocols: BTreeSet<Protocol> = ports.iter().map(|port| port.protocol).collect();
         for protocol in protocols {
             let of: Vec<_> = ports.iter().filter(|p| p.protocol == protocol).collect();
+            let ours = |(addr, port)| is_ours(addr, PortKey { port, protocol });
+            let unled = |payload: &[u8]| {
+                let is_unled = |entry: &Entry| {
+                    entry.protocol == protocol.number()
+                        && !entry.translated
+                        && entry.to.is_some_and(ours)
+                };
+                Some(Entry::parse(payload)).filter(is_unled)
+            };
             let mut all = Vec::new();
             // Of another the kernel does not look at ports (`ctnetlink_filter_match_tuple`).
             if protocol == Protocol::Udp && of.len() <= FEW {
                 for port in of {
-                    all.extend(self.list(|body| of_port(body, family, protocol, Some(port.port)))?);
+                    let by_port = |body: &mut Body<'_>| {
+                        of_port(body, family, protocol, Some(port.port));
+                    };
+                    all.extend(self.list(by_port, unled)?);
                 }
             } else {
-                all = self.list(|body| of_port(body, family, protocol, None))?;
+                all = self.list(|body| of_port(body, family, protocol, None), unled)?;
             }
-            let ours = |(addr, port)| is_ours(addr, PortKey { port, protocol });
-            let unled = |entry: &&Entry| {
-                entry.protocol == protocol.number()
-                    && !entry.translated
-                    && entry.to.is_some_and(ours)
-            };
-            for entry in all.iter().filter(unled) {
+            for entry in &all {
                 self.delete(entry)?;
             }
         }
         Ok(())
     }
 
-    /// What is led so. The kernel tells of a few addresses each by itself, and else of all at once.
-    fn led(&mut self, led: &Led) -> io::Result<Vec<Entry>> {
-        let mut all = Vec::new();
-        if led.to.len() <= FEW {
-            let (v4, v6) = by_version(&led.to);
-            for addr in v4 {
-                let mut of = self.list(|body| {
-                    of_source(body, addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
-                })?;
-                // A kernel that does not know the filter shows all entries (before 5.8).
-                of.retain(|entry| entry.by == Some(addr.into()));
-                all.extend(of);
-            }
-            if !v6.is_empty() {
-                all.extend(self.list_ipv6(&v6)?);
-            }
-        } else {
-            all = self.list(|body| body.bytes(&[0; 4]))?;
+    /// What of that is wanted which these addresses answer. The kernel tells of a few addresses each by
+    /// itself, and else of all at once.
+    fn led(
+        &mut self,
+        to: &BTreeSet<IpAddr>,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> io::Result<Vec<Entry>> {
+        let wanted = |payload: &[u8], answers: &dyn Fn(IpAddr) -> bool| {
+            source_of(payload, CTA_TUPLE_REPLY).filter(|by| answers(*by))?;
+            Some(Entry::parse(payload)).filter(&is_wanted)
+        };
+        let all = |body: &mut Body<'_>| body.bytes(&[0; 4]);
+        if to.len() > FEW {
+            return self.list(all, |payload| wanted(payload, &|by| to.contains(&by)));
         }
-        all.retain(|entry| entry.is_led(led));
-        Ok(all)
+        let mut found = Vec::new();
+        let (v4, v6) = by_version(to);
+        for addr in v4 {
+            let of = |body: &mut Body<'_>| {
+                of_source(body, addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
+            };
+            // A kernel that does not know the filter shows all entries (before 5.8).
+            found.extend(self.list(of, |payload| {
+                wanted(payload, &|by| by == IpAddr::from(addr))
+            })?);
+        }
+        if !v6.is_empty() {
+            let of = self.list(of_ipv6, |payload| wanted(payload, &|by| v6.contains(&by)))?;
+            found.extend(of);
+        }
+        Ok(found)
     }
 
-    fn list(&mut self, filter: impl FnOnce(&mut Body<'_>)) -> io::Result<Vec<Entry>> {
-        self.list_those(filter, |_| true)
-    }
-
-    /// What the kernel tells of over IPv6 that one of these addresses began or answered.
-    fn list_ipv6(&mut self, addrs: &BTreeSet<IpAddr>) -> io::Result<Vec<Entry>> {
-        let of_ipv6 = |body: &mut Body<'_>| body.bytes(&[libc::AF_INET6 as u8, WITH_FAMILY, 0, 0]);
-        self.list_those(of_ipv6, |payload| {
-            let ends = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY].map(|tuple| source_of(payload, tuple));
-            ends.into_iter().flatten().any(|end| addrs.contains(&end))
-        })
-    }
-
-    /// What the kernel tells of by this filter and is taken, of which there may be little in much.
-    fn list_those(
+    /// What `take` makes of those of which the kernel tells by this filter. It tells of all that it
+    /// tracks, where there may be little that is taken.
+    fn list(
         &mut self,
         filter: impl FnOnce(&mut Body<'_>),
-        is_taken: impl Fn(&[u8]) -> bool,
+        take: impl Fn(&[u8]) -> Option<Entry>,
     ) -> io::Result<Vec<Entry>> {
         let mut batch = Batch::default();
         batch.push(GET, libc::NLM_F_DUMP, filter);
@@ -248,9 +260,7 @@ impl Conntrack {
                     let errno = -code.map_or(0, i32::from_ne_bytes);
                     return Err(io::Error::from_raw_os_error(errno));
                 }
-                if is_taken(message.payload) {
-                    entries.push(Entry::parse(message.payload));
-                }
+                entries.extend(take(message.payload));
             }
         }
     }
@@ -440,6 +450,11 @@ fn by_version<'a>(
         }
     }
     (v4, v6)
+}
+
+/// A filter by IPv6 alone.
+fn of_ipv6(body: &mut Body<'_>) {
+    body.bytes(&[libc::AF_INET6 as u8, WITH_FAMILY, 0, 0]);
 }
 
 /// A filter by the source address of one direction, of IPv4 alone.

@@ -1,6 +1,6 @@
 //! What is forgotten, and what is kept, of connections really tracked.
 
-use super::{Conntrack, of_port};
+use super::{Conntrack, Entry, of_port};
 use crate::{Led, LedBy, netlink::Body};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 use std::{
@@ -10,6 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 use vw_model::{Family, HostPort, PortKey, Protocol};
+
+impl Conntrack {
+    /// How many the kernel tells of by this filter.
+    fn count_of(&mut self, filter: impl FnOnce(&mut Body<'_>)) -> usize {
+        let told = self.list(filter, |payload| Some(Entry::parse(payload)));
+        told.expect("they are told").len()
+    }
+}
 
 fn run(program: &str, args: &str) {
     let output = Command::new(program)
@@ -77,7 +85,7 @@ pub(crate) fn associations() -> usize {
     let mut conntrack = Conntrack::open().expect("a socket");
     let mut of = |family| {
         let filter = |body: &mut Body<'_>| of_port(body, family, Protocol::Sctp, None);
-        conntrack.list(filter).expect("they are told").len()
+        conntrack.count_of(filter)
     };
     of(Family::V4) + of(Family::V6)
 }
@@ -129,7 +137,7 @@ fn what_was_led_nowhere_is_forgotten_by_its_port() {
     init("192.0.2.1", "192.0.2.2", 9);
     let mut told = |protocol, port| {
         let filter = |body: &mut Body<'_>| of_port(body, Family::V4, protocol, port);
-        conntrack.list(filter).expect("they are told").len()
+        conntrack.count_of(filter)
     };
     let udp = [None, Some(9), Some(10)].map(|port| told(Protocol::Udp, port));
     assert_eq!(udp, [4, 3, 1]);
@@ -314,11 +322,53 @@ fn connections_of_an_address_go_either_way_and_others_stay() {
         2,
         "the other family stays, and another's"
     );
-    let all = conntrack.list(|body| body.bytes(&[0; 4])).expect("those");
+    let all = conntrack
+        .list(
+            |body| body.bytes(&[0; 4]),
+            |payload| Some(Entry::parse(payload)),
+        )
+        .expect("those");
     let mut to: Vec<String> = all
         .iter()
         .filter_map(|entry| Some(entry.to?.0.to_string()))
         .collect();
     to.sort();
     assert_eq!(to, ["192.0.2.3", "2001:db8::3"]);
+}
+
+/// The most memory that the process had since it was last asked to forget that, in bytes.
+fn most() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it is told");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    number.map(|number: usize| number << 10).expect("a number")
+}
+
+#[test]
+fn what_is_led_to_nobody_of_these_takes_no_memory() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    const MANY: u16 = 40_000;
+    let mut conntrack = enter(&["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"]);
+    led("ip daddr 192.0.2.3 dnat ip to 192.0.2.2");
+    let client = UdpSocket::bind("192.0.2.1:0").expect("an address of ours");
+    for port in 1..=MANY {
+        // That nobody listens is told of the one before.
+        let _ = client.send_to(b"x", ("192.0.2.1", port));
+    }
+    send("192.0.2.3:9");
+    let tracked = conntrack.count().expect("a number");
+    assert!(tracked > u32::from(MANY) / 2, "{tracked}");
+    let to = (2..12).map(|number| IpAddr::from([192, 0, 2, number]));
+    let led = Led {
+        to: to.collect(),
+        by: None,
+    };
+    // How much it had until now is of no matter (proc(5)).
+    std::fs::write("/proc/self/clear_refs", "5").expect("it forgets");
+    let before = most();
+    conntrack.forget_led(&led).expect("they go");
+    let more = most().saturating_sub(before);
+    assert!(more < 4 << 20, "{more} bytes");
+    assert_eq!(conntrack.count().expect("a number"), tracked - 1);
 }

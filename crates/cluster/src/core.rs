@@ -145,7 +145,8 @@ impl Core {
         follower: Arc<dyn Follower>,
         time: Box<dyn Time>,
     ) -> Self {
-        let mirror = Mirror::new(settings.host, settings.ttl);
+        let mut mirror = Mirror::new(settings.host, settings.ttl);
+        mirror.asks = settings.pulse.is_some();
         Self {
             store,
             copy,

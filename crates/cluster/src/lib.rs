@@ -80,6 +80,6 @@ mod trial;
 pub use cluster::Cluster;
 pub use copy::{Local, kept_networks};
 pub use delta::{Delta, Follower, StoreState};
-pub use pulse::Pulse;
+pub use pulse::{Answers, Pulse};
 pub use settings::{Settings, default_pools};
 pub use status::{HostStatus, Status};

@@ -52,8 +52,9 @@ pub(crate) struct Host {
     unpublished: Option<Unpublished>,
     shown: Option<Shown>,
     endpoints: BTreeSet<(NetworkId, EndpointId)>,
-    /// When its kernel answered last, since its daemon is gone.
-    heard: Option<Duration>,
+    heard: life::Heard,
+    /// Since when it is away.
+    away_since: Option<Duration>,
     /// The presence that it left behind last when it stopped in order.
     left: Option<Version>,
 }
@@ -89,6 +90,9 @@ pub(crate) struct Mirror {
     pub(crate) removing: BTreeSet<NetworkId>,
     /// Hosts that may be in doubt, or away.
     doubted: BTreeSet<HostId>,
+    /// Whether kernels are asked at all, and whether they were since that was looked at.
+    pub(crate) asks: bool,
+    asked: bool,
     pub(crate) unread: Unread,
 }
 
@@ -118,6 +122,8 @@ impl Mirror {
             grants: BTreeMap::new(),
             removing: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            asks: false,
+            asked: false,
             unread: Unread::default(),
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! Owns when they are asked, and that nobody waits for it. It must not know how.
 
-use crate::core::{Core, State};
+use crate::{
+    StoreState,
+    core::{Core, State},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
@@ -14,11 +17,20 @@ use vw_model::HostId;
 /// How long it is until they are asked again.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// What came of asking kernels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Who could be asked. Where that takes a way that this host has not at the moment, silence says
+    /// nothing.
+    pub asked: BTreeSet<IpAddr>,
+    /// Who of them answered.
+    pub answering: BTreeSet<IpAddr>,
+}
+
 /// Asks kernels.
 pub trait Pulse: Send + Sync + Debug {
-    /// Those of these addresses at which a kernel answers; takes a second at most, however many
-    /// they are.
-    fn answering(&self, hosts: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr>;
+    /// Asks the kernels at these addresses; takes a second at most, however many they are.
+    fn ask(&self, hosts: &BTreeSet<IpAddr>) -> Answers;
 }
 
 /// Asks until the host closes. Costs nothing while no daemon is away.
@@ -32,17 +44,26 @@ pub(crate) fn listen(core: &Core) {
             ask(core, pulse.as_ref(), &asked);
         }
         let again = core.time.now() + ROUND;
-        let idle = asked.is_empty();
         core.wait_for(again, |state: &mut State| {
-            (idle && !state.mirror.to_ask().is_empty()).then_some(())
+            let is_new = |id: &HostId| !asked.contains_key(id);
+            state.mirror.to_ask().keys().any(is_new).then_some(())
         });
     }
 }
 
 fn ask(core: &Core, pulse: &dyn Pulse, asked: &BTreeMap<HostId, IpAddr>) {
-    let answering = pulse.answering(&asked.values().copied().collect());
-    let heard = asked.iter().filter(|(_, at)| answering.contains(at));
-    let heard: BTreeSet<HostId> = heard.map(|(id, _)| *id).collect();
+    let answers = pulse.ask(&asked.values().copied().collect());
+    let of = |addresses: &BTreeSet<IpAddr>| -> BTreeSet<HostId> {
+        let at = asked.iter().filter(|(_, at)| addresses.contains(at));
+        at.map(|(id, _)| *id).collect()
+    };
+    let answering = of(&answers.answering);
     let now = core.time.now();
-    core.state().mirror.heard(&heard, now);
+    let mut state = core.state();
+    // Where the store is away as well, this host's own way out may be.
+    let asked = match state.store {
+        StoreState::Reachable => of(&answers.asked),
+        _ => answering.clone(),
+    };
+    state.mirror.heard(&asked, &answering, now);
 }

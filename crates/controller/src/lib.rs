@@ -52,4 +52,4 @@ pub use cluster::{KernelTunnel, Tunnel, carrier, refuse_to_leave_cluster};
 pub use command::Command;
 pub use config::{BridgeConfig, Config};
 pub use controller::{Controller, Membership, Parts, kernel_error};
-pub use vw_cluster::Pulse;
+pub use vw_cluster::{Answers, Pulse};

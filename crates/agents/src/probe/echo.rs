@@ -24,6 +24,8 @@ use std::{
 const TRIES: u32 = 3;
 /// How long it has to answer each time.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// How many are asked before what came is taken.
+const AT_ONCE: usize = 64;
 /// The header of an echo (RFC 792, RFC 4443).
 const HEADER: usize = 8;
 /// What tells answers to these questions from others.
@@ -37,12 +39,21 @@ struct Question {
     is_v4: bool,
 }
 
-/// Those of these addresses that answer an echo sent from `from` within 900 ms; returns as soon as all
-/// have. Addresses of the other IP version do not.
+/// Who could be asked, and who of them answered.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Those to whom this host has a way.
+    pub asked: BTreeSet<IpAddr>,
+    /// Those that answered.
+    pub answering: BTreeSet<IpAddr>,
+}
+
+/// Sends these addresses an echo from `from`, three times to who does not answer; returns after 900 ms,
+/// and as soon as all have answered. Addresses of the other IP version are not asked.
 ///
 /// # Errors
 /// When there is no raw socket, which takes `CAP_NET_RAW`, or `from` is not this host's.
-pub fn answering(from: IpAddr, hosts: &BTreeSet<IpAddr>) -> io::Result<BTreeSet<IpAddr>> {
+pub fn ask(from: IpAddr, hosts: &BTreeSet<IpAddr>) -> io::Result<Answers> {
     let (family, protocol) = match from {
         IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
         IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
@@ -53,35 +64,31 @@ pub fn answering(from: IpAddr, hosts: &BTreeSet<IpAddr>) -> io::Result<BTreeSet<
     let question = Question::new(from.is_ipv4());
     let alike = hosts.iter().filter(|at| at.is_ipv4() == from.is_ipv4());
     let mut silent: BTreeSet<IpAddr> = alike.copied().collect();
-    let mut heard = BTreeSet::new();
+    let mut answers = Answers::default();
     for _ in 0..TRIES {
-        for at in &silent {
-            // Where there is no way now there may be one the next time.
-            let _ = sendto(
-                &socket,
-                &question.bytes,
-                SendFlags::empty(),
-                &SocketAddr::new(*at, 0),
-            );
+        let asked: Vec<IpAddr> = silent.iter().copied().collect();
+        for some in asked.chunks(AT_ONCE) {
+            for at in some {
+                let to = SocketAddr::new(*at, 0);
+                let sent = sendto(&socket, &question.bytes, SendFlags::empty(), &to);
+                // Where there is no way now there may be one the next time.
+                if sent.is_ok() {
+                    answers.asked.insert(*at);
+                }
+            }
+            // What comes meanwhile finds room.
+            let now = Instant::now();
+            question.listen(&socket, now, &mut silent, &mut answers)?;
         }
         let until = Instant::now() + PATIENCE;
-        while !silent.is_empty() && is_readable(&socket, until)? {
-            if let Some(at) = question.answered(&socket)
-                && silent.remove(&at)
-            {
-                heard.insert(at);
-            }
-        }
+        question.listen(&socket, until, &mut silent, &mut answers)?;
     }
-    Ok(heard)
+    Ok(answers)
 }
 
 /// Waits until something comes, or it is this late.
 fn is_readable(socket: &OwnedFd, until: Instant) -> io::Result<bool> {
     let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Ok(false);
-    }
     let left = Timespec {
         tv_sec: 0,
         tv_nsec: left.subsec_nanos().into(),
@@ -110,6 +117,24 @@ impl Question {
             answer,
             is_v4,
         }
+    }
+
+    /// Takes answers until it is this late, at least those that are there, or all have answered.
+    fn listen(
+        &self,
+        socket: &OwnedFd,
+        until: Instant,
+        silent: &mut BTreeSet<IpAddr>,
+        answers: &mut Answers,
+    ) -> io::Result<()> {
+        while !silent.is_empty() && is_readable(socket, until)? {
+            if let Some(at) = self.answered(socket)
+                && silent.remove(&at)
+            {
+                answers.answering.insert(at);
+            }
+        }
+        Ok(())
     }
 
     /// Who answered, if the next packet is an answer.

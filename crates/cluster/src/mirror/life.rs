@@ -18,6 +18,38 @@ use vw_store::cluster::Version;
 /// questions of [`crate::pulse`].
 pub(crate) const SILENT: Duration = Duration::from_secs(4);
 
+/// How much longer a host stays in doubt whose kernel was not asked yet.
+const ASKED: Duration = Duration::from_secs(3);
+
+/// The longest that a host counts as away: its machine may have been set up anew without a daemon, or
+/// its address be somebody else's, which this host cannot tell.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// What a kernel said since its host's daemon is gone. Time in which it could not be asked is no
+/// silence.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Heard {
+    /// When it was asked last.
+    asked: Option<Duration>,
+    /// When it answered last.
+    answered: Option<Duration>,
+}
+
+impl Heard {
+    const fn at(now: Duration) -> Self {
+        Self {
+            asked: Some(now),
+            answered: Some(now),
+        }
+    }
+
+    /// Whether it answered, and did not fall silent since.
+    fn answers(&self) -> bool {
+        let Self { asked, answered } = *self;
+        answered.is_some_and(|at| asked.is_none_or(|asked| asked < at + SILENT))
+    }
+}
+
 /// Whether a host's daemon lives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -56,7 +88,8 @@ impl Mirror {
     pub(super) fn restore_life(&mut self, id: HostId, away: bool, now: Duration) {
         let host = self.host(id);
         if away {
-            (host.life, host.heard) = (Life::Away, Some(now));
+            (host.life, host.heard) = (Life::Away, Heard::at(now));
+            host.away_since = Some(now);
             self.doubted.insert(id);
         } else {
             host.life = Life::Alive;
@@ -76,7 +109,7 @@ impl Mirror {
         if value == record::STOPPED && id != me {
             let known = host.left.replace(version) == Some(version);
             if !known || host.life == Life::Alive {
-                (host.life, host.heard) = (Life::Stopped, None);
+                (host.life, host.heard) = (Life::Stopped, Heard::default());
                 self.doubted.insert(id);
             }
         } else {
@@ -96,60 +129,76 @@ impl Mirror {
             return;
         };
         if host.is_present() {
-            (host.life, host.heard) = (Life::Doubtful(until), None);
+            (host.life, host.heard) = (Life::Doubtful(until), Heard::default());
             self.doubted.insert(id);
         }
     }
 
-    /// Decides on hosts that were in doubt for too long, and on those that are away.
+    /// Decides on hosts that were in doubt for too long, and on those whose kernels were asked.
     pub(crate) fn tick(&mut self, now: Duration) -> Seen {
         let mut seen = Seen::default();
+        if self.doubted.is_empty() {
+            return seen;
+        }
+        let asked = std::mem::take(&mut self.asked);
+        let mut taken = None;
         for id in self.doubted.clone() {
-            let Some(life) = self.hosts.get(&id).map(|host| host.life) else {
+            let Some(host) = self.hosts.get(&id) else {
                 self.doubted.remove(&id);
                 continue;
             };
-            match life {
+            let heard = host.heard;
+            match host.life {
                 Life::Doubtful(until) if until > now => {}
+                Life::Doubtful(until)
+                    if self.asks && heard.asked.is_none() && until + ASKED > now => {}
                 // One that never answered may be behind a firewall: its grace is all there is.
-                Life::Stopped if !self.fell_silent(id, now) => {}
-                Life::Doubtful(_) | Life::Away | Life::Stopped => self.decide(id, now, &mut seen),
+                Life::Stopped if heard.answered.is_none() || heard.answers() => {}
+                Life::Away | Life::Stopped if !asked => {}
+                Life::Doubtful(_) | Life::Away | Life::Stopped => {
+                    let taken = taken.get_or_insert_with(|| self.addresses_of_the_living());
+                    let is_away = self.is_away(id, now, taken);
+                    self.decide(id, is_away.then_some(now), &mut seen);
+                }
                 Life::Alive | Life::Dead => drop(self.doubted.remove(&id)),
             }
         }
         seen
     }
 
-    fn fell_silent(&self, id: HostId, now: Duration) -> bool {
-        let host = self.hosts.get(&id);
-        host.is_some_and(|host| host.heard.is_some()) && !self.is_heard(id, now)
-    }
-
-    fn decide(&mut self, id: HostId, now: Duration, seen: &mut Seen) {
-        let answers = self.is_heard(id, now);
-        self.host(id).life = if answers { Life::Away } else { Life::Dead };
-        if !answers {
+    /// Takes that a host is away, since now if it was not, or dead.
+    fn decide(&mut self, id: HostId, away: Option<Duration>, seen: &mut Seen) {
+        let host = self.host(id);
+        let former = host.life;
+        host.life = away.map_or(Life::Dead, |_| Life::Away);
+        if host.life == former {
+            return;
+        }
+        host.away_since = away;
+        if away.is_none() {
             self.doubted.remove(&id);
         }
         self.refresh_host(id, false, seen);
         self.drop_if_empty(id);
     }
 
-    /// Whether a member's kernel answered just now, and that of nobody else at its address: a host
-    /// whose disk was emptied is another one, which knows nothing of what it had.
-    fn is_heard(&self, id: HostId, now: Duration) -> bool {
-        let Some(host) = self.hosts.get(&id) else {
-            return false;
-        };
-        let Some(at) = host.record.as_ref().map(|known| known.record.advertise) else {
-            return false;
-        };
-        let mut others = self.hosts.iter().filter(|(other, _)| **other != id);
-        let replaced = others.any(|(other, host)| {
-            let known = host.record.as_ref().map(|known| known.record.advertise);
-            known == Some(at) && (host.life == Life::Alive || *other == self.me)
-        });
-        host.heard.is_some_and(|heard| heard + SILENT > now) && !replaced
+    /// Whether a member's kernel answers, and that of nobody else at its address: a host whose disk was
+    /// emptied is another one, which knows nothing of what it had.
+    fn is_away(&self, id: HostId, now: Duration, taken: &BTreeSet<IpAddr>) -> bool {
+        let host = self.hosts.get(&id);
+        let known = host.and_then(|host| Some((host, host.record.as_ref()?.record.advertise)));
+        known.is_some_and(|(host, at)| {
+            let lately = host.away_since.is_none_or(|since| now < since + LONGEST);
+            host.heard.answers() && lately && !taken.contains(&at)
+        })
+    }
+
+    /// Where this host and those are whose daemons live.
+    fn addresses_of_the_living(&self) -> BTreeSet<IpAddr> {
+        let living = self.hosts.iter();
+        let living = living.filter(|(id, host)| host.life == Life::Alive || **id == self.me);
+        let known = living.filter_map(|(_, host)| host.record.as_ref());
+        known.map(|known| known.record.advertise).collect()
     }
 
     /// Those whose kernels are to be asked, and where.
@@ -161,11 +210,20 @@ impl Mirror {
         doubted.collect()
     }
 
-    /// Takes that these kernels answered.
-    pub(crate) fn heard(&mut self, hosts: &BTreeSet<HostId>, now: Duration) {
-        for id in hosts {
+    /// Takes which of these kernels answered that were asked.
+    pub(crate) fn heard(
+        &mut self,
+        asked: &BTreeSet<HostId>,
+        answering: &BTreeSet<HostId>,
+        now: Duration,
+    ) {
+        self.asked = true;
+        for id in asked {
             if let Some(host) = self.hosts.get_mut(id) {
-                host.heard = Some(now);
+                host.heard.asked = Some(now);
+                if answering.contains(id) {
+                    host.heard.answered = Some(now);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 use vw_agents::probe::echo;
-use vw_controller::Pulse;
+use vw_controller::{Answers, Pulse};
 
 /// Asks them by ICMP echo.
 #[derive(Debug)]
@@ -28,17 +28,20 @@ impl Echoes {
 }
 
 impl Pulse for Echoes {
-    fn answering(&self, hosts: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        let answered = echo::answering(self.from, hosts);
-        let was_refused = self.refused.swap(answered.is_err(), Ordering::Relaxed);
-        answered.unwrap_or_else(|error| {
-            if !was_refused {
-                tracing::warn!(
-                    "hosts whose daemons are away count as dead: their kernels cannot be asked from {}: {error}",
-                    self.from
-                );
+    fn ask(&self, hosts: &BTreeSet<IpAddr>) -> Answers {
+        let answers = echo::ask(self.from, hosts);
+        let was_refused = self.refused.swap(answers.is_err(), Ordering::Relaxed);
+        match answers {
+            Ok(echo::Answers { asked, answering }) => Answers { asked, answering },
+            Err(error) => {
+                if !was_refused {
+                    tracing::warn!(
+                        "hosts whose daemons go away count as dead: their kernels cannot be asked from {}: {error}",
+                        self.from
+                    );
+                }
+                Answers::default()
             }
-            BTreeSet::new()
-        })
+        }
     }
 }

@@ -25,11 +25,13 @@ fn kernels_answer_and_who_is_silent_is_told_in_time() {
             .must();
         let asked: BTreeSet<IpAddr> = [at(2), at(3), at(4)].into();
         let begun = Instant::now();
-        let heard = a.enter(|| answering(at(1), &asked)).unwrap();
+        let heard = a.enter(|| ask(at(1), &asked)).unwrap();
+        assert_eq!(heard.asked, asked);
+        let heard = heard.answering;
         assert_eq!(heard, BTreeSet::from([at(2)]), "over {own}");
         assert!(begun.elapsed() >= TRIES * PATIENCE, "they had time");
-        let heard = a.enter(|| answering(at(1), &[at(2)].into())).unwrap();
-        assert_eq!(heard.len(), 1);
+        let heard = a.enter(|| ask(at(1), &[at(2)].into())).unwrap();
+        assert_eq!(heard.answering.len(), 1);
         let other: IpAddr = if at(1).is_ipv4() {
             "2001:db8::2"
         } else {
@@ -37,9 +39,14 @@ fn kernels_answer_and_who_is_silent_is_told_in_time() {
         }
         .parse()
         .unwrap();
-        let heard = a.enter(|| answering(at(1), &[other].into())).unwrap();
-        assert!(heard.is_empty());
-        a.enter(|| answering(at(9), &asked)).unwrap_err();
+        let heard = a.enter(|| ask(at(1), &[other].into())).unwrap();
+        assert!(heard.asked.is_empty() && heard.answering.is_empty());
+        a.enter(|| ask(at(9), &asked)).unwrap_err();
+        // Without a way there nobody is asked.
+        a.ip("link set wire down");
+        a.ip(&format!("addr replace {} dev lo", at(1)));
+        let heard = a.enter(|| ask(at(1), &asked)).unwrap();
+        assert!(heard.asked.is_empty(), "{heard:?}");
     }
 }
 

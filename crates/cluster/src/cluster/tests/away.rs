@@ -1,7 +1,7 @@
 //! A host whose daemon is gone while its kernel answers: what is told of it, and what is agreed on.
 
 use super::*;
-use crate::{Pulse, keys::Shared};
+use crate::{Answers, Pulse, keys::Shared};
 use std::{collections::BTreeSet, sync::atomic::AtomicBool};
 
 /// Kernels that answer, or do not.
@@ -11,10 +11,14 @@ struct Kernels {
 }
 
 impl Pulse for Kernels {
-    fn answering(&self, hosts: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        match self.silent.load(Ordering::SeqCst) {
+    fn ask(&self, hosts: &BTreeSet<IpAddr>) -> Answers {
+        let answering = match self.silent.load(Ordering::SeqCst) {
             true => BTreeSet::new(),
             false => hosts.clone(),
+        };
+        Answers {
+            asked: hosts.clone(),
+            answering,
         }
     }
 }

@@ -23,7 +23,14 @@ impl Scene {
     /// The kernels of all that are asked answer now.
     fn answer(&mut self) {
         let asked = self.mirror.to_ask().into_keys().collect();
-        self.mirror.heard(&asked, self.now);
+        self.mirror.heard(&asked, &asked, self.now);
+    }
+
+    /// After this time they are asked, and none answers.
+    fn silent_for(&mut self, time: Duration) -> Vec<String> {
+        let asked = self.mirror.to_ask().into_keys().collect();
+        self.mirror.heard(&asked, &BTreeSet::new(), self.now + time);
+        self.after(time)
     }
 
     /// Its daemon is lost, and its kernel answers.
@@ -59,8 +66,8 @@ fn a_host_whose_kernel_answers_is_away_until_it_does_not() {
         assert!(scene.after(SECOND).is_empty());
     }
     scene.answer();
-    assert!(scene.after(SILENT - SECOND).is_empty());
-    assert_eq!(scene.after(SECOND), GONE);
+    assert!(scene.silent_for(SILENT - SECOND).is_empty());
+    assert_eq!(scene.silent_for(SECOND), GONE);
     assert!(scene.mirror.to_ask().is_empty());
     scene.answer();
     assert!(scene.after(SECOND).is_empty(), "who is dead is not asked");
@@ -103,6 +110,28 @@ fn a_host_that_is_away_comes_back_and_goes_with_its_records() {
     );
 }
 
+#[test]
+fn who_cannot_be_asked_is_not_silent_and_nobody_is_away_for_good() {
+    let mut scene = scene();
+    scene.mirror.asks = true;
+    // In doubt it is given up once it was asked in vain, and waited for no longer than a few seconds.
+    scene.delete(Shared::Alive(host(2)));
+    assert!(scene.after(TTL / 2).is_empty(), "it was not asked yet");
+    assert_eq!(scene.silent_for(SECOND), GONE);
+    scene.put(alive(2));
+    scene.delete(Shared::Alive(host(2)));
+    assert!(scene.after(TTL / 2 + 2 * SECOND).is_empty());
+    assert_eq!(scene.after(SECOND), GONE);
+    scene.put(alive(2));
+    assert_eq!(scene.lose(), AWAY);
+    assert!(scene.after(10 * SILENT).is_empty());
+    scene.answer();
+    assert!(scene.after(SECOND).is_empty(), "it could not be asked");
+    scene.now += 3600 * SECOND;
+    scene.answer();
+    assert_eq!(scene.after(SECOND), GONE);
+}
+
 /// A host whose disk was emptied answers at the address of its former self.
 #[test]
 fn a_host_at_whose_address_another_lives_is_dead() {
@@ -136,8 +165,8 @@ fn a_host_that_was_away_is_so_after_a_start() {
     // The store has it so, too.
     assert!(scene.replace(records_without_presence()).is_empty());
     scene.answer();
-    assert!(scene.after(SILENT - SECOND).is_empty());
-    assert_eq!(scene.after(SECOND), GONE);
+    assert!(scene.silent_for(SILENT - SECOND).is_empty());
+    assert_eq!(scene.silent_for(SECOND), GONE);
 }
 
 /// The presence that host 2 left behind when it stopped for the n-th time.
@@ -160,9 +189,9 @@ fn a_host_that_stopped_in_order_is_dead_once_its_kernel_falls_silent() {
         assert!(scene.mirror.hosts[&host(2)].lives());
     }
     scene.answer();
-    assert!(scene.after(SILENT - SECOND).is_empty());
+    assert!(scene.silent_for(SILENT - SECOND).is_empty());
     assert!(!scene.mirror.outlived(host(2), stopped(1).version));
-    assert_eq!(scene.after(SECOND), GONE);
+    assert_eq!(scene.silent_for(SECOND), GONE);
     assert!(scene.mirror.hosts[&host(2)].is_lost());
     assert!(scene.mirror.outlived(host(2), stopped(1).version));
     assert!(!scene.mirror.outlived(host(2), stopped(2).version));

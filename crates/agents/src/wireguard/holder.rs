@@ -3,7 +3,10 @@
 //! Owns the file and the order of a change. It must not know who carries packets, nor how hosts
 //! tell each other of their keys.
 
-use super::{KeyFileError, KeyRing, PrivateKey, Rotation, Step};
+use super::{
+    KeyFileError, KeyRing, PrivateKey, Rotation, Step,
+    clock::{Reading, WallClock},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -13,6 +16,8 @@ use vw_model::{HostId, OtherHosts, PublicKey, RemoteHost, TunnelKeys};
 
 /// How long a host may leave a next key unanswered before it is named.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long it is at most until the wall clock is looked at again.
+const LOOK: Duration = Duration::from_secs(30);
 /// What counts as a revision here: hosts answer for the key itself, not for a record's version.
 const TOLD: u64 = 1;
 /// And what of a host that has not.
@@ -23,6 +28,7 @@ pub struct KeyHolder {
     file: PathBuf,
     ring: KeyRing,
     rotation: Rotation,
+    clock: WallClock,
     awaiting: Option<Awaiting>,
     answers: Option<Answers>,
 }
@@ -53,6 +59,7 @@ impl KeyHolder {
         Ok(Self {
             ring: KeyRing::open(&file, SystemTime::now())?,
             rotation: Rotation::new(period),
+            clock: WallClock::open(file.with_extension("seen")),
             awaiting: None,
             answers: None,
             file,
@@ -98,28 +105,31 @@ impl KeyHolder {
         others: &OtherHosts,
         told: Option<PublicKey>,
     ) -> Result<Duration, KeyFileError> {
+        self.change_at(others, told, Reading::now())
+    }
+
+    fn change_at(
+        &mut self,
+        others: &OtherHosts,
+        told: Option<PublicKey>,
+        now: Reading,
+    ) -> Result<Duration, KeyFileError> {
         self.hear(others, told);
+        let set_back = self.clock.is_set_back(now);
+        if set_back && self.ring.next.is_none() {
+            self.begin()?;
+            tracing::warn!("the wall clock was set back: the encrypted tunnel gets another key");
+        }
         loop {
-            let now = SystemTime::now();
             self.count(others, told);
             let none = BTreeMap::new();
             let missing = self
                 .answers
                 .as_ref()
                 .map_or(&none, |answers| &answers.missing);
-            match self.rotation.step(&self.ring, now, missing) {
-                Step::Wait(time) => return Ok(time),
-                Step::Begin => {
-                    let key = PrivateKey::generate().map_err(|source| KeyFileError::Io {
-                        path: self.file.clone(),
-                        action: "make a key for",
-                        source,
-                    })?;
-                    let mut ring = self.ring.clone();
-                    ring.begin(key);
-                    ring.save(&self.file)?;
-                    self.ring = ring;
-                }
+            match self.rotation.step(&self.ring, now.wall, missing) {
+                Step::Wait(time) => return Ok(time.min(LOOK)),
+                Step::Begin => self.begin()?,
                 // Whoever asks for the keys tells them; that they arrived is what is waited for.
                 Step::Tell => self.rotation.told(TOLD),
                 Step::Await(hosts) => {
@@ -128,15 +138,30 @@ impl KeyHolder {
                 }
                 Step::Use => {
                     let mut ring = self.ring.clone();
-                    ring.advance(now);
+                    ring.advance(now.wall);
                     ring.save(&self.file)?;
                     self.ring = ring;
+                    self.clock.begin_anew(now);
                     self.rotation.used();
                     self.awaiting = None;
                     tracing::info!("the encrypted tunnel has another key");
                 }
             }
         }
+    }
+
+    /// Makes a next key.
+    fn begin(&mut self) -> Result<(), KeyFileError> {
+        let key = PrivateKey::generate().map_err(|source| KeyFileError::Io {
+            path: self.file.clone(),
+            action: "make a key for",
+            source,
+        })?;
+        let mut ring = self.ring.clone();
+        ring.begin(key);
+        ring.save(&self.file)?;
+        self.ring = ring;
+        Ok(())
     }
 
     /// Takes what the hosts that changed answer to the key that is next already.

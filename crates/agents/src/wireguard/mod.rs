@@ -10,6 +10,7 @@
 
 pub mod agent;
 
+mod clock;
 mod counters;
 mod device;
 mod engine;

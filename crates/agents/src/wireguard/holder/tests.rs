@@ -136,3 +136,39 @@ fn what_hosts_answer_is_taken_from_those_that_change() {
     holder.change(&others, None).unwrap();
     assert_eq!(holder.keys(7), told);
 }
+
+#[test]
+fn a_clock_that_is_set_back_has_the_key_changed_at_once_and_after_a_start() {
+    let name = format!("vw-holder-clock-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    fs::create_dir(&folder.0).unwrap();
+    let file = folder.0.join("tunnel.key");
+    let hour = Duration::from_secs(3600);
+    let start = Reading::now();
+    let at = |wall: Duration, boot: Duration| Reading {
+        wall: start.wall + wall,
+        boot: start.boot + boot,
+    };
+    let open = || KeyHolder::open(file.clone(), 1000 * hour).unwrap();
+    let nobody = OtherHosts::default();
+    let mut holder = open();
+    let first = holder.keys(7).public;
+    let change = |holder: &mut KeyHolder, now: Reading| {
+        let wait = holder.change_at(&nobody, None, now).unwrap();
+        assert_eq!(
+            wait, LOOK,
+            "the clock is looked at before the period is over"
+        );
+        holder.keys(7).public
+    };
+    assert_eq!(change(&mut holder, at(9 * hour, hour)), first);
+    assert_eq!(change(&mut holder, at(10 * hour, 2 * hour)), first);
+    let second = change(&mut holder, at(5 * hour, 3 * hour));
+    assert_ne!(second, first);
+    assert_eq!(change(&mut holder, at(6 * hour, 4 * hour)), second);
+    assert_eq!(change(&mut open(), at(6 * hour, Duration::ZERO)), second);
+    // It had not begun before the key by which the time is told.
+    let third = change(&mut open(), at(6 * hour - hour / 2, Duration::ZERO));
+    assert_ne!(third, second);
+    assert_eq!(change(&mut open(), at(6 * hour, hour)), third);
+}

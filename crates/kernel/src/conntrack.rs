@@ -127,22 +127,34 @@ impl Conntrack {
         Ok(())
     }
 
-    /// Waits until no TCP connection that was led so is open, at most so long. Looking walks the kernel's whole table, so that it is done more and more seldom.
-    pub(crate) fn await_quiet(&mut self, led: &Led, longest: Duration) -> io::Result<()> {
-        let until = Instant::now() + longest;
+    /// Waits until no TCP connection that was led so is open, for each at most so long. Looking walks the
+    /// kernel's whole table, so that it is done more and more seldom, and for all at once.
+    pub(crate) fn await_quiet(&mut self, each: &[(Led, Duration)]) -> io::Result<()> {
+        let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         passed();
-        while self.count()? > 0 {
-            let is_awaited = |entry: &Entry| entry.is_open() && entry.is_led(led);
-            let open = !self.led(&led.to, is_awaited)?.is_empty();
-            let left = until.saturating_duration_since(Instant::now());
-            if !open || left.is_zero() {
-                break;
+        loop {
+            let left = |longest: Duration| longest.saturating_sub(begun.elapsed());
+            let waiting = each.iter().filter(|(_, longest)| !left(*longest).is_zero());
+            let waiting: Vec<_> = waiting.collect();
+            let to = waiting.iter().flat_map(|(led, _)| &led.to).copied();
+            let to: BTreeSet<IpAddr> = to.collect();
+            if to.is_empty() || self.count()? == 0 {
+                return Ok(());
             }
+            let is_awaited =
+                |entry: &Entry| entry.is_open() && waiting.iter().any(|(led, _)| entry.is_led(led));
+            let open = self.led(&to, is_awaited)?;
+            let awaited = waiting
+                .iter()
+                .filter(|(led, _)| open.iter().any(|entry| entry.is_led(led)));
+            // Until the first has waited for long enough.
+            let Some(left) = awaited.map(|(_, longest)| left(*longest)).min() else {
+                return Ok(());
+            };
             std::thread::sleep(pause.min(left));
             pause = LONGEST_PAUSE.min(pause * 2);
         }
-        Ok(())
     }
 
     /// Forgets what is led so and was not answered yet, or over UDP never ends by itself: who sends

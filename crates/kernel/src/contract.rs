@@ -359,12 +359,12 @@ pub trait Kernel: Send + Sync {
     /// [`KernelError::NamespaceGone`], the system's answer, or `TimedOut`.
     fn await_forwarding(&self, outer: Netns, endpoint: &EndpointSpec) -> Result<(), KernelError>;
 
-    /// Waits until no connection that the host led so is open, at most so long; what has no
-    /// connections (UDP) is not waited for.
+    /// Waits until no connection that the host led so is open, for each at most so long, all from now
+    /// on; what has no connections (UDP) is not waited for.
     ///
     /// # Errors
     /// The system's answer.
-    fn await_quiet(&self, led: &Led, longest: Duration) -> Result<(), KernelError>;
+    fn await_quiet(&self, each: &[(Led, Duration)]) -> Result<(), KernelError>;
 
     /// Waits until for a second no TCP connection of a sandbox with one of these peers was open or
     /// has ended, at most so long.

@@ -164,9 +164,9 @@ impl FakeKernel {
         self.state().flows.clone()
     }
 
-    /// The ends of which of them were waited for.
+    /// The ends of which of them were waited for, and for how long at most.
     #[must_use]
-    pub fn awaited(&self) -> Vec<Flow> {
+    pub fn awaited(&self) -> Vec<(Flow, Duration)> {
         self.state().awaited.clone()
     }
 
@@ -290,10 +290,15 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn await_quiet(&self, led: &Led, _longest: Duration) -> Result<(), KernelError> {
+    fn await_quiet(&self, each: &[(Led, Duration)]) -> Result<(), KernelError> {
         let mut state = self.state();
-        let led = |flow: &&Flow| flow.netns == Netns::Host && flow.is_led(led);
-        state.awaited = state.flows.iter().filter(led).copied().collect();
+        let here = state.flows.iter().filter(|flow| flow.netns == Netns::Host);
+        let longest = |flow: &Flow| {
+            let by = each.iter().filter(|(led, _)| flow.is_led(led));
+            by.map(|(_, longest)| *longest).max()
+        };
+        let awaited = here.filter_map(|flow| Some((*flow, longest(flow)?)));
+        state.awaited = awaited.collect();
         Ok(())
     }
 

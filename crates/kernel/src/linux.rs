@@ -420,10 +420,10 @@ impl Kernel for LinuxKernel {
         self.await_solicited(endpoint, until)
     }
 
-    fn await_quiet(&self, led: &Led, longest: Duration) -> Result<(), KernelError> {
+    fn await_quiet(&self, each: &[(Led, Duration)]) -> Result<(), KernelError> {
         let object = || "connections".to_owned();
         let mut conntrack = self.run_in(Netns::Host, "list", object, Conntrack::open)?;
-        let waited = conntrack.await_quiet(led, longest);
+        let waited = conntrack.await_quiet(each);
         waited.map_err(|source| names::call("list", object(), source))
     }
 

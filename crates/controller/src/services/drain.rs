@@ -47,36 +47,34 @@ impl Controller {
 
     fn drain(&self, sandbox: &Sandbox, endpoints: &[(Arc<Network>, EndpointSpec)]) {
         let begun = Instant::now();
-        let mut longest = Duration::ZERO;
-        let (mut to, mut by) = (BTreeSet::new(), LedBy::default());
-        let mut global = Vec::new();
+        // Not those whom the endpoint's own ports lead to it, or other services.
+        let except = self.vips_of(sandbox.id);
+        let (mut each, mut global) = (Vec::new(), Vec::new());
         for (network, endpoint) in endpoints {
             let past = self.may_lead_past_balancer(endpoint.id);
-            if let Some((time, entrances)) = self.heed_departure(sandbox, network, endpoint.id) {
-                if network.spec.scope == Scope::Global {
-                    // Those whom this host led here past the balancer.
-                    if past {
-                        longest = longest.max(time);
-                        to.extend(self.reached_at(sandbox.id));
-                        by.ports.extend(entrances.ports);
-                    }
-                    global.push((network, endpoint.id, time));
+            let Some((time, mut by)) = self.heed_departure(sandbox, network, endpoint.id) else {
+                continue;
+            };
+            let mut to = BTreeSet::new();
+            if network.spec.scope == Scope::Global {
+                global.push((network, endpoint.id, time));
+                if !past {
                     continue;
                 }
-                longest = longest.max(time);
+                // Those whom this host led here past the balancer.
+                by.addrs.clear();
+                to.extend(self.reached_at(sandbox.id));
+            } else {
                 to.extend(endpoint.addresses.iter().map(vw_model::IpNet::addr));
-                if !entrances.ports.is_empty() {
+                if !by.ports.is_empty() {
                     to.extend(self.reached_at(sandbox.id));
                 }
-                by.addrs.extend(entrances.addrs);
-                by.ports.extend(entrances.ports);
             }
+            by.except.clone_from(&except);
+            each.push((Led { to, by: Some(by) }, time));
         }
-        // Not those whom the endpoint's own ports lead to it, or other services.
-        by.except = self.vips_of(sandbox.id);
-        let led = Led { to, by: Some(by) };
-        if !led.to.is_empty()
-            && let Err(error) = self.kernel.await_quiet(&led, longest)
+        if !each.is_empty()
+            && let Err(error) = self.kernel.await_quiet(&each)
         {
             tracing::warn!("connections are not waited for: {error}");
         }

@@ -4,7 +4,9 @@
 use crate::{
     inject::Effect,
     led::update,
-    scenario::{adopt, create, create_overlay, create_service, disconnect, join, remove_service},
+    scenario::{
+        adopt, create, create_overlay, create_service, disconnect, join, release, remove_service,
+    },
     world::World,
 };
 use std::{
@@ -99,8 +101,26 @@ fn what_another_service_leads_to_the_same_address_stays() {
     assert_eq!(world.kernel.tracked(), db);
     let (world, controller, [web, db]) = of_two_services();
     disconnect(&controller, "green", "one").unwrap();
-    assert_eq!(world.kernel.awaited(), web);
+    let awaited = world.kernel.awaited().into_iter();
+    assert_eq!(awaited.map(|(flow, _)| flow).collect::<Vec<_>>(), web);
     assert_eq!(world.kernel.tracked(), db);
+}
+
+#[test]
+fn each_service_of_an_endpoint_has_its_own_connections_waited_for_as_long_as_it_says() {
+    let (world, controller, [web, db]) = of_two_services();
+    let [short, long] = [1, 300].map(Duration::from_secs);
+    for (service, drain) in [("web", short), ("db", long)] {
+        let update = ServiceUpdate {
+            service: service.to_owned(),
+            drain: Some(drain),
+            ..ServiceUpdate::default()
+        };
+        controller.submit(update).unwrap();
+    }
+    release(&controller, "one").unwrap();
+    let each = [web.map(|flow| (flow, short)), db.map(|flow| (flow, long))];
+    assert_eq!(world.kernel.awaited(), each.concat());
 }
 
 /// A host of a cluster with the services `web` and `db`; `one` is in both, and its answers leave by

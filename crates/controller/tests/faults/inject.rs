@@ -437,10 +437,10 @@ impl Kernel for FaultyKernel {
         self.fake.await_forwarding(outer, endpoint)
     }
 
-    fn await_quiet(&self, led: &Led, longest: Duration) -> Result<(), KernelError> {
+    fn await_quiet(&self, each: &[(Led, Duration)]) -> Result<(), KernelError> {
         self.effect("await quiet")?;
         self.faults.begin_beside(&Effect::Quiet);
-        self.fake.await_quiet(led, longest)
+        self.fake.await_quiet(each)
     }
 
     fn await_closed(

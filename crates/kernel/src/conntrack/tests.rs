@@ -230,14 +230,18 @@ fn over_ipv6_too_and_who_is_led_elsewhere_stays() {
     let led = Led { to, by: None };
     let begun = Instant::now();
     let longest = Duration::from_millis(200);
-    conntrack.await_quiet(&led, longest).expect("it is waited");
+    conntrack
+        .await_quiet(&[(led.clone(), longest)])
+        .expect("it is waited");
     assert!(begun.elapsed() >= longest, "it is open");
     conntrack.forget_led(&led).expect("they go");
     assert_eq!(conntrack.count().expect("a number"), 3, "one over UDP");
     drop(ends);
     let begun = Instant::now();
     let longest = Duration::from_secs(60);
-    conntrack.await_quiet(&led, longest).expect("it is waited");
+    conntrack
+        .await_quiet(&[(led.clone(), longest)])
+        .expect("it is waited");
     assert!(begun.elapsed() < longest, "it has ended");
 }
 
@@ -280,7 +284,9 @@ fn what_others_lead_there_stays_and_is_not_waited_for() {
         (&by([192, 0, 2, 3], udp(7)), true, 1),
     ] {
         let begun = Instant::now();
-        conntrack.await_quiet(led, patience).expect("it is told");
+        conntrack
+            .await_quiet(&[(led.clone(), patience)])
+            .expect("it is told");
         assert_eq!(begun.elapsed() >= patience, waits, "{led:?}");
         conntrack.forget_led(led).expect("they go");
         assert_eq!(conntrack.count().expect("a number"), left, "{led:?}");
@@ -334,6 +340,51 @@ fn connections_of_an_address_go_either_way_and_others_stay() {
         .collect();
     to.sort();
     assert_eq!(to, ["192.0.2.3", "2001:db8::3"]);
+}
+
+#[test]
+fn each_is_waited_for_no_longer_than_it_may_take() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    let mut conntrack = enter(&[
+        "192.0.2.1/32",
+        "192.0.2.2/32",
+        "192.0.2.3/32",
+        "192.0.2.4/32",
+    ]);
+    led("ip daddr 192.0.2.3 dnat ip to 192.0.2.1");
+    led("ip daddr 192.0.2.4 dnat ip to 192.0.2.2");
+    let open = [1, 2].map(|number| {
+        let server = TcpListener::bind(format!("192.0.2.{number}:7")).expect("it is ours");
+        let client = TcpStream::connect(format!("192.0.2.{}:7", number + 2));
+        (
+            server.accept().expect("it comes"),
+            client.expect("it is led"),
+        )
+    });
+    let [short, long] = [1, 2].map(|number| Led {
+        to: [IpAddr::from([192, 0, 2, number])].into(),
+        by: None,
+    });
+    let moment = Duration::from_millis(200);
+    let never = Duration::from_secs(60);
+    let each = [(short, moment), (long, never)];
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(move || {
+            let waited = conntrack.await_quiet(&each);
+            waited.expect("it is waited");
+        });
+        vw_testkit::stays("it waits for the other", moment * 2, || {
+            !waits.is_finished()
+        });
+        // Its own end alone is waited for: the first is open still.
+        let [first, second] = open;
+        drop(second);
+        waits.join().expect("it ends");
+        drop(first);
+    });
+    assert!(begun.elapsed() < never, "it waited for the first");
 }
 
 /// The most memory that the process had since it was last asked to forget that, in bytes.

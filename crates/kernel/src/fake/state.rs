@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 use vw_hoststate::{
     Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl, WireguardKey,
@@ -29,7 +30,7 @@ pub(super) struct State {
     /// Keys of other hosts by which sessions were agreed.
     pub(super) agreed: BTreeSet<PublicKey>,
     pub(super) flows: Vec<Flow>,
-    pub(super) awaited: Vec<Flow>,
+    pub(super) awaited: Vec<(Flow, Duration)>,
     claims: Claims,
     /// Parameters that nobody wants any more, with the value put back.
     restored: BTreeMap<Key, Sysctl>,

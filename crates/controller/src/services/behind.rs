@@ -7,7 +7,13 @@ use super::{Roster, Service, ServiceState, change::Change};
 use crate::{Controller, detach::Leaving, registry::lock};
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, atomic::Ordering},
+    io,
+    sync::{
+        Mutex,
+        atomic::Ordering,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
 };
 use vw_hoststate::{Fragment, Netns, Owner};
 use vw_kernel::Led;
@@ -15,8 +21,24 @@ use vw_model::{Result, ServiceId};
 
 /// What is to be forgotten of who was led. Who sends before the kernel leads as it should is led as
 /// before, and what was forgotten by then would have to be once more.
-#[derive(Default)]
-pub(super) struct Owed(Mutex<Debts>);
+pub(super) struct Owed {
+    debts: Mutex<Debts>,
+    /// Wakes the thread that forgets what is due, for those who are not to wait for it.
+    forget: SyncSender<()>,
+    /// For that thread.
+    asked: Mutex<Option<Receiver<()>>>,
+}
+
+impl Default for Owed {
+    fn default() -> Self {
+        let (forget, asked) = sync_channel(1);
+        Self {
+            debts: Mutex::default(),
+            forget,
+            asked: Mutex::new(Some(asked)),
+        }
+    }
+}
 
 #[derive(Default)]
 struct Debts {
@@ -56,32 +78,32 @@ impl Debts {
 impl Owed {
     /// Notes that the kernel does not lead to a service as it should.
     pub(super) fn note_behind(&self, service: ServiceId) {
-        lock(&self.0).owing.entry(service).or_default().behind = true;
+        lock(&self.debts).owing.entry(service).or_default().behind = true;
     }
 
     fn is_behind(&self, service: ServiceId) -> bool {
-        let debts = lock(&self.0);
+        let debts = lock(&self.debts);
         let owing = debts.owing.get(&service);
         owing.is_some_and(|owing| owing.behind)
     }
 
     /// Whether something of a service stands that was to go.
     pub(super) fn stands(&self, service: ServiceId) -> bool {
-        let debts = lock(&self.0);
+        let debts = lock(&self.debts);
         let owing = debts.owing.get(&service);
         owing.is_some_and(|owing| owing.standing > 0)
     }
 
     /// Whether something of any does.
     pub(super) fn some_stands(&self) -> bool {
-        let debts = lock(&self.0);
+        let debts = lock(&self.debts);
         debts.owing.values().any(|owing| owing.standing > 0)
     }
 
     /// Keeps what is to be forgotten where that is too early; else gives it back, also where it may be
     /// too early alone: what could not be taken away may be somebody else's.
     pub(super) fn keep(&self, service: ServiceId, netns: Netns, led: Led) -> Option<Led> {
-        let mut debts = lock(&self.0);
+        let mut debts = lock(&self.debts);
         let Some(owing) = debts.owing.get_mut(&service) else {
             return Some(led);
         };
@@ -92,11 +114,17 @@ impl Owed {
 
     /// Has this be forgotten with what is due.
     pub(super) fn add(&self, netns: Netns, led: Led) {
-        owe(&mut lock(&self.0).due, netns, led);
+        owe(&mut lock(&self.debts).due, netns, led);
+    }
+
+    /// Has what is due be forgotten soon; never waits. Many who ask at once are heard once.
+    pub(super) fn forget_soon(&self) {
+        // Full, it was asked for already, and not begun; without the thread nobody leads any more.
+        let _ = self.forget.try_send(());
     }
 
     pub(super) fn take_due(&self) -> Vec<(Netns, Led)> {
-        std::mem::take(&mut lock(&self.0).due)
+        std::mem::take(&mut lock(&self.debts).due)
     }
 }
 
@@ -110,6 +138,25 @@ fn owe(owed: &mut Vec<(Netns, Led)>, netns: Netns, led: Led) {
 }
 
 impl Controller {
+    /// Has a thread forget what is due when it is asked for, which ends with the controller: the kernel's
+    /// whole table may be walked for it.
+    pub(super) fn forget_when_asked(&self) -> io::Result<()> {
+        let Some(asked) = lock(&self.balancers.owed.asked).take() else {
+            return Ok(());
+        };
+        let controller = self.downgrade();
+        let run = move || {
+            while asked.recv().is_ok() {
+                let Some(controller) = controller.upgrade() else {
+                    return;
+                };
+                controller.forget_due();
+            }
+        };
+        let builder = thread::Builder::new().name("forget".to_owned());
+        builder.spawn(run).map(|_| ())
+    }
+
     /// Brings a service to members that it has, whether the kernel can be brought to them now or not:
     /// what cannot be is told, and tried again soon.
     pub(super) fn turn_for_good(&self, service: &Service, state: &mut ServiceState, next: Roster) {
@@ -190,21 +237,21 @@ impl Controller {
             self.note_standing(service);
         }
         let owed = &self.balancers.owed;
-        lock(&owed.0).settle(service, |owing| owing.behind = false);
+        lock(&owed.debts).settle(service, |owing| owing.behind = false);
     }
 
     /// Notes that what led to endpoints of a service was gone when all was compared. The caller may hold
     /// what others wait for.
     pub(crate) fn note_gone(&self, service: ServiceId) {
         let owed = &self.balancers.owed;
-        lock(&owed.0).settle(service, |owing| owing.standing -= 1);
+        lock(&owed.debts).settle(service, |owing| owing.standing -= 1);
         // What is due then.
         self.look();
     }
 
     fn note_standing(&self, service: ServiceId) {
         {
-            let mut debts = lock(&self.balancers.owed.0);
+            let mut debts = lock(&self.balancers.owed.debts);
             debts.owing.entry(service).or_default().standing += 1;
         }
         lock(&self.leaving).push(Leaving::Led(service));

@@ -117,6 +117,7 @@ struct Patient {
 impl Controller {
     /// Asks members from now on, on a thread of its own that ends with the controller.
     pub(crate) fn check_members(&self) -> io::Result<()> {
+        self.forget_when_asked()?;
         let (controller, due) = (self.downgrade(), self.checker.due.clone());
         let answers = self.checker.answers.clone();
         let all: Vec<_> = lock(&self.services).all();
@@ -300,7 +301,8 @@ impl Controller {
         let let_in = super::change::let_in(&former, &state.roster);
         drop(state);
         self.name_let_in(&service, let_in);
-        self.forget_led(&service, sick.as_slice());
+        // Whoever asks members is not to wait for it.
+        self.owe_led(&service, sick.as_slice());
         let sandbox = self.registry().sandbox_by_id(sandbox);
         if let Some(sandbox) = sandbox {
             self.publish_names(&sandbox, &service.network, report.endpoint);

@@ -85,26 +85,45 @@ fn of_gone(service: &Service, former: &[PublishedPort]) -> Option<(LedBy, Vec<Me
 impl Controller {
     /// Has who was led here to endpoints that are gone, or are not well, be led to others.
     pub(super) fn forget_led(&self, service: &Service, gone: &[Member]) {
+        for (netns, led) in self.led_to(service, gone) {
+            self.forget_in(service, netns, led);
+        }
+    }
+
+    /// The same soon, by another thread; never waits for it.
+    pub(super) fn owe_led(&self, service: &Service, gone: &[Member]) {
+        let owed = &self.balancers.owed;
+        for (netns, led) in self.led_to(service, gone) {
+            if let Some(led) = owed.keep(service.id, netns, led) {
+                owed.add(netns, led);
+                owed.forget_soon();
+            }
+        }
+    }
+
+    /// Who was led here to endpoints of a service.
+    fn led_to(&self, service: &Service, gone: &[Member]) -> Vec<(Netns, Led)> {
         if gone.is_empty() {
-            return;
+            return Vec::new();
         }
         let spec = lock(&service.state).spec.clone();
         let addresses = gone.iter().flat_map(|member| member.addresses.clone());
         let addresses: BTreeSet<IpAddr> = addresses.collect();
         let by = led_by(&spec);
         if !service.is_global() {
-            return self.forget_here(service, gone, addresses, by);
+            return vec![(Netns::Host, self.led_here(gone, addresses, by))];
         }
-        if let Some(balancer) = self.balancers.on(service.network.spec.id) {
+        let balancer = self.balancers.on(service.network.spec.id);
+        let inside = balancer.map(|balancer| {
             let led = Led {
                 to: addresses,
                 by: None,
             };
-            self.forget_in(service, Netns::Sandbox(balancer.id), led);
-        }
-        if may_publish(&spec) {
-            self.forget_here(service, gone, BTreeSet::new(), by);
-        }
+            (Netns::Sandbox(balancer.id), led)
+        });
+        let hosted = may_publish(&spec);
+        let here = hosted.then(|| (Netns::Host, self.led_here(gone, BTreeSet::new(), by)));
+        inside.into_iter().chain(here).collect()
     }
 
     /// The same at the daemon's start of all who are known not to be well: the one before may have ended

@@ -14,6 +14,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::channel,
     },
     time::Duration,
 };
@@ -315,9 +316,8 @@ fn who_was_led_to_a_service_that_another_host_removed_is_forgotten_when_all_of_i
     is_forgotten_in_the_end(&world, &controller, inside, &[]);
 }
 
-#[test]
-fn who_was_led_to_one_that_is_not_well_is_forgotten_by_the_next_daemon_too() {
-    let (world, controller, [web, db]) = of_two_services();
+/// Has `web` be checked, by nobody; what tells that its endpoint is not well.
+fn checked(world: &World, controller: &Controller) -> ServiceReport {
     world.refusing.refuse_checks();
     let hour = Duration::from_secs(3600);
     let probe: Probe = "tcp:80".parse().unwrap();
@@ -336,21 +336,41 @@ fn who_was_led_to_one_that_is_not_well_is_forgotten_by_the_next_daemon_too() {
         })
         .unwrap();
     let service = "web".to_owned();
-    let endpoint = controller
-        .submit(ServiceInspect { service })
-        .unwrap()
-        .members[0]
-        .endpoint;
-    let report = ServiceReport {
-        endpoint,
+    let view = controller.submit(ServiceInspect { service }).unwrap();
+    ServiceReport {
+        endpoint: view.members[0].endpoint,
         probe,
         well: false,
-    };
+    }
+}
+
+#[test]
+fn who_was_led_to_one_that_is_not_well_is_forgotten_by_the_next_daemon_too() {
+    let (world, controller, [web, db]) = of_two_services();
+    let report = checked(&world, &controller);
     controller.submit(report).unwrap();
+    eventually("they are forgotten", || world.kernel.tracked() == db);
     // The daemon ends before it forgets them.
     world.kernel.track([web, db].concat());
     drop(controller);
     let controller = world.open();
     assert_eq!(world.kernel.tracked(), db);
     assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
+fn who_tells_that_one_is_not_well_waits_for_nobody_to_be_forgotten() {
+    let (world, controller, [_, db]) = of_two_services();
+    let report = checked(&world, &controller);
+    let forgets = |effect: &Effect<'_>| matches!(effect, Effect::Forget(Netns::Host));
+    let (told, waiting) = channel::<()>();
+    world.faults.while_at(forgets, move || {
+        // Nothing is sent: it ends when all is told.
+        waiting.recv().unwrap_err();
+    });
+    controller.submit(report).unwrap();
+    drop(told);
+    eventually("they are forgotten", || world.kernel.tracked() == db);
+    world.faults.await_beside();
+    assert!(!world.faults.had_to_wait(), "it was waited for");
 }

@@ -12,7 +12,7 @@ fn what_was_owed_while_a_service_was_behind_is_due_though_something_stands() {
     };
     owed.note_behind(service);
     assert!(owed.keep(service, Netns::Host, led.clone()).is_none());
-    let settle = |settle: fn(&mut Owing)| lock(&owed.0).settle(service, settle);
+    let settle = |settle: fn(&mut Owing)| lock(&owed.debts).settle(service, settle);
     settle(|owing| owing.standing += 1);
     assert!(owed.take_due().is_empty(), "it is led as before");
     settle(|owing| owing.behind = false);

@@ -66,6 +66,14 @@ fn is_held_alone([a, b]: &[Host; 2], network: NetworkId, addr: IpAddr, holder: E
     eventually("it is free", SOON, || taken().is_ok());
 }
 
+/// Cuts a host off from the store, and waits until it has noticed.
+fn cut_off(host: &Host) {
+    host.client.cut(true);
+    eventually("the store is away", SOON, || {
+        host.cluster.core.state().store != StoreState::Reachable
+    });
+}
+
 #[test]
 fn it_is_had_again_at_once() {
     let (hosts, network, addr, mut id) = granted(&MemoryStore::new());
@@ -89,7 +97,7 @@ struct Former {
 fn a_version_that_knows_nothing_of_it_refuses_the_address_to_who_took_it_up() {
     let (hosts, network, addr, first) = granted(&MemoryStore::new());
     let [_, b] = &hosts;
-    b.client.cut(true);
+    cut_off(b);
     let second = restart(b, network, addr, first);
     let records = vw_store::Store::scan(&*b.local, vw_store::Table::Cluster).unwrap();
     let grants = records.iter().filter(|(key, _)| key.starts_with("grant/"));
@@ -102,7 +110,7 @@ fn a_version_that_knows_nothing_of_it_refuses_the_address_to_who_took_it_up() {
 #[test]
 fn it_is_had_again_while_the_store_is_away_and_over_a_restart_of_the_daemon() {
     let (hosts, network, addr, mut id) = granted(&MemoryStore::new());
-    hosts[1].client.cut(true);
+    cut_off(&hosts[1]);
     for _ in 0..2 {
         id = restart(&hosts[1], network, addr, id);
     }

@@ -71,7 +71,7 @@ impl Core {
         self.death(id)?.ok_or_else(|| {
             let message = format!(
                 "host {name} is alive: stop its daemon first, and wait until `vethwork cluster \
-                 status` shows it as dead"
+                 status` shows it as dead or away"
             );
             Error::conflict("cluster-host-alive", message)
         })

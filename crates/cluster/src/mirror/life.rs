@@ -108,12 +108,13 @@ impl Mirror {
         let host = self.host(id);
         if value == record::STOPPED && id != me {
             let known = host.left.replace(version) == Some(version);
-            if !known || host.life == Life::Alive {
+            if !known || matches!(host.life, Life::Alive | Life::Doubtful(_)) {
                 (host.life, host.heard) = (Life::Stopped, Heard::default());
                 self.doubted.insert(id);
             }
         } else {
             (host.life, host.left) = (Life::Alive, None);
+            host.away_since = None;
         }
         self.refresh_host(id, false, seen);
     }
@@ -154,7 +155,8 @@ impl Mirror {
                     if self.asks && heard.asked.is_none() && until + ASKED > now => {}
                 // One that never answered may be behind a firewall: its grace is all there is.
                 Life::Stopped if heard.answered.is_none() || heard.answers() => {}
-                Life::Away | Life::Stopped if !asked => {}
+                // Who is no member any more is not asked.
+                Life::Away | Life::Stopped if !asked && host.record.is_some() => {}
                 Life::Doubtful(_) | Life::Away | Life::Stopped => {
                     let taken = taken.get_or_insert_with(|| self.addresses_of_the_living());
                     let is_away = self.is_away(id, now, taken);

@@ -128,6 +128,10 @@ fn who_cannot_be_asked_is_not_silent_and_nobody_is_away_for_good() {
     scene.answer();
     assert!(scene.after(SECOND).is_empty(), "it could not be asked");
     scene.now += 3600 * SECOND;
+    // Each time counts by itself.
+    assert_eq!(scene.put(alive(2)), BACK);
+    assert_eq!(scene.lose(), AWAY);
+    scene.now += 3600 * SECOND;
     scene.answer();
     assert_eq!(scene.after(SECOND), GONE);
 }

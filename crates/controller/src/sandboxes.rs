@@ -213,15 +213,19 @@ impl Controller {
         let mut first = self.detach_all(sandbox).err();
         self.give_back_resolv_conf(sandbox);
         self.dns.remove(sandbox.id);
-        let mut state = sandbox.state();
-        state.resolver = None;
-        state.claims = Claims::default();
-        state.published = Vec::new();
-        state.live = false;
-        drop(state);
-        if let Err(error) = self.take_away(vec![(Owner::Sandbox(sandbox.id), Fragment::default())])
         {
-            first.get_or_insert(error);
+            // Nobody settles it meanwhile.
+            let _placing = lock(&sandbox.placing);
+            let mut state = sandbox.state();
+            state.resolver = None;
+            state.claims = Claims::default();
+            state.published = Vec::new();
+            state.live = false;
+            drop(state);
+            let gone = vec![(Owner::Sandbox(sandbox.id), Fragment::default())];
+            if let Err(error) = self.take_away(gone) {
+                first.get_or_insert(error);
+            }
         }
         crate::step::reached("sandbox.unpinned");
         if let Some(error) = first {

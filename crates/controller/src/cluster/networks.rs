@@ -210,7 +210,9 @@ impl Controller {
             }
             Err(_) => false,
         };
-        if closed && lock(&network.members).is_empty() {
+        // Members that are off an encrypted one are settled, too.
+        let waits = network.driver.encrypts(&network.spec);
+        if closed && !waits && lock(&network.members).is_empty() {
             return self.take_down(&network);
         }
         // Others may make one of its name at once.

@@ -174,7 +174,7 @@ impl Display for Match {
             Self::Icmp(Family::V4) => f.write_str("meta l4proto icmp"),
             Self::Icmp(Family::V6) => f.write_str("meta l4proto ipv6-icmp"),
             Self::Transport(protocol) => write!(f, "meta l4proto {protocol}"),
-            Self::Midstream => f.write_str("tcp flags & (fin | syn | rst) == 0x0"),
+            Self::Midstream => f.write_str("tcp flags ! fin,syn,rst"),
             Self::Sport(protocol, port) => write!(f, "{protocol} sport {port}"),
             Self::Dport(protocol, port) => write!(f, "{protocol} dport {port}"),
             Self::Established => f.write_str("ct state established,related"),

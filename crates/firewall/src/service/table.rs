@@ -262,14 +262,17 @@ fn published6() -> ChainSpec {
 
 /// Questions to published ports; the host's own table knows the bridges by which answers come.
 fn untranslated_here() -> ChainSpec {
-    let to = |family, fields, entry| {
+    let any = |family, entry| {
         classes(entry).map(move |set| {
-            let when = vec![Match::Family(family), Match::In(fields, set)];
+            let when = vec![Match::Family(family), Match::In(PORT, set)];
             rule(NO_PART, when, Statement::Drop)
         })
     };
-    let any = to(V4, PORT, Entry::Port4).chain(to(V6, PORT, Entry::Port6));
-    let one = to(V4, AT4, Entry::At4).chain(to(V6, AT6, Entry::At6));
+    let one = |fields, entry| {
+        classes(entry).map(move |set| rule(NO_PART, vec![Match::In(fields, set)], Statement::Drop))
+    };
+    let any = any(V4, Entry::Port4).chain(any(V6, Entry::Port6));
+    let one = one(AT4, Entry::At4).chain(one(AT6, Entry::At6));
     untranslated(any.chain(one).collect())
 }
 

@@ -1,6 +1,6 @@
 //! What every store does, whichever it is.
 
-use crate::scratch::{DURABLE, Scratch};
+use crate::scratch::{DURABLE, Open, Scratch};
 use proptest::{prelude::*, test_runner::TestRunner};
 use std::collections::BTreeMap;
 use vw_store::{Batch, Change, Memory, Schema, Store, Table, faults::Failing};
@@ -149,6 +149,16 @@ fn change() -> impl Strategy<Value = Change> {
     })
 }
 
+/// Opens a store that was just closed: a program that another test is just starting may hold a copy
+/// of its lock until it is executed.
+fn opened_again(open: Open, scratch: &Scratch) -> Box<dyn Store> {
+    let free = || match open(&scratch.file(), Schema::CURRENT) {
+        Err(vw_store::Error::InUse { .. }) => None,
+        opened => Some(opened.expect("opens again")),
+    };
+    vw_testkit::poll(std::time::Duration::from_secs(10), free).expect("nobody has it")
+}
+
 #[test]
 fn reopened_at_any_moment_it_holds_what_was_committed() {
     let step = (
@@ -177,7 +187,7 @@ fn reopened_at_any_moment_it_holds_what_was_committed() {
                     .expect("commits");
                 if reopen {
                     drop(store);
-                    store = open(&scratch.file(), Schema::CURRENT).expect("opens again");
+                    store = opened_again(open, &scratch);
                 }
                 let mut held = BTreeMap::new();
                 for table in Table::ALL {

@@ -2,14 +2,14 @@
 
 use crate::{
     balancers::known,
-    over_every_store,
+    over_one_store,
     prefer::seen,
     services::{alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
 use vw_testkit::{Host, eventually, traffic};
 
-over_every_store! {
+over_one_store! {
     a_port_is_published_by_the_host_that_has_its_address,
     a_port_over_ipv6_is_too,
     endpoints_of_the_host_see_the_client_there_as_well,

@@ -2,7 +2,7 @@
 //! the balancer (`mode=host`), and where a daemon dies while it is made.
 
 use crate::{
-    over_every_store,
+    over_every_store, over_one_store,
     prefer::seen,
     services::{addresses, alike, answer, answer_by, network},
     stage::{Kind, LEASE, SOON, Stage},
@@ -11,9 +11,12 @@ use std::thread;
 use vw_testkit::{Host, eventually, traffic};
 
 over_every_store! {
-    udp_is_led_to_every_host_and_srv_names_tell_where,
     a_host_that_joins_late_leads_to_services_and_is_led_to,
     a_daemon_that_dies_over_a_service_leaves_nothing_half_made,
+}
+
+over_one_store! {
+    udp_is_led_to_every_host_and_srv_names_tell_where,
     what_leads_to_services_stands_only_as_long_as_somebody_is_there,
     what_leads_to_services_has_no_name,
     a_port_is_published_by_the_hosts_with_endpoints_alone,

@@ -2,14 +2,14 @@
 //! which drops what is forwarded, and with strict reverse path filters.
 
 use crate::{
-    over_every_store,
+    over_one_store,
     prefer::{CLIENT, CLIENT6, at_port, dual_stack, seen},
     services::{addresses, alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
 use vw_testkit::{engines::Dockerd, eventually, traffic};
 
-over_every_store! {
+over_one_store! {
     a_service_is_reached_past_others_drop_policies_and_strict_filters,
     a_service_of_a_routed_network_is_too,
 }

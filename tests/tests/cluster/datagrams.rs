@@ -4,14 +4,14 @@
 
 use crate::{
     balancers::known,
-    over_every_store,
+    over_one_store,
     services::{addresses, alike, answer_by, network, who},
     stage::{Kind, SOON, Stage},
 };
 use std::{collections::BTreeMap, thread, time::Duration};
 use vw_testkit::{Host, eventually, traffic};
 
-over_every_store! {
+over_one_store! {
     datagrams_are_led_by_the_hosts_with_endpoints_alone,
     a_flow_of_datagrams_stays_until_its_endpoint_leaves,
     a_flow_of_datagrams_ends_with_its_port,

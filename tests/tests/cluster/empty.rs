@@ -3,7 +3,7 @@
 
 use crate::{
     balancers::known,
-    over_every_store,
+    over_one_store,
     services::{addresses, alike, network},
     stage::{Kind, SOON, Stage},
 };
@@ -13,7 +13,7 @@ use std::{
 };
 use vw_testkit::{Host, eventually, traffic};
 
-over_every_store! {
+over_one_store! {
     a_second_service_without_endpoints_refuses_at_once_on_every_host,
     the_first_connection_to_the_first_endpoint_waits_for_nothing,
 }

@@ -2,7 +2,7 @@
 //! text, whatever dies. Where the kernel has WireGuard, hosts are told to do without.
 
 use crate::{
-    over_every_store,
+    over_every_store, over_one_store,
     stage::{Kind, LEASE, SOON, Stage},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,12 +15,15 @@ use std::{
 use vw_testkit::{Host, eventually, require_programs, stays, traffic};
 
 over_every_store! {
-    no_wire_shows_what_containers_say,
     keys_change_and_no_connection_breaks,
+    a_key_is_kept_until_every_host_takes_in_the_next,
+}
+
+over_one_store! {
+    no_wire_shows_what_containers_say,
     whatever_dies_nothing_is_said_in_clear_text,
     a_process_that_hangs_is_replaced_and_holds_nobody_up,
     with_a_full_disk_a_host_keeps_its_key_and_encrypts_on,
-    a_key_is_kept_until_every_host_takes_in_the_next,
     a_host_alone_sends_nothing_and_its_containers_speak,
     a_port_that_somebody_has_is_left_to_them,
     hosts_that_speak_ipv6_alone_encrypt_too,

@@ -1,7 +1,7 @@
 //! Containers of other engines on networks over several hosts, and in services there.
 
 use crate::{
-    over_every_store,
+    over_one_store,
     services::{addresses, alike, answer},
     stage::{Kind, SOON, Stage},
 };
@@ -11,7 +11,7 @@ use vw_testkit::{
     eventually, traffic,
 };
 
-over_every_store! {
+over_one_store! {
     a_container_of_podman_is_on_networks_over_hosts,
     a_container_of_docker_is_on_networks_over_hosts_beside_its_drop_policy,
 }

@@ -1,7 +1,7 @@
 //! Who is led where by services over several hosts, when endpoints come and go.
 
 use crate::{
-    over_every_store,
+    over_one_store,
     services::{addresses, answer},
     stage::{Kind, SOON, Stage},
 };
@@ -16,7 +16,7 @@ use vw_testkit::{
     traffic::{Conversation, Sender, Server, stray_answer, stray_question, tcp},
 };
 
-over_every_store! {
+over_one_store! {
     one_who_keeps_sending_is_led_to_whoever_serves,
     one_who_keeps_sending_leaves_who_is_sick_and_a_service_that_is_gone,
     a_stop_waits_for_those_who_are_led_there_and_once,

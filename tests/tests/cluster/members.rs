@@ -3,7 +3,7 @@
 
 use crate::{
     balancers::known,
-    over_every_store,
+    over_every_store, over_one_store,
     services::{addresses, alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
@@ -17,6 +17,9 @@ use vw_testkit::{
 over_every_store! {
     who_a_command_finds_unwell_is_led_to_by_no_host,
     an_endpoint_that_is_well_by_turns_does_not_keep_the_store_busy,
+}
+
+over_one_store! {
     a_name_leads_to_the_endpoints_of_all_hosts_where_there_is_no_address,
     a_service_of_a_network_without_ipv4_is_led_to_over_hosts,
 }

@@ -1,7 +1,7 @@
 //! What is for groups or for all: where it goes, and where it does not.
 
 use crate::{
-    over_every_store,
+    over_one_store,
     stage::{Kind, LEASE, SOON, Stage},
 };
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 use vw_testkit::{Host, eventually};
 
-over_every_store! {
+over_one_store! {
     groups_and_all_are_spoken_to_over_hosts_where_that_was_asked_for,
     what_is_for_all_is_sent_to_a_host_as_long_as_somebody_is_there,
 }

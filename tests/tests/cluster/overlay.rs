@@ -1,7 +1,7 @@
 //! What crosses the hosts, and what does not.
 
 use crate::{
-    over_every_store,
+    over_every_store, over_one_store,
     ports::{self, Station},
     stage::{Kind, SOON, Stage},
 };
@@ -17,9 +17,12 @@ use vw_testkit::{eventually, traffic};
 over_every_store! {
     a_network_made_on_one_host_is_the_same_on_every_other,
     containers_find_and_reach_each_other_by_name,
+    addresses_are_given_once_and_as_asked,
+}
+
+over_one_store! {
     a_container_reaches_the_outside_and_publishes_ports,
     networks_are_apart,
-    addresses_are_given_once_and_as_asked,
     hosts_that_speak_ipv6_alone_are_a_cluster_too,
     nothing_is_flooded,
     who_is_named_is_reached_by_the_first_packet,

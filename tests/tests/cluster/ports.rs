@@ -1,7 +1,7 @@
 //! The UDP port of tunnels: what passes there, and who is let in.
 
 use crate::{
-    over_every_store,
+    over_one_store,
     stage::{Kind, SOON, Stage},
 };
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 use vw_testkit::{Host, eventually, traffic};
 
-over_every_store! {
+over_one_store! {
     tunnels_end_at_the_port_that_their_network_names,
     tunnels_end_at_the_port_that_is_advertised_where_their_network_is_made,
 }

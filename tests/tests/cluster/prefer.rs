@@ -2,14 +2,14 @@
 //! there (`prefer=local`).
 
 use crate::{
-    over_every_store,
+    over_one_store,
     services::{addresses, alike, answer, answer_by, network},
     stage::{Kind, SOON, Stage},
 };
 use std::thread;
 use vw_testkit::{Host, eventually, traffic};
 
-over_every_store! {
+over_one_store! {
     a_port_leads_to_endpoints_of_the_host_that_is_asked,
     a_port_of_a_routed_network_does_too,
     whom_a_port_prefers_is_changed_while_it_is_published,

@@ -1,22 +1,25 @@
 //! Networks whose packets pass between hosts as they are (`overlay.mode=route`).
 
 use crate::{
-    over_every_store,
+    over_every_store, over_one_store,
     stage::{Kind, LEASE, SOON, Stage},
 };
 use vw_testkit::{Host, eventually, traffic};
 
 over_every_store! {
+    the_routes_of_a_host_go_with_it_and_come_back_with_its_wire,
+    an_endpoint_that_moves_is_found_by_its_former_neighbours,
+}
+
+over_one_store! {
     routed_containers_find_and_reach_each_other_in_no_tunnel,
     routed_networks_are_apart_and_strangers_stay_out,
     a_routed_network_leads_out_by_its_own_bridge,
-    the_routes_of_a_host_go_with_it_and_come_back_with_its_wire,
     routed_packets_pass_where_hosts_speak_ipv6_alone,
     hosts_on_other_segments_are_told_of,
     what_a_routed_network_cannot_be_is_refused,
     what_others_take_off_the_wire_comes_back,
     a_host_that_leaves_the_segment_is_led_to_no_more,
-    an_endpoint_that_moves_is_found_by_its_former_neighbours,
     a_host_that_does_not_forward_takes_no_part_in_a_routed_network,
     a_next_hop_that_shows_no_owner_does_not_outlive_its_network,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     balancers::known,
-    over_every_store,
+    over_one_store,
     services::{addresses, alike, network},
     stage::{Kind, SOON, Stage},
 };
@@ -11,7 +11,7 @@ use vw_testkit::{
     traffic::sctp::{Server, opens},
 };
 
-over_every_store! {
+over_one_store! {
     associations_are_led_on_from_every_host,
 }
 

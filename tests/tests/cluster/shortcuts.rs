@@ -3,13 +3,13 @@
 //! A bridge that is down forwards nothing: what is reached then is reached by a shortcut.
 
 use crate::{
-    over_every_store,
+    over_one_store,
     services::{addresses, alike, answer, network},
     stage::{Kind, SOON, Stage},
 };
 use vw_testkit::{Host, eventually, traffic};
 
-over_every_store! {
+over_one_store! {
     frames_pass_the_bridges_by,
     frames_pass_the_bridges_by_between_hosts_of_ipv6,
     services_are_reached_past_the_bridges,

@@ -3,7 +3,7 @@
 
 use crate::{
     balancers::known,
-    over_every_store,
+    over_one_store,
     services::{addresses, alike, answer, network},
     stage::{Kind, Stage},
 };
@@ -17,7 +17,7 @@ use std::{
 };
 use vw_testkit::{Host, eventually, traffic};
 
-over_every_store! {
+over_one_store! {
     connections_are_shared_out_by_health_by_client_and_by_weight,
     an_internal_network_has_services_for_its_own,
 }

@@ -36,7 +36,7 @@ macro_rules! require_cluster {
     };
 }
 
-/// Makes a test a store of functions that take the store's kind.
+/// Makes a test a store of functions that take the store's kind: of what rests on the store.
 #[macro_export]
 macro_rules! over_every_store {
     ($($name:ident),* $(,)?) => {
@@ -50,6 +50,23 @@ macro_rules! over_every_store {
             fn $name() {
                 $crate::require_cluster!($crate::store::Kind::$kind);
                 super::$name($crate::store::Kind::$kind);
+            })*
+        }
+    };
+}
+
+/// Makes a test of functions that take the store's kind: of what the store has no part in once it
+/// has told the hosts of each other. Each is over the store whose [turn](store::turn) it is.
+#[macro_export]
+macro_rules! over_one_store {
+    ($($name:ident),* $(,)?) => {
+        mod by_turn {
+            $(#[test]
+            fn $name() {
+                for kind in $crate::store::turn(stringify!($name)) {
+                    $crate::require_cluster!(kind);
+                    super::$name(kind);
+                }
             })*
         }
     };

@@ -2,13 +2,19 @@
 
 use crate::{
     encryption::{create, pair},
-    over_every_store,
+    over_every_store, over_one_store,
     stage::{Kind, LEASE, SOON, Stage},
 };
 use std::{net::UdpSocket, path::Path};
 use vw_testkit::{eventually, traffic};
 
 over_every_store! {
+    a_server_of_the_store_that_is_down_is_shown_and_does_no_harm,
+    while_the_store_is_away_nothing_is_made_up,
+    a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place,
+}
+
+over_one_store! {
     a_host_that_lives_and_is_not_reached_is_shown_as_unreachable,
     a_firewall_that_bars_tunnels_alone_is_seen_over_ipv4,
     a_firewall_that_bars_tunnels_alone_is_seen_over_ipv6,
@@ -16,9 +22,6 @@ over_every_store! {
     hosts_whose_tunnels_have_another_port_are_asked_there,
     a_host_on_which_somebody_has_the_tunnels_port_is_asked_beside_it,
     a_port_beside_the_tunnels_that_somebody_had_is_taken_later,
-    a_server_of_the_store_that_is_down_is_shown_and_does_no_harm,
-    while_the_store_is_away_nothing_is_made_up,
-    a_host_whose_disk_was_copied_elsewhere_tells_that_it_lost_its_place,
     a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by,
     a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was,
     a_host_whose_link_is_narrower_than_a_network_says_so,

@@ -1,5 +1,6 @@
 //! The servers of a store, of whichever kind, as a stage wants them.
 
+use std::env;
 use vw_testkit::{
     Host, Lab,
     cluster_stores::{Consul, ConsulSettings, Place},
@@ -10,9 +11,20 @@ pub(crate) use vw_testkit::cluster_stores::{Kind, Servers};
 /// Starts them at an address of a host; with the options that a daemon is let in by.
 pub(crate) type Start = Box<dyn FnOnce(&Lab, &Host, &str) -> (Servers, Vec<String>)>;
 
-/// Three servers of etcd, which take a moment to start; one of the others.
+/// Whose turn it is for a test of what the store has no part in: always the same one of the three,
+/// or each of them where `VETHWORK_TEST_STORES` is `all`.
+pub(crate) fn turn(test: &str) -> Vec<Kind> {
+    let kinds = [Kind::Etcd, Kind::Consul, Kind::ZooKeeper];
+    if env::var("VETHWORK_TEST_STORES").is_ok_and(|stores| stores == "all") {
+        return kinds.to_vec();
+    }
+    let sum: usize = test.bytes().map(usize::from).sum();
+    vec![kinds[sum % kinds.len()]]
+}
+
+/// One server.
 pub(crate) fn of(kind: Kind) -> Start {
-    servers(kind, if kind == Kind::Etcd { 3 } else { 1 })
+    servers(kind, 1)
 }
 
 /// So many servers.

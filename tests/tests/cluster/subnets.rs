@@ -1,7 +1,7 @@
 //! Networks of several subnets a family, over several hosts.
 
 use crate::{
-    over_every_store,
+    over_every_store, over_one_store,
     services::network,
     stage::{Kind, SOON, Stage},
 };
@@ -12,8 +12,11 @@ use std::{
 use vw_testkit::{Host, eventually, traffic};
 
 over_every_store! {
-    endpoints_of_several_subnets_are_one_network,
     addresses_are_given_out_of_the_range_and_none_that_is_kept,
+}
+
+over_one_store! {
+    endpoints_of_several_subnets_are_one_network,
 }
 
 /// Two subnets of six addresses.

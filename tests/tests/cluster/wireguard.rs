@@ -3,13 +3,13 @@
 
 use crate::{
     encryption::{MARK, VXLAN, WIREGUARD, create, pair, process, talk_while_keys_change},
-    over_every_store,
+    over_one_store,
     stage::{Kind, Stage},
 };
 use std::time::Duration;
 use vw_testkit::{Host, require_programs, traffic};
 
-over_every_store! {
+over_one_store! {
     kernels_carry_what_is_encrypted,
     kernels_carry_over_ipv6_alone,
     a_kernel_and_a_process_understand_each_other,

@@ -53,7 +53,8 @@ impl Cluster {
     /// [`vw_store::Table::Cluster`] is used.
     ///
     /// Call [`Self::hold`] and [`Self::publish`] for everything that this host has from before,
-    /// then [`Self::settled`]: until then nothing of this host is taken out of the store.
+    /// then [`Self::settled`]: until then nothing of this host is taken out of the store, and nothing
+    /// given to others.
     ///
     /// # Errors
     /// When the local copy cannot be read, or the settings cannot be.
@@ -98,8 +99,9 @@ impl Cluster {
 
     /// Says that all that this host had before its start was told.
     ///
-    /// From then on what is not wanted any more is taken out of the store, empty blocks are
-    /// returned, and removals of networks are answered.
+    /// From then on others are granted addresses out of this host's blocks, what is not wanted any
+    /// more is taken out of the store, empty blocks are returned, and removals of networks are
+    /// answered. What the kernel has must be as this host was told, too.
     pub fn settled(&self) {
         self.core.settle();
     }

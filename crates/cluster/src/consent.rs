@@ -24,10 +24,14 @@ use vw_store::cluster::{Condition, Version, Write};
 
 impl Core {
     /// Answers the requests of others for addresses of this host's blocks, and clears away what
-    /// is left of this host's own. What becomes of grants is [`crate::ending`]'s.
+    /// is left of this host's own. Not before all was told that this host has from before: what
+    /// nobody holds yet may be in use. What becomes of grants is [`crate::ending`]'s.
     pub(crate) fn answer_requests(&self) -> Result<()> {
         let requests: Vec<_> = {
             let state = self.state();
+            if !state.settled {
+                return Ok(());
+            }
             let requests = state.mirror.requests.iter();
             requests.map(|(at, known)| (*at, known.clone())).collect()
         };

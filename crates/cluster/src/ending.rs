@@ -110,9 +110,16 @@ impl State {
 
 impl Core {
     /// Ends grants: deletes those that nobody of this host uses any more, and takes addresses into
-    /// use again that others have given back.
+    /// use again that others have given back. Not before all was told that this host has from before:
+    /// what was released until then may stand in the kernel still.
     pub(crate) fn end_grants(&self) -> Result<()> {
-        let due = std::mem::take(&mut self.state().due);
+        let due = {
+            let mut state = self.state();
+            if !state.settled {
+                return Ok(());
+            }
+            std::mem::take(&mut state.due)
+        };
         let mut left = due.iter();
         while let Some(at) = left.next() {
             let ended = self.end(*at);

@@ -18,6 +18,7 @@ mod room;
 mod services;
 mod silent;
 mod stale;
+mod starting;
 mod taken_up;
 mod unknown;
 mod unnoticed;

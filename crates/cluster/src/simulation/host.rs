@@ -90,6 +90,8 @@ pub(super) struct Daemon {
     pub(super) core: Arc<Core>,
     pub(super) client: Arc<Client>,
     pub(super) alive: Arc<AtomicBool>,
+    /// Whether all that the machine has from before was told: nobody is served until then.
+    serves: AtomicBool,
     following: Mutex<Following>,
     presence: Mutex<Option<Box<dyn Presence>>>,
     /// The networks that its controller knows.
@@ -153,6 +155,7 @@ impl Host {
                         let _ = daemon.core.copy.flush();
                     }
                 }
+                Role::User | Role::Other if !daemon.serves.load(Ordering::SeqCst) => {}
                 Role::User | Role::Other => world.user(self, &daemon),
             }
         }
@@ -225,6 +228,7 @@ impl Host {
         let daemon = Arc::new(Daemon {
             client,
             alive,
+            serves: AtomicBool::new(false),
             following: Mutex::default(),
             presence: Mutex::default(),
             networks: Mutex::default(),
@@ -244,12 +248,18 @@ impl Host {
         self.resume(&daemon, endpoints);
     }
 
-    /// What a controller does at its start.
+    /// What a controller does at its start, while the daemon's threads and all others go on.
     fn resume(&self, daemon: &Daemon, endpoints: BTreeMap<EndpointId, RemoteEndpoint>) {
+        let world = self.world();
+        world.while_one_starts();
         for endpoint in endpoints.into_values() {
+            let goes_on = daemon.alive.load(Ordering::SeqCst);
+            if !goes_on || !self.machine().endpoints.contains_key(&endpoint.id) {
+                // It was killed meanwhile, or told that the network is gone.
+                continue;
+            }
             let addr = endpoint.addresses[0].addr();
             if let Err(error) = daemon.core.hold(endpoint.network, addr, endpoint.id) {
-                let world = self.world();
                 let id = self.id();
                 let history = world.history();
                 let there = history.networks.contains_key(&endpoint.network);
@@ -261,7 +271,9 @@ impl Host {
             }
             daemon.core.state().outbox.publish(endpoint);
         }
+        world.while_one_starts();
         daemon.core.settle();
+        daemon.serves.store(true, Ordering::SeqCst);
     }
 
     /// Ends an endpoint on this machine, whatever the cluster knows.

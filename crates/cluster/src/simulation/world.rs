@@ -191,6 +191,14 @@ impl World {
         }
     }
 
+    /// Lets everybody act while a controller takes up what its machine has from before.
+    pub(super) fn while_one_starts(&self) {
+        if self.is_rough() {
+            self.act(chance::below(12));
+            self.history().observe();
+        }
+    }
+
     /// Lets others act while somebody waits.
     pub(super) fn meanwhile(&self, at_most: Duration) {
         if self.depth.load(Ordering::SeqCst) >= DEPTH {

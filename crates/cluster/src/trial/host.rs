@@ -178,6 +178,12 @@ impl Controller {
         let _ops = self.ops.each_ref().map(lock);
         let mut endpoints = lock(&self.endpoints);
         let cluster = Cluster::over(core.clone())?;
+        // It reads its records, and brings the kernel to them: others go on meanwhile.
+        let take_time = || {
+            let time = Duration::from_millis(chance::below(300) as u64);
+            core.wait_for::<()>(core.time.now() + time, |_| None);
+        };
+        take_time();
         for lease in held {
             match cluster.hold(lease.network, lease.addr, lease.id) {
                 Ok(_) => {
@@ -188,6 +194,7 @@ impl Controller {
                 Err(_) => self.log.note(Event::Dropped(lease, Why::Lost)),
             }
         }
+        take_time();
         cluster.settled();
         Ok(cluster)
     }

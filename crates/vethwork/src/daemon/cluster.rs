@@ -119,7 +119,7 @@ impl ClusterSettings {
         };
         let Some((link, net)) = found else {
             return refuse(match &self.at {
-                Some(at @ At::Address(_)) => format!("cluster-advertise {at}: this host has no such address"),
+                Some(at @ At::Address(_)) => format!("cluster-advertise {at}: this host has no such address: name one that it has, or start the daemon once it is there"),
                 Some(at @ At::Link(_)) => format!("cluster-advertise {at}: this host has no such interface with an address that others can reach"),
                 None => "cluster-advertise is missing, and no default route tells which address of this host the others reach: give it".to_owned(),
             });

@@ -117,7 +117,9 @@ fn the_tunnel_ends_at_an_address_of_this_host() {
     check_underlay(
         Some("192.0.2.2"),
         &eth0,
-        expect!["ERROR cluster-advertise 192.0.2.2: this host has no such address"],
+        expect![
+            "ERROR cluster-advertise 192.0.2.2: this host has no such address: name one that it has, or start the daemon once it is there"
+        ],
     );
     check_underlay(
         Some("127.0.0.1"),
@@ -140,4 +142,18 @@ fn the_tunnel_ends_at_an_address_of_this_host() {
             "ERROR cluster-advertise is missing, and no default route tells which address of this host the others reach: give it"
         ],
     );
+}
+
+/// As after a reboot where DHCP is late.
+#[test]
+fn the_unit_waits_for_addresses_and_starts_the_daemon_until_they_are_there() {
+    let unit = include_str!("../../../../../packaging/systemd/vethwork.service");
+    for line in [
+        "Wants=network-online.target",
+        "After=network-online.target",
+        "StartLimitIntervalSec=0",
+        "Restart=on-failure",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
 }

@@ -1,7 +1,7 @@
 //! A real etcd: the suite, and what is etcd's own.
 
 use super::{
-    conformance::{self, Subject, commit, get, put, value},
+    conformance::{self, Subject, commit, delete, get, put, value},
     faults::{self, making, open},
     replay::Replay,
     stopped,
@@ -124,15 +124,56 @@ fn a_watch_that_compaction_overtook_says_so() {
         commit(&*store, [], [put("compacted/a", round.to_string())]);
     }
     let (_, mut fresh) = store.follow("compacted").expect("it is there");
+    compact(&etcd);
+    let lost = stalled.step();
+    assert!(matches!(lost, Err(ClusterError::Lost { .. })), "{lost:?}");
+    assert_eq!(fresh.next(Duration::from_millis(100)), Ok(Vec::new()));
+}
+
+/// Has it forget what is not any more.
+fn compact(etcd: &Etcd) {
     let status = etcd.ctl(&["endpoint", "status", "--write-out=fields"]).ok();
     let revision = status
         .lines()
         .find_map(|line| line.strip_prefix("\"Revision\" : "))
         .expect("etcdctl tells it");
     etcd.ctl(&["compact", revision]).must();
-    let lost = stalled.step();
-    assert!(matches!(lost, Err(ClusterError::Lost { .. })), "{lost:?}");
-    assert_eq!(fresh.next(Duration::from_millis(100)), Ok(Vec::new()));
+}
+
+#[test]
+fn a_watch_goes_on_where_what_it_told_last_was_deleted_and_compacted() {
+    require_programs!("etcd", "etcdctl");
+    let lab = Lab::new();
+    let mut etcd = Etcd::start(&lab, &places(1));
+    let (store, backup) = (open(&etcd.url(), &[]), lab.folder().join("backup"));
+    commit(&*store, [], [put("witness/a", "1"), put("witness/b", "1")]);
+    let mut replay = Replay::follow(&*store, "witness");
+    etcd.save(&backup);
+    commit(&*store, [], [put("witness/c", "1")]);
+    commit(&*store, [], [put("witness/d", "1")]);
+    commit(&*store, [], [delete("witness/d")]);
+    replay.reaches(store.list("witness").expect("it is there"));
+    compact(&etcd);
+    // Its stream ends, and another one begins.
+    let restart = |etcd: &mut Etcd| {
+        etcd.kill(0);
+        etcd.restart(0);
+        etcd.wait();
+    };
+    restart(&mut etcd);
+    faults::make(&*store, "witness/e");
+    replay.reaches(store.list("witness").expect("it is there"));
+    commit(&*store, [], [delete("witness/e")]);
+    replay.reaches(store.list("witness").expect("it is there"));
+    // One of before what stands was told is none to go on with; it is in no earlier term.
+    etcd.bring_back(&backup);
+    restart(&mut etcd);
+    for round in 0..9 {
+        commit(&*store, [], [put("elsewhere/a", round.to_string())]);
+    }
+    compact(&etcd);
+    let lost = vw_testkit::poll(super::replay::LONG, || replay.step().err());
+    assert!(matches!(lost, Some(ClusterError::Lost { .. })), "{lost:?}");
 }
 
 #[test]

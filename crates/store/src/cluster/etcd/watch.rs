@@ -5,7 +5,9 @@
 //!
 //! An etcd that was brought back from a backup counts revisions from there on anew, and gives those
 //! of what was told to other changes. So before a stream is taken up again, it must still have what
-//! was told last, at the revision at which it was.
+//! was told last, at the revision at which it was; or, where that was deleted and compacted since, the
+//! last that it was told and that stands by what was told. A backup from between the two that was
+//! written past and compacted too is not told from the history that was followed.
 
 use super::{
     super::{
@@ -30,6 +32,9 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// How long it may take to answer that, or to take a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How many records are kept that stand: what is deleted later is seldom all of the newest.
+const STANDING: usize = 32;
+
 /// After how much silence another stream is begun: one whose server was switched off never ends,
 /// also when the server is back and answers what it is asked.
 const STALE: Duration = Duration::from_secs(60);
@@ -45,8 +50,10 @@ pub(super) struct Follower {
     /// In which of its terms they were told last; what is restored from a snapshot begins with the
     /// first.
     term: u64,
-    /// The record that was told last.
+    /// The record that was told last, whatever became of it.
     last: Option<Record>,
+    /// Those that were told last and that stand by what was told, the newest at the end.
+    standing: Vec<Record>,
     stream: Option<Stream>,
 }
 
@@ -75,8 +82,13 @@ impl Follower {
         header: &Value,
         records: &[Record],
     ) -> Result<Self, ClusterError> {
+        let mut newest: Vec<&Record> = records.iter().collect();
+        newest.sort_unstable_by_key(|record| record.version);
+        let older = newest.len().saturating_sub(STANDING);
+        let standing: Vec<Record> = newest.drain(older..).cloned().collect();
         Ok(Self {
-            last: records.iter().max_by_key(|record| record.version).cloned(),
+            last: standing.last().cloned(),
+            standing,
             asker,
             keys,
             prefix: prefix.to_owned(),
@@ -189,14 +201,26 @@ impl Follower {
         Ok(Ok(()))
     }
 
-    /// Whether a server has what was told last: as it is now, or else as it was at that revision. Of
-    /// one that was compacted meanwhile nobody can tell any more.
+    /// Whether a server has what was told last, or else, where that was compacted since, what stands by
+    /// what was told.
     fn has_last(&self, server: usize) -> Result<bool, String> {
         let Some(last) = &self.last else {
             return Ok(true);
         };
-        let key = self.keys.encode(&last.key);
-        let (now, then) = (json!({"key": key}), last.version.0.to_string());
+        if let Some(has) = self.has(server, last)? {
+            return Ok(has);
+        }
+        match self.standing.last().filter(|standing| *standing != last) {
+            Some(standing) => Ok(self.has(server, standing)? == Some(true)),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a server has a record: as it is now, or else as it was at its revision. Of one that was
+    /// compacted meanwhile nobody can tell any more.
+    fn has(&self, server: usize, record: &Record) -> Result<Option<bool>, String> {
+        let key = self.keys.encode(&record.key);
+        let (now, then) = (json!({"key": key}), record.version.0.to_string());
         let then = json!({"key": key, "revision": then});
         for asked in [now, then] {
             let deadline = Instant::now() + PATIENCE;
@@ -204,14 +228,25 @@ impl Follower {
                 .asker
                 .ask_only(server, "/v3/kv/range", &asked, deadline);
             let found = match answer {
-                Err(reason) if reason.contains("has been compacted") => return Ok(false),
+                Err(reason) if reason.contains("has been compacted") => return Ok(None),
                 answer => self.keys.records(&answer?),
             };
-            if found.map_err(|error| error.to_string())?.first() == Some(last) {
-                return Ok(true);
+            if found.map_err(|error| error.to_string())?.first() == Some(record) {
+                return Ok(Some(true));
             }
         }
-        Ok(false)
+        Ok(Some(false))
+    }
+
+    /// Notes what was told of a key.
+    fn tell(&mut self, key: &str, put: Option<&Record>) {
+        self.standing.retain(|standing| standing.key != key);
+        let Some(record) = put else { return };
+        if self.standing.len() == STANDING {
+            self.standing.remove(0);
+        }
+        self.standing.push(record.clone());
+        self.last = Some(record.clone());
     }
 
     /// What one line of the answer says; moves on in the history.
@@ -238,10 +273,12 @@ impl Follower {
             let kv = &event["kv"];
             last = last.max(number(&kv["mod_revision"])?);
             changes.push(if event["type"] == "DELETE" {
-                Change::Deleted(self.keys.key(kv)?)
+                let key = self.keys.key(kv)?;
+                self.tell(&key, None);
+                Change::Deleted(key)
             } else {
                 let record = self.keys.record(kv)?;
-                self.last = Some(record.clone());
+                self.tell(&record.key, Some(&record));
                 Change::Put(record)
             });
         }

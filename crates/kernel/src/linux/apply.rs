@@ -7,6 +7,7 @@ use super::{
     LinuxKernel, OpenedPort,
     ends::End,
     names,
+    policy::is_element,
     queue::{Forgive, Queue},
     verify,
 };
@@ -161,13 +162,17 @@ impl<'a> Run<'a> {
     fn all(&mut self) -> Result<(), Stop> {
         let mut at = 0;
         while let Some(step) = self.plan.steps.get(at) {
-            if self.goes_along(step) {
+            // An element may be changed already, with others of its table.
+            if self.done[at] || self.goes_along(step) {
                 self.done[at] = true;
                 at += 1;
                 continue;
             }
             at = match step.object() {
-                Object::Element(_) | Object::Balance(..) => self.elements(at)?,
+                object if is_element(object) => {
+                    self.elements(at)?;
+                    at + 1
+                }
                 Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns)?,
                 Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns)?,
                 _ => {

@@ -1,4 +1,4 @@
-//! Tables and elements: each run of elements is one nftables transaction.
+//! Tables and elements: what elements a plan changes in one table is one nftables transaction.
 
 use super::{
     apply::{Run, Stop},
@@ -61,24 +61,17 @@ impl Run<'_> {
         self.finish(at, result.map_err(|error| names::failed(step, error)))
     }
 
-    /// Changes elements of one namespace from `at` on as one transaction; answers the step behind
-    /// them.
-    pub(super) fn elements(&mut self, at: usize) -> Result<usize, Stop> {
+    /// Changes the elements of one namespace from `at` on as one transaction, though those of others
+    /// lie between them: an entry that moves from one class to another is in neither between two.
+    pub(super) fn elements(&mut self, at: usize) -> Result<(), Stop> {
         self.flush()?;
         self.end_turn();
-        let place = home(self.plan.steps[at].object());
+        let (place, steps) = together(&self.plan.steps, at);
         let mut wishes = Vec::new();
         let mut places = Vec::new();
-        let mut end = at;
-        while let Some(step) = self.plan.steps.get(end) {
-            if !matches!(step.object(), Object::Element(_) | Object::Balance(..))
-                || home(step.object()) != place
-            {
-                break;
-            }
-            wishes.extend(wishes_of(step));
-            places.resize(wishes.len(), end);
-            end += 1;
+        for step in &steps {
+            wishes.extend(wishes_of(&self.plan.steps[*step]));
+            places.resize(wishes.len(), *step);
         }
         let failed = |step: usize, error| (step, names::failed(&self.plan.steps[step], error));
         let changed = match place {
@@ -91,8 +84,10 @@ impl Run<'_> {
                 let step = refused.place.and_then(|place| places.get(place));
                 failed(step.copied().unwrap_or(at), refused.source)
             })?;
-        self.done[at..end].fill(true);
-        Ok(end)
+        for step in steps {
+            self.done[step] = true;
+        }
+        Ok(())
     }
 
     /// The same in a sandbox. Of one whose namespace is gone nothing is left to remove.
@@ -134,6 +129,24 @@ fn change(nft: &mut Nft, wishes: &[Wish<'_>]) -> Result<(), Refused> {
     nft.change(&changes.collect::<Vec<_>>())
 }
 
+/// The table that the element of a step lies in, and the steps that change it, from that one up to the
+/// first that changes no element.
+///
+/// What lies in other tables comes before or after it all. It may: what leads to an element of another
+/// table leads there before it comes and after it goes, in the order of the first step of each.
+fn together(steps: &[Step], at: usize) -> (Option<SandboxId>, Vec<usize>) {
+    let place = home(steps[at].object());
+    let run = steps[at..].iter().zip(at..);
+    let run = run.take_while(|(step, _)| is_element(step.object()));
+    let here = run.filter(|(step, _)| home(step.object()) == place);
+    (place, here.map(|(_, number)| number).collect())
+}
+
+/// Whether it is an element, of whatever table.
+pub(super) const fn is_element(object: &Object) -> bool {
+    matches!(object, Object::Element(_) | Object::Balance(..))
+}
+
 /// The sandbox whose table an element lies in; `None` for the host's.
 const fn home(object: &Object) -> Option<SandboxId> {
     match object {
@@ -156,3 +169,6 @@ fn wishes_of(step: &Step) -> Vec<Wish<'_>> {
     };
     wishes.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,9 +64,10 @@ const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
 /// `IPS_DST_NAT`; `TCP_CONNTRACK_SYN_SENT` to `TCP_CONNTRACK_CLOSE_WAIT`.
 const IPS_DST_NAT: u32 = 1 << 5;
 const OPEN: std::ops::RangeInclusive<u8> = 1..=5;
-/// `TCP_CONNTRACK_SYN_SENT` and `TCP_CONNTRACK_SYN_RECV`; `SCTP_CONNTRACK_CLOSED`, until the first
-/// answer too, and `SCTP_CONNTRACK_COOKIE_WAIT`.
-const BEGINNING: std::ops::RangeInclusive<u8> = 1..=2;
+/// `TCP_CONNTRACK_SYN_SENT`, and `SCTP_CONNTRACK_CLOSED`, in which an association is until its first
+/// answer: that is the INIT ACK that makes it `SCTP_CONNTRACK_COOKIE_WAIT`
+/// (`net/netfilter/nf_conntrack_proto_sctp.c`), as a SYN ACK makes the other `TCP_CONNTRACK_SYN_RECV`.
+const BEGINNING: u8 = 1;
 /// `NLA_F_NESTED`, which the kernel does not give and asks for.
 const NESTED: u16 = 1 << 15;
 
@@ -372,7 +373,7 @@ impl Entry {
 
     /// Whether nobody has answered it yet, in protocols in which that is known.
     fn is_beginning(&self) -> bool {
-        BEGINNING.contains(&self.tcp) || BEGINNING.contains(&self.sctp)
+        self.tcp == BEGINNING || self.sctp == BEGINNING
     }
 
     fn parse(payload: &[u8]) -> Self {

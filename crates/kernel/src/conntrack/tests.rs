@@ -61,6 +61,16 @@ fn talk(from: &str, to: &str) {
 /// Sends the first packet of an association of SCTP; a kernel without such sockets sends it all the
 /// same.
 pub(crate) fn init(from: &str, to: &str, port: u16) {
+    const INIT: u8 = 1;
+    sctp((from, ASKS), (to, port), 0, INIT);
+}
+
+/// The port that who begins an association sends from, and the tag by which he is to be answered.
+const ASKS: u16 = 40_000;
+const TAG: u32 = 1;
+
+/// Sends the first or the second packet of an association.
+fn sctp((from, source): (&str, u16), (to, port): (&str, u16), tag: u32, kind: u8) {
     let (from, to): (IpAddr, IpAddr) = (from.parse().expect("one"), to.parse().expect("one"));
     let family = match from {
         IpAddr::V4(_) => AddressFamily::INET,
@@ -69,11 +79,14 @@ pub(crate) fn init(from: &str, to: &str, port: u16) {
     let raw = rustix::net::socket(family, SocketType::RAW, Some(rustix::net::ipproto::SCTP))
         .expect("root may");
     rustix::net::bind(&raw, &SocketAddr::new(from, 0)).expect("an address of ours");
-    let mut packet = vec![0x9c, 0x40];
+    let mut packet = source.to_be_bytes().to_vec();
     packet.extend(port.to_be_bytes());
-    packet.extend([0; 8]);
+    packet.extend(tag.to_be_bytes());
+    packet.extend([0; 4]);
     // One chunk: its length, a tag, a window, streams, the first number.
-    packet.extend([1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
+    packet.extend([kind, 0, 0, 20]);
+    packet.extend(TAG.to_be_bytes());
+    packet.extend([0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
     let sum = checksum(&packet);
     packet[8..12].copy_from_slice(&sum.to_le_bytes());
     rustix::net::sendto(&raw, &packet, SendFlags::empty(), &SocketAddr::new(to, 0))
@@ -207,6 +220,40 @@ fn what_is_led_to_nobody_is_forgotten_unless_it_is_a_connection() {
         2,
         "what was sent there itself, and a connection"
     );
+}
+
+#[test]
+fn what_was_answered_stays_though_it_has_not_begun_yet() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    let mut conntrack = enter(&["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"]);
+    led("ip daddr 192.0.2.3 dnat ip to 192.0.2.2");
+    // Nothing that follows the first packet of a connection is tracked.
+    let before = "add chain inet t b { type filter hook output priority -300 ; }";
+    run("nft", before);
+    run(
+        "nft",
+        "add rule inet t b tcp dport 7 tcp flags & (syn | ack) == ack drop",
+    );
+    let _server = TcpListener::bind("192.0.2.2:7").expect("an address of ours");
+    let _answered = TcpStream::connect("192.0.2.3:7").expect("it is led");
+    init("192.0.2.1", "192.0.2.3", 9);
+    const INIT_ACK: u8 = 2;
+    sctp(("192.0.2.2", 9), ("192.0.2.1", ASKS), TAG, INIT_ACK);
+    let states = |conntrack: &mut Conntrack| {
+        let all = conntrack.list(|body| body.bytes(&[0; 4]), |told| Some(Entry::parse(told)));
+        let all = all.expect("they are told").into_iter();
+        let mut states: Vec<_> = all.map(|entry| (entry.tcp, entry.sctp)).collect();
+        states.sort_unstable();
+        states
+    };
+    // `SCTP_CONNTRACK_COOKIE_WAIT` and `TCP_CONNTRACK_SYN_RECV`.
+    let answered = [(0, 2), (2, 0)];
+    assert_eq!(states(&mut conntrack), answered);
+    let to = BTreeSet::from([IpAddr::from([192, 0, 2, 2])]);
+    let forgotten = conntrack.forget_led(&Led { to, by: None });
+    forgotten.expect("those that were not go");
+    assert_eq!(states(&mut conntrack), answered);
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Element {
         let family = match self.set {
             SetName::Ports4 | SetName::PortsAny4 => Family::V4,
             SetName::Ports6 | SetName::PortsAny6 => Family::V6,
-            SetName::Service(ServiceSet::At(family) | ServiceSet::Refused(family)) => family,
+            SetName::Service(ServiceSet::At(family) | ServiceSet::Ports(family)) => family,
             _ => return None,
         };
         let [at @ .., Datum::Protocol(protocol), Datum::Port(port)] = &self.key[..] else {

@@ -73,8 +73,8 @@ pub fn service(policy: &ServicePolicy) -> Vec<Element> {
     }
     for port in &policy.ports {
         let place = [Datum::Protocol(port.protocol), Datum::Port(port.published)];
-        let mark = |family| Element {
-            set: SetName::Service(ServiceSet::Refused(family)),
+        let known = |family| Element {
+            set: SetName::Service(ServiceSet::Ports(family)),
             key: place.to_vec(),
             value: Vec::new(),
         };
@@ -87,7 +87,7 @@ pub fn service(policy: &ServicePolicy) -> Vec<Element> {
                 None | Some(_) => {
                     let entry = Entry::port(*family);
                     balance(policy, entry, &place, Some(port.target), &mut elements);
-                    elements.extend((port.protocol != Protocol::Tcp).then(|| mark(*family)));
+                    elements.push(known(*family));
                 }
             }
         }

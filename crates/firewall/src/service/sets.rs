@@ -31,8 +31,8 @@ pub enum ServiceSet {
     Vips(Family),
     /// `address . inet_proto . inet_service`: every port that is published on one address.
     At(Family),
-    /// `inet_proto . inet_service`: every port that is published over UDP or SCTP on every address.
-    Refused(Family),
+    /// `inet_proto . inet_service`: every port that is published on every address.
+    Ports(Family),
     /// The entries whose slots fit into two to this power and no less.
     Class(Entry, u8),
     /// The entries that lead a client to the same slot each time.
@@ -150,8 +150,8 @@ impl ServiceSet {
         all[3] = Self::Vips(Family::V6);
         all[4] = Self::At(Family::V4);
         all[5] = Self::At(Family::V6);
-        all[6] = Self::Refused(Family::V4);
-        all[7] = Self::Refused(Family::V6);
+        all[6] = Self::Ports(Family::V4);
+        all[7] = Self::Ports(Family::V6);
         let (mut at, mut number) = (8, 0);
         while number < Entry::ALL.len() {
             let entry = Entry::ALL[number];
@@ -178,8 +178,8 @@ impl ServiceSet {
             Self::Vips(Family::V6) => "vips6",
             Self::At(Family::V4) => "at4",
             Self::At(Family::V6) => "at6",
-            Self::Refused(Family::V4) => "refused4",
-            Self::Refused(Family::V6) => "refused6",
+            Self::Ports(Family::V4) => "ports4",
+            Self::Ports(Family::V6) => "ports6",
             Self::Class(entry, class) => entry.names().classes[class as usize],
             Self::Affine(entry) => entry.names().affine,
             Self::Slots(entry) => entry.names().slots,
@@ -197,7 +197,7 @@ impl ServiceSet {
             Self::Vips(Family::V6) => &[Ipv6Addr],
             Self::At(Family::V4) => &[Ipv4Addr, InetProto, InetService],
             Self::At(Family::V6) => &[Ipv6Addr, InetProto, InetService],
-            Self::Refused(_) => &[InetProto, InetService],
+            Self::Ports(_) => &[InetProto, InetService],
             Self::Class(entry, _) | Self::Affine(entry) => match entry {
                 Entry::Vip4 => &[Ipv4Addr],
                 Entry::Vip6 => &[Ipv6Addr],
@@ -225,7 +225,7 @@ impl ServiceSet {
             Self::Home(_)
             | Self::Vips(_)
             | Self::At(_)
-            | Self::Refused(_)
+            | Self::Ports(_)
             | Self::Class(..)
             | Self::Affine(_) => &[],
         }

@@ -241,39 +241,29 @@ fn balance(entry: Entry) -> ChainSpec {
     ChainSpec::ours(names.balance, None, rules.collect())
 }
 
-/// The classes that a port's slots may be in.
-fn classes(entry: Entry) -> impl Iterator<Item = SetName> {
-    let classes = (0..).take(CLASSES);
-    classes.map(move |class| SetName::Service(ServiceSet::Class(entry, class)))
-}
-
+/// Every port that is published, whether anybody serves there or not: who was led goes on to be.
 fn published6() -> ChainSpec {
     let stand_in = |fields, set| {
-        rule(
-            "",
-            vec![Match::In(fields, set)],
-            Statement::Goto("stand_in"),
-        )
+        let when = vec![Match::In(fields, SetName::Service(set))];
+        rule("", when, Statement::Goto("stand_in"))
     };
-    let any = classes(Entry::Port6).map(|set| stand_in(PORT, set));
-    let one = classes(Entry::At6).map(|set| stand_in(AT6, set));
-    ChainSpec::ours("published6", None, any.chain(one).collect())
+    let any = stand_in(PORT, ServiceSet::Ports(V6));
+    let one = stand_in(AT6, ServiceSet::At(V6));
+    ChainSpec::ours("published6", None, vec![any, one])
 }
 
 /// Questions to published ports; the host's own table knows the bridges by which answers come.
 fn untranslated_here() -> ChainSpec {
-    let any = |family, entry| {
-        classes(entry).map(move |set| {
-            let when = vec![Match::Family(family), Match::In(PORT, set)];
-            rule(NO_PART, when, Statement::Drop)
-        })
+    let any = |family| {
+        let set = SetName::Service(ServiceSet::Ports(family));
+        let when = vec![Match::Family(family), Match::In(PORT, set)];
+        rule(NO_PART, when, Statement::Drop)
     };
-    let one = |fields, entry| {
-        classes(entry).map(move |set| rule(NO_PART, vec![Match::In(fields, set)], Statement::Drop))
+    let one = |fields, family| {
+        let set = SetName::Service(ServiceSet::At(family));
+        rule(NO_PART, vec![Match::In(fields, set)], Statement::Drop)
     };
-    let any = any(V4, Entry::Port4).chain(any(V6, Entry::Port6));
-    let one = one(AT4, Entry::At4).chain(one(AT6, Entry::At6));
-    untranslated(any.chain(one).collect())
+    untranslated(vec![any(V4), any(V6), one(AT4, V4), one(AT6, V6)])
 }
 
 /// As in the host's table, which gives `::1` again to what comes back.
@@ -347,7 +337,7 @@ fn enter(name: &'static str, hook: Hook) -> ChainSpec {
 /// packets would keep that alive, and follow it past endpoints that come. So would those of an
 /// association of SCTP that is not answered. TCP begins anew with each attempt, and is refused by the
 /// host itself, at once and as often as it likes.
-fn refuse_flows() -> [Rule; 6] {
+fn refuse_flows() -> [Rule; 8] {
     let one = |family, to, protocol| {
         let set = SetName::Service(ServiceSet::At(family));
         let when = vec![
@@ -357,9 +347,14 @@ fn refuse_flows() -> [Rule; 6] {
         ];
         rule("nobody serves", when, Statement::Reject(family))
     };
-    let any = |family| {
-        let set = SetName::Service(ServiceSet::Refused(family));
-        let when = vec![Match::Family(family), Match::In(PORT, set), Match::ToLocal];
+    let any = |family, protocol| {
+        let set = SetName::Service(ServiceSet::Ports(family));
+        let when = vec![
+            Match::Family(family),
+            Match::In(PORT, set),
+            Match::Transport(protocol),
+            Match::ToLocal,
+        ];
         rule("nobody serves", when, Statement::Reject(family))
     };
     [
@@ -367,8 +362,10 @@ fn refuse_flows() -> [Rule; 6] {
         one(V6, AT6, Protocol::Udp),
         one(V4, AT4, Protocol::Sctp),
         one(V6, AT6, Protocol::Sctp),
-        any(V4),
-        any(V6),
+        any(V4, Protocol::Udp),
+        any(V6, Protocol::Udp),
+        any(V4, Protocol::Sctp),
+        any(V6, Protocol::Sctp),
     ]
 }
 

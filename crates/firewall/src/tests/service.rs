@@ -47,6 +47,7 @@ fn services() {
         port4_slots { tcp . 80 . 0 : 10.0.0.2 . 8080 }
         port4_of_1 { tcp . 80 }
         port4_affine { tcp . 80 }
+        ports4 { tcp . 80 }
     "#]]
     .assert_eq(&lines(&service(&one)));
     let three = ServicePolicy {
@@ -67,6 +68,7 @@ fn services() {
         home4 { "vw0" . 10.0.0.100 }
         home4 { "lo" . 10.0.0.100 }
         vips4 { 10.0.0.100 }
+        ports4 { tcp . 80 }
     "#]]
     .assert_eq(&lines(&service(&web(0))));
 }
@@ -88,8 +90,10 @@ fn an_endpoint_of_one_family_has_no_slot_of_the_other() {
         port4_slots { tcp . 80 . 0 : 10.0.0.2 . 8080 }
         port4_slots { tcp . 80 . 1 : 10.0.0.3 . 8080 }
         port4_of_2 { tcp . 80 }
+        ports4 { tcp . 80 }
         port6_slots { tcp . 80 . 0 : fd00::3 . 8080 }
         port6_of_1 { tcp . 80 }
+        ports6 { tcp . 80 }
     "#]]
     .assert_eq(&lines(&service(&mixed)));
 }
@@ -121,13 +125,14 @@ fn a_port_on_one_address_is_asked_for_with_it() {
     expect![[r#"
         port4_slots { tcp . 80 . 0 : 10.0.0.2 . 8080 }
         port4_of_1 { tcp . 80 }
+        ports4 { tcp . 80 }
     "#]]
     .assert_eq(&on("0.0.0.0"));
     let none = ServicePolicy {
         slots: Vec::new(),
         ..web(1)
     };
-    assert_eq!(service(&none).len(), 3, "nothing but the address");
+    assert_eq!(service(&none).len(), 4, "the address and the port alone");
 }
 
 #[test]
@@ -189,8 +194,8 @@ fn what_goes_on_from_one_port_opens_one_and_is_refused_while_nobody_serves() {
         Some(format!("{element} {family:?} {at:?} {port}\n"))
     });
     expect![[r#"
-        refused4 { udp . 80 } V4 None 80/udp
-        refused4 { sctp . 80 } V4 None 80/sctp
+        ports4 { udp . 80 } V4 None 80/udp
+        ports4 { sctp . 80 } V4 None 80/sctp
         at4 { 192.0.2.1 . udp . 80 } V4 Some(192.0.2.1) 80/udp
         at4 { 192.0.2.1 . sctp . 80 } V4 Some(192.0.2.1) 80/sctp
     "#]]

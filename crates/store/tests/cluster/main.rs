@@ -9,6 +9,8 @@ mod consul;
 mod etcd;
 mod faults;
 mod memory;
+#[cfg(feature = "etcd")]
+mod pages;
 mod partition;
 mod proxy;
 mod replay;

@@ -1,5 +1,6 @@
 //! A TCP proxy between a store and its server, which a test can make fail.
 
+use super::replay::LONG;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -96,13 +97,16 @@ impl Proxy {
     }
 
     /// Waits until a request is held.
+    #[track_caller]
     pub(crate) fn wait_until_held(&self) {
         let mode = self.state.mode.lock().expect("no thread fails");
         let held = self
             .state
             .changed
-            .wait_while(mode, |mode| *mode != Mode::Held);
-        drop(held.expect("no thread fails"));
+            .wait_timeout_while(mode, LONG, |mode| *mode != Mode::Held);
+        let (mode, waited) = held.expect("no thread fails");
+        drop(mode);
+        assert!(!waited.timed_out(), "nothing more was asked");
     }
 }
 

@@ -14,7 +14,10 @@ use super::{
     codec::protocol,
 };
 use serde_json::Value;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How much longer than another answer one with everything may take to begin.
+const ALL: Duration = Duration::from_secs(20);
 
 /// The servers, and who we are to them.
 pub(super) struct Asker {
@@ -51,6 +54,17 @@ impl Asker {
         let request = request("GET", target, &headers, b"");
         self.client.turns().ask(true, |server, deadline| {
             parse(&self.client.call(server, &request, deadline)?)
+        })
+    }
+
+    /// Reads what may be much: no part of an answer is sent before all of it is there. So a server has
+    /// longer for it, once it has shown by another read that it lives.
+    pub(super) fn read_all(&self, little: &str, target: &str) -> Result<Answer, ClusterError> {
+        let headers = self.headers();
+        let [little, request] = [little, target].map(|at| request("GET", at, &headers, b""));
+        self.client.turns().ask(true, |server, deadline| {
+            parse(&self.client.call(server, &little, deadline)?)?;
+            parse(&self.client.call(server, &request, deadline + ALL)?)
         })
     }
 

@@ -25,6 +25,9 @@ use std::{
 
 const STORE: &str = "consul";
 
+/// A record that is asked for to see whether a server knows the cluster's state; nobody has it.
+const ALIVE: &str = "alive";
+
 /// The store.
 pub(crate) struct Consul {
     asker: Arc<Asker>,
@@ -54,6 +57,14 @@ impl Consul {
             keys: Keys::new(url.prefix()),
             flags: AtomicU64::new(u64::try_from(nanoseconds).unwrap_or(0)),
         })
+    }
+
+    /// All records below a prefix, and the place in Consul's history that they are of.
+    fn all(&self, prefix: &str) -> Result<(Vec<Record>, u64), ClusterError> {
+        limits::prefix(prefix)?;
+        let little = self.keys.one(ALIVE);
+        let answer = self.asker.read_all(&little, &self.keys.below(prefix))?;
+        Ok((self.keys.records(&answer.body)?, answer.index))
     }
 
     fn check(&self, condition: &Condition) -> Value {
@@ -97,9 +108,8 @@ impl ClusterStore for Consul {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Record>, ClusterError> {
-        limits::prefix(prefix)?;
-        let answer = self.asker.read(&self.keys.below(prefix))?;
-        self.keys.records(&answer.body)
+        let (records, _) = self.all(prefix)?;
+        Ok(records)
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<Outcome, ClusterError> {
@@ -115,15 +125,13 @@ impl ClusterStore for Consul {
     }
 
     fn follow(&self, prefix: &str) -> Result<(Vec<Record>, Box<dyn Watch>), ClusterError> {
-        limits::prefix(prefix)?;
-        let answer = self.asker.read(&self.keys.below(prefix))?;
-        let records = self.keys.records(&answer.body)?;
+        let (records, index) = self.all(prefix)?;
         let follower = Follower::new(
             Arc::clone(&self.asker),
             self.keys.clone(),
             prefix,
             &records,
-            answer.index,
+            index,
         );
         Ok((records, Box::new(follower)))
     }

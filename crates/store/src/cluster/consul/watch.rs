@@ -14,7 +14,7 @@ use super::{
         net::is_late,
         turns::{MOMENT, Refusal},
     },
-    STORE,
+    ALIVE, STORE,
     ask::{self, Asker},
     codec::Keys,
 };
@@ -133,7 +133,7 @@ impl Follower {
 
     /// Whether a server still knows the cluster's state.
     fn check(&self, server: usize) -> Result<(), String> {
-        let target = self.keys.one("alive");
+        let target = self.keys.one(ALIVE);
         let deadline = Instant::now() + PATIENCE;
         self.asker.read_only(server, &target, deadline).map(|_| ())
     }

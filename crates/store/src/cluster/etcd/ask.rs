@@ -218,6 +218,12 @@ fn classify(said: &str) -> Refusal {
         Refusal::Final(ClusterError::Unfit { reason })
     } else if has(&["requested lease not found"]) {
         Refusal::Final(ClusterError::Expired { store: STORE })
+    } else if has(&["required revision "]) {
+        // It was compacted, or is one that the store has lost.
+        Refusal::Final(ClusterError::Lost {
+            store: STORE,
+            reason,
+        })
     } else if has(&[
         // None of these reached the log of changes.
         "no leader",

@@ -71,6 +71,11 @@ impl Keys {
         (start, end)
     }
 
+    /// The first key that may come after one of ours.
+    pub(super) fn after(&self, key: &str) -> Vec<u8> {
+        format!("{}{key}\0", self.root).into_bytes()
+    }
+
     /// The key of a record or an event.
     pub(super) fn key(&self, kv: &Value) -> Result<String, ClusterError> {
         let key = String::from_utf8(decode(&kv["key"])?)

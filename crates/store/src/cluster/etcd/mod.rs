@@ -6,6 +6,7 @@
 mod ask;
 mod codec;
 mod lease;
+mod pages;
 mod watch;
 
 use self::{ask::Asker, codec::Keys, lease::Lease, watch::Follower};
@@ -40,17 +41,6 @@ impl Etcd {
             asker: Arc::new(Asker::new(client, Fresh::new(options, Options::user)?)),
             keys: Keys::new(url.prefix()),
         })
-    }
-
-    /// All records below a prefix, and etcd's answer, which tells the revision.
-    fn range(&self, prefix: &str) -> Result<(Vec<Record>, Value), ClusterError> {
-        limits::prefix(prefix)?;
-        let (start, end) = self.keys.below(prefix);
-        let answer = self.asker.read(
-            "/v3/kv/range",
-            &json!({"key": codec::encode(&start), "range_end": codec::encode(&end)}),
-        )?;
-        Ok((self.keys.records(&answer)?, answer))
     }
 
     fn compare(&self, condition: &Condition) -> Value {
@@ -98,7 +88,8 @@ impl ClusterStore for Etcd {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Record>, ClusterError> {
-        self.range(prefix).map(|(records, _)| records)
+        limits::prefix(prefix)?;
+        pages::all(&self.asker, &self.keys, prefix).map(|(records, _)| records)
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<Outcome, ClusterError> {
@@ -126,12 +117,13 @@ impl ClusterStore for Etcd {
     }
 
     fn follow(&self, prefix: &str) -> Result<(Vec<Record>, Box<dyn Watch>), ClusterError> {
-        let (records, answer) = self.range(prefix)?;
+        limits::prefix(prefix)?;
+        let (records, head) = pages::all(&self.asker, &self.keys, prefix)?;
         let follower = Follower::new(
             Arc::clone(&self.asker),
             self.keys.clone(),
             prefix,
-            &answer["header"],
+            &head,
             &records,
         )?;
         Ok((records, Box::new(follower)))

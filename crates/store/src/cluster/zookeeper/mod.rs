@@ -101,7 +101,7 @@ impl ClusterStore for ZooKeeper {
         let place = Place::new(self.layout.clone(), prefix);
         self.pool.read(|session, deadline| {
             session.ask(&[Op::Sync(place.watched())], deadline)?;
-            read::all(session, &place, deadline)
+            read::all(session, &place, deadline + read::ALL)
         })
     }
 

@@ -4,7 +4,7 @@
 //! catch up before.
 
 use super::{
-    super::Record,
+    super::{Record, turns::PATIENCE},
     commit::version,
     failed,
     layout::{Layout, is_below, is_folder},
@@ -12,13 +12,16 @@ use super::{
     session::{Broken, Session},
     wire::{MULTI_READ, NO_NODE, Op, Reply},
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The most that one packet asks for: servers take one of a MiB, and a path has 600 bytes at most.
 const BATCH: usize = 1000;
 
 /// Of how many folders the names are asked for at once.
 const AT_ONCE: usize = 100;
+
+/// How long it may take to read all that is there, once the server has shown that it lives.
+pub(super) const ALL: Duration = Duration::from_secs(20);
 
 /// How often all is read for one moment's state, before parts of several moments must do.
 const ATTEMPTS: usize = 5;
@@ -65,7 +68,7 @@ pub(super) fn some(
             .iter()
             .map(|key| Op::GetData(layout.node(key)))
             .collect();
-        let replies = session.multi(MULTI_READ, &operations, deadline)?;
+        let replies = session.multi(MULTI_READ, &operations, soon(deadline))?;
         if replies.len() != keys.len() {
             return Err(refused(&replies));
         }
@@ -87,6 +90,11 @@ fn record(key: &str, reply: Reply) -> Result<Option<Record>, Broken> {
         Reply::Failed(code) => Err(failed(code).into()),
         _ => Err(protocol("an answer to another question").into()),
     }
+}
+
+/// A server that hangs is left for another though there would be time for all.
+fn soon(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + PATIENCE)
 }
 
 /// What refused a whole batch.
@@ -117,7 +125,7 @@ pub(super) fn all(
         let paths = folders.iter().map(|(path, _)| path.clone());
         let nodes = keys.iter().map(|key| place.layout.node(key));
         let operations: Vec<_> = paths.chain(nodes).map(Op::GetData).collect();
-        let mut replies = session.multi(MULTI_READ, &operations, deadline)?;
+        let mut replies = session.multi(MULTI_READ, &operations, soon(deadline))?;
         if replies.len() != operations.len() {
             return Err(refused(&replies));
         }
@@ -187,7 +195,7 @@ fn inner(
 ) -> Result<Vec<(State, Vec<String>)>, Broken> {
     let both = |path: &String| [Op::GetData(path.clone()), Op::GetChildren(path.clone())];
     let asked: Vec<_> = paths.iter().flat_map(both).collect();
-    let mut replies = session.ask(&asked, deadline)?.into_iter();
+    let mut replies = session.ask(&asked, soon(deadline))?.into_iter();
     let mut found = Vec::with_capacity(paths.len());
     while let (Some(data), Some(names)) = (replies.next(), replies.next()) {
         found.push((state(data)?, children(names)?));

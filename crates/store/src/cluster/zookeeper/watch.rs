@@ -9,7 +9,7 @@ use super::{
     STORE,
     layout::{Layout, is_below},
     pool::Pool,
-    read::{self, Place},
+    read::{self, ALL, Place},
     session::{Broken, Session, Ticket},
     wire::Op,
 };
@@ -28,9 +28,6 @@ const SILENCE: Duration = Duration::from_secs(3);
 
 /// How long it may take to answer that.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long it may take to read all that is there.
-const ALL: Duration = Duration::from_secs(20);
 
 pub(super) struct Follower {
     pool: Arc<Pool>,

@@ -142,6 +142,10 @@ impl Core {
                 // It can be taken up again meanwhile.
                 return Ok(false);
             }
+            if state.outbox.lags_in(at.0, at.1.into()) {
+                // Whoever has it next must not be told of beside who had it here.
+                return Ok(false);
+            }
             state.set_over(at, GrantState::Ending)
         };
         let noted = self.note_ending(at);

@@ -67,9 +67,12 @@ impl Core {
         };
         let returning = {
             let state = self.state();
-            state.holdings.get(network).map(|held| held.returning())
+            let held = state.holdings.get(network);
+            let returning = held.map(|held| held.returning()).unwrap_or_default();
+            // The others must not be told of who has an address next beside who had it here.
+            let told = |range: &IpNet| !state.outbox.lags_in(network, *range);
+            returning.into_iter().filter(told).collect::<Vec<IpNet>>()
         };
-        let returning = returning.unwrap_or_default();
         self.copy.return_blocks(network, &returning)?;
         let mut standing = self.read_own(network, &returning)?;
         let gone = returning.into_iter();

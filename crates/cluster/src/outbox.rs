@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
-use vw_model::{EndpointId, Error, NetworkId, RemoteEndpoint, Result};
+use vw_model::{EndpointId, Error, IpNet, NetworkId, RemoteEndpoint, Result};
 use vw_store::cluster::{Condition, Write};
 
 type Key = (NetworkId, EndpointId);
@@ -138,6 +138,19 @@ impl Outbox {
     pub(crate) fn is_written(&self, network: NetworkId, id: EndpointId) -> bool {
         let key = (network, id);
         self.desired.get(&key) == self.written.get(&key)
+    }
+
+    /// Whether the store was seen to have an endpoint with an address of this range that is not to
+    /// have it any more.
+    pub(crate) fn lags_in(&self, network: NetworkId, range: IpNet) -> bool {
+        let has = |record: Option<&EndpointRecord>, addr: &IpNet| {
+            record.is_some_and(|record| record.addresses.contains(addr))
+        };
+        let of_network = self.dirty.iter().filter(|(of, _)| *of == network);
+        let written = of_network.filter_map(|key| Some((key, self.written.get(key)?)));
+        written
+            .flat_map(|(key, record)| record.addresses.iter().map(move |addr| (key, addr)))
+            .any(|(key, addr)| range.contains(&addr.addr()) && !has(self.desired.get(key), addr))
     }
 
     /// How many endpoints are to be in the store.

@@ -12,6 +12,7 @@ mod hiding;
 mod joining;
 mod midway;
 mod newer;
+mod order;
 mod outbox;
 mod restored;
 mod room;

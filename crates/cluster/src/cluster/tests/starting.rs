@@ -12,19 +12,15 @@ const WHILE: Duration = Duration::from_millis(600);
 #[test]
 fn an_address_that_a_starting_host_has_in_use_is_granted_to_nobody() {
     let store = MemoryStore::new();
-    let ([a, b], network, given, holder) = granted(&store);
-    b.cluster.release(network, given, holder);
-    let [grant, request] = [Shared::Grant, Shared::Request].map(|of| of(network, given).key());
-    eventually("it is given back", SOON, || {
-        record(&store, &grant).is_none()
-    });
-    let own = EndpointId::from_bytes(random());
-    a.lease_at(network, given, own);
+    let ([a, b], network, _, _) = granted(&store);
+    let [own, other] = [random(), random()].map(EndpointId::from_bytes);
+    let addr = a.lease(network, own).addr();
+    let request = Shared::Request(network, addr).key();
     let a = a.restart();
     let core = &a.cluster.core;
     eventually("it has read the cluster", SOON, || core.state().synced);
     std::thread::scope(|scope| {
-        let asks = || b.cluster.lease(network, Family::V4, Some(given), holder);
+        let asks = || b.cluster.lease(network, Family::V4, Some(addr), other);
         let asked = scope.spawn(asks);
         eventually("it asks", SOON, || record(&store, &request).is_some());
         stays("it is not answered", WHILE, || {
@@ -32,7 +28,7 @@ fn an_address_that_a_starting_host_has_in_use_is_granted_to_nobody() {
             let asked = found.and_then(|found| decode::<RequestRecord>(&found).ok());
             asked.is_some_and(|asked| asked.refused.is_none())
         });
-        let held = a.cluster.hold(network, given, own);
+        let held = a.cluster.hold(network, addr, own);
         held.expect("it is its own");
         a.cluster.settled();
         let refused = asked.join().unwrap().unwrap_err();

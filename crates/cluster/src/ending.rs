@@ -14,7 +14,7 @@ use crate::{
     core::{Core, Done, State},
     holdings::{Given, Grant, GrantState},
     keys::Shared,
-    record::{self, RequestRecord},
+    record::{self, GrantRecord, RequestRecord},
 };
 use std::net::IpAddr;
 use vw_model::{HostId, NetworkId, Result, ServiceId};
@@ -195,13 +195,20 @@ impl Core {
         Ok(self.commit(conditions, vec![Write::Delete(grant)])? == Done::Applied)
     }
 
-    /// Forgets a grant that was given back, once the store has it no more.
+    /// Forgets a grant that was given back, once the store has it no more, or another host has the
+    /// address.
     fn drop_returned(&self, at: At) -> Result<bool> {
         let Some(grant) = self.state().over(at) else {
             return Ok(true);
         };
         let (network, addr) = at;
-        if self.get(&Shared::Grant(network, addr).key())?.is_some() {
+        let found = self.get(&Shared::Grant(network, addr).key())?;
+        // Of one that this version cannot read nobody knows whose it is.
+        let theirs = |value: &[u8]| {
+            let standing = record::decode::<GrantRecord>(value);
+            standing.is_ok_and(|standing| standing.host != self.settings.host)
+        };
+        if found.is_some_and(|found| !theirs(&found.value)) {
             return Ok(false);
         }
         self.copy.drop_grant(network, addr)?;

@@ -10,6 +10,7 @@ mod disk;
 mod ends;
 mod hiding;
 mod joining;
+mod left;
 mod midway;
 mod newer;
 mod order;

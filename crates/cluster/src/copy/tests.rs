@@ -5,15 +5,17 @@ use crate::simulation::network as wanted;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vw_model::{MacAddr, SandboxId};
 
-/// A disk that counts what is read of it at once.
+/// A disk that counts what is read of it at once, and how often it is written.
 #[derive(Default)]
 struct Disk {
     records: Memory,
     scanned: AtomicUsize,
+    written: AtomicUsize,
 }
 
 impl Store for Disk {
     fn commit(&self, batch: Batch) -> std::result::Result<(), vw_store::Error> {
+        self.written.fetch_add(1, Ordering::SeqCst);
         self.records.commit(batch)
     }
 
@@ -80,12 +82,36 @@ fn keep(copy: &Copy, spec: &NetworkSpec, endpoints: usize) {
     copy.flush().unwrap();
 }
 
+fn copy_on(disk: &Arc<Disk>) -> Copy {
+    let (id, addr) = (HostId::from_bytes([1; 32]), IpAddr::from([192, 0, 2, 1]));
+    let settings = Settings::new(id, "one", addr, "0.1", || [3; 32]);
+    Copy::new(disk.clone().into(), &settings)
+}
+
+#[test]
+fn a_grant_whose_end_is_tried_again_and_again_is_written_once() {
+    let disk = Arc::new(Disk::default());
+    let copy = copy_on(&disk);
+    let holder = EndpointId::from_bytes([9; 32]);
+    let mut grant = Grant {
+        holder,
+        grantee: holder,
+        addr: IpNet::from(IpAddr::from([10, 1, 0, 9])),
+        state: GrantState::Held,
+        granter: None,
+    };
+    let network = NetworkId::from_bytes(bytes(1));
+    for (state, writes) in [(GrantState::Held, 1), (GrantState::Ending, 2)] {
+        grant.state = state;
+        (0..3).for_each(|_| copy.add_grant(network, grant).unwrap());
+        assert_eq!(disk.written.load(Ordering::SeqCst), writes, "{state:?}");
+    }
+}
+
 #[test]
 fn a_network_that_goes_costs_what_was_kept_of_it_alone() {
     let disk = Arc::new(Disk::default());
-    let (id, addr) = (HostId::from_bytes([1; 32]), IpAddr::from([192, 0, 2, 1]));
-    let settings = Settings::new(id, "one", addr, "0.1", || [3; 32]);
-    let copy = Copy::new(disk.clone().into(), &settings);
+    let copy = copy_on(&disk);
     let [small, large] = [1, 2].map(|n| NetworkSpec {
         id: NetworkId::from_bytes(bytes(n)),
         ..wanted().0

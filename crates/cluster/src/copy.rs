@@ -182,10 +182,21 @@ impl Copy {
         }))
     }
 
-    pub(crate) fn drop_blocks(&self, network: NetworkId, ranges: &[IpNet]) -> Result<()> {
-        self.commit(ranges.iter().fold(Batch::new(), |batch, range| {
-            batch.delete(Table::Cluster, block(network, *range))
-        }))
+    /// Drops blocks that are this host's no more, and what it gave away out of them.
+    pub(crate) fn drop_blocks(
+        &self,
+        network: NetworkId,
+        ranges: &[IpNet],
+        given: &[IpAddr],
+    ) -> Result<()> {
+        let blocks = ranges.iter().map(|range| block(network, *range));
+        let given = given.iter();
+        let given = given.map(|addr| address_key("given", network, *addr));
+        self.commit(
+            blocks
+                .chain(given)
+                .fold(Batch::new(), |batch, key| batch.delete(Table::Cluster, key)),
+        )
     }
 
     /// Records an address out of another host's block, where it is not recorded so.

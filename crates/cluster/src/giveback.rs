@@ -11,7 +11,10 @@ use crate::{
     lease::{AT_ONCE, Blocks, Standing},
     record::{self, BlockRecord},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 use vw_model::{Family, HostId, IpNet, NetworkId, Result};
 use vw_store::cluster::{Condition, Version, Write};
 
@@ -192,7 +195,15 @@ impl Core {
         if ranges.is_empty() {
             return Ok(());
         }
-        self.copy.drop_blocks(network, ranges)?;
+        let given: Vec<IpAddr> = {
+            let mut state = self.state();
+            let held = state.holdings.held(network);
+            ranges
+                .iter()
+                .flat_map(|range| held.given_in(*range))
+                .collect()
+        };
+        self.copy.drop_blocks(network, ranges, &given)?;
         let mut state = self.state();
         for range in ranges {
             state.holdings.held(network).drop_block(*range);

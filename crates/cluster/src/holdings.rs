@@ -344,6 +344,12 @@ impl Held {
         returning.map(|(range, _)| *range).collect()
     }
 
+    /// The addresses of a block that other hosts hold.
+    pub(crate) fn given_in(&self, range: IpNet) -> Vec<IpAddr> {
+        let given = self.given.range(range.network()..=range.broadcast());
+        given.map(|(addr, _)| *addr).collect()
+    }
+
     /// Forgets a block that is no longer this host's.
     pub(crate) fn drop_block(&mut self, range: IpNet) {
         self.blocks.remove(&range);

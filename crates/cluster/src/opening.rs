@@ -4,6 +4,7 @@ use crate::{
     Follower, Settings,
     copy::{Copy, Kept, Local},
     core::{Core, State},
+    ending::At,
     lease::pool_of,
     record::{Claims, HostRecord, NetworkRecord, NetworkState},
     time::Time,
@@ -27,12 +28,18 @@ pub(crate) fn open(
     let copy = Copy::new(local.into(), &settings);
     let mut kept = copy.load()?;
     let core = Core::new(store, copy, settings, follower, time);
-    let told = {
+    let (stale, told) = {
         let mut state = core.state();
         restore_mirror(&mut state, &mut kept, core.time.now());
-        restore_holdings(&mut state, kept, core.time.now());
-        state.mirror.everything()
+        let stale = restore_holdings(&mut state, kept, core.time.now());
+        (stale, state.mirror.everything())
     };
+    for (network, addr) in stale {
+        // What cannot be dropped now is found again by the next start.
+        if let Err(error) = core.copy.drop_given(network, addr) {
+            tracing::warn!("{}", error.chain());
+        }
+    }
     if !told.is_empty() {
         core.follower.follow(told);
     }
@@ -73,7 +80,10 @@ fn host_record(host: &RemoteHost) -> HostRecord {
     }
 }
 
-fn restore_holdings(state: &mut State, kept: Kept, now: Duration) {
+/// Takes up what is this host's own; gives the addresses that it gave away out of blocks which are not
+/// its own any more: they would be another's again once it has such a block anew.
+fn restore_holdings(state: &mut State, kept: Kept, now: Duration) -> Vec<At> {
+    let mut stale = Vec::new();
     for (network, range, returning) in kept.blocks {
         let spec = kept.networks.iter().find(|spec| spec.id == network);
         // Of a network that is gone: its blocks went with it.
@@ -96,11 +106,12 @@ fn restore_holdings(state: &mut State, kept: Kept, now: Duration) {
             Some(Err(error)) => {
                 tracing::warn!("{addr}, which the local copy says is another's: {error}");
             }
-            None => {}
+            None => stale.push((network, addr)),
         }
     }
     for (network, grant) in kept.grants {
         let held = state.holdings.held(network);
         held.grants.insert(grant.addr.addr(), grant);
     }
+    stale
 }

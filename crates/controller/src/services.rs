@@ -11,6 +11,7 @@ mod behind;
 mod change;
 mod create;
 mod drain;
+mod elsewhere;
 mod global;
 mod health;
 mod hosted;

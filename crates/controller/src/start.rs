@@ -133,7 +133,7 @@ impl Controller {
         self.ensure_predefined()?;
         self.restore_ports(&left.sandboxes);
         self.restore_service_ports();
-        self.forget_sick();
+        self.forget_led_elsewhere();
         self.settle_sandboxes();
         self.follow_cluster();
         self.follow_containers()?;

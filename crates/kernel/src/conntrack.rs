@@ -6,7 +6,7 @@
 //! walks its whole table for it (`ctnetlink_flush_conntrack`), so an empty table is left alone.
 
 use crate::{
-    Led, LedBy,
+    Leads, Led, LedBy,
     netlink::{Attrs, Batch, Body, addr, messages},
 };
 use rustix::{
@@ -19,7 +19,7 @@ use rustix::{
 use std::{
     collections::BTreeSet,
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -50,6 +50,7 @@ const CTA_FILTER: u16 = 25;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
@@ -165,11 +166,26 @@ impl Conntrack {
             return Ok(());
         }
         passed();
-        let is_forgotten = |entry: &Entry| {
-            let may_be = entry.protocol == Protocol::Udp.number() || entry.is_beginning();
-            may_be && entry.is_led(led)
-        };
+        let is_forgotten = |entry: &Entry| entry.can_be_led_anew() && entry.is_led(led);
         for entry in self.led(&led.to, is_forgotten)? {
+            self.delete(&entry)?;
+        }
+        Ok(())
+    }
+
+    /// The same of what services led, and would lead to others, or nowhere, now. The table is walked once.
+    pub(crate) fn forget_led_elsewhere(&mut self, leads: &Leads) -> io::Result<()> {
+        if self.count()? == 0 {
+            return Ok(());
+        }
+        passed();
+        let all = |body: &mut Body<'_>| body.bytes(&[0; 4]);
+        let elsewhere = |payload: &[u8]| {
+            let is_forgotten =
+                |entry: &Entry| entry.can_be_led_anew() && entry.is_led_elsewhere(leads);
+            Some(Entry::parse(payload)).filter(is_forgotten)
+        };
+        for entry in self.list(all, elsewhere)? {
             self.delete(&entry)?;
         }
         Ok(())
@@ -342,8 +358,10 @@ struct Entry {
     protocol: u8,
     /// Where its first packet was sent.
     to: Option<(IpAddr, u16)>,
-    /// Who answers it.
+    /// Who answers it,
     by: Option<IpAddr>,
+    /// and at which port.
+    at: Option<u16>,
     /// Whether its destination was translated.
     translated: bool,
     /// The state of a TCP connection; 0 of any other.
@@ -356,14 +374,31 @@ impl Entry {
     /// Whether it was translated so.
     fn is_led(&self, led: &Led) -> bool {
         let by = |by: &LedBy| {
-            let mut protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter();
-            let protocol = protocols.find(|known| known.number() == self.protocol);
-            let to = self.to.zip(protocol);
+            let to = self.to.zip(self.protocol());
             to.is_some_and(|((addr, port), protocol)| by.leads(addr, PortKey { port, protocol }))
         };
         self.translated
             && self.by.is_some_and(|addr| led.to.contains(&addr))
             && led.by.as_ref().is_none_or(by)
+    }
+
+    /// Whether services led it so, and would lead it to another now, or nowhere.
+    fn is_led_elsewhere(&self, leads: &Leads) -> bool {
+        let ends = self.to.zip(self.by.zip(self.at)).zip(self.protocol());
+        self.translated
+            && ends.is_some_and(|((to, by), protocol)| {
+                leads.leads_elsewhere(SocketAddr::from(to), protocol, SocketAddr::from(by))
+            })
+    }
+
+    fn protocol(&self) -> Option<Protocol> {
+        let mut protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter();
+        protocols.find(|known| known.number() == self.protocol)
+    }
+
+    /// Whether who sends again, once it is forgotten, is led as if anew: over UDP, or as nobody answered.
+    fn can_be_led_anew(&self) -> bool {
+        self.protocol == Protocol::Udp.number() || self.is_beginning()
     }
 
     /// Whether a TCP connection is open.
@@ -381,8 +416,12 @@ impl Entry {
         let original = find(entry(), CTA_TUPLE_ORIG).unwrap_or_default();
         let ports = find(Attrs::of(original), CTA_TUPLE_PROTO).unwrap_or_default();
         let number = find(Attrs::of(ports), CTA_PROTO_NUM).and_then(<[u8]>::first);
-        let port = find(Attrs::of(ports), CTA_PROTO_DST_PORT);
-        let port = port.and_then(|port| Some(u16::from_be_bytes(*port.first_chunk()?)));
+        let answers = find(entry(), CTA_TUPLE_REPLY).unwrap_or_default();
+        let answers = find(Attrs::of(answers), CTA_TUPLE_PROTO).unwrap_or_default();
+        let port = |ports, kind| {
+            let port = find(Attrs::of(ports), kind)?;
+            Some(u16::from_be_bytes(*port.first_chunk()?))
+        };
         let status = find(entry(), CTA_STATUS).and_then(|value| value.first_chunk().copied());
         let info = find(entry(), CTA_PROTOINFO).unwrap_or_default();
         let state = |of| {
@@ -401,8 +440,10 @@ impl Entry {
             family: payload.first().copied().unwrap_or_default(),
             named: named.collect(),
             protocol: number.copied().unwrap_or_default(),
-            to: address(original, [CTA_IP_V4_DST, CTA_IP_V6_DST]).zip(port),
+            to: address(original, [CTA_IP_V4_DST, CTA_IP_V6_DST])
+                .zip(port(ports, CTA_PROTO_DST_PORT)),
             by: source_of(payload, CTA_TUPLE_REPLY),
+            at: port(answers, CTA_PROTO_SRC_PORT),
             translated: u32::from_be_bytes(status.unwrap_or_default()) & IPS_DST_NAT != 0,
             tcp: state(CTA_PROTOINFO_TCP).unwrap_or_default(),
             sctp: state(CTA_PROTOINFO_SCTP).unwrap_or_default(),

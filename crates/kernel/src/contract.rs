@@ -1,5 +1,9 @@
 //! What an executor promises.
 
+mod leads;
+
+pub use leads::{Beside, Leads};
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
@@ -97,17 +101,23 @@ impl LedBy {
     /// Whether what is sent there is led.
     #[must_use]
     pub fn leads(&self, addr: IpAddr, port: PortKey) -> bool {
-        let every = match addr {
-            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-        };
         let among = |ports: &BTreeSet<HostPort>| {
-            let mut hosts = [None, Some(addr), Some(every)].into_iter();
-            hosts.any(|host| ports.contains(&HostPort { host, port }))
+            let mut spellings = spellings(addr, port);
+            spellings.any(|at| ports.contains(&at))
         };
         let by_port = among(&self.ports) && !among(&self.but) && !self.except.contains(&addr);
         self.addrs.contains(&addr) || by_port
     }
+}
+
+/// As what a port at an address may be published.
+fn spellings(addr: IpAddr, port: PortKey) -> impl Iterator<Item = HostPort> {
+    let every = match addr {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let hosts = [None, Some(addr), Some(every)].into_iter();
+    hosts.map(move |host| HostPort { host, port })
 }
 
 /// What stands in the kernel of what we make.
@@ -384,6 +394,13 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// [`KernelError::NamespaceGone`], or the system's answer.
     fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError>;
+
+    /// The same of what services led in a namespace, and would lead to others, or nowhere, as they stand.
+    /// Its tracked connections are looked at once, however many services there are.
+    ///
+    /// # Errors
+    /// As [`Kernel::forget_led`].
+    fn forget_led_elsewhere(&self, netns: Netns, leads: &Leads) -> Result<(), KernelError>;
 
     /// Names of the interfaces that a sandbox has, ours or not.
     ///

@@ -8,8 +8,8 @@ mod state;
 mod tests;
 
 use crate::{
-    Failure, FrameSocket, HostFacts, Kernel, KernelError, Led, Observed, PortClaim, PortHolder,
-    SocketKind, SocketPlace, TunnelFacts, TunnelKey, netns::lock,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Leads, Led, Observed, PortClaim,
+    PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey, netns::lock,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use state::State;
@@ -34,8 +34,10 @@ pub struct Flow {
     pub to: IpAddr,
     /// and to which of its ports.
     pub port: PortKey,
-    /// Who answers it.
+    /// Who answers it,
     pub by: IpAddr,
+    /// and at which port.
+    pub at: u16,
 }
 
 impl Flow {
@@ -314,6 +316,19 @@ impl Kernel for FakeKernel {
     fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError> {
         let mut state = self.state();
         let stays = |flow: &Flow| flow.netns != netns || !flow.is_led(led);
+        state.flows.retain(stays);
+        Ok(())
+    }
+
+    fn forget_led_elsewhere(&self, netns: Netns, leads: &Leads) -> Result<(), KernelError> {
+        let mut state = self.state();
+        state.require(netns)?;
+        let elsewhere = |flow: &Flow| {
+            let to = SocketAddr::new(flow.to, flow.port.port);
+            let by = SocketAddr::new(flow.by, flow.at);
+            leads.leads_elsewhere(to, flow.port.protocol, by)
+        };
+        let stays = |flow: &Flow| flow.netns != netns || !elsewhere(flow);
         state.flows.retain(stays);
         Ok(())
     }

@@ -28,8 +28,8 @@ mod solicited;
 mod sysctl;
 
 pub use contract::{
-    Failure, FrameSocket, HostFacts, HostRoute, Kernel, KernelError, Led, LedBy, Observed,
-    PortClaim, PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey,
+    Beside, Failure, FrameSocket, HostFacts, HostRoute, Kernel, KernelError, Leads, Led, LedBy,
+    Observed, PortClaim, PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey,
 };
 pub use linux::{Config, LinuxKernel};
 pub use monitor::{AddressMonitor, LinkEvent, LinkMonitor};

@@ -16,7 +16,7 @@ mod verify;
 mod ways;
 
 use crate::{
-    Failure, FrameSocket, HostFacts, Kernel, KernelError, Led, Nft, Observed, PortClaim,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Leads, Led, Nft, Observed, PortClaim,
     PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey,
     announce::Announcer,
     claims::Claims,
@@ -465,6 +465,14 @@ impl Kernel for LinuxKernel {
         let object = || format!("connections of {netns:?}");
         self.run_in(netns, "forget", object, move || {
             Conntrack::open()?.forget_led(&led)
+        })
+    }
+
+    fn forget_led_elsewhere(&self, netns: Netns, leads: &Leads) -> Result<(), KernelError> {
+        let leads = leads.clone();
+        let object = || format!("connections of {netns:?}");
+        self.run_in(netns, "forget", object, move || {
+            Conntrack::open()?.forget_led_elsewhere(&leads)
         })
     }
 

@@ -69,7 +69,7 @@ fn led(sender: &Sender, names: &[&str]) -> String {
 }
 
 fn one_who_keeps_sending_is_led_to_whoever_serves(kind: Kind) {
-    let stage = pair(kind, "");
+    let mut stage = pair(kind, "");
     let stranger = stage.stranger();
     let at = |host: &str, port: u16| sender(&stranger, &format!("{}:{port}", stage.addr(host)));
     let everywhere = [at("a", 8053), at("b", 8053)];
@@ -106,7 +106,8 @@ fn one_who_keeps_sending_is_led_to_whoever_serves(kind: Kind) {
         assert_eq!(led(sender, &["one", "two"]), "one", "it stays where it is");
     }
     drop(first);
-    stage.docker("a", "rm -f one");
+    // One host hears of it and ends before it forgets who was led there.
+    stage.die_hearing("b", "service.led", "a", "rm -f one");
     for sender in all() {
         led(sender, &["two"]);
     }

@@ -158,6 +158,18 @@ impl Scene {
         self.daemon.api("GET", "/networks", None).json()
     }
 
+    /// The daemon dies at a named point of an operation, and is started again.
+    #[track_caller]
+    pub(crate) fn die_at(&mut self, point: &str, line: &str) {
+        self.daemon.set_env("VETHWORK_CRASH_AT", Some(point));
+        self.daemon.restart();
+        let output = self.daemon.cli(line.split_whitespace());
+        assert!(!output.success(), "{line} did not reach {point}");
+        self.daemon.wait_for_end(SETTLE);
+        self.daemon.set_env("VETHWORK_CRASH_AT", None);
+        self.daemon.restart();
+    }
+
     /// Kills the daemon, starts it again, and fails the test when there was anything to repair.
     #[track_caller]
     pub(crate) fn forget(&mut self) {

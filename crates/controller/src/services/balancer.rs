@@ -87,6 +87,15 @@ impl Balancers {
         standing.get(&network).map(|found| found.sandbox.clone())
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Sandbox>> {
+        let standing = lock(&self.standing);
+        standing
+            .values()
+            .map(|found| found.sandbox.clone())
+            .collect()
+    }
+
     /// The networks that have one.
     pub(super) fn networks(&self) -> Vec<NetworkId> {
         lock(&self.standing).keys().copied().collect()
@@ -441,7 +450,7 @@ impl Controller {
             let state = lock(&service.state);
             if !state.removed {
                 let noted = self
-                    .slots_batch(&service, &state.roster, &state.hosted.ports)
+                    .slots_batch(&service, &state, &state.roster, &state.hosted.ports)
                     .and_then(|batch| self.note(batch));
                 let fragment = self.fragment_of(&service.network, &state);
                 let brought = self.bring(vec![(Owner::Service(service.id), fragment)]);
@@ -494,10 +503,11 @@ impl Controller {
                 continue;
             }
             // Its ports go with it, whomever they lead to.
-            state.hosted.ports = state.hosted.claimed();
+            let led = state.hosted.claimed();
             let noted = self
-                .slots_batch(&service, &state.roster, &state.hosted.ports)
+                .slots_batch(&service, &state, &state.roster, &led)
                 .and_then(|batch| self.note(batch));
+            state.hosted.ports = led;
             let fragment = self.fragment_of(&service.network, &state);
             let gone = self.take_away_led(service.id, fragment);
             // By the host's own table it may be led to as before still.

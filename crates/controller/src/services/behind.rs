@@ -278,7 +278,8 @@ impl Controller {
         let state = lock(&service.state);
         let wanted = !state.removed && self.balancers.looks.behind().contains(&id);
         if wanted {
-            self.note(self.slots_batch(&service, &state.roster, &state.hosted.ports)?)?;
+            let led = state.led_here_by(&service);
+            self.note(self.slots_batch(&service, &state, &state.roster, led)?)?;
             let fragment = self.fragment_of(&service.network, &state);
             self.bring(vec![(Owner::Service(id), fragment)])?;
         }

@@ -106,10 +106,11 @@ impl Controller {
         next: &Roster,
     ) -> Result<Change> {
         let (network, hosted) = (&service.network, &state.hosted.ports);
+        let led = state.led_here_by(service);
         let mut change = Change::default();
         let others = state.roster.slots != next.slots;
         if others || !state.roster.sick().eq(next.sick()) {
-            change.batch = self.slots_batch(service, next, hosted)?;
+            change.batch = self.slots_batch(service, state, next, led)?;
         }
         if others {
             let fragment = self.service_fragment(network, &state.spec, next, hosted);
@@ -118,18 +119,27 @@ impl Controller {
         Ok(change)
     }
 
+    /// The record of a service with these members, whom this host's own table leads to by these ports
+    /// from now on: also by which it did, of whom is forgotten who was led by them.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
     pub(crate) fn slots_batch(
         &self,
         service: &Service,
+        state: &ServiceState,
         roster: &Roster,
-        hosted: &[PublishedPort],
+        led: &[PublishedPort],
     ) -> Result<Batch> {
+        let before = state.led_here_by(service).iter();
         let record = SlotRecord {
             boot: self.facts().boot_id.clone(),
             service: service.id,
             slots: roster.slots.clone(),
             here: roster.here.clone(),
-            hosted: hosted.to_vec(),
+            hosted: led.to_vec(),
+            before: before.filter(|p| !led.contains(p)).copied().collect(),
+            vips: state.led_here_at(service),
             sick: roster.sick().collect(),
         };
         records::put(Batch::new(), Table::Slots, &service.id.to_string(), &record)

@@ -271,7 +271,11 @@ impl Controller {
                 removed: false,
             }),
         });
-        let slots = self.slots_batch(&service, &lock(&service.state).roster, &[])?;
+        let slots = {
+            let state = lock(&service.state);
+            let led = state.led_here_by(&service);
+            self.slots_batch(&service, &state, &state.roster, led)?
+        };
         self.keep(batch)?;
         crate::step::reached("service.recorded");
         let brought = self

@@ -231,7 +231,7 @@ impl Controller {
         all.retain(|(id, _)| !next.members.contains_key(id));
         next.take(all);
         // Its addresses are to be answered for although nobody may serve yet.
-        self.bring_all_of(service, &state.spec, &next, &state.hosted.ports);
+        self.bring_all_of(service, &state, &state.spec, &next);
         self.take_members(service, &mut state, next);
         taken.retain(|id| state.roster.members.contains_key(id));
         let checked = state.spec.health.is_some();
@@ -250,7 +250,7 @@ impl Controller {
         let unfit = self.let_go_unfit(&mut next, &spec);
         let fits_again = is_by_command(&state.spec) && !is_by_command(&spec);
         let led = self.led_inside_by_gone(service, &state, &spec.ports);
-        self.bring_all_of(service, &spec, &next, &state.hosted.ports);
+        self.bring_all_of(service, &state, &spec, &next);
         {
             let mut book = lock(&self.services);
             book.respecified(&spec);
@@ -277,16 +277,17 @@ impl Controller {
     fn bring_all_of(
         &self,
         service: &Service,
+        state: &ServiceState,
         spec: &ServiceSpec,
         members: &Roster,
-        hosted: &[PublishedPort],
     ) {
         if !self.balancers.is_open() {
             return;
         }
+        let hosted = &state.hosted.ports;
         let fragment = self.service_fragment(&service.network, spec, members, hosted);
         let brought = self
-            .slots_batch(service, members, hosted)
+            .slots_batch(service, state, members, hosted)
             .and_then(|batch| self.note(batch))
             .and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));
         if let Err(error) = brought {

@@ -240,7 +240,7 @@ impl Controller {
         let noted = match ports == state.hosted.ports {
             true => Ok(()),
             false => self
-                .slots_batch(service, &state.roster, &ports)
+                .slots_batch(service, &state, &state.roster, &ports)
                 .and_then(|batch| self.note(batch)),
         };
         let done = noted.and_then(|()| self.bring(vec![(Owner::Service(service.id), fragment)]));

@@ -3,7 +3,7 @@
 //! A connection that stands goes on. Over UDP there is no end to what somebody sends, and a connection
 //! that nobody answered has not begun: those are led to others, where there are any.
 
-use super::{Member, Service, ServiceState, hosted::may_publish, plan::ingress, roster::Health};
+use super::{Member, Service, ServiceState, hosted::may_publish, plan::ingress};
 use crate::{
     Controller,
     registry::{Sandbox, lock},
@@ -37,7 +37,7 @@ fn by_ports(ports: impl Iterator<Item = HostPort>) -> LedBy {
 }
 
 /// Where who asks for a port is seen to ask: on its way, another address stands for `::1`.
-fn entrances(at: HostPort) -> impl Iterator<Item = HostPort> {
+pub(super) fn entrances(at: HostPort) -> impl Iterator<Item = HostPort> {
     let localhost = at.host == Some(Ipv6Addr::LOCALHOST.into());
     let stand_in = localhost.then_some(HostPort {
         host: Some(STAND_IN.into()),
@@ -124,21 +124,6 @@ impl Controller {
         let hosted = may_publish(&spec);
         let here = hosted.then(|| (Netns::Host, self.led_here(gone, BTreeSet::new(), by)));
         inside.into_iter().chain(here).collect()
-    }
-
-    /// The same at the daemon's start of all who are known not to be well: the one before may have ended
-    /// between leading elsewhere and this.
-    pub(crate) fn forget_sick(&self) {
-        let services = lock(&self.services).all();
-        for service in services {
-            let sick: Vec<Member> = {
-                let state = lock(&service.state);
-                let members = state.roster.members.values();
-                let sick = members.filter(|member| member.health == Health::Unhealthy);
-                sick.cloned().collect()
-            };
-            self.forget_led(&service, &sick);
-        }
     }
 
     /// The same of one that left the service. On a network of one host, who was led to it there goes
@@ -274,6 +259,7 @@ impl Controller {
     /// Forgets who was led so, now or once the kernel leads to their service as it should. The caller
     /// holds nothing that others wait for: the kernel's whole table may be walked for it.
     pub(super) fn forget_in(&self, service: &Service, netns: Netns, led: Led) {
+        crate::step::reached("service.led");
         if let Some(led) = self.balancers.owed.keep(service.id, netns, led) {
             self.forget(netns, &led);
         }
@@ -302,7 +288,7 @@ impl Controller {
     }
 }
 
-fn addresses_of(sandbox: &Sandbox) -> Vec<IpAddr> {
+pub(super) fn addresses_of(sandbox: &Sandbox) -> Vec<IpAddr> {
     let state = sandbox.state();
     let endpoints = state.attachments.iter().map(|a| &a.endpoint);
     let addresses = endpoints.flat_map(|endpoint| &endpoint.addresses);

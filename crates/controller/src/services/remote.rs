@@ -121,6 +121,7 @@ impl Controller {
         let ended = taken_up.into_iter().zip(formers);
         let taken: Vec<Taken<'_>> = ended.map(|(one, former)| one.end(&former)).collect();
         for (balancer, to) in led {
+            crate::step::reached("service.led");
             self.forget(Netns::Sandbox(balancer), &Led { to, by: None });
         }
         for one in taken {

@@ -31,9 +31,15 @@ pub(crate) struct SlotRecord {
     pub(crate) slots: Vec<EndpointId>,
     #[serde(default)]
     pub(crate) here: Vec<EndpointId>,
-    /// What this host leads to its own endpoints by itself.
+    /// By which ports this host's own table leads to its endpoints,
     #[serde(default)]
     pub(crate) hosted: Vec<PublishedPort>,
+    /// by which it did until that was recorded,
+    #[serde(default)]
+    pub(crate) before: Vec<PublishedPort>,
+    /// and by which addresses.
+    #[serde(default)]
+    pub(crate) vips: Vec<IpAddr>,
     /// Which endpoints here failed their checks last.
     #[serde(default)]
     pub(crate) sick: Vec<EndpointId>,
@@ -48,11 +54,12 @@ impl Controller {
         let mut known: HashSet<ServiceId> = specs.iter().map(|spec| spec.id).collect();
         let global = lock(&self.services).all();
         known.extend(global.iter().map(|service| service.id));
-        let (kept, void): (Vec<_>, Vec<_>) = records
-            .into_iter()
-            .partition(|record| record.boot == boot && known.contains(&record.service));
+        // Of those that are gone since is forgotten who was led by them.
+        let (kept, void): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|record| record.boot == boot);
         let mut left: HashMap<ServiceId, SlotRecord> = kept
             .into_iter()
+            .filter(|record| known.contains(&record.service))
             .map(|record| (record.service, record))
             .collect();
         self.note(void.iter().fold(Batch::new(), |batch, record| {

@@ -51,7 +51,7 @@ impl Controller {
         let fragment = self.service_fragment(&service.network, &spec, &roster, &[]);
         let done = put(&spec).and_then(|()| {
             crate::step::reached("service.updated");
-            let slots = self.slots_batch(&service, &roster, &[])?;
+            let slots = self.slots_batch(&service, &state, &roster, &spec.ports)?;
             self.note(slots)?;
             self.bring(vec![(Owner::Service(service.id), fragment)])
         });

@@ -2,7 +2,7 @@
 //! them there or they are led there still.
 
 use crate::{
-    inject::Effect,
+    inject::{Effect, Mode},
     led::update,
     scenario::{
         adopt, create, create_overlay, create_service, disconnect, join, release, remove_service,
@@ -25,7 +25,7 @@ use vw_controller::{
 use vw_firewall::{ServiceSet, SetName};
 use vw_hoststate::{Key, Netns, Object};
 use vw_kernel::fake::Flow;
-use vw_model::{EndpointMode, HealthSpec, Probe};
+use vw_model::{EndpointMode, HealthSpec, PortKey, Probe};
 use vw_store::cluster::memory::MemoryStore;
 
 /// What takes longer never comes.
@@ -62,11 +62,13 @@ fn vip(controller: &Controller, service: &str) -> String {
 
 /// What was sent there and led by the host.
 fn flow(to: &str, port: &str, by: IpAddr) -> Flow {
+    let port: PortKey = port.to_owned().try_into().unwrap();
     Flow {
         netns: Netns::Host,
         to: to.parse().unwrap(),
-        port: port.to_owned().try_into().unwrap(),
+        port,
         by,
+        at: port.port,
     }
 }
 
@@ -356,6 +358,80 @@ fn who_was_led_to_one_that_is_not_well_is_forgotten_by_the_next_daemon_too() {
     let controller = world.open();
     assert_eq!(world.kernel.tracked(), db);
     assert_eq!(controller.repair().unwrap(), 0);
+}
+
+/// The daemon ends before it forgets who was led, and is started again.
+fn ended_before(world: &World, controller: Controller, flows: &[Flow]) -> Controller {
+    world.kernel.track(flows.to_vec());
+    world.reopen(controller)
+}
+
+#[test]
+fn who_was_led_by_a_port_that_is_gone_is_forgotten_by_the_next_daemon_too() {
+    let (world, controller, [web, db]) = of_two_services();
+    update(&controller, &["53/udp"], &[], &[]).unwrap();
+    let strange = flow(HOST, "99/udp", web[0].by);
+    let all = [web[0], web[1], db[0], db[1], strange];
+    let controller = ended_before(&world, controller, &all);
+    assert_eq!(world.kernel.tracked(), all[1..]);
+    // Whoever has the port next is no service.
+    let controller = ended_before(&world, controller, &all);
+    assert_eq!(world.kernel.tracked(), all);
+    update(&controller, &[], &["53:54/udp"], &[]).unwrap();
+    let to_other = Flow { at: 54, ..web[0] };
+    let controller = ended_before(&world, controller, &[web[0], to_other]);
+    assert_eq!(world.kernel.tracked(), [to_other]);
+    assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
+fn who_was_led_to_a_service_that_is_gone_is_forgotten_by_the_next_daemon_too() {
+    let (world, controller, [web, db]) = of_two_services();
+    let vip = vip(&controller, "web");
+    let by_vip = flow(&vip, "53/udp", own_address(&world, &controller, "10.8.0."));
+    let all = [&web[..], &db[..], &[by_vip]].concat();
+    let forgets = |effect: &Effect<'_>| matches!(effect, Effect::Forget(Netns::Host));
+    world.faults.beside(forgets, Mode::From(1), || {});
+    // What it answers is heard by nobody.
+    let _ = remove_service(&controller, "web");
+    world.kill();
+    world.faults.set(Mode::Never);
+    let controller = ended_before(&world, controller, &all);
+    assert_eq!(world.kernel.tracked(), db);
+    assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
+fn who_was_led_to_one_that_left_on_another_host_is_forgotten_by_the_next_daemon_too() {
+    let (world, controller) = in_cluster(&["53:53/udp"], &[]);
+    let mut found = None;
+    eventually("it is led to", || {
+        found = balancer(&world, &controller);
+        found.is_some() && holds(&world, 53)
+    });
+    let (netns, to) = found.unwrap();
+    let by = own_address(&world, &controller, "10.42.0.");
+    let inside = |port: &str, by| Flow {
+        netns,
+        ..flow(&to.to_string(), port, by)
+    };
+    let gone = by
+        .to_string()
+        .parse::<std::net::Ipv4Addr>()
+        .unwrap()
+        .to_bits()
+        + 9;
+    let gone = IpAddr::V4(gone.into());
+    // To one that left, by a port that is gone, and past the port.
+    let all = [
+        inside("53/udp", by),
+        inside("53/udp", gone),
+        inside("54/udp", by),
+        flow(HOST, "53/udp", gone),
+    ];
+    let controller = ended_before(&world, controller, &all);
+    assert_eq!(world.kernel.tracked(), [all[0], all[3]]);
+    eventually("all is well", || controller.repair().unwrap() == 0);
 }
 
 #[test]

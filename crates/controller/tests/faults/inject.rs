@@ -17,8 +17,8 @@ use std::{
 };
 use vw_hoststate::{Key, Netns, Object, Plan, Step};
 use vw_kernel::{
-    Failure, FrameSocket, HostFacts, Kernel, KernelError, Led, Observed, PortClaim, PortHolder,
-    SocketKind, SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
+    Failure, FrameSocket, HostFacts, Kernel, KernelError, Leads, Led, Observed, PortClaim,
+    PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
 };
 use vw_model::{EndpointSpec, IfName, NetworkId, Protocol, PublicKey, SandboxId};
 use vw_store::{Batch, Change, Error, Memory, Store, Table};
@@ -458,6 +458,13 @@ impl Kernel for FaultyKernel {
         self.effect("forget connections")?;
         self.faults.begin_beside(&Effect::Forget(netns));
         self.fake.forget_led(netns, led)
+    }
+
+    fn forget_led_elsewhere(&self, netns: Netns, leads: &Leads) -> Result<(), KernelError> {
+        self.faults.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.effect("forget connections")?;
+        self.faults.begin_beside(&Effect::Forget(netns));
+        self.fake.forget_led_elsewhere(netns, leads)
     }
 
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {

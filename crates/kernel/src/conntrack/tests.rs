@@ -1,7 +1,7 @@
 //! What is forgotten, and what is kept, of connections really tracked.
 
 use super::{Conntrack, Entry, of_port};
-use crate::{Led, LedBy, netlink::Body};
+use crate::{Beside, Leads, Led, LedBy, netlink::Body};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 use std::{
     collections::BTreeSet,
@@ -16,6 +16,21 @@ impl Conntrack {
     fn count_of(&mut self, filter: impl FnOnce(&mut Body<'_>)) -> usize {
         let told = self.list(filter, |payload| Some(Entry::parse(payload)));
         told.expect("they are told").len()
+    }
+
+    /// What was sent where over UDP and led elsewhere, by the last byte of its address.
+    fn led_over_udp(&mut self) -> Vec<String> {
+        let udp = Protocol::Udp.number();
+        let led = |entry: &Entry| entry.translated && entry.protocol == udp;
+        let take = |payload: &[u8]| Some(Entry::parse(payload)).filter(led);
+        let told = self.list(|body| body.bytes(&[0; 4]), take);
+        let to = told.expect("they are told").into_iter();
+        let to = to.filter_map(|entry| entry.to);
+        let mut to: Vec<String> = to
+            .map(|(addr, port)| format!("{}:{port}", addr.to_string().replace("192.0.2.", "")))
+            .collect();
+        to.sort();
+        to
     }
 }
 
@@ -337,6 +352,69 @@ fn what_others_lead_there_stays_and_is_not_waited_for() {
         assert_eq!(begun.elapsed() >= patience, waits, "{led:?}");
         conntrack.forget_led(led).expect("they go");
         assert_eq!(conntrack.count().expect("a number"), left, "{led:?}");
+    }
+}
+
+#[test]
+fn of_all_that_services_led_what_they_would_lead_elsewhere_is_forgotten_alone() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
+    let addresses = [1, 2, 3, 4].map(|number| format!("192.0.2.{number}/32"));
+    let mut conntrack = enter(&addresses.each_ref().map(String::as_str));
+    // The address of a service is .3; .4 is the host's.
+    led("ip daddr 192.0.2.3 dnat ip to 192.0.2.2");
+    led("ip daddr 192.0.2.4 udp dport 53 dnat ip to 192.0.2.2:1053");
+    led("ip daddr 192.0.2.4 udp dport 99 dnat ip to 192.0.2.2:99");
+    let server = TcpListener::bind("192.0.2.2:7").expect("an address of ours");
+    let _open = TcpStream::connect("192.0.2.3:7").expect("it is led");
+    drop(server.accept().expect("it comes"));
+    let ip = |number: u8| IpAddr::from([192, 0, 2, number]);
+    let at = |host, port| HostPort {
+        host,
+        port: PortKey {
+            port,
+            protocol: Protocol::Udp,
+        },
+    };
+    let leads = |to: u8, port: u16, beside| Leads {
+        addrs: [(ip(3), [ip(to)].into())].into(),
+        ports: [(at(None, 53), [SocketAddr::new(ip(2), port)].into())].into(),
+        beside,
+    };
+    let near = Beside {
+        within: vec!["192.0.2.0/24".parse().expect("a network")],
+        alone: BTreeSet::new(),
+    };
+    let alone = Beside {
+        alone: [ip(2)].into(),
+        ..near.clone()
+    };
+    let others = Beside {
+        within: vec!["10.0.0.0/8".parse().expect("a network")],
+        ..alone.clone()
+    };
+    for (leads, gone) in [
+        (leads(2, 1053, Some(near.clone())), &[][..]),
+        (leads(1, 1053, Some(near.clone())), &["3:9"]),
+        (leads(2, 1054, Some(near.clone())), &["4:53"]),
+        (leads(1, 1054, Some(others)), &["4:99"]),
+        (leads(2, 1053, Some(alone)), &["4:99"]),
+        (leads(2, 1053, None), &["4:99"]),
+    ] {
+        let sent = ["3:9", "4:53", "4:99"];
+        for to in sent {
+            send(&format!("192.0.2.{to}"));
+        }
+        // Led nowhere.
+        send("192.0.2.2:53");
+        let before = conntrack.count().expect("a number");
+        conntrack.forget_led_elsewhere(&leads).expect("they go");
+        let stay = sent.into_iter().filter(|to| !gone.contains(to));
+        let stay: Vec<_> = stay.collect();
+        assert_eq!(conntrack.led_over_udp(), stay, "{leads:?}");
+        let went = before - conntrack.count().expect("a number");
+        assert_eq!(went > 0, !gone.is_empty(), "the connection stays");
+        conntrack.forget(&[ip(2)]).expect("they go");
     }
 }
 

@@ -80,6 +80,18 @@ impl Stage {
         daemon.restart();
     }
 
+    /// A daemon dies at a named point of what it hears from another host, on which this is done, and is
+    /// started again.
+    #[track_caller]
+    pub(crate) fn die_hearing(&mut self, host: &str, point: &str, on: &str, line: &str) {
+        self.set_env(host, "VETHWORK_CRASH_AT", Some(point));
+        self.docker(on, line);
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        daemon.wait_for_end(SOON);
+        daemon.set_env("VETHWORK_CRASH_AT", None);
+        daemon.restart();
+    }
+
     /// Kills a daemon, starts it again, and fails the test when there was anything to repair.
     #[track_caller]
     pub(crate) fn forget(&mut self, host: &str) {

@@ -1,0 +1,220 @@
+//! Who was led by services otherwise than they lead at the daemon's start: the one before may have ended
+//! after it led elsewhere, and before it forgot them.
+//!
+//! Owns that each namespace is looked at once, however many services there are, that it is known by
+//! what was led, also where that leads nobody any more, and that what others lead stays.
+
+use super::{
+    Member, Service, ServiceState, SlotRecord,
+    led::{addresses_of, entrances},
+    plan::ingress,
+    roster::Health,
+};
+use crate::{
+    Controller, records,
+    registry::{Network, lock},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+use vw_hoststate::Netns;
+use vw_kernel::{Beside, Leads};
+use vw_model::{HostPort, NetworkId, PortKey, PortMapping, PublishedPort, Result, Scope};
+use vw_store::{Batch, Table};
+
+impl ServiceState {
+    /// The ports by which this host's own table leads to its endpoints.
+    pub(super) fn led_here_by(&self, service: &Service) -> &[PublishedPort] {
+        match service.is_global() {
+            true => &self.hosted.ports,
+            false => &self.spec.ports,
+        }
+    }
+
+    /// The addresses by which it does.
+    pub(super) fn led_here_at(&self, service: &Service) -> Vec<IpAddr> {
+        let vips = self.spec.vips.iter().filter(|_| !service.is_global());
+        vips.map(vw_model::IpNet::addr).collect()
+    }
+}
+
+impl Controller {
+    /// Has them be led anew.
+    pub(crate) fn forget_led_elsewhere(&self) {
+        let mut by_network: BTreeMap<NetworkId, Vec<Arc<Service>>> = BTreeMap::new();
+        let all = lock(&self.services).all();
+        for service in all.iter().filter(|service| service.is_global()) {
+            let of_network = by_network.entry(service.network.spec.id).or_default();
+            of_network.push(service.clone());
+        }
+        for (network, services) in by_network {
+            if let Some(balancer) = self.balancers.on(network) {
+                let leads = self.leads_inside(network, &services);
+                self.forget_elsewhere(Netns::Sandbox(balancer.id), &leads);
+            }
+        }
+        let boot = self.facts().boot_id.clone();
+        let records: Vec<SlotRecord> = match records::scan(&*self.run, Table::Slots) {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::warn!("it is not known by what services led: {}", error.chain());
+                Vec::new()
+            }
+        };
+        let records: Vec<_> = records.into_iter().filter(|r| r.boot == boot).collect();
+        let leads = self.leads_here(&all, &records);
+        if self.forget_elsewhere(Netns::Host, &leads)
+            && let Err(error) = self.settle_records(&records)
+        {
+            tracing::warn!("{}", error.chain());
+        }
+    }
+
+    fn forget_elsewhere(&self, netns: Netns, leads: &Leads) -> bool {
+        let alone = leads.beside.as_ref().map(|beside| &beside.alone);
+        let by_nobody = leads.addrs.is_empty() && leads.ports.is_empty();
+        if by_nobody && alone.is_none_or(BTreeSet::is_empty) {
+            return true;
+        }
+        match self.kernel.forget_led_elsewhere(netns, leads) {
+            Err(error) if !error.is_namespace_gone() => {
+                tracing::warn!("who was led to an endpoint that left may stay there: {error}");
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Where the sandbox leads that leads to these services of a network.
+    fn leads_inside(&self, network: NetworkId, services: &[Arc<Service>]) -> Leads {
+        let mut leads = Leads::default();
+        for service in services {
+            let state = lock(&service.state);
+            let to: BTreeSet<IpAddr> = living(&state).flat_map(|m| m.addresses.clone()).collect();
+            for vip in &state.spec.vips {
+                leads.addrs.insert(vip.addr(), to.clone());
+            }
+            for port in ingress(&state.spec) {
+                let led = self.led_inside(network, port);
+                let at = HostPort {
+                    host: led.host,
+                    port: PortKey {
+                        port: led.published,
+                        protocol: led.protocol,
+                    },
+                };
+                let to = to.iter().map(|addr| SocketAddr::new(*addr, led.target));
+                leads.ports.entry(at).or_default().extend(to);
+            }
+        }
+        leads
+    }
+
+    /// Where this host leads by its own tables, and by what it did when that was recorded.
+    fn leads_here(&self, services: &[Arc<Service>], records: &[SlotRecord]) -> Leads {
+        let mut leads = Leads::default();
+        for service in services {
+            let state = lock(&service.state);
+            let mut to: BTreeSet<IpAddr> = BTreeSet::new();
+            for member in living(&state).filter(|member| member.host.is_none()) {
+                to.extend(self.reached_at(member.sandbox));
+                to.extend(member.addresses.iter().filter(|_| !service.is_global()));
+            }
+            for vip in state.led_here_at(service) {
+                leads.addrs.insert(vip, to.clone());
+            }
+            for port in state.led_here_by(service) {
+                add(&mut leads, port.at(), &to, port.target.port);
+            }
+        }
+        let mut beside = Beside {
+            within: self.nets_here(),
+            alone: BTreeSet::new(),
+        };
+        for balancer in self.balancers.all() {
+            let to: BTreeSet<IpAddr> = addresses_of(&balancer).into_iter().collect();
+            let published = balancer.state().published.clone();
+            for mapping in &published {
+                add(&mut leads, at(mapping), &to, mapping.container.port);
+            }
+            beside.alone.extend(to);
+        }
+        leads.beside = Some(beside);
+        self.add_former(&mut leads, records);
+        leads
+    }
+
+    /// What leads nobody any more is led nowhere, unless somebody else publishes it now.
+    fn add_former(&self, leads: &mut Leads, records: &[SlotRecord]) {
+        let sandboxes = self.registry().sandboxes();
+        let of_others = sandboxes.iter().filter(|sandbox| !sandbox.balances);
+        let of_others = of_others.flat_map(|sandbox| sandbox.state().published.clone());
+        let of_others: BTreeSet<PortKey> = of_others.map(|mapping| at(&mapping).port).collect();
+        for record in records {
+            for vip in &record.vips {
+                leads.addrs.entry(*vip).or_default();
+            }
+            let ports = record.before.iter().chain(&record.hosted);
+            for port in ports.filter(|port| !of_others.contains(&port.at().port)) {
+                add(leads, port.at(), &BTreeSet::new(), port.target.port);
+            }
+        }
+    }
+
+    /// The addresses of networks of this host.
+    fn nets_here(&self) -> Vec<vw_model::IpNet> {
+        let networks = self.registry().networks().into_iter();
+        let here = networks.filter(|network| network.spec.scope == Scope::Local);
+        let nets = |network: Arc<Network>| {
+            let pools = network.spec.ipam.pools.iter().map(|pool| pool.subnet);
+            pools.collect::<Vec<_>>()
+        };
+        here.flat_map(nets).collect()
+    }
+
+    /// Records what is led by now alone, and nothing of services that are gone.
+    fn settle_records(&self, records: &[SlotRecord]) -> Result<()> {
+        let mut batch = Batch::new();
+        for record in records {
+            let service = lock(&self.services).get(record.service);
+            let Some(service) = service else {
+                batch = batch.delete(Table::Slots, record.service.to_string());
+                continue;
+            };
+            if !record.before.is_empty() {
+                let state = lock(&service.state);
+                let led = state.led_here_by(&service);
+                batch.append(self.slots_batch(&service, &state, &state.roster, led)?);
+            }
+        }
+        match batch.is_empty() {
+            true => Ok(()),
+            false => self.note(batch),
+        }
+    }
+}
+
+/// Those to whom who was led stays led: all but the sick.
+fn living(state: &ServiceState) -> impl Iterator<Item = &Member> {
+    let members = state.roster.members.values();
+    members.filter(|member| member.health != Health::Unhealthy)
+}
+
+fn add(leads: &mut Leads, at: HostPort, to: &BTreeSet<IpAddr>, target: u16) {
+    for at in entrances(at) {
+        let to = to.iter().map(|addr| SocketAddr::new(*addr, target));
+        leads.ports.entry(at).or_default().extend(to);
+    }
+}
+
+const fn at(mapping: &PortMapping) -> HostPort {
+    HostPort {
+        host: Some(mapping.host.ip()),
+        port: PortKey {
+            port: mapping.host.port(),
+            protocol: mapping.container.protocol,
+        },
+    }
+}

@@ -12,7 +12,6 @@ use crate::{
     step,
 };
 use std::{
-    collections::BTreeSet,
     sync::{PoisonError, atomic::Ordering},
     time::Instant,
 };
@@ -175,30 +174,32 @@ impl Controller {
         }
         // Of what comes meanwhile, a comparison may have seen the former state.
         let gone = lock(&self.leaving).clone();
+        self.balancers.owed.begin_comparing();
         let compared = self.compare().and_then(|compared| {
             let standing = compared.standing.map(kernel_error);
             standing.map_or(Ok(compared.refused), Err)
         });
         let refused = compared?;
         *lock(&self.patience) = Patience::default();
-        let mut stay = BTreeSet::new();
         for left in &gone {
             match left {
                 Leaving::Endpoint(endpoint) => self.forget_endpoint(endpoint),
                 Leaving::Sandbox(id) => self.unnote(Table::Sandboxes, id.to_string()),
                 Leaving::Service(spec) => self.forget_service(spec),
-                // What led there may be what is refused, as it is to lead elsewhere.
-                Leaving::Led(id) if refused > 0 && stay.insert(*id) => {}
-                Leaving::Led(id) => self.note_gone(*id),
             }
         }
-        let stay = stay.into_iter().map(Leaving::Led);
-        lock(&self.leaving).splice(..gone.len(), stay);
+        lock(&self.leaving).drain(..gone.len());
+        // What led there may be what is refused, as it is to lead elsewhere.
+        if refused == 0 {
+            self.note_gone();
+        }
         Ok(())
     }
 
     /// Whether something may stand that nobody wants, or something wanted may not.
     pub(crate) fn is_astray(&self) -> bool {
-        self.astray.load(Ordering::SeqCst) || !lock(&self.leaving).is_empty()
+        self.astray.load(Ordering::SeqCst)
+            || !lock(&self.leaving).is_empty()
+            || self.balancers.owed.some_stands()
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, ServiceId, ServiceSpec};
+use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// What nobody wants any more, and something of which may stand.
@@ -23,8 +23,6 @@ pub(crate) enum Leaving {
     Sandbox(SandboxId),
     /// A service that was removed.
     Service(Box<ServiceSpec>),
-    /// What led to endpoints of a service.
-    Led(ServiceId),
 }
 
 impl Controller {
@@ -162,7 +160,7 @@ impl Controller {
     pub(crate) fn is_leaving(&self, sandbox: &Sandbox, network: NetworkId) -> bool {
         lock(&self.leaving).iter().any(|left| match left {
             Leaving::Endpoint(left) => left.sandbox == sandbox.id && left.network == network,
-            Leaving::Sandbox(_) | Leaving::Service(_) | Leaving::Led(_) => false,
+            Leaving::Sandbox(_) | Leaving::Service(_) => false,
         })
     }
 

@@ -85,7 +85,7 @@ pub struct Led {
 }
 
 /// Where clients are led from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LedBy {
     /// All that is sent to these addresses.
     pub addrs: BTreeSet<IpAddr>,

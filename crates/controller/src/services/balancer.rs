@@ -49,7 +49,7 @@ pub(crate) struct Balancers {
     /// Why something about a network's services could not be done, as it was warned of last.
     pub(super) said: Mutex<Said>,
     pub(super) inner: Mutex<BTreeMap<NetworkId, Inner>>,
-    pub(super) owed: Owed,
+    pub(crate) owed: Owed,
     pub(super) addresses: Mutex<Addresses>,
     open: AtomicBool,
     /// How often all of them were taken away.

@@ -4,10 +4,11 @@
 //! forgotten until then.
 
 use super::{Roster, Service, ServiceState, change::Change};
-use crate::{Controller, detach::Leaving, registry::lock};
+use crate::{Controller, registry::lock};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
+    net::IpAddr,
     sync::{
         Mutex,
         atomic::Ordering,
@@ -16,12 +17,12 @@ use std::{
     thread,
 };
 use vw_hoststate::{Fragment, Netns, Owner};
-use vw_kernel::Led;
+use vw_kernel::{Led, LedBy};
 use vw_model::{Result, ServiceId};
 
 /// What is to be forgotten of who was led. Who sends before the kernel leads as it should is led as
 /// before, and what was forgotten by then would have to be once more.
-pub(super) struct Owed {
+pub(crate) struct Owed {
     debts: Mutex<Debts>,
     /// Wakes the thread that forgets what is due, for those who are not to wait for it.
     forget: SyncSender<()>,
@@ -45,7 +46,11 @@ struct Debts {
     /// Once the kernel leads to these as it should, which it does not.
     owing: BTreeMap<ServiceId, Owing>,
     /// As soon as nobody waits for whoever does it.
-    due: Vec<(Netns, Led)>,
+    due: Forgotten,
+    /// Those something of which could not be taken away, since all was last begun to be compared,
+    standing: BTreeSet<ServiceId>,
+    /// and before that, and is not known to have gone.
+    compared: BTreeSet<ServiceId>,
 }
 
 /// What is owed of a service, and until when.
@@ -53,24 +58,66 @@ struct Debts {
 struct Owing {
     /// What it wants could not be brought about.
     behind: bool,
-    /// How often something of it could not be taken away, and is not known to have gone since.
-    standing: usize,
-    owed: Vec<(Netns, Led)>,
+    owed: Forgotten,
+}
+
+/// Who is to be forgotten: those who were led alike at once, and each once, however often it is said.
+#[derive(Debug, Clone, Default)]
+struct Forgotten(BTreeMap<(Netns, Option<LedBy>), BTreeSet<IpAddr>>);
+
+impl Forgotten {
+    fn add(&mut self, netns: Netns, led: Led) {
+        self.0.entry((netns, led.by)).or_default().extend(led.to);
+    }
+
+    fn append(&mut self, others: Self) {
+        others.each().for_each(|(netns, led)| self.add(netns, led));
+    }
+
+    fn each(self) -> impl Iterator<Item = (Netns, Led)> {
+        let each = self.0.into_iter();
+        each.map(|((netns, by), to)| (netns, Led { to, by }))
+    }
 }
 
 impl Debts {
-    fn settle(&mut self, service: ServiceId, settle: impl FnOnce(&mut Owing)) {
+    fn stands(&self, service: ServiceId) -> bool {
+        self.standing.contains(&service) || self.compared.contains(&service)
+    }
+
+    fn note_standing(&mut self, service: ServiceId) {
+        self.standing.insert(service);
+        self.owing.entry(service).or_default();
+    }
+
+    /// A service is led to as it should be.
+    fn note_led(&mut self, service: ServiceId) {
+        let stands = self.stands(service);
         let Some(owing) = self.owing.get_mut(&service) else {
             return;
         };
-        let was_behind = owing.behind;
-        settle(owing);
-        if !owing.behind && owing.standing == 0 {
-            self.due.append(&mut owing.owed);
-            self.owing.remove(&service);
-        } else if was_behind && !owing.behind {
+        let was_behind = std::mem::take(&mut owing.behind);
+        if !stands {
+            self.settle(service);
+        } else if was_behind {
             // What stands still may be somebody else's: once now, and once more when it is gone.
-            self.due.extend(owing.owed.iter().cloned());
+            self.due.append(owing.owed.clone());
+        }
+    }
+
+    /// All that stood when it was begun to be compared is gone.
+    fn note_gone(&mut self) {
+        for service in std::mem::take(&mut self.compared) {
+            let is_behind = |owing: &Owing| owing.behind;
+            if !self.stands(service) && !self.owing.get(&service).is_some_and(is_behind) {
+                self.settle(service);
+            }
+        }
+    }
+
+    fn settle(&mut self, service: ServiceId) {
+        if let Some(owing) = self.owing.remove(&service) {
+            self.due.append(owing.owed);
         }
     }
 }
@@ -89,15 +136,19 @@ impl Owed {
 
     /// Whether something of a service stands that was to go.
     pub(super) fn stands(&self, service: ServiceId) -> bool {
-        let debts = lock(&self.debts);
-        let owing = debts.owing.get(&service);
-        owing.is_some_and(|owing| owing.standing > 0)
+        lock(&self.debts).stands(service)
     }
 
     /// Whether something of any does.
-    pub(super) fn some_stands(&self) -> bool {
+    pub(crate) fn some_stands(&self) -> bool {
         let debts = lock(&self.debts);
-        debts.owing.values().any(|owing| owing.standing > 0)
+        !debts.standing.is_empty() || !debts.compared.is_empty()
+    }
+
+    /// All is about to be compared: of what comes meanwhile, that may see the former state.
+    pub(crate) fn begin_comparing(&self) {
+        let debts = &mut *lock(&self.debts);
+        debts.compared.append(&mut debts.standing);
     }
 
     /// Keeps what is to be forgotten where that is too early; else gives it back, also where it may be
@@ -108,13 +159,13 @@ impl Owed {
             return Some(led);
         };
         let now = (!owing.behind).then(|| led.clone());
-        owe(&mut owing.owed, netns, led);
+        owing.owed.add(netns, led);
         now
     }
 
     /// Has this be forgotten with what is due.
     pub(super) fn add(&self, netns: Netns, led: Led) {
-        owe(&mut lock(&self.debts).due, netns, led);
+        lock(&self.debts).due.add(netns, led);
     }
 
     /// Has what is due be forgotten soon; never waits. Many who ask at once are heard once.
@@ -123,17 +174,8 @@ impl Owed {
         let _ = self.forget.try_send(());
     }
 
-    pub(super) fn take_due(&self) -> Vec<(Netns, Led)> {
-        std::mem::take(&mut lock(&self.debts).due)
-    }
-}
-
-/// Adds to what is owed: many who were led alike are looked for at once.
-fn owe(owed: &mut Vec<(Netns, Led)>, netns: Netns, led: Led) {
-    let mut alike = owed.iter_mut();
-    match alike.find(|(at, known)| *at == netns && known.by == led.by) {
-        Some((_, known)) => known.to.extend(led.to),
-        None => owed.push((netns, led)),
+    pub(super) fn take_due(&self) -> impl Iterator<Item = (Netns, Led)> {
+        std::mem::take(&mut lock(&self.debts).due).each()
     }
 }
 
@@ -236,25 +278,22 @@ impl Controller {
         if self.astray.load(Ordering::SeqCst) && self.balancers.owed.is_behind(service) {
             self.note_standing(service);
         }
-        let owed = &self.balancers.owed;
-        lock(&owed.debts).settle(service, |owing| owing.behind = false);
+        lock(&self.balancers.owed.debts).note_led(service);
     }
 
-    /// Notes that what led to endpoints of a service was gone when all was compared. The caller may hold
-    /// what others wait for.
-    pub(crate) fn note_gone(&self, service: ServiceId) {
+    /// Notes that nothing stood when all was compared that led to endpoints of services and was to go. The
+    /// caller may hold what others wait for.
+    pub(crate) fn note_gone(&self) {
         let owed = &self.balancers.owed;
-        lock(&owed.debts).settle(service, |owing| owing.standing -= 1);
-        // What is due then.
-        self.look();
+        if owed.some_stands() {
+            lock(&owed.debts).note_gone();
+            // What is due then.
+            self.look();
+        }
     }
 
     fn note_standing(&self, service: ServiceId) {
-        {
-            let mut debts = lock(&self.balancers.owed.debts);
-            debts.owing.entry(service).or_default().standing += 1;
-        }
-        lock(&self.leaving).push(Leaving::Led(service));
+        lock(&self.balancers.owed.debts).note_standing(service);
         self.look();
     }
 

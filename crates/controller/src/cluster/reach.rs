@@ -67,7 +67,7 @@ impl Controller {
     fn lower(&self, network: &Network, reach: &mut Reach) {
         reach.users = 0;
         reach.unreached = Unreached::default();
-        self.note_refused(network.spec.id, false);
+        self.note_refused(network.spec.id, false, false);
         let remotes = reach.remotes.keys().map(|id| Owner::Remote(*id));
         let owners = remotes.chain([Owner::Network(network.spec.id)]);
         let wants = owners.map(|owner| (owner, Fragment::default())).collect();
@@ -143,6 +143,9 @@ impl Controller {
         let Reach {
             remotes, unreached, ..
         } = reach;
+        let refused = ids.iter().filter(|id| unreached.is_refused(**id));
+        let refused: BTreeSet<EndpointId> = refused.copied().collect();
+        let mut more = false;
         let former: BTreeSet<String> = ids.iter().filter_map(|id| unreached.forget(*id)).collect();
         let mut told = BTreeSet::new();
         let mut tell = |reason: String, new: bool| {
@@ -178,9 +181,10 @@ impl Controller {
                 );
                 let new = unreached.note_refused(id, sentence.clone(), remotes.get(&id).cloned());
                 tell(sentence, new);
+                more |= !refused.contains(&id);
             }
         }
-        self.note_refused(network.spec.id, unreached.is_any_refused());
+        self.note_refused(network.spec.id, unreached.is_any_refused(), more);
     }
 
     /// What cannot be reached of other hosts, as it is now: each reason once.
@@ -250,7 +254,8 @@ impl Controller {
                     tracing::warn!("{reason}");
                 }
             }
-            self.note_refused(network.spec.id, unreached.is_any_refused());
+            let any = unreached.is_any_refused();
+            self.note_refused(network.spec.id, any, any);
             reach.unreached = unreached;
         }
     }

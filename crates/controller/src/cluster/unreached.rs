@@ -111,6 +111,10 @@ impl Unreached {
         self.refused.clone()
     }
 
+    pub(super) fn is_refused(&self, id: EndpointId) -> bool {
+        self.refused.contains(&id)
+    }
+
     pub(super) fn is_any_refused(&self) -> bool {
         !self.refused.is_empty()
     }
@@ -132,7 +136,7 @@ impl Controller {
         for id in networks {
             match self.registry().network_by_id(id) {
                 Some(network) => self.reach_refused(&network),
-                None => self.note_refused(id, false),
+                None => self.note_refused(id, false, false),
             }
         }
     }

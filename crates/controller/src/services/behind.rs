@@ -297,14 +297,14 @@ impl Controller {
         self.look();
     }
 
-    /// Brings the kernel to those services of this host's own networks; tells whether none is left.
-    pub(super) fn catch_up(&self) -> bool {
-        for id in self.balancers.looks.behind() {
+    /// Brings the kernel to those services of this host's own networks that it is time for.
+    pub(super) fn catch_up(&self, is_time: impl Fn(ServiceId) -> bool) {
+        let behind = self.balancers.looks.behind().into_iter();
+        for id in behind.filter(|id| is_time(*id)) {
             if let Err(error) = self.lead_again(id) {
                 tracing::debug!("a service is not led to as it is: {}", error.chain());
             }
         }
-        self.balancers.looks.behind().is_empty()
     }
 
     fn lead_again(&self, id: ServiceId) -> Result<()> {

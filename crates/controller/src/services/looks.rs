@@ -4,24 +4,23 @@
 //!
 //! Owns that one thread does it, which keeps no controller alive while it waits, and ends with it.
 
+mod pauses;
+
 use crate::{
     Controller,
     controller::WeakController,
     registry::{Network, lock},
 };
+use pauses::{Left, Pauses};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use vw_model::{EndpointId, NetworkId, Scope, ServiceId};
 use vw_store::Batch;
-
-/// How soon, and how seldom, what could not be done is tried again.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// Whether a thread looks, or is to look once more. Dropped, it waits for its end.
 #[derive(Default)]
@@ -33,8 +32,9 @@ pub(super) struct Looks {
     unsettled: Mutex<BTreeSet<NetworkId>>,
     /// The services of this host's own networks that the kernel could not be brought to.
     behind: Mutex<BTreeSet<ServiceId>>,
-    /// The networks on which endpoints on other hosts were refused by the kernel.
-    refused: Mutex<BTreeSet<NetworkId>>,
+    /// The networks on which endpoints on other hosts were refused by the kernel, and whether one more
+    /// was since those were tried again.
+    refused: Mutex<BTreeMap<NetworkId, bool>>,
 }
 
 /// What is to be looked at.
@@ -77,23 +77,23 @@ enum Turn {
 struct Looking(Arc<Asked>);
 
 impl Looks {
-    /// Has a thread `look`, or the one that does look once more. It is told whether what could not be
-    /// done is to be tried again, as it is first and after pauses, and says whether there is any.
+    /// Has a thread `look`, or the one that does look once more. It is told what that could not be done
+    /// before is to be tried again, and says what cannot be.
     ///
     /// # Errors
     /// Without a thread.
-    fn ask(&self, mut look: impl FnMut(bool) -> bool + Send + 'static) -> io::Result<()> {
+    fn ask(&self, mut look: impl FnMut(&mut Pauses) + Send + 'static) -> io::Result<()> {
         let mut thread = lock(&self.thread);
         if !self.asked.ask() {
             return Ok(());
         }
         let looking = Looking(self.asked.clone());
         let run = move || {
-            let mut pauses = Pauses::default();
+            let mut pauses = Pauses::new(Instant::now());
             loop {
-                let again = pauses.are_over();
-                let left = look(again);
-                if !looking.0.go_on(pauses.next(left, again)) {
+                pauses.begin(Instant::now());
+                look(&mut pauses);
+                if !looking.0.go_on(pauses.next()) {
                     return;
                 }
             }
@@ -135,14 +135,50 @@ impl Looks {
     }
 
     /// What is to be looked at of which networks, and of all others.
-    fn take(&self, again: bool) -> (BTreeMap<NetworkId, Extent>, bool) {
+    fn take(&self, pauses: &Pauses) -> (BTreeMap<NetworkId, Extent>, bool) {
         let mut due = std::mem::take(&mut *lock(&self.due));
-        if due.unsettled || again {
-            let unsettled = lock(&self.unsettled);
-            let whole = unsettled.iter().map(|id| (*id, Extent::Whole));
-            due.networks.extend(whole);
-        }
+        let unsettled = lock(&self.unsettled);
+        let again = unsettled
+            .iter()
+            .filter(|id| due.unsettled || pauses.are_over(Left::Network(**id)));
+        due.networks.extend(again.map(|id| (*id, Extent::Whole)));
         (due.networks, due.all)
+    }
+
+    /// The networks on which to try again to reach endpoints on other hosts: one that was refused since
+    /// is not to wait as long as those that are refused again and again.
+    fn take_refused(&self, pauses: &mut Pauses) -> BTreeSet<NetworkId> {
+        let mut refused = lock(&self.refused);
+        for (id, more) in refused.iter_mut() {
+            if std::mem::take(more) {
+                pauses.settle(Left::Ways(*id), true);
+            }
+        }
+        let again = refused.keys().copied();
+        again
+            .filter(|id| pauses.are_over(Left::Ways(*id)))
+            .collect()
+    }
+
+    /// Notes what could not be done, of what there is.
+    fn note_left(&self, pauses: &mut Pauses, rest: bool) {
+        let networks = lock(&self.unsettled)
+            .iter()
+            .map(|id| Left::Network(*id))
+            .collect::<Vec<_>>();
+        let services = lock(&self.behind)
+            .iter()
+            .map(|id| Left::Service(*id))
+            .collect::<Vec<_>>();
+        let ways = lock(&self.refused)
+            .keys()
+            .map(|id| Left::Ways(*id))
+            .collect::<Vec<_>>();
+        let rest = rest.then_some(Left::Rest).into_iter();
+        let all = networks.into_iter().chain(services).chain(ways).chain(rest);
+        let all: BTreeSet<Left> = all.collect();
+        pauses.retain(|left| all.contains(&left));
+        all.iter().for_each(|left| pauses.settle(*left, false));
     }
 }
 
@@ -153,31 +189,6 @@ impl Due {
         if let Extent::Services(services) = extent {
             services.extend(service);
         }
-    }
-}
-
-/// When what could not be done is tried again: ever more seldom.
-#[derive(Default)]
-struct Pauses {
-    last: Option<Duration>,
-    until: Option<Instant>,
-}
-
-impl Pauses {
-    fn are_over(&self) -> bool {
-        self.until.is_none_or(|until| until <= Instant::now())
-    }
-
-    /// Until when to wait, if there is anything `left`, after a look that tried it `again` or not.
-    fn next(&mut self, left: bool, again: bool) -> Option<Instant> {
-        if !left {
-            *self = Self::default();
-        } else if again {
-            let longer = |last: Duration| LONGEST_PAUSE.min(last * 2);
-            let pause = self.last.map_or(FIRST_PAUSE, longer);
-            (self.last, self.until) = (Some(pause), Some(Instant::now() + pause));
-        }
-        self.until
     }
 }
 
@@ -327,13 +338,17 @@ impl Controller {
         self.look();
     }
 
-    /// Notes whether endpoints on other hosts were refused on a network: they are tried again soon.
-    pub(crate) fn note_refused(&self, network: NetworkId, any: bool) {
+    /// Notes whether endpoints on other hosts are refused on a network, and whether that is so of one more
+    /// now: they are tried again soon.
+    pub(crate) fn note_refused(&self, network: NetworkId, any: bool, more: bool) {
         let mut refused = lock(&self.balancers.looks.refused);
-        if !any {
+        if any {
+            *refused.entry(network).or_default() |= more;
+        } else {
             refused.remove(&network);
-        } else if refused.insert(network) {
-            drop(refused);
+        }
+        drop(refused);
+        if any && more {
             self.look_at_refused();
         }
     }
@@ -356,16 +371,16 @@ impl Controller {
         if let Err(error) = self
             .balancers
             .looks
-            .ask(move |again| look_once(&controller, again))
+            .ask(move |pauses| look_once(&controller, pauses))
         {
             self.warn(format!("no thread to look after services: {error}"));
         }
     }
 
-    /// Settles what is due; tells whether all that was ever due could be done.
-    fn settle_due(&self, again: bool) -> bool {
+    /// Settles what is due, and notes what could not be done of all that ever was.
+    fn settle_due(&self, pauses: &mut Pauses) {
         let looks = &self.balancers.looks;
-        let (networks, mut all) = looks.take(again);
+        let (networks, mut all) = looks.take(pauses);
         let _unfinished = Unfinished(looks);
         if !all {
             for (id, extent) in networks {
@@ -382,7 +397,7 @@ impl Controller {
         }
         // What could not be taken away, and records of what is gone, go with the next change; there
         // may be none of here. That change is to try at once, whatever comes of this.
-        let mended = match again {
+        let mended = match pauses.are_over(Left::Rest) {
             true => self.mend_now().is_ok(),
             false => !self.is_astray(),
         };
@@ -390,16 +405,9 @@ impl Controller {
         self.forget_due();
         let gone = mended && !self.balancers.owed.some_stands();
         let done = self.note(Batch::new()).is_ok() && gone;
-        let caught_up = match again {
-            true => self.catch_up(),
-            false => looks.behind().is_empty(),
-        };
-        if again {
-            let refused = lock(&looks.refused).clone();
-            self.reach_again(refused);
-        }
-        let reached = lock(&looks.refused).is_empty();
-        done && caught_up && reached && lock(&looks.unsettled).is_empty()
+        self.catch_up(|service| pauses.are_over(Left::Service(service)));
+        self.reach_again(looks.take_refused(pauses));
+        looks.note_left(pauses, !done);
     }
 
     fn settle_all(&self) {
@@ -420,10 +428,12 @@ impl Controller {
     }
 }
 
-/// Looks once, while there is a controller; says whether something is left to be tried again.
-fn look_once(controller: &WeakController, again: bool) -> bool {
-    let controller = controller.upgrade();
-    controller.is_some_and(|controller| !controller.settle_due(again))
+/// Looks once, while there is a controller.
+fn look_once(controller: &WeakController, pauses: &mut Pauses) {
+    match controller.upgrade() {
+        Some(controller) => controller.settle_due(pauses),
+        None => pauses.retain(|_| false),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Who looks, and how often.
 
-use super::{Extent, LONGEST_PAUSE, Looks, Pauses};
+use super::{
+    Extent, Left, Looks,
+    pauses::{LONGEST, Pauses},
+};
+use crate::registry::lock;
 use std::{
     sync::{
         Arc,
@@ -29,7 +33,6 @@ fn a_look_that_panicked_is_followed_by_the_next() {
         looks
             .ask(move |_| {
                 count.fetch_add(1, Ordering::SeqCst);
-                false
             })
             .expect("a thread");
         looked.load(Ordering::SeqCst) > 1
@@ -43,9 +46,9 @@ fn who_waits_to_look_again_ends_with_the_controller() {
     let here = Arc::new(());
     let there = here.clone();
     looks
-        .ask(move |_| {
+        .ask(move |pauses| {
             let _ = &there;
-            true
+            pauses.settle(Left::Rest, false);
         })
         .expect("a thread");
     drop(looks);
@@ -61,34 +64,43 @@ fn what_changed_is_looked_at_and_what_could_not_be_done_when_that_is_due() {
     let [web, api] = [1, 2].map(|n| ServiceId::from_bytes([n; 32]));
     let of = |services: &[ServiceId]| Extent::Services(services.iter().copied().collect());
     looks.note_settled(YARD, false);
+    let now = Instant::now();
+    let mut rest = Pauses::new(now);
+    rest.settle(Left::Network(YARD), false);
+    let mut over = Pauses::new(now);
+    over.settle(Left::Network(YARD), false);
+    over.begin(now + LONGEST);
     for service in [Some(web), None, Some(api), Some(web)] {
         looks.note(|due| due.add(SHOP, service));
     }
-    assert_eq!(looks.take(false), ([(SHOP, of(&[web, api]))].into(), false));
-    assert_eq!(looks.take(false), ([].into(), false));
+    assert_eq!(looks.take(&rest), ([(SHOP, of(&[web, api]))].into(), false));
+    assert_eq!(looks.take(&rest), ([].into(), false));
     looks.note(|due| due.add(YARD, Some(web)));
     looks.note(|due| due.add(SHOP, None));
     let both = [(SHOP, of(&[])), (YARD, Extent::Whole)];
-    assert_eq!(looks.take(true), (both.into(), false));
+    assert_eq!(looks.take(&over), (both.into(), false));
     looks.note_settled(YARD, true);
     looks.note(|due| due.unsettled = true);
-    assert_eq!(looks.take(true), ([].into(), false));
+    assert_eq!(looks.take(&over), ([].into(), false));
 }
 
 #[test]
-fn pauses_grow_while_something_is_left_and_no_other_look_puts_them_off() {
-    let mut pauses = Pauses::default();
-    assert!(pauses.are_over(), "it is tried at first");
-    let first = pauses.next(true, true).expect("it is tried again");
-    assert!(first > Instant::now());
-    assert_eq!(pauses.next(true, false), Some(first));
-    let mut last = Vec::new();
-    for _ in 0..4 {
-        pauses.next(true, true);
-        last.extend(pauses.last);
-    }
-    assert_eq!(last, [2, 4, 8, 8].map(Duration::from_secs));
-    assert_eq!(last.last(), Some(&LONGEST_PAUSE));
-    assert_eq!(pauses.next(false, false), None);
-    assert_eq!((pauses.last, pauses.until), (None, None));
+fn one_more_that_is_refused_waits_no_longer_than_the_first_did() {
+    let looks = Looks::default();
+    let mut pauses = Pauses::new(Instant::now());
+    let note = |more| *lock(&looks.refused).entry(SHOP).or_default() |= more;
+    note(true);
+    assert_eq!(looks.take_refused(&mut pauses), [SHOP].into());
+    looks.note_left(&mut pauses, false);
+    note(false);
+    assert_eq!(
+        looks.take_refused(&mut pauses),
+        [].into(),
+        "a look of another"
+    );
+    note(true);
+    assert_eq!(looks.take_refused(&mut pauses), [SHOP].into());
+    lock(&looks.refused).clear();
+    looks.note_left(&mut pauses, false);
+    assert_eq!(pauses.next(), None);
 }

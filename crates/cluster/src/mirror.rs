@@ -141,6 +141,9 @@ impl Mirror {
     ) -> Seen {
         let mut seen = Seen::default();
         let present: HashSet<&str> = records.iter().map(|record| record.key.as_str()).collect();
+        let is_read = |key: &str| key.starts_with(keys::SHARED);
+        self.unread
+            .retain(|key| !is_read(key) || present.contains(key));
         let gone: Vec<Shared> = self
             .known()
             .filter(|known| !present.contains(known.key().as_str()))

@@ -33,6 +33,13 @@ impl Unread {
         }
     }
 
+    /// All others are gone.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        let before = self.told.len();
+        self.told.retain(|key, _| is_there(key));
+        self.more &= self.told.len() == before;
+    }
+
     /// A record could be read, or is gone: when it cannot be once more, that is news.
     pub(crate) fn forget(&mut self, key: &str) {
         if self.told.remove(key).is_some() {

@@ -66,8 +66,17 @@ fn a_record_that_cannot_be_read_is_told_once() {
         let many = || (0..2 * MOST).flat_map(|n| put(n, 8)).collect();
         assert_eq!(told(many()), MOST, "one of them that there are more");
         assert_eq!(told(many()), 0);
+        let block = "v1/blocks/of-nobody";
+        mirror.unread.forget(&key(2));
+        mirror.unread.tell(block, "as others are read".to_owned());
+        count.store(0, Ordering::SeqCst);
         mirror.replace(vec![newer(1, 8)], &BTreeSet::new(), Duration::ZERO);
         assert_eq!(count.load(Ordering::SeqCst), 0, "when all is read anew");
-        assert_eq!(mirror.unread.told.len(), MOST);
+        let left: Vec<_> = mirror.unread.told.keys().collect();
+        assert_eq!(left, [block, &key(1)], "what is gone is forgotten");
+        let changes = (2..MOST).flat_map(|n| put(n, 8)).collect();
+        mirror.apply(changes, Duration::ZERO);
+        let told = count.load(Ordering::SeqCst);
+        assert_eq!(told, MOST - 2, "so others are told");
     });
 }

@@ -27,7 +27,9 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use vw_model::{Error, HostId, Kind, NetworkId, RemoteHost, Result, TunnelKeys, Unpublished};
+use vw_model::{
+    EndpointId, Error, HostId, Kind, NetworkId, RemoteHost, Result, TunnelKeys, Unpublished,
+};
 use vw_store::cluster::{
     Change, ClusterError, ClusterStore, Condition, Outcome, Record, Transaction, Version, Write,
 };
@@ -100,6 +102,8 @@ pub(crate) struct State {
     pub(crate) made: BTreeSet<NetworkId>,
     /// Grants out of this host's blocks of which nobody knows whether they will be made yet.
     pub(crate) doubts: Vec<Doubt>,
+    /// The holders of addresses of services that are being made here.
+    pub(crate) making: BTreeSet<EndpointId>,
     /// Addresses at which a grant may have come to its end.
     pub(crate) due: BTreeSet<At>,
     /// Networks that were removed while this host had something of them by the store.
@@ -178,6 +182,7 @@ impl Core {
                 idle_check: Duration::ZERO,
                 made: BTreeSet::new(),
                 doubts: Vec::new(),
+                making: BTreeSet::new(),
                 due: BTreeSet::new(),
                 leftovers: BTreeSet::new(),
                 unsure: BTreeSet::new(),

@@ -231,8 +231,9 @@ impl Core {
             let Some(given) = state.given_unseen(at) else {
                 return Ok(true);
             };
-            if !state.is_compared(at.0) || state.doubted {
-                // The store may have lost the grant.
+            // Where it is doubted, the store may have lost the grant.
+            let is_made = state.making.contains(&given.holder);
+            if is_made || !state.is_compared(at.0) || state.doubted {
                 return Ok(false);
             }
             given

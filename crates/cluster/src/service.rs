@@ -39,6 +39,32 @@ struct Standing {
     changes: u64,
 }
 
+/// What became of an attempt to make one.
+enum Made {
+    Stands,
+    Overtaken,
+    /// It is known not to have been made, and not to be any more.
+    RuledOut,
+}
+
+/// A service is being made: what is given to it is not freed until its grants stand, whoever has the
+/// turn between two attempts.
+struct Making<'a>(&'a Core, EndpointId);
+
+impl<'a> Making<'a> {
+    fn begin(core: &'a Core, holder: EndpointId) -> Self {
+        core.state().making.insert(holder);
+        Self(core, holder)
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.state().making.remove(&self.1);
+        self.0.wake();
+    }
+}
+
 impl Core {
     /// See [`crate::Cluster::create_service`].
     pub(crate) fn create_service(
@@ -68,50 +94,61 @@ impl Core {
     }
 
     fn make_service(&self, spec: &ServiceSpec) -> Result<()> {
-        // Until the grants stand nobody else frees what is given away.
-        let _turn = self.turn()?;
+        let _making = Making::begin(self, holder(spec.id));
         for attempt in 0..ATTEMPTS {
-            let standing = self.standing_services()?;
-            if standing.services.contains_key(&spec.id) {
-                // The answer was lost.
-                self.learn_service(spec.id, Some(spec.clone()), standing.changes);
-                return Ok(());
-            }
-            standing.admits(spec)?;
-            let (_, version) = self.usable_network(spec.network)?;
-            let key = Shared::Service(spec.id).key();
-            let mut conditions = vec![
-                standing.order.clone(),
-                unchanged(spec.network, version),
-                Condition::Absent(key.clone()),
-            ];
-            let record = record::encode(&ServiceRecord { spec: spec.clone() });
-            let mut writes = vec![standing.next.clone(), Write::Put(key, record)];
-            for vip in &spec.vips {
-                let (given, write) = self.give_to_service(spec, *vip)?;
-                conditions.extend(given);
-                writes.push(write);
-            }
-            match self.commit(conditions, writes)? {
-                Done::Applied => {
-                    self.learn_service(spec.id, Some(spec.clone()), standing.changes);
-                    return Ok(());
-                }
-                Done::Refused => self.let_ahead(attempt),
-                Done::Uncertain => {
-                    self.state().doubts.push(Doubt {
-                        holder: holder(spec.id),
-                        condition: standing.order,
-                        write: standing.next,
-                    });
-                    let ruled_out = self.cannot_be_granted(holder(spec.id));
-                    if !ruled_out.is_ok_and(|ruled_out| ruled_out) {
-                        return Err(uncertain("made the service"));
-                    }
-                }
+            match self.try_to_make(spec)? {
+                Made::Stands => return Ok(()),
+                Made::Overtaken => self.let_ahead(attempt),
+                Made::RuledOut => {}
             }
         }
         Err(contended())
+    }
+
+    /// Makes a service, unless another was ahead. Those of one host do not refuse each other, and who
+    /// lets others ahead is waited for by none of them.
+    fn try_to_make(&self, spec: &ServiceSpec) -> Result<Made> {
+        let _turn = self.turn()?;
+        let standing = self.standing_services()?;
+        if standing.services.contains_key(&spec.id) {
+            // The answer was lost.
+            self.learn_service(spec.id, Some(spec.clone()), standing.changes);
+            return Ok(Made::Stands);
+        }
+        standing.admits(spec)?;
+        let (_, version) = self.usable_network(spec.network)?;
+        let key = Shared::Service(spec.id).key();
+        let mut conditions = vec![
+            standing.order.clone(),
+            unchanged(spec.network, version),
+            Condition::Absent(key.clone()),
+        ];
+        let record = record::encode(&ServiceRecord { spec: spec.clone() });
+        let mut writes = vec![standing.next.clone(), Write::Put(key, record)];
+        for vip in &spec.vips {
+            let (given, write) = self.give_to_service(spec, *vip)?;
+            conditions.extend(given);
+            writes.push(write);
+        }
+        match self.commit(conditions, writes)? {
+            Done::Applied => {
+                self.learn_service(spec.id, Some(spec.clone()), standing.changes);
+                Ok(Made::Stands)
+            }
+            Done::Refused => Ok(Made::Overtaken),
+            Done::Uncertain => {
+                self.state().doubts.push(Doubt {
+                    holder: holder(spec.id),
+                    condition: standing.order,
+                    write: standing.next,
+                });
+                let ruled_out = self.cannot_be_granted(holder(spec.id));
+                match ruled_out.is_ok_and(|ruled_out| ruled_out) {
+                    true => Ok(Made::RuledOut),
+                    false => Err(uncertain("made the service")),
+                }
+            }
+        }
     }
 
     /// Takes an address that was leased here out of this host's own use, for good and on disk.

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::SystemTime,
 };
@@ -181,6 +181,58 @@ fn services_that_hosts_publish_elsewhere_at_once_do_not_refuse_each_other() {
         ended.flatten().collect()
     });
     assert!(failed.is_empty(), "{}: {:?}", failed.len(), failed[0]);
+}
+
+/// Another host is ahead of this one, as long as it is told to.
+struct Ahead {
+    store: MemoryStore,
+    client: String,
+    is: AtomicBool,
+}
+
+impl Weather for Ahead {
+    fn before(&self, client: &str, call: Call) -> Fate {
+        if call == Call::Commit && client == self.client && self.is.load(Ordering::SeqCst) {
+            let write = Write::Put(crate::keys::ROSTER.to_owned(), random().to_vec());
+            let (conditions, writes) = (Vec::new(), vec![write]);
+            assert!(self.store.edit(&Transaction { conditions, writes }));
+        }
+        Fate::Answered
+    }
+}
+
+#[test]
+fn one_who_lets_other_hosts_ahead_is_waited_for_by_none_of_its_own() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    let network = small(&a, "10.1.0.0/28");
+    let ahead = Arc::new(Ahead {
+        store: store.clone(),
+        client: "host-1".to_owned(),
+        is: AtomicBool::new(true),
+    });
+    store.set_weather(ahead.clone());
+    let spec = service(network, "web", 80);
+    let given = || {
+        let state = a.cluster.core.state();
+        let held = state.holdings.get(network);
+        held.and_then(|held| held.given.keys().next().copied())
+    };
+    let made = std::thread::scope(|scope| {
+        let made = scope.spawn(|| a.cluster.create_service(spec.clone(), &[Family::V4]));
+        eventually("its address is given to it", SOON, || given().is_some());
+        let vip = given();
+        for _ in 0..3 {
+            eventually("another has the turn", SOON, || {
+                a.cluster.core.try_turn().is_some()
+            });
+            assert_eq!(given(), vip, "it stays the service's");
+        }
+        assert!(!made.is_finished(), "it has others ahead of it");
+        ahead.is.store(false, Ordering::SeqCst);
+        made.join().unwrap()
+    });
+    assert_eq!(made.map(|made| made.vips[0].addr()).ok(), given());
 }
 
 #[test]

@@ -75,6 +75,7 @@ pub(crate) fn plan(inputs: Inputs<'_>, attachments: &[Attachment]) -> Result<Fra
             via: gateway.map(|gateway| gateway.via),
             link: gateway.map(|gateway| gateway.link.clone()),
             metric: 0,
+            mtu: None,
         }));
         let ports: Vec<PortMapping> = inputs
             .ports
@@ -133,6 +134,7 @@ fn no_other_way(sandbox: SandboxId, subnet: IpNet) -> Route {
         via: None,
         link: None,
         metric: u32::MAX,
+        mtu: None,
     }
 }
 

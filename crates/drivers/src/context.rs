@@ -72,10 +72,13 @@ pub struct DriverContext {
     /// Why frames can take no shortcut past the bridge of an overlay network; `None` where they
     /// can.
     pub no_shortcuts: Option<String>,
+    /// Whether the kernel translates IPv6 into IPv4 ([`Translator`](vw_hoststate::Translator)).
+    pub translates: bool,
 }
 
 impl Default for DriverContext {
-    /// Docker's defaults on a host with IPv6 and without `br_netfilter`.
+    /// Docker's defaults on a host with IPv6 and without `br_netfilter`, whose kernel translates
+    /// nothing.
     fn default() -> Self {
         Self {
             mtu: 1500,
@@ -90,6 +93,7 @@ impl Default for DriverContext {
             ipv6: true,
             underlay: None,
             no_shortcuts: None,
+            translates: false,
         }
     }
 }

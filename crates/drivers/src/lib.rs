@@ -13,6 +13,7 @@ mod option;
 mod overlay;
 mod registry;
 mod single;
+mod translator;
 
 pub use capability::{Capabilities, Place, may_join, may_leave};
 pub use cluster::plan_host;
@@ -22,6 +23,7 @@ pub use overlay::{
     ProbeNetwork, plan_tunnel, plan_tunnel_key, plan_tunnel_peer, tunnel_link, tunnel_mtu,
 };
 pub use registry::{find, names};
+pub use translator::{led_to, plan as plan_translator, translates};
 
 #[cfg(test)]
 mod sample;

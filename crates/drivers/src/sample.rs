@@ -149,6 +149,9 @@ fn line(text: &mut String, object: &Object) {
             let (mac, station) = (shortcut.mac, shortcut.station);
             writeln!(text, "{place}: shortcut to {mac} by {link} {station:?}").unwrap();
         }
+        Object::Translator(one) => {
+            writeln!(text, "{}: translation by {}", place(one.netns), one.link).unwrap();
+        }
         other => writeln!(text, "{other:?}").unwrap(),
     }
 }
@@ -202,10 +205,12 @@ fn route_line(text: &mut String, route: &Route) {
         .via
         .map(|via| format!(" via {via}"))
         .unwrap_or_default();
+    let mtu = route.mtu.map(|mtu| format!(" mtu {mtu}"));
+    let mtu = mtu.unwrap_or_default();
     let (dst, dev, metric) = (route.dst, dev.unwrap_or_default(), route.metric);
     writeln!(
         text,
-        "{}: route {kind}{dst}{via}{dev} metric {metric}",
+        "{}: route {kind}{dst}{via}{dev} metric {metric}{mtu}",
         place(route.netns)
     )
     .unwrap();

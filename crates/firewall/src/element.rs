@@ -61,6 +61,9 @@ pub enum SetName {
     Beside4,
     /// As `Beside4` for IPv6.
     Beside6,
+    /// `ifname : ipv6_addr`: the link that translates IPv6 into IPv4, and the source address of what is
+    /// led there.
+    Translators,
     /// One of the services' table.
     Service(ServiceSet),
 }
@@ -163,7 +166,7 @@ impl Element {
 
 impl SetName {
     /// All of the host's table, in the order in which they are made.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ForwardTo,
         Self::ForwardFrom,
         Self::SameBridge,
@@ -188,6 +191,7 @@ impl SetName {
         Self::Ways6,
         Self::Beside4,
         Self::Beside6,
+        Self::Translators,
     ];
 
     /// Whether its elements are published ports or services, not a network's policy.
@@ -233,6 +237,7 @@ impl SetName {
             Self::Ways6 => "ways6",
             Self::Beside4 => "beside4",
             Self::Beside6 => "beside6",
+            Self::Translators => "translators",
             Self::Service(set) => set.name(),
         }
     }
@@ -264,7 +269,8 @@ impl SetName {
             | Self::Masquerade6
             | Self::Snat4
             | Self::Snat6
-            | Self::Bridges => &[IfName],
+            | Self::Bridges
+            | Self::Translators => &[IfName],
             Self::Ports4 | Self::Open4 => &[Ipv4Addr, InetProto, InetService],
             Self::Ports6 | Self::Open6 => &[Ipv6Addr, InetProto, InetService],
             Self::PortsAny4 | Self::PortsAny6 => &[InetProto, InetService],
@@ -286,7 +292,7 @@ impl SetName {
         match self {
             Self::ForwardTo | Self::ForwardFrom => &[Verdict],
             Self::Snat4 => &[Ipv4Addr],
-            Self::Snat6 => &[Ipv6Addr],
+            Self::Snat6 | Self::Translators => &[Ipv6Addr],
             Self::Ports4 | Self::PortsAny4 => &[Ipv4Addr, InetService],
             Self::Ports6 | Self::PortsAny6 => &[Ipv6Addr, InetService],
             Self::SameBridge

@@ -13,6 +13,7 @@ mod render;
 mod service;
 pub mod spec;
 mod table;
+mod translation;
 mod tunnel;
 
 pub use dns::{RESOLVER, SANDBOX_TABLE, sandbox_dns};
@@ -24,6 +25,7 @@ pub use service::{
 };
 pub use spec::TableSpec;
 pub use table::{HostTable, STAND_IN, USER_CHAIN};
+pub use translation::{TRANSLATED, TRANSLATOR, is_translated, mapped, mapped_net, translator};
 pub use tunnel::{peer, remote, tunnel_port};
 
 #[cfg(test)]

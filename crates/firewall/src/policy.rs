@@ -66,7 +66,8 @@ pub struct NetworkPolicy {
 pub struct PortPolicy {
     /// Host side and container port.
     pub mapping: PortMapping,
-    /// The container's address, of the family of the host side.
+    /// The container's address, of the family of the host side: over IPv6 that may be what stands for one
+    /// of IPv4 ([`mapped`](crate::mapped)).
     pub target: IpAddr,
     /// The mode of the network that the address lies in, for that family.
     pub mode: GatewayMode,
@@ -151,7 +152,7 @@ fn receiving(internal: bool, mode: GatewayMode) -> Chain {
 ///
 /// # Errors
 /// `InvalidArgument` when host side and container are of different families: nftables cannot
-/// translate one into the other, and there is no proxy process that could.
+/// translate one into the other, and nothing else does here.
 pub fn port(policy: &PortPolicy) -> Result<Vec<Element>, Error> {
     let PortMapping { host, container } = policy.mapping;
     if Family::of(host.ip()) != Family::of(policy.target) {

@@ -335,11 +335,14 @@ fn translate(name: &'static str, hook: Hook) -> ChainSpec {
     ChainSpec::ours(name, base(ChainKind::Nat, hook, DSTNAT), vec![rule])
 }
 
-/// What every network lets in, but an internal one.
+/// What every network lets in, but an internal one. To the link that translates IPv6 goes only what was
+/// led there.
 fn always() -> Vec<Rule> {
+    let translated = [Match::In(IIF, SetName::Translators)];
     vec![
         rule("replies", [Match::Established], Return),
         rule("published ports", [Match::Translated], Return),
+        rule("published ports, over IPv6", translated, Return),
     ]
 }
 
@@ -489,6 +492,11 @@ fn postrouting(tunnels: bool) -> ChainSpec {
     let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), alone(STAND_IN));
     let (groups4, groups6) = (net4(224, 0, 0, 0, 4), net6(0xff00, 0, 8));
     let mut rules = vec![
+        rule(
+            "to an IPv4 address",
+            [Match::Family(V6)],
+            Snat(V6, OIF, SetName::Translators),
+        ),
         rule(neighbor, [same(), Match::Translated], Masquerade),
         rule(neighbor, bridged, Masquerade),
         rule("neighbours", [same()], Return),

@@ -15,7 +15,7 @@ pub use fragment::{Fragment, Owner};
 pub use object::{
     Address, BridgeOptions, Forward, Key, Link, LinkKind, Namespace, NamespaceSource, Neighbor,
     Netns, Object, Peer, PortOptions, Proxy, Route, RouteKind, Shortcut, Shortcuts, Station,
-    Sysctl, Table, VxlanOptions, WireguardKey, WireguardPeer,
+    Sysctl, Table, Translator, VxlanOptions, WireguardKey, WireguardPeer,
 };
 pub use plan::{Plan, Step};
 pub use state::{Change, Conflict, HostState};

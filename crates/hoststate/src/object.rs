@@ -210,6 +210,9 @@ pub struct Route {
     pub link: Option<IfName>,
     /// Its metric (0: the kernel's default).
     pub metric: u32,
+    /// The MTU in bytes of what it leads to; the link's where absent.
+    #[serde(default)]
+    pub mtu: Option<u32>,
 }
 
 /// A static neighbour entry.
@@ -308,6 +311,19 @@ pub struct Shortcut {
     pub station: Station,
 }
 
+/// What leaves by a link is translated from IPv6 into IPv4, or back, and comes in by the link again: what
+/// stands for an IPv4 address ([`mapped`](vw_firewall::mapped)) is led there, and what is for
+/// [`TRANSLATED`](vw_firewall::TRANSLATED).
+///
+/// Where the kernel refuses it, nothing is translated, and the next comparison tries again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Translator {
+    /// The namespace.
+    pub netns: Netns,
+    /// The link.
+    pub link: IfName,
+}
+
 /// Another host, as the kernel's WireGuard knows it. An address that it gets is no longer any
 /// other's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -395,6 +411,8 @@ pub enum Object {
     Shortcuts(Shortcuts),
     /// A way around the bridge.
     Shortcut(Shortcut),
+    /// What translates IPv6 into IPv4.
+    Translator(Translator),
 }
 
 /// What names an object; two objects with one key cannot exist at once.
@@ -434,6 +452,8 @@ pub enum Key {
     Shortcuts(Netns, IfName),
     /// A way around the bridge.
     Shortcut(Netns, MacAddr, IfName),
+    /// What translates IPv6 into IPv4.
+    Translator(Netns, IfName),
 }
 
 impl Object {
@@ -480,6 +500,7 @@ impl Object {
             Self::Shortcut(shortcut) => {
                 Key::Shortcut(shortcut.netns, shortcut.mac, shortcut.link.clone())
             }
+            Self::Translator(one) => Key::Translator(one.netns, one.link.clone()),
         }
     }
 
@@ -503,7 +524,8 @@ impl Object {
                 | Key::WireguardKey(netns, _)
                 | Key::WireguardPeer(netns, ..)
                 | Key::Shortcuts(netns, _)
-                | Key::Shortcut(netns, ..) => vec![netns],
+                | Key::Shortcut(netns, ..)
+                | Key::Translator(netns, _) => vec![netns],
                 Key::Balance(sandbox, ..) => vec![Netns::Sandbox(sandbox)],
                 Key::Namespace(_)
                 | Key::ServiceTable
@@ -533,7 +555,7 @@ impl Object {
             Self::Route(route) if route.via.is_none() => 7,
             Self::Route(_) | Self::WireguardKey(_) => 8,
             Self::Forward(_) | Self::WireguardPeer(_) => 9,
-            Self::Neighbor(_) | Self::Proxy(_) | Self::Shortcuts(_) => 10,
+            Self::Neighbor(_) | Self::Proxy(_) | Self::Shortcuts(_) | Self::Translator(_) => 10,
             Self::Shortcut(_) => 11,
             Self::Element(_) | Self::Balance(..) => 12,
         }

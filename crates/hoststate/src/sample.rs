@@ -72,6 +72,7 @@ pub(crate) fn route(dst: &str, via: Option<&str>) -> Object {
         via: via.map(|via| via.parse().unwrap()),
         link: Some(name("eth0")),
         metric: 0,
+        mtu: None,
     })
 }
 

@@ -198,6 +198,11 @@ impl Map {
         Ok(keys.into_iter().zip(values).take(told).collect())
     }
 
+    /// What a program names it by.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     fn element(&self, key: &Word) -> Element {
         Element {
             map_fd: number(self.0.as_raw_fd()),
@@ -211,12 +216,7 @@ impl Map {
 ///
 /// # Errors
 /// `InvalidInput` where the kernel knows no function or field of that kind, or lets it not be used.
-pub(crate) fn load(
-    name: &str,
-    program: impl FnOnce(RawFd) -> Vec<Word>,
-    map: &Map,
-) -> io::Result<OwnedFd> {
-    let code = program(map.0.as_raw_fd());
+pub(crate) fn load(name: &str, code: &[Word]) -> io::Result<OwnedFd> {
     let mut attributes = Load {
         prog_type: PROG_TYPE_SCHED_CLS,
         insn_cnt: code.len() as u32,

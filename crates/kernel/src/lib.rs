@@ -26,6 +26,7 @@ mod shortcuts;
 mod sockets;
 mod solicited;
 mod sysctl;
+mod translator;
 
 pub use contract::{
     Beside, Failure, FrameSocket, HostFacts, HostRoute, Kernel, KernelError, Leads, Led, LedBy,

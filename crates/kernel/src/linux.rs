@@ -28,7 +28,7 @@ use crate::{
     observe,
     peers::{Ends, accepted, any_open},
     reaper::Reaper,
-    shortcuts, sockets, solicited,
+    shortcuts, sockets, solicited, translator,
 };
 use rustix::thread::{CapabilitySet, capabilities};
 use std::{
@@ -37,7 +37,10 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use vw_hoststate::{Key, Netns, Object, Plan};
@@ -83,6 +86,8 @@ pub struct LinuxKernel {
     /// The private keys that plans may name.
     keys: Mutex<Vec<TunnelKey>>,
     ipv6: bool,
+    /// Whether packets are translated by a link of ours.
+    translates: AtomicBool,
 }
 
 impl LinuxKernel {
@@ -105,6 +110,7 @@ impl LinuxKernel {
             claims: Arc::default(),
             keys: Mutex::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
+            translates: AtomicBool::default(),
             namespaces,
         })
     }
@@ -150,6 +156,19 @@ impl LinuxKernel {
         probed.map_err(failed)
     }
 
+    /// Whether packets can be translated ([`Translator`](vw_hoststate::Translator)): tried as
+    /// [`Self::shortcuts`] is.
+    ///
+    /// # Errors
+    /// What the kernel lacks, or forbids.
+    pub fn translation(&self) -> Result<(), KernelError> {
+        let probed = netns::make()
+            .map(Arc::new)
+            .and_then(|place| self.namespaces.with_socket(&place, translator::probe));
+        let failed = |source| names::call("attach", "a program to packets", source);
+        probed.map_err(failed)
+    }
+
     /// Runs `f` with the nftables socket of the host; others wait meanwhile.
     ///
     /// # Errors
@@ -170,6 +189,7 @@ impl LinuxKernel {
         if addrs.is_empty() {
             return;
         }
+        let addrs = self.with_mapped(addrs.iter().copied());
         let mut slot = lock(&self.conntrack);
         let mut forget = || {
             let conntrack = match &mut *slot {
@@ -179,10 +199,31 @@ impl LinuxKernel {
                     empty.insert(self.namespaces.run(host, Conntrack::open)??)
                 }
             };
-            conntrack.forget(addrs)
+            conntrack.forget(&addrs)
         };
         if let Err(error) = forget() {
             tracing::debug!("connections of {addrs:?} are not forgotten: {error}");
+        }
+    }
+
+    /// Addresses, and what stands for those of IPv4 where who asks over IPv6 is led there.
+    fn with_mapped(&self, addrs: impl Iterator<Item = IpAddr> + Clone) -> Vec<IpAddr> {
+        let translates = self.translates.load(Ordering::Relaxed);
+        let mapped = addrs.clone().filter_map(|addr| match addr {
+            IpAddr::V4(addr) if translates => Some(vw_firewall::mapped(addr).into()),
+            _ => None,
+        });
+        addrs.chain(mapped).collect()
+    }
+
+    /// The same of who is led in the host's namespace.
+    fn led_with_mapped(&self, led: &Led) -> Led {
+        Led {
+            to: self
+                .with_mapped(led.to.iter().copied())
+                .into_iter()
+                .collect(),
+            by: led.by.clone(),
         }
     }
 
@@ -307,7 +348,12 @@ impl Kernel for LinuxKernel {
     }
 
     fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
-        observe::observe(&self.namespaces, expected)
+        let observed = observe::observe(&self.namespaces, expected)?;
+        let mut objects = observed.objects.values();
+        if objects.any(|object| matches!(object, Object::Translator(_))) {
+            self.translates.store(true, Ordering::Relaxed);
+        }
+        Ok(observed)
     }
 
     fn facts(&self) -> Result<HostFacts, KernelError> {
@@ -423,7 +469,11 @@ impl Kernel for LinuxKernel {
     fn await_quiet(&self, each: &[(Led, Duration)]) -> Result<(), KernelError> {
         let object = || "connections".to_owned();
         let mut conntrack = self.run_in(Netns::Host, "list", object, Conntrack::open)?;
-        let waited = conntrack.await_quiet(each);
+        let each: Vec<_> = each
+            .iter()
+            .map(|(led, longest)| (self.led_with_mapped(led), *longest))
+            .collect();
+        let waited = conntrack.await_quiet(&each);
         waited.map_err(|source| names::call("list", object(), source))
     }
 
@@ -461,7 +511,10 @@ impl Kernel for LinuxKernel {
     }
 
     fn forget_led(&self, netns: Netns, led: &Led) -> Result<(), KernelError> {
-        let led = led.clone();
+        let led = match netns {
+            Netns::Host => self.led_with_mapped(led),
+            _ => led.clone(),
+        };
         let object = || format!("connections of {netns:?}");
         self.run_in(netns, "forget", object, move || {
             Conntrack::open()?.forget_led(&led)

@@ -151,7 +151,7 @@ impl Table {
 /// What the kernel says to it.
 pub(crate) fn install(socket: &mut Socket) -> io::Result<()> {
     let map = Map::create(SHORT, MOST)?;
-    let program = bpf::load(SHORT, program, &map)?;
+    let program = bpf::load(SHORT, &program(map.fd()))?;
     let mut batch = Batch::default();
     tc::attach(&mut batch, NAME, program.as_fd());
     carry_out(socket, &mut batch)

@@ -403,6 +403,7 @@ fn object(object: &Object) -> String {
         Object::WireguardPeer(peer) => format!("tunnel peer {:?}", peer.allowed),
         Object::Shortcuts(_) => "shortcuts".to_owned(),
         Object::Shortcut(shortcut) => format!("shortcut to {}", shortcut.mac),
+        Object::Translator(one) => format!("translation by {}", one.link),
         Object::Forward(forward) => format!("forward {} to {}", forward.mac, forward.dst),
         Object::Sysctl(sysctl) => format!("sysctl {}", without_ids(&sysctl.path)),
         Object::Table(_) => match object.key() {

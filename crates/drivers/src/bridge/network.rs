@@ -149,5 +149,6 @@ fn localhost_route(network: &NetworkSpec, options: &BridgeOptions) -> Object {
         via: None,
         link: Some(options.bridge.clone()),
         metric,
+        mtu: None,
     })
 }

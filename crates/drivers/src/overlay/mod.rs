@@ -263,6 +263,7 @@ fn other_subnets(network: &NetworkSpec, endpoint: &EndpointSpec) -> Vec<Object> 
             via: None,
             link: Some(endpoint.ifname.clone()),
             metric: 0,
+            mtu: None,
         })
     };
     let pools = network.ipam.pools.iter();

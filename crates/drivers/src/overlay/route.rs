@@ -167,6 +167,7 @@ pub(super) fn remote(
             via: Some(via),
             link: Some(underlay.link.clone()),
             metric: 0,
+            mtu: None,
         }));
         fragment.insert(Object::Proxy(Proxy {
             netns: Netns::Host,

@@ -87,6 +87,20 @@ fn ports() -> Vec<Example> {
             .concat(),
         ),
         (
+            "Of a container without IPv6 (`-p 8080:80`)",
+            "Over IPv6 to what stands for its address, by the link that translates, which is there as long as a port needs it.",
+            [
+                one("0.0.0.0:8080", v4, GatewayMode::Nat),
+                one(
+                    "[::]:8080",
+                    &mapped([172, 18, 0, 2].into()).to_string(),
+                    GatewayMode::Nat,
+                ),
+                translator(&TRANSLATOR.parse().unwrap()),
+            ]
+            .concat(),
+        ),
+        (
             "On a routed network",
             "The host's side does not count.",
             one("0.0.0.0:8080", v4, GatewayMode::Routed),

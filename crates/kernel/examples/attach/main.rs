@@ -174,6 +174,7 @@ fn attachment(host: &str, sandbox: SandboxId, last: u8) -> Result<Vec<Object>> {
         via: Some("10.0.0.1".parse()?),
         link: Some("eth0".parse()?),
         metric: 0,
+        mtu: None,
     };
     Ok(vec![
         Object::Link(pair),

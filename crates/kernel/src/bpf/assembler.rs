@@ -6,6 +6,13 @@ use std::os::fd::RawFd;
 const MOVE: u8 = 0xbf;
 const MOVE_NUMBER: u8 = 0xb7;
 const ADD_NUMBER: u8 = 0x07;
+const ADD: u8 = 0x0f;
+const OR: u8 = 0x4f;
+const AND_NUMBER: u8 = 0x57;
+const SHIFT_LEFT: u8 = 0x67;
+const SHIFT_RIGHT: u8 = 0x77;
+const XOR_NUMBER: u8 = 0xa7;
+const TO_BIG_ENDIAN: u8 = 0xdc;
 const LOAD: u8 = 0x61;
 const STORE: u8 = 0x63;
 const STORE_NUMBER: u8 = 0x62;
@@ -28,8 +35,10 @@ pub(crate) enum Register {
     R3,
     /// See `R1`.
     R4,
+    /// See `R1`.
+    R5,
     /// These outlast calls.
-    R6 = 6,
+    R6,
     /// See `R6`.
     R7,
     /// See `R6`.
@@ -62,6 +71,8 @@ pub(crate) enum Is {
     Same(Register),
     /// Greater than a register, without a sign.
     Above(Register),
+    /// Greater than a number, without a sign.
+    Greater(i32),
 }
 
 /// A place to jump to.
@@ -101,6 +112,39 @@ impl Assembler {
         self.put(ADD_NUMBER, to as u8, 0, 0, number);
     }
 
+    /// Adds a register.
+    pub(crate) fn plus(&mut self, to: Register, other: Register) {
+        self.put(ADD, to as u8, other as u8, 0, 0);
+    }
+
+    /// Sets the bits of a register besides.
+    pub(crate) fn or(&mut self, to: Register, other: Register) {
+        self.put(OR, to as u8, other as u8, 0, 0);
+    }
+
+    /// Keeps the bits of a number.
+    pub(crate) fn mask(&mut self, to: Register, number: i32) {
+        self.put(AND_NUMBER, to as u8, 0, 0, number);
+    }
+
+    /// Turns the bits of a number over.
+    pub(crate) fn flip(&mut self, to: Register, number: i32) {
+        self.put(XOR_NUMBER, to as u8, 0, 0, number);
+    }
+
+    pub(crate) fn shift_left(&mut self, to: Register, bits: i32) {
+        self.put(SHIFT_LEFT, to as u8, 0, 0, bits);
+    }
+
+    pub(crate) fn shift_right(&mut self, to: Register, bits: i32) {
+        self.put(SHIFT_RIGHT, to as u8, 0, 0, bits);
+    }
+
+    /// Keeps as many bits, from the host's order to that of the network, or back.
+    pub(crate) fn swap(&mut self, to: Register, bits: i32) {
+        self.put(TO_BIG_ENDIAN, to as u8, 0, 0, bits);
+    }
+
     /// Loads from so many octets behind an address.
     pub(crate) fn load(&mut self, size: Size, to: Register, (from, offset): (Register, i16)) {
         self.put(LOAD | size as u8, to as u8, from as u8, offset, 0);
@@ -125,6 +169,7 @@ impl Assembler {
             Is::Has(number) => (0x45, 0, number),
             Is::Same(other) => (0x1d, other as u8, 0),
             Is::Above(other) => (0x2d, other as u8, 0),
+            Is::Greater(number) => (0x25, 0, number),
         };
         self.put(operation, register as u8, other, 0, number);
     }

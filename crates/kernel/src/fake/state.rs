@@ -169,6 +169,7 @@ impl State {
             Object::WireguardPeer(peer) => there("add peer to", peer.netns, &peer.link),
             Object::Shortcuts(made) => there("make shortcuts from", made.netns, &made.link),
             Object::Shortcut(made) => there("make shortcut by", made.netns, &made.link),
+            Object::Translator(made) => there("translate by", made.netns, &made.link),
             Object::Route(route) => match &route.link {
                 Some(link) => there("add route by", route.netns, link),
                 None => Ok(()),
@@ -355,6 +356,7 @@ impl State {
                     | Key::WireguardPeer(netns, name, _)
                     | Key::Shortcuts(netns, name)
                     | Key::Shortcut(netns, _, name)
+                    | Key::Translator(netns, name)
                     | Key::Route(netns, _, _, Some(name)) => !lies_on(netns, name),
                     // Such as `net/ipv6/conf/eth0/accept_ra`.
                     Key::Sysctl(netns, path) => !ends.iter().flatten().any(|(on, name)| {

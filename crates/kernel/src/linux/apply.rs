@@ -219,6 +219,7 @@ impl<'a> Run<'a> {
             Object::WireguardPeer(peer) => peer.netns,
             Object::Shortcuts(shortcuts) => shortcuts.netns,
             Object::Shortcut(shortcut) => shortcut.netns,
+            Object::Translator(one) => one.netns,
             Object::Table(Table::SandboxDns { sandbox, .. } | Table::Balancer { sandbox })
             | Object::Balance(sandbox, _) => Netns::Sandbox(*sandbox),
             Object::Table(Table::Host(_) | Table::Services)

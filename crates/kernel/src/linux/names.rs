@@ -96,6 +96,7 @@ fn object(object: &Object) -> String {
             )
         }
         Object::WireguardPeer(peer) => tunnel_peer(peer),
+        Object::Translator(one) => format!("translation by {}{}", one.link, place(one.netns)),
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     apply::{Run, Stop},
     queue::Forgive,
 };
-use crate::netlink::{Batch, addr, fdb, neigh, route};
+use crate::netlink::{Batch, addr, fdb, neigh, route, tc};
 use vw_hoststate::{Address, Forward, Neighbor, Netns, Object, Proxy, Route, Step};
 use vw_model::IfName;
 
@@ -45,6 +45,7 @@ impl Run<'_> {
             Object::WireguardPeer(peer) => self.peer(at, peer, true),
             Object::Shortcuts(shortcuts) => self.create_shortcuts(at, shortcuts),
             Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),
+            Object::Translator(one) => self.create_translator(at, one),
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
@@ -89,6 +90,11 @@ impl Run<'_> {
             Object::WireguardPeer(peer) => self.peer(at, peer, false),
             Object::Shortcuts(shortcuts) => self.delete_shortcuts(at, shortcuts),
             Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),
+            Object::Translator(one) => {
+                self.remove(at, one.netns, Some(&one.link), |batch, index| {
+                    tc::unbind(batch, index.unwrap_or_default());
+                })
+            }
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }

@@ -9,9 +9,14 @@ use super::{
 use crate::{
     netlink::{Socket, link, tc},
     shortcuts::{self, Entry, Table},
+    translator,
 };
-use std::{collections::BTreeSet, io, sync::Arc};
-use vw_hoststate::{Netns, Object, Shortcut, Shortcuts, Station, Step};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, atomic::Ordering},
+};
+use vw_hoststate::{Netns, Object, Shortcut, Shortcuts, Station, Step, Translator};
 
 impl Run<'_> {
     /// Makes the table and the program, and has what comes in by the tunnel looked up; a program
@@ -37,6 +42,20 @@ impl Run<'_> {
         if let Err((_, error)) = self.inside(at, wanted.netns, shortcuts::install) {
             tracing::warn!("frames of a network pass its bridge: {error}");
         }
+        Ok(())
+    }
+
+    /// Has what leaves by a link translated. Without, nobody is led by it; the next comparison tries
+    /// again.
+    pub(super) fn create_translator(&mut self, at: usize, wanted: &Translator) -> Result<(), Stop> {
+        let index = self.required_index(at, wanted.netns, &wanted.link)?;
+        self.flush()?;
+        let install = |socket: &mut Socket| translator::install(socket, index);
+        if let Err((_, error)) = self.inside(at, wanted.netns, install) {
+            tracing::warn!("ports are not published over IPv6 for IPv4 endpoints: {error}");
+        }
+        self.kernel.translates.store(true, Ordering::Relaxed);
+        self.done[at] = true;
         Ok(())
     }
 

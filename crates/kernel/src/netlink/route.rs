@@ -20,6 +20,8 @@ const RTM_F_CLONED: u32 = 0x200;
 const RTM_F_FIB_MATCH: u32 = 0x2000;
 /// Missing from `libc`: a next hop of another family than the destination's (Linux 5.2).
 const RTA_VIA: u16 = 18;
+/// Missing from `libc`: the MTU among a route's metrics.
+const RTAX_MTU: u16 = 2;
 
 /// Adds a route; it fails when one to the same destination with the same metric is there.
 pub(crate) fn create(batch: &mut Batch, route: &Route, link: Option<u32>) {
@@ -80,6 +82,9 @@ fn encode(body: &mut Body<'_>, route: &Route, link: Option<u32>) {
     if route.metric != 0 {
         body.attr_u32(libc::RTA_PRIORITY, route.metric);
     }
+    if let Some(mtu) = route.mtu {
+        body.nest(libc::RTA_METRICS, |body| body.attr_u32(RTAX_MTU, mtu));
+    }
 }
 
 /// A route as the kernel shows it.
@@ -101,6 +106,8 @@ pub(crate) struct Seen {
     pub(crate) metric: u32,
     /// The source address it prefers.
     pub(crate) source: Option<IpAddr>,
+    /// The MTU that was set for it.
+    pub(crate) mtu: Option<u32>,
 }
 
 impl Seen {
@@ -162,6 +169,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Seen> {
         link: None,
         metric: 0,
         source: None,
+        mtu: None,
     };
     for (kind, value) in Attrs::after(payload, RTMSG) {
         match kind {
@@ -172,6 +180,10 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Seen> {
             libc::RTA_PRIORITY => seen.metric = get_u32(value, 0),
             libc::RTA_TABLE => seen.table = get_u32(value, 0),
             libc::RTA_PREFSRC => seen.source = ip(value),
+            libc::RTA_METRICS => {
+                let mtu = Attrs::of(value).find(|(kind, _)| *kind == RTAX_MTU);
+                seen.mtu = mtu.map(|(_, value)| get_u32(value, 0));
+            }
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Requests and answers about what looks at frames as they come in by a link: a queueing
+//! Requests and answers about what looks at frames as they come in by a link, or leave by it: a queueing
 //! discipline, and a program in it (`linux/pkt_sched.h`, `linux/pkt_cls.h`).
 //!
 //! The program stands once a namespace, in a block that the disciplines of all its links share:
@@ -22,6 +22,8 @@ const INGRESS: u32 = 0xffff_fff1;
 const INGRESS_HANDLE: u32 = 0xffff_0000;
 /// Stands for a link where a request is about a block (`TCM_IFINDEX_MAGIC_BLOCK`).
 const NO_LINK: u32 = u32::MAX;
+/// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)`.
+const LEAVING: u32 = 0xffff_fff3;
 /// The block of ours ("vw"), in each namespace its own.
 const BLOCK: u32 = 0x7677;
 /// The one place in it that we use.
@@ -48,7 +50,8 @@ pub(crate) fn bind(batch: &mut Batch, index: u32) {
     });
 }
 
-/// Takes a link's ingress discipline away, whosever it is; with the last one goes the block.
+/// Takes a link's discipline away, whosever it is, with its programs; with the last one that shares
+/// it goes the block.
 pub(crate) fn unbind(batch: &mut Batch, index: u32) {
     batch.push(libc::RTM_DELQDISC, 0, |body| {
         header(body, index, INGRESS_HANDLE, INGRESS, 0);
@@ -59,12 +62,24 @@ pub(crate) fn unbind(batch: &mut Batch, index: u32) {
 pub(crate) fn attach(batch: &mut Batch, name: &str, program: BorrowedFd<'_>) {
     batch.push(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, |body| {
         of_block(body, FILTER_HANDLE);
-        body.attr_str(TCA_KIND, "bpf");
-        body.nest(TCA_OPTIONS, |body| {
-            body.attr(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
-            body.attr_str(TCA_BPF_NAME, name);
-            body.attr_u32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
-        });
+        put_program(body, name, program);
+    });
+}
+
+/// Gives a link a discipline for programs that see what comes in and what leaves.
+pub(crate) fn make_place(batch: &mut Batch, index: u32) {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    batch.push(libc::RTM_NEWQDISC, flags, |body| {
+        header(body, index, INGRESS_HANDLE, INGRESS, 0);
+        body.attr_str(TCA_KIND, "clsact");
+    });
+}
+
+/// Has a program see what leaves by a link with such a discipline, in the place of a former one.
+pub(crate) fn attach_leaving(batch: &mut Batch, index: u32, name: &str, program: BorrowedFd<'_>) {
+    batch.push(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, |body| {
+        header(body, index, FILTER_HANDLE, LEAVING, of_any());
+        put_program(body, name, program);
     });
 }
 
@@ -106,8 +121,19 @@ pub(crate) fn bound(socket: &mut Socket) -> io::Result<Vec<Bound>> {
 
 /// The programs in our block, by their numbers, with the names under which they were put there.
 pub(crate) fn programs(socket: &mut Socket) -> io::Result<Vec<(u32, String)>> {
+    programs_at(socket, |body| header(body, NO_LINK, 0, BLOCK, 0))
+}
+
+/// The same of those that see what leaves by a link.
+pub(crate) fn programs_leaving(socket: &mut Socket, index: u32) -> io::Result<Vec<(u32, String)>> {
+    programs_at(socket, |body| header(body, index, 0, LEAVING, 0))
+}
+
+fn programs_at(
+    socket: &mut Socket,
+    body: impl Fn(&mut Body<'_>),
+) -> io::Result<Vec<(u32, String)>> {
     let mut programs = Vec::new();
-    let body = |body: &mut Body<'_>| header(body, NO_LINK, 0, BLOCK, 0);
     socket.dump(libc::RTM_GETTFILTER, body, |payload| {
         let options = Attrs::after(payload, TCMSG).find(|(kind, _)| *kind == TCA_OPTIONS);
         let (mut id, mut name) = (None, String::new());
@@ -124,8 +150,21 @@ pub(crate) fn programs(socket: &mut Socket) -> io::Result<Vec<(u32, String)>> {
 }
 
 fn of_block(body: &mut Body<'_>, handle: u32) {
-    let protocol = u32::from((libc::ETH_P_ALL as u16).to_be());
-    header(body, NO_LINK, handle, BLOCK, PRIORITY << 16 | protocol);
+    header(body, NO_LINK, handle, BLOCK, of_any());
+}
+
+/// Our one place, for packets of any kind.
+fn of_any() -> u32 {
+    PRIORITY << 16 | u32::from((libc::ETH_P_ALL as u16).to_be())
+}
+
+fn put_program(body: &mut Body<'_>, name: &str, program: BorrowedFd<'_>) {
+    body.attr_str(TCA_KIND, "bpf");
+    body.nest(TCA_OPTIONS, |body| {
+        body.attr(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
+        body.attr_str(TCA_BPF_NAME, name);
+        body.attr_u32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+    });
 }
 
 fn header(body: &mut Body<'_>, index: u32, handle: u32, parent: u32, info: u32) {

@@ -45,6 +45,7 @@ pub(super) fn gather(insides: &BTreeMap<Netns, Inside>, expected: &Objects, foun
         scene.proxies(found);
         scene.forwards(found);
         ways::gather(*netns, inside, &scene.names, expected, found);
+        ways::translators(*netns, inside, &scene.names, found);
         scene.wireguard(found);
         scene.sysctls(found);
         let tables = inside.table.iter().chain(&inside.services);

@@ -4,13 +4,15 @@ use crate::{
     Nft,
     netlink::{Socket, addr, fdb, link, neigh, route, wireguard},
     nft::Skeleton,
-    shortcuts, sysctl,
+    shortcuts, sysctl, translator,
 };
 use std::{
     collections::{BTreeMap, HashMap},
     io,
 };
-use vw_firewall::{Element, HostTable, TableSpec, balancer_table, sandbox_dns, service_table};
+use vw_firewall::{
+    Element, HostTable, TRANSLATOR, TableSpec, balancer_table, sandbox_dns, service_table,
+};
 use vw_hoststate::{Key, Netns, Object, Table};
 
 /// What to read besides what is always read.
@@ -57,6 +59,8 @@ pub(super) struct Inside {
     pub(super) forwards: Vec<fdb::Seen>,
     /// Ways around the bridge, where there may be some.
     pub(super) shortcuts: shortcuts::Seen,
+    /// The links that translate IPv6 into IPv4, which the host alone has.
+    pub(super) translators: Vec<u32>,
     /// The encrypted tunnel's key and peers, where the kernel carries it.
     pub(super) wireguard: wireguard::Seen,
     pub(super) sysctls: Vec<(String, String)>,
@@ -81,6 +85,11 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
     };
     let links = link::dump(&mut socket)?;
     let sysctls = sysctls(&links, &question.sysctls)?;
+    let may_translate = |seen: &&link::Seen| netns == Netns::Host && seen.name == TRANSLATOR;
+    let translators = links.iter().filter(may_translate).map(|seen| seen.index);
+    let translators: Vec<u32> = translators
+        .filter(|index| translator::stands(&mut socket, *index))
+        .collect();
     let wireguard = match netns {
         Netns::Tunnel => wireguard::seen(&links)?,
         _ => wireguard::Seen::default(),
@@ -102,6 +111,7 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
             Netns::Network(_) => shortcuts::look(&mut socket),
             Netns::Host | Netns::Sandbox(_) | Netns::Tunnel => shortcuts::Seen::default(),
         },
+        translators,
         wireguard,
         sysctls,
         table: table(netns, &mut nft, question.table.as_ref())?,

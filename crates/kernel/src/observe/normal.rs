@@ -100,5 +100,6 @@ pub(crate) fn route(
         } else {
             seen.metric
         },
+        mtu: seen.mtu,
     })
 }

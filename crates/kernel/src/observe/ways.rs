@@ -3,7 +3,7 @@
 use super::inside::Inside;
 use crate::shortcuts::{Entry, MOST, Seen};
 use std::collections::{BTreeMap, HashMap};
-use vw_hoststate::{Key, Netns, Object, Shortcut, Shortcuts, Station};
+use vw_hoststate::{Key, Netns, Object, Shortcut, Shortcuts, Station, Translator};
 use vw_model::IfName;
 
 type Objects = BTreeMap<Key, Object>;
@@ -44,6 +44,26 @@ pub(super) fn gather(
         if whole || !expected.contains_key(&object.key()) {
             found.insert(object.key(), object);
         }
+    }
+}
+
+/// Adds the links by which a namespace translates.
+pub(super) fn translators(
+    netns: Netns,
+    inside: &Inside,
+    names: &HashMap<u32, IfName>,
+    found: &mut Objects,
+) {
+    for link in inside
+        .translators
+        .iter()
+        .filter_map(|index| names.get(index))
+    {
+        let object = Object::Translator(Translator {
+            netns,
+            link: link.clone(),
+        });
+        found.insert(object.key(), object);
     }
 }
 

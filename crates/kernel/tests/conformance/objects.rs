@@ -4,7 +4,7 @@ use vw_firewall::{Datum, Element, Entry, HostTable, ServiceSet, SetName};
 use vw_hoststate::{
     Address, BridgeOptions, Forward, Link, LinkKind, Namespace, NamespaceSource, Neighbor, Netns,
     Object, Peer, PortOptions, Proxy, Route, RouteKind, Shortcut, Shortcuts, Station, Sysctl,
-    Table, VxlanOptions,
+    Table, Translator, VxlanOptions,
 };
 use vw_model::{IfName, MacAddr, NetworkId, Protocol, SandboxId};
 
@@ -186,6 +186,7 @@ pub(crate) fn route(netns: Netns, dst: &str, via: Option<&str>, link: Option<&st
         via: via.map(|via| via.parse().expect("a next hop")),
         link: link.map(ifname),
         metric: 0,
+        mtu: None,
     }
 }
 
@@ -303,6 +304,11 @@ pub(crate) fn world() -> Vec<Object> {
         neighbor(inside(7), "eth0", "fd00::9", 9),
         proxy("10.0.0.200"),
         proxy("fd00::200"),
+        Object::Link(bridge(vw_firewall::TRANSLATOR)),
+        Object::Translator(Translator {
+            netns: HOST,
+            link: ifname(vw_firewall::TRANSLATOR),
+        }),
     ]);
     world
 }
@@ -317,6 +323,10 @@ fn routes() -> Vec<Object> {
         )),
         Object::Route(route(inside(7), "::/0", Some("fd00::1"), Some("eth0"))),
         Object::Route(route(HOST, "10.0.0.200/32", Some("fd00::c8"), Some("vw0"))),
+        Object::Route(Route {
+            mtu: Some(1280),
+            ..route(HOST, "fd06::/64", None, Some("vw0"))
+        }),
         Object::Route(Route {
             metric: 50,
             ..route(inside(7), "10.7.0.0/16", None, Some("eth0"))

@@ -59,6 +59,7 @@ impl DaemonSettings {
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
                 underlay,
                 no_shortcuts: None,
+                translates: false,
             },
             ip_forward: self.ip_forward,
             owns_bridge_netfilter,

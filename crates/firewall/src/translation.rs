@@ -1,0 +1,66 @@
+//! Addresses by which IPv6 and IPv4 are translated into one another, for published ports alone.
+//!
+//! Owns which IPv6 address stands for an IPv4 one, and the elements of the link that translates. It
+//! must not know how that is done.
+
+use crate::{Chain, Datum, Element, SetName};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use vw_model::{Family, IfName, Ipv6Net};
+
+/// The link of the host by which they are translated.
+pub const TRANSLATOR: &str = "vw_translator";
+
+/// Who asks over IPv6, as an endpoint sees him: an address for hosts that translate (RFC 7335).
+pub const TRANSLATED: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 6);
+
+/// What stands before an IPv4 address (RFC 6052). It is unique local (RFC 4193, of a global id drawn
+/// at random), and the sum of its 16-bit words in one's complement is zero, so that no checksum of a
+/// transport protocol changes.
+const PREFIX: [u16; 6] = [0xfd5a, 0x9c3e, 0x41b7, 0, 0, 0x24af];
+
+/// The IPv6 address that stands for an IPv4 one.
+#[must_use]
+pub const fn mapped(addr: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = PREFIX;
+    let [w, x, y, z] = addr.octets();
+    let (g, h) = (u16::from_be_bytes([w, x]), u16::from_be_bytes([y, z]));
+    Ipv6Addr::new(a, b, c, d, e, f, g, h)
+}
+
+/// All of those.
+#[must_use]
+pub const fn mapped_net() -> Ipv6Net {
+    Ipv6Net::new_assert(mapped(Ipv4Addr::UNSPECIFIED), 96)
+}
+
+/// Whether an element leads to where packets are translated.
+#[must_use]
+pub fn is_translated(element: &Element) -> bool {
+    match element.value.first() {
+        Some(Datum::V6(addr)) => mapped_net().contains(addr),
+        _ => false,
+    }
+}
+
+/// The elements of the link that translates: what is led there takes the source that stands for
+/// [`TRANSLATED`], and nothing goes there but what was led there, and its answers.
+#[must_use]
+pub fn translator(link: &IfName) -> Vec<Element> {
+    let name = || Datum::Interface(link.clone());
+    let to = |family| Element {
+        set: SetName::ForwardTo,
+        key: vec![name(), Datum::Family(family)],
+        value: vec![Datum::Jump(Chain::ToNat)],
+    };
+    let bridge = Element {
+        set: SetName::Bridges,
+        key: vec![name()],
+        value: Vec::new(),
+    };
+    let source = Element {
+        set: SetName::Translators,
+        key: vec![name()],
+        value: vec![Datum::V6(mapped(TRANSLATED))],
+    };
+    vec![to(Family::V4), to(Family::V6), bridge, source]
+}

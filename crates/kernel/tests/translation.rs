@@ -1,0 +1,217 @@
+//! Published ports of an endpoint without IPv6, asked for over IPv6: what is translated, both ways.
+
+use std::{
+    collections::BTreeMap,
+    io::ErrorKind,
+    net::{Ipv4Addr, UdpSocket},
+    path::PathBuf,
+    time::Duration,
+};
+use vw_drivers::DriverContext;
+use vw_firewall::{
+    FamilyPolicy, GatewayMode, HostTable, NetworkPolicy, PortPolicy, TRANSLATED, mapped, network,
+    port,
+};
+use vw_hoststate::{Key, Object, Plan, Step, Table, diff};
+use vw_kernel::{Config, Kernel, LinuxKernel};
+use vw_model::{PortKey, PortMapping, Protocol};
+use vw_testkit::{Host, Lab, require_root, traffic};
+
+const ENDPOINT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const HOST: &str = "2001:db8::1";
+
+/// A client behind a router, a host, and a container without IPv6.
+struct World {
+    kernel: LinuxKernel,
+    root: PathBuf,
+    objects: BTreeMap<Key, Object>,
+    client: Host,
+    router: Host,
+    host: Host,
+    container: Host,
+    _lab: Lab,
+}
+
+impl World {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let [client, router, host, container] =
+            ["client", "router", "host", "container"].map(|name| lab.host(name));
+        lab.link(&client, "eth0", &router, "eth1");
+        lab.link(&router, "eth0", &host, "eth0");
+        lab.link(&host, "c0", &container, "eth0");
+        client.ip("addr add 2001:db8:1::2/64 dev eth0 nodad");
+        client.ip("-6 route add default via 2001:db8:1::1");
+        router.ip("addr add 2001:db8:1::1/64 dev eth1 nodad");
+        router.ip("addr add 2001:db8::2/64 dev eth0 nodad");
+        host.ip(&format!("addr add {HOST}/64 dev eth0 nodad"));
+        host.ip("-6 route add default via 2001:db8::2");
+        host.ip("link add vw-a type bridge");
+        host.ip("link set vw-a up");
+        host.ip("link set c0 master vw-a");
+        host.ip("addr add 10.0.0.1/24 dev vw-a");
+        container.ip(&format!("addr add {ENDPOINT}/24 dev eth0"));
+        container.ip("route add default via 10.0.0.1");
+        let forward = "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1";
+        for host in [&router, &host] {
+            host.sh(forward).must();
+        }
+        // Replies come by another link than who asked.
+        host.sh("sysctl -qw net.ipv4.conf.all.rp_filter=1").must();
+        let root = lab.folder().join("exec");
+        let exec_root = root.clone();
+        let kernel = host.enter(|| LinuxKernel::open(&Config { exec_root }));
+        let kernel = kernel.expect("an executor");
+        kernel.translation().expect("this kernel has it");
+        let objects = wanted();
+        let steps: Vec<Step> = objects.values().cloned().map(Step::Create).collect();
+        kernel.apply(&Plan::ordered(steps)).expect("it can be made");
+        Self {
+            kernel,
+            root,
+            objects,
+            client,
+            router,
+            host,
+            container,
+            _lab: lab,
+        }
+    }
+
+    /// Nothing is missing; taken away, nothing is left.
+    fn end(self) {
+        let observed = self.kernel.observe(&self.objects).expect("it can be read");
+        assert_eq!(diff(&observed.objects, &self.objects).steps, []);
+        let plan = diff(&self.objects, &BTreeMap::new());
+        self.kernel.apply(&plan).expect("it can be removed");
+        self.kernel.flush_reaper().expect("links can be deleted");
+        let standing = self.kernel.observe(&BTreeMap::new());
+        assert_eq!(standing.expect("it can be read").objects, BTreeMap::new());
+        self.kernel.withdraw().expect("nothing is pinned");
+        let _ = std::fs::remove_dir_all(&self.root);
+        let link = self.host.sh("ip link show vw_translator");
+        assert!(!link.success(), "nothing translates any more");
+    }
+
+    /// Much is said and echoed.
+    #[track_caller]
+    fn talks(&self, from: &Host, to: &str) {
+        let mut talk = traffic::Conversation::open(from, to).expect("it answers");
+        talk.say(&"x".repeat(1_000_000)).expect("it echoes much");
+    }
+}
+
+fn wanted() -> BTreeMap<Key, Object> {
+    let cx = DriverContext {
+        translates: true,
+        ..DriverContext::default()
+    };
+    let nat = FamilyPolicy {
+        mode: GatewayMode::Nat,
+        masquerade: true,
+        snat: None,
+    };
+    let policy = NetworkPolicy {
+        bridge: "vw-a".parse().expect("a name"),
+        internal: false,
+        icc: true,
+        v4: nat,
+        v6: FamilyPolicy::default(),
+    };
+    let mut elements = network(&policy);
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let published = port(&PortPolicy {
+            mapping: PortMapping {
+                host: "[::]:8080".parse().expect("an address"),
+                container: PortKey { port: 80, protocol },
+            },
+            target: mapped(ENDPOINT).into(),
+            mode: GatewayMode::Nat,
+            internal: false,
+        });
+        elements.extend(published.expect("of one family"));
+    }
+    let table = Object::Table(Table::Host(HostTable::default()));
+    let objects = elements.into_iter().map(Object::Element);
+    let objects = objects
+        .chain([table])
+        .chain(vw_drivers::plan_translator(&cx));
+    objects.map(|object| (object.key(), object)).collect()
+}
+
+#[test]
+fn who_asks_over_ipv6_is_answered_over_ipv4() {
+    require_root!();
+    let world = World::new();
+    let _tcp = traffic::Server::tcp(&world.container, "web", "0.0.0.0:80");
+    let udp = traffic::Server::udp(&world.container, "web", "0.0.0.0:80");
+    for (from, to) in [
+        (&world.client, format!("[{HOST}]:8080")),
+        (&world.host, format!("[{HOST}]:8080")),
+        (&world.host, "[::1]:8080".to_owned()),
+    ] {
+        let answer = traffic::tcp(from, &to).unwrap_or_else(|error| {
+            panic!(
+                "{to} by TCP: {error}\n{}",
+                world.host.sh("nft list ruleset").ok()
+            )
+        });
+        assert_eq!(answer.seen.ip(), TRANSLATED, "the host asks");
+        world.talks(from, &to);
+        traffic::udp(from, &to).unwrap_or_else(|error| panic!("{to} by UDP: {error}"));
+    }
+    drop(udp);
+    // The endpoint says that nobody listens.
+    let refused = world.client.enter(|| {
+        let socket = UdpSocket::bind("[::]:0")?;
+        socket.connect((HOST, 8080))?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.send(b"?")?;
+        socket.recv(&mut [0; 8])
+    });
+    let refused = refused.expect_err("nobody listens").kind();
+    assert_eq!(refused, ErrorKind::ConnectionRefused);
+    world.end();
+}
+
+/// Beyond what both ends know, somewhere on the way less fits.
+#[test]
+fn what_is_too_large_on_the_way_is_told_across() {
+    require_root!();
+    let world = World::new();
+    let _tcp = traffic::Server::tcp(&world.container, "web", "0.0.0.0:80");
+    let to = format!("[{HOST}]:8080");
+    for (on, way) in [
+        (&world.router, "2001:db8:1::2 dev eth1 mtu lock 1300"),
+        (&world.host, "2001:db8:1::2 via 2001:db8::2 mtu lock 1400"),
+        (&world.host, "10.0.0.2 dev vw-a mtu lock 1360"),
+    ] {
+        on.ip(&format!("route add {way}"));
+        world.talks(&world.client, &to);
+        on.ip(&format!("route del {way}"));
+        for host in [&world.client, &world.container] {
+            host.sh("ip route flush cache; ip -6 route flush cache")
+                .must();
+        }
+    }
+    world.end();
+}
+
+/// Nobody is led by the link who was not led there by a published port.
+#[test]
+fn nothing_else_is_translated() {
+    require_root!();
+    let world = World::new();
+    let _tcp = traffic::Server::tcp(&world.container, "web", "0.0.0.0:80");
+    let _here = traffic::Server::tcp(&world.host, "host", "0.0.0.0:81");
+    let led = mapped(ENDPOINT);
+    world.router.ip("-6 route add fd00::/8 via 2001:db8::1");
+    for to in [
+        format!("[{led}]:80"),
+        format!("[{}]:8080", mapped(TRANSLATED)),
+        format!("[{}]:81", mapped(Ipv4Addr::new(10, 0, 0, 1))),
+    ] {
+        assert!(traffic::tcp(&world.client, &to).is_err(), "{to}");
+    }
+    world.end();
+}

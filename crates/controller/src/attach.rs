@@ -228,6 +228,7 @@ impl Controller {
             resolver,
             ports,
             encrypted: &encrypted,
+            balances: sandbox.balances,
             drivers: &self.config.drivers,
         };
         let mut fragment = sandbox_plan::plan(inputs, attachments)?;

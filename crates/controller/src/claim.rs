@@ -136,7 +136,7 @@ impl Controller {
         settle: impl FnOnce(&Wanted<'_>) -> T,
     ) -> T {
         let cx = &self.config.drivers;
-        let gateways = FAMILIES.map(|f| (f, sandbox_plan::gateway_of(attachments, f)));
+        let gateways = FAMILIES.map(|f| (f, sandbox_plan::way_in(attachments, f, cx)));
         let publishes =
             |f: Family, a: &Attachment| a.network.driver.publishes(&a.network.spec, f, cx);
         let usable = gateways

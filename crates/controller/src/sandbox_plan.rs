@@ -17,6 +17,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) ports: &'a [PortMapping],
     /// The subnets of encrypted networks that it is a member of, attached at the moment or not.
     pub(crate) encrypted: &'a [IpNet],
+    /// It leads to the services of a network.
+    pub(crate) balances: bool,
     pub(crate) drivers: &'a DriverContext,
 }
 
@@ -34,6 +36,20 @@ pub(crate) fn gateway_of(attachments: &[Attachment], family: Family) -> Option<&
             .cmp(&a.endpoint.settings.gw_priority);
         by_priority.then_with(|| a.network.spec.name.cmp(&b.network.spec.name))
     })
+}
+
+/// The attachment by which the host leads to the sandbox over a family: what answers over no IPv6 is led
+/// to over IPv4, where that is translated.
+pub(crate) fn way_in<'a>(
+    attachments: &'a [Attachment],
+    family: Family,
+    drivers: &DriverContext,
+) -> Option<&'a Attachment> {
+    let translated = || match family {
+        Family::V6 if vw_drivers::translates(drivers) => gateway_of(attachments, Family::V4),
+        _ => None,
+    };
+    gateway_of(attachments, family).or_else(translated)
 }
 
 fn gateway(attachment: &Attachment, family: Family) -> Option<&Gateway> {
@@ -64,35 +80,21 @@ pub(crate) fn plan(inputs: Inputs<'_>, attachments: &[Attachment]) -> Result<Fra
         fragment.insert(Object::Route(no_other_way(inputs.sandbox, *subnet)));
     }
     for family in [Family::V4, Family::V6] {
-        let Some(chosen) = gateway_of(attachments, family) else {
+        let Some(chosen) = way_in(attachments, family, inputs.drivers) else {
             continue;
         };
-        let gateway = gateway(chosen, family);
-        fragment.insert(Object::Route(Route {
-            netns: Netns::Sandbox(inputs.sandbox),
-            dst: everywhere(family),
-            kind: RouteKind::Unicast,
-            via: gateway.map(|gateway| gateway.via),
-            link: gateway.map(|gateway| gateway.link.clone()),
-            metric: 0,
-            mtu: None,
-        }));
-        let ports: Vec<PortMapping> = inputs
-            .ports
-            .iter()
-            .filter(|port| Family::of(port.host.ip()) == family)
-            .copied()
-            .collect();
-        if !ports.is_empty() {
-            let network = &chosen.network;
-            let planned = network.driver.plan_ports(
-                &network.spec,
-                &chosen.endpoint,
-                &ports,
-                inputs.drivers,
-            )?;
-            fragment.extend(planned.iter().map(|(_, object)| object.clone()));
+        if let Some(gateway) = gateway(chosen, family) {
+            fragment.insert(Object::Route(Route {
+                netns: Netns::Sandbox(inputs.sandbox),
+                dst: everywhere(family),
+                kind: RouteKind::Unicast,
+                via: Some(gateway.via),
+                link: Some(gateway.link.clone()),
+                metric: 0,
+                mtu: None,
+            }));
         }
+        fragment.extend(ports(inputs, attachments, chosen, family)?);
     }
     for attachment in attachments {
         let elsewhere = elsewhere(attachments, attachment, inputs.drivers);
@@ -104,6 +106,38 @@ pub(crate) fn plan(inputs: Inputs<'_>, attachments: &[Attachment]) -> Result<Fra
         }
     }
     Ok(fragment)
+}
+
+/// What is published over a family, by the attachment that is led to. What leads to the services of a
+/// network without IPv6 leads nobody who comes to it over that, whatever address it has there.
+fn ports(
+    inputs: Inputs<'_>,
+    attachments: &[Attachment],
+    chosen: &Attachment,
+    family: Family,
+) -> Result<Vec<Object>> {
+    let ports: Vec<PortMapping> = inputs
+        .ports
+        .iter()
+        .filter(|port| Family::of(port.host.ip()) == family)
+        .copied()
+        .collect();
+    if ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (network, mut endpoint) = (&chosen.network, chosen.endpoint.clone());
+    let mut led = attachments
+        .iter()
+        .filter(|a| !a.network.is_gateway_bridge());
+    if inputs.balances && !led.any(|a| a.endpoint.address(family).is_some()) {
+        endpoint
+            .addresses
+            .retain(|addr| Family::of(addr.addr()) != family);
+    }
+    let planned = network
+        .driver
+        .plan_ports(&network.spec, &endpoint, &ports, inputs.drivers)?;
+    Ok(planned.iter().map(|(_, object)| object.clone()).collect())
 }
 
 /// The addresses that ports may lead to on networks other than that of one attachment.

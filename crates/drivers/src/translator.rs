@@ -4,7 +4,7 @@
 //! and the ways that lead to it. Who is led there is said by the firewall.
 
 use crate::DriverContext;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use vw_firewall::{STAND_IN, TRANSLATED, TRANSLATOR, mapped, mapped_net, translator};
 use vw_hoststate::{
     BridgeOptions, Link, LinkKind, Neighbor, Netns, Object, Route, RouteKind, Sysctl, Translator,
@@ -111,13 +111,4 @@ fn ways(cx: &DriverContext, link: &IfName) -> [Object; 4] {
 #[must_use]
 pub const fn translates(cx: &DriverContext) -> bool {
     cx.translates && cx.ipv6 && cx.filters(Family::V4) && cx.filters(Family::V6)
-}
-
-/// The address by which who asks over IPv6 is led to an endpoint that has this one alone.
-#[must_use]
-pub fn led_to(addr: IpAddr) -> Ipv6Addr {
-    match addr {
-        IpAddr::V4(addr) => mapped(addr),
-        IpAddr::V6(addr) => addr,
-    }
 }

@@ -4,6 +4,7 @@ use crate::{
     require_stage,
     scene::{HOST, HOST6, OUTSIDE, Scene},
 };
+use std::time::Duration;
 use vw_testkit::{Host, Snapshot, traffic};
 
 /// Whether a server of this name answers there.
@@ -289,7 +290,7 @@ fn a_full_ephemeral_range_is_told_and_nothing_is_kept() {
 fn what_is_published_in_vain_is_told() {
     require_stage!();
     let scene = Scene::new();
-    scene.docker("network create four");
+    scene.docker("network create --ipv4=false --ipv6 six");
     scene.docker("network create --ipv6 both");
     let told = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
@@ -299,12 +300,12 @@ fn what_is_published_in_vain_is_told() {
             output.stderr
         })
     };
-    let vain = "80/tcp is not published on [::1]: none of the container's networks";
+    let vain = "80/tcp is not published on 127.0.0.1: none of the container's networks";
     for (form, expected) in [
-        ("--network four -p [::1]:8080:80", true),
-        ("-p [::1]:8080:80", true),
-        ("--network four -p 8080:80", false),
-        ("--network both -p [::1]:8080:80", false),
+        ("--network six -p 127.0.0.1:8080:80", true),
+        ("-p [::1]:8080:80", false),
+        ("--network six -p 8080:80", false),
+        ("--network both -p 127.0.0.1:8080:80", false),
     ] {
         for stderr in told(&format!("run --rm {form} host true")) {
             assert_eq!(stderr.contains(vain), expected, "{form}: {stderr}");
@@ -312,10 +313,78 @@ fn what_is_published_in_vain_is_told() {
     }
     let guest = scene.lab.host("guest");
     let path = guest.netns().display();
-    let line = format!("adopt --netns {path} --name guest --network four -p [::1]:8080:80");
+    let line = format!("adopt --netns {path} --name guest --network six -p 127.0.0.1:8080:80");
     let output = scene.daemon.cli(line.split(' '));
     output.must();
     assert!(output.stderr.contains(vain), "{output:?}");
+    scene.end();
+}
+
+/// Ports of a container without IPv6, and whether they answer who asks there.
+const TRANSLATED: [(&str, bool); 14] = [
+    ("[2001:db8::1]:8080", true),
+    ("[::1]:8080", true),
+    ("127.0.0.1:8080", true),
+    ("192.0.2.1:8080", true),
+    ("[::1]:8081", true),
+    ("[2001:db8::1]:8081", false),
+    ("127.0.0.1:8081", false),
+    ("[2001:db8::1]:8082", true),
+    ("[::1]:8082", false),
+    ("192.0.2.1:8082", false),
+    ("127.0.0.1:8083", true),
+    ("[::1]:8083", false),
+    ("192.0.2.1:8084", true),
+    ("[2001:db8::1]:8084", false),
+];
+
+#[test]
+fn a_container_without_ipv6_answers_over_ipv6() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.docker("network create four");
+    scene.docker("network create --ipv6 both");
+    let ports = "-p 8080:80 -p 5353:53/udp -p [::1]:8081:80 -p [2001:db8::1]:8082:80 \
+                 -p 127.0.0.1:8083:80 -p 0.0.0.0:8084:80";
+    let web = scene.start("web", &format!("--network four {ports}"));
+    let other = scene.start("other", "--network both");
+    let _tcp = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let _udp = traffic::Server::udp(&web, "web", "0.0.0.0:53");
+    let look = |scene: &Scene| {
+        for (to, answers) in TRANSLATED {
+            assert_eq!(reaches(&scene.host, to, "web"), answers, "{to}");
+        }
+        for (from, to) in [
+            (&scene.outside, format!("[{HOST6}]:8080")),
+            (&scene.outside, format!("[{HOST6}]:8082")),
+            (&other, format!("[{HOST6}]:8080")),
+        ] {
+            assert!(reaches(from, &to, "web"), "from {} to {to}", from.name());
+        }
+        let loopback = traffic::udp(&scene.host, "[::1]:5353");
+        assert!(loopback.is_ok_and(|answer| answer.name == "web"));
+        let answer = traffic::udp(&scene.outside, &format!("[{HOST6}]:5353"));
+        assert!(answer.is_ok_and(|answer| answer.name == "web"));
+    };
+    look(&scene);
+    assert_eq!(
+        scene.docker("port web 53/udp"),
+        "0.0.0.0:5353\n[::]:5353",
+        "as Docker tells it"
+    );
+    let refusal = scene.refused("run -d --network both -p [::1]:8080:80 host sleep 1000");
+    assert!(refusal.contains("port is already allocated"), "{refusal}");
+    let answer = traffic::tcp(&scene.outside, &format!("[{HOST6}]:8080")).expect("reachable");
+    assert_eq!(answer.seen.ip().to_string(), "192.0.0.6", "the host asks");
+    scene.forget();
+    look(&scene);
+    // It goes with the last that needs it.
+    let has = |scene: &Scene| scene.host.sh("ip link show vw_translator").success();
+    assert!(has(&scene));
+    scene.docker("stop -t 0 web");
+    vw_testkit::eventually("nothing translates", Duration::from_secs(10), || {
+        !has(&scene)
+    });
     scene.end();
 }
 

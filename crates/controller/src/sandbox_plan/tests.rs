@@ -75,6 +75,7 @@ fn check_plan(attachments: &[Attachment], ports: &[&str], expected: &Expect) {
         resolver: Some(Resolver { udp: 1, tcp: 2 }),
         ports: &ports,
         encrypted: &[],
+        balances: false,
         drivers: &cx,
     };
     let mut text = String::new();

@@ -13,7 +13,7 @@ use crate::{
 };
 pub(crate) use network::plan as plan_network;
 pub(crate) use options::{BridgeOptions, bridge_name};
-pub(crate) use policy::{of_ports, publishes};
+pub(crate) use policy::of_ports;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vw_hoststate::{Fragment, Netns};
 use vw_model::{
@@ -137,6 +137,17 @@ impl Driver for Bridge {
         let options = BridgeOptions::read(network, cx)?;
         of_ports(network, &options, endpoint, mappings, cx)
     }
+}
+
+/// Whether ports can be published over a family, be it by translation.
+pub(crate) fn publishes(
+    network: &NetworkSpec,
+    options: &BridgeOptions,
+    cx: &DriverContext,
+    family: Family,
+) -> bool {
+    policy::publishes(network, options, cx, family)
+        || family == Family::V6 && !network.enable_ipv6 && policy::translates(network, options, cx)
 }
 
 /// The host addresses of ports that are published without one.

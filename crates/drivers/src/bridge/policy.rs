@@ -1,7 +1,7 @@
 //! The firewall's part of a bridge network and of its published ports.
 
 use super::options::BridgeOptions;
-use crate::{DriverContext, driver::cannot_publish};
+use crate::{DriverContext, driver::cannot_publish, translator};
 use std::net::IpAddr;
 use vw_firewall::{Element, FamilyPolicy, GatewayMode, NetworkPolicy, PortPolicy, SetName};
 use vw_hoststate::{Fragment, Object};
@@ -21,6 +21,23 @@ pub(crate) fn publishes(
     };
     let open = options.mode(family) != GatewayMode::Isolated && !network.internal;
     enabled && open && cx.filters(family)
+}
+
+/// Whether ports of an endpoint of the network that has no IPv6 address can be published over IPv6 by
+/// translation: it is reached over IPv4 by published ports, and answers by this host.
+pub(crate) fn translates(
+    network: &NetworkSpec,
+    options: &BridgeOptions,
+    cx: &DriverContext,
+) -> bool {
+    let by_ports = matches!(
+        options.mode(Family::V4),
+        GatewayMode::Nat | GatewayMode::NatUnprotected
+    );
+    by_ports
+        && options.host_takes_part(Family::V4)
+        && translator::translates(cx)
+        && publishes(network, options, cx, Family::V4)
 }
 
 /// The network's policy.
@@ -98,14 +115,22 @@ pub(crate) fn of_ports(
         let family = Family::of(mapping.host.ip());
         let other = endpoint.addresses.first().map(|net| net.addr());
         let target = endpoint.address(family).or(other);
-        let target = target.ok_or_else(|| cannot_publish(network, mapping))?;
+        let mut target = target.ok_or_else(|| cannot_publish(network, mapping))?;
         if !cx.filters(family) {
             return Err(cannot_publish(network, mapping));
+        }
+        let mut mode = options.mode(family);
+        if let (Family::V6, IpAddr::V4(four)) = (family, target)
+            && translates(network, options, cx)
+        {
+            fragment.extend(translator::plan(cx));
+            target = vw_firewall::mapped(four).into();
+            mode = options.mode(Family::V4);
         }
         let elements = vw_firewall::port(&PortPolicy {
             mapping: *mapping,
             target,
-            mode: options.mode(family),
+            mode,
             internal: network.internal,
         })?;
         fragment.extend(elements.into_iter().map(Object::Element));

@@ -60,6 +60,12 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         let cannot = kernel.shortcuts().map_err(kernel_error).err();
         config.drivers.no_shortcuts = cannot.map(|error| error.chain());
     }
+    match kernel.translation() {
+        Ok(()) => config.drivers.translates = true,
+        Err(error) => {
+            tracing::warn!("ports of containers without IPv6 answer over IPv4 alone: {error}")
+        }
+    }
     let mut parts = parts(settings, &kernel, &facts)?;
     if settings.cluster.is_none() && !settings.leaves_cluster {
         refuse_to_leave_cluster(&*parts.data, &*parts.run, &facts.boot_id)?;

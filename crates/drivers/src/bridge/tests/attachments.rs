@@ -186,6 +186,60 @@ fn neighbours_who_keep_their_address_are_answered_by_the_host() {
 }
 
 #[test]
+fn ports_of_an_endpoint_without_ipv6_are_translated() {
+    let network = bridge(&[V4], &[]);
+    let four = endpoint(&network, &["10.0.0.2/24"]);
+    let translates = DriverContext {
+        translates: true,
+        ..cx()
+    };
+    published(
+        &network,
+        &four,
+        &[("[::1]:8080", "80/tcp")],
+        &translates,
+        expect![[r#"
+            rule: ForwardTo [Interface("vw_translator"), Family(V4)] [Jump(ToNat)]
+            rule: ForwardTo [Interface("vw_translator"), Family(V6)] [Jump(ToNat)]
+            rule: Bridges [Interface("vw_translator")] []
+            rule: Translators [Interface("vw_translator")] [V6(fd5a:9c3e:41b7::24af:c000:6)]
+            host: link vw_translator mtu 65535 mac 02:76:77:36:34:00 bridge mcast_snooping false alias vethwork:translator
+            host: net/ipv6/conf/vw_translator/accept_ra = 0
+            host: net/ipv6/conf/vw_translator/disable_ipv6 = 0
+            host: route 192.0.0.6/32 dev vw_translator metric 0 mtu 1480
+            host: route local 100::7677:1/128 dev vw_translator metric 4294967294
+            host: route fd5a:9c3e:41b7::24af:c000:6/128 dev vw_translator metric 0
+            host: route fd5a:9c3e:41b7::24af:0:0/96 via fd5a:9c3e:41b7::24af:c000:6 dev vw_translator metric 0
+            host: neighbour 192.0.0.6 dev vw_translator mac 02:76:77:36:34:00
+            host: neighbour fd5a:9c3e:41b7::24af:c000:6 dev vw_translator mac 02:76:77:36:34:00
+            host: translation by vw_translator
+            rule: Ports6 [V6(::1), Protocol(Tcp), Port(8080)] [V6(fd5a:9c3e:41b7::24af:a00:2), Port(80)]
+            rule: Ports6 [V6(100::7677:1), Protocol(Tcp), Port(8080)] [V6(fd5a:9c3e:41b7::24af:a00:2), Port(80)]
+        "#]],
+    );
+    assert!(Bridge.publishes(&network, Family::V6, &translates));
+    let alone = |options: &[(&str, &str)], cx: &DriverContext| {
+        assert!(
+            !Bridge.publishes(&bridge(&[V4], options), Family::V6, cx),
+            "{options:?}"
+        );
+    };
+    alone(
+        &[("com.docker.network.bridge.gateway_mode_ipv4", "routed")],
+        &translates,
+    );
+    alone(
+        &[("com.docker.network.bridge.inhibit_ipv4", "true")],
+        &translates,
+    );
+    let no_rules = DriverContext {
+        ip6tables: false,
+        ..translates
+    };
+    alone(&[], &no_rules);
+}
+
+#[test]
 fn ports_that_cannot_be() {
     let network = bridge(&[V4], &[]);
     let four = endpoint(&network, &["10.0.0.2/24"]);

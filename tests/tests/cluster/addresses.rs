@@ -131,7 +131,6 @@ fn clashes_are_refused(stage: &Stage) {
         ("8080:80", "already published by service"),
         ("192.0.2.2:8080:81", "already published by service web"),
         ("0.0.0.0:8080:81", "already published by service"),
-        ("[2001:db8::2]:81:80", "does not publish ports at"),
         ("[fe80::1]:81:80", "is an address of each link"),
         ("host_ip=x,published=81,target=80", "host_ip is no address"),
     ] {

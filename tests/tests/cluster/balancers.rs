@@ -39,7 +39,7 @@ fn srv(stage: &Stage, inside: &Host, name: &str) -> Vec<String> {
     lines
 }
 
-const MEMBER: &str = "--network shop --label vethwork.service=web";
+pub(crate) const MEMBER: &str = "--network shop --label vethwork.service=web";
 
 fn udp_is_led_to_every_host_and_srv_names_tell_where(kind: Kind) {
     let stage = Stage::new(kind, &["a", "b", "c"]);

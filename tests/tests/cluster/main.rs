@@ -31,5 +31,6 @@ mod state;
 mod status;
 mod store;
 mod subnets;
+mod translation;
 mod unpublished;
 mod wireguard;

@@ -64,8 +64,8 @@ const REFUSALS: &[(&str, &str)] = &[
         "is not an address of this host",
     ),
     (
-        "service create --name api --network blue -p [::1]:81:80",
-        "does not publish ports at ::1",
+        "service create --name api --network sole -p 127.0.0.1:81:80",
+        "does not publish ports at 127.0.0.1",
     ),
     (
         "run --rm --network blue -p 127.0.0.1:8080:80 host true",
@@ -195,6 +195,7 @@ fn what_cannot_be_is_refused_and_nothing_is_half_made() {
     let scene = Scene::new();
     scene.docker("network create --subnet 10.9.0.0/29 blue");
     scene.docker("network create --internal closed");
+    scene.docker("network create --ipv4=false --ipv6 sole");
     let binding = "network create -o com.docker.network.bridge.host_binding_ipv4";
     scene.docker(&format!("{binding}=127.0.0.1 kept"));
     scene.docker(&format!("{binding}=0.0.0.0 --ipv6 dual"));

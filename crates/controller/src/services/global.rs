@@ -119,7 +119,8 @@ impl Controller {
                 sentence,
             ));
         }
-        let families = self.balanced_families(network, "publish ports")?;
+        self.balanced_families(network, "publish ports")?;
+        let families = self.ingress_families(network);
         let in_vain = |ip: &IpAddr| !families.contains(&Family::of(*ip));
         if let Some(ip) = new.iter().filter_map(|port| port.host).find(in_vain) {
             return Err(super::create::over_other_family(network, ip));

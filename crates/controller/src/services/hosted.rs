@@ -75,8 +75,7 @@ impl Controller {
             slots,
         });
         let table = Object::Table(Table::Services);
-        let elements = elements.into_iter().map(Object::Element);
-        std::iter::once(table).chain(elements).collect()
+        std::iter::once(table).chain(self.led(elements)).collect()
     }
 
     /// Where the host reaches those endpoints of it that serve.
@@ -86,7 +85,8 @@ impl Controller {
             Some(self.reached_at(member.sandbox))
         };
         let all = roster.here.iter().filter_map(here).map(slot);
-        all.filter(|slot| *slot != Slot::default()).collect()
+        let all = all.filter(|slot| *slot != Slot::default());
+        all.map(|slot| self.led_by_both(slot)).collect()
     }
 
     /// The addresses at which a client from outside is led to an endpoint here: where its sandbox's
@@ -161,7 +161,7 @@ impl Controller {
         let Some(balancer) = self.balancers.on(service.network.spec.id) else {
             return Vec::new();
         };
-        let host = super::ingress::ingress_host(&service.network);
+        let host = self.ingress_host(&service.network);
         let balancer = balancer.state();
         let has = |port: &&PublishedPort| {
             let mut mappings = balancer.published.iter();

@@ -3,6 +3,7 @@
 use super::{inner::Inner, plan, unpublished::obstacle};
 use crate::{
     Controller,
+    attach::FAMILIES,
     controller::kernel_error,
     registry::{Network, Sandbox, lock},
 };
@@ -109,7 +110,7 @@ impl Controller {
                 port: self.inner_port(network.spec.id, port.at()),
                 protocol: port.target.protocol,
             },
-            host_ip: port.host.or_else(|| ingress_host(network)),
+            host_ip: port.host.or_else(|| self.ingress_host(network)),
             host: Some(PortRange {
                 first: port.published,
                 last: port.published,
@@ -125,12 +126,36 @@ impl Controller {
         of(lock(&self.balancers.inner).entry(network).or_default())
     }
 
+    /// The families over which the services of a network are published: those that it has, and IPv6
+    /// where that is translated.
+    pub(super) fn ingress_families(&self, network: &Network) -> Vec<Family> {
+        let has = |family| network.spec.pools(family).next().is_some();
+        let translated = has(Family::V4) && vw_drivers::translates(&self.config.drivers);
+        let published = |family: &Family| has(*family) || *family == Family::V6 && translated;
+        FAMILIES.into_iter().filter(published).collect()
+    }
+
+    /// At which addresses of a host the services of a network are published: all where there is none.
+    pub(super) fn ingress_host(&self, network: &Network) -> Option<IpAddr> {
+        match self.ingress_families(network)[..] {
+            [family] => Some(super::unspecified(family)),
+            _ => None,
+        }
+    }
+
     /// What the sandbox leads to endpoints by it: what is sent there was sent to the host's address.
-    pub(super) fn led_inside(&self, network: NetworkId, port: &PublishedPort) -> ServicePort {
+    pub(super) fn led_inside(
+        &self,
+        network: NetworkId,
+        families: &[Family],
+        port: &PublishedPort,
+    ) -> ServicePort {
         let any = |host: IpAddr| super::unspecified(Family::of(host));
+        // What is led there over another has been translated.
+        let spoken = |host: &IpAddr| families.contains(&Family::of(*host));
         ServicePort {
             published: self.inner_port(network, port.at()),
-            host: port.host.map(any),
+            host: port.host.filter(spoken).map(any),
             ..plan::published(port)
         }
     }
@@ -224,17 +249,4 @@ impl Addresses {
 /// Whether a refusal is only that this host does not have the address.
 pub(super) fn is_elsewhere(error: &Error) -> bool {
     error.reason == FOREIGN
-}
-
-/// At which addresses of a host the services of a network are published: all where there is none.
-pub(super) fn ingress_host(network: &Network) -> Option<IpAddr> {
-    let has = |family| network.spec.pools(family).next().is_some();
-    // Of one IP version alone nobody answers over the other.
-    match (has(Family::V4), has(Family::V6)) {
-        (true, true) => None,
-        (_, v6) => Some(super::unspecified(match v6 {
-            true => Family::V6,
-            false => Family::V4,
-        })),
-    }
 }

@@ -6,7 +6,7 @@ use crate::{
     attach::FAMILIES,
     registry::{Network, lock},
 };
-use vw_firewall::{ServicePolicy, ServicePort, Slot};
+use vw_firewall::{Element, ServicePolicy, ServicePort, Slot};
 use vw_hoststate::{Address, Fragment, Netns, Object, Owner, Table};
 use vw_model::{
     Affinity, EndpointId, Error, Family, HostPort, IfName, IpNet, Kind, PublishMode, PublishedPort,
@@ -71,8 +71,18 @@ impl Controller {
         if !elements.is_empty() {
             fragment.insert(Object::Table(Table::Services));
         }
-        fragment.extend(elements.into_iter().map(Object::Element));
+        fragment.extend(self.led(elements));
         fragment
+    }
+
+    /// Elements that lead to endpoints from this host, with what translates where they need it.
+    pub(super) fn led(&self, elements: Vec<Element>) -> Vec<Object> {
+        let mut objects = Vec::new();
+        if elements.iter().any(vw_firewall::is_translated) {
+            objects = vw_drivers::plan_translator(&self.config.drivers);
+        }
+        objects.extend(elements.into_iter().map(Object::Element));
+        objects
     }
 
     /// What this host cannot lead to of a service on one of its own networks, which was made while
@@ -106,7 +116,18 @@ impl Controller {
                 v6: own.v6.map(|own| reached.v6.unwrap_or(own)),
             })
         };
-        roster.slots.iter().filter_map(by_way_out).collect()
+        let slots = roster.slots.iter().filter_map(by_way_out);
+        slots.map(|slot| self.led_by_both(slot)).collect()
+    }
+
+    /// Who comes over IPv6 is led to an endpoint without it too, where that is translated.
+    pub(super) fn led_by_both(&self, slot: Slot) -> Slot {
+        let translates = vw_drivers::translates(&self.config.drivers);
+        let mapped = slot.v4.filter(|_| translates).map(vw_firewall::mapped);
+        Slot {
+            v6: slot.v6.or(mapped),
+            ..slot
+        }
     }
 
     /// Has clients led to an endpoint of this host by where its answers leave now.
@@ -152,13 +173,14 @@ impl Controller {
             })
         }));
         let has = |family: &Family| network.spec.pools(*family).next().is_some();
+        let families: Vec<Family> = FAMILIES.into_iter().filter(has).collect();
         let elements = vw_firewall::service(&ServicePolicy {
             vips: spec.vips.iter().map(IpNet::addr).collect(),
             home: Some(link.clone()),
             ports: ingress(spec)
-                .map(|port| self.led_inside(network.spec.id, port))
+                .map(|port| self.led_inside(network.spec.id, &families, port))
                 .collect(),
-            families: FAMILIES.into_iter().filter(has).collect(),
+            families: families.clone(),
             affinity: spec.affinity == Affinity::Client,
             slots: roster.leads(),
         });

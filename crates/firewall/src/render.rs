@@ -175,6 +175,7 @@ impl Display for Match {
             Self::Icmp(Family::V6) => f.write_str("meta l4proto ipv6-icmp"),
             Self::Transport(protocol) => write!(f, "meta l4proto {protocol}"),
             Self::Midstream => f.write_str("tcp flags ! fin,syn,rst"),
+            Self::Begun => f.write_str("tcp flags ! syn"),
             Self::Sport(protocol, port) => write!(f, "{protocol} sport {port}"),
             Self::Dport(protocol, port) => write!(f, "{protocol} dport {port}"),
             Self::Established => f.write_str("ct state established,related"),

@@ -145,6 +145,8 @@ pub enum Match {
     Transport(Protocol),
     /// It is TCP, in the midst of a connection: it neither begins one (SYN) nor ends it (FIN, RST).
     Midstream,
+    /// It is TCP, and begins no connection: it is no SYN.
+    Begun,
     /// Its transport protocol and source port.
     Sport(Protocol, u16),
     /// Its transport protocol and destination port.

@@ -241,15 +241,27 @@ fn balance(entry: Entry) -> ChainSpec {
     ChainSpec::ours(names.balance, None, rules.collect())
 }
 
-/// Every port that is published, whether anybody serves there or not: who was led goes on to be.
+/// Ports where somebody serves, and segments of connections that began at any that is published:
+/// who was led goes on to be. A connection that nobody would be led to must begin as what it is, or
+/// its refusal belonged to none that the kernel knows.
 fn published6() -> ChainSpec {
-    let stand_in = |fields, set| {
-        let when = vec![Match::In(fields, SetName::Service(set))];
-        rule("", when, Statement::Goto("stand_in"))
+    let stand_in = |when| rule("", when, Statement::Goto("stand_in"));
+    let served = |fields, entry| {
+        (0..).take(CLASSES).map(move |class| {
+            let set = SetName::Service(ServiceSet::Class(entry, class));
+            stand_in(vec![Match::In(fields, set)])
+        })
     };
-    let any = stand_in(PORT, ServiceSet::Ports(V6));
-    let one = stand_in(AT6, ServiceSet::At(V6));
-    ChainSpec::ours("published6", None, vec![any, one])
+    let begun = |fields, set| {
+        let set = SetName::Service(set);
+        stand_in(vec![Match::Begun, Match::In(fields, set)])
+    };
+    let began = [
+        begun(PORT, ServiceSet::Ports(V6)),
+        begun(AT6, ServiceSet::At(V6)),
+    ];
+    let served = served(PORT, Entry::Port6).chain(served(AT6, Entry::At6));
+    ChainSpec::ours("published6", None, served.chain(began).collect())
 }
 
 /// Questions to published ports; the host's own table knows the bridges by which answers come.

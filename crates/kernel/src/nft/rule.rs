@@ -24,6 +24,7 @@ const ICMPV6: u8 = 58;
 const TCP: u8 = 6;
 const TCP_FLAGS: u32 = 13;
 const FIN_SYN_RST: u8 = 0b111;
+const SYN: u8 = 0b10;
 
 /// A bridge's kind of link (`br_link_ops`), in `IFNAMSIZ` octets.
 const BRIDGE: [u8; 16] = *b"bridge\0\0\0\0\0\0\0\0\0\0";
@@ -69,12 +70,8 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
         Match::Icmp(Family::V4) => is_protocol(list, ICMP),
         Match::Icmp(Family::V6) => is_protocol(list, ICMPV6),
         Match::Transport(protocol) => is_protocol(list, protocol.number()),
-        Match::Midstream => {
-            is_protocol(list, TCP);
-            payload(list, TRANSPORT, TCP_FLAGS, 1, FIRST);
-            bitwise(list, &[FIN_SYN_RST], &[0]);
-            compare(list, EQ, &[0]);
-        }
+        Match::Midstream => has_none(list, FIN_SYN_RST),
+        Match::Begun => has_none(list, SYN),
         Match::Sport(protocol, port) => has_port(list, *protocol, Side::Source, *port),
         Match::Dport(protocol, port) => has_port(list, *protocol, Side::Destination, *port),
         Match::Established => any_bit(list, CT_STATE, ESTABLISHED_RELATED),
@@ -89,6 +86,14 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
             lookup(list, *set, None);
         }
     }
+}
+
+/// It is TCP with none of these flags.
+fn has_none(list: &mut Body<'_>, flags: u8) {
+    is_protocol(list, TCP);
+    payload(list, TRANSPORT, TCP_FLAGS, 1, FIRST);
+    bitwise(list, &[flags], &[0]);
+    compare(list, EQ, &[0]);
 }
 
 fn encode_statement(list: &mut Body<'_>, statement: &Statement) {

@@ -60,8 +60,7 @@ impl Controller {
         };
         spec.check_ports()?;
         self.check_waiting(network, &spec)?;
-        let ports = super::overtaken::asked(&spec.ports);
-        self.unless_overtaken(&ports, || self.check_ports(network, &spec, &[]))?;
+        self.unless_overtaken(|| self.check_ports(network, &spec, &[]))?;
         let spec = self.cluster()?.create_service(spec, &families)?;
         let id = spec.id;
         crate::step::reached("service.agreed");
@@ -345,9 +344,7 @@ impl Controller {
             super::update::settings(&mut spec, request)?;
             Ok(spec)
         };
-        let asked = request.publish.iter().map(published);
-        let ports = super::overtaken::asked(&asked.collect::<Result<Vec<_>>>()?);
-        self.unless_overtaken(&ports, || {
+        self.unless_overtaken(|| {
             let before = {
                 let state = lock(&service.state);
                 self.check_askable(&state, request)?;

@@ -1,42 +1,29 @@
 //! What another host changed of services a moment ago, and this one was not told of yet, or has not
 //! done yet.
 //!
-//! Owns that nothing is refused for it that the cluster would not refuse, and that who asks waits for
-//! nothing but what may be in the way of the ports that are asked for.
+//! Owns that nothing is refused for it that the cluster would not refuse.
 
-use super::{Service, plan::ingress};
+use super::plan::ingress;
 use crate::{
     Controller,
     registry::{Network, lock},
 };
 use std::{collections::BTreeSet, sync::Arc};
-use vw_model::{NetworkId, PortKey, PublishedPort, Result, Scope, ServiceId};
+use vw_model::{NetworkId, PortKey, Result, Scope, ServiceId};
 
 /// What another host may just have made so that it is refused no more.
 const REASONS: [&str; 2] = ["port-allocated", "service-port-unknown"];
 
-/// Ports that are asked for, at whatever address.
-type Ports = BTreeSet<PortKey>;
-
-/// These ports of a host.
-pub(super) fn asked<'a>(ports: impl IntoIterator<Item = &'a PublishedPort>) -> Ports {
-    ports.into_iter().map(|port| port.at().port).collect()
-}
-
 impl Controller {
-    /// Does `check` of whether these ports can be had, which goes by what this host knows and has; where
-    /// that refuses one, once more when the host knows and has what the cluster agreed on.
+    /// Does `check`, which goes by what this host knows and has; where that refuses a port, once more when
+    /// the host knows and has what the cluster agreed on.
     ///
     /// # Errors
     /// As `check` refuses.
-    pub(super) fn unless_overtaken<T>(
-        &self,
-        ports: &Ports,
-        check: impl Fn() -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn unless_overtaken<T>(&self, check: impl Fn() -> Result<T>) -> Result<T> {
         match check() {
             Err(refused) if REASONS.contains(&refused.reason) => {
-                match self.catch_up_with_others(ports) {
+                match self.catch_up_with_others() {
                     Ok(true) => check(),
                     Ok(false) => Err(refused),
                     Err(error) => {
@@ -49,9 +36,9 @@ impl Controller {
         }
     }
 
-    /// Takes up what other hosts changed of services, and does what follows from it here for these ports,
-    /// and soon what else does; tells whether there was any. Waits for who is about them already.
-    fn catch_up_with_others(&self, ports: &Ports) -> Result<bool> {
+    /// Takes up what other hosts changed of services, and does what follows from it here; tells whether
+    /// there was any. Waits for who is about it already.
+    fn catch_up_with_others(&self) -> Result<bool> {
         let cluster = self.cluster()?;
         let mut changed: BTreeSet<ServiceId> = cluster.catch_up_services()?.into_iter().collect();
         // What was told may not be taken up yet.
@@ -62,15 +49,18 @@ impl Controller {
         changed.extend(others.map(|service| service.id));
         let mut concerned = BTreeSet::new();
         for id in &changed {
-            let before = self.network_where_asked(*id, ports);
+            concerned.extend(self.network_of(*id));
             self.take_agreed(*id);
-            concerned.extend(before.or_else(|| self.network_where_asked(*id, ports)));
+            concerned.extend(self.network_of(*id));
         }
         let networks = self.registry().networks().into_iter();
         let networks = networks.filter(|network| network.spec.scope == Scope::Global);
         let mut any = !changed.is_empty();
         for network in networks {
-            if concerned.contains(&network.spec.id) || self.may_give_up(&network, ports) {
+            let id = network.spec.id;
+            // Who has the turn may be about to give up what leads there, with its ports.
+            let is_changing = self.balancers.turns.of(id).is_taken();
+            if is_changing || concerned.contains(&id) || self.publishes_in_vain(&network) {
                 any = true;
                 self.settle_balancer(&network, &super::looks::Extent::Whole);
             }
@@ -78,42 +68,32 @@ impl Controller {
         Ok(any)
     }
 
-    /// The network of a service that asks for some of these ports, or has some here.
-    fn network_where_asked(&self, service: ServiceId, ports: &Ports) -> Option<NetworkId> {
+    fn network_of(&self, service: ServiceId) -> Option<NetworkId> {
         let service = lock(&self.services).get(service)?;
-        let state = lock(&service.state);
-        let of_it = asked(state.spec.ports.iter().chain(&state.hosted.ports));
-        (!of_it.is_disjoint(ports)).then(|| service.network.spec.id)
+        Some(service.network.spec.id)
     }
 
-    /// Whether this host may give up some of these ports that it publishes for services of a network: none
-    /// asks for it any more, or whoever has the turn is about it.
-    fn may_give_up(&self, network: &Arc<Network>, ports: &Ports) -> bool {
+    /// Whether this host publishes ports for services of a network that none of them asks for any more.
+    fn publishes_in_vain(&self, network: &Arc<Network>) -> bool {
         let id = network.spec.id;
-        let (mut wanted, mut held) = (Ports::new(), Ports::new());
-        let services: Vec<Arc<Service>> = lock(&self.services).on(id);
+        let mut asked = BTreeSet::new();
+        let services = lock(&self.services).on(id);
         for service in services {
             let state = lock(&service.state);
-            let claimed = state.hosted.claimed();
-            let in_vain = claimed.iter().filter(|p| !state.spec.ports.contains(p));
-            if !asked(in_vain).is_disjoint(ports) {
+            let held = state.hosted.claimed();
+            if held.iter().any(|port| !state.spec.ports.contains(port)) {
                 return true;
             }
-            held.extend(asked(&claimed));
-            wanted.extend(asked(ingress(&state.spec)));
+            asked.extend(ingress(&state.spec).map(|port| port.at().port));
         }
-        let mut published = Ports::new();
-        if let Some(balancer) = self.balancers.on(id) {
-            let state = balancer.state();
-            published.extend(state.published.iter().map(|mapping| PortKey {
-                port: mapping.host.port(),
-                protocol: mapping.container.protocol,
-            }));
-        }
-        let in_vain = |port: &PortKey| published.contains(port) && !wanted.contains(port);
-        // Who has the turn may be about to give up what leads there, with its ports.
-        let is_changing = || self.balancers.turns.of(id).is_taken();
-        let has = |port: &PortKey| published.contains(port) || held.contains(port);
-        ports.iter().any(in_vain) || (ports.iter().any(has) && is_changing())
+        let Some(balancer) = self.balancers.on(id) else {
+            return false;
+        };
+        let state = balancer.state();
+        let mut published = state.published.iter().map(|mapping| PortKey {
+            port: mapping.host.port(),
+            protocol: mapping.container.protocol,
+        });
+        published.any(|port| !asked.contains(&port))
     }
 }

@@ -1,8 +1,7 @@
 //! What a change of one service has a host look at: that service, and none of the others.
 
 use crate::{
-    inject::Effect,
-    scenario::{adopt, create_overlay, create_overlay_on, create_service, disconnect, join},
+    scenario::{adopt, create_overlay, create_service, disconnect, join},
     world::World,
 };
 use std::{net::SocketAddr, time::Duration};
@@ -124,28 +123,4 @@ fn an_address_that_no_service_names_has_nothing_looked_at() {
         is_held(&world, "192.0.2.1:8080") && is_held(&world, "192.0.2.1:8087")
     });
     assert_eq!(controller.repair().unwrap(), 0);
-}
-
-#[test]
-fn who_is_refused_a_port_waits_for_nothing_that_leads_elsewhere() {
-    let (world, controller) = stage();
-    create_overlay_on(&controller, "yard", "10.43.0.0/24", false, &[]).unwrap();
-    let taken = "0.0.0.0:7070".parse().unwrap();
-    world.kernel.occupy(Protocol::Tcp, taken);
-    let publishes = |effect: &Effect<'_>| match effect {
-        Effect::Step(step) => format!("{:?}", step.key()).contains("9090"),
-        _ => false,
-    };
-    let (other, vip) = (controller.clone(), EndpointMode::Vip);
-    world.faults.while_at(publishes, move || {
-        let refused = create_service(&other, "api", "shop", vip, &["7070:70"]);
-        assert_eq!(refused.unwrap_err().reason, "port-allocated");
-    });
-    // Who makes that has the turn of its network.
-    create_service(&controller, "far", "yard", vip, &["9090:90"]).unwrap();
-    world.faults.await_beside();
-    assert!(
-        !world.faults.had_to_wait(),
-        "it waits for the other network"
-    );
 }

@@ -9,7 +9,8 @@ use vw_ipam::Holder;
 use vw_model::{EndpointId, EndpointSettings, EndpointSpec, Family, IpNet, Result, Scope};
 
 impl Controller {
-    /// Leases an address a family of the network for a new endpoint, those asked for where it asks.
+    /// Leases an address of each of these families that the network has for a new endpoint, those
+    /// asked for where it asks.
     ///
     /// # Errors
     /// As the address manager says; nothing is leased then.
@@ -18,6 +19,7 @@ impl Controller {
         network: &Network,
         id: EndpointId,
         settings: &EndpointSettings,
+        families: &[Family],
     ) -> Result<Vec<IpNet>> {
         let spec = &network.spec;
         let wants = [
@@ -26,7 +28,7 @@ impl Controller {
         ];
         let mut leased: Vec<IpNet> = Vec::with_capacity(2);
         for (family, enabled, requested) in wants {
-            if !enabled && requested.is_none() {
+            if !families.contains(&family) || (!enabled && requested.is_none()) {
                 continue;
             }
             match self.lease_one(network, family, requested, id) {

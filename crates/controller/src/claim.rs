@@ -28,7 +28,15 @@ impl Controller {
             Some(name) => name,
             None => self.free_ifname(sandbox, network)?,
         };
-        let addresses = self.lease(network, id, &settings)?;
+        let off = ipv6_off(sandbox, &ifname);
+        if let Some(off) = &off {
+            refuse_ipv6_alone(sandbox, network, &settings, off)?;
+        }
+        let families = match off {
+            Some(_) => &FAMILIES[..1],
+            None => &FAMILIES[..],
+        };
+        let addresses = self.lease(network, id, &settings, families)?;
         let mac = settings.mac.or_else(|| {
             addresses
                 .first()
@@ -42,7 +50,7 @@ impl Controller {
             ifname,
             host_ifname: host_ifname(id)?,
             mac,
-            gateways: FAMILIES
+            gateways: families
                 .iter()
                 .filter_map(|f| network.driver.gateway(&network.spec, *f))
                 .collect(),
@@ -161,6 +169,45 @@ impl Controller {
             cursor: &self.ephemeral_cursor,
         })
     }
+}
+
+/// The parameter by which a container has IPv6 switched off where an interface of that name is. The
+/// kernel takes all such addresses from it then, when the container starts.
+fn ipv6_off(sandbox: &Sandbox, ifname: &IfName) -> Option<String> {
+    let state = sandbox.state();
+    let sysctls = &state.container.as_ref()?.container.sysctls;
+    let mut off = sysctls.iter().filter(|(path, value)| {
+        let path = path.replace('/', ".");
+        let of = path.strip_prefix("net.ipv6.conf.");
+        let of = of.and_then(|of| of.strip_suffix(".disable_ipv6"));
+        of.is_some_and(|of| of == "all" || ifname.as_str() == of)
+            && value.trim().parse().is_ok_and(|value: i32| value != 0)
+    });
+    off.next().map(|(path, value)| format!("{path}={value}"))
+}
+
+/// Refuses an endpoint that asks for IPv6, or that can have nothing else, where that is off.
+fn refuse_ipv6_alone(
+    sandbox: &Sandbox,
+    network: &Network,
+    settings: &EndpointSettings,
+    off: &str,
+) -> Result<()> {
+    let spec = &network.spec;
+    let asked = settings.ipv6.map(IpAddr::V6).into_iter();
+    let asked = asked.chain(settings.link_local.iter().copied().filter(IpAddr::is_ipv6));
+    let what = match asked.into_iter().next() {
+        Some(addr) => format!("no address {addr} on network {}", spec.name),
+        None if spec.enable_ipv6 && !spec.enable_ipv4 => {
+            format!("no part in network {}, which has IPv6 alone", spec.name)
+        }
+        None => return Ok(()),
+    };
+    let name = sandbox.state().spec.name.clone();
+    Err(Error::invalid(
+        "ipv6-switched-off",
+        format!("container {name} can have {what}: it has IPv6 switched off by --sysctl {off}"),
+    ))
 }
 
 /// `vw` and ten digits of the endpoint's id: 12 of the 15 bytes that a name may have.

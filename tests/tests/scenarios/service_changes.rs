@@ -266,14 +266,21 @@ fn endpoints_come_and_go_under_load_without_a_failed_connection_or_a_lost_packet
 }
 
 #[test]
-fn who_makes_no_use_of_ipv6_is_not_waited_for() {
+fn who_has_ipv6_switched_off_is_led_to_by_ipv4_alone_and_stays_so() {
     require_stage!();
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.docker("network create --ipv6 blue");
+    scene.docker("network create --ipv6 --subnet fd00:9::/64 green");
     scene.cli("service create --name web --network blue");
     let off =
         "--network blue --label vethwork.service=web --sysctl net.ipv6.conf.all.disable_ipv6=1";
     let one = scene.start("one", off);
+    let refused = scene.refused("network connect --ip6 fd00:9::5 green one");
+    assert!(
+        refused.contains("off by --sysctl net.ipv6.conf.all.disable_ipv6=1"),
+        "{refused}"
+    );
+    scene.docker("network connect green one");
     let _server = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
     let near = scene.start("near", "--network blue");
     let to = format!("{}:80", addresses(&scene, "web")[0]);
@@ -283,8 +290,18 @@ fn who_makes_no_use_of_ipv6_is_not_waited_for() {
     );
     let log = scene.daemon.log();
     assert!(!log.contains("serves before frames reach it"), "{log}");
-    // A daemon that starts gives it its addresses again.
-    scene.docker("rm -f one");
+    let is_off = |scene: &Scene| {
+        assert_eq!(one.ip("-6 -o addr"), "");
+        let off = one.sh("cat /proc/sys/net/ipv6/conf/eth[01]/disable_ipv6");
+        assert_eq!(off.ok(), "1\n1");
+        for network in ["blue", "green"] {
+            assert_eq!(scene.address6("one", network), "");
+        }
+    };
+    is_off(&scene);
+    // The daemon that starts has nothing to repair.
+    scene.forget();
+    is_off(&scene);
     scene.end();
 }
 

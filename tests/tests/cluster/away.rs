@@ -1,7 +1,8 @@
 //! Hosts whose daemons are gone, while their kernels go on to carry packets.
 
 use crate::{
-    over_every_store,
+    encryption::{PERIOD, create, in_user_space, key, pair},
+    over_every_store, require_cluster,
     services::{addresses, alike, answer, led_to, network, who},
     shortcuts,
     stage::{Kind, LEASE, SOON, Stage, lease},
@@ -70,21 +71,110 @@ fn connections_with_hosts_whose_daemons_are_killed_go_on_until_a_host_is_cut_off
     come_back(
         &mut stage,
         &near,
-        [("b", "two", &two), ("c", "three", &three)],
+        &[("b", "two", &two), ("c", "three", &three)],
     );
     alike(&stage, "web", 2);
     assert!(go_on(), "they are back");
     stage.end();
 }
 
+#[test]
+fn a_host_that_is_shut_down_in_order_and_cut_off_is_dead_within_seconds() {
+    require_cluster!(Kind::Etcd);
+    let mut stage = Stage::new(Kind::Etcd, &["a", "b", "c"]);
+    network(&stage, "", "shop");
+    let near = stage.start("a", "near", "--network shop");
+    drop(stage.start("b", "two", "--network shop"));
+    let three = stage.start("c", "three", "--network shop");
+    let _server = traffic::Server::tcp(&three, "three", "0.0.0.0:80");
+    let two = stage.address("b", "two", "shop");
+    let at = format!("{}:80", stage.address("c", "three", "shop"));
+    let mut talk = led_to(&near, &at, "three");
+    eventually("it is known", SOON, || is_neighbour(&stage, &two));
+    let before = echoes(stage.host("b"));
+    stage.stop("b");
+    // Both others ask, each second.
+    eventually("its kernel answers", SOON, || {
+        echoes(stage.host("b")) >= before + 4
+    });
+    assert!(is_neighbour(&stage, &two), "its daemon may be replaced");
+    stage.cut("b");
+    // Long before the minute that it has without.
+    eventually("its endpoints are gone", SOON, || {
+        talk.say("on").expect("others are left alone");
+        stage.resolve(&near, "two", "A").is_empty() && !is_neighbour(&stage, &two)
+    });
+    assert_eq!(
+        ["b", "c"].map(|host| state(&stage, host)),
+        ["dead", "alive"]
+    );
+    come_back(&mut stage, &near, &[("b", "two", &two)]);
+    talk.say("on").expect("others are left alone");
+    stage.end();
+}
+
+#[test]
+fn encrypted_and_routed_connections_with_a_host_that_is_away_go_on_and_keys_wait_for_it() {
+    require_cluster!(Kind::Etcd);
+    let mut stage = in_user_space(Stage::new(Kind::Etcd, &["a", "b"]));
+    for host in ["a", "b"] {
+        stage.set_env(host, PERIOD, Some("2"));
+    }
+    create(&stage, "-o encrypted");
+    let (web, client, to) = pair(&stage);
+    network(&stage, "-o vethwork.overlay.mode=route", "plain");
+    let left = stage.start("a", "left", "--network plain");
+    let right = stage.start("b", "right", "--network plain");
+    let _servers = [("web", &web), ("left", &left)]
+        .map(|(name, end)| traffic::Server::tcp(end, name, "0.0.0.0:80"));
+    let plain = stage.address("a", "left", "plain");
+    let mut talks = [
+        led_to(&client, &format!("{to}:80"), "web"),
+        led_to(&right, &format!("{plain}:80"), "left"),
+    ];
+    let mut go_on = || talks.iter_mut().all(|talk| talk.say("on").is_ok());
+    stage.kill("b");
+    eventually("its endpoints leave the names", lease(Kind::Etcd), || {
+        assert!(go_on(), "as its lease ends");
+        stage.resolve(&left, "right", "A").is_empty()
+    });
+    assert_eq!(state(&stage, "b"), "away");
+    // Longer than two keys are used for: it could not take in the next.
+    let kept = key(&stage, "a");
+    stays("connections go on", Duration::from_secs(5), || {
+        go_on() && key(&stage, "a") == kept
+    });
+    stage.start_inside("b");
+    eventually("keys change again", SOON, || {
+        assert!(go_on(), "its daemon is back");
+        key(&stage, "a") != kept
+    });
+    for host in ["a", "b"] {
+        stage.set_env(host, PERIOD, None);
+    }
+    assert!(go_on(), "under other keys");
+    stage.end();
+}
+
+/// How often a host's kernel was asked by ICMP echo.
+#[track_caller]
+fn echoes(host: &Host) -> u64 {
+    let counters = host.sh("cat /proc/net/snmp").ok();
+    let mut lines = counters.lines().filter(|line| line.starts_with("Icmp:"));
+    let mut words = || lines.next().unwrap_or_default().split_whitespace();
+    let asked = words().zip(words()).find(|(name, _)| *name == "InEchos");
+    let asked = asked.and_then(|(_, count)| count.parse().ok());
+    asked.unwrap_or_else(|| panic!("no count: {counters}"))
+}
+
 /// Daemons start again, each with an endpoint of that name and address.
 #[track_caller]
-fn come_back(stage: &mut Stage, near: &Host, ends: [(&str, &str, &String); 2]) {
+fn come_back(stage: &mut Stage, near: &Host, ends: &[(&str, &str, &String)]) {
     for (host, name, at) in ends {
         stage.mend(host);
         stage.start_inside(host);
         eventually("it is found by its name again", LEASE, || {
-            stage.resolve(near, name, "A") == *at
+            stage.resolve(near, name, "A") == **at
         });
         assert!(traffic::ping(near, at));
     }

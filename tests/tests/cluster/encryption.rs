@@ -38,10 +38,10 @@ pub(crate) const VXLAN: u16 = 4789;
 pub(crate) const WIREGUARD: u16 = 51_820;
 const WHILE: Duration = Duration::from_millis(700);
 /// The variable that says how long a key is used.
-const PERIOD: &str = "VETHWORK_TUNNEL_KEY_PERIOD";
+pub(crate) const PERIOD: &str = "VETHWORK_TUNNEL_KEY_PERIOD";
 
 /// Hosts that take the kernel for one without WireGuard.
-fn in_user_space(mut stage: Stage) -> Stage {
+pub(crate) fn in_user_space(mut stage: Stage) -> Stage {
     for host in stage.names() {
         if stage.api(&host, "/vethwork/cluster")["Encryption"] == "kernel" {
             stage.set_env(&host, "VETHWORK_TUNNEL_CARRIER", Some("user-space"));

@@ -17,6 +17,7 @@ mod led;
 mod members;
 mod membership;
 mod multicast;
+mod newer;
 mod overlay;
 mod ports;
 mod prefer;

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -31,17 +32,29 @@ impl Pulse for Echoes {
     fn ask(&self, hosts: &BTreeSet<IpAddr>) -> Answers {
         let answers = echo::ask(self.from, hosts);
         let was_refused = self.refused.swap(answers.is_err(), Ordering::Relaxed);
-        match answers {
-            Ok(echo::Answers { asked, answering }) => Answers { asked, answering },
-            Err(error) => {
-                if !was_refused {
-                    tracing::warn!(
-                        "hosts whose daemons go away count as dead: their kernels cannot be asked from {}: {error}",
-                        self.from
-                    );
-                }
-                Answers::default()
-            }
+        if let (Err(error), false) = (&answers, was_refused) {
+            tracing::warn!(
+                "hosts whose daemons go away count as dead: their kernels cannot be asked from {}: {error}",
+                self.from
+            );
         }
+        said(answers, hosts)
     }
 }
+
+/// What is known by now. Where this host may not ask at all, nobody will ever answer: so it is silence,
+/// also of those that were away before the daemon started.
+fn said(answers: io::Result<echo::Answers>, hosts: &BTreeSet<IpAddr>) -> Answers {
+    match answers {
+        Ok(echo::Answers { asked, answering }) => Answers { asked, answering },
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Answers {
+            asked: hosts.clone(),
+            answering: BTreeSet::new(),
+        },
+        // Such as where its address is gone for a while.
+        Err(_) => Answers::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -43,8 +43,8 @@ impl Controller {
             self.build_network(spec)
                 .inspect_err(|_| lock(&self.ipam).remove_network(id))?;
         } else {
-            // It stands where something is on it.
-            self.list_global(spec);
+            // It stands where something is on it; another host may have removed it already.
+            self.list_known(spec.id);
         }
         drop(deciding);
         self.tell(EventType::Network, "create", &id.to_string(), about);
@@ -355,7 +355,7 @@ impl Controller {
         self.settle_members(network);
         // A copy that lags has it still, and is told that it is gone.
         if seen_gone {
-            self.list_what_is_back(id);
+            self.list_known(id);
         }
         Ok(())
     }

@@ -266,12 +266,13 @@ impl Controller {
                 ("type", network.spec.driver.clone()),
             ],
         );
-        self.list_what_is_back(id);
+        // The cluster may have had it again while this host took it down, as with a store that was brought
+        // back: who told of it found it listed.
+        self.list_known(id);
     }
 
-    /// Lists a network that the cluster had again while this host took it down, as with a store that was
-    /// brought back: who told of it found it listed.
-    pub(crate) fn list_what_is_back(&self, id: NetworkId) {
+    /// Lists a global network if the cluster has it, whatever is told of it meanwhile.
+    pub(crate) fn list_known(&self, id: NetworkId) {
         let Ok(cluster) = self.cluster() else { return };
         let known = || cluster.networks().into_iter().find(|spec| spec.id == id);
         let Some(spec) = known() else { return };

@@ -174,6 +174,8 @@ impl Controller {
             self.open_clear_probe();
             member.ear.open(self.downgrade());
             self.begin_encryption();
+            // What could not be taken up comes back, whenever the store was heard.
+            self.return_all();
         } else {
             // What led to the services of a cluster that this host has left.
             self.lower_balancers();

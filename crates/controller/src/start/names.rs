@@ -15,7 +15,7 @@ use crate::{
 use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc, thread};
 use vw_hoststate::Owner;
 use vw_kernel::KernelError;
-use vw_model::{EndpointSpec, Error, NetworkId, Result, SandboxId};
+use vw_model::{EndpointSpec, Error, NetworkId, Result, SandboxId, Scope};
 use vw_names::EndpointNames;
 
 /// What endpoints are called, by network: each zone is changed once for all of them.
@@ -68,13 +68,13 @@ impl Controller {
         if !sandbox.state().is_on(&network) {
             return None;
         }
-        for net in &endpoint.addresses {
-            if let Err(error) = self.hold(&network, net.addr(), endpoint.id) {
-                let (endpoint, name) = (endpoint.id.short(), &network.spec.name);
-                let why = error.chain();
-                self.warn(format!("endpoint {endpoint} of network {name}: {why}"));
-                return None;
-            }
+        let held = self.hold_all(&network, endpoint);
+        if held || network.comes_back() {
+            // What is off an encrypted network must not send there another way meanwhile.
+            sandbox.be_member(&network, endpoint);
+        }
+        if !held {
+            return None;
         }
         let attachment = Attachment {
             network: network.clone(),
@@ -83,13 +83,6 @@ impl Controller {
         };
         self.take_up_member(&sandbox, &attachment);
         let mut state = sandbox.state();
-        if state.container.is_none() && !network.is_gateway_bridge() {
-            state.memberships.push(Membership {
-                network: network.spec.id,
-                name: network.spec.name.to_string(),
-                settings: endpoint.settings.clone(),
-            });
-        }
         state.attachments.push(attachment);
         state
             .attachments
@@ -108,6 +101,20 @@ impl Controller {
             of_network.1.push(called);
         }
         Some(sandbox)
+    }
+
+    /// Leases what an endpoint had; says whether it has all of it.
+    fn hold_all(&self, network: &Network, endpoint: &EndpointSpec) -> bool {
+        let mut addresses = endpoint.addresses.iter();
+        addresses.all(|net| {
+            let held = self.hold(network, net.addr(), endpoint.id);
+            held.inspect_err(|error| {
+                let (endpoint, name) = (endpoint.id.short(), &network.spec.name);
+                let why = error.chain();
+                self.warn(format!("endpoint {endpoint} of network {name}: {why}"));
+            })
+            .is_ok()
+        })
     }
 
     /// Does `work` while others make the sockets of the resolvers that answered before: one visit
@@ -223,7 +230,7 @@ impl Controller {
             return;
         };
         let attachment = state.attachments.remove(at);
-        if state.container.is_none() {
+        if state.container.is_none() && !attachment.network.comes_back() {
             state.memberships.retain(|m| m.network != endpoint.network);
         }
         drop(state);
@@ -233,5 +240,29 @@ impl Controller {
         self.withdraw_names(&attachment.network, endpoint.id);
         self.dns.update(sandbox.id, self.view_of(sandbox));
         self.free_leases(endpoint);
+    }
+}
+
+impl Network {
+    /// Whether an endpoint that cannot be at the start is tried again later.
+    fn comes_back(&self) -> bool {
+        self.spec.scope == Scope::Global
+    }
+}
+
+impl Sandbox {
+    /// Has an adopted sandbox be a member of a network that its endpoint is of: what a container is a
+    /// member of its configuration says.
+    fn be_member(&self, network: &Network, endpoint: &EndpointSpec) {
+        let mut state = self.state();
+        let mut known = state.memberships.iter();
+        let is_member = known.any(|m| m.network == network.spec.id);
+        if state.container.is_none() && !is_member && !network.is_gateway_bridge() {
+            state.memberships.push(Membership {
+                network: network.spec.id,
+                name: network.spec.name.to_string(),
+                settings: endpoint.settings.clone(),
+            });
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     global::{Operation, Scene, Then, sweep_all},
     inject::{Mode, Whose},
     scenario::{adopt, connect, create_overlay, create_overlay_on, disconnect, release},
-    world::World,
+    world::{OVERLAY, World},
 };
 use std::{
     collections::BTreeMap,
@@ -16,9 +16,12 @@ use vw_controller::command::NetworkList;
 use vw_hoststate::{Key, LinkKind, Netns, Object, RouteKind};
 use vw_kernel::{Kernel, fake::FakeKernel};
 use vw_model::{Protocol, PublicKey, Result};
-use vw_store::cluster::{
-    ClusterStore, Record, Transaction, Write,
-    memory::{Call, Fate, MemoryStore, Weather},
+use vw_store::{
+    Change, Table,
+    cluster::{
+        ClusterStore, Record, Transaction, Write,
+        memory::{Call, Fate, MemoryStore, Weather},
+    },
 };
 
 /// What takes longer never comes.
@@ -111,17 +114,20 @@ fn the_kernel_carries_what_is_encrypted_and_a_restart_repairs_nothing() {
     assert_eq!(scene.a().repair().unwrap(), 0);
 }
 
+/// How many routes lead nowhere.
+fn refused(kernel: &FakeKernel) -> usize {
+    let objects = kernel.objects().into_values();
+    let routes = objects.filter(|object| match object {
+        Object::Route(route) => route.kind == RouteKind::Unreachable,
+        _ => false,
+    });
+    routes.count()
+}
+
 #[test]
 fn who_is_on_it_has_no_other_way_there_until_it_leaves() {
     let scene = pair(encrypted);
-    let refused = || {
-        let objects = scene.here.kernel.objects().into_values();
-        let routes = objects.filter(|object| match object {
-            Object::Route(route) => route.kind == RouteKind::Unreachable,
-            _ => false,
-        });
-        routes.count()
-    };
+    let refused = || refused(&scene.here.kernel);
     assert_eq!(refused(), 1);
     disconnect(&scene.a(), "shop", "one").unwrap();
     assert_eq!(refused(), 0);
@@ -130,6 +136,39 @@ fn who_is_on_it_has_no_other_way_there_until_it_leaves() {
     scene.restart();
     assert_eq!(scene.a().repair().unwrap(), 0);
     assert_eq!(refused(), 1);
+}
+
+#[test]
+fn who_lost_its_address_over_a_restart_has_no_other_way_there_and_comes_back() {
+    let scene = pair(encrypted);
+    let (here, client) = (&scene.here.kernel, scene.here.client());
+    let noted = scene.here.noted().into_iter();
+    let mut attachments = noted.filter_map(|change| match change {
+        Change::Put { table, key, value } if table == Table::Attachments => {
+            let text = String::from_utf8(value).expect("it is JSON");
+            Some((key, text)).filter(|(_, text)| text.contains(OVERLAY))
+        }
+        _ => None,
+    });
+    let (key, record) = attachments.next_back().expect("one came");
+    // Of no block of this host's.
+    let record = record.replace(OVERLAY, "10.42.9.").into_bytes();
+    scene.here.forge(Table::Attachments, &key, record);
+    client.cut(true);
+    scene.restart();
+    assert_eq!(refused(here), 1);
+    let one_here = || {
+        let objects = here.objects().into_keys();
+        let mut addresses = objects.filter_map(|key| match key {
+            Key::Address(Netns::Sandbox(_), _, net) => Some(net.to_string()),
+            _ => None,
+        });
+        addresses.any(|net| net.starts_with(OVERLAY))
+    };
+    assert!(!one_here(), "it cannot be");
+    client.cut(false);
+    eventually("it is back", one_here);
+    assert_eq!(refused(here), 1);
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl Controller {
         tracing::info!(elapsed = ?began.elapsed(), "names answer");
         let undone = self.plan_attachments(taken);
         self.restore_host(undone)?;
+        self.answer_cluster();
         self.ensure_predefined()?;
         self.restore_ports(&left.sandboxes);
         self.restore_service_ports();

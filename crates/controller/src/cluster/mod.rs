@@ -165,11 +165,18 @@ impl Controller {
         }
     }
 
+    /// Has this host answer the others: all that it has from before was told, and the kernel has no more.
+    /// Before containers start, which may ask the others and take long.
+    pub(crate) fn answer_cluster(&self) {
+        if let Some(member) = &self.member {
+            member.cluster.settled();
+        }
+    }
+
     /// Follows the cluster from now on, which was told all that this host holds.
     pub(crate) fn follow_cluster(&self) {
         if let Some(member) = &self.member {
             self.balancers.open();
-            member.cluster.settled();
             self.answer_known();
             self.open_clear_probe();
             member.ear.open(self.downgrade());

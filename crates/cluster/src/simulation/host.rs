@@ -98,6 +98,13 @@ pub(super) struct Daemon {
     pub(super) networks: Mutex<BTreeMap<NetworkId, NetworkSpec>>,
 }
 
+impl Daemon {
+    /// Whether it has taken up what its machine has from before.
+    pub(super) fn serves(&self) -> bool {
+        self.serves.load(Ordering::SeqCst)
+    }
+}
+
 impl Host {
     pub(super) fn new(n: usize, world: Weak<World>) -> Self {
         Self {
@@ -155,7 +162,7 @@ impl Host {
                         let _ = daemon.core.copy.flush();
                     }
                 }
-                Role::User | Role::Other if !daemon.serves.load(Ordering::SeqCst) => {}
+                Role::User | Role::Other if !daemon.serves() => {}
                 Role::User | Role::Other => world.user(self, &daemon),
             }
         }
@@ -251,7 +258,7 @@ impl Host {
     /// What a controller does at its start, while the daemon's threads and all others go on.
     fn resume(&self, daemon: &Daemon, endpoints: BTreeMap<EndpointId, RemoteEndpoint>) {
         let world = self.world();
-        world.while_one_starts();
+        world.while_one_starts(self);
         for endpoint in endpoints.into_values() {
             let goes_on = daemon.alive.load(Ordering::SeqCst);
             if !goes_on || !self.machine().endpoints.contains_key(&endpoint.id) {
@@ -271,7 +278,7 @@ impl Host {
             }
             daemon.core.state().outbox.publish(endpoint);
         }
-        world.while_one_starts();
+        world.while_one_starts(self);
         daemon.core.settle();
         daemon.serves.store(true, Ordering::SeqCst);
     }

@@ -9,6 +9,7 @@ use super::{
 use crate::{holdings::Holdings, keys::Shared};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -66,14 +67,15 @@ impl Weather for Sky {
 }
 
 impl World {
-    pub(super) fn new(hosts: usize) -> Arc<Self> {
+    /// A world in which nothing goes wrong.
+    pub(super) fn quiet(hosts: usize) -> Arc<Self> {
         let store = MemoryStore::simulated();
         let world = Arc::new(Self {
             history: Mutex::new(History::new(&store)),
             store,
             hosts: OnceLock::new(),
             depth: AtomicUsize::new(0),
-            rough: AtomicBool::new(true),
+            rough: AtomicBool::new(false),
             lively: AtomicBool::new(false),
             script: Mutex::default(),
         });
@@ -87,11 +89,10 @@ impl World {
 
     /// A world in which everything may go wrong, once its hosts know each other where they are many.
     pub(super) fn rough(hosts: usize) -> Arc<Self> {
-        if hosts <= MANY {
-            return Self::new(hosts);
-        }
         let world = Self::quiet(hosts);
-        (0..2).for_each(|_| world.round());
+        if world.has_many() {
+            (0..2).for_each(|_| world.round());
+        }
         world.rough.store(true, Ordering::SeqCst);
         world
     }
@@ -191,11 +192,38 @@ impl World {
         }
     }
 
-    /// Lets everybody act while a controller takes up what its machine has from before.
-    pub(super) fn while_one_starts(&self) {
-        if self.is_rough() {
-            self.act(chance::below(12));
-            self.history().observe();
+    /// Lets everybody act while a controller takes up what its machine has from before: its own daemon's
+    /// threads, and those who ask for what it may not have taken up yet.
+    pub(super) fn while_one_starts(&self, host: &Host) {
+        if !self.is_rough() {
+            return;
+        }
+        for _ in 0..chance::below(4) {
+            host.step(Role::Follow);
+            host.step(Role::Work);
+            self.act(3);
+        }
+        if chance::per_mille(500) {
+            self.ask_for_one_of(host);
+        }
+        self.history().observe();
+    }
+
+    /// Has another host ask for an address that one has in use.
+    fn ask_for_one_of(&self, host: &Host) {
+        let used: Vec<(NetworkId, IpAddr)> = {
+            let machine = host.machine();
+            let endpoints = machine.endpoints.values();
+            let used = endpoints.map(|one| (one.network, one.addresses[0].addr()));
+            used.collect()
+        };
+        let other = chance::pick(self.hosts()).filter(|other| other.n != host.n);
+        let daemon = other.and_then(|other| other.daemon());
+        if let (Some(other), Some(daemon)) = (other, daemon.filter(|daemon| daemon.serves()))
+            && let Some((network, addr)) = chance::pick(&used)
+        {
+            // That it is refused is as it should be; what must not be, the history sees.
+            let _ = other.connect(&daemon, *network, Some(*addr));
         }
     }
 
@@ -369,13 +397,6 @@ impl World {
         daemon.networks.lock().unwrap().insert(spec.id, spec);
         self.history().note("networks made");
         Ok(())
-    }
-
-    /// A world in which nothing goes wrong.
-    pub(super) fn quiet(hosts: usize) -> Arc<Self> {
-        let world = Self::new(hosts);
-        world.rough.store(false, Ordering::SeqCst);
-        world
     }
 
     /// Lets everything come to rest, with nothing going wrong any more.

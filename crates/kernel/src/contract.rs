@@ -402,6 +402,13 @@ pub trait Kernel: Send + Sync {
     /// As [`Kernel::forget_led`].
     fn forget_led_elsewhere(&self, netns: Netns, leads: &Leads) -> Result<(), KernelError>;
 
+    /// Forgets all that a sandbox tracks of these addresses, which nobody has any more: who was led there
+    /// is refused when he sends again.
+    ///
+    /// # Errors
+    /// As [`Kernel::forget_led`].
+    fn forget_all(&self, netns: Netns, addrs: &BTreeSet<IpAddr>) -> Result<(), KernelError>;
+
     /// Names of the interfaces that a sandbox has, ours or not.
     ///
     /// # Errors

@@ -172,6 +172,12 @@ impl FakeKernel {
         self.state().awaited.clone()
     }
 
+    /// All of whose connections were forgotten as nobody has the address any more, and where.
+    #[must_use]
+    pub fn cut_off(&self) -> Vec<(Netns, IpAddr)> {
+        self.state().cut_off.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -329,6 +335,17 @@ impl Kernel for FakeKernel {
             leads.leads_elsewhere(to, flow.port.protocol, by)
         };
         let stays = |flow: &Flow| flow.netns != netns || !elsewhere(flow);
+        state.flows.retain(stays);
+        Ok(())
+    }
+
+    fn forget_all(&self, netns: Netns, addrs: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        let mut state = self.state();
+        state.require(netns)?;
+        state
+            .cut_off
+            .extend(addrs.iter().map(|addr| (netns, *addr)));
+        let stays = |flow: &Flow| flow.netns != netns || !addrs.contains(&flow.by);
         state.flows.retain(stays);
         Ok(())
     }

@@ -529,6 +529,14 @@ impl Kernel for LinuxKernel {
         })
     }
 
+    fn forget_all(&self, netns: Netns, addrs: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        let addrs: Vec<IpAddr> = addrs.iter().copied().collect();
+        let object = || format!("connections of {netns:?}");
+        self.run_in(netns, "forget", object, move || {
+            Conntrack::open()?.forget(&addrs)
+        })
+    }
+
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
         let place = self.namespaces.place(Netns::Sandbox(sandbox))?;
         let links = self

@@ -16,7 +16,7 @@ use vw_firewall::STAND_IN;
 use vw_hoststate::Netns;
 use vw_kernel::{Led, LedBy};
 use vw_model::{
-    EndpointId, Family, HostPort, IpNet, PortKey, PortMapping, PublishedPort, SandboxId,
+    EndpointId, Family, HostPort, IpNet, NetworkId, PortKey, PortMapping, PublishedPort, SandboxId,
     ServiceSpec,
 };
 
@@ -130,6 +130,12 @@ impl Controller {
     /// with it, unless it is led there still; by a published port it may have been led to on another one,
     /// where it stays.
     pub(super) fn forget_gone(&self, service: &Service, gone: &Member) {
+        if service.is_global() {
+            self.cut_off(
+                service.network.spec.id,
+                &gone.addresses.iter().copied().collect(),
+            );
+        }
         if service.is_global() || self.balancers.owed.stands(service.id) {
             return self.forget_led(service, std::slice::from_ref(gone));
         }
@@ -140,6 +146,20 @@ impl Controller {
         let mut led = self.led_here(std::slice::from_ref(gone), BTreeSet::new(), by);
         led.to.retain(|addr| !gone.addresses.contains(addr));
         self.forget_in(service, Netns::Host, led);
+    }
+
+    /// Ends what the balancer of a network leads to endpoints that are gone: who goes on would wait for an
+    /// answer for minutes. Nobody is led to them any more.
+    pub(super) fn cut_off(&self, network: NetworkId, gone: &BTreeSet<IpAddr>) {
+        let Some(balancer) = self.balancers.on(network).filter(|_| !gone.is_empty()) else {
+            return;
+        };
+        match self.kernel.forget_all(Netns::Sandbox(balancer.id), gone) {
+            Err(error) if !error.is_namespace_gone() => {
+                tracing::warn!("connections to an endpoint that is gone are not ended: {error}");
+            }
+            _ => {}
+        }
     }
 
     /// The same of all of a service that is removed: who sends there is led by nobody.

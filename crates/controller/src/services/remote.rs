@@ -16,7 +16,9 @@ use std::{
 };
 use vw_hoststate::Netns;
 use vw_kernel::Led;
-use vw_model::{EndpointId, IpNet, RemoteEndpoint, SandboxId, ServiceId, ServicePart};
+use vw_model::{
+    EndpointId, HostId, IpNet, NetworkId, RemoteEndpoint, SandboxId, ServiceId, ServicePart,
+};
 
 /// A service, which nobody changes meanwhile, with the endpoints that are taken up in it.
 struct TakenUp<'a> {
@@ -37,7 +39,15 @@ struct Taken<'a> {
 /// Who is in a service from now on, and who is led to no more.
 struct Decided {
     next: Roster,
-    gone: Vec<Member>,
+    gone: Gone,
+}
+
+/// Who is led to no more.
+struct Gone {
+    members: Vec<Member>,
+    /// Where those of them were whose own hosts say that they are gone. Of a host that is dead or away,
+    /// connections may go on when it is back.
+    ended: Vec<IpAddr>,
 }
 
 impl Controller {
@@ -56,7 +66,7 @@ impl Controller {
                 }
             }
         }
-        self.take_up_each(&affected, true);
+        self.take_up_each(&affected, None);
     }
 
     /// Has nobody led to endpoints on other hosts that are gone, while the network knows them still.
@@ -70,12 +80,19 @@ impl Controller {
                 }
             }
         }
-        self.take_up_each(&affected, false);
+        if !affected.is_empty() {
+            self.take_up_each(&affected, Some(&self.living_hosts()));
+        }
     }
 
-    /// Takes up endpoints in these services, whose locks are taken in the order of their ids and held
-    /// together: nobody else holds two.
-    fn take_up_each(&self, affected: &BTreeMap<ServiceId, Vec<EndpointId>>, stand: bool) {
+    /// Takes up endpoints in these services, as the network knows them or as gone where those that live
+    /// are given; the services' locks are taken in the order of their ids and held together: nobody else
+    /// holds two.
+    fn take_up_each(
+        &self,
+        affected: &BTreeMap<ServiceId, Vec<EndpointId>>,
+        gone_by: Option<&BTreeSet<HostId>>,
+    ) {
         let found: Vec<(Arc<Service>, &Vec<EndpointId>)> = {
             let book = lock(&self.services);
             let found = affected.iter();
@@ -89,8 +106,8 @@ impl Controller {
             endpoints,
         });
         let mut taken_up: Vec<TakenUp<'_>> = taken_up.filter(|one| !one.state.removed).collect();
-        let decided = taken_up.iter().map(|one| one.decide(stand));
-        let (nexts, gone): (Vec<Roster>, Vec<Vec<Member>>) =
+        let decided = taken_up.iter().map(|one| one.decide(gone_by));
+        let (nexts, gone): (Vec<Roster>, Vec<Gone>) =
             decided.map(|decided| (decided.next, decided.gone)).unzip();
         let formers: Vec<Roster> = taken_up
             .iter()
@@ -103,10 +120,14 @@ impl Controller {
                 .collect(),
         );
         let mut led: BTreeMap<SandboxId, BTreeSet<IpAddr>> = BTreeMap::new();
+        let mut cut_off: BTreeMap<NetworkId, BTreeSet<IpAddr>> = BTreeMap::new();
         for (one, gone) in taken_up.iter().zip(gone) {
-            let balancer = self.balancers.on(one.service.network.spec.id);
-            if let Some(balancer) = balancer.filter(|_| !gone.is_empty()) {
-                let to = gone.into_iter().flat_map(|member| member.addresses);
+            let Gone { members, ended } = gone;
+            let network = one.service.network.spec.id;
+            cut_off.entry(network).or_default().extend(ended);
+            let balancer = self.balancers.on(network);
+            if let Some(balancer) = balancer.filter(|_| !members.is_empty()) {
+                let to = members.into_iter().flat_map(|member| member.addresses);
                 let to = Led {
                     to: to.collect(),
                     by: None,
@@ -124,9 +145,19 @@ impl Controller {
             crate::step::reached("service.led");
             self.forget(Netns::Sandbox(balancer), &Led { to, by: None });
         }
+        for (network, addrs) in cut_off {
+            self.cut_off(network, &addrs);
+        }
         for one in taken {
             self.taken_up(one);
         }
+    }
+
+    /// The others that live.
+    fn living_hosts(&self) -> BTreeSet<HostId> {
+        let others = self.member.iter().flat_map(|member| member.others());
+        let living = others.filter(|host| !host.away);
+        living.map(|host| host.id).collect()
     }
 
     /// Names who came in, and lists who stays. Nobody holds a service: who is named is told of.
@@ -156,8 +187,9 @@ impl<'a> TakenUp<'a> {
         }
     }
 
-    /// Who is in the service once these endpoints are as the network knows them, or gone.
-    fn decide(&self, stand: bool) -> Decided {
+    /// Who is in the service once these endpoints are as the network knows them; or gone, where the hosts
+    /// that live are given.
+    fn decide(&self, gone_by: Option<&BTreeSet<HostId>>) -> Decided {
         let name = self.state.spec.name.as_str();
         let former = &self.state.roster;
         let (mut left, mut came) = (Vec::new(), Vec::new());
@@ -165,7 +197,8 @@ impl<'a> TakenUp<'a> {
             let reach = lock(&self.service.network.reach);
             for id in self.endpoints {
                 let remote = reach.remotes.get(id);
-                let named = remote.filter(|remote| stand && named_by(remote) == Some(name));
+                let named = remote.filter(|remote| named_by(remote) == Some(name));
+                let named = named.filter(|_| gone_by.is_none());
                 match named.and_then(|remote| member_of(remote)) {
                     Some(member) => came.push((*id, member)),
                     None if former.members.get(id).is_some_and(|m| m.host.is_some()) => {
@@ -177,6 +210,13 @@ impl<'a> TakenUp<'a> {
         }
         let gone = left.iter().filter_map(|id| former.members.get(id).cloned());
         let mut gone: Vec<Member> = gone.collect();
+        let is_living = |host| {
+            gone_by
+                .zip(host)
+                .is_some_and(|(by, host)| by.contains(&host))
+        };
+        let told = gone.iter().filter(|member| is_living(member.host));
+        let ended = told.flat_map(|member| member.addresses.clone()).collect();
         let sick = came
             .iter()
             .filter(|(id, member)| member.health == Health::Unhealthy && former.serves(*id));
@@ -184,6 +224,10 @@ impl<'a> TakenUp<'a> {
         let mut next = former.clone();
         next.let_go(left);
         next.take(came);
+        let gone = Gone {
+            members: gone,
+            ended,
+        };
         Decided { next, gone }
     }
 }

@@ -1,11 +1,14 @@
 //! A host that dies with an endpoint in each of many services.
 
 use crate::{
-    scenario::{adopt, create_overlay_on, create_service, join},
+    scenario::{adopt, create_overlay_on, create_service, disconnect, join},
     world::World,
 };
 use std::{collections::BTreeSet, fs, time::Duration};
-use vw_controller::{Controller, command::ServiceList};
+use vw_controller::{
+    Controller,
+    command::{ServiceInspect, ServiceList},
+};
 use vw_firewall::{ServiceSet, SetName};
 use vw_hoststate::{Key, Object};
 use vw_model::EndpointMode;
@@ -94,4 +97,28 @@ fn one_service_that_the_kernel_does_not_change_keeps_no_other_as_it_was() {
     here.refusing.set(None);
     eventually("nor does that one", || leading(&here).is_empty());
     assert_eq!(a.repair().unwrap(), 0);
+}
+
+#[test]
+fn connections_to_its_endpoints_stay_as_they_may_go_on() {
+    let [(here, a), (there, _b)] = stage(1);
+    there.lose_store();
+    eventually("nobody is led there", || members(&a) == 0);
+    eventually("all is as it should be", || a.repair().unwrap() == 0);
+    assert_eq!(here.kernel.cut_off(), []);
+}
+
+#[test]
+fn connections_to_an_endpoint_that_its_living_host_lets_go_are_ended() {
+    let [(here, a), (there, b)] = stage(1);
+    let service = || "s0".to_owned();
+    let view = a.submit(ServiceInspect { service: service() }).unwrap();
+    let ended = view.members[0].addresses.clone();
+    disconnect(&b, "shop", "box0").unwrap();
+    for world in [&here, &there] {
+        eventually("those of both hosts are", || {
+            let cut_off = world.kernel.cut_off().into_iter();
+            cut_off.map(|(_, addr)| addr).collect::<Vec<_>>() == ended
+        });
+    }
 }

@@ -467,6 +467,11 @@ impl Kernel for FaultyKernel {
         self.fake.forget_led_elsewhere(netns, leads)
     }
 
+    fn forget_all(&self, netns: Netns, addrs: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        self.effect("forget connections")?;
+        self.fake.forget_all(netns, addrs)
+    }
+
     fn interfaces(&self, sandbox: SandboxId) -> Result<Vec<IfName>, KernelError> {
         self.fake.interfaces(sandbox)
     }

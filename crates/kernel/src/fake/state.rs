@@ -31,6 +31,7 @@ pub(super) struct State {
     pub(super) agreed: BTreeSet<PublicKey>,
     pub(super) flows: Vec<Flow>,
     pub(super) awaited: Vec<(Flow, Duration)>,
+    pub(super) cut_off: Vec<(Netns, IpAddr)>,
     claims: Claims,
     /// Parameters that nobody wants any more, with the value put back.
     restored: BTreeMap<Key, Sysctl>,

@@ -38,6 +38,12 @@ use vw_model::{
     Obstacle, Result, SandboxId, SandboxKind, ServiceId, ServicePart,
 };
 
+/// For how many seconds a connection that has ended is known, and its port leads no other to the same
+/// endpoint, for all come there from one address. For as long an endpoint that ended it first waits itself
+/// (`TCP_TIMEWAIT_LEN`, `include/net/tcp.h`): it may answer one from the same port before with what makes
+/// its client wait for a second. The kernel's own would be 120 s.
+const TIME_WAIT: &str = "60";
+
 /// Those of this host.
 #[derive(Default)]
 pub(crate) struct Balancers {
@@ -201,6 +207,10 @@ impl Controller {
             // Clients are its neighbours, and so are those whom it leads them to.
             set("net/ipv4/conf/all/send_redirects", "0"),
             set("net/ipv4/conf/default/send_redirects", "0"),
+            set(
+                "net/netfilter/nf_conntrack_tcp_timeout_time_wait",
+                TIME_WAIT,
+            ),
         ];
         if self.config.drivers.ipv6 {
             objects.push(set("net/ipv6/conf/all/forwarding", "1"));

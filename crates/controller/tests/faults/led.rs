@@ -11,7 +11,7 @@ use vw_controller::{
     command::{Publication, ServiceCreate, ServiceInspect, ServiceRemove, ServiceUpdate},
 };
 use vw_firewall::{ServiceSet, SetName};
-use vw_hoststate::{Object, Step};
+use vw_hoststate::{Netns, Object, Step};
 use vw_model::{
     Affinity, EndpointMode, HealthSpec, PortRequest, Preference, Protocol, PublishMode, Result,
 };
@@ -402,4 +402,19 @@ fn nobody_is_led_to_who_is_gone_when_the_ways_there_go() {
     // Its lease is over, and it tells nobody that its endpoint leaves.
     there.lose_store();
     assert_eq!(seen.recv_timeout(PATIENCE), Ok(0));
+}
+
+#[test]
+fn the_port_of_a_connection_that_ended_is_free_when_its_endpoint_is_done_with_it() {
+    let (world, controller) = stage();
+    let vip = EndpointMode::Vip;
+    create_service(&controller, "web", "shop", vip, &["8080:80"]).unwrap();
+    let objects = world.kernel.objects().into_values();
+    let waits = objects.filter_map(|object| match object {
+        Object::Sysctl(sysctl) if sysctl.path.ends_with("_tcp_timeout_time_wait") => {
+            Some((sysctl.netns == Netns::Host, sysctl.value))
+        }
+        _ => None,
+    });
+    assert_eq!(waits.collect::<Vec<_>>(), [(false, "60".to_owned())]);
 }

@@ -18,24 +18,21 @@ use super::{
 use crate::{
     Controller,
     command::SandboxRequest,
-    controller::kernel_error,
     detach::Leaving,
     records::Phase,
     registry::{Network, Sandbox, lock},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
 };
 use vw_hoststate::{Netns, Object, Owner, Sysctl, Table};
 use vw_model::{
-    ContainerName, EndpointId, EndpointSettings, Family, HostPort, IfName, IpNet, NetworkId,
-    Obstacle, Result, SandboxId, SandboxKind, ServiceId, ServicePart,
+    ContainerName, EndpointSettings, Family, HostPort, IfName, NetworkId, Obstacle, Result,
+    SandboxId, SandboxKind, ServiceId,
 };
 
 /// For how many seconds a connection that has ended is known, and its port leads no other to the same
@@ -334,24 +331,24 @@ impl Controller {
             }
             (true, Some(sandbox)) => {
                 let _ops = lock(&sandbox.ops);
-                self.lead_all(network, &sandbox)
+                Ok(self.lead_all(network, &sandbox))
             }
-            (false, _) => Ok(()),
+            (false, _) => Ok(true),
         };
         turn.note_leading(match &settled {
-            Ok(()) if asked && !wanted => Leading::Never,
-            Ok(()) => Leading::Fine,
+            Ok(_) if asked && !wanted => Leading::Never,
+            Ok(_) => Leading::Fine,
             Err(_) => Leading::Failed,
         });
-        let done = settled.is_ok();
+        let published = settled.as_ref().is_ok_and(|published| *published);
         let why = match settled {
-            Ok(()) => hindrance.filter(|_| asked).map(str::to_owned),
+            Ok(_) => hindrance.filter(|_| asked).map(str::to_owned),
             Err(error) => Some(error.chain()),
         };
         let name = &network.spec.name;
         let what = format_args!("this host does not lead to the services of network {name}");
         self.warn_once((id, About::All), what, why);
-        done && self.balancers.unled(id).is_empty()
+        published && self.balancers.unled(id).is_empty()
     }
 
     /// Whether services of a network want to be led to here.
@@ -378,7 +375,8 @@ impl Controller {
         }
     }
 
-    fn raise_balancer(&self, network: &Arc<Network>) -> Result<()> {
+    /// Makes the one of a network, and has it lead; tells whether it publishes what it should.
+    fn raise_balancer(&self, network: &Arc<Network>) -> Result<bool> {
         let id = self.new_sandbox_id();
         let by_name = format!("lb-{}", network.spec.name).parse::<ContainerName>();
         let name = by_name.or_else(|_| format!("lb-{}", network.spec.id.short()).parse())?;
@@ -430,21 +428,30 @@ impl Controller {
             // Whoever took all away may have looked before this one stood.
             drop(ops);
             self.lower_in_turn(network.spec.id);
-            return Ok(());
+            return Ok(true);
         }
-        self.lead_all(network, &sandbox)
+        Ok(self.lead_all(network, &sandbox))
     }
 
     /// Has one that stands lead to all services, and publish their ports; the caller holds its
-    /// `ops`.
-    fn lead_all(&self, network: &Arc<Network>, sandbox: &Arc<Sandbox>) -> Result<()> {
+    /// `ops`. Tells whether they are published: that they are not is no reason why nobody is led.
+    fn lead_all(&self, network: &Arc<Network>, sandbox: &Arc<Sandbox>) -> bool {
         let id = network.spec.id;
         self.lead_to_services(network);
         if !self.balancers.take_due(id, |found| &mut found.published) {
-            return Ok(());
+            return true;
         }
-        let published = self.publish_ingress(network, sandbox);
-        published.inspect_err(|_| self.balancers.publish_anew(id))
+        let failed = self.publish_ingress(network, sandbox).err();
+        let published = failed.is_none();
+        if !published {
+            self.note_unpublished(network, sandbox);
+            self.balancers.publish_anew(id);
+        }
+        let name = &network.spec.name;
+        let what =
+            format_args!("not all ports of services of network {name} are published by this host");
+        self.warn_once((id, About::Ports), what, failed.map(|error| error.chain()));
+        published
     }
 
     /// Brings what all services of a network want of the sandbox that leads to them, if that is
@@ -555,48 +562,5 @@ impl Controller {
     /// Forgets one that was found half made at the start.
     pub(crate) fn forget_balancer(&self, sandbox: &Sandbox) {
         lock(&self.balancers.standing).retain(|_, found| found.sandbox.id != sandbox.id);
-    }
-
-    /// Waits until nobody leads to an endpoint that leaves, and what was led to it has ended, at
-    /// most so long.
-    pub(super) fn await_led_away(
-        &self,
-        sandbox: &Sandbox,
-        network: &Network,
-        id: EndpointId,
-        longest: Duration,
-    ) {
-        if longest.is_zero() {
-            return;
-        }
-        let begun = Instant::now();
-        let mut peers: Vec<IpAddr> = {
-            let reach = lock(&network.reach);
-            let balances = |remote: &&Arc<vw_model::RemoteEndpoint>| {
-                matches!(remote.service, Some(ServicePart::Balancer { .. }))
-            };
-            let remotes = reach.remotes.values().filter(balances);
-            remotes
-                .flat_map(|r| r.addresses.iter().map(IpNet::addr))
-                .collect()
-        };
-        if !peers.is_empty()
-            && let Ok(cluster) = self.cluster()
-        {
-            cluster.await_published(network.spec.id, id, longest);
-        }
-        if let Some(own) = self.balancers.on(network.spec.id) {
-            let state = own.state();
-            let addresses = state.attachments.iter().flat_map(|a| &a.endpoint.addresses);
-            peers.extend(addresses.map(IpNet::addr));
-        }
-        if peers.is_empty() {
-            return;
-        }
-        let left = longest.saturating_sub(begun.elapsed());
-        let closed = self.kernel.await_closed(sandbox.id, &peers, left);
-        if let Err(error) = closed.map_err(kernel_error) {
-            tracing::warn!("connections are not waited for: {}", error.chain());
-        }
     }
 }

@@ -9,15 +9,19 @@ use super::{
 };
 use crate::{
     Controller,
+    controller::kernel_error,
     registry::{Network, Sandbox, lock},
 };
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use vw_kernel::{Led, LedBy};
-use vw_model::{EndpointId, EndpointSpec, Result, Scope, ServiceSpec};
+use vw_model::{
+    EndpointId, EndpointSpec, IpNet, RemoteEndpoint, Result, Scope, ServicePart, ServiceSpec,
+};
 
 impl Controller {
     /// Retires all endpoints of a sandbox, or one, waits until connections to them have ended or their
@@ -65,7 +69,7 @@ impl Controller {
                 by.addrs.clear();
                 to.extend(self.reached_at(sandbox.id));
             } else {
-                to.extend(endpoint.addresses.iter().map(vw_model::IpNet::addr));
+                to.extend(endpoint.addresses.iter().map(IpNet::addr));
                 if !by.ports.is_empty() {
                     to.extend(self.reached_at(sandbox.id));
                 }
@@ -81,6 +85,49 @@ impl Controller {
         for (network, id, time) in global {
             let left = time.saturating_sub(begun.elapsed());
             self.await_led_away(sandbox, network, id, left);
+        }
+    }
+
+    /// Waits until nobody leads to an endpoint that leaves, and what was led to it has ended, at
+    /// most so long.
+    fn await_led_away(
+        &self,
+        sandbox: &Sandbox,
+        network: &Network,
+        id: EndpointId,
+        longest: Duration,
+    ) {
+        if longest.is_zero() {
+            return;
+        }
+        let begun = Instant::now();
+        let mut peers: Vec<IpAddr> = {
+            let reach = lock(&network.reach);
+            let balances = |remote: &&Arc<RemoteEndpoint>| {
+                matches!(remote.service, Some(ServicePart::Balancer { .. }))
+            };
+            let remotes = reach.remotes.values().filter(balances);
+            remotes
+                .flat_map(|r| r.addresses.iter().map(IpNet::addr))
+                .collect()
+        };
+        if !peers.is_empty()
+            && let Ok(cluster) = self.cluster()
+        {
+            cluster.await_published(network.spec.id, id, longest);
+        }
+        if let Some(own) = self.balancers.on(network.spec.id) {
+            let state = own.state();
+            let addresses = state.attachments.iter().flat_map(|a| &a.endpoint.addresses);
+            peers.extend(addresses.map(IpNet::addr));
+        }
+        if peers.is_empty() {
+            return;
+        }
+        let left = longest.saturating_sub(begun.elapsed());
+        let closed = self.kernel.await_closed(sandbox.id, &peers, left);
+        if let Err(error) = closed.map_err(kernel_error) {
+            tracing::warn!("connections are not waited for: {}", error.chain());
         }
     }
 

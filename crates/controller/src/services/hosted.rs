@@ -8,7 +8,7 @@
 
 use super::{
     Roster, Service, ServiceState,
-    ingress::is_elsewhere,
+    ingress::{is_elsewhere, is_published},
     plan::published,
     roster::slot,
     unpublished::{About, obstacle},
@@ -163,16 +163,8 @@ impl Controller {
         };
         let host = self.ingress_host(&service.network);
         let balancer = balancer.state();
-        let has = |port: &&PublishedPort| {
-            let mut mappings = balancer.published.iter();
-            mappings.any(|m| {
-                m.host.port() == port.published
-                    && m.container.protocol == port.target.protocol
-                    && port.host.is_none_or(|host| host == m.host.ip())
-            })
-        };
         asked
-            .filter(has)
+            .filter(|port| is_published(port, &balancer.published))
             .map(|port| PublishedPort {
                 host: port.host.or(host),
                 ..*port

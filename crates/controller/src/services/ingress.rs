@@ -15,8 +15,8 @@ use std::{
 use vw_firewall::ServicePort;
 use vw_hoststate::Owner;
 use vw_model::{
-    Error, Family, HostPort, NetworkId, Obstacle, PortKey, PortRange, PortRequest, PublishedPort,
-    Result, SandboxKind,
+    Error, Family, HostPort, NetworkId, Obstacle, PortKey, PortMapping, PortRange, PortRequest,
+    PublishedPort, Result, SandboxKind,
 };
 
 /// The reason of a port at an address that this host does not have, or cannot bind yet.
@@ -89,6 +89,24 @@ impl Controller {
             self.balancers.owe_record(id, false);
         }
         Ok(())
+    }
+
+    /// Notes what is not published of what should be, as it could not be settled.
+    pub(super) fn note_unpublished(&self, network: &Network, sandbox: &Sandbox) {
+        let id = network.spec.id;
+        let asked = self.ingress_of(network);
+        let here = self.on_this_host(asked.values().copied());
+        let here = here.unwrap_or_else(|_| {
+            // Which addresses this host has is not known.
+            let everywhere = asked.into_values();
+            everywhere.filter(|port| port.address().is_none()).collect()
+        });
+        let before = self.balancers.lacking(id);
+        let published = sandbox.state().published.clone();
+        let not = here.iter().filter(|port| !is_published(port, &published));
+        let why = |at| before.get(&at).copied().unwrap_or(Obstacle::Failed);
+        let not = not.map(|port| (port.at(), why(port.at()))).collect();
+        self.balancers.note_lacking(id, not);
     }
 
     /// What the services of a network publish on every host that can, each port once: a record of an
@@ -244,6 +262,15 @@ impl Addresses {
     fn take(&mut self) -> BTreeSet<IpAddr> {
         std::mem::take(&mut self.changed)
     }
+}
+
+/// Whether a port is among what is published, by whatever IP version.
+pub(super) fn is_published(port: &PublishedPort, published: &[PortMapping]) -> bool {
+    published.iter().any(|mapping| {
+        mapping.host.port() == port.published
+            && mapping.container.protocol == port.target.protocol
+            && port.host.is_none_or(|host| host == mapping.host.ip())
+    })
 }
 
 /// Whether a refusal is only that this host does not have the address.

@@ -70,6 +70,8 @@ impl Told {
 pub(super) enum About {
     /// All its services.
     All,
+    /// That their ports are published.
+    Ports,
     /// That one of them is led to.
     Led(ServiceId),
     /// That one of them is published for its endpoints here.
@@ -79,7 +81,7 @@ pub(super) enum About {
 impl About {
     const fn service(self) -> Option<ServiceId> {
         match self {
-            Self::All => None,
+            Self::All | Self::Ports => None,
             Self::Led(service) | Self::Hosted(service) => Some(service),
         }
     }

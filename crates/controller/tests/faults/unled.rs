@@ -5,7 +5,10 @@ use crate::{
     world::World,
 };
 use std::time::Duration;
-use vw_controller::{Controller, command::ServiceInspect};
+use vw_controller::{
+    Controller,
+    command::{ServiceInspect, ServiceList},
+};
 use vw_hoststate::{Key, Object};
 use vw_model::EndpointMode;
 use vw_store::cluster::{Change, ClusterStore, memory::MemoryStore};
@@ -115,6 +118,35 @@ fn of_a_service_whose_rules_are_refused_alone_it_is_said_that_a_host_does_not_le
     there.refusing.set_made(None);
     for host in [&a, &b] {
         eventually("all is well", || lacking_of(host, "db").is_empty());
+    }
+    assert_eq!(b.repair().unwrap(), 0);
+}
+
+#[test]
+fn of_ports_that_cannot_be_published_it_is_not_said_that_a_host_does_not_lead() {
+    let store = MemoryStore::new();
+    let ([_here, there], [a, b]) = stage(&store);
+    there.refusing.set_made(Some(|key: &Key| {
+        matches!(key, Key::Port(..)) && format!("{key:?}").contains("8080")
+    }));
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+    create_service(&a, "db", "shop", EndpointMode::Vip, &[]).unwrap();
+    eventually("the other host knows both", || {
+        b.submit(ServiceList).unwrap().len() == 2
+    });
+    let why = "it could not be done: see the host's log";
+    let lacks = [("host-2".to_owned(), why)];
+    for host in [&a, &b] {
+        eventually("the port is named", || lacking(host) == lacks);
+        let service = "web".to_owned();
+        let view = host.submit(ServiceInspect { service }).unwrap();
+        assert_eq!(view.unpublished[0].vips, [], "it is led to");
+        assert_eq!(lacking_of(host, "db"), []);
+    }
+    eventually("it tries again", || there.refusing.refused() > 2);
+    there.refusing.set_made(None);
+    for host in [&a, &b] {
+        eventually("all is well", || lacking(host).is_empty());
     }
     assert_eq!(b.repair().unwrap(), 0);
 }

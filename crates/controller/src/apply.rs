@@ -186,6 +186,8 @@ impl Controller {
                 Leaving::Endpoint(endpoint) => self.forget_endpoint(endpoint),
                 Leaving::Sandbox(id) => self.unnote(Table::Sandboxes, id.to_string()),
                 Leaving::Service(spec) => self.forget_service(spec),
+                // Free with the last who holds them.
+                Leaving::Ports(_) => {}
             }
         }
         lock(&self.leaving).drain(..gone.len());

@@ -23,6 +23,8 @@ pub(crate) enum Leaving {
     Sandbox(SandboxId),
     /// A service that was removed.
     Service(Box<ServiceSpec>),
+    /// Ports of a service that was removed, which may be led to somewhere.
+    Ports(#[expect(dead_code, reason = "it holds them")] Arc<Claims>),
 }
 
 impl Controller {
@@ -160,7 +162,7 @@ impl Controller {
     pub(crate) fn is_leaving(&self, sandbox: &Sandbox, network: NetworkId) -> bool {
         lock(&self.leaving).iter().any(|left| match left {
             Leaving::Endpoint(left) => left.sandbox == sandbox.id && left.network == network,
-            Leaving::Sandbox(_) | Leaving::Service(_) => false,
+            Leaving::Sandbox(_) | Leaving::Service(_) | Leaving::Ports(_) => false,
         })
     }
 

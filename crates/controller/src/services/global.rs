@@ -25,7 +25,7 @@ use std::{
     sync::{Arc, Mutex},
     time::SystemTime,
 };
-use vw_hoststate::{Fragment, Owner};
+use vw_hoststate::Owner;
 use vw_model::{
     EndpointId, EndpointMode, Error, Family, Kind, PublishMode, PublishedPort, RemoteEndpoint,
     Result, Scope, ServiceId, ServiceSpec,
@@ -314,11 +314,10 @@ impl Controller {
         self.withdraw_service(service);
         self.publish_members(service);
         let mut state = lock(&service.state);
-        let gone = self.take_away_led(id, Fragment::default());
+        let gone = self.take_away_published(id, &mut state);
         if let Err(error) = gone {
             self.warn(format!("service {name} is removed, but not all of it could be taken out of the kernel; the next change or start does it: {}", error.chain()));
         }
-        state.claims = Claims::default();
         drop(state);
         self.forget_all_led(service);
         self.unnote(Table::Slots, id.to_string());

@@ -1,9 +1,10 @@
 //! `service rm`.
 
+use super::ServiceState;
 use crate::{
-    Controller, command::ServiceRemove, detach::Leaving, event::EventType, ports::Claims, records,
-    registry::lock,
+    Controller, command::ServiceRemove, detach::Leaving, event::EventType, records, registry::lock,
 };
+use std::sync::Arc;
 use vw_hoststate::Fragment;
 use vw_model::{Error, Kind, Result, ServiceId, ServiceSpec};
 use vw_store::{Batch, Table};
@@ -38,8 +39,7 @@ impl Controller {
         self.publish_members(&service);
         let gone = {
             let mut state = lock(&service.state);
-            state.claims = Claims::default();
-            self.take_away_led(service.id, Fragment::default())
+            self.take_away_published(service.id, &mut state)
         };
         self.forget_all_led(&service);
         match gone {
@@ -80,6 +80,24 @@ impl Controller {
             (Ok(id), Some(_)) => self.cluster()?.remove_service(id),
             _ => Err(unknown),
         }
+    }
+
+    /// Takes away what a service that is removed wanted, and frees its ports: where something of it stands,
+    /// once that is gone, as it may lead there still.
+    ///
+    /// # Errors
+    /// As [`Self::take_away`].
+    pub(super) fn take_away_published(
+        &self,
+        service: ServiceId,
+        state: &mut ServiceState,
+    ) -> Result<()> {
+        let gone = self.take_away_led(service, Fragment::default());
+        let claims = std::mem::take(&mut state.claims);
+        if gone.is_err() && !claims.is_empty() {
+            lock(&self.leaving).push(Leaving::Ports(Arc::new(claims)));
+        }
+        gone
     }
 
     /// Forgets a service of which nothing stands, and frees its leases.

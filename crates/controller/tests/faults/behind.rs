@@ -2,7 +2,7 @@
 
 use crate::{
     inject::{Effect, Mode},
-    scenario::{adopt, connect, create, create_service, disconnect, join},
+    scenario::{adopt, connect, create, create_service, disconnect, join, remove_service},
     world::World,
 };
 use std::time::Duration;
@@ -117,10 +117,28 @@ fn a_service_that_was_to_be_brought_again_is_removed_for_good() {
     }));
     connect(&controller, "aside", "one").unwrap();
     eventually("it is tried again", || world.refusing.refused() > 2);
-    crate::scenario::remove_service(&controller, "web").unwrap();
+    remove_service(&controller, "web").unwrap();
     world.refusing.set_made(None);
     assert_eq!(led_to(&world), []);
     assert_eq!(controller.repair().unwrap(), 0);
     drop(controller);
     assert_eq!(led_to(&world), []);
+}
+
+#[test]
+fn a_port_stays_taken_while_what_led_by_it_stands() {
+    let (world, controller) = serving();
+    // With the last service its table would go, and all that is in it.
+    create_service(&controller, "other", "blue", EndpointMode::Vip, &[]).unwrap();
+    let mut objects = world.kernel.objects().into_iter();
+    let slot = objects.find(|(_, object)| is_slot(object));
+    world.refusing.set(slot.map(|(key, _)| key));
+    remove_service(&controller, "web").unwrap();
+    assert_ne!(led_to(&world), [], "it leads there still");
+    let again = || create_service(&controller, "db", "blue", EndpointMode::Vip, &["80:8080"]);
+    assert_eq!(again().unwrap_err().reason, "port-allocated");
+    world.refusing.set(None);
+    controller.repair().unwrap();
+    assert_eq!(led_to(&world), []);
+    again().unwrap();
 }

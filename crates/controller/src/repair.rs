@@ -1,11 +1,7 @@
 //! The kernel compared with what is wanted, and brought there: at the start, after a failure, after
 //! another program's change. The same diff as every other change, over everything.
 
-use crate::{
-    Controller,
-    controller::{Core, kernel_error},
-    registry::lock,
-};
+use crate::{Controller, controller::kernel_error, registry::lock};
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -45,9 +41,7 @@ impl Controller {
         }
         Ok(steps)
     }
-}
 
-impl Core {
     /// Compares all, and goes on past what the kernel refuses.
     ///
     /// # Errors
@@ -150,16 +144,25 @@ impl Core {
     }
 
     /// Stops wanting what sandboxes and their attachments, also those that leave, have in sandboxes'
-    /// namespaces that are gone; the sandboxes are settled after. Any other is made again with all
-    /// that belongs there.
+    /// namespaces that are gone, and what services have there; the sandboxes are settled after, and what
+    /// leads to services is made again. Any other is made again with all that belongs there.
     fn want_nothing_of(&self, gone: &[Netns]) -> Result<()> {
         let sandbox = |netns: &Netns| matches!(netns, Netns::Sandbox(_));
         let gone: Vec<Netns> = gone.iter().copied().filter(sandbox).collect();
+        self.look_at_balancers_in(&gone);
         let mut host = lock(&self.host);
+        let left = |owner: Owner| match owner {
+            Owner::Sandbox(_) | Owner::Attachment(_) => Some((owner, Fragment::default())),
+            Owner::Service(_) => {
+                let wanted = Vec::from(host.fragment(owner)).into_iter();
+                let left = wanted.filter(|object| !object.lies_in(&gone));
+                Some((owner, left.collect()))
+            }
+            _ => None,
+        };
         let owners = host.owners_in(&gone).into_iter();
-        let owners = owners.filter(|of| matches!(of, Owner::Sandbox(_) | Owner::Attachment(_)));
-        let wants = owners.map(|owner| (owner, Fragment::default()));
-        host.change(wants.collect()).map_err(|conflict| {
+        let wants: Vec<(Owner, Fragment)> = owners.filter_map(left).collect();
+        host.change(wants).map_err(|conflict| {
             Error::internal(
                 "object-conflict",
                 "two records want different things of one kernel object",

@@ -536,6 +536,13 @@ impl Object {
         }
     }
 
+    /// Whether it lies in one of these namespaces.
+    #[must_use]
+    pub fn lies_in(&self, namespaces: &[Netns]) -> bool {
+        let mut of = self.namespaces().into_iter();
+        of.any(|netns| namespaces.contains(&netns))
+    }
+
     /// When it is made, compared with others; things are removed in reverse.
     ///
     /// Policy stands before what it protects, a bridge before its ports, the route to a next hop

@@ -168,12 +168,8 @@ impl HostState {
     /// Who wants something that lies in one of these namespaces.
     #[must_use]
     pub fn owners_in(&self, namespaces: &[Netns]) -> BTreeSet<Owner> {
-        let lies_there = |object: &Object| {
-            let mut of = object.namespaces().into_iter();
-            of.any(|netns| namespaces.contains(&netns))
-        };
         let entries = self.entries.values();
-        let there = entries.filter(|entry| lies_there(&entry.object));
+        let there = entries.filter(|entry| entry.object.lies_in(namespaces));
         there
             .flat_map(|entry| entry.owners.iter().copied())
             .collect()

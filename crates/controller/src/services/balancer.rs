@@ -313,9 +313,7 @@ impl Controller {
         let asked = self.asks_for_balancer(network, turn.is_awaited());
         let hindrance = self.hindrance(network);
         let wanted = asked && hindrance.is_none();
-        // One that came back without its place on the network leads to nobody.
-        let astray = self.balancers.on(id).is_some() && self.balancer_on(id).is_none();
-        if !wanted || astray {
+        if !wanted || self.is_astray_on(id) {
             self.lower_in_turn(id);
         }
         let settled = match (wanted, self.balancers.on(id)) {
@@ -349,6 +347,29 @@ impl Controller {
         let what = format_args!("this host does not lead to the services of network {name}");
         self.warn_once((id, About::All), what, why);
         published && self.balancers.unled(id).is_empty()
+    }
+
+    /// Whether the one of a network leads to nobody: it came back without its place there, or nothing is
+    /// wanted of it since its namespace was taken away.
+    fn is_astray_on(&self, network: NetworkId) -> bool {
+        let Some(sandbox) = self.balancers.on(network) else {
+            return false;
+        };
+        let wanted = lock(&self.host).fragment(Owner::Sandbox(sandbox.id));
+        wanted.is_empty() || self.balancer_on(network).is_none()
+    }
+
+    /// Has those of which a namespace is gone be made again.
+    pub(crate) fn look_at_balancers_in(&self, gone: &[Netns]) {
+        let lost: Vec<NetworkId> = {
+            let standing = lock(&self.balancers.standing);
+            let lies = |found: &Standing| gone.contains(&Netns::Sandbox(found.sandbox.id));
+            let lost = standing.iter().filter(|(_, found)| lies(found));
+            lost.map(|(network, _)| *network).collect()
+        };
+        for network in lost {
+            self.look_at_whole_soon(network);
+        }
     }
 
     /// Whether services of a network want to be led to here.

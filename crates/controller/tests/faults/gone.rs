@@ -270,3 +270,41 @@ fn nothing_is_wanted_of_one_that_leaves_in_a_namespace_that_is_gone() {
     assert_eq!(refused, None);
     assert_eq!(controller.repair().unwrap(), 0);
 }
+
+#[test]
+fn what_leads_to_services_is_made_again_where_its_namespace_is_taken_away() {
+    let world = World::in_cluster(&MemoryStore::new(), 1);
+    let controller = world.open();
+    vw_testkit::eventually("the network is made", PATIENCE, || {
+        create_overlay(&controller, "shop", false, &[]).is_ok()
+    });
+    create_service(&controller, "web", "shop", EndpointMode::Vip, &["80:8080"]).unwrap();
+    adopt(&controller, &world, "one", &[], &[]).unwrap();
+    join(&controller, "shop", "one", "web", 1).unwrap();
+    let leads = || {
+        let objects = world.kernel.objects().into_values();
+        let leads = objects.filter_map(|object| match object {
+            Object::Balance(sandbox, element) => Some((sandbox, element)),
+            _ => None,
+        });
+        leads.collect::<Vec<_>>()
+    };
+    let before = leads();
+    let (lost, _) = before[0];
+    world.kernel.vanish(lost);
+    assert_eq!(leads(), []);
+    controller.repair().unwrap();
+    vw_testkit::eventually("it leads as before", PATIENCE, || {
+        let now = leads().into_iter();
+        now.map(|(sandbox, element)| {
+            assert_ne!(sandbox, lost);
+            element
+        })
+        .eq(before.iter().map(|(_, element)| element.clone()))
+    });
+    disconnect(&controller, "shop", "one").unwrap();
+    join(&controller, "shop", "one", "web", 1).unwrap();
+    vw_testkit::eventually("all is as it should be", PATIENCE, || {
+        controller.repair().unwrap() == 0
+    });
+}

@@ -51,7 +51,7 @@ impl Controller {
         }
         for (network, services) in by_network {
             if let Some(balancer) = self.balancers.on(network) {
-                let leads = self.leads_inside(network, &services);
+                let leads = self.leads_inside(&services);
                 self.forget_elsewhere(Netns::Sandbox(balancer.id), &leads);
             }
         }
@@ -88,16 +88,18 @@ impl Controller {
     }
 
     /// Where the sandbox leads that leads to these services of a network.
-    fn leads_inside(&self, network: NetworkId, services: &[Arc<Service>]) -> Leads {
+    fn leads_inside(&self, services: &[Arc<Service>]) -> Leads {
         let mut leads = Leads::default();
         for service in services {
+            let network = &service.network;
+            let families = super::ingress::families(network);
             let state = lock(&service.state);
             let to: BTreeSet<IpAddr> = living(&state).flat_map(|m| m.addresses.clone()).collect();
             for vip in &state.spec.vips {
                 leads.addrs.insert(vip.addr(), to.clone());
             }
             for port in ingress(&state.spec) {
-                let led = self.led_inside(network, port);
+                let led = self.led_inside(network.spec.id, &families, port);
                 let at = HostPort {
                     host: led.host,
                     port: PortKey {

@@ -22,6 +22,12 @@ use vw_model::{
 /// The reason of a port at an address that this host does not have, or cannot bind yet.
 const FOREIGN: &str = "port-host-ip-foreign";
 
+/// The families that a network has.
+pub(super) fn families(network: &Network) -> Vec<Family> {
+    let has = |family: &Family| network.spec.pools(*family).next().is_some();
+    FAMILIES.into_iter().filter(has).collect()
+}
+
 impl Controller {
     /// Publishes the ports of a network's services on this host, those that can be had; the caller
     /// holds the sandbox's `ops`.
@@ -147,10 +153,11 @@ impl Controller {
     /// The families over which the services of a network are published: those that it has, and IPv6
     /// where that is translated.
     pub(super) fn ingress_families(&self, network: &Network) -> Vec<Family> {
-        let has = |family| network.spec.pools(family).next().is_some();
-        let translated = has(Family::V4) && vw_drivers::translates(&self.config.drivers);
-        let published = |family: &Family| has(*family) || *family == Family::V6 && translated;
-        FAMILIES.into_iter().filter(published).collect()
+        let mut families = families(network);
+        if families == [Family::V4] && vw_drivers::translates(&self.config.drivers) {
+            families.push(Family::V6);
+        }
+        families
     }
 
     /// At which addresses of a host the services of a network are published: all where there is none.

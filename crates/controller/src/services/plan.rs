@@ -172,8 +172,7 @@ impl Controller {
                 addr: IpNet::from(vip.addr()),
             })
         }));
-        let has = |family: &Family| network.spec.pools(*family).next().is_some();
-        let families: Vec<Family> = FAMILIES.into_iter().filter(has).collect();
+        let families = super::ingress::families(network);
         let elements = vw_firewall::service(&ServicePolicy {
             vips: spec.vips.iter().map(IpNet::addr).collect(),
             home: Some(link.clone()),

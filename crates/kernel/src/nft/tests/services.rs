@@ -372,11 +372,9 @@ fn a_connection_of_localhost_goes_on_when_nobody_else_is_led_there() {
         }
     };
     // As many rule sets do: what is refused must be known as the connection's that was asked for.
-    world.host.sh(
-        "nft add table inet other
+    world.host.sh("nft add table inet other
          nft 'add chain inet other in { type filter hook input priority filter; }'
-         nft add rule inet other in ct state invalid drop",
-    );
+         nft add rule inet other in ct state invalid drop");
     let served = SocketAddr::new(v6(0), 8088);
     let server = world.endpoints.run(|| TcpListener::bind(served).unwrap());
     for host in [None, Some("::"), Some("::1")] {

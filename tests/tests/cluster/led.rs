@@ -6,6 +6,7 @@ use crate::{
     stage::{Kind, SOON, Stage},
 };
 use std::{
+    io,
     net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -205,13 +206,21 @@ fn a_stop_waits_for_those_who_are_led_there_and_once(kind: Kind) {
     // Who is led there past the balancer and who is by it are waited for at the same time.
     stage.cli("a", "service update --drain 8s web");
     stage.docker("a", "network connect shop one");
-    answer(&stranger, &at, &["one"]);
-    answer(&near, &vip, &["one"]);
-    let _talks = [(&stranger, &at), (&near, &vip)]
-        .map(|(from, to)| Conversation::open(from, to).expect("it is led"));
+    let far = stage.start("b", "far", "--network shop");
+    let ways = [(&stranger, &at), (&near, &vip), (&far, &vip)];
+    for (from, to) in ways {
+        answer(from, to, &["one"]);
+    }
+    let talks = ways.map(|(from, to)| Conversation::open(from, to).expect("it is led"));
     let took = leaves(&stage, "one");
     assert!(took >= Duration::from_secs(8), "{took:?}");
     assert!(took < Duration::from_secs(14), "{took:?}");
+    // Who goes on is told that nobody answers any more.
+    for ((from, to), mut talk) in ways.into_iter().zip(talks) {
+        let said = talk.say("x").expect_err("nobody is there");
+        let reset = said.kind() == io::ErrorKind::ConnectionReset;
+        assert!(reset, "from {} to {to}: {said}", from.name());
+    }
     stage.end();
 }
 

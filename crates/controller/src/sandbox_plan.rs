@@ -126,13 +126,15 @@ fn ports(
         return Ok(Vec::new());
     }
     let (network, mut endpoint) = (&chosen.network, chosen.endpoint.clone());
-    let mut led = attachments
-        .iter()
-        .filter(|a| !a.network.is_gateway_bridge());
-    if inputs.balances && !led.any(|a| a.endpoint.address(family).is_some()) {
-        endpoint
-            .addresses
-            .retain(|addr| Family::of(addr.addr()) != family);
+    let leads = |family: Family| {
+        let mut led = attachments
+            .iter()
+            .filter(|a| !a.network.is_gateway_bridge());
+        led.any(|a| a.endpoint.address(family).is_some())
+    };
+    let by_four = inputs.balances && vw_drivers::translates(inputs.drivers);
+    if family == Family::V6 && by_four && leads(Family::V4) && !leads(Family::V6) {
+        endpoint.addresses.retain(|addr| addr.addr().is_ipv4());
     }
     let planned = network
         .driver

@@ -13,6 +13,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use vw_controller::{Controller, Parts, kernel_error, refuse_to_leave_cluster};
 use vw_dns_server::DnsServer;
+use vw_drivers::DriverContext;
 use vw_engine_api::{ApiConfig, serve};
 use vw_kernel::{HostFacts, Kernel, LinuxKernel};
 use vw_model::{Error, Kind, Result};
@@ -56,16 +57,7 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     let _pid_file = write_pid(settings.pidfile.as_deref())?;
     let facts = kernel.facts().map_err(kernel_error)?;
     let mut config = settings.controller_config(&facts)?;
-    if config.drivers.underlay.is_some() {
-        let cannot = kernel.shortcuts().map_err(kernel_error).err();
-        config.drivers.no_shortcuts = cannot.map(|error| error.chain());
-    }
-    match kernel.translation() {
-        Ok(()) => config.drivers.translates = true,
-        Err(error) => {
-            tracing::warn!("ports of containers without IPv6 answer over IPv4 alone: {error}")
-        }
-    }
+    try_programs(&kernel, &mut config.drivers);
     let mut parts = parts(settings, &kernel, &facts)?;
     if settings.cluster.is_none() && !settings.leaves_cluster {
         refuse_to_leave_cluster(&*parts.data, &*parts.run, &facts.boot_id)?;
@@ -106,6 +98,20 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         kernel.withdraw().map_err(kernel_error)?;
     }
     kernel.flush_reaper().map_err(kernel_error)
+}
+
+/// Tries which programs for packets the kernel takes: without them less is done, and said.
+fn try_programs(kernel: &LinuxKernel, drivers: &mut DriverContext) {
+    if drivers.underlay.is_some() {
+        let cannot = kernel.shortcuts().map_err(kernel_error).err();
+        drivers.no_shortcuts = cannot.map(|error| error.chain());
+    }
+    match kernel.translation() {
+        Ok(()) => drivers.translates = true,
+        Err(error) => {
+            tracing::warn!("ports of containers without IPv6 answer over IPv4 alone: {error}");
+        }
+    }
 }
 
 fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>, facts: &HostFacts) -> Result<Parts> {

@@ -60,7 +60,7 @@ impl Follower for Ear {
                         told.entry(name.clone()).or_insert(first);
                     }
                 }
-                Delta::EndpointGone(_, id) => {
+                Delta::EndpointGone(_, id, _) => {
                     let known = told.values_mut().filter(|told| told.id == id);
                     known.for_each(|told| told.went = Some(now));
                 }

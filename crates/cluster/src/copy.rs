@@ -277,7 +277,7 @@ impl Copy {
                     endpoint_key(endpoint.network, endpoint.id),
                     Some(json(&**endpoint)),
                 ),
-                Delta::EndpointGone(network, id) => (endpoint_key(*network, *id), None),
+                Delta::EndpointGone(network, id, _) => (endpoint_key(*network, *id), None),
                 Delta::Host(host) => (host_key(host.id), Some(json(host))),
                 Delta::HostGone(id) => (host_key(*id), None),
                 Delta::Store(_) | Delta::Forgotten | Delta::Joined => continue,

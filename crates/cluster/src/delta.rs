@@ -20,7 +20,7 @@ pub enum Delta {
     /// told before.
     Endpoint(Arc<RemoteEndpoint>),
     /// An endpoint was withdrawn, or its host is dead.
-    EndpointGone(NetworkId, EndpointId),
+    EndpointGone(NetworkId, EndpointId, Parting),
     /// Another host lives or is away, or was changed.
     Host(RemoteHost),
     /// Another host is dead or was forgotten; its endpoints were told gone before.
@@ -33,6 +33,16 @@ pub enum Delta {
     Forgotten,
     /// This host belongs to the cluster from now on: after its start, or after it was forgotten.
     Joined,
+}
+
+/// How an endpoint on another host went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// Its host, which lives, took it out of the store: nobody has its addresses any more.
+    Withdrawn,
+    /// Its host is dead, or a reading lacked it, as after a backup was brought back: it may be there
+    /// and come back.
+    Lost,
 }
 
 /// Whether the store answers.

@@ -79,7 +79,7 @@ mod trial;
 
 pub use cluster::Cluster;
 pub use copy::{Local, kept_networks};
-pub use delta::{Delta, Follower, StoreState};
+pub use delta::{Delta, Follower, Parting, StoreState};
 pub use pulse::{Answers, Pulse};
 pub use settings::{Settings, default_pools};
 pub use status::{HostStatus, Status};

@@ -10,7 +10,7 @@ mod services;
 mod unread;
 
 use crate::{
-    Delta, keys,
+    Delta, Parting, keys,
     keys::Shared,
     record,
     record::{
@@ -153,7 +153,7 @@ impl Mirror {
                 Shared::Alive(host) => self.doubt(host, now + 2 * self.ttl),
                 Shared::Network(id) if newer.contains(&id) => {}
                 Shared::Service(id) if self.services.is_touched(id) => {}
-                key => self.delete(key, &mut seen),
+                key => self.delete(key, Parting::Lost, &mut seen),
             }
         }
         // Networks and hosts before what lies on them.
@@ -179,7 +179,7 @@ impl Mirror {
                     self.unread.forget(&key);
                     match Shared::parse(&key) {
                         Some(Shared::Alive(host)) => self.doubt(host, now + self.ttl / 2),
-                        Some(key) => self.delete(key, &mut seen),
+                        Some(key) => self.delete(key, Parting::Withdrawn, &mut seen),
                         None => {}
                     }
                 }
@@ -337,7 +337,7 @@ impl Mirror {
         self.refresh(network, host, id, changed, seen);
     }
 
-    fn delete(&mut self, key: Shared, seen: &mut Seen) {
+    fn delete(&mut self, key: Shared, parting: Parting, seen: &mut Seen) {
         match key {
             // Only time decides: see `doubt`.
             Shared::Alive(_) => {}
@@ -362,7 +362,9 @@ impl Mirror {
             Shared::Endpoint(network, host, id) if host == self.me => {
                 seen.own.push((network, id, None));
             }
-            Shared::Endpoint(network, host, id) => self.delete_endpoint(network, host, id, seen),
+            Shared::Endpoint(network, host, id) => {
+                self.delete_endpoint((network, host, id), parting, seen);
+            }
             Shared::Request(network, addr) => drop(self.requests.remove(&(network, addr))),
             Shared::Grant(network, addr) => drop(self.grants.remove(&(network, addr))),
         }
@@ -370,11 +372,13 @@ impl Mirror {
 
     fn delete_endpoint(
         &mut self,
-        network: NetworkId,
-        host: HostId,
-        id: EndpointId,
+        (network, host, id): (NetworkId, HostId, EndpointId),
+        parting: Parting,
         seen: &mut Seen,
     ) {
+        // Whoever gives a host up takes its endpoints out for it.
+        let lives = self.hosts.get(&host).is_some_and(Host::is_present);
+        let parting = if lives { parting } else { Parting::Lost };
         let Some(of_network) = self.endpoints.get_mut(&network) else {
             return;
         };
@@ -382,7 +386,7 @@ impl Mirror {
             .remove(&(host, id))
             .is_some_and(|gone| gone.shown)
         {
-            seen.deltas.push(Delta::EndpointGone(network, id));
+            seen.deltas.push(Delta::EndpointGone(network, id, parting));
         }
         if of_network.is_empty() {
             self.endpoints.remove(&network);
@@ -474,7 +478,9 @@ impl Mirror {
                 }
                 seen.deltas.push(Delta::Endpoint(known.told.clone()));
             }
-            None if was => seen.deltas.push(Delta::EndpointGone(network, id)),
+            None if was => seen
+                .deltas
+                .push(Delta::EndpointGone(network, id, Parting::Lost)),
             _ => {}
         }
     }

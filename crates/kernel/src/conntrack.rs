@@ -107,8 +107,11 @@ impl Conntrack {
         if addrs.is_empty() || self.count()? == 0 {
             return Ok(());
         }
-        let (v4, v6) = by_version(addrs);
-        for addr in v4 {
+        let (mut each, mut listed) = by_version(addrs);
+        if each.len() > FEW {
+            listed.extend(each.drain(..).map(IpAddr::from));
+        }
+        for addr in each {
             for (tuple, flags) in [
                 (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
                 (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
@@ -116,13 +119,17 @@ impl Conntrack {
                 self.ask(DELETE, |body| of_source(body, addr, tuple, flags))?;
             }
         }
-        if !v6.is_empty() {
+        if !listed.is_empty() {
             let either_way = |payload: &[u8]| {
                 let ends = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY].map(|tuple| source_of(payload, tuple));
-                let is_one = ends.into_iter().flatten().any(|end| v6.contains(&end));
+                let is_one = ends.into_iter().flatten().any(|end| listed.contains(&end));
                 is_one.then(|| Entry::parse(payload))
             };
-            for entry in self.list(of_ipv6, either_way)? {
+            let of_them = match listed.iter().all(IpAddr::is_ipv6) {
+                true => of_ipv6,
+                false => of_all,
+            };
+            for entry in self.list(of_them, either_way)? {
                 self.delete(&entry)?;
             }
         }
@@ -244,9 +251,8 @@ impl Conntrack {
             source_of(payload, CTA_TUPLE_REPLY).filter(|by| answers(*by))?;
             Some(Entry::parse(payload)).filter(&is_wanted)
         };
-        let all = |body: &mut Body<'_>| body.bytes(&[0; 4]);
         if to.len() > FEW {
-            return self.list(all, |payload| wanted(payload, &|by| to.contains(&by)));
+            return self.list(of_all, |payload| wanted(payload, &|by| to.contains(&by)));
         }
         let mut found = Vec::new();
         let (v4, v6) = by_version(to);
@@ -504,6 +510,11 @@ fn by_version<'a>(
         }
     }
     (v4, v6)
+}
+
+/// No filter.
+fn of_all(body: &mut Body<'_>) {
+    body.bytes(&[0; 4]);
 }
 
 /// A filter by IPv6 alone.

@@ -4,7 +4,7 @@ mod away;
 
 use super::Mirror;
 use crate::{
-    Delta,
+    Delta, Parting,
     keys::Shared,
     record::{self, Claims, EndpointRecord, HostRecord, NetworkRecord, NetworkState},
 };
@@ -112,7 +112,13 @@ fn short(deltas: &[Delta]) -> Vec<String> {
             let sign = sign(endpoint.away);
             format!("{sign}{}@{}", endpoint.names[0], endpoint.tunnel)
         }
-        Delta::EndpointGone(_, id) => format!("-e{}", id.0.as_bytes()[0]),
+        Delta::EndpointGone(_, id, parting) => {
+            let withdrawn = match parting {
+                Parting::Withdrawn => " withdrawn",
+                Parting::Lost => "",
+            };
+            format!("-e{}{withdrawn}", id.0.as_bytes()[0])
+        }
         Delta::Host(host) => format!("{}{}@{}", sign(host.away), host.name, host.tunnel),
         Delta::HostGone(id) => format!("-h{}", id.0.as_bytes()[0]),
         Delta::Store(_) | Delta::Forgotten | Delta::Joined => unreachable!("not the mirror's"),
@@ -256,7 +262,14 @@ fn reading_everything_tells_the_differences_and_gives_the_absent_time() {
         host_record(2, 2),
         alive(2),
     ];
-    assert_eq!(scene.replace(another), ["-e1", "+e2@192.0.2.2"]);
+    assert_eq!(
+        scene.replace(another),
+        ["-e1", "+e2@192.0.2.2"],
+        "it may come back"
+    );
+    scene.put(endpoint_record(1, 2, 3));
+    let three = Shared::Endpoint(network(1), host(2), endpoint(3));
+    assert_eq!(scene.delete(three), ["-e3 withdrawn"]);
     assert_eq!(scene.replace(vec![network_record(1)]), ["-e2", "-h2"]);
     assert_eq!(scene.replace(Vec::new()), ["-n1"]);
 }

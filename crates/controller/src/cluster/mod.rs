@@ -32,12 +32,12 @@ pub use left::refuse_to_leave_cluster;
 use probes::{Probes, Tried};
 pub(crate) use rejoin::{Rejoin, missing_of};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex},
 };
 pub(crate) use unreached::Unreached;
-use vw_cluster::{Cluster, Delta, HostStatus, StoreState};
+use vw_cluster::{Cluster, Delta, HostStatus, Parting, StoreState};
 use vw_drivers::Carrier;
 use vw_model::{
     EndpointId, Error, HostId, Id, Kind, NetworkId, RemoteEndpoint, RemoteHost, Result, Scope,
@@ -140,7 +140,7 @@ impl Membership {
 #[derive(Default)]
 struct Changes {
     appeared: BTreeMap<EndpointId, Arc<RemoteEndpoint>>,
-    gone: BTreeSet<EndpointId>,
+    gone: BTreeMap<EndpointId, Parting>,
 }
 
 impl Controller {
@@ -200,10 +200,10 @@ impl Controller {
                     changes.gone.remove(&remote.id);
                     changes.appeared.insert(remote.id, remote);
                 }
-                Delta::EndpointGone(network, id) => {
+                Delta::EndpointGone(network, id, parting) => {
                     let changes = endpoints.entry(network).or_default();
                     changes.appeared.remove(&id);
-                    changes.gone.insert(id);
+                    changes.gone.insert(id, parting);
                 }
                 other => {
                     self.flush_endpoints(&mut endpoints);
@@ -220,9 +220,8 @@ impl Controller {
             let Some(network) = self.registry().network_by_id(id) else {
                 continue;
             };
-            let gone: Vec<EndpointId> = changes.gone.into_iter().collect();
             let appeared = changes.appeared.into_values().collect();
-            self.remotes_changed(&network, || appeared, &gone);
+            self.remotes_changed(&network, || appeared, &changes.gone);
         }
     }
 

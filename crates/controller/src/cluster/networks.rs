@@ -183,7 +183,7 @@ impl Controller {
         self.list_network(spec, driver);
         let found = self.registry().network_by_id(id);
         if let (Some(network), Ok(cluster)) = (found, self.cluster()) {
-            self.remotes_changed(&network, || cluster.remote_endpoints(id), &[]);
+            self.remotes_changed(&network, || cluster.remote_endpoints(id), &BTreeMap::new());
         }
     }
 

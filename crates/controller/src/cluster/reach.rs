@@ -8,7 +8,11 @@ use crate::{
     Controller,
     registry::{Network, Reach, lock},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use vw_cluster::Parting;
 use vw_hoststate::{Fragment, Owner};
 use vw_model::{EndpointId, RemoteEndpoint, Result, Scope, ServicePart};
 use vw_names::EndpointNames;
@@ -90,10 +94,11 @@ impl Controller {
         &self,
         network: &Network,
         appeared: impl FnOnce() -> Vec<Arc<RemoteEndpoint>>,
-        gone: &[EndpointId],
+        gone: &BTreeMap<EndpointId, Parting>,
     ) {
         // Before the ways there go: whoever was led to one meanwhile would begin into a hole.
         self.remote_members_gone(gone);
+        let gone: &[EndpointId] = &gone.keys().copied().collect::<Vec<_>>();
         let mut reach = lock(&network.reach);
         let appeared = appeared();
         let told: Vec<EndpointId> = appeared.iter().map(|remote| remote.id).collect();

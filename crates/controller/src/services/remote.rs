@@ -14,11 +14,10 @@ use std::{
     net::IpAddr,
     sync::{Arc, MutexGuard},
 };
+use vw_cluster::Parting;
 use vw_hoststate::Netns;
 use vw_kernel::Led;
-use vw_model::{
-    EndpointId, HostId, IpNet, NetworkId, RemoteEndpoint, SandboxId, ServiceId, ServicePart,
-};
+use vw_model::{EndpointId, IpNet, NetworkId, RemoteEndpoint, SandboxId, ServiceId, ServicePart};
 
 /// A service, which nobody changes meanwhile, with the endpoints that are taken up in it.
 struct TakenUp<'a> {
@@ -70,28 +69,28 @@ impl Controller {
     }
 
     /// Has nobody led to endpoints on other hosts that are gone, while the network knows them still.
-    pub(crate) fn remote_members_gone(&self, gone: &[EndpointId]) {
+    pub(crate) fn remote_members_gone(&self, gone: &BTreeMap<EndpointId, Parting>) {
         let mut affected: BTreeMap<ServiceId, Vec<EndpointId>> = BTreeMap::new();
         {
             let book = lock(&self.services);
-            for id in gone {
+            for id in gone.keys() {
                 if let Some(service) = book.of(*id) {
                     affected.entry(service.id).or_default().push(*id);
                 }
             }
         }
         if !affected.is_empty() {
-            self.take_up_each(&affected, Some(&self.living_hosts()));
+            self.take_up_each(&affected, Some(gone));
         }
     }
 
-    /// Takes up endpoints in these services, as the network knows them or as gone where those that live
-    /// are given; the services' locks are taken in the order of their ids and held together: nobody else
+    /// Takes up endpoints in these services, as the network knows them or as gone where it is given how
+    /// they went; the services' locks are taken in the order of their ids and held together: nobody else
     /// holds two.
     fn take_up_each(
         &self,
         affected: &BTreeMap<ServiceId, Vec<EndpointId>>,
-        gone_by: Option<&BTreeSet<HostId>>,
+        partings: Option<&BTreeMap<EndpointId, Parting>>,
     ) {
         let found: Vec<(Arc<Service>, &Vec<EndpointId>)> = {
             let book = lock(&self.services);
@@ -106,7 +105,7 @@ impl Controller {
             endpoints,
         });
         let mut taken_up: Vec<TakenUp<'_>> = taken_up.filter(|one| !one.state.removed).collect();
-        let decided = taken_up.iter().map(|one| one.decide(gone_by));
+        let decided = taken_up.iter().map(|one| one.decide(partings));
         let (nexts, gone): (Vec<Roster>, Vec<Gone>) =
             decided.map(|decided| (decided.next, decided.gone)).unzip();
         let formers: Vec<Roster> = taken_up
@@ -153,13 +152,6 @@ impl Controller {
         }
     }
 
-    /// The others that live.
-    fn living_hosts(&self) -> BTreeSet<HostId> {
-        let others = self.member.iter().flat_map(|member| member.others());
-        let living = others.filter(|host| !host.away);
-        living.map(|host| host.id).collect()
-    }
-
     /// Names who came in, and lists who stays. Nobody holds a service: who is named is told of.
     fn taken_up(&self, taken: Taken<'_>) {
         let service = taken.service;
@@ -187,9 +179,9 @@ impl<'a> TakenUp<'a> {
         }
     }
 
-    /// Who is in the service once these endpoints are as the network knows them; or gone, where the hosts
-    /// that live are given.
-    fn decide(&self, gone_by: Option<&BTreeSet<HostId>>) -> Decided {
+    /// Who is in the service once these endpoints are as the network knows them; or gone, where it is
+    /// given how.
+    fn decide(&self, partings: Option<&BTreeMap<EndpointId, Parting>>) -> Decided {
         let name = self.state.spec.name.as_str();
         let former = &self.state.roster;
         let (mut left, mut came) = (Vec::new(), Vec::new());
@@ -198,7 +190,7 @@ impl<'a> TakenUp<'a> {
             for id in self.endpoints {
                 let remote = reach.remotes.get(id);
                 let named = remote.filter(|remote| named_by(remote) == Some(name));
-                let named = named.filter(|_| gone_by.is_none());
+                let named = named.filter(|_| partings.is_none());
                 match named.and_then(|remote| member_of(remote)) {
                     Some(member) => came.push((*id, member)),
                     None if former.members.get(id).is_some_and(|m| m.host.is_some()) => {
@@ -210,13 +202,12 @@ impl<'a> TakenUp<'a> {
         }
         let gone = left.iter().filter_map(|id| former.members.get(id).cloned());
         let mut gone: Vec<Member> = gone.collect();
-        let is_living = |host| {
-            gone_by
-                .zip(host)
-                .is_some_and(|(by, host)| by.contains(&host))
-        };
-        let told = gone.iter().filter(|member| is_living(member.host));
-        let ended = told.flat_map(|member| member.addresses.clone()).collect();
+        let is_withdrawn =
+            |id: &EndpointId| partings.and_then(|how| how.get(id)) == Some(&Parting::Withdrawn);
+        let withdrawn = left.iter().filter(|id| is_withdrawn(id));
+        let withdrawn = withdrawn.filter_map(|id| former.members.get(id));
+        let ended = withdrawn.flat_map(|member| member.addresses.clone());
+        let ended = ended.collect();
         let sick = came
             .iter()
             .filter(|(id, member)| member.health == Health::Unhealthy && former.serves(*id));

@@ -468,6 +468,7 @@ impl Kernel for FaultyKernel {
     }
 
     fn forget_all(&self, netns: Netns, addrs: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        self.faults.forgotten.fetch_add(1, Ordering::SeqCst);
         self.effect("forget connections")?;
         self.fake.forget_all(netns, addrs)
     }

@@ -1,7 +1,7 @@
 //! A host whose daemon is gone while its kernel answers: what is told of it, and what is agreed on.
 
 use super::*;
-use crate::{Answers, Pulse, keys::Shared};
+use crate::{Answers, Parting, Pulse, keys::Shared};
 use std::{collections::BTreeSet, sync::atomic::AtomicBool};
 
 /// Kernels that answer, or do not.
@@ -59,7 +59,7 @@ fn a_host_whose_kernel_answers_is_away_and_holds_nobody_up() {
     eventually("it is away", SOON, || is("away"));
     let told = a
         .told
-        .count(|delta| *delta == Delta::EndpointGone(network.id, two.id));
+        .count(|delta| *delta == Delta::EndpointGone(network.id, two.id, Parting::Lost));
     assert_eq!(told, 0, "what leads there stays");
     let status = a.cluster.status();
     let away = status.hosts.iter().find(|host| host.id == b.id);

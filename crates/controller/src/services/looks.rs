@@ -93,6 +93,7 @@ impl Looks {
             loop {
                 pauses.begin(Instant::now());
                 look(&mut pauses);
+                pauses.end(Instant::now());
                 if !looking.0.go_on(pauses.next()) {
                     return;
                 }
@@ -151,7 +152,7 @@ impl Looks {
         let mut refused = lock(&self.refused);
         for (id, more) in refused.iter_mut() {
             if std::mem::take(more) {
-                pauses.settle(Left::Ways(*id), true);
+                pauses.shorten(Left::Ways(*id));
             }
         }
         let again = refused.keys().copied();

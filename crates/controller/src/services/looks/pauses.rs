@@ -48,6 +48,23 @@ impl Pauses {
         self.now = now;
     }
 
+    /// Has what this look could not do wait from now on: however long it took, there is a pause.
+    pub(super) fn end(&mut self, now: Instant) {
+        for pause in self.of.values_mut() {
+            if pause.until == self.now + pause.last {
+                pause.until = now + pause.last;
+            }
+        }
+    }
+
+    /// Has it be tried soon, whatever was tried in vain before, though not at once.
+    pub(super) fn shorten(&mut self, of: Left) {
+        if let Some(pause) = self.of.get_mut(&of) {
+            pause.last = FIRST;
+            pause.until = pause.until.min(self.now + FIRST);
+        }
+    }
+
     /// Whether it is to be tried now, also where it was not before.
     pub(super) fn are_over(&self, of: Left) -> bool {
         self.of.get(&of).is_none_or(|pause| pause.until <= self.now)

@@ -98,7 +98,21 @@ fn one_more_that_is_refused_waits_no_longer_than_the_first_did() {
         [].into(),
         "a look of another"
     );
+    let begun = Instant::now();
+    while pauses.next().is_some_and(|next| next < begun + LONGEST) {
+        let next = pauses.next().expect("it is tried again");
+        pauses.begin(next);
+        looks.take_refused(&mut pauses);
+        looks.note_left(&mut pauses, false);
+    }
+    let next = pauses.next().expect("it is tried again");
+    let now = next - LONGEST;
+    pauses.begin(now);
     note(true);
+    assert_eq!(looks.take_refused(&mut pauses), [].into(), "not at once");
+    let soon = pauses.next().expect("it is tried again");
+    assert!(soon < next, "it is tried sooner");
+    pauses.begin(soon);
     assert_eq!(looks.take_refused(&mut pauses), [SHOP].into());
     lock(&looks.refused).clear();
     looks.note_left(&mut pauses, false);

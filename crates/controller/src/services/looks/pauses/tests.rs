@@ -32,6 +32,26 @@ fn pauses_grow_while_something_is_left_and_no_other_look_puts_them_off() {
 }
 
 #[test]
+fn a_look_that_takes_long_and_what_comes_meanwhile_leave_a_pause() {
+    let begun = Instant::now();
+    let mut pauses = Pauses::new(begun);
+    pauses.settle(SHOP, false);
+    let ended = begun + 2 * LONGEST;
+    pauses.end(ended);
+    assert_eq!(pauses.next(), Some(ended + FIRST));
+    for _ in 0..4 {
+        pauses.begin(pauses.next().expect("it is tried again"));
+        pauses.settle(SHOP, false);
+    }
+    let last = pauses.next().expect("it is tried again");
+    let now = last - LONGEST;
+    pauses.begin(now);
+    pauses.shorten(SHOP);
+    assert!(!pauses.are_over(SHOP));
+    assert_eq!(pauses.next(), Some(now + FIRST));
+}
+
+#[test]
 fn what_is_tried_in_vain_for_long_slows_nothing_else() {
     let mut now = Instant::now();
     let mut pauses = Pauses::new(now);

@@ -355,8 +355,18 @@ impl Controller {
         let Some(sandbox) = self.balancers.on(network) else {
             return false;
         };
-        let wanted = lock(&self.host).fragment(Owner::Sandbox(sandbox.id));
-        wanted.is_empty() || self.balancer_on(network).is_none()
+        let attachments = sandbox.state().attachments.clone();
+        let Some(place) = attachments.iter().find(|a| a.network.spec.id == network) else {
+            return true;
+        };
+        let host = lock(&self.host);
+        let owners = [
+            Owner::Sandbox(sandbox.id),
+            Owner::Attachment(place.endpoint.id),
+        ];
+        owners
+            .into_iter()
+            .any(|owner| host.fragment(owner).is_empty())
     }
 
     /// Has those of which a namespace is gone be made again.

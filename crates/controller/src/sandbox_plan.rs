@@ -122,10 +122,14 @@ fn ports(
         .filter(|port| Family::of(port.host.ip()) == family)
         .copied()
         .collect();
-    if ports.is_empty() {
+    let (network, mut endpoint) = (&chosen.network, chosen.endpoint.clone());
+    let publishes = network
+        .driver
+        .publishes(&network.spec, family, inputs.drivers);
+    // What leads to services was given its ports by a daemon that may have had other settings.
+    if ports.is_empty() || inputs.balances && !publishes {
         return Ok(Vec::new());
     }
-    let (network, mut endpoint) = (&chosen.network, chosen.endpoint.clone());
     let leads = |family: Family| {
         let mut led = attachments
             .iter()

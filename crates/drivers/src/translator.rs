@@ -19,6 +19,8 @@ const MTU: u32 = 65535;
 const METRIC: u32 = u32::MAX - 1;
 /// The least MTU of IPv6.
 const LEAST: u32 = 1280;
+/// Whether routes by a link without a carrier are passed over.
+const CARRIER: &str = "ignore_routes_with_linkdown";
 /// What an IPv6 header is longer by.
 const LONGER: u32 = 20;
 
@@ -42,10 +44,10 @@ pub fn plan(cx: &DriverContext) -> Vec<Object> {
             mac: MAC,
         })
     };
-    let sysctl = |name: &str, value: &str| {
+    let sysctl = |version: &str, name: &str, value: &str| {
         Object::Sysctl(Sysctl {
             netns: Netns::Host,
-            path: format!("net/ipv6/conf/{link}/{name}"),
+            path: format!("net/{version}/conf/{link}/{name}"),
             value: value.to_owned(),
             previous: None,
         })
@@ -62,8 +64,11 @@ pub fn plan(cx: &DriverContext) -> Vec<Object> {
             port: None,
             alias: "vethwork:translator".to_owned(),
         }),
-        sysctl("accept_ra", "0"),
-        sysctl("disable_ipv6", "0"),
+        sysctl("ipv6", "accept_ra", "0"),
+        sysctl("ipv6", "disable_ipv6", "0"),
+        // A bridge without ports has no carrier.
+        sysctl("ipv4", CARRIER, "0"),
+        sysctl("ipv6", CARRIER, "0"),
         neighbor(TRANSLATED.into()),
         neighbor(mapped(TRANSLATED).into()),
         Object::Translator(Translator {

@@ -25,7 +25,9 @@ pub use service::{
 };
 pub use spec::TableSpec;
 pub use table::{HostTable, STAND_IN, USER_CHAIN};
-pub use translation::{TRANSLATED, TRANSLATOR, is_translated, mapped, mapped_net, translator};
+pub use translation::{
+    TRANSLATED, TRANSLATOR, is_translated, mapped, mapped_net, translator, unmapped,
+};
 pub use tunnel::{peer, remote, tunnel_port};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! must not know how that is done.
 
 use crate::{Chain, Datum, Element, SetName};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vw_model::{Family, IfName, Ipv6Net};
 
 /// The link of the host by which they are translated.
@@ -25,6 +25,18 @@ pub const fn mapped(addr: Ipv4Addr) -> Ipv6Addr {
     let [w, x, y, z] = addr.octets();
     let (g, h) = (u16::from_be_bytes([w, x]), u16::from_be_bytes([y, z]));
     Ipv6Addr::new(a, b, c, d, e, f, g, h)
+}
+
+/// The address that one of those stands for; any other stands for itself.
+#[must_use]
+pub fn unmapped(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V6(six) if mapped_net().contains(&six) => {
+            let [.., w, x, y, z] = six.octets();
+            Ipv4Addr::new(w, x, y, z).into()
+        }
+        _ => addr,
+    }
 }
 
 /// All of those.

@@ -32,6 +32,8 @@ impl Leads {
     /// nowhere.
     #[must_use]
     pub fn leads_elsewhere(&self, to: SocketAddr, protocol: Protocol, by: SocketAddr) -> bool {
+        // Who asked over IPv6 may be led to it translated.
+        let by = SocketAddr::new(vw_firewall::unmapped(by.ip()), by.port());
         let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&by.ip()));
         let ours = |beside: &Beside| within(&beside.within);
         let is_ours = || self.beside.as_ref().is_none_or(ours);

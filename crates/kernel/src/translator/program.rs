@@ -3,8 +3,8 @@
 //!
 //! The addresses of both sides have the same sum, so that no checksum of a transport protocol is
 //! touched: neither one that the hardware is to make, nor those of segments that travel together.
-//! Whatever else comes is dropped: fragments too, which connection tracking has put together before
-//! and which only what is larger than the way to a client becomes.
+//! Whatever else comes is dropped: fragments too. Connection tracking puts them together before, and the
+//! kernel takes them apart again on their way here.
 
 use super::packet::{
     Place, copy, expect, expect_mapped, in_order, on_stack, put, sum, to_four, to_six,
@@ -250,6 +250,12 @@ fn error_to_four(code: &mut Assembler, six: Place, four: Place, drop: Label) {
     let fits = code.label();
     code.load(Size::Word, Register::R0, on_stack(six + 4));
     code.swap(Register::R0, 32);
+    // No link of IPv6 takes less (RFC 8201, 4), and what one client says goes for all.
+    let enough = code.label();
+    code.set(Register::R2, 1280);
+    code.jump_if(Register::R0, Is::Above(Register::R2), enough);
+    code.set(Register::R0, 1280);
+    code.place(enough);
     code.add(Register::R0, -20);
     code.set(Register::R2, 0xffff);
     code.jump_if(Register::R2, Is::Above(Register::R0), fits);

@@ -204,8 +204,10 @@ fn ports_of_an_endpoint_without_ipv6_are_translated() {
             rule: Bridges [Interface("vw_translator")] []
             rule: Translators [Interface("vw_translator")] [V6(fd5a:9c3e:41b7::24af:c000:6)]
             host: link vw_translator mtu 65535 mac 02:76:77:36:34:00 bridge mcast_snooping false alias vethwork:translator
+            host: net/ipv4/conf/vw_translator/ignore_routes_with_linkdown = 0
             host: net/ipv6/conf/vw_translator/accept_ra = 0
             host: net/ipv6/conf/vw_translator/disable_ipv6 = 0
+            host: net/ipv6/conf/vw_translator/ignore_routes_with_linkdown = 0
             host: route 192.0.0.6/32 dev vw_translator metric 0 mtu 1480
             host: route local 100::7677:1/128 dev vw_translator metric 4294967294
             host: route fd5a:9c3e:41b7::24af:c000:6/128 dev vw_translator metric 0

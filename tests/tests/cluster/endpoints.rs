@@ -17,13 +17,13 @@ use std::{
 use vw_testkit::{eventually, traffic};
 
 over_every_store! {
+    a_service_on_a_network_without_an_address_left_is_refused,
     endpoints_restart_and_crash_on_every_host_without_a_failed_connection,
     names_follow_the_health_of_endpoints_on_every_host,
 }
 
 over_one_store! {
     a_service_of_an_encrypted_network_is_led_to_over_hosts,
-    a_service_on_a_network_without_an_address_left_is_refused,
 }
 
 const MEMBER: &str = "--network shop --label vethwork.service=web";

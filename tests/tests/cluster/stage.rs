@@ -63,10 +63,11 @@ macro_rules! over_one_store {
         mod by_turn {
             $(#[test]
             fn $name() {
-                for kind in $crate::store::turn(stringify!($name)) {
+                let over = |kind: $crate::store::Kind| {
                     $crate::require_cluster!(kind);
                     super::$name(kind);
-                }
+                };
+                $crate::store::turn(stringify!($name)).into_iter().for_each(over);
             })*
         }
     };

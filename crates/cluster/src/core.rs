@@ -18,6 +18,7 @@ use crate::{
     outbox::Outbox,
     record::{self, HostRecord, NetworkRecord},
     removal::Answer,
+    roster::Kept,
     time::Time,
     turn::{Hearing, Turns},
 };
@@ -104,6 +105,8 @@ pub(crate) struct State {
     pub(crate) doubts: Vec<Doubt>,
     /// The holders of addresses of services that are being made here.
     pub(crate) making: BTreeSet<EndpointId>,
+    /// What services claimed when this host last made or changed one.
+    pub(crate) roster: Option<Kept>,
     /// Addresses at which a grant may have come to its end.
     pub(crate) due: BTreeSet<At>,
     /// Networks that were removed while this host had something of them by the store.
@@ -183,6 +186,7 @@ impl Core {
                 made: BTreeSet::new(),
                 doubts: Vec::new(),
                 making: BTreeSet::new(),
+                roster: None,
                 due: BTreeSet::new(),
                 leftovers: BTreeSet::new(),
                 unsure: BTreeSet::new(),

@@ -66,6 +66,7 @@ mod pulse;
 mod record;
 mod removal;
 mod restored;
+mod roster;
 mod service;
 mod settings;
 mod status;

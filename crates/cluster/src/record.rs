@@ -173,7 +173,7 @@ struct OnlyServiceClaims {
 }
 
 /// Where a service is, and what no other may have.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ServiceClaims {
     pub(crate) name: String,
     pub(crate) network: NetworkId,
@@ -182,12 +182,27 @@ pub(crate) struct ServiceClaims {
 }
 
 /// A port of hosts; how else it is published is no other's business.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct PortClaim {
     #[serde(default)]
     host: Option<IpAddr>,
     published: u16,
     target: PortKey,
+}
+
+impl ServiceClaims {
+    pub(crate) fn of(spec: &ServiceSpec) -> Self {
+        let ports = spec.ports.iter().map(|port| PortClaim {
+            host: port.host,
+            published: port.published,
+            target: port.target,
+        });
+        Self {
+            name: spec.name.as_str().to_owned(),
+            network: spec.network,
+            ports: ports.collect(),
+        }
+    }
 }
 
 impl PortClaim {
@@ -211,10 +226,13 @@ pub(crate) fn service_claims(bytes: &[u8]) -> Result<ServiceClaims, String> {
 }
 
 /// An order on the making and changing of services: whoever does either replaces it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RosterRecord {
     /// How many changes there were.
     pub(crate) changes: u64,
+    /// Names the last one; older versions name none.
+    #[serde(default)]
+    pub(crate) change: Option<String>,
 }
 
 /// Which transaction of a host was the last that is noted here.

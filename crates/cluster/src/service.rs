@@ -12,7 +12,8 @@ use crate::{
     holdings::Given,
     keys::{self, Shared},
     outbox::unchanged,
-    record::{self, GrantRecord, RosterRecord, ServiceClaims, ServiceRecord},
+    record::{self, GrantRecord, ServiceRecord},
+    roster::Roster,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,15 +30,6 @@ const ATTEMPTS: usize = 16;
 /// At most how long one waits whom another host was ahead of, at first and at last.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
-
-/// The services that there are, and what orders their making.
-struct Standing {
-    order: Condition,
-    next: Write,
-    services: BTreeMap<ServiceId, Record>,
-    /// How much had been told of services before they were read.
-    changes: u64,
-}
 
 /// What became of an attempt to make one.
 enum Made {
@@ -73,7 +65,10 @@ impl Core {
         families: &[Family],
     ) -> Result<ServiceSpec> {
         // What is refused anyway leases nothing.
-        self.standing_services()?.admits(&spec)?;
+        let checked = {
+            let _turn = self.turn()?;
+            self.roster(&spec, None)?
+        };
         for family in families {
             match self.lease_vip(spec.network, *family, holder(spec.id)) {
                 Ok(leased) => spec.vips.push(leased),
@@ -83,7 +78,7 @@ impl Core {
                 }
             }
         }
-        let made = self.make_service(&spec);
+        let made = self.make_service(&spec, checked);
         match made {
             Ok(()) => Ok(spec),
             Err(error) => {
@@ -93,10 +88,11 @@ impl Core {
         }
     }
 
-    fn make_service(&self, spec: &ServiceSpec) -> Result<()> {
+    fn make_service(&self, spec: &ServiceSpec, checked: Roster) -> Result<()> {
         let _making = Making::begin(self, holder(spec.id));
+        let mut checked = Some(checked);
         for attempt in 0..ATTEMPTS {
-            match self.try_to_make(spec)? {
+            match self.try_to_make(spec, checked.take())? {
                 Made::Stands => return Ok(()),
                 Made::Overtaken => self.let_ahead(attempt),
                 Made::RuledOut => {}
@@ -107,24 +103,27 @@ impl Core {
 
     /// Makes a service, unless another was ahead. Those of one host do not refuse each other, and who
     /// lets others ahead is waited for by none of them.
-    fn try_to_make(&self, spec: &ServiceSpec) -> Result<Made> {
+    fn try_to_make(&self, spec: &ServiceSpec, checked: Option<Roster>) -> Result<Made> {
         let _turn = self.turn()?;
-        let standing = self.standing_services()?;
-        if standing.services.contains_key(&spec.id) {
-            // The answer was lost.
-            self.learn_service(spec.id, Some(spec.clone()), standing.changes);
+        let changes = self.state().mirror.services.changes();
+        let roster = self.roster(spec, checked)?;
+        if roster.has(spec.id) {
+            // The answer was lost. It may be gone again.
+            if let Err(error) = self.take_up_service(spec.id) {
+                tracing::debug!("service {}: {}", spec.id.short(), error.chain());
+            }
+            self.wake();
             return Ok(Made::Stands);
         }
-        standing.admits(spec)?;
         let (_, version) = self.usable_network(spec.network)?;
         let key = Shared::Service(spec.id).key();
         let mut conditions = vec![
-            standing.order.clone(),
+            roster.order(),
             unchanged(spec.network, version),
             Condition::Absent(key.clone()),
         ];
         let record = record::encode(&ServiceRecord { spec: spec.clone() });
-        let mut writes = vec![standing.next.clone(), Write::Put(key, record)];
+        let mut writes = vec![roster.next(), Write::Put(key, record)];
         for vip in &spec.vips {
             let (given, write) = self.give_to_service(spec, *vip)?;
             conditions.extend(given);
@@ -132,15 +131,16 @@ impl Core {
         }
         match self.commit(conditions, writes)? {
             Done::Applied => {
-                self.learn_service(spec.id, Some(spec.clone()), standing.changes);
+                self.keep_roster(roster, spec);
+                self.learn_service(spec.id, Some(spec.clone()), changes);
                 Ok(Made::Stands)
             }
             Done::Refused => Ok(Made::Overtaken),
             Done::Uncertain => {
                 self.state().doubts.push(Doubt {
                     holder: holder(spec.id),
-                    condition: standing.order,
-                    write: standing.next,
+                    condition: roster.order(),
+                    write: roster.next(),
                 });
                 let ruled_out = self.cannot_be_granted(holder(spec.id));
                 match ruled_out.is_ok_and(|ruled_out| ruled_out) {
@@ -230,14 +230,16 @@ impl Core {
         let reclaims = (&spec.name, &spec.ports) != (&known.spec.name, &known.spec.ports);
         // Those of one host do not refuse each other.
         let _turn = reclaims.then(|| self.turn()).transpose()?;
-        if reclaims {
-            let standing = self.standing_services()?;
-            standing.admits(&spec)?;
-            conditions.push(standing.order);
-            writes.push(standing.next);
+        let roster = reclaims.then(|| self.roster(&spec, None)).transpose()?;
+        if let Some(roster) = &roster {
+            conditions.push(roster.order());
+            writes.push(roster.next());
         }
         match self.commit(conditions, writes)? {
             Done::Applied => {
+                if let Some(roster) = roster {
+                    self.keep_roster(roster, &spec);
+                }
                 self.learn_service(id, Some(spec.clone()), changes);
                 Ok(Some(spec))
             }
@@ -345,7 +347,7 @@ impl Core {
 
     /// See [`crate::Cluster::catch_up_services`].
     pub(crate) fn catch_up_services(&self) -> Result<Vec<ServiceId>> {
-        let standing = self.standing_services()?.services;
+        let standing: BTreeMap<ServiceId, Record> = self.list_services()?.collect();
         let mut ids: BTreeSet<ServiceId> = standing.keys().copied().collect();
         ids.extend(self.state().mirror.services.ids());
         let mut others = Vec::new();
@@ -385,71 +387,6 @@ impl Core {
             (!parts.any(|part| matches!(part, Some(ServicePart::Balancer { .. })))).then_some(())
         });
     }
-
-    /// What orders the making of services, as it stands and as it is next.
-    fn read_order(&self) -> Result<(Condition, Write)> {
-        let found = self.get(keys::ROSTER)?;
-        let order = match &found {
-            Some(found) => Condition::Unchanged(found.key.clone(), found.version),
-            None => Condition::Absent(keys::ROSTER.to_owned()),
-        };
-        let former = found.and_then(|found| record::decode::<RosterRecord>(&found.value).ok());
-        let changes = former.unwrap_or_default().changes.wrapping_add(1);
-        let next = record::encode(&RosterRecord { changes });
-        Ok((order, Write::Put(keys::ROSTER.to_owned(), next)))
-    }
-
-    fn standing_services(&self) -> Result<Standing> {
-        let changes = self.state().mirror.services.changes();
-        let (order, next) = self.read_order()?;
-        let found = self.list(keys::SERVICES)?.into_iter();
-        let keyed = found.filter_map(|found| match Shared::parse(&found.key)? {
-            Shared::Service(id) => Some((id, found)),
-            _ => None,
-        });
-        Ok(Standing {
-            order,
-            next,
-            services: keyed.collect(),
-            changes,
-        })
-    }
-}
-
-impl Standing {
-    /// Whether a service can be beside the others. One whose claims cannot be read claims nothing:
-    /// no host leads to it, and it is not to keep a cluster from all others.
-    fn admits(&self, spec: &ServiceSpec) -> Result<()> {
-        let others = self.services.iter().filter(|(id, _)| **id != spec.id);
-        for (id, found) in others {
-            match record::service_claims(&found.value) {
-                Ok(other) => beside(spec, &other)?,
-                Err(why) => tracing::warn!("{}", passed_over(*id, &why)),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn beside(spec: &ServiceSpec, other: &ServiceClaims) -> Result<()> {
-    // To DNS they are one (RFC 4343).
-    if other.name.eq_ignore_ascii_case(spec.name.as_str()) {
-        let message = format!(
-            "service {} already exists: remove it first, or use another name",
-            other.name
-        );
-        return Err(Error::conflict("service-exists", message));
-    }
-    for port in &spec.ports {
-        if other.ports.iter().any(|held| held.port().clashes(port)) {
-            let message = format!(
-                "port {}/{} is already published by service {}: choose another",
-                port.published, port.target.protocol, other.name
-            );
-            return Err(Error::conflict("port-allocated", message));
-        }
-    }
-    Ok(())
 }
 
 /// A service holds its addresses as an endpoint of its id would.

@@ -17,6 +17,7 @@ mod order;
 mod outbox;
 mod restored;
 mod room;
+mod roster;
 mod services;
 mod silent;
 mod stale;

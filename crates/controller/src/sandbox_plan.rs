@@ -52,6 +52,18 @@ pub(crate) fn way_in<'a>(
     gateway_of(attachments, family).or_else(translated)
 }
 
+/// Whether the host leads to the sandbox over a family.
+pub(crate) fn publishes(
+    attachments: &[Attachment],
+    family: Family,
+    drivers: &DriverContext,
+) -> bool {
+    way_in(attachments, family, drivers).is_some_and(|chosen| {
+        let network = &chosen.network;
+        network.driver.publishes(&network.spec, family, drivers)
+    })
+}
+
 fn gateway(attachment: &Attachment, family: Family) -> Option<&Gateway> {
     attachment
         .gateways
@@ -123,11 +135,8 @@ fn ports(
         .copied()
         .collect();
     let (network, mut endpoint) = (&chosen.network, chosen.endpoint.clone());
-    let publishes = network
-        .driver
-        .publishes(&network.spec, family, inputs.drivers);
-    // What leads to services was given its ports by a daemon that may have had other settings.
-    if ports.is_empty() || inputs.balances && !publishes {
+    // It may have been given its ports by a daemon that had other settings.
+    if ports.is_empty() || !publishes(attachments, family, inputs.drivers) {
         return Ok(Vec::new());
     }
     let leads = |family: Family| {

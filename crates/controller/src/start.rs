@@ -3,12 +3,12 @@
 //! Names answer first, then the kernel is compared with what is wanted, as one diff.
 
 mod names;
+mod ports;
 
 use crate::{
     Config, Controller, Membership, Parts,
     controller::{Core, kernel_error},
     event::EventBus,
-    ports::Claims,
     records::{self, AttachmentRecord, ContainerRecord, Owed, SandboxRecord},
     registry::{Network, Registry, Sandbox, SandboxState, lock},
     services::Checker,
@@ -348,27 +348,6 @@ impl Controller {
         Ok(now)
     }
 
-    /// Holds the host ports of what is published. One that a stranger bound meanwhile stays
-    /// published, because translation comes before local sockets, and is told.
-    fn restore_ports(&self, left: &HashMap<SandboxId, SandboxRecord>) {
-        for record in left.values().filter(|record| !record.ports.is_empty()) {
-            let Some(sandbox) = self.registry().sandbox_by_id(record.id) else {
-                continue;
-            };
-            let (claims, taken) = Claims::restore(&*self.kernel, &record.ports);
-            let mut state = sandbox.state();
-            state.claims = claims;
-            let name = state.spec.name.clone();
-            drop(state);
-            for mapping in taken {
-                self.warn(format!(
-                    "another program has bound {}, which is published for {name}: connections go to {name}, not to that program; stop one of them",
-                    mapping.host
-                ));
-            }
-        }
-    }
-
     /// A daemon that died between two attachments left a sandbox without its way out, or with one
     /// that it no longer needs.
     fn settle_way_out(&self, sandbox: &Arc<Sandbox>) {
@@ -402,6 +381,7 @@ impl Controller {
                 self.settle_container(&sandbox);
             }
             self.settle_way_out(&sandbox);
+            self.publish_again(&sandbox);
         }
     }
 }

@@ -199,6 +199,45 @@ fn a_service_that_was_made_with_rules_is_not_led_to_without() {
 }
 
 #[test]
+fn who_was_started_with_a_port_lives_on_without_rules_and_has_it_again_with_them() {
+    require_stage!();
+    let mut scene = Scene::new();
+    scene.docker("network create blue");
+    let web = scene.start("web", "--network blue -p 8080:80");
+    let _server = traffic::Server::tcp(&web, "web", "0.0.0.0:80");
+    let published = format!("{HOST}:8080");
+    assert!(traffic::tcp(&scene.outside, &published).is_ok());
+
+    scene
+        .daemon
+        .restart_with(&["--iptables=false", "--ip6tables=false"]);
+    assert_eq!(scene.host.run(["nft", "list", "ruleset"]).ok(), "");
+    let names = web.run(["dig", "+short", "@127.0.0.11", "web"]).ok();
+    assert_eq!(names, scene.address("web", "blue"), "it lives on");
+    let ports = |scene: &Scene| scene.docker("ps --format {{.Ports}}");
+    assert_eq!(ports(&scene).trim(), "80/tcp");
+    let warnings = scene.daemon.api("GET", "/info", None).json()["Warnings"].to_string();
+    let warned = warnings.contains("web is not published at 0.0.0.0:8080");
+    assert!(warned, "{warnings}");
+    let with_rules = |scene: &mut Scene| {
+        scene.daemon.restart_with(&[]);
+        assert!(ports(scene).contains("0.0.0.0:8080->80/tcp"));
+        assert!(traffic::tcp(&scene.outside, &published).is_ok());
+    };
+    with_rules(&mut scene);
+
+    // Also where its networks change meanwhile, and another program had the port for a time.
+    scene
+        .daemon
+        .restart_with(&["--iptables=false", "--ip6tables=false"]);
+    drop(traffic::Server::tcp(&scene.host, "other", "0.0.0.0:8080"));
+    scene.docker("network create other");
+    scene.docker("network connect other web");
+    with_rules(&mut scene);
+    scene.end();
+}
+
+#[test]
 fn without_ip_forward_the_switch_stays_as_it_was() {
     require_stage!();
     let scene = Scene::with(&["--ip-forward=false"]);

@@ -17,7 +17,10 @@ over_every_store! {
 fn connections_with_hosts_whose_daemons_are_killed_go_on_until_a_host_is_cut_off(kind: Kind) {
     let mut stage = Stage::new(kind, &["a", "b", "c"]);
     network(&stage, "", "shop");
-    stage.cli("a", "service create --name web --network shop --drain 1s");
+    stage.cli(
+        "a",
+        "service create --name web --network shop --drain 1s -p 8080:80",
+    );
     let member = "--network shop --label vethwork.service=web";
     let near = stage.start("a", "near", "--network shop");
     let ends = [
@@ -28,14 +31,8 @@ fn connections_with_hosts_whose_daemons_are_killed_go_on_until_a_host_is_cut_off
         .map(|(name, end)| traffic::Server::tcp(end, name, "0.0.0.0:80"));
     alike(&stage, "web", 2);
     let vip = format!("{}:80", addresses(&stage, "a", "web")[0]);
-    let one = format!("{}:80", stage.address("a", "one", "shop"));
     let two = stage.address("b", "two", "shop");
-    let mut talks = [
-        led_to(&near, &vip, "two"),
-        led_to(&near, &format!("{two}:80"), "two"),
-        led_to(&ends[1], &one, "one"),
-        led_to(&ends[1], &vip, "one"),
-    ];
+    let mut talks = conversations(&stage, &near, &ends, [&vip, &two]);
     drop(stage.start("c", "three", "--network shop"));
     let three = stage.address("c", "three", "shop");
     eventually("it is known", SOON, || is_neighbour(&stage, &three));
@@ -76,6 +73,28 @@ fn connections_with_hosts_whose_daemons_are_killed_go_on_until_a_host_is_cut_off
     alike(&stage, "web", 2);
     assert!(go_on(), "they are back");
     stage.end();
+}
+
+/// Connections between the hosts a and b, by addresses, by a service's address and by its ports.
+#[track_caller]
+fn conversations(
+    stage: &Stage,
+    near: &Host,
+    ends: &[Host; 2],
+    [vip, two]: [&str; 2],
+) -> Vec<traffic::Conversation> {
+    let one = format!("{}:80", stage.address("a", "one", "shop"));
+    let stranger = stage.stranger();
+    let [by_a, by_b] = ["a", "b"].map(|host| format!("{}:8080", stage.addr(host)));
+    vec![
+        led_to(near, vip, "two"),
+        led_to(near, &format!("{two}:80"), "two"),
+        led_to(&ends[1], &one, "one"),
+        led_to(&ends[1], vip, "one"),
+        led_to(&stranger, &by_a, "two"),
+        led_to(&stranger, &by_b, "one"),
+        led_to(&stranger, &by_b, "two"),
+    ]
 }
 
 #[test]

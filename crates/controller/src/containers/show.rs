@@ -48,7 +48,7 @@ impl Controller {
         ContainerView {
             state: state_of(&state),
             endpoints: endpoints_of(&state),
-            ports: self.ports_of(&state),
+            ports: ports_of(&state),
             netns: if state.live {
                 self.kernel.netns_path(sandbox.id)
             } else {
@@ -82,22 +82,6 @@ impl Controller {
             container: record.map(|r| r.container),
             execs,
         }
-    }
-
-    /// Every exposed port, with where it is published now.
-    fn ports_of(&self, state: &SandboxState) -> BTreeMap<PortKey, Vec<PortMapping>> {
-        let mut ports: BTreeMap<PortKey, Vec<PortMapping>> = state
-            .spec
-            .exposed
-            .iter()
-            .map(|port| (*port, Vec::new()))
-            .collect();
-        let (mut published, _) = self.split_published(state);
-        published.sort_by_key(|mapping| (Family::of(mapping.host.ip()), mapping.host));
-        for mapping in published {
-            ports.entry(mapping.container).or_default().push(mapping);
-        }
-        ports
     }
 }
 
@@ -201,4 +185,20 @@ fn endpoint_view(
             Vec::new()
         },
     }
+}
+
+/// Every exposed port, with where it is published now.
+fn ports_of(state: &SandboxState) -> BTreeMap<PortKey, Vec<PortMapping>> {
+    let mut ports: BTreeMap<PortKey, Vec<PortMapping>> = state
+        .spec
+        .exposed
+        .iter()
+        .map(|port| (*port, Vec::new()))
+        .collect();
+    let mut published = state.published.clone();
+    published.sort_by_key(|mapping| (Family::of(mapping.host.ip()), mapping.host));
+    for mapping in published {
+        ports.entry(mapping.container).or_default().push(mapping);
+    }
+    ports
 }

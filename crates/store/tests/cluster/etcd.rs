@@ -130,6 +130,59 @@ fn a_watch_that_compaction_overtook_says_so() {
     assert_eq!(fresh.next(Duration::from_millis(100)), Ok(Vec::new()));
 }
 
+#[test]
+fn a_watch_goes_on_over_a_compaction_after_which_nothing_of_it_changed() {
+    require_programs!("etcd", "etcdctl");
+    let lab = Lab::new();
+    let mut etcd = Etcd::start(&lab, &places(1));
+    let store = open(&etcd.url(), &[]);
+    commit(&*store, [], [put("idle/a", "1"), put("idle/b", "1")]);
+    let others = |etcd: &Etcd| {
+        for round in 0..5 {
+            commit(&*store, [], [put("elsewhere/a", round.to_string())]);
+        }
+        compact(etcd);
+    };
+    let (_, mut watch) = store.follow("idle").expect("it is there");
+    // What takes no second to come does not come.
+    let mut next = move || {
+        let told = vw_testkit::poll(super::replay::LONG, || {
+            match watch.next(Duration::from_secs(1)) {
+                Err(ClusterError::Unavailable { .. }) => None,
+                other => Some(other.expect("nothing was missed")),
+            }
+        });
+        told.expect("the store is there")
+    };
+    others(&etcd);
+    assert_eq!(next(), []);
+    let rounds = [
+        vec![put("idle/c", "1")],
+        vec![put("idle/c", "2"), delete("idle/b")],
+        vec![put("idle/b", "1"), delete("idle/c"), delete("idle/a")],
+    ];
+    for changes in rounds {
+        commit(&*store, [], changes.clone());
+        assert_eq!(next().len(), changes.len());
+        others(&etcd);
+        // Its stream ends, and another one begins.
+        etcd.kill(0);
+        etcd.restart(0);
+        etcd.wait();
+        assert_eq!(next(), []);
+    }
+    // Neither has begun its stream yet.
+    let missed = |change| {
+        let mut late = Replay::follow(&*store, "idle");
+        commit(&*store, [], [change]);
+        others(&etcd);
+        let lost = late.step();
+        assert!(matches!(lost, Err(ClusterError::Lost { .. })), "{lost:?}");
+    };
+    missed(put("idle/b", "2"));
+    missed(delete("idle/b"));
+}
+
 /// Has it forget what is not any more.
 fn compact(etcd: &Etcd) {
     let status = etcd.ctl(&["endpoint", "status", "--write-out=fields"]).ok();

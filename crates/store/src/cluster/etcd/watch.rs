@@ -6,8 +6,10 @@
 //! An etcd that was brought back from a backup counts revisions from there on anew, and gives those
 //! of what was told to other changes. So before a stream is taken up again, it must still have what
 //! was told last, at the revision at which it was; or, where that was deleted and compacted since, the
-//! last that it was told and that stands by what was told. A backup from between the two that was
-//! written past and compacted too is not told from the history that was followed.
+//! last that it was told and that stands by what was told. Where all that came after that was compacted,
+//! as others wrote to the etcd meanwhile, it goes on if nothing of its own changed. A backup from between
+//! the two, or from between what was told last and a deletion that was told after it, that was written past
+//! and compacted too is not told from the history that was followed.
 
 use super::{
     super::{
@@ -54,6 +56,8 @@ pub(super) struct Follower {
     last: Option<Record>,
     /// Those that were told last and that stand by what was told, the newest at the end.
     standing: Vec<Record>,
+    /// How many keys there are by what was told.
+    count: u64,
     stream: Option<Stream>,
 }
 
@@ -71,6 +75,8 @@ enum Said {
     Changes(Vec<Change>),
     /// This stream is over.
     Over(String),
+    /// It cannot begin there: what came after what was told last is not known any more.
+    Compacted,
 }
 
 impl Follower {
@@ -89,6 +95,7 @@ impl Follower {
         Ok(Self {
             last: standing.last().cloned(),
             standing,
+            count: records.len() as u64,
             asker,
             keys,
             prefix: prefix.to_owned(),
@@ -238,6 +245,30 @@ impl Follower {
         Ok(Some(false))
     }
 
+    /// Goes on after a compaction where nothing changed since what was told last: no key was written
+    /// since, and none is missing. Whoever cannot be told so reads everything.
+    fn pass_over(&mut self, server: usize) -> Result<(), ClusterError> {
+        let (start, end) = self.keys.below(&self.prefix);
+        let asked = json!({
+            "key": codec::encode(&start),
+            "range_end": codec::encode(&end),
+            "min_mod_revision": self.next.to_string(),
+            "limit": 1,
+            "keys_only": true,
+        });
+        let deadline = Instant::now() + PATIENCE;
+        let answer = self
+            .asker
+            .ask_only(server, "/v3/kv/range", &asked, deadline)
+            .map_err(|reason| Self::lost(&format!("compacted; {reason}")))?;
+        let written = answer["kvs"].as_array().is_some_and(|kvs| !kvs.is_empty());
+        if written || number(&answer["count"])? != self.count {
+            return Err(Self::lost("compacted"));
+        }
+        self.next = self.next.max(number(&answer["header"]["revision"])? + 1);
+        Ok(())
+    }
+
     /// Notes what was told of a key.
     fn tell(&mut self, key: &str, put: Option<&Record>) {
         self.standing.retain(|standing| standing.key != key);
@@ -260,7 +291,7 @@ impl Follower {
         }
         if result["canceled"] == true {
             if number(&result["compact_revision"])? > 0 {
-                return Err(Self::lost("compacted"));
+                return Ok(Said::Compacted);
             }
             self.asker.forget_token();
             let said = result["cancel_reason"].as_str();
@@ -275,10 +306,13 @@ impl Follower {
             changes.push(if event["type"] == "DELETE" {
                 let key = self.keys.key(kv)?;
                 self.tell(&key, None);
+                self.count = self.count.saturating_sub(1);
                 Change::Deleted(key)
             } else {
                 let record = self.keys.record(kv)?;
                 self.tell(&record.key, Some(&record));
+                // The first of a key that is made.
+                self.count += u64::from(number(&kv["version"])? == 1);
                 Change::Put(record)
             });
         }
@@ -317,6 +351,13 @@ impl Watch for Follower {
                             continue;
                         }
                         Said::Over(reason) => reason,
+                        Said::Compacted => {
+                            self.pass_over(stream.server)?;
+                            if Instant::now() >= end {
+                                return Ok(Vec::new());
+                            }
+                            continue;
+                        }
                     }
                 }
                 Err(error) if is_late(&error) => {

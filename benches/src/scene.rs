@@ -36,6 +36,12 @@ impl Scene {
         })
     }
 
+    /// Connects once more: a connection over which nothing is asked for minutes is closed.
+    pub(crate) fn reconnect(&mut self) -> Result<()> {
+        self.client = Client::open(&self.daemon.socket())?;
+        Ok(())
+    }
+
     /// Makes a bridge network with room for more than a bridge has ports.
     pub(crate) fn network(&mut self, name: &str, subnet: &str) -> Result<()> {
         let body = json!({ "Name": name, "IPAM": { "Config": [{ "Subnet": subnet }] } });

@@ -4,7 +4,6 @@
 use super::load::{ask_many, meanwhile};
 use crate::{
     Result,
-    api::Client,
     bare::Bare,
     report::{OURS, Table},
     samples::Samples,
@@ -107,7 +106,7 @@ pub(crate) fn starts(
         }
         Ok(taken)
     })?;
-    scene.client = Client::open(&scene.daemon.socket())?;
+    scene.reconnect()?;
     table.row(&format!("start, {count}"), OURS, "ms", &taken);
     table.note(format!(
         "{meanwhile} during {STARTS} kills and starts with {count}"

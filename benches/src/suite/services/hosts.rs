@@ -35,8 +35,8 @@ use vw_testkit::{Host, Lab, poll};
 pub(crate) const NAME: &str = "service-hosts";
 
 const HOSTS: usize = 3;
-/// How often an endpoint of each host comes and goes.
-const CHANGES: usize = 20;
+/// How often an endpoint of each host comes and goes: a thousand changes and a few on all.
+const CHANGES: usize = 170;
 /// An endpoint is led to within this.
 const SOON: Duration = Duration::from_secs(20);
 /// The one whose endpoint lies on the second host, and the one of the first host.
@@ -270,6 +270,9 @@ fn numbers(stage: &mut Stage, table: &mut Table) -> Result<()> {
     let [first, second, third] = &mut stage.scenes[..] else {
         return Err("there are three hosts".into());
     };
+    for scene in [&mut *first, &mut *second, &mut *third] {
+        scene.reconnect()?;
+    }
     first.adopt(&guest, &[])?;
     second.adopt(&stays, &[])?;
     let others = ["asks2", "asks3"].map(|name| lab.host(name));

@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<Table> {
     let bare = Bare::on(&stage.scene.host, &beside, &bridge, addresses)?;
     let port: SocketAddr = "192.0.2.1:10000".parse()?;
     let (mut first, mut sandboxes) = (None, 0);
-    for wanted in [1, SANDBOXES / 10, SANDBOXES] {
+    for wanted in [1, SANDBOXES / 100, SANDBOXES / 10, SANDBOXES] {
         while sandboxes < wanted {
             stage.populate(&lab, sandboxes)?;
             sandboxes += 1;

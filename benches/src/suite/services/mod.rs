@@ -33,10 +33,10 @@ const CHANGES: usize = 1000;
 /// Endpoints that come and go.
 const MOVING: usize = 4;
 const ENDPOINTS: usize = 3;
+/// The service that is asked by its port.
+const FRONT: &str = "front";
 /// How many services there are in all, one after the other.
 const NUMBERS: [usize; 4] = [10, 100, 1000, 10_000];
-/// Of so many the start is measured too.
-const MANY: usize = 1000;
 
 /// What asks, what is asked, and the daemon between.
 struct Stage {
@@ -45,6 +45,8 @@ struct Stage {
     outside: Host,
     addresses: Vec<IpAddr>,
     vip: IpAddr,
+    /// Endpoints that can be reached from outside by their own addresses too.
+    open: Vec<IpAddr>,
     _servers: Vec<Answering>,
 }
 
@@ -59,7 +61,7 @@ pub(crate) fn run() -> Result<Table> {
     spread(&stage, &mut table)?;
     changes(&lab, &mut stage, &mut table)?;
     numbers(&lab, &mut stage, &mut table)?;
-    table.note("a connection: connect, one byte, close; a request: one byte there and back on a connection that stays; direct, by hand and nginx lead to the same endpoints, and pass the same host");
+    table.note("a connection: connect, one byte, close; a request: one byte there and back on a connection that stays; direct, by hand and nginx lead to the same endpoints, and pass the same host; what is asked by a port is on a network with nat-unprotected, whose endpoints are reached directly from outside as well");
     Ok(table)
 }
 
@@ -75,18 +77,11 @@ impl Stage {
         scene.adopt(&near, &["blue"])?;
         let body = json!({ "Name": "web", "Network": "blue", "Publish": ["8080:80"], "Drain": 2_000_000_000_i64 });
         scene.client.post("/vethwork/services/create", &body)?;
-        let ends: Vec<Host> = (0..ENDPOINTS)
-            .map(|number| lab.host(&format!("end{number}")))
-            .collect();
-        for end in &ends {
-            adopt_into(&mut scene, end, "blue", "web")?;
-        }
-        let answering = ends
-            .iter()
-            .zip(0..)
-            .map(|(end, number)| Answering::start(end, number));
-        let servers: Vec<Answering> = answering.collect::<std::io::Result<_>>()?;
+        let mut servers = members(lab, &mut scene, "blue", "web")?;
         let web = inspect(&scene, "web")?;
+        unprotected(&mut scene, &outside)?;
+        servers.extend(members(lab, &mut scene, "open", FRONT)?);
+        let open = endpoints(&inspect(&scene, FRONT)?)?;
         let vip = first_address(&web["VirtualIPs"]).ok_or("no virtual address")?;
         Ok(Self {
             scene,
@@ -94,6 +89,7 @@ impl Stage {
             outside,
             addresses: endpoints(&web)?,
             vip,
+            open,
             _servers: servers,
         })
     }
@@ -101,6 +97,30 @@ impl Stage {
     fn by_vip(&self) -> SocketAddr {
         SocketAddr::new(self.vip, 80)
     }
+}
+
+/// A network whose endpoints are reached from outside without a port of the host's, and a service.
+fn unprotected(scene: &mut Scene, outside: &Host) -> Result<()> {
+    let body = json!({
+        "Name": "open", "IPAM": { "Config": [{ "Subnet": "10.98.0.0/16" }] },
+        "Options": { "com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected" },
+    });
+    scene.client.post("/v1.41/networks/create", &body)?;
+    outside.ip("route add 10.98.0.0/16 via 192.0.2.1");
+    let body = json!({ "Name": FRONT, "Network": "open", "Publish": ["8081:80"] });
+    scene.client.post("/vethwork/services/create", &body)?;
+    Ok(())
+}
+
+/// The endpoints of a service, which answer with their numbers.
+fn members(lab: &Lab, scene: &mut Scene, network: &str, service: &str) -> Result<Vec<Answering>> {
+    let mut servers = Vec::new();
+    for number in 0..ENDPOINTS {
+        let end = lab.host(&format!("{service}{number}"));
+        adopt_into(scene, &end, network, service)?;
+        servers.push(Answering::start(&end, number as u8)?);
+    }
+    Ok(servers)
 }
 
 fn first_address(list: &Value) -> Option<IpAddr> {
@@ -138,19 +158,29 @@ fn compared(lab: &Lab, stage: &Stage, table: &mut Table) -> Result<()> {
     let (to_address, to_port) = ("to an address", "to a port, from outside");
     let direct = SocketAddr::new(stage.addresses[0], 80);
     let by_hand = others::by_hand(&stage.scene.host, &stage.addresses)?;
-    let port: SocketAddr = "192.0.2.1:8080".parse()?;
+    let [port, port_by_hand]: [SocketAddr; 2] =
+        ["192.0.2.1:8081".parse()?, "192.0.2.1:8090".parse()?];
+    others::port_by_hand(&stage.scene.host, port_by_hand, &stage.open);
     let (near, outside) = (&stage.near, &stage.outside);
     let mut ways = vec![
         Way::new(to_address, OURS, near, stage.by_vip()),
         Way::new(to_address, "direct", near, direct),
         Way::new(to_address, "nft numgen", near, by_hand),
         Way::new(to_port, OURS, outside, port),
+        Way::new(
+            to_port,
+            "direct",
+            outside,
+            SocketAddr::new(stage.open[0], 80),
+        ),
+        Way::new(to_port, "nft numgen", outside, port_by_hand),
     ];
-    let nginx = others::Nginx::start(lab, &stage.scene.host, &[(9000, &stage.addresses)]);
+    let ports: [(u16, &[IpAddr]); 2] = [(9000, &stage.addresses), (9001, &stage.open)];
+    let nginx = others::Nginx::start(lab, &stage.scene.host, &ports);
     match &nginx {
         Ok(_) => ways.extend([
             Way::new(to_address, others::NGINX, near, "10.99.0.1:9000".parse()?),
-            Way::new(to_port, others::NGINX, outside, "192.0.2.1:9000".parse()?),
+            Way::new(to_port, others::NGINX, outside, "192.0.2.1:9001".parse()?),
         ]),
         Err(error) => table.note(format!("without nginx: {error}")),
     }
@@ -239,7 +269,7 @@ fn numbers(lab: &Lab, stage: &mut Stage, table: &mut Table) -> Result<()> {
         guest: (&guest, "blue", "web"),
         bare: &bare,
     };
-    let (mut first, mut services) = (None, 1);
+    let (mut first, mut services) = (None, 2);
     for wanted in NUMBERS {
         while services < wanted {
             let body = json!({ "Name": format!("s{services}"), "Network": "blue" });
@@ -249,11 +279,9 @@ fn numbers(lab: &Lab, stage: &mut Stage, table: &mut Table) -> Result<()> {
         }
         let count = format!("{wanted} services");
         growth.measure(&mut stage.scene, (&count, &mut first), table)?;
-        if wanted >= MANY {
-            let port: SocketAddr = "192.0.2.1:8080".parse()?;
-            let ways = [(growth.near, growth.vip), (&stage.outside, port)];
-            growth::starts(&mut stage.scene, &ways, &count, table)?;
-        }
+        let port: SocketAddr = "192.0.2.1:8080".parse()?;
+        let ways = [(growth.near, growth.vip), (&stage.outside, port)];
+        growth::starts(&mut stage.scene, &ways, &count, table)?;
     }
     Ok(())
 }

@@ -52,6 +52,12 @@ pub(super) fn by_hand(host: &Host, addresses: &[IpAddr]) -> Result<SocketAddr> {
     Ok(SocketAddr::new(BY_HAND.parse()?, 80))
 }
 
+/// Leads a port of the host's on by one rule more.
+pub(super) fn port_by_hand(host: &Host, port: SocketAddr, addresses: &[IpAddr]) {
+    let matching = format!("ip daddr {} tcp dport {}", port.ip(), port.port());
+    make(host, &[&(rule(&matching, addresses) + ":80")]);
+}
+
 pub(super) fn end_by_hand(host: &Host) {
     let bridge = bridge(host, "10.99.0.1");
     host.sh("nft delete table ip hand").must();

@@ -23,7 +23,7 @@ use std::{
 use vw_testkit::Host;
 
 /// How many services there are in all, one after the other.
-const NUMBERS: [usize; 3] = [10, 1000, 3000];
+const NUMBERS: [usize; 4] = [10, 100, 1000, 10_000];
 const ROUNDS: usize = 20;
 const CONNECT: &str = "/v1.41/networks/wide/connect";
 const CONNECTIONS: usize = 100;
@@ -83,6 +83,7 @@ impl Wide<'_> {
             // Who knows the newest has heard of all.
             let newest = format!("s{}", services - 1);
             let stays = joining(self.stays, &newest);
+            second.reconnect()?;
             until_known(|| second.client.post(CONNECT, &stays).map(drop))?;
             self.rounds(first, &newest, &mut measured)?;
             second.client.disconnect("wide", self.stays.name())?;

@@ -315,14 +315,20 @@ impl Controller {
         let Placing {
             sandbox,
             endpoint,
+            attachments,
             resolver,
             claims,
-            ..
         } = *placing;
         let mut batch = self.put_attachment(endpoint, Phase::Ready)?;
         let mappings = claims.mappings();
         let state = sandbox.state();
-        if state.resolver != resolver || state.published != mappings {
+        // What is being adopted is recorded at the end of that.
+        let is_adopted = state.container.is_none() && state.phase == Phase::Ready;
+        let becomes_member = is_adopted
+            && attachments
+                .iter()
+                .any(|a| a.endpoint.id == endpoint.id && a.network.comes_back());
+        if state.resolver != resolver || state.published != mappings || becomes_member {
             let record = self.sandbox_record(&state, resolver, mappings);
             batch = records::put(batch, Table::Sandboxes, &sandbox.id.to_string(), &record)?;
         }

@@ -56,7 +56,7 @@ impl Controller {
                 .state()
                 .memberships
                 .retain(|m| m.network != network.spec.id);
-            if let Err(left) = self.keep_container(&sandbox) {
+            if let Err(left) = self.keep_memberships(&sandbox) {
                 self.warn(format!(
                     "a container's record names a network that it could not join: {}",
                     left.chain()
@@ -171,7 +171,7 @@ impl Controller {
         if endpoint.is_none() && former.iter().all(|m| m.network != network) {
             return self.go_on_leaving();
         }
-        if let Err(error) = self.keep_container(sandbox) {
+        if let Err(error) = self.keep_memberships(sandbox) {
             sandbox.state().memberships = former;
             return Err(error);
         }
@@ -193,7 +193,7 @@ impl Controller {
             }
             state.memberships = former;
         }
-        if let Err(left) = self.keep_container(sandbox) {
+        if let Err(left) = self.keep_memberships(sandbox) {
             self.warn(format!(
                 "a container's record lacks a network that it is on: {}",
                 left.chain()
@@ -226,6 +226,23 @@ impl Controller {
         let state = sandbox.state();
         let named = |m: &&Membership| m.name == text || m.network.to_string() == text;
         state.memberships.iter().find(named).map(|m| m.network)
+    }
+
+    /// Records what a sandbox is no member of any more: what an adopted one becomes one of is recorded
+    /// with the endpoint that makes it one. The caller does not hold `placing`.
+    ///
+    /// # Errors
+    /// As [`Self::keep_container`].
+    fn keep_memberships(&self, sandbox: &Sandbox) -> Result<()> {
+        let stands_adopted = {
+            let state = sandbox.state();
+            state.container.is_none() && state.live
+        };
+        if !stands_adopted {
+            return self.keep_container(sandbox);
+        }
+        let _placing = lock(&sandbox.placing);
+        self.note_sandbox(sandbox)
     }
 
     /// Records a container as it stands; adopted sandboxes have no durable record.

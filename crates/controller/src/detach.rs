@@ -224,7 +224,7 @@ impl Controller {
     }
 
     /// Adds the record of a sandbox that stands, as it is now.
-    fn with_sandbox(&self, batch: Batch, sandbox: &Sandbox) -> Result<Batch> {
+    pub(crate) fn with_sandbox(&self, batch: Batch, sandbox: &Sandbox) -> Result<Batch> {
         let state = sandbox.state();
         if !state.live {
             return Ok(batch);

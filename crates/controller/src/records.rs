@@ -115,6 +115,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) id: SandboxId,
     /// Its configuration; a container's is in its own record.
     pub(crate) adopted: Option<SandboxSpec>,
+    /// What an adopted one is a member of; what a container is is in its own record.
+    #[serde(default)]
+    pub(crate) memberships: Vec<Membership>,
     /// The resolver's ports inside: UDP, TCP.
     pub(crate) resolver: Option<(u16, u16)>,
     /// The ports that are published for it.

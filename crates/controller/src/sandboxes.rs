@@ -281,9 +281,14 @@ impl Controller {
         resolver: Option<Resolver>,
         ports: Vec<PortMapping>,
     ) -> SandboxRecord {
+        let memberships = match state.spec.kind {
+            SandboxKind::Adopted { .. } => state.memberships.clone(),
+            _ => Vec::new(),
+        };
         SandboxRecord {
             boot: self.facts().boot_id.clone(),
             phase: state.phase,
+            memberships,
             adopted: state.container.is_none().then(|| state.spec.clone()),
             id: state.spec.id,
             resolver: resolver.map(|r| (r.udp, r.tcp)),

@@ -129,7 +129,7 @@ impl Controller {
         self.restore_resolvers(sockets);
         tracing::info!(elapsed = ?began.elapsed(), "names answer");
         let undone = self.plan_attachments(taken);
-        self.restore_host(undone)?;
+        self.restore_host(undone, &left.sandboxes)?;
         self.answer_cluster();
         self.ensure_predefined()?;
         self.restore_ports(&left.sandboxes);
@@ -201,7 +201,8 @@ impl Controller {
         let mut orphans = Batch::new();
         for record in left.sandboxes.values() {
             if let Some(spec) = &record.adopted {
-                let sandbox = Sandbox::new(spec.clone(), None, Vec::new());
+                let memberships = self.lasting(&record.memberships);
+                let sandbox = Sandbox::new(spec.clone(), None, memberships);
                 sandbox.take_up(Some(record));
                 found.push((spec.created, Arc::new(sandbox)));
             } else if !containers.contains(&record.id) {
@@ -253,7 +254,11 @@ impl Controller {
     }
 
     /// Brings the kernel to what the records say, then forgets what was given back.
-    fn restore_host(&self, undone: Vec<EndpointSpec>) -> Result<()> {
+    fn restore_host(
+        &self,
+        undone: Vec<EndpointSpec>,
+        left: &HashMap<SandboxId, SandboxRecord>,
+    ) -> Result<()> {
         let mut wants = vec![(Owner::Host, self.host_fragment()?)];
         let networks = self.registry().networks();
         for network in &networks {
@@ -283,11 +288,18 @@ impl Controller {
         lock(&self.host).change(wants).map_err(conflict)?;
         self.restore_cluster();
         self.repair()?;
-        let mut batch = Batch::new();
+        let mut batch = self.with_members(Batch::new(), left)?;
         for endpoint in &undone {
             batch = batch.delete(Table::Attachments, endpoint.id.to_string());
         }
-        self.note(batch)
+        match self.note(batch) {
+            // Their endpoints' own records tell of them still.
+            Err(error) if undone.is_empty() => {
+                tracing::error!("{}", error.chain());
+                Ok(())
+            }
+            noted => noted,
+        }
     }
 
     /// The daemon's own objects: its table and forwarding.

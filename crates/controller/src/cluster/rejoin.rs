@@ -1,5 +1,5 @@
 //! What this host has on networks of the cluster when it is given up: off them at once, and back with
-//! new addresses when it is a member again; containers also over a restart of the daemon.
+//! new addresses when it is a member again, also over a restart of the daemon.
 //!
 //! Owns that it is tried until it is had: what is missing is whatever a sandbox that stands is to be
 //! on, and is not.

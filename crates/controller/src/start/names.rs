@@ -17,6 +17,7 @@ use vw_hoststate::Owner;
 use vw_kernel::KernelError;
 use vw_model::{EndpointSpec, Error, NetworkId, Result, SandboxId, Scope};
 use vw_names::EndpointNames;
+use vw_store::Batch;
 
 /// What endpoints are called, by network: each zone is changed once for all of them.
 type Names = HashMap<NetworkId, (Arc<Network>, Vec<EndpointNames>)>;
@@ -57,6 +58,39 @@ impl Controller {
             network.zone.update(|zone| zone.with_all(called));
         }
         taken
+    }
+
+    /// Those of an adopted sandbox's memberships that last whether an endpoint of it stands there or not:
+    /// on a network of this host alone it is by its endpoint.
+    pub(super) fn lasting(&self, memberships: &[Membership]) -> Vec<Membership> {
+        let registry = self.registry();
+        let lasts = |m: &&Membership| {
+            let network = registry.network_by_id(m.network);
+            network.is_none_or(|network| network.comes_back())
+        };
+        memberships.iter().filter(lasts).cloned().collect()
+    }
+
+    /// Adds the records of adopted sandboxes that lack what their endpoints alone told that they are
+    /// members of.
+    pub(super) fn with_members(
+        &self,
+        mut batch: Batch,
+        left: &HashMap<SandboxId, SandboxRecord>,
+    ) -> Result<Batch> {
+        let adopted = left.values().filter(|record| record.adopted.is_some());
+        for record in adopted {
+            let Some(sandbox) = self.registry().sandbox_by_id(record.id) else {
+                continue;
+            };
+            let memberships = sandbox.state().memberships.clone();
+            let is_noted =
+                |m: &Membership| record.memberships.iter().any(|n| n.network == m.network);
+            if !sandbox.balances && !self.lasting(&memberships).iter().all(is_noted) {
+                batch = self.with_sandbox(batch, &sandbox)?;
+            }
+        }
+        Ok(batch)
     }
 
     /// Leases, lists and names an endpoint; nothing where its network or sandbox is not there.
@@ -245,7 +279,7 @@ impl Controller {
 
 impl Network {
     /// Whether an endpoint that cannot be at the start is tried again later.
-    fn comes_back(&self) -> bool {
+    pub(crate) fn comes_back(&self) -> bool {
         self.spec.scope == Scope::Global
     }
 }

@@ -65,3 +65,21 @@ fn what_a_kernel_would_not_let_go_holds_up_nothing_that_other_hosts_tell() {
     adopt(&a, &here, "three", &["shop"], &[]).unwrap();
     assert_eq!(a.repair().unwrap(), 0);
 }
+
+#[test]
+fn what_is_adopted_comes_back_to_a_cluster_that_a_daemon_had_left() {
+    let store = MemoryStore::new();
+    let here = World::in_cluster(&store, 1);
+    let a = here.open();
+    eventually("the network is made", &a, |a| {
+        create(a).is_ok() || members(a).is_some()
+    });
+    adopt(&a, &here, "one", &["shop"], &[]).unwrap();
+    drop(a);
+    here.await_end(PATIENCE);
+    let outside = here.open_outside();
+    assert_eq!(members(&outside), None);
+    let a = here.reopen(outside);
+    eventually("it is back", &a, |a| members(a) == Some(1));
+    assert_eq!(a.repair().unwrap(), 0);
+}

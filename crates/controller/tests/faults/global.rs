@@ -7,8 +7,9 @@
 
 use crate::{
     inject::{Faults, Mode, Whose},
+    picture::Picture,
     scenario::{adopt, connect, create_overlay, disconnect, release},
-    world::{Picture, World},
+    world::World,
 };
 use std::{
     collections::BTreeMap,

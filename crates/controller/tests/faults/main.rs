@@ -25,6 +25,7 @@ mod led;
 mod looked;
 mod many;
 mod members;
+mod picture;
 mod refused;
 mod scenario;
 mod sealed;
@@ -35,10 +36,11 @@ mod unled;
 mod world;
 
 use inject::Mode;
+use picture::Picture;
 use scenario::{Step, steps};
 use vw_controller::{Controller, command::NetworkPrune};
 use vw_hoststate::Key;
-use world::{Picture, World};
+use world::World;
 
 /// What the world looks like before the first step and after each.
 fn pictures(steps: &[Step]) -> Vec<Picture> {

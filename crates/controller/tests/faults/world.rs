@@ -1,12 +1,14 @@
-//! What outlives a daemon: the kernel and both stores; and a picture of all of it in which two runs
-//! of the same scenario look the same.
+//! What outlives a daemon: the kernel and both stores.
 
 use crate::{
     carrying::Process,
     inject::{Faults, FaultyKernel, FaultyStore, Refusing},
     many::{Counted, Looks},
+    picture::{
+        Picture, kind_of, members, network, object, record, sandbox, service, without_addr,
+        without_numbers,
+    },
 };
-use serde_json::Value;
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
     fs,
@@ -23,13 +25,11 @@ use vw_agents::wireguard::KeyHolder;
 use vw_controller::{
     BridgeConfig, Config, Controller, KernelTunnel, Membership, Parts, Tunnel, carrier,
     command::{ContainerList, NetworkList, ServiceList},
-    view::{ContainerView, NetworkView, ServiceView},
 };
 use vw_drivers::{Carrier, DriverContext, Underlay};
-use vw_hoststate::{Key, Object};
 use vw_ipam::DefaultPools;
 use vw_kernel::{HostFacts, Kernel, fake::FakeKernel};
-use vw_model::{IpNet, Result, ServiceSpec};
+use vw_model::{IpNet, Result};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{
     Batch, Change, Memory, Store, Table,
@@ -38,7 +38,6 @@ use vw_store::{
 
 /// How addresses begin of networks that span hosts.
 pub(crate) const OVERLAY: &str = "10.42.0.";
-const OVERLAY_MAC: &str = "02:42:0a:2a:00:";
 
 /// A machine.
 pub(crate) struct World {
@@ -173,6 +172,16 @@ impl World {
     }
 
     pub(crate) fn try_open(&self) -> Result<Controller> {
+        self.try_open_in(true)
+    }
+
+    /// A daemon over it that is given no cluster.
+    pub(crate) fn open_outside(&self) -> Controller {
+        let opened = self.try_open_in(false);
+        opened.unwrap_or_else(|e| panic!("{}", e.chain()))
+    }
+
+    fn try_open_in(&self, cluster: bool) -> Result<Controller> {
         let killed = Arc::new(AtomicBool::new(false));
         let store = |memory: &Arc<Memory>, log: Arc<Mutex<Vec<Change>>>| {
             Arc::new(FaultyStore {
@@ -198,7 +207,7 @@ impl World {
             runtime: self.runtime(),
             dns: Arc::new(dns),
             random,
-            cluster: self.membership(&kernel),
+            cluster: self.membership(&kernel).filter(|_| cluster),
         };
         Controller::open(self.config(), parts)
     }
@@ -307,6 +316,9 @@ impl World {
                 let records = store.scan(table).unwrap().into_iter();
                 lines.extend(records.map(|(key, bytes)| match table {
                     Table::Cluster => format!("{name}: cluster {}", kind_of(&key)),
+                    Table::Sandboxes if self.member.is_some() => {
+                        format!("{name}: {} on {:?}", record(table, &bytes), members(&bytes))
+                    }
                     _ => format!("{name}: {}", record(table, &bytes)),
                 }));
             }
@@ -341,234 +353,6 @@ impl Drop for World {
         // What a failed test leaves lies in the folder for temporary files.
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Lines that say what is there, and how many of it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Picture(BTreeMap<String, usize>);
-
-impl Picture {
-    /// Without records that the next start deletes.
-    pub(crate) fn without_leftovers(mut self) -> Self {
-        self.0.retain(|line, _| {
-            !line.contains("attachment Removing") && !line.contains("sandbox Removing")
-        });
-        self
-    }
-
-    /// Without what is only known of others and written to disk when there is time.
-    pub(crate) fn without_written_behind(mut self) -> Self {
-        let behind = ["data: cluster host", "data: cluster endpoint"];
-        self.0.retain(|line, _| !behind.contains(&line.as_str()));
-        self
-    }
-
-    /// Whether a container says that it is being removed: its files may be gone, and the next
-    /// call or start goes on.
-    pub(crate) fn is_halfway_removed(&self) -> bool {
-        self.0.keys().any(|line| line.contains("removing true"))
-    }
-
-    /// What is more (`+`) and less (`-`) than in another.
-    pub(crate) fn against(&self, name: &str, other: &Self) -> String {
-        let mut text = format!("against {name}:\n");
-        let differ =
-            |(line, count): &(&String, &usize), other: &Self| other.0.get(*line) != Some(*count);
-        for (line, count) in self.0.iter().filter(|line| differ(line, other)) {
-            text += &format!("  + {count} x {line}\n");
-        }
-        for (line, count) in other.0.iter().filter(|line| differ(line, self)) {
-            text += &format!("  - {count} x {line}\n");
-        }
-        text
-    }
-}
-
-/// What a record of a cluster's local copy is of.
-fn kind_of(key: &str) -> &str {
-    key.split('/').next().unwrap_or(key)
-}
-
-/// Names of links and ports of resolvers are made of random bits.
-fn object(object: &Object) -> String {
-    let text = match object {
-        Object::Namespace(_) => "namespace".to_owned(),
-        Object::Link(link) => format!("link {}", plain(link.name.as_str())),
-        Object::Address(address) => format!("address {}", address.addr),
-        // Metrics are made of a network's id.
-        Object::Route(route) => format!("route {} via {:?}", route.dst, route.via),
-        Object::Proxy(proxy) => format!("proxy {}", proxy.addr),
-        Object::Neighbor(neighbor) => format!("neighbour {}", neighbor.addr),
-        Object::WireguardKey(key) => format!("tunnel key at port {}", key.port),
-        Object::WireguardPeer(peer) => format!("tunnel peer {:?}", peer.allowed),
-        Object::Shortcuts(_) => "shortcuts".to_owned(),
-        Object::Shortcut(shortcut) => format!("shortcut to {}", shortcut.mac),
-        Object::Translator(one) => format!("translation by {}", one.link),
-        Object::Forward(forward) => format!("forward {} to {}", forward.mac, forward.dst),
-        Object::Sysctl(sysctl) => format!("sysctl {}", without_ids(&sysctl.path)),
-        Object::Table(_) => match object.key() {
-            Key::Table(vw_hoststate::Netns::Host) => "host table".to_owned(),
-            _ => "sandbox table".to_owned(),
-        },
-        Object::Balance(_, element) => format!("led {:?}", element.key),
-        Object::Element(_) => match object.key() {
-            Key::Port(..) => format!("port {:?}", without_ids(&format!("{:?}", object.key()))),
-            _ => "policy".to_owned(),
-        },
-    };
-    format!("kernel: {text}")
-}
-
-fn plain(name: &str) -> String {
-    without_ids(name)
-}
-
-/// Numbers of endpoints on [`OVERLAY`] are left out: what leads to a cluster's services has any.
-fn without_numbers(text: &str) -> String {
-    let digits = |text: &str, of: fn(&char) -> bool| text.chars().take_while(of).count();
-    let mut rest = text;
-    let mut plain = String::new();
-    let prefixes = [
-        (OVERLAY, char::is_ascii_digit as fn(&char) -> bool),
-        (OVERLAY_MAC, char::is_ascii_hexdigit),
-    ];
-    while let Some((at, prefix, of)) = prefixes
-        .iter()
-        .filter_map(|(prefix, of)| Some((rest.find(prefix)?, prefix, of)))
-        .min_by_key(|(at, ..)| *at)
-    {
-        let end = at + prefix.len();
-        plain += &rest[..end];
-        plain += "*";
-        rest = &rest[end + digits(&rest[end..], *of)..];
-    }
-    plain + rest
-}
-
-/// An address, and none that begins or ends with it, is shown as `<vip>`.
-fn without_addr(text: &str, addr: &str) -> String {
-    let mut parts = text.split(addr);
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    let digit = |c: char| c.is_ascii_alphanumeric();
-    for part in parts {
-        let within = plain.ends_with(digit) || part.starts_with(digit);
-        plain += if within { addr } else { "<vip>" };
-        plain += part;
-    }
-    plain
-}
-
-/// Words of hexadecimal digits that are long enough to be an id's are shown as `<id>`.
-fn without_ids(text: &str) -> String {
-    let mut plain = String::new();
-    let mut word = String::new();
-    for c in text.chars().chain(['\0']) {
-        if c.is_ascii_alphanumeric() {
-            word.push(c);
-            continue;
-        }
-        let digits = word.trim_start_matches("vw");
-        let is_id = digits.len() >= 10 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        plain += if is_id { "<id>" } else { &word };
-        word.clear();
-        if c != '\0' {
-            plain.push(c);
-        }
-    }
-    plain
-}
-
-fn record(table: Table, bytes: &[u8]) -> String {
-    let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    match table {
-        Table::Networks => format!("network {}", text(&value["name"])),
-        Table::Containers => {
-            let memberships = value["memberships"].as_array().cloned().unwrap_or_default();
-            let names: Vec<String> = memberships.iter().map(|m| text(&m["name"])).collect();
-            let name = text(&value["sandbox"]["name"]);
-            format!(
-                "container {name} on {names:?}, removing {}",
-                value["removing"]
-            )
-        }
-        Table::Sandboxes => format!(
-            "sandbox {} {}, resolver {}, ports {}",
-            text(&value["phase"]),
-            text(&value["adopted"]["name"]),
-            !value["resolver"].is_null(),
-            value["ports"]
-        ),
-        Table::Attachments => format!(
-            "attachment {} {} {}",
-            text(&value["phase"]),
-            text(&value["endpoint"]["ifname"]),
-            value["endpoint"]["addresses"]
-        ),
-        Table::Services => format!(
-            "service {} {}, {}, led {}",
-            text(&value["name"]),
-            value["vips"],
-            value["ports"],
-            value["affinity"]
-        ),
-        _ => table.name().to_owned(),
-    }
-}
-
-fn service(service: &ServiceView) -> String {
-    let members = service.members.iter();
-    let mut members: Vec<String> = members
-        .map(|m| {
-            format!(
-                "{} {:?} of {} {} {}",
-                m.name, m.addresses, m.weight, m.state, m.serves
-            )
-        })
-        .collect();
-    members.sort();
-    let ServiceSpec {
-        name,
-        vips,
-        ports,
-        affinity,
-        drain,
-        ..
-    } = &service.spec;
-    let lacking = &service.unpublished;
-    format!(
-        "service {name} on {}, at {vips:?}: {members:?}, {ports:?}, not {lacking:?}, {affinity:?}, {drain:?}",
-        service.network
-    )
-}
-
-fn network(network: &NetworkView) -> String {
-    let mut members: Vec<String> = network
-        .members
-        .iter()
-        .map(|m| format!("{} {:?} {:?}", m.name, m.ipv4, m.ipv6))
-        .collect();
-    members.sort();
-    let in_use = network.in_use;
-    format!(
-        "network {}: {members:?}, in use {in_use}",
-        network.spec.name
-    )
-}
-
-fn sandbox(sandbox: &ContainerView) -> String {
-    let mut endpoints: Vec<String> = sandbox
-        .endpoints
-        .iter()
-        .map(|e| format!("{} {} {:?} {:?}", e.network, e.ifname, e.ipv4, e.ipv6))
-        .collect();
-    endpoints.sort();
-    let name = &sandbox.sandbox.name;
-    let status = &sandbox.state.status;
-    format!(
-        "sandbox {name} {status:?}: {endpoints:?}, ports {:?}",
-        sandbox.ports
-    )
 }
 
 /// Bits that differ from call to call, seeded by the standard library.

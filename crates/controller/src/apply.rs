@@ -184,6 +184,7 @@ impl Controller {
         for left in &gone {
             match left {
                 Leaving::Endpoint(endpoint) => self.forget_endpoint(endpoint),
+                Leaving::Former(endpoint) => self.forget_former(endpoint),
                 Leaving::Sandbox(id) => self.unnote(Table::Sandboxes, id.to_string()),
                 Leaving::Service(spec) => self.forget_service(spec),
                 // Free with the last who holds them.

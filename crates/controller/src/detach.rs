@@ -19,6 +19,8 @@ use vw_store::{Batch, Table};
 pub(crate) enum Leaving {
     /// An endpoint that was taken out of its sandbox.
     Endpoint(Box<EndpointSpec>),
+    /// One that a former daemon had not placed, or had begun to take out: no network counts it.
+    Former(Box<EndpointSpec>),
     /// A sandbox that could not be adopted.
     Sandbox(SandboxId),
     /// A service that was removed.
@@ -161,7 +163,9 @@ impl Controller {
     /// Whether something of an endpoint may stand that was taken out.
     pub(crate) fn is_leaving(&self, sandbox: &Sandbox, network: NetworkId) -> bool {
         lock(&self.leaving).iter().any(|left| match left {
-            Leaving::Endpoint(left) => left.sandbox == sandbox.id && left.network == network,
+            Leaving::Endpoint(left) | Leaving::Former(left) => {
+                left.sandbox == sandbox.id && left.network == network
+            }
             Leaving::Sandbox(_) | Leaving::Service(_) | Leaving::Ports(_) => false,
         })
     }
@@ -205,10 +209,15 @@ impl Controller {
 
     /// The same without the sandbox, which may be in the midst of a change of another's.
     pub(crate) fn forget_endpoint(&self, endpoint: &EndpointSpec) {
-        self.unnote(Table::Attachments, endpoint.id.to_string());
-        self.free_leases(endpoint);
+        self.forget_former(endpoint);
         // Whoever compares may be in the midst of a change of that very network.
         lock(&self.departed).push(endpoint.network);
+    }
+
+    /// Forgets an endpoint that no network counts, and frees its leases.
+    pub(crate) fn forget_former(&self, endpoint: &EndpointSpec) {
+        self.unnote(Table::Attachments, endpoint.id.to_string());
+        self.free_leases(endpoint);
     }
 
     /// Has the networks of forgotten endpoints leave the kernel with their last ones. The caller

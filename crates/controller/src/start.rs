@@ -8,6 +8,7 @@ mod ports;
 use crate::{
     Config, Controller, Membership, Parts,
     controller::{Core, kernel_error},
+    detach::Leaving,
     event::EventBus,
     records::{self, AttachmentRecord, ContainerRecord, Owed, SandboxRecord},
     registry::{Network, Registry, Sandbox, SandboxState, lock},
@@ -288,18 +289,38 @@ impl Controller {
         lock(&self.host).change(wants).map_err(conflict)?;
         self.restore_cluster();
         self.repair()?;
-        let mut batch = self.with_members(Batch::new(), left)?;
+        let batch = self.with_members(Batch::new(), left)?;
+        self.forget_undone(batch, undone)
+    }
+
+    /// Forgets endpoints that were given back, with what else is recorded. Where the kernel refuses
+    /// something each of them may stand still: then they keep their records and leases until they are
+    /// gone.
+    fn forget_undone(&self, mut batch: Batch, undone: Vec<EndpointSpec>) -> Result<()> {
+        if self.is_astray() && !undone.is_empty() {
+            self.note(batch)?;
+            let former = undone.into_iter().map(Box::new).map(Leaving::Former);
+            lock(&self.leaving).extend(former);
+            if let Err(error) = self.mend_now() {
+                self.warn(format!(
+                    "what was given back stands still: {}",
+                    error.chain()
+                ));
+            }
+            return Ok(());
+        }
         for endpoint in &undone {
             batch = batch.delete(Table::Attachments, endpoint.id.to_string());
         }
         match self.note(batch) {
-            // Their endpoints' own records tell of them still.
-            Err(error) if undone.is_empty() => {
-                tracing::error!("{}", error.chain());
-                Ok(())
-            }
-            noted => noted,
+            // Their endpoints' own records tell of members still.
+            Err(error) if undone.is_empty() => tracing::error!("{}", error.chain()),
+            noted => noted?,
         }
+        for endpoint in &undone {
+            self.free_leases(endpoint);
+        }
+        Ok(())
     }
 
     /// The daemon's own objects: its table and forwarding.

@@ -48,11 +48,11 @@ impl Controller {
             let found = (record.phase == Phase::Ready).then(|| self.take_up(&endpoint, &mut names));
             match found.flatten() {
                 Some(sandbox) => taken.standing.push((sandbox, endpoint)),
-                None => {
-                    self.free_leases(&endpoint);
-                    taken.undone.push(endpoint);
-                }
+                None => taken.undone.push(endpoint),
             }
+        }
+        for endpoint in &taken.undone {
+            self.hold_until_gone(endpoint);
         }
         for (network, called) in names.values() {
             network.zone.update(|zone| zone.with_all(called));
@@ -135,6 +135,18 @@ impl Controller {
             of_network.1.push(called);
         }
         Some(sandbox)
+    }
+
+    /// Leases what an endpoint had of which something may stand: it is nobody else's before that is gone.
+    /// After those that stand, of which one may have an address since that its record names still.
+    fn hold_until_gone(&self, endpoint: &EndpointSpec) {
+        let Some(network) = self.registry().network_by_id(endpoint.network) else {
+            return;
+        };
+        for net in &endpoint.addresses {
+            // What another has is not given to a third.
+            let _ = self.hold(&network, net.addr(), endpoint.id);
+        }
     }
 
     /// Leases what an endpoint had; says whether it has all of it.
@@ -273,7 +285,6 @@ impl Controller {
         self.drop_member(endpoint.id);
         self.withdraw_names(&attachment.network, endpoint.id);
         self.dns.update(sandbox.id, self.view_of(sandbox));
-        self.free_leases(endpoint);
     }
 }
 

@@ -263,6 +263,13 @@ impl Cluster {
         self.core.wake();
     }
 
+    /// The addresses of a network's endpoints on other hosts that the store has, also of hosts that are
+    /// dead; of what the local copy knows where it was not read yet.
+    #[must_use]
+    pub fn remote_addresses(&self, network: NetworkId) -> BTreeSet<IpAddr> {
+        self.core.state().mirror.remote_addresses(network)
+    }
+
     /// Endpoints of this host that others cannot be told of, in sentences.
     #[must_use]
     pub fn untold(&self) -> Vec<String> {

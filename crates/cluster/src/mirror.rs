@@ -514,6 +514,13 @@ impl Mirror {
         shown.map(|(_, endpoint)| endpoint.told.clone()).collect()
     }
 
+    /// The addresses of all of them that are known, whether their hosts live or not.
+    pub(crate) fn remote_addresses(&self, network: NetworkId) -> BTreeSet<IpAddr> {
+        let known = self.endpoints.get(&network).into_iter().flatten();
+        let addresses = known.flat_map(|(_, endpoint)| &endpoint.told.addresses);
+        addresses.map(vw_model::IpNet::addr).collect()
+    }
+
     /// Other hosts that live or are away.
     pub(crate) fn remote_hosts(&self) -> Vec<RemoteHost> {
         let ids = self.hosts.keys();

@@ -198,6 +198,16 @@ impl Conntrack {
         Ok(())
     }
 
+    /// Who answers what was led.
+    pub(crate) fn answering(&mut self) -> io::Result<BTreeSet<IpAddr>> {
+        if self.count()? == 0 {
+            return Ok(BTreeSet::new());
+        }
+        let led = |payload: &[u8]| Some(Entry::parse(payload)).filter(|entry| entry.translated);
+        let led = self.list(of_all, led)?;
+        Ok(led.iter().filter_map(|entry| entry.by).collect())
+    }
+
     /// Forgets what was sent to one of these ports of this host, and was led nowhere. The kernel tells
     /// of a few ports over UDP each by itself, and else of all of a protocol at once.
     pub(crate) fn forget_unled(

@@ -402,6 +402,13 @@ pub trait Kernel: Send + Sync {
     /// As [`Kernel::forget_led`].
     fn forget_led_elsewhere(&self, netns: Netns, leads: &Leads) -> Result<(), KernelError>;
 
+    /// The addresses that answer what a sandbox leads, as far as it tracks that: what was sent to another
+    /// address.
+    ///
+    /// # Errors
+    /// As [`Kernel::forget_led`].
+    fn answering(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError>;
+
     /// Forgets all that a sandbox tracks of these addresses, which nobody has any more: who was led there
     /// is refused when he sends again.
     ///

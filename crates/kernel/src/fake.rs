@@ -339,6 +339,13 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn answering(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let state = self.state();
+        state.require(netns)?;
+        let flows = state.flows.iter().filter(|flow| flow.netns == netns);
+        Ok(flows.map(|flow| flow.by).collect())
+    }
+
     fn forget_all(&self, netns: Netns, addrs: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
         let mut state = self.state();
         state.require(netns)?;

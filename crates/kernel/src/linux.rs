@@ -529,6 +529,11 @@ impl Kernel for LinuxKernel {
         })
     }
 
+    fn answering(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let object = || format!("connections of {netns:?}");
+        self.run_in(netns, "list", object, || Conntrack::open()?.answering())
+    }
+
     fn forget_all(&self, netns: Netns, addrs: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
         let addrs: Vec<IpAddr> = addrs.iter().copied().collect();
         let object = || format!("connections of {netns:?}");

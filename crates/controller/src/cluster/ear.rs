@@ -3,7 +3,10 @@
 //! Owns the order: what was told before the controller stood is told to it first.
 
 use crate::{controller::WeakController, registry::lock};
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 use vw_cluster::{Delta, Follower};
 
 /// The follower of the cluster, which is there before the controller is.
@@ -12,6 +15,8 @@ pub(crate) struct Ear {
     /// Held while what was told early is passed on.
     passing: Mutex<Option<WeakController>>,
     early: Mutex<Vec<Delta>>,
+    /// Whether the store was read before the controller stood.
+    read_early: AtomicBool,
 }
 
 impl Ear {
@@ -20,6 +25,7 @@ impl Ear {
             caught_up,
             passing: Mutex::default(),
             early: Mutex::default(),
+            read_early: AtomicBool::new(false),
         }
     }
 
@@ -32,6 +38,9 @@ impl Ear {
     pub(super) fn open(&self, controller: WeakController) {
         let mut passing = lock(&self.passing);
         pass(&controller, self.early());
+        if self.read_early.load(Ordering::SeqCst) {
+            pass_on_reading(&controller);
+        }
         *passing = Some(controller);
     }
 }
@@ -48,6 +57,13 @@ impl Follower for Ear {
     }
 
     fn caught_up(&self) {
+        let passing = lock(&self.passing);
+        let controller = passing.clone();
+        if controller.is_none() {
+            self.read_early.store(true, Ordering::SeqCst);
+        }
+        drop(passing);
+        controller.iter().for_each(pass_on_reading);
         (self.caught_up)();
     }
 }
@@ -55,5 +71,11 @@ impl Follower for Ear {
 fn pass(controller: &WeakController, deltas: Vec<Delta>) {
     if let Some(controller) = controller.upgrade() {
         controller.cluster_changed(deltas);
+    }
+}
+
+fn pass_on_reading(controller: &WeakController) {
+    if let Some(controller) = controller.upgrade() {
+        controller.cut_off_strangers();
     }
 }

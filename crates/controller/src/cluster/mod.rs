@@ -192,6 +192,7 @@ impl Controller {
     }
 
     pub(crate) fn cluster_changed(&self, deltas: Vec<Delta>) {
+        self.balancers.told_since.note(&deltas);
         let mut endpoints: BTreeMap<NetworkId, Changes> = BTreeMap::new();
         for delta in deltas {
             match delta {

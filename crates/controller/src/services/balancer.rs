@@ -9,6 +9,7 @@
 
 use super::{
     behind::Owed,
+    elsewhere::ToldSince,
     ingress::Addresses,
     inner::Inner,
     looks::{Extent, Looks},
@@ -53,6 +54,7 @@ pub(crate) struct Balancers {
     pub(super) said: Mutex<Said>,
     pub(super) inner: Mutex<BTreeMap<NetworkId, Inner>>,
     pub(crate) owed: Owed,
+    pub(crate) told_since: ToldSince,
     pub(super) addresses: Mutex<Addresses>,
     open: AtomicBool,
     /// How often all of them were taken away.

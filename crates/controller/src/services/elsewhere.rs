@@ -17,12 +17,63 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
+use vw_cluster::{Delta, Parting};
 use vw_hoststate::Netns;
 use vw_kernel::{Beside, Leads};
-use vw_model::{HostPort, NetworkId, PortKey, PortMapping, PublishedPort, Result, Scope};
+use vw_model::{
+    EndpointId, HostPort, IpNet, NetworkId, PortKey, PortMapping, PublishedPort, RemoteEndpoint,
+    Result, Scope,
+};
 use vw_store::{Batch, Table};
+
+/// Endpoints on other hosts of which this one was told since the daemon's start, until the store was read.
+#[derive(Default)]
+pub(crate) struct ToldSince(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    /// The store was read.
+    over: bool,
+    endpoints: BTreeMap<(NetworkId, EndpointId), Arc<RemoteEndpoint>>,
+}
+
+impl ToldSince {
+    pub(crate) fn note(&self, deltas: &[Delta]) {
+        let mut told = lock(&self.0);
+        if told.over {
+            return;
+        }
+        for delta in deltas {
+            match delta {
+                Delta::Endpoint(remote) => {
+                    let at = (remote.network, remote.id);
+                    told.endpoints.insert(at, remote.clone());
+                }
+                Delta::EndpointGone(network, id, Parting::Withdrawn) => {
+                    told.endpoints.remove(&(*network, *id));
+                }
+                // One that is lost may be there and come back.
+                _ => {}
+            }
+        }
+    }
+
+    /// The addresses of those by network, the first time alone.
+    fn end(&self) -> Option<BTreeMap<NetworkId, BTreeSet<IpAddr>>> {
+        let mut told = lock(&self.0);
+        if std::mem::replace(&mut told.over, true) {
+            return None;
+        }
+        let mut addresses: BTreeMap<_, BTreeSet<IpAddr>> = BTreeMap::new();
+        for ((network, _), remote) in std::mem::take(&mut told.endpoints) {
+            let of_network = addresses.entry(network).or_default();
+            of_network.extend(remote.addresses.iter().map(IpNet::addr));
+        }
+        Some(addresses)
+    }
+}
 
 impl ServiceState {
     /// The ports by which this host's own table leads to its endpoints.
@@ -70,6 +121,68 @@ impl Controller {
         {
             tracing::warn!("{}", error.chain());
         }
+    }
+
+    /// The store was read for the first time: ends what is led to endpoints that are gone, as the daemon
+    /// before may have ended once it knew that and before it did so. Not before: the local copy lacks those
+    /// of hosts that are dead, which may come back.
+    pub(crate) fn cut_off_strangers(&self) {
+        let Some(mut told) = self.balancers.told_since.end() else {
+            return;
+        };
+        for network in self.balancers.networks() {
+            let told = told.remove(&network).unwrap_or_default();
+            let strangers = self.strangers_on(network, told);
+            self.cut_off(network, &strangers);
+        }
+    }
+
+    /// Whom what leads on a network leads to, and who is none of its endpoints, nor of these.
+    fn strangers_on(&self, network: NetworkId, mut known: BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        let none = BTreeSet::new();
+        let Some(balancer) = self.balancers.on(network) else {
+            return none;
+        };
+        let answering = self.kernel.answering(Netns::Sandbox(balancer.id));
+        let answering = match answering {
+            Ok(answering) if !answering.is_empty() => answering,
+            Ok(_) => return none,
+            Err(error) => {
+                if !error.is_namespace_gone() {
+                    tracing::warn!("it is not known to whom services led: {error}");
+                }
+                return none;
+            }
+        };
+        // After that was looked at: who is led to is known before.
+        if let Ok(cluster) = self.cluster() {
+            known.extend(cluster.remote_addresses(network));
+        }
+        known.extend(self.addresses_on(network));
+        let is_known = |addr: &IpAddr| known.contains(&vw_firewall::unmapped(*addr));
+        answering
+            .into_iter()
+            .filter(|addr| !is_known(addr))
+            .collect()
+    }
+
+    /// The addresses of this host's endpoints on a network, and of all to whom its services lead.
+    fn addresses_on(&self, id: NetworkId) -> BTreeSet<IpAddr> {
+        let mut addresses = BTreeSet::new();
+        let services = lock(&self.services).all().into_iter();
+        for service in services.filter(|service| service.network.spec.id == id) {
+            let state = lock(&service.state);
+            let members = state.roster.members.values();
+            addresses.extend(members.flat_map(|member| member.addresses.clone()));
+        }
+        let Some(network) = self.registry().network_by_id(id) else {
+            return addresses;
+        };
+        let members: Vec<_> = lock(&network.members).values().cloned().collect();
+        for sandbox in members {
+            addresses.extend(addresses_of(&sandbox));
+        }
+        addresses
     }
 
     fn forget_elsewhere(&self, netns: Netns, leads: &Leads) -> bool {

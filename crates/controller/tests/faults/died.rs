@@ -4,13 +4,14 @@ use crate::{
     scenario::{adopt, create_overlay_on, create_service, disconnect, join},
     world::World,
 };
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, fs, net::IpAddr, time::Duration};
 use vw_controller::{
     Controller,
-    command::{ServiceInspect, ServiceList},
+    command::{Info, ServiceInspect, ServiceList},
 };
 use vw_firewall::{ServiceSet, SetName};
-use vw_hoststate::{Key, Object};
+use vw_hoststate::{Key, Netns, Object};
+use vw_kernel::fake::Flow;
 use vw_model::EndpointMode;
 use vw_store::cluster::memory::MemoryStore;
 
@@ -121,4 +122,59 @@ fn connections_to_an_endpoint_that_its_living_host_lets_go_are_ended() {
             cut_off.map(|(_, addr)| addr).collect::<Vec<_>>() == ended
         });
     }
+}
+
+#[test]
+fn connections_to_endpoints_that_are_gone_are_ended_by_the_next_daemon_once_it_has_read_the_store()
+{
+    let [(here, a), (there, _b)] = stage(1);
+    let service = "s0".to_owned();
+    let view = a.submit(ServiceInspect { service }).unwrap();
+    let theirs = view.members[0].addresses[0];
+    let vip = view.spec.vips[0].addr();
+    let balancer = |key: &Key| match key {
+        Key::Address(netns @ Netns::Sandbox(_), _, net) if net.addr() == vip => Some(*netns),
+        _ => None,
+    };
+    let netns = here.kernel.objects().keys().find_map(balancer);
+    let netns = netns.expect("it leads there");
+    // It is dead, and may come back.
+    there.lose_store();
+    eventually("nobody is led there", || members(&a) == 0);
+    here.client().cut(true);
+    let a = here.reopen(a);
+    let gone: IpAddr = "10.43.200.9".parse().unwrap();
+    let ours: IpAddr = address_of(&here, &a, "one");
+    let to = |by: &IpAddr| Flow {
+        netns,
+        to: vip,
+        port: "80/tcp".to_owned().try_into().unwrap(),
+        by: *by,
+        at: 80,
+    };
+    here.kernel
+        .track([theirs, ours, gone].iter().map(to).collect());
+    let away = || !a.submit(Info).unwrap().warnings.is_empty();
+    eventually("the store is away", away);
+    assert_eq!(here.kernel.cut_off(), []);
+    here.client().cut(false);
+    eventually("those to who is gone are", || {
+        here.kernel.cut_off() == [(netns, gone)]
+    });
+    assert_eq!(
+        here.kernel.tracked(),
+        [theirs, ours].iter().map(to).collect::<Vec<_>>()
+    );
+}
+
+/// Where a sandbox is on the network.
+fn address_of(world: &World, controller: &Controller, name: &str) -> IpAddr {
+    let id = world.sandbox_id(controller, name).parse().unwrap();
+    let objects = world.kernel.objects().into_keys();
+    let mut addresses = objects.filter_map(|key| match key {
+        Key::Address(Netns::Sandbox(of), _, net) if of == id => Some(net.addr()),
+        _ => None,
+    });
+    let found = addresses.find(|addr| addr.to_string().starts_with("10.43."));
+    found.expect("it is on it")
 }

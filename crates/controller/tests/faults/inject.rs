@@ -467,6 +467,11 @@ impl Kernel for FaultyKernel {
         self.fake.forget_led_elsewhere(netns, leads)
     }
 
+    fn answering(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
+        self.effect("list connections")?;
+        self.fake.answering(netns)
+    }
+
     fn forget_all(&self, netns: Netns, addrs: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
         self.faults.forgotten.fetch_add(1, Ordering::SeqCst);
         self.effect("forget connections")?;

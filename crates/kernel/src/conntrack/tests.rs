@@ -220,6 +220,7 @@ fn what_is_led_to_nobody_is_forgotten_unless_it_is_a_connection() {
     init("192.0.2.1", "192.0.2.3", 9);
     assert_eq!(conntrack.count().expect("a number"), 5);
     let gone = ["192.0.2.2", "198.51.100.2"].map(|addr| addr.parse().expect("an address"));
+    assert_eq!(conntrack.answering().expect("those"), gone.into());
     let mut left = |to: &[IpAddr]| {
         let to = to.iter().copied().collect();
         let forgotten = conntrack.forget_led(&Led { to, by: None });

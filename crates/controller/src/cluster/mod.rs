@@ -100,6 +100,7 @@ impl Drop for Member {
         if let Some(encryption) = &self.encryption {
             encryption.close();
         }
+        self.ear.close();
     }
 }
 
@@ -169,6 +170,7 @@ impl Controller {
     /// Before containers start, which may ask the others and take long.
     pub(crate) fn answer_cluster(&self) {
         if let Some(member) = &self.member {
+            member.ear.stand(self.downgrade());
             member.cluster.settled();
         }
     }

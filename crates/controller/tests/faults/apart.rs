@@ -324,3 +324,40 @@ fn who_was_given_up_is_back_also_when_the_kernel_refuses_for_a_while() {
     let off = |said: &String| said.contains("is off network");
     assert!(!warnings.iter().any(off), "{warnings:?}");
 }
+
+#[test]
+fn one_that_was_given_up_is_off_its_networks_before_all_that_starts_has_started() {
+    let scene = Scene::new();
+    adopt(&scene.a, &scene.here, "two", &[], &[]).unwrap();
+    let two = scene.here.sandbox_id(&scene.a, "two");
+    scene.give_up();
+    let Scene {
+        here, a, b, way, ..
+    } = scene;
+    drop(a);
+    here.await_end(PATIENCE);
+    // A start goes on with what was being released, and that takes long.
+    let record = here.record(Table::Sandboxes, &two).expect("it stands");
+    let record = String::from_utf8(record).unwrap();
+    let record = record.replace("\"Ready\"", "\"Removing\"");
+    here.forge(Table::Sandboxes, &two, record.into_bytes());
+    let released = move |effect: &Effect<'_>| matches!(effect, Effect::Change(Change::Delete { table: Table::Sandboxes, key }) if *key == two);
+    let (kernel, off) = (here.kernel.clone(), Arc::<AtomicBool>::default());
+    let is_off = off.clone();
+    here.faults.while_at(released, move || {
+        let on = |object: &Object| matches!(object, Object::Address(address) if matches!(address.netns, Netns::Sandbox(_)));
+        let seen = vw_testkit::poll(Duration::from_secs(15), || {
+            (!kernel.objects().values().any(on)).then_some(())
+        });
+        is_off.store(seen.is_some(), Ordering::SeqCst);
+    });
+    way.store(MENDED, Ordering::SeqCst);
+    let a = here.open();
+    here.faults.await_beside();
+    assert!(
+        off.load(Ordering::SeqCst),
+        "it was on it while others started"
+    );
+    eventually("it is back", || members(&b) == Some(1));
+    assert_eq!(a.repair().unwrap(), 0);
+}

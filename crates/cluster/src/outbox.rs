@@ -11,6 +11,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::IpAddr,
     time::Duration,
 };
 use vw_model::{EndpointId, Error, IpNet, NetworkId, RemoteEndpoint, Result};
@@ -30,6 +31,8 @@ pub(crate) struct Outbox {
     written: BTreeMap<Key, EndpointRecord>,
     /// Where the two may differ.
     dirty: BTreeSet<Key>,
+    /// Which addresses of those were seen written, and are not wanted, by whose endpoint.
+    lagging: BTreeSet<(NetworkId, IpAddr, EndpointId)>,
     /// Attempts that failed since one succeeded.
     failures: u32,
     /// Not before this time.
@@ -75,12 +78,14 @@ impl Outbox {
         };
         self.desired.insert(key, record);
         self.dirty.insert(key);
+        self.list_again(key);
     }
 
     pub(crate) fn withdraw(&mut self, network: NetworkId, id: EndpointId) {
         self.alone.remove(&(network, id));
         self.desired.remove(&(network, id));
         self.dirty.insert((network, id));
+        self.list_again((network, id));
     }
 
     /// What the store was seen to have of this host; `whole` when it has nothing else.
@@ -91,17 +96,15 @@ impl Outbox {
     ) {
         if whole {
             self.written.clear();
+            self.lagging.clear();
             self.dirty.extend(self.desired.keys());
         }
         for (network, id, record) in own {
             let key = (network, id);
             self.otherwise |= !whole && self.written.get(&key) != record.as_ref();
-            match record {
-                Some(record) => self.written.insert(key, record),
-                None => self.written.remove(&key),
-            };
-            if self.desired.get(&key) != self.written.get(&key) {
-                self.dirty.insert(key);
+            self.set_written(key, record);
+            if self.desired.get(&key) != self.written.get(&key) && self.dirty.insert(key) {
+                self.list_again(key);
             }
         }
         // What may have refused the last attempt may have changed.
@@ -113,7 +116,42 @@ impl Outbox {
     }
 
     pub(crate) fn forget_network(&mut self, network: NetworkId) {
-        self.desired.retain(|(of, _), _| *of != network);
+        let gone: Vec<Key> = self.on(network).map(|id| (network, id)).collect();
+        for key in gone {
+            self.desired.remove(&key);
+            self.list_again(key);
+        }
+    }
+
+    /// Notes what was seen written, or that nothing was.
+    fn set_written(&mut self, key: Key, record: Option<EndpointRecord>) {
+        self.unlist(key);
+        match record {
+            Some(record) => self.written.insert(key, record),
+            None => self.written.remove(&key),
+        };
+        self.list_again(key);
+    }
+
+    fn unlist(&mut self, key: Key) {
+        let record = self.written.get(&key);
+        for net in record.iter().flat_map(|record| &record.addresses) {
+            self.lagging.remove(&(key.0, net.addr(), key.1));
+        }
+    }
+
+    /// Lists which addresses of an endpoint lag, as it is now; the caller has changed no address that
+    /// was seen written.
+    fn list_again(&mut self, key: Key) {
+        self.unlist(key);
+        let Some(record) = self.written.get(&key).filter(|_| self.dirty.contains(&key)) else {
+            return;
+        };
+        let wanted = self.desired.get(&key);
+        let is_wanted = |net: &IpNet| wanted.is_some_and(|wanted| wanted.addresses.contains(net));
+        let lagging = record.addresses.iter().filter(|net| !is_wanted(net));
+        self.lagging
+            .extend(lagging.map(|net| (key.0, net.addr(), key.1)));
     }
 
     pub(crate) fn forget_all(&mut self) {
@@ -143,14 +181,9 @@ impl Outbox {
     /// Whether the store was seen to have an endpoint with an address of this range that is not to
     /// have it any more.
     pub(crate) fn lags_in(&self, network: NetworkId, range: IpNet) -> bool {
-        let has = |record: Option<&EndpointRecord>, addr: &IpNet| {
-            record.is_some_and(|record| record.addresses.contains(addr))
-        };
-        let of_network = self.dirty.iter().filter(|(of, _)| *of == network);
-        let written = of_network.filter_map(|key| Some((key, self.written.get(key)?)));
-        written
-            .flat_map(|(key, record)| record.addresses.iter().map(move |addr| (key, addr)))
-            .any(|(key, addr)| range.contains(&addr.addr()) && !has(self.desired.get(key), addr))
+        let first = (network, range.network(), EndpointId::from_bytes([0; 32]));
+        let next = self.lagging.range(first..).next();
+        next.is_some_and(|(of, addr, _)| *of == network && range.contains(addr))
     }
 
     /// How many endpoints are to be in the store.
@@ -208,10 +241,7 @@ impl Outbox {
     fn wrote(&mut self, batch: Vec<(Key, Option<EndpointRecord>)>) {
         self.failures = 0;
         for (key, record) in batch {
-            match record {
-                Some(record) => self.written.insert(key, record),
-                None => self.written.remove(&key),
-            };
+            self.set_written(key, record);
         }
     }
 
@@ -355,3 +385,6 @@ fn is_of_one_network(error: &Error) -> bool {
 pub(crate) fn unchanged(network: NetworkId, version: vw_store::cluster::Version) -> Condition {
     Condition::Unchanged(Shared::Network(network).key(), version)
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,6 +97,7 @@ impl Display for Base {
             -100 if self.hook == Hook::Prerouting => f.write_str("dstnat")?,
             -101 if self.hook == Hook::Prerouting => f.write_str("dstnat - 1")?,
             -1 => f.write_str("filter - 1")?,
+            99 => f.write_str("srcnat - 1")?,
             100 => f.write_str("srcnat")?,
             other => other.fmt(f)?,
         }

@@ -112,6 +112,7 @@ impl HostTable {
             chains.extend(remotes(self.accept_mark));
         }
         chains.push(forward(self));
+        chains.push(to_ipv4());
         chains.push(postrouting(tunnels));
         TableSpec {
             name: Self::NAME,
@@ -458,6 +459,15 @@ fn mark_leaving(mark: u32) -> ChainSpec {
     ChainSpec::ours("mark_leaving", None, rules)
 }
 
+/// Before everybody else translates sources: of a connection that has a source others are not asked any
+/// more (`nf_nat_inet_fn`), and by another one it would not find back.
+fn to_ipv4() -> ChainSpec {
+    let source = Snat(V6, OIF, SetName::Translators);
+    let rule = rule("to an IPv4 address", [Match::Family(V6)], source);
+    let place = base(ChainKind::Nat, Hook::Postrouting, SRCNAT - 1);
+    ChainSpec::ours("to_ipv4", place, vec![rule])
+}
+
 /// The incoming interface is known after routing since Linux 5.7; it is empty for what this host
 /// sends, which therefore keeps its source address.
 fn postrouting(tunnels: bool) -> ChainSpec {
@@ -492,11 +502,6 @@ fn postrouting(tunnels: bool) -> ChainSpec {
     let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), alone(STAND_IN));
     let (groups4, groups6) = (net4(224, 0, 0, 0, 4), net6(0xff00, 0, 8));
     let mut rules = vec![
-        rule(
-            "to an IPv4 address",
-            [Match::Family(V6)],
-            Snat(V6, OIF, SetName::Translators),
-        ),
         rule(neighbor, [same(), Match::Translated], Masquerade),
         rule(neighbor, bridged, Masquerade),
         rule("neighbours", [same()], Return),

@@ -63,7 +63,7 @@ impl World {
         let kernel = host.enter(|| LinuxKernel::open(&Config { exec_root }));
         let kernel = kernel.expect("an executor");
         kernel.translation().expect("this kernel has it");
-        let objects = wanted();
+        let objects = wanted(&[Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
         let steps: Vec<Step> = objects.values().cloned().map(Step::Create).collect();
         kernel.apply(&Plan::ordered(steps)).expect("it can be made");
         Self {
@@ -101,7 +101,8 @@ impl World {
     }
 }
 
-fn wanted() -> BTreeMap<Key, Object> {
+/// A network, and the port that its endpoint publishes over these protocols.
+fn wanted(protocols: &[Protocol]) -> BTreeMap<Key, Object> {
     let cx = DriverContext {
         translates: true,
         ..DriverContext::default()
@@ -119,7 +120,7 @@ fn wanted() -> BTreeMap<Key, Object> {
         v6: FamilyPolicy::default(),
     };
     let mut elements = network(&policy);
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    for protocol in protocols.iter().copied() {
         let published = port(&PortPolicy {
             mapping: PortMapping {
                 host: "[::]:8080".parse().expect("an address"),
@@ -133,9 +134,10 @@ fn wanted() -> BTreeMap<Key, Object> {
     }
     let table = Object::Table(Table::Host(HostTable::default()));
     let objects = elements.into_iter().map(Object::Element);
+    let translator = protocols.first().map(|_| vw_drivers::plan_translator(&cx));
     let objects = objects
         .chain([table])
-        .chain(vw_drivers::plan_translator(&cx));
+        .chain(translator.into_iter().flatten());
     objects.map(|object| (object.key(), object)).collect()
 }
 
@@ -145,6 +147,7 @@ fn who_asks_over_ipv6_is_answered_over_ipv4() {
     let world = World::new();
     let _tcp = traffic::Server::tcp(&world.container, "web", "0.0.0.0:80");
     let udp = traffic::Server::udp(&world.container, "web", "0.0.0.0:80");
+    let _sctp = traffic::sctp::Server::start(&world.container, 80);
     for (from, to) in [
         (&world.client, format!("[{HOST}]:8080")),
         (&world.host, format!("[{HOST}]:8080")),
@@ -159,6 +162,8 @@ fn who_asks_over_ipv6_is_answered_over_ipv4() {
         assert_eq!(answer.seen.ip(), TRANSLATED, "the host asks");
         world.talks(from, &to);
         traffic::udp(from, &to).unwrap_or_else(|error| panic!("{to} by UDP: {error}"));
+        let opens = traffic::sctp::opens(from, &to).expect("it can be asked");
+        assert!(opens, "{to} by SCTP");
     }
     drop(udp);
     // The endpoint says that nobody listens.
@@ -194,6 +199,21 @@ fn what_is_too_large_on_the_way_is_told_across() {
                 .must();
         }
     }
+    world.end();
+}
+
+/// Others that translate whatever leaves, in a chain that the kernel asks before one of the same priority
+/// that was there already.
+#[test]
+fn others_that_masquerade_take_nothing_from_it() {
+    require_root!();
+    let world = World::new();
+    let _tcp = traffic::Server::tcp(&world.container, "web", "0.0.0.0:80");
+    let masquerade = "nft 'table ip6 nat { chain POSTROUTING {
+        type nat hook postrouting priority srcnat; masquerade; }; }'";
+    world.host.sh(masquerade).must();
+    world.talks(&world.client, &format!("[{HOST}]:8080"));
+    world.talks(&world.host, "[::1]:8080");
     world.end();
 }
 

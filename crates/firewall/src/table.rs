@@ -7,7 +7,7 @@
 use crate::spec::{
     Base, ChainKind, ChainSpec, Contents, Field, Hook, Match, Rule, Statement, TableSpec,
 };
-use crate::{Chain, SetName};
+use crate::{Chain, SetName, TRANSLATED, mapped_net};
 use Statement::{
     Accept, AcceptUntracked, Dnat, Drop, Goto, Jump, Mark, Masquerade, Return, SetDestination6,
     SetSource6, Snat, Verdict,
@@ -24,6 +24,8 @@ pub const USER_CHAIN: &str = "user";
 
 /// What takes packets of other hosts' tunnels.
 const FROM_PEER: &str = "from_peer";
+/// What drops what is to be translated and does not come to be.
+const LED_ASTRAY: &str = "led_astray";
 /// What lets pass at once.
 const LET_PASS: &str = "let_pass";
 /// What endpoints of routed networks on other hosts send, and what they are sent.
@@ -100,6 +102,7 @@ impl HostTable {
             to_routed(),
             to_open(),
             internal(),
+            led_astray(),
         ];
         if let Some(end) = self.tunnels {
             chains.extend([tunnel(), from_peer(end)]);
@@ -404,6 +407,8 @@ fn forward(table: &HostTable) -> ChainSpec {
     rules.extend([
         rule("receiving network", [], Verdict(TO, SetName::ForwardTo)),
         rule("sending network", [], Verdict(IIF, SetName::ForwardFrom)),
+        translated(mapped_net().into()),
+        translated(IpAddr::from(TRANSLATED).into()),
     ]);
     if mark != 0 {
         let (to, from) = (SetName::Bridges, SetName::Bridges);
@@ -413,6 +418,21 @@ fn forward(table: &HostTable) -> ChainSpec {
     }
     let place = base(ChainKind::Filter, Hook::Forward, FORWARD);
     ChainSpec::ours("forward", place, rules)
+}
+
+/// What only the link that translates is for. Where that is gone, it would leave by the default route.
+fn translated(net: IpNet) -> Rule {
+    let to = [Match::Destination(net)];
+    rule("to be translated", to, Jump(LED_ASTRAY))
+}
+
+fn led_astray() -> ChainSpec {
+    let there = [Match::In(OIF, SetName::Translators)];
+    let rules = vec![
+        rule("to the link that translates", there, Return),
+        rule("by any other way", [], Drop),
+    ];
+    ChainSpec::ours(LED_ASTRAY, None, rules)
 }
 
 const fn pass(mark: u32) -> Statement {

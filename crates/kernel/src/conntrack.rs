@@ -23,6 +23,7 @@ use std::{
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
+use vw_firewall::{TRANSLATED, unmapped};
 use vw_model::{Family, PortKey, Protocol};
 
 #[cfg(test)]
@@ -125,15 +126,36 @@ impl Conntrack {
                 let is_one = ends.into_iter().flatten().any(|end| listed.contains(&end));
                 is_one.then(|| Entry::parse(payload))
             };
-            let of_them = match listed.iter().all(IpAddr::is_ipv6) {
-                true => of_ipv6,
-                false => of_all,
+            let of_them = |body: &mut Body<'_>| {
+                if listed.iter().all(stands_for_another) {
+                    of_led(body, libc::AF_INET6);
+                } else if listed.iter().all(IpAddr::is_ipv6) {
+                    of_ipv6(body);
+                } else {
+                    of_all(body);
+                }
             };
             for entry in self.list(of_them, either_way)? {
                 self.delete(&entry)?;
             }
         }
         Ok(())
+    }
+
+    /// Deletes the connections that were translated into IPv4, on either side of that.
+    pub(crate) fn forget_translated(&mut self) -> io::Result<()> {
+        if self.count()? == 0 {
+            return Ok(());
+        }
+        passed();
+        let led = |payload: &[u8]| {
+            source_of(payload, CTA_TUPLE_REPLY).filter(stands_for_another)?;
+            Some(Entry::parse(payload))
+        };
+        for entry in self.list(|body| of_led(body, libc::AF_INET6), led)? {
+            self.delete(&entry)?;
+        }
+        self.forget(&[TRANSLATED.into()])
     }
 
     /// Waits until no TCP connection that was led so is open, for each at most so long. Looking walks the
@@ -276,7 +298,8 @@ impl Conntrack {
             })?);
         }
         if !v6.is_empty() {
-            let of = self.list(of_ipv6, |payload| wanted(payload, &|by| v6.contains(&by)))?;
+            let of_them = |body: &mut Body<'_>| of_led(body, libc::AF_INET6);
+            let of = self.list(of_them, |payload| wanted(payload, &|by| v6.contains(&by)))?;
             found.extend(of);
         }
         Ok(found)
@@ -525,6 +548,18 @@ fn by_version<'a>(
 /// No filter.
 fn of_all(body: &mut Body<'_>) {
     body.bytes(&[0; 4]);
+}
+
+/// A filter by what is led elsewhere than it was sent, of one IP version or of all. A kernel that does not
+/// know it shows all (before 5.14).
+fn of_led(body: &mut Body<'_>, family: libc::c_int) {
+    body.bytes(&[family as u8, WITH_FAMILY, 0, 0]);
+    body.attr(CTA_STATUS, &IPS_DST_NAT.to_be_bytes());
+}
+
+/// Whether an address stands for one of IPv4: it is led to, and nobody has it.
+fn stands_for_another(addr: &IpAddr) -> bool {
+    unmapped(*addr) != *addr
 }
 
 /// A filter by IPv6 alone.

@@ -4,6 +4,7 @@
 //! that delete and announce. What a call does lies in its modules.
 
 mod apply;
+mod connections;
 mod ends;
 mod links;
 mod names;
@@ -182,51 +183,6 @@ impl LinuxKernel {
         Ok(f(nft))
     }
 
-    /// Forgets the tracked connections of addresses that their sandboxes gave up.
-    ///
-    /// Without connection tracking in the kernel there is nothing to forget.
-    fn forget_connections(&self, addrs: &[IpAddr]) {
-        if addrs.is_empty() {
-            return;
-        }
-        let addrs = self.with_mapped(addrs.iter().copied());
-        let mut slot = lock(&self.conntrack);
-        let mut forget = || {
-            let conntrack = match &mut *slot {
-                Some(conntrack) => conntrack,
-                empty => {
-                    let host = self.namespaces.host();
-                    empty.insert(self.namespaces.run(host, Conntrack::open)??)
-                }
-            };
-            conntrack.forget(&addrs)
-        };
-        if let Err(error) = forget() {
-            tracing::debug!("connections of {addrs:?} are not forgotten: {error}");
-        }
-    }
-
-    /// Addresses, and what stands for those of IPv4 where who asks over IPv6 is led there.
-    fn with_mapped(&self, addrs: impl Iterator<Item = IpAddr> + Clone) -> Vec<IpAddr> {
-        let translates = self.translates.load(Ordering::Relaxed);
-        let mapped = addrs.clone().filter_map(|addr| match addr {
-            IpAddr::V4(addr) if translates => Some(vw_firewall::mapped(addr).into()),
-            _ => None,
-        });
-        addrs.chain(mapped).collect()
-    }
-
-    /// The same of who is led in the host's namespace.
-    fn led_with_mapped(&self, led: &Led) -> Led {
-        Led {
-            to: self
-                .with_mapped(led.to.iter().copied())
-                .into_iter()
-                .collect(),
-            by: led.by.clone(),
-        }
-    }
-
     fn addresses_in(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
         let place = self.namespaces.place(netns)?;
         let dump = crate::netlink::addr::dump;
@@ -234,39 +190,6 @@ impl LinuxKernel {
         let found = found.map_err(|source| names::call("list", "addresses", source))?;
         let usable = found.into_iter().filter(|seen| seen.usable);
         Ok(usable.map(|seen| seen.addr.addr()).collect())
-    }
-
-    /// Forgets what was sent to ports before they were opened: it would be led nowhere for as long as
-    /// somebody sends.
-    fn forget_unled(&self, netns: Netns, ports: Vec<OpenedPort>) {
-        let forget = || {
-            let own = self.addresses_in(netns)?;
-            self.run_in(
-                netns,
-                "forget",
-                || "connections".to_owned(),
-                move || {
-                    let mut conntrack = Conntrack::open()?;
-                    for family in [Family::V4, Family::V6] {
-                        let of: Vec<_> = ports.iter().filter(|(of, ..)| *of == family).collect();
-                        if of.is_empty() {
-                            continue;
-                        }
-                        let opened = of.iter().map(|(.., port)| *port).collect();
-                        conntrack.forget_unled(family, &opened, |addr, port| {
-                            (own.contains(&addr) || addr.is_loopback())
-                                && of.iter().any(|(_, at, opened)| {
-                                    *opened == port && at.is_none_or(|at| at == addr)
-                                })
-                        })?;
-                    }
-                    Ok(())
-                },
-            )
-        };
-        if let Err(error) = forget() {
-            tracing::debug!("who sent to a port before it was opened stays there: {error}");
-        }
     }
 
     /// Waits until a link passes what is sent through it; one that is gone is not waited for.

@@ -78,6 +78,14 @@ impl World {
         }
     }
 
+    /// Takes back what is published.
+    fn unpublish(&mut self) {
+        let left = wanted(&[]);
+        let plan = diff(&self.objects, &left);
+        self.kernel.apply(&plan).expect("it can be removed");
+        self.objects = left;
+    }
+
     /// Nothing is missing; taken away, nothing is left.
     fn end(self) {
         let observed = self.kernel.observe(&self.objects).expect("it can be read");
@@ -214,6 +222,31 @@ fn others_that_masquerade_take_nothing_from_it() {
     world.host.sh(masquerade).must();
     world.talks(&world.client, &format!("[{HOST}]:8080"));
     world.talks(&world.host, "[::1]:8080");
+    world.end();
+}
+
+/// This host refuses it, as what it does not know; nothing leaves it for where packets were translated.
+#[test]
+fn what_is_open_ends_with_the_last_port() {
+    require_root!();
+    let mut world = World::new();
+    let _tcp = traffic::Server::tcp(&world.container, "web", "0.0.0.0:80");
+    let count = "nft 'table ip6 t { chain c { type filter hook prerouting priority 0;
+        iifname eth0 ip6 daddr fd5a:9c3e:41b7::/48 counter; }; }'";
+    world.router.sh(count).must();
+    let far = format!("[{HOST}]:8080");
+    let open = [(&world.client, far.as_str()), (&world.host, "[::1]:8080")];
+    let open = open.map(|(from, to)| traffic::Conversation::open(from, to).expect("it answers"));
+    world.unpublish();
+    for mut one in open {
+        let ended = one.say("still there?").expect_err("nobody is led");
+        assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
+    }
+    world.router.ip("-6 route add fd00::/8 via 2001:db8::1");
+    let led = format!("[{}]:80", mapped(ENDPOINT));
+    assert!(traffic::tcp(&world.client, &led).is_err());
+    let counted = world.router.sh("nft list chain ip6 t c").ok();
+    assert!(counted.contains("packets 0 "), "{counted}");
     world.end();
 }
 

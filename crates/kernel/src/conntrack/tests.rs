@@ -549,3 +549,18 @@ fn what_is_led_to_nobody_of_these_takes_no_memory() {
     assert!(more < 4 << 20, "{more} bytes");
     assert_eq!(conntrack.count().expect("a number"), tracked - 1);
 }
+
+#[test]
+fn what_is_led_is_told_of_alone() {
+    vw_testkit::require_root!();
+    let mut conntrack = enter(&["2001:db8::1/128", "2001:db8::2/128"]);
+    led("ip6 daddr 2001:db8::1 udp dport 8080 dnat to 2001:db8::2");
+    let (all, of_led) = (&super::of_ipv6, &|body: &mut Body<'_>| {
+        super::of_led(body, 10);
+    });
+    send("[2001:db8::1]:8080");
+    send("[2001:db8::1]:8081");
+    send("[2001:db8::2]:8080");
+    assert_eq!(conntrack.count_of(all), 3);
+    assert_eq!(conntrack.count_of(of_led), 1);
+}

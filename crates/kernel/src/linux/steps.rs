@@ -4,7 +4,7 @@ use super::{
     apply::{Run, Stop},
     queue::Forgive,
 };
-use crate::netlink::{Batch, addr, fdb, neigh, route, tc};
+use crate::netlink::{Batch, addr, fdb, neigh, route};
 use vw_hoststate::{Address, Forward, Neighbor, Netns, Object, Proxy, Route, Step};
 use vw_model::IfName;
 
@@ -90,11 +90,7 @@ impl Run<'_> {
             Object::WireguardPeer(peer) => self.peer(at, peer, false),
             Object::Shortcuts(shortcuts) => self.delete_shortcuts(at, shortcuts),
             Object::Shortcut(shortcut) => self.shortcuts(at, shortcut.netns).map(drop),
-            Object::Translator(one) => {
-                self.remove(at, one.netns, Some(&one.link), |batch, index| {
-                    tc::unbind(batch, index.unwrap_or_default());
-                })
-            }
+            Object::Translator(one) => self.delete_translator(at, one),
             Object::Element(_) | Object::Balance(..) => self.elements(at).map(drop),
             Object::Sysctl(sysctl) => self.sysctls(at, sysctl.netns).map(drop),
         }
@@ -186,7 +182,7 @@ impl Run<'_> {
     }
 
     /// Removes something that lies on a link; without its namespace or its link it is gone.
-    fn remove(
+    pub(super) fn remove(
         &mut self,
         at: usize,
         netns: Netns,

@@ -59,6 +59,16 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Has a link translate no more, once nobody is led to it.
+    pub(super) fn delete_translator(&mut self, at: usize, gone: &Translator) -> Result<(), Stop> {
+        self.remove(at, gone.netns, Some(&gone.link), |batch, index| {
+            tc::unbind(batch, index.unwrap_or_default());
+        })?;
+        self.flush()?;
+        self.kernel.forget_translated();
+        Ok(())
+    }
+
     /// Takes the program from the tunnel, and its table with it.
     pub(super) fn delete_shortcuts(&mut self, at: usize, gone: &Shortcuts) -> Result<(), Stop> {
         if self.is_gone(gone.netns) {

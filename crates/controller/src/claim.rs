@@ -145,8 +145,10 @@ impl Controller {
     ) -> T {
         let cx = &self.config.drivers;
         let gateways = FAMILIES.map(|f| (f, sandbox_plan::way_in(attachments, f, cx)));
-        let publishes =
-            |f: Family, a: &Attachment| a.network.driver.publishes(&a.network.spec, f, cx);
+        let publishes = |f: Family, a: &Attachment| {
+            let driver = &a.network.driver;
+            driver.publishes_to(&a.network.spec, &a.endpoint, f, cx)
+        };
         let usable = gateways
             .iter()
             .filter(|(f, a)| a.is_some_and(|a| publishes(*f, a)));

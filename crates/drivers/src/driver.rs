@@ -97,6 +97,17 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// The same to one endpoint of it, which may lack a family that the network has.
+    fn publishes_to(
+        &self,
+        network: &NetworkSpec,
+        _endpoint: &EndpointSpec,
+        family: Family,
+        cx: &DriverContext,
+    ) -> bool {
+        self.publishes(network, family, cx)
+    }
+
     /// The host addresses of ports that are published without one: those of families that are
     /// not named are not published on. An unspecified address is every one of its family.
     fn default_hosts(&self, _network: &NetworkSpec, _cx: &DriverContext) -> Vec<IpAddr> {

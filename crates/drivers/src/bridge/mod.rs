@@ -13,7 +13,7 @@ use crate::{
 };
 pub(crate) use network::plan as plan_network;
 pub(crate) use options::{BridgeOptions, bridge_name};
-pub(crate) use policy::of_ports;
+pub(crate) use policy::{of_ports, publishes_to};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vw_hoststate::{Fragment, Netns};
 use vw_model::{
@@ -93,6 +93,17 @@ impl Driver for Bridge {
     fn publishes(&self, network: &NetworkSpec, family: Family, cx: &DriverContext) -> bool {
         BridgeOptions::read(network, cx)
             .is_ok_and(|options| publishes(network, &options, cx, family))
+    }
+
+    fn publishes_to(
+        &self,
+        network: &NetworkSpec,
+        endpoint: &EndpointSpec,
+        family: Family,
+        cx: &DriverContext,
+    ) -> bool {
+        BridgeOptions::read(network, cx)
+            .is_ok_and(|options| publishes_to(network, &options, endpoint, cx, family))
     }
 
     fn default_hosts(&self, network: &NetworkSpec, cx: &DriverContext) -> Vec<IpAddr> {

@@ -40,6 +40,21 @@ pub(crate) fn translates(
         && publishes(network, options, cx, Family::V4)
 }
 
+/// Whether ports can be published over a family for an endpoint, which may have IPv6 switched off on a
+/// network that has it.
+pub(crate) fn publishes_to(
+    network: &NetworkSpec,
+    options: &BridgeOptions,
+    endpoint: &EndpointSpec,
+    cx: &DriverContext,
+    family: Family,
+) -> bool {
+    match (family, endpoint.address(family)) {
+        (Family::V6, None) => translates(network, options, cx),
+        _ => publishes(network, options, cx, family),
+    }
+}
+
 /// The network's policy.
 pub(super) fn of_network(
     network: &NetworkSpec,

@@ -106,6 +106,17 @@ impl Driver for Overlay {
         routed.is_some_and(|options| bridge::publishes(network, &options, cx, family))
     }
 
+    fn publishes_to(
+        &self,
+        network: &NetworkSpec,
+        endpoint: &EndpointSpec,
+        family: Family,
+        cx: &DriverContext,
+    ) -> bool {
+        let routed = routed(network, cx);
+        routed.is_some_and(|options| bridge::publishes_to(network, &options, endpoint, cx, family))
+    }
+
     fn default_hosts(&self, network: &NetworkSpec, cx: &DriverContext) -> Vec<IpAddr> {
         let hosts = |options| bridge::default_hosts(network, &options, cx);
         routed(network, cx).map(hosts).unwrap_or_default()

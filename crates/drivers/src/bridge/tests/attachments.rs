@@ -220,6 +220,14 @@ fn ports_of_an_endpoint_without_ipv6_are_translated() {
         "#]],
     );
     assert!(Bridge.publishes(&network, Family::V6, &translates));
+    assert!(Bridge.publishes_to(&network, &four, Family::V6, &translates));
+    // An endpoint that has IPv6 switched off, where the network has it.
+    let routed = bridge(
+        &[V4, V6],
+        &[("com.docker.network.bridge.gateway_mode_ipv4", "routed")],
+    );
+    let off = endpoint(&routed, &["10.0.0.2/24"]);
+    assert!(!Bridge.publishes_to(&routed, &off, Family::V6, &translates));
     let alone = |options: &[(&str, &str)], cx: &DriverContext| {
         assert!(
             !Bridge.publishes(&bridge(&[V4], options), Family::V6, cx),

@@ -72,6 +72,7 @@ impl Controller {
         troubles.extend(self.underlay_trouble());
         troubles.extend(self.doubles());
         troubles.extend(self.drawbacks());
+        troubles.extend(self.translates_nothing());
         troubles
     }
 }

@@ -45,6 +45,7 @@ mod services;
 mod start;
 mod step;
 mod streams;
+mod translation;
 pub mod view;
 mod watch;
 
@@ -52,4 +53,5 @@ pub use cluster::{KernelTunnel, Tunnel, carrier, refuse_to_leave_cluster};
 pub use command::Command;
 pub use config::{BridgeConfig, Config};
 pub use controller::{Controller, Membership, Parts, kernel_error};
+pub use translation::untranslated;
 pub use vw_cluster::{Answers, Pulse};

@@ -13,6 +13,7 @@ use crate::{
     records::{self, AttachmentRecord, ContainerRecord, Owed, SandboxRecord},
     registry::{Network, Registry, Sandbox, SandboxState, lock},
     services::Checker,
+    translation::ask_for_forwarding,
     watch::Watcher,
 };
 use std::{
@@ -59,6 +60,7 @@ impl Controller {
     pub fn open(mut config: Config, parts: Parts) -> Result<Self> {
         let began = Instant::now();
         let facts = parts.kernel.facts().map_err(kernel_error)?;
+        ask_for_forwarding(&mut config, &facts, &*parts.data);
         let ipam = Ipam::new(config.pools.clone());
         let cannot =
             |what: &'static str| move |error| Error::internal("watch-failed", what).because(error);
@@ -118,6 +120,9 @@ impl Controller {
 
     /// Takes up what the records tell of, names first, and brings the kernel to it.
     fn take_up_all(&self, began: Instant) -> Result<()> {
+        if let Some(sentence) = self.translates_nothing() {
+            tracing::warn!("{sentence}");
+        }
         self.load_networks()?;
         self.load_cluster();
         self.load_services()?;

@@ -72,8 +72,9 @@ pub struct DriverContext {
     /// Why frames can take no shortcut past the bridge of an overlay network; `None` where they
     /// can.
     pub no_shortcuts: Option<String>,
-    /// Whether the kernel translates IPv6 into IPv4 ([`Translator`](vw_hoststate::Translator)).
-    pub translates: bool,
+    /// Why this host does not translate IPv6 into IPv4 ([`Translator`](vw_hoststate::Translator)), and
+    /// what would help; `None` where it does.
+    pub no_translation: Option<String>,
 }
 
 impl Default for DriverContext {
@@ -93,7 +94,7 @@ impl Default for DriverContext {
             ipv6: true,
             underlay: None,
             no_shortcuts: None,
-            translates: false,
+            no_translation: Some("nobody tried".to_owned()),
         }
     }
 }

@@ -23,7 +23,7 @@ pub use overlay::{
     ProbeNetwork, plan_tunnel, plan_tunnel_key, plan_tunnel_peer, tunnel_link, tunnel_mtu,
 };
 pub use registry::{find, names};
-pub use translator::{plan as plan_translator, translates};
+pub use translator::{may_translate, plan as plan_translator, translates};
 
 #[cfg(test)]
 mod sample;

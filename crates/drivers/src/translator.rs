@@ -112,8 +112,14 @@ fn ways(cx: &DriverContext, link: &IfName) -> [Object; 4] {
     [answer, way(alone(asking)), led, localhost].map(Object::Route)
 }
 
+/// Whether the daemon's settings have who asks over IPv6 led to IPv4 addresses, where the host can.
+#[must_use]
+pub const fn may_translate(cx: &DriverContext) -> bool {
+    cx.ipv6 && cx.filters(Family::V4) && cx.filters(Family::V6)
+}
+
 /// Whether who asks over IPv6 can be led to IPv4 addresses.
 #[must_use]
 pub const fn translates(cx: &DriverContext) -> bool {
-    cx.translates && cx.ipv6 && cx.filters(Family::V4) && cx.filters(Family::V6)
+    cx.no_translation.is_none() && may_translate(cx)
 }

@@ -49,7 +49,8 @@ pub const fn mapped_net() -> Ipv6Net {
 #[must_use]
 pub fn is_translated(element: &Element) -> bool {
     match element.value.first() {
-        Some(Datum::V6(addr)) => mapped_net().contains(addr),
+        // Of the link itself it is the source that is given there.
+        Some(Datum::V6(addr)) if element.set != SetName::Translators => mapped_net().contains(addr),
         _ => false,
     }
 }

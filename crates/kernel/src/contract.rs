@@ -369,6 +369,10 @@ pub trait Kernel: Send + Sync {
     /// [`KernelError::NamespaceGone`], the system's answer, or `TimedOut`.
     fn await_forwarding(&self, outer: Netns, endpoint: &EndpointSpec) -> Result<(), KernelError>;
 
+    /// Why what a plan had translated ([`Translator`](vw_hoststate::Translator)) is not, where the kernel
+    /// refused that: what leads there was left out, and the next comparison tries again.
+    fn untranslated(&self) -> Option<String>;
+
     /// Waits until no connection that the host led so is open, for each at most so long, all from now
     /// on; what has no connections (UDP) is not waited for.
     ///

@@ -118,6 +118,11 @@ impl FakeKernel {
         self.state().dead.push(source);
     }
 
+    /// Has no packets translated from now on, for this reason, or again.
+    pub fn refuse_translation(&self, why: Option<&str>) {
+        self.state().untranslated = why.map(str::to_owned);
+    }
+
     /// Sets what [`facts`](Kernel::facts) answers.
     pub fn set_facts(&self, facts: HostFacts) {
         self.state().facts = facts;
@@ -296,6 +301,10 @@ impl Kernel for FakeKernel {
 
     fn await_forwarding(&self, _outer: Netns, _endpoint: &EndpointSpec) -> Result<(), KernelError> {
         Ok(())
+    }
+
+    fn untranslated(&self) -> Option<String> {
+        self.state().untranslated.clone()
     }
 
     fn await_quiet(&self, each: &[(Led, Duration)]) -> Result<(), KernelError> {

@@ -89,6 +89,8 @@ pub struct LinuxKernel {
     ipv6: bool,
     /// Whether packets are translated by a link of ours.
     translates: AtomicBool,
+    /// Why they are not, though a plan wanted it.
+    untranslated: Mutex<Option<String>>,
 }
 
 impl LinuxKernel {
@@ -112,6 +114,7 @@ impl LinuxKernel {
             keys: Mutex::default(),
             ipv6: Path::new("/proc/sys/net/ipv6").is_dir(),
             translates: AtomicBool::default(),
+            untranslated: Mutex::default(),
             namespaces,
         })
     }
@@ -387,6 +390,10 @@ impl Kernel for LinuxKernel {
         let inside = Netns::Sandbox(endpoint.sandbox);
         self.await_running(inside, &endpoint.ifname, until)?;
         self.await_solicited(endpoint, until)
+    }
+
+    fn untranslated(&self) -> Option<String> {
+        lock(&self.untranslated).clone()
     }
 
     fn await_quiet(&self, each: &[(Led, Duration)]) -> Result<(), KernelError> {

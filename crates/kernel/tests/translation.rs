@@ -78,12 +78,12 @@ impl World {
         }
     }
 
-    /// Takes back what is published.
-    fn unpublish(&mut self) {
-        let left = wanted(&[]);
-        let plan = diff(&self.objects, &left);
-        self.kernel.apply(&plan).expect("it can be removed");
-        self.objects = left;
+    /// Publishes the port over these protocols alone.
+    fn publish(&mut self, protocols: &[Protocol]) {
+        let wanted = wanted(protocols);
+        let plan = diff(&self.objects, &wanted);
+        self.kernel.apply(&plan).expect("it can be done");
+        self.objects = wanted;
     }
 
     /// Nothing is missing; taken away, nothing is left.
@@ -112,7 +112,7 @@ impl World {
 /// A network, and the port that its endpoint publishes over these protocols.
 fn wanted(protocols: &[Protocol]) -> BTreeMap<Key, Object> {
     let cx = DriverContext {
-        translates: true,
+        no_translation: None,
         ..DriverContext::default()
     };
     let nat = FamilyPolicy {
@@ -237,7 +237,7 @@ fn what_is_open_ends_with_the_last_port() {
     let far = format!("[{HOST}]:8080");
     let open = [(&world.client, far.as_str()), (&world.host, "[::1]:8080")];
     let open = open.map(|(from, to)| traffic::Conversation::open(from, to).expect("it answers"));
-    world.unpublish();
+    world.publish(&[]);
     for mut one in open {
         let ended = one.say("still there?").expect_err("nobody is led");
         assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
@@ -247,6 +247,73 @@ fn what_is_open_ends_with_the_last_port() {
     assert!(traffic::tcp(&world.client, &led).is_err());
     let counted = world.router.sh("nft list chain ip6 t c").ok();
     assert!(counted.contains("packets 0 "), "{counted}");
+    world.end();
+}
+
+/// Has a thread do something that may load no program.
+fn without_programs<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    let word = |code, jump_false, k| libc::sock_filter {
+        code,
+        jt: 0,
+        jf: jump_false,
+        k,
+    };
+    let mut words = [
+        word((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0),
+        word(
+            (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+            1,
+            libc::SYS_bpf as u32,
+        ),
+        word(
+            libc::BPF_RET as u16,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
+        ),
+        word(libc::BPF_RET as u16, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    std::thread::scope(|scope| {
+        let refused = scope.spawn(move || {
+            let program = libc::sock_fprog {
+                len: words.len() as u16,
+                filter: words.as_mut_ptr(),
+            };
+            // SAFETY: it is of this thread alone, and the program lives as long as the call.
+            let set = unsafe {
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                    && libc::prctl(
+                        libc::PR_SET_SECCOMP,
+                        libc::SECCOMP_MODE_FILTER,
+                        &raw const program,
+                    ) == 0
+            };
+            assert!(set, "{}", std::io::Error::last_os_error());
+            f()
+        });
+        refused.join().expect("it is done")
+    })
+}
+
+#[test]
+fn where_the_kernel_refuses_the_program_nobody_is_led_until_it_takes_it() {
+    require_root!();
+    let mut world = World::new();
+    let _tcp = traffic::Server::tcp(&world.container, "web", "0.0.0.0:80");
+    world.publish(&[]);
+    without_programs(|| world.publish(&[Protocol::Tcp]));
+    let why = world.kernel.untranslated().expect("it is told");
+    assert!(why.contains("not permitted"), "{why}");
+    let to = format!("[{HOST}]:8080");
+    let refused = traffic::tcp(&world.client, &to).expect_err("nobody is led");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let observed = world
+        .kernel
+        .observe(&world.objects)
+        .expect("it can be read");
+    let plan = diff(&observed.objects, &world.objects);
+    world.kernel.apply(&plan).expect("it is tried again");
+    assert_eq!(world.kernel.untranslated(), None);
+    world.talks(&world.client, &to);
     world.end();
 }
 

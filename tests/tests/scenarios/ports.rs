@@ -338,6 +338,37 @@ const TRANSLATED: [(&str, bool); 14] = [
     ("[2001:db8::1]:8084", false),
 ];
 
+fn translates(scene: &Scene) -> bool {
+    scene.host.sh("ip link show vw_translator").success()
+}
+
+/// What is reached directly alone is not translated to.
+#[track_caller]
+fn where_routed_it_is_not_translated(scene: &Scene) {
+    let routed = "-o com.docker.network.bridge.gateway_mode_ipv4=routed";
+    scene.docker(&format!("network create --ipv6 {routed} routed"));
+    let off = "--sysctl net.ipv6.conf.all.disable_ipv6=1";
+    scene.start("off", &format!("--network routed {off} -p 8090:80"));
+    assert!(!scene.docker("port off").contains("[::]"));
+    scene.docker("rm -f off");
+}
+
+/// Over IPv4 alone where the daemon makes no rules for IPv6, or the host does not forward.
+#[track_caller]
+fn where_it_cannot_be_translated(scene: &mut Scene) {
+    for flag in ["--ip6tables=false", "--ip-forward=false"] {
+        scene.daemon.restart_with(&[flag]);
+        assert!(!translates(scene), "{flag}");
+        for (to, answers) in [("127.0.0.1:8080", true), ("[::1]:8080", false)] {
+            assert_eq!(reaches(&scene.host, to, "web"), answers, "{flag}: {to}");
+        }
+        let info = scene.daemon.cli(["info"]).stderr;
+        let told = info.contains("start the daemon without --ip-forward=false");
+        assert_eq!(told, flag == "--ip-forward=false", "{info}");
+        scene.daemon.restart_with(&[]);
+    }
+}
+
 #[test]
 fn a_container_without_ipv6_answers_over_ipv6() {
     require_stage!();
@@ -378,12 +409,14 @@ fn a_container_without_ipv6_answers_over_ipv6() {
     assert_eq!(answer.seen.ip().to_string(), "192.0.0.6", "the host asks");
     scene.forget();
     look(&scene);
+    where_routed_it_is_not_translated(&scene);
+    where_it_cannot_be_translated(&mut scene);
+    look(&scene);
     // It goes with the last that needs it.
-    let has = |scene: &Scene| scene.host.sh("ip link show vw_translator").success();
-    assert!(has(&scene));
+    assert!(translates(&scene));
     scene.docker("stop -t 0 web");
     vw_testkit::eventually("nothing translates", Duration::from_secs(10), || {
-        !has(&scene)
+        !translates(&scene)
     });
     scene.end();
 }

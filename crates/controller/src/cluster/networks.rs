@@ -5,7 +5,7 @@ use crate::{
     attach::FAMILIES,
     event::EventType,
     registry::{Gate, Network, lock},
-    start::FORWARDING,
+    translation::to_forward,
     view::{MemberView, PeerView},
 };
 use std::{
@@ -101,18 +101,12 @@ impl Controller {
 
     fn check_forwarding(&self, spec: &NetworkSpec, facts: &HostFacts) -> Result<()> {
         let enabled = [spec.enable_ipv4, spec.enable_ipv6];
-        let mut needed = FORWARDING.iter().zip(enabled).filter(|(_, on)| *on);
-        let off = needed.find(|((path, on), _)| {
-            let now = facts.sysctls.get(*path);
-            !self.config.ip_forward && now.is_some_and(|now| now != on)
-        });
-        let Some(((path, on), _)) = off else {
+        let Some(remedy) = to_forward(&self.config, facts, enabled) else {
             return Ok(());
         };
         let sentence = format!(
-            "network {} cannot stand on this host, which routes its packets itself and forwards none: set {}={on}, or start the daemon without --ip-forward=false",
-            spec.name,
-            path.replace('/', ".")
+            "network {} cannot stand on this host, which routes its packets itself and forwards none: {remedy}",
+            spec.name
         );
         Err(Error::conflict("forwarding-off", sentence))
     }

@@ -437,6 +437,10 @@ impl Kernel for FaultyKernel {
         self.fake.await_forwarding(outer, endpoint)
     }
 
+    fn untranslated(&self) -> Option<String> {
+        self.fake.untranslated()
+    }
+
     fn await_quiet(&self, each: &[(Led, Duration)]) -> Result<(), KernelError> {
         self.effect("await quiet")?;
         self.faults.begin_beside(&Effect::Quiet);

@@ -31,6 +31,7 @@ mod scenario;
 mod sealed;
 mod served;
 mod shared;
+mod translated;
 mod twins;
 mod unled;
 mod world;
@@ -44,7 +45,11 @@ use world::World;
 
 /// What the world looks like before the first step and after each.
 fn pictures(steps: &[Step]) -> Vec<Picture> {
-    let world = World::new();
+    pictures_in(World::new, steps)
+}
+
+fn pictures_in(world: fn() -> World, steps: &[Step]) -> Vec<Picture> {
+    let world = world();
     let controller = world.open();
     let mut pictures = vec![world.picture(&controller)];
     for step in steps {
@@ -56,7 +61,11 @@ fn pictures(steps: &[Step]) -> Vec<Picture> {
 
 /// A world in which the steps before `at` are done.
 fn prepared(steps: &[Step], at: usize) -> (World, Controller) {
-    let world = World::new();
+    prepared_in(World::new, steps, at)
+}
+
+fn prepared_in(world: fn() -> World, steps: &[Step], at: usize) -> (World, Controller) {
+    let world = world();
     let controller = world.open();
     for step in &steps[..at] {
         (step.run)(&controller, &world).unwrap_or_else(|e| panic!("{}: {}", step.name, e.chain()));
@@ -66,12 +75,20 @@ fn prepared(steps: &[Step], at: usize) -> (World, Controller) {
 
 /// Every step with each of its effects chosen in turn, until one has no more of them.
 fn for_every_effect(mode: fn(usize) -> Mode, check: impl Fn(&Case<'_>, World, Controller)) {
-    let steps = steps();
-    let pictures = pictures(&steps);
+    for_every_effect_in(World::new, &steps(), mode, check);
+}
+
+fn for_every_effect_in(
+    world: fn() -> World,
+    steps: &[Step],
+    mode: fn(usize) -> Mode,
+    check: impl Fn(&Case<'_>, World, Controller),
+) {
+    let pictures = pictures_in(world, steps);
     let mut cases = 0;
     for at in 0..steps.len() {
         for nth in 1.. {
-            let (world, controller) = prepared(&steps, at);
+            let (world, controller) = prepared_in(world, steps, at);
             world.faults.set(mode(nth));
             let outcome = (steps[at].run)(&controller, &world);
             let struck = world.faults.struck();
@@ -143,33 +160,37 @@ impl Case<'_> {
 
 #[test]
 fn one_failed_effect_changes_nothing_or_is_finished() {
-    for_every_effect(Mode::Once, |case, world, controller| {
-        let found = world.picture(&controller).without_leftovers();
-        let done = !found.is_halfway_removed() && case.is_whole("after the failure", &found);
-        assert!(done || case.refused, "{}: said to be done", case.name());
-        let steps = controller.repair().unwrap();
-        assert_eq!(steps, 0, "{}: the kernel is not as wanted", case.name());
-        case.do_again(&world, &controller, done);
-        let found = world.picture(&controller).without_leftovers();
-        case.must_be_done(&found);
-        let controller = world.reopen(controller);
-        case.must_be_done(&world.picture(&controller));
-        assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
-    });
+    for_every_effect(Mode::Once, is_undone_or_finished);
+}
+
+fn is_undone_or_finished(case: &Case<'_>, world: World, controller: Controller) {
+    let found = world.picture(&controller).without_leftovers();
+    let done = !found.is_halfway_removed() && case.is_whole("after the failure", &found);
+    assert!(done || case.refused, "{}: said to be done", case.name());
+    let steps = controller.repair().unwrap();
+    assert_eq!(steps, 0, "{}: the kernel is not as wanted", case.name());
+    case.do_again(&world, &controller, done);
+    let found = world.picture(&controller).without_leftovers();
+    case.must_be_done(&found);
+    let controller = world.reopen(controller);
+    case.must_be_done(&world.picture(&controller));
+    assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
 }
 
 #[test]
 fn a_crash_at_any_effect_leaves_the_operation_whole_or_not_begun() {
-    for_every_effect(Mode::From, |case, world, controller| {
-        let controller = world.reopen(controller);
-        let done = case.is_whole("after the crash", &world.picture(&controller));
-        assert!(done || case.refused, "{}: said to be done", case.name());
-        let steps = controller.repair().unwrap();
-        assert_eq!(steps, 0, "{}: the start left something", case.name());
-        case.do_again(&world, &controller, done);
-        case.must_be_done(&world.picture(&controller));
-        assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
-    });
+    for_every_effect(Mode::From, is_whole_after_a_crash);
+}
+
+fn is_whole_after_a_crash(case: &Case<'_>, world: World, controller: Controller) {
+    let controller = world.reopen(controller);
+    let done = case.is_whole("after the crash", &world.picture(&controller));
+    assert!(done || case.refused, "{}: said to be done", case.name());
+    let steps = controller.repair().unwrap();
+    assert_eq!(steps, 0, "{}: the start left something", case.name());
+    case.do_again(&world, &controller, done);
+    case.must_be_done(&world.picture(&controller));
+    assert_eq!(controller.repair().unwrap(), 0, "{}", case.name());
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) fn steps() -> Vec<Step> {
     .collect()
 }
 
-const fn step(name: &'static str, run: fn(&Controller, &World) -> Result<()>) -> Step {
+pub(crate) const fn step(name: &'static str, run: fn(&Controller, &World) -> Result<()>) -> Step {
     Step { name, run }
 }
 
@@ -120,26 +120,34 @@ fn removals() -> Vec<Step> {
         step("release three", |c, _| release(c, "three")),
         step("service rm web", |c, _| remove_service(c, "web")),
         step("service rm api", |c, _| remove_service(c, "api")),
-        step("network rm green", |c, _| {
-            c.submit(NetworkRemove {
-                network: "green".to_owned(),
-            })
-        }),
-        step("network rm blue", |c, _| {
-            c.submit(NetworkRemove {
-                network: "blue".to_owned(),
-            })
-        }),
+        step("network rm green", |c, _| remove_network(c, "green")),
+        step("network rm blue", |c, _| remove_network(c, "blue")),
     ]
 }
 
+pub(crate) fn remove_network(controller: &Controller, name: &str) -> Result<()> {
+    controller.submit(NetworkRemove {
+        network: name.to_owned(),
+    })
+}
+
 pub(crate) fn create(controller: &Controller, name: &str, subnet: &str) -> Result<()> {
+    create_with(controller, name, subnet, true)
+}
+
+/// A network of this host, of IPv4 or of both.
+pub(crate) fn create_with(
+    controller: &Controller,
+    name: &str,
+    subnet: &str,
+    ipv6: bool,
+) -> Result<()> {
     let request = NetworkCreate {
         name: name.parse()?,
         driver: None,
         scope: None,
         ipv4: None,
-        ipv6: Some(true),
+        ipv6: Some(ipv6),
         internal: false,
         attachable: false,
         unsupported: Vec::new(),

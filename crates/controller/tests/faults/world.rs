@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) ipv6: bool,
     /// Whether its daemon makes rules.
     pub(crate) iptables: bool,
+    /// Whether its kernel takes the program that translates.
+    pub(crate) translates: bool,
     data: Arc<Memory>,
     run: Arc<Memory>,
     noted: Arc<Mutex<Vec<Change>>>,
@@ -87,6 +89,7 @@ impl World {
             folder,
             ipv6: true,
             iptables: true,
+            translates: false,
             data: Arc::default(),
             run: Arc::default(),
             member: None,
@@ -288,6 +291,7 @@ impl World {
                 }),
                 ipv6: self.ipv6,
                 iptables: self.iptables,
+                no_translation: (!self.translates).then(|| "it is not tried".to_owned()),
                 ..DriverContext::default()
             },
             ip_forward: false,

@@ -27,6 +27,8 @@ pub(super) struct State {
     /// The public halves of the private keys that are known.
     pub(super) keys: BTreeSet<PublicKey>,
     pub(super) lacks_wireguard: bool,
+    /// Why no packets are translated.
+    pub(super) untranslated: Option<String>,
     /// Keys of other hosts by which sessions were agreed.
     pub(super) agreed: BTreeSet<PublicKey>,
     pub(super) flows: Vec<Flow>,
@@ -116,7 +118,14 @@ impl State {
                 }
             }
         }
-        self.objects.insert(object.key(), object.clone());
+        let is_left_out = match object {
+            Object::Translator(_) => true,
+            Object::Element(element) => vw_firewall::is_translated(element),
+            _ => false,
+        };
+        if self.untranslated.is_none() || !is_left_out {
+            self.objects.insert(object.key(), object.clone());
+        }
     }
 
     fn replace(&mut self, old: &Object, new: &Object) -> Result<(), KernelError> {

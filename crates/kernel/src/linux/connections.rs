@@ -27,7 +27,14 @@ impl LinuxKernel {
         if let Err(error) = self.with_conntrack(Conntrack::forget_translated) {
             tracing::debug!("connections that were translated are not forgotten: {error}");
         }
-        self.translates.store(false, Ordering::Relaxed);
+        self.translated(None);
+    }
+
+    /// Notes whether packets are translated from now on; nothing where nobody wants it.
+    pub(super) fn translated(&self, outcome: Option<Result<(), String>>) {
+        let translates = matches!(outcome, Some(Ok(())));
+        self.translates.store(translates, Ordering::Relaxed);
+        *lock(&self.untranslated) = outcome.and_then(Result::err);
     }
 
     /// Asks about connections in the host's namespace.

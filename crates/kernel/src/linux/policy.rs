@@ -5,13 +5,13 @@ use super::{
     names,
 };
 use crate::{
-    Nft,
+    Kernel, Nft,
     nft::{Change, Refused},
 };
 use std::io;
 use vw_firewall::{
-    Element, HostTable, SANDBOX_TABLE, SERVICE_TABLE, TableSpec, balancer_table, sandbox_dns,
-    service_table,
+    Element, HostTable, SANDBOX_TABLE, SERVICE_TABLE, TableSpec, balancer_table, is_translated,
+    sandbox_dns, service_table,
 };
 use vw_hoststate::{Netns, Object, Step, Table};
 use vw_model::SandboxId;
@@ -69,8 +69,11 @@ impl Run<'_> {
         let (place, steps) = together(&self.plan.steps, at);
         let mut wishes = Vec::new();
         let mut places = Vec::new();
+        let refused = self.kernel.untranslated().is_some();
+        let leads_nowhere = |wish: &Wish<'_>| refused && wish.there && is_translated(wish.element);
         for step in &steps {
-            wishes.extend(wishes_of(&self.plan.steps[*step]));
+            let wished = wishes_of(&self.plan.steps[*step]).into_iter();
+            wishes.extend(wished.filter(|wish| !leads_nowhere(wish)));
             places.resize(wishes.len(), *step);
         }
         let failed = |step: usize, error| (step, names::failed(&self.plan.steps[step], error));

@@ -11,11 +11,7 @@ use crate::{
     shortcuts::{self, Entry, Table},
     translator,
 };
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 use vw_hoststate::{Netns, Object, Shortcut, Shortcuts, Station, Step, Translator};
 
 impl Run<'_> {
@@ -45,16 +41,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Has what leaves by a link translated. Without, nobody is led by it; the next comparison tries
-    /// again.
+    /// Has what leaves by a link translated. Without, nobody is led by it: elements that would are left
+    /// out (`elements`), and the next comparison tries again.
     pub(super) fn create_translator(&mut self, at: usize, wanted: &Translator) -> Result<(), Stop> {
         let index = self.required_index(at, wanted.netns, &wanted.link)?;
         self.flush()?;
         let install = |socket: &mut Socket| translator::install(socket, index);
-        if let Err((_, error)) = self.inside(at, wanted.netns, install) {
-            tracing::warn!("ports are not published over IPv6 for IPv4 endpoints: {error}");
-        }
-        self.kernel.translates.store(true, Ordering::Relaxed);
+        let installed = self
+            .inside(at, wanted.netns, install)
+            .map_err(|(_, error)| {
+                let why = std::error::Error::source(&error).map(ToString::to_string);
+                let why = why.unwrap_or_else(|| error.to_string());
+                tracing::warn!("{error}: {why}: ports of IPv4 endpoints answer over IPv4 alone");
+                why
+            });
+        self.kernel.translated(Some(installed));
         self.done[at] = true;
         Ok(())
     }

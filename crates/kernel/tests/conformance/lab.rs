@@ -17,7 +17,10 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) enum Lab {
     Fake(FakeKernel),
-    Real { kernel: LinuxKernel, root: PathBuf },
+    Real {
+        kernel: Box<LinuxKernel>,
+        root: PathBuf,
+    },
 }
 
 impl Lab {
@@ -36,14 +39,14 @@ impl Lab {
         let name = format!("vwt-kernel-{}-{number}", std::process::id());
         let root = std::env::temp_dir().join(name);
         let exec_root = root.clone();
-        let kernel = LinuxKernel::open(&Config { exec_root }).expect("an executor");
+        let kernel = Box::new(LinuxKernel::open(&Config { exec_root }).expect("an executor"));
         Self::Real { kernel, root }
     }
 
     pub(crate) fn kernel(&self) -> &dyn Kernel {
         match self {
             Self::Fake(fake) => fake,
-            Self::Real { kernel, .. } => kernel,
+            Self::Real { kernel, .. } => kernel.as_ref(),
         }
     }
 

@@ -59,7 +59,7 @@ impl DaemonSettings {
                 ipv6: facts.sysctls.contains_key("net/ipv6/conf/all/forwarding"),
                 underlay,
                 no_shortcuts: None,
-                translates: false,
+                no_translation: None,
             },
             ip_forward: self.ip_forward,
             owns_bridge_netfilter,

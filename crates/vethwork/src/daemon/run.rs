@@ -106,12 +106,8 @@ fn try_programs(kernel: &LinuxKernel, drivers: &mut DriverContext) {
         let cannot = kernel.shortcuts().map_err(kernel_error).err();
         drivers.no_shortcuts = cannot.map(|error| error.chain());
     }
-    match kernel.translation() {
-        Ok(()) => drivers.translates = true,
-        Err(error) => {
-            tracing::warn!("ports of containers without IPv6 answer over IPv4 alone: {error}");
-        }
-    }
+    let cannot = kernel.translation().map_err(kernel_error).err();
+    drivers.no_translation = cannot.map(|error| vw_controller::untranslated(&error.chain()));
 }
 
 fn parts(settings: &DaemonSettings, kernel: &Arc<LinuxKernel>, facts: &HostFacts) -> Result<Parts> {

@@ -190,7 +190,7 @@ fn ports_of_an_endpoint_without_ipv6_are_translated() {
     let network = bridge(&[V4], &[]);
     let four = endpoint(&network, &["10.0.0.2/24"]);
     let translates = DriverContext {
-        translates: true,
+        no_translation: None,
         ..cx()
     };
     published(

@@ -5,7 +5,7 @@
 
 use crate::{
     require_stage,
-    scene::{HOST, OUTSIDE, Scene},
+    scene::{HOST, HOST6, OUTSIDE, Scene},
 };
 use std::{fs, path::PathBuf, time::Duration};
 use vw_testkit::{Host, Running, eventually, traffic};
@@ -51,6 +51,9 @@ impl Traffic {
             (&self.web, format!("{OUTSIDE}:7000"), "wide"),
             (&self.host, format!("{HOST}:8080"), "web"),
             (&self.host, "127.0.0.1:8080".to_owned(), "web"),
+            // It has no IPv6: who asks over that is translated.
+            (&self.outside, format!("[{HOST6}]:8080"), "web"),
+            (&self.host, "[::1]:8080".to_owned(), "web"),
             (&self.near, format!("{HOST}:8080"), "web"),
             (&self.web, format!("{HOST}:8080"), "web"),
         ] {
@@ -112,10 +115,11 @@ fn is_warned(scene: &mut Scene) {
     traffic.is_stopped();
     assert_eq!(tagged(&scene.host), 0, "only told");
     let info = scene.daemon.cli(["info"]);
+    let begins = ["iptables -t", "ip6tables -t", "nft insert"];
     let commands: Vec<&str> = info
         .stderr
         .lines()
-        .filter_map(|line| Some(&line[line.find("iptables -t").or(line.find("nft insert"))?..]))
+        .filter_map(|line| Some(&line[begins.iter().find_map(|begin| line.find(begin))?..]))
         .collect();
     assert!(!commands.is_empty(), "{info:?}");
     for command in commands {

@@ -51,3 +51,28 @@ fn a_port_leads_at_its_address_but_not_where_another_has_it() {
         assert!(by.leads("10.8.0.2".parse().unwrap(), port));
     }
 }
+
+/// A daemon that starts keeps connections over IPv6 whose endpoint, without IPv6, still serves.
+#[test]
+fn who_is_led_translated_is_led_to_the_endpoint() {
+    let at = |number: u8| std::net::Ipv4Addr::new(10, 0, 0, number);
+    let port = HostPort {
+        host: None,
+        port: "8080/tcp".parse().unwrap(),
+    };
+    let leads = Leads {
+        ports: [(port, [(at(2), 80).into()].into())].into(),
+        beside: Some(Beside {
+            within: vec!["10.0.0.0/24".parse().unwrap()],
+            ..Beside::default()
+        }),
+        ..Leads::default()
+    };
+    let asked = "[2001:db8::1]:8080".parse().unwrap();
+    let elsewhere = |number| {
+        let by = (vw_firewall::mapped(at(number)), 80).into();
+        leads.leads_elsewhere(asked, Protocol::Tcp, by)
+    };
+    assert!(!elsewhere(2));
+    assert!(elsewhere(3), "it serves no more");
+}

@@ -249,6 +249,20 @@ fn ports_of_an_endpoint_without_ipv6_are_translated() {
     alone(&[], &no_rules);
 }
 
+/// No way is narrower over IPv6, whatever the daemon's MTU.
+#[test]
+fn translated_answers_are_as_large_as_ipv6_carries_at_least() {
+    for (mtu, fits) in [(9000, 8980), (1280, 1260), (576, 1260)] {
+        let cx = DriverContext { mtu, ..cx() };
+        let planned = crate::plan_translator(&cx);
+        let mut routes = planned.iter().filter_map(|object| match object {
+            vw_hoststate::Object::Route(route) => route.mtu,
+            _ => None,
+        });
+        assert_eq!(routes.next(), Some(fits), "{mtu}");
+    }
+}
+
 #[test]
 fn ports_that_cannot_be() {
     let network = bridge(&[V4], &[]);

@@ -61,7 +61,7 @@ pub(crate) fn run() -> Result<Table> {
     spread(&stage, &mut table)?;
     changes(&lab, &mut stage, &mut table)?;
     numbers(&lab, &mut stage, &mut table)?;
-    table.note("a connection: connect, one byte, close; a request: one byte there and back on a connection that stays; direct, by hand and nginx lead to the same endpoints, and pass the same host; what is asked by a port is on a network with nat-unprotected, whose endpoints are reached directly from outside as well");
+    table.note("a connection: connect, one byte, close; a request: one byte there and back on a connection that stays; direct, by hand and nginx lead to the same endpoints, and pass the same host; what is asked by a port is on a network with nat-unprotected, whose endpoints are reached directly from outside as well; over IPv6 to endpoints without it the host translates");
     Ok(table)
 }
 
@@ -70,8 +70,10 @@ impl Stage {
         let mut scene = Scene::start(lab, "ours")?;
         let outside = lab.host("outside");
         lab.link(&scene.host, "wire", &outside, "wire");
-        scene.host.ip("addr add 192.0.2.1/24 dev wire");
-        outside.ip("addr add 192.0.2.2/24 dev wire");
+        for (end, number) in [(&scene.host, 1), (&outside, 2)] {
+            end.ip(&format!("addr add 192.0.2.{number}/24 dev wire"));
+            end.ip(&format!("addr add 2001:db8::{number}/64 dev wire nodad"));
+        }
         scene.network("blue", "10.99.0.0/16")?;
         let near = lab.host("near");
         scene.adopt(&near, &["blue"])?;
@@ -175,6 +177,7 @@ fn compared(lab: &Lab, stage: &Stage, table: &mut Table) -> Result<()> {
         ),
         Way::new(to_port, "nft numgen", outside, port_by_hand),
     ];
+    ways.extend(translated(stage)?);
     let ports: [(u16, &[IpAddr]); 2] = [(9000, &stage.addresses), (9001, &stage.open)];
     let nginx = others::Nginx::start(lab, &stage.scene.host, &ports);
     match &nginx {
@@ -188,6 +191,18 @@ fn compared(lab: &Lab, stage: &Stage, table: &mut Table) -> Result<()> {
     ways::compare(table, ways, aim)?;
     others::end_by_hand(&stage.scene.host);
     Ok(())
+}
+
+/// The port over IPv6, which none of the endpoints has, and over IPv4.
+fn translated(stage: &Stage) -> Result<[Way<'_>; 4]> {
+    let (host, outside) = (&stage.scene.host, &stage.outside);
+    let (from_host, from_outside) = ("to a port by ::1", "to a port by IPv6, from outside");
+    Ok([
+        Way::new(from_host, OURS, host, "[::1]:8080".parse()?),
+        Way::new(from_host, "by 127.0.0.1", host, "127.0.0.1:8080".parse()?),
+        Way::new(from_outside, OURS, outside, "[2001:db8::1]:8080".parse()?),
+        Way::new(from_outside, "by IPv4", outside, "192.0.2.1:8080".parse()?),
+    ])
 }
 
 /// Pearson's chi-squared of many connections over the endpoints.

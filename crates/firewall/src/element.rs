@@ -29,6 +29,9 @@ pub enum SetName {
     Snat6,
     /// `ifname`: every bridge of ours.
     Bridges,
+    /// `ifname . nf_proto`: the keys of `ForwardTo`. Before Linux 6.5 a map cannot be asked just whether
+    /// it has a key (`nft_lookup_init`), so that rules which want no more ask a set beside it.
+    Filtered,
     /// `ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service`: ports on one address.
     Ports4,
     /// `inet_proto . inet_service : ipv4_addr . inet_service`: ports on every local address.
@@ -37,6 +40,14 @@ pub enum SetName {
     Ports6,
     /// As `PortsAny4` for IPv6.
     PortsAny6,
+    /// `ipv4_addr . inet_proto . inet_service`: the keys of `Ports4`.
+    Published4,
+    /// `inet_proto . inet_service`: the keys of `PortsAny4`.
+    PublishedAny4,
+    /// As `Published4` for IPv6.
+    Published6,
+    /// As `PublishedAny4` for IPv6.
+    PublishedAny6,
     /// `ipv4_addr . inet_proto . inet_service`: container ports open to direct routing.
     Open4,
     /// As `Open4` for IPv6.
@@ -61,8 +72,7 @@ pub enum SetName {
     Beside4,
     /// As `Beside4` for IPv6.
     Beside6,
-    /// `ifname : ipv6_addr`: the link that translates IPv6 into IPv4, and the source address of what is
-    /// led there.
+    /// `ifname`: the link that translates IPv6 into IPv4.
     Translators,
     /// One of the services' table.
     Service(ServiceSet),
@@ -166,7 +176,7 @@ impl Element {
 
 impl SetName {
     /// All of the host's table, in the order in which they are made.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::ForwardTo,
         Self::ForwardFrom,
         Self::SameBridge,
@@ -176,10 +186,15 @@ impl SetName {
         Self::Snat4,
         Self::Snat6,
         Self::Bridges,
+        Self::Filtered,
         Self::Ports4,
         Self::PortsAny4,
         Self::Ports6,
         Self::PortsAny6,
+        Self::Published4,
+        Self::PublishedAny4,
+        Self::Published6,
+        Self::PublishedAny6,
         Self::Open4,
         Self::Open6,
         Self::TunnelPorts,
@@ -203,6 +218,10 @@ impl SetName {
                 | Self::PortsAny4
                 | Self::Ports6
                 | Self::PortsAny6
+                | Self::Published4
+                | Self::PublishedAny4
+                | Self::Published6
+                | Self::PublishedAny6
                 | Self::Open4
                 | Self::Open6
                 | Self::Service(_)
@@ -222,10 +241,15 @@ impl SetName {
             Self::Snat4 => "snat4",
             Self::Snat6 => "snat6",
             Self::Bridges => "bridges",
+            Self::Filtered => "filtered",
             Self::Ports4 => "ports4",
             Self::PortsAny4 => "ports_any4",
             Self::Ports6 => "ports6",
             Self::PortsAny6 => "ports_any6",
+            Self::Published4 => "published4",
+            Self::PublishedAny4 => "published_any4",
+            Self::Published6 => "published6",
+            Self::PublishedAny6 => "published_any6",
             Self::Open4 => "open4",
             Self::Open6 => "open6",
             Self::TunnelPorts => "tunnel_ports",
@@ -262,7 +286,7 @@ impl SetName {
     pub const fn key(self) -> &'static [DataType] {
         use DataType::{IfName, InetProto, InetService, Ipv4Addr, Ipv6Addr, NfProto};
         match self {
-            Self::ForwardTo => &[IfName, NfProto],
+            Self::ForwardTo | Self::Filtered => &[IfName, NfProto],
             Self::SameBridge | Self::Neighbors => &[IfName, IfName],
             Self::ForwardFrom
             | Self::Masquerade4
@@ -271,9 +295,11 @@ impl SetName {
             | Self::Snat6
             | Self::Bridges
             | Self::Translators => &[IfName],
-            Self::Ports4 | Self::Open4 => &[Ipv4Addr, InetProto, InetService],
-            Self::Ports6 | Self::Open6 => &[Ipv6Addr, InetProto, InetService],
-            Self::PortsAny4 | Self::PortsAny6 => &[InetProto, InetService],
+            Self::Ports4 | Self::Published4 | Self::Open4 => &[Ipv4Addr, InetProto, InetService],
+            Self::Ports6 | Self::Published6 | Self::Open6 => &[Ipv6Addr, InetProto, InetService],
+            Self::PortsAny4 | Self::PortsAny6 | Self::PublishedAny4 | Self::PublishedAny6 => {
+                &[InetProto, InetService]
+            }
             Self::TunnelPorts => &[InetService],
             Self::Peers4 | Self::Remotes4 => &[Ipv4Addr],
             Self::Peers6 | Self::Remotes6 => &[Ipv6Addr],
@@ -292,7 +318,7 @@ impl SetName {
         match self {
             Self::ForwardTo | Self::ForwardFrom => &[Verdict],
             Self::Snat4 => &[Ipv4Addr],
-            Self::Snat6 | Self::Translators => &[Ipv6Addr],
+            Self::Snat6 => &[Ipv6Addr],
             Self::Ports4 | Self::PortsAny4 => &[Ipv4Addr, InetService],
             Self::Ports6 | Self::PortsAny6 => &[Ipv6Addr, InetService],
             Self::SameBridge
@@ -300,6 +326,11 @@ impl SetName {
             | Self::Masquerade4
             | Self::Masquerade6
             | Self::Bridges
+            | Self::Filtered
+            | Self::Published4
+            | Self::PublishedAny4
+            | Self::Published6
+            | Self::PublishedAny6
             | Self::Open4
             | Self::Open6
             | Self::TunnelPorts
@@ -310,7 +341,8 @@ impl SetName {
             | Self::Ways4
             | Self::Ways6
             | Self::Beside4
-            | Self::Beside6 => &[],
+            | Self::Beside6
+            | Self::Translators => &[],
             Self::Service(set) => set.value(),
         }
     }

@@ -84,17 +84,14 @@ pub fn network(policy: &NetworkPolicy) -> Vec<Element> {
         key,
         value: Vec::new(),
     };
-    let to = |family, mode| Element {
-        set: SetName::ForwardTo,
-        key: vec![bridge(), Datum::Family(family)],
-        value: vec![Datum::Jump(receiving(policy.internal, mode))],
-    };
     let mut elements = vec![
         key(SetName::Bridges, vec![bridge()]),
         key(SetName::SameBridge, vec![bridge(), bridge()]),
-        to(Family::V4, policy.v4.mode),
-        to(Family::V6, policy.v6.mode),
     ];
+    for (family, mode) in [(Family::V4, policy.v4.mode), (Family::V6, policy.v6.mode)] {
+        let by = receiving(policy.internal, mode);
+        elements.extend(receives(&policy.bridge, family, by));
+    }
     if policy.icc {
         elements.push(key(SetName::Neighbors, vec![bridge(), bridge()]));
     }
@@ -134,6 +131,23 @@ impl<A> FamilyPolicy<A> {
     }
 }
 
+/// What may leave through a bridge of ours, by its chain.
+pub(crate) fn receives(bridge: &IfName, family: Family, by: Chain) -> [Element; 2] {
+    let key = || vec![Datum::Interface(bridge.clone()), Datum::Family(family)];
+    [
+        Element {
+            set: SetName::ForwardTo,
+            key: key(),
+            value: vec![Datum::Jump(by)],
+        },
+        Element {
+            set: SetName::Filtered,
+            key: key(),
+            value: Vec::new(),
+        },
+    ]
+}
+
 fn receiving(internal: bool, mode: GatewayMode) -> Chain {
     match mode {
         _ if internal => Chain::Internal,
@@ -144,8 +158,9 @@ fn receiving(internal: bool, mode: GatewayMode) -> Chain {
     }
 }
 
-/// The elements of a published port: one, or none where nothing can come in; two for a port of
-/// `::1` alone, which is also one of what stands for it on the way.
+/// The elements of a published port: where it leads and that it is there, or that it is open, or none
+/// where nothing can come in; twice as many for a port of `::1` alone, which is also one of what stands
+/// for it on the way.
 ///
 /// A host side of `0.0.0.0` or `[::]` is every address of that family; in mode `routed` the host
 /// side does not count, as the container's port itself is opened.
@@ -161,40 +176,40 @@ pub fn port(policy: &PortPolicy) -> Result<Vec<Element>, Error> {
     if policy.internal {
         return Ok(Vec::new());
     }
-    let (protocol, service) = (Datum::Protocol(container.protocol), Datum::Port);
     let v4 = policy.target.is_ipv4();
     let pick = |four, six| if v4 { four } else { six };
-    let element = match policy.mode {
-        GatewayMode::Isolated => return Ok(Vec::new()),
-        GatewayMode::Routed => Element {
-            set: pick(SetName::Open4, SetName::Open6),
-            key: vec![address(policy.target), protocol, service(container.port)],
-            value: Vec::new(),
-        },
-        GatewayMode::Nat | GatewayMode::NatUnprotected => {
-            let (set, mut key) = if host.ip().is_unspecified() {
-                (pick(SetName::PortsAny4, SetName::PortsAny6), vec![])
-            } else {
-                let key = vec![address(host.ip())];
-                (pick(SetName::Ports4, SetName::Ports6), key)
-            };
-            key.extend([protocol, service(host.port())]);
-            let value = vec![address(policy.target), service(container.port)];
-            Element { set, key, value }
-        }
+    let key = |addr: Option<IpAddr>, port| -> Vec<Datum> {
+        let place = [Datum::Protocol(container.protocol), Datum::Port(port)];
+        addr.map(address).into_iter().chain(place).collect()
     };
-    let mut elements = vec![element];
-    if let [Datum::V6(Ipv6Addr::LOCALHOST), rest @ ..] = &elements[0].key[..]
-        && elements[0].set == SetName::Ports6
-    {
-        let mut key = vec![Datum::V6(STAND_IN)];
-        key.extend_from_slice(rest);
-        elements.push(Element {
-            key,
-            ..elements[0].clone()
-        });
-    }
-    Ok(elements)
+    let at = Some(host.ip()).filter(|host| !host.is_unspecified());
+    let (leads, known) = match (policy.mode, at) {
+        (GatewayMode::Isolated, _) => return Ok(Vec::new()),
+        (GatewayMode::Routed, _) => {
+            return Ok(vec![Element {
+                set: pick(SetName::Open4, SetName::Open6),
+                key: key(Some(policy.target), container.port),
+                value: Vec::new(),
+            }]);
+        }
+        (_, None) => (
+            pick(SetName::PortsAny4, SetName::PortsAny6),
+            pick(SetName::PublishedAny4, SetName::PublishedAny6),
+        ),
+        (_, Some(_)) => (
+            pick(SetName::Ports4, SetName::Ports6),
+            pick(SetName::Published4, SetName::Published6),
+        ),
+    };
+    let localhost = at == Some(Ipv6Addr::LOCALHOST.into());
+    let stand_in = localhost.then_some(Some(STAND_IN.into()));
+    let elements = std::iter::once(at).chain(stand_in).flat_map(|at| {
+        let key = key(at, host.port());
+        let value = vec![address(policy.target), Datum::Port(container.port)];
+        [(leads, key.clone(), value), (known, key, Vec::new())]
+    });
+    let element = |(set, key, value)| Element { set, key, value };
+    Ok(elements.map(element).collect())
 }
 
 /// Has what comes by a bridge to an address of an endpoint on another one, which is on the first too, be

@@ -211,6 +211,7 @@ impl Display for Statement {
                 let (ip, fields) = (ip(*family), concat(fields));
                 write!(f, "snat {ip} to {fields} map @{}", set.name())
             }
+            Self::SnatTo6(addr) => write!(f, "snat ip6 to {addr}"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::Mark(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
             Self::SetSport(protocol, port) => set_port(f, protocol, "sport", port),

@@ -192,6 +192,8 @@ pub enum Statement {
     Dnat(Family, &'static [Field], SetName),
     /// The source address that the map has; on from here without one.
     Snat(Family, &'static [Field], SetName),
+    /// That source address; behind a match that says the packet is of IPv6.
+    SnatTo6(Ipv6Addr),
     /// The source address of the interface that it leaves by.
     Masquerade,
     /// These bits are set in the packet's mark.

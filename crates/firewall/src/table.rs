@@ -7,10 +7,10 @@
 use crate::spec::{
     Base, ChainKind, ChainSpec, Contents, Field, Hook, Match, Rule, Statement, TableSpec,
 };
-use crate::{Chain, SetName, TRANSLATED, mapped_net};
+use crate::{Chain, SetName, TRANSLATED, mapped, mapped_net};
 use Statement::{
     Accept, AcceptUntracked, Dnat, Drop, Goto, Jump, Mark, Masquerade, Return, SetDestination6,
-    SetSource6, Snat, Verdict,
+    SetSource6, Snat, SnatTo6, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
@@ -205,8 +205,8 @@ fn from_localhost(tunnels: bool) -> ChainSpec {
         rules.push(to_tunnel(AcceptUntracked));
     }
     rules.extend([
-        published(PORT, SetName::PortsAny6),
-        published(SOCKET6, SetName::Ports6),
+        published(PORT, SetName::PublishedAny6),
+        published(SOCKET6, SetName::Published6),
     ]);
     let place = base(ChainKind::Filter, Hook::Output, RAW);
     ChainSpec::ours("from_localhost", place, rules)
@@ -258,11 +258,11 @@ fn untranslated_here() -> ChainSpec {
         rule(NO_PART, when, Drop)
     };
     untranslated(vec![
-        to(FROM, SetName::ForwardTo),
-        to(SOCKET4, SetName::Ports4),
-        any(V4, SetName::PortsAny4),
-        to(SOCKET6, SetName::Ports6),
-        any(V6, SetName::PortsAny6),
+        to(FROM, SetName::Filtered),
+        to(SOCKET4, SetName::Published4),
+        any(V4, SetName::PublishedAny4),
+        to(SOCKET6, SetName::Published6),
+        any(V6, SetName::PublishedAny6),
     ])
 }
 
@@ -482,8 +482,8 @@ fn mark_leaving(mark: u32) -> ChainSpec {
 /// Before everybody else translates sources: of a connection that has a source others are not asked any
 /// more (`nf_nat_inet_fn`), and by another one it would not find back.
 fn to_ipv4() -> ChainSpec {
-    let source = Snat(V6, OIF, SetName::Translators);
-    let rule = rule("to an IPv4 address", [Match::Family(V6)], source);
+    let when = [Match::Family(V6), Match::In(OIF, SetName::Translators)];
+    let rule = rule("to an IPv4 address", when, SnatTo6(mapped(TRANSLATED)));
     let place = base(ChainKind::Nat, Hook::Postrouting, SRCNAT - 1);
     ChainSpec::ours("to_ipv4", place, vec![rule])
 }

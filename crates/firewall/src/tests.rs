@@ -4,3 +4,4 @@ mod foreign;
 mod page;
 mod policy;
 mod service;
+mod table;

@@ -3,6 +3,7 @@
 //! Owns which IPv6 address stands for an IPv4 one, and the elements of the link that translates. It
 //! must not know how that is done.
 
+use crate::policy::receives;
 use crate::{Chain, Datum, Element, SetName};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vw_model::{Family, IfName, Ipv6Net};
@@ -48,11 +49,7 @@ pub const fn mapped_net() -> Ipv6Net {
 /// Whether an element leads to where packets are translated.
 #[must_use]
 pub fn is_translated(element: &Element) -> bool {
-    match element.value.first() {
-        // Of the link itself it is the source that is given there.
-        Some(Datum::V6(addr)) if element.set != SetName::Translators => mapped_net().contains(addr),
-        _ => false,
-    }
+    matches!(element.value.first(), Some(Datum::V6(addr)) if mapped_net().contains(addr))
 }
 
 /// The elements of the link that translates: what is led there takes the source that stands for
@@ -60,20 +57,12 @@ pub fn is_translated(element: &Element) -> bool {
 #[must_use]
 pub fn translator(link: &IfName) -> Vec<Element> {
     let name = || Datum::Interface(link.clone());
-    let to = |family| Element {
-        set: SetName::ForwardTo,
-        key: vec![name(), Datum::Family(family)],
-        value: vec![Datum::Jump(Chain::ToNat)],
-    };
-    let bridge = Element {
-        set: SetName::Bridges,
+    let mut elements = Vec::from([SetName::Bridges, SetName::Translators].map(|set| Element {
+        set,
         key: vec![name()],
         value: Vec::new(),
-    };
-    let source = Element {
-        set: SetName::Translators,
-        key: vec![name()],
-        value: vec![Datum::V6(mapped(TRANSLATED))],
-    };
-    vec![to(Family::V4), to(Family::V6), bridge, source]
+    }));
+    elements.extend(receives(link, Family::V4, Chain::ToNat));
+    elements.extend(receives(link, Family::V6, Chain::ToNat));
+    elements
 }

@@ -69,7 +69,7 @@ fn ports() -> Vec<Example> {
     vec![
         (
             "On every address (`-p 8080:80`)",
-            "One element a family that the container has.",
+            "For each family that the container has, where the port leads, and that it is published.",
             both,
         ),
         (

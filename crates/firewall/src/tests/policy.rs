@@ -57,7 +57,9 @@ fn networks() {
             bridges { "vw0" }
             same_bridge { "vw0" . "vw0" }
             forward_to { "vw0" . ipv4 : jump to_nat }
+            filtered { "vw0" . ipv4 }
             forward_to { "vw0" . ipv6 : jump to_nat }
+            filtered { "vw0" . ipv6 }
             neighbors { "vw0" . "vw0" }
             masquerade4 { "vw0" }
             masquerade6 { "vw0" }
@@ -72,7 +74,9 @@ fn networks() {
             bridges { "vw0" }
             same_bridge { "vw0" . "vw0" }
             forward_to { "vw0" . ipv4 : jump to_nat }
+            filtered { "vw0" . ipv4 }
             forward_to { "vw0" . ipv6 : jump to_routed }
+            filtered { "vw0" . ipv6 }
             neighbors { "vw0" . "vw0" }
             snat4 { "vw0" : 192.0.2.7 }
         "#]],
@@ -88,7 +92,9 @@ fn networks() {
             bridges { "vw0" }
             same_bridge { "vw0" . "vw0" }
             forward_to { "vw0" . ipv4 : jump internal }
+            filtered { "vw0" . ipv4 }
             forward_to { "vw0" . ipv6 : jump internal }
+            filtered { "vw0" . ipv6 }
             forward_from { "vw0" : jump internal }
         "#]],
     );
@@ -114,6 +120,7 @@ fn translated_ports() {
         GatewayMode::Nat,
         expect![[r#"
             ports_any4 { tcp . 8080 : 172.18.0.2 . 80 }
+            published_any4 { tcp . 8080 }
         "#]],
     );
     check(
@@ -122,6 +129,7 @@ fn translated_ports() {
         GatewayMode::Nat,
         expect![[r#"
             ports4 { 127.0.0.1 . tcp . 8080 : 172.18.0.2 . 80 }
+            published4 { 127.0.0.1 . tcp . 8080 }
         "#]],
     );
     check(
@@ -130,6 +138,7 @@ fn translated_ports() {
         GatewayMode::NatUnprotected,
         expect![[r#"
             ports_any6 { tcp . 8080 : fd00::2 . 80 }
+            published_any6 { tcp . 8080 }
         "#]],
     );
     check(
@@ -138,7 +147,9 @@ fn translated_ports() {
         GatewayMode::Nat,
         expect![[r#"
             ports6 { ::1 . tcp . 8080 : fd00::2 . 80 }
+            published6 { ::1 . tcp . 8080 }
             ports6 { 100::7677:1 . tcp . 8080 : fd00::2 . 80 }
+            published6 { 100::7677:1 . tcp . 8080 }
         "#]],
     );
 }

@@ -125,6 +125,10 @@ fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
             let with_port = false;
             nat(list, SNAT, *family, with_port);
         }
+        Statement::SnatTo6(addr) => {
+            constant(list, &addr.octets());
+            nat(list, SNAT, Family::V6, false);
+        }
         Statement::Masquerade => expression(list, "masq", |_| {}),
         Statement::Mark(bits) => mark(list, *bits),
         Statement::SetSport(protocol, port) => set_port(list, *protocol, Side::Source, *port),

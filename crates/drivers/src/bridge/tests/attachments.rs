@@ -128,6 +128,11 @@ fn ports() {
             rule: Ports6 [V6(::1), Protocol(Sctp), Port(99)] [V6(fd00::2), Port(9)]
             rule: Ports6 [V6(100::7677:1), Protocol(Sctp), Port(99)] [V6(fd00::2), Port(9)]
             rule: PortsAny6 [Protocol(Tcp), Port(8080)] [V6(fd00::2), Port(80)]
+            rule: Published4 [V4(127.0.0.1), Protocol(Udp), Port(53)] []
+            rule: PublishedAny4 [Protocol(Tcp), Port(8080)] []
+            rule: Published6 [V6(::1), Protocol(Sctp), Port(99)] []
+            rule: Published6 [V6(100::7677:1), Protocol(Sctp), Port(99)] []
+            rule: PublishedAny6 [Protocol(Tcp), Port(8080)] []
         "#]],
     );
     published(&network, &endpoint, &[], &cx(), expect![[""]]);
@@ -202,7 +207,9 @@ fn ports_of_an_endpoint_without_ipv6_are_translated() {
             rule: ForwardTo [Interface("vw_translator"), Family(V4)] [Jump(ToNat)]
             rule: ForwardTo [Interface("vw_translator"), Family(V6)] [Jump(ToNat)]
             rule: Bridges [Interface("vw_translator")] []
-            rule: Translators [Interface("vw_translator")] [V6(fd5a:9c3e:41b7::24af:c000:6)]
+            rule: Filtered [Interface("vw_translator"), Family(V4)] []
+            rule: Filtered [Interface("vw_translator"), Family(V6)] []
+            rule: Translators [Interface("vw_translator")] []
             host: link vw_translator mtu 65535 mac 02:76:77:36:34:00 bridge mcast_snooping false alias vethwork:translator
             host: net/ipv4/conf/vw_translator/ignore_routes_with_linkdown = 0
             host: net/ipv6/conf/vw_translator/accept_ra = 0
@@ -217,6 +224,8 @@ fn ports_of_an_endpoint_without_ipv6_are_translated() {
             host: translation by vw_translator
             rule: Ports6 [V6(::1), Protocol(Tcp), Port(8080)] [V6(fd5a:9c3e:41b7::24af:a00:2), Port(80)]
             rule: Ports6 [V6(100::7677:1), Protocol(Tcp), Port(8080)] [V6(fd5a:9c3e:41b7::24af:a00:2), Port(80)]
+            rule: Published6 [V6(::1), Protocol(Tcp), Port(8080)] []
+            rule: Published6 [V6(100::7677:1), Protocol(Tcp), Port(8080)] []
         "#]],
     );
     assert!(Bridge.publishes(&network, Family::V6, &translates));

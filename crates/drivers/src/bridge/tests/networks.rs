@@ -9,17 +9,19 @@ fn an_ipv4_network() {
         &bridge(&[V4], &[]),
         &cx(),
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Masquerade4 [Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv4/conf/vw-abababababab/route_localnet = 1
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 1
-        host: address 10.0.0.1/24 dev vw-abababababab
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Masquerade4 [Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V6)] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv4/conf/vw-abababababab/route_localnet = 1
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 1
+            host: address 10.0.0.1/24 dev vw-abababababab
+        "#]],
     );
 }
 
@@ -36,6 +38,8 @@ fn a_dual_stack_network() {
             rule: Masquerade4 [Interface("vw-abababababab")] []
             rule: Masquerade6 [Interface("vw-abababababab")] []
             rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V6)] []
             host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
             host: net/ipv4/conf/vw-abababababab/route_localnet = 1
             host: net/ipv6/conf/vw-abababababab/accept_ra = 0
@@ -60,6 +64,8 @@ fn an_ipv6_network() {
             rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
             rule: Masquerade6 [Interface("vw-abababababab")] []
             rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V6)] []
             host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
             host: net/ipv6/conf/vw-abababababab/accept_ra = 0
             host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
@@ -88,15 +94,17 @@ fn the_predefined_network_follows_the_daemon() {
         &network,
         &cx,
         expect![[r#"
-        rule: ForwardTo [Interface("vw0"), Family(V4)] [Jump(ToNat)]
-        rule: ForwardTo [Interface("vw0"), Family(V6)] [Jump(ToNat)]
-        rule: SameBridge [Interface("vw0"), Interface("vw0")] []
-        rule: Bridges [Interface("vw0")] []
-        host: link vw0 mtu 1400 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv4/conf/vw0/route_localnet = 1
-        host: net/ipv6/conf/vw0/disable_ipv6 = 1
-        host: address 10.0.0.1/24 dev vw0
-    "#]],
+            rule: ForwardTo [Interface("vw0"), Family(V4)] [Jump(ToNat)]
+            rule: ForwardTo [Interface("vw0"), Family(V6)] [Jump(ToNat)]
+            rule: SameBridge [Interface("vw0"), Interface("vw0")] []
+            rule: Bridges [Interface("vw0")] []
+            rule: Filtered [Interface("vw0"), Family(V4)] []
+            rule: Filtered [Interface("vw0"), Family(V6)] []
+            host: link vw0 mtu 1400 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv4/conf/vw0/route_localnet = 1
+            host: net/ipv6/conf/vw0/disable_ipv6 = 1
+            host: address 10.0.0.1/24 dev vw0
+        "#]],
     );
     assert_eq!(
         Bridge.default_hosts(&network, &cx),
@@ -114,19 +122,21 @@ fn an_internal_network() {
         &network,
         &cx(),
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(Internal)]
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(Internal)]
-        rule: ForwardFrom [Interface("vw-abababababab")] [Jump(Internal)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv6/conf/vw-abababababab/accept_ra = 0
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
-        host: address 10.0.0.1/24 dev vw-abababababab
-        host: address fd00::1/64 dev vw-abababababab
-        host: address fe80::1/64 dev vw-abababababab
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(Internal)]
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(Internal)]
+            rule: ForwardFrom [Interface("vw-abababababab")] [Jump(Internal)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V6)] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv6/conf/vw-abababababab/accept_ra = 0
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
+            host: address 10.0.0.1/24 dev vw-abababababab
+            host: address fd00::1/64 dev vw-abababababab
+            host: address fe80::1/64 dev vw-abababababab
+        "#]],
     );
     assert_eq!(Bridge.gateway(&network, Family::V4), None);
 }
@@ -155,15 +165,17 @@ fn an_isolated_network() {
         &network,
         &cx(),
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(Internal)]
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(Internal)]
-        rule: ForwardFrom [Interface("vw-abababababab")] [Jump(Internal)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 1
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(Internal)]
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(Internal)]
+            rule: ForwardFrom [Interface("vw-abababababab")] [Jump(Internal)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V6)] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 1
+        "#]],
     );
     for family in [Family::V4, Family::V6] {
         assert!(!Bridge.needs_router(&network, family));
@@ -201,6 +213,8 @@ fn a_network_with_every_option() {
             rule: SameBridge [Interface("zbr0"), Interface("zbr0")] []
             rule: Snat4 [Interface("zbr0")] [V4(192.0.2.1)]
             rule: Bridges [Interface("zbr0")] []
+            rule: Filtered [Interface("zbr0"), Family(V4)] []
+            rule: Filtered [Interface("zbr0"), Family(V6)] []
             host: link zbr0 mtu 9000 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
             host: net/ipv6/conf/zbr0/accept_ra = 0
             host: net/ipv6/conf/zbr0/disable_ipv6 = 0
@@ -244,19 +258,20 @@ fn settings_of_the_host() {
         &network,
         &no_rules6,
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Masquerade4 [Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv4/conf/vw-abababababab/route_localnet = 1
-        host: net/ipv6/conf/vw-abababababab/accept_ra = 0
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
-        host: address 10.0.0.1/24 dev vw-abababababab
-        host: address fd00::1/64 dev vw-abababababab
-        host: address fe80::1/64 dev vw-abababababab
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Masquerade4 [Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv4/conf/vw-abababababab/route_localnet = 1
+            host: net/ipv6/conf/vw-abababababab/accept_ra = 0
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
+            host: address 10.0.0.1/24 dev vw-abababababab
+            host: address fd00::1/64 dev vw-abababababab
+            host: address fe80::1/64 dev vw-abababababab
+        "#]],
     );
     assert!(Bridge.publishes(&network, Family::V4, &no_rules6));
     assert!(!Bridge.publishes(&network, Family::V6, &no_rules6));
@@ -324,15 +339,17 @@ fn a_bridge_of_somebody_elses_is_left_as_it_is() {
         &network,
         &cx(),
         expect![[r#"
-        rule: ForwardTo [Interface("lan"), Family(V4)] [Jump(ToNat)]
-        rule: ForwardTo [Interface("lan"), Family(V6)] [Jump(ToNat)]
-        rule: SameBridge [Interface("lan"), Interface("lan")] []
-        rule: Neighbors [Interface("lan"), Interface("lan")] []
-        rule: Masquerade4 [Interface("lan")] []
-        rule: Masquerade6 [Interface("lan")] []
-        rule: Bridges [Interface("lan")] []
-        host: route local 100::7677:1/128 dev lan metric 1440077270
-    "#]],
+            rule: ForwardTo [Interface("lan"), Family(V4)] [Jump(ToNat)]
+            rule: ForwardTo [Interface("lan"), Family(V6)] [Jump(ToNat)]
+            rule: SameBridge [Interface("lan"), Interface("lan")] []
+            rule: Neighbors [Interface("lan"), Interface("lan")] []
+            rule: Masquerade4 [Interface("lan")] []
+            rule: Masquerade6 [Interface("lan")] []
+            rule: Bridges [Interface("lan")] []
+            rule: Filtered [Interface("lan"), Family(V4)] []
+            rule: Filtered [Interface("lan"), Family(V6)] []
+            host: route local 100::7677:1/128 dev lan metric 1440077270
+        "#]],
     );
     // Another predefined one, such as a gateway bridge, is our own.
     let mut network = bridge(&[V4], &[name]);

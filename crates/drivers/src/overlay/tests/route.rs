@@ -19,42 +19,46 @@ fn a_network_is_a_bridge_of_the_host_that_answers_for_others() {
         &routed(&[V4]),
         &over4(),
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Masquerade4 [Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv4/conf/vw-abababababab/route_localnet = 1
-        host: net/ipv4/neigh/vw-abababababab/proxy_delay = 0
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 1
-        host: address 10.0.0.1/24 dev vw-abababababab
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Masquerade4 [Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V6)] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv4/conf/vw-abababababab/route_localnet = 1
+            host: net/ipv4/neigh/vw-abababababab/proxy_delay = 0
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 1
+            host: address 10.0.0.1/24 dev vw-abababababab
+        "#]],
     );
     planned(
         &routed(&[V4, V6]),
         &over6(),
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Masquerade4 [Interface("vw-abababababab")] []
-        rule: Masquerade6 [Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv4/conf/vw-abababababab/route_localnet = 1
-        host: net/ipv4/neigh/vw-abababababab/proxy_delay = 0
-        host: net/ipv6/conf/vw-abababababab/accept_ra = 0
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
-        host: net/ipv6/conf/vw-abababababab/proxy_ndp = 1
-        host: net/ipv6/neigh/vw-abababababab/proxy_delay = 0
-        host: address 10.0.0.1/24 dev vw-abababababab
-        host: address fd00::1/64 dev vw-abababababab
-        host: address fe80::1/64 dev vw-abababababab
-        host: route local 100::7677:1/128 dev vw-abababababab metric 1440077270
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(ToNat)]
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(ToNat)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Masquerade4 [Interface("vw-abababababab")] []
+            rule: Masquerade6 [Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V6)] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv4/conf/vw-abababababab/route_localnet = 1
+            host: net/ipv4/neigh/vw-abababababab/proxy_delay = 0
+            host: net/ipv6/conf/vw-abababababab/accept_ra = 0
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 0
+            host: net/ipv6/conf/vw-abababababab/proxy_ndp = 1
+            host: net/ipv6/neigh/vw-abababababab/proxy_delay = 0
+            host: address 10.0.0.1/24 dev vw-abababababab
+            host: address fd00::1/64 dev vw-abababababab
+            host: address fe80::1/64 dev vw-abababababab
+            host: route local 100::7677:1/128 dev vw-abababababab metric 1440077270
+        "#]],
     );
 }
 
@@ -84,17 +88,19 @@ fn an_internal_one_and_one_without_rules_are_bridges_too() {
         &internal,
         &over4(),
         expect![[r#"
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(Internal)]
-        rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(Internal)]
-        rule: ForwardFrom [Interface("vw-abababababab")] [Jump(Internal)]
-        rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
-        rule: Bridges [Interface("vw-abababababab")] []
-        host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
-        host: net/ipv4/neigh/vw-abababababab/proxy_delay = 0
-        host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 1
-        host: address 10.0.0.1/24 dev vw-abababababab
-    "#]],
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V4)] [Jump(Internal)]
+            rule: ForwardTo [Interface("vw-abababababab"), Family(V6)] [Jump(Internal)]
+            rule: ForwardFrom [Interface("vw-abababababab")] [Jump(Internal)]
+            rule: SameBridge [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Neighbors [Interface("vw-abababababab"), Interface("vw-abababababab")] []
+            rule: Bridges [Interface("vw-abababababab")] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V4)] []
+            rule: Filtered [Interface("vw-abababababab"), Family(V6)] []
+            host: link vw-abababababab mtu 1500 mac 02:76:ab:ab:ab:ab bridge mcast_snooping false alias vethwork:network:abababababababababababababababababababababababababababababababab
+            host: net/ipv4/neigh/vw-abababababab/proxy_delay = 0
+            host: net/ipv6/conf/vw-abababababab/disable_ipv6 = 1
+            host: address 10.0.0.1/24 dev vw-abababababab
+        "#]],
     );
 }
 
@@ -124,6 +130,7 @@ fn an_endpoint_is_a_port_of_that_bridge() {
     };
     expect![[r#"
         rule: PortsAny4 [Protocol(Tcp), Port(8080)] [V4(10.0.1.2), Port(80)]
+        rule: PublishedAny4 [Protocol(Tcp), Port(8080)] []
     "#]]
     .assert_eq(&port("0.0.0.0:8080"));
     assert!(Overlay.publishes(&network, Family::V4, &over4()));

@@ -102,7 +102,9 @@ fn conflict_in_a_large_batch_is_named() {
     };
     let taken = port_at(700, 9);
     nft.change(&added(&taken)).unwrap();
-    let many: Vec<Element> = (1..=1000).flat_map(|number| port_at(number, 2)).collect();
+    let mut many: Vec<Element> = (1..=1000).flat_map(|number| port_at(number, 2)).collect();
+    // Set by set, as in a plan.
+    many.sort();
     let refused = nft.change(&added(&many)).unwrap_err();
     assert_eq!(refused.place, Some(699));
     assert_eq!(stand(&mut nft), taken);

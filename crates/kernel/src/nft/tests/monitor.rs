@@ -14,8 +14,9 @@ fn tells_what_others_change() {
     let (mut nft, mut monitor) = ns.run(|| (Nft::open().unwrap(), Monitor::open().unwrap()));
     monitor.ignore(nft.port().unwrap());
     nft.ensure(&spec()).unwrap();
-    let element = port(&published("0.0.0.0:80", "10.1.0.2:80")).unwrap();
-    nft.change(&[Change::Add(&element[0])]).unwrap();
+    let elements = port(&published("0.0.0.0:80", "10.1.0.2:80")).unwrap();
+    let opened: Vec<Change<'_>> = elements.iter().map(Change::Add).collect();
+    nft.change(&opened).unwrap();
     // The kernel tells before it answers, so what it passed on is there.
     let mut told = [PollFd::new(&monitor, PollFlags::IN)];
     let ready = poll(&mut told, Some(&Timespec::default())).unwrap();
@@ -54,8 +55,8 @@ fn tells_what_others_change() {
     let start = Instant::now();
     assert!(monitor.next(SOON).unwrap().ours);
     nft.ensure(&spec()).unwrap();
-    nft.change(&[Change::Add(&element[0])]).unwrap();
+    nft.change(&opened).unwrap();
     println!("mended after a flush: {:?}", start.elapsed());
-    assert_eq!(nft.elements().unwrap(), element);
+    assert_eq!(nft.elements().unwrap(), elements);
     assert_eq!(monitor.next(SOON).unwrap(), none);
 }

@@ -18,7 +18,9 @@ fn ten_thousand_ports() {
         let target = format!("10.1.{}.{}:80", number >> 8, number & 0xff);
         port(&published(&format!("0.0.0.0:{number}"), &target)).unwrap()
     };
-    let many: Vec<Element> = (1..=MANY).flat_map(at).collect();
+    let mut many: Vec<Element> = (1..=MANY).flat_map(at).collect();
+    // Set by set, as in a plan.
+    many.sort();
     one_by_one(&mut nft, "of none", MANY + 1);
     let add: Vec<Change<'_>> = many.iter().map(Change::Add).collect();
     timed("add 10,000", 1, || nft.change(&add).unwrap());
@@ -49,18 +51,20 @@ fn ten_thousand_ports() {
 
 fn one_by_one(nft: &mut Nft, what: &str, first: u16) {
     const COUNT: u16 = 200;
-    let fresh: Vec<Element> = (first..first + COUNT)
-        .flat_map(|number| port(&published(&format!("0.0.0.0:{number}"), "10.9.9.9:1")).unwrap())
+    let fresh: Vec<Vec<Element>> = (first..first + COUNT)
+        .map(|number| port(&published(&format!("0.0.0.0:{number}"), "10.9.9.9:1")).unwrap())
         .collect();
     timed(&format!("add one {what}"), COUNT, || {
-        fresh
-            .iter()
-            .for_each(|element| nft.change(&[Change::Add(element)]).unwrap());
+        for elements in &fresh {
+            let changes: Vec<Change<'_>> = elements.iter().map(Change::Add).collect();
+            nft.change(&changes).unwrap();
+        }
     });
     timed(&format!("remove one {what}"), COUNT, || {
-        fresh
-            .iter()
-            .for_each(|element| nft.change(&[Change::Remove(element)]).unwrap());
+        for elements in &fresh {
+            let changes: Vec<Change<'_>> = elements.iter().map(Change::Remove).collect();
+            nft.change(&changes).unwrap();
+        }
     });
 }
 

@@ -70,7 +70,7 @@ fn is_mended_around_users_rules_and_elements() {
         "nft 'chain inet vethwork forward { policy drop; }'",
         "nft flush chain inet vethwork guard; nft delete chain inet vethwork guard",
         "nft flush chain inet vethwork guard; nft delete chain inet vethwork guard; nft 'add chain inet vethwork guard { type filter hook prerouting priority 7; }'",
-        "nft flush chain inet vethwork publish; nft flush chain inet vethwork untranslated; nft delete set inet vethwork open4 2>/dev/null || nft delete map inet vethwork ports4; nft 'add map inet vethwork ports4 { type ipv4_addr : ipv4_addr; }'",
+        "nft flush chain inet vethwork publish; nft delete set inet vethwork open4 2>/dev/null || nft delete map inet vethwork ports4; nft 'add map inet vethwork ports4 { type ipv4_addr : ipv4_addr; }'",
         "nft flush table inet vethwork; nft 'add rule inet vethwork user ip saddr 192.0.2.9 drop; add rule inet vethwork mine drop'",
     ];
     for damage in damages {

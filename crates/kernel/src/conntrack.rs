@@ -3,7 +3,7 @@
 //! An entry outlives its endpoint by minutes (UDP) or days (TCP), translated as it was; the next
 //! holder of the address would get its packets. And rules that translate are asked about the first
 //! packet of a connection alone, which over UDP is one for as long as somebody sends. The kernel
-//! walks its whole table for it (`ctnetlink_flush_conntrack`), so an empty table is left alone.
+//! walks its whole table to tell of some, so an empty table is left alone.
 
 use crate::{
     Leads, Led, LedBy,
@@ -59,6 +59,9 @@ const CTA_IP_V6_SRC: u16 = 3;
 const CTA_IP_V6_DST: u16 = 4;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
+/// The directions of a connection: the tuple of each, and how a filter names it.
+const ORIGINAL: (u16, u16) = (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS);
+const REPLY: (u16, u16) = (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
 const CTA_FILTER_F_IP_SRC: u32 = 1;
 const CTA_FILTER_F_PROTO_NUM: u32 = 1 << 3;
 const CTA_FILTER_F_PROTO_DST_PORT: u32 = 1 << 5;
@@ -108,36 +111,15 @@ impl Conntrack {
         if addrs.is_empty() || self.count()? == 0 {
             return Ok(());
         }
-        let (mut each, mut listed) = by_version(addrs);
-        if each.len() > FEW {
-            listed.extend(each.drain(..).map(IpAddr::from));
-        }
-        for addr in each {
-            for (tuple, flags) in [
-                (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
-                (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
-            ] {
-                self.ask(DELETE, |body| of_source(body, addr, tuple, flags))?;
-            }
-        }
-        if !listed.is_empty() {
-            let either_way = |payload: &[u8]| {
-                let ends = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY].map(|tuple| source_of(payload, tuple));
-                let is_one = ends.into_iter().flatten().any(|end| listed.contains(&end));
-                is_one.then(|| Entry::parse(payload))
-            };
-            let of_them = |body: &mut Body<'_>| {
-                if listed.iter().all(stands_for_another) {
-                    of_led(body, libc::AF_INET6);
-                } else if listed.iter().all(IpAddr::is_ipv6) {
-                    of_ipv6(body);
-                } else {
-                    of_all(body);
-                }
-            };
-            for entry in self.list(of_them, either_way)? {
-                self.delete(&entry)?;
-            }
+        let addrs: BTreeSet<IpAddr> = addrs.iter().copied().collect();
+        let either_way = |payload: &[u8]| {
+            let ends = [ORIGINAL, REPLY].map(|(tuple, _)| source_of(payload, tuple));
+            let is_one = ends.into_iter().flatten().any(|end| addrs.contains(&end));
+            is_one.then(|| Entry::parse(payload))
+        };
+        // One by one, as the kernel deletes by a filter only since Linux 6.8; it tells by one since 5.8.
+        for entry in self.of(&addrs, &[ORIGINAL, REPLY], either_way)? {
+            self.delete(&entry)?;
         }
         Ok(())
     }
@@ -272,35 +254,44 @@ impl Conntrack {
         Ok(())
     }
 
-    /// What of that is wanted which these addresses answer. The kernel tells of a few addresses each by
-    /// itself, and else of all at once.
+    /// What of that is wanted which these addresses answer.
     fn led(
         &mut self,
         to: &BTreeSet<IpAddr>,
         is_wanted: impl Fn(&Entry) -> bool,
     ) -> io::Result<Vec<Entry>> {
-        let wanted = |payload: &[u8], answers: &dyn Fn(IpAddr) -> bool| {
-            source_of(payload, CTA_TUPLE_REPLY).filter(|by| answers(*by))?;
+        self.of(to, &[REPLY], |payload| {
+            source_of(payload, CTA_TUPLE_REPLY).filter(|by| to.contains(by))?;
             Some(Entry::parse(payload)).filter(&is_wanted)
-        };
-        if to.len() > FEW {
-            return self.list(of_all, |payload| wanted(payload, &|by| to.contains(&by)));
+        })
+    }
+
+    /// What `take` makes of those that come from these addresses in one of these directions, or from
+    /// others too: of a few addresses the kernel tells each by itself, and else of all at once.
+    fn of(
+        &mut self,
+        addrs: &BTreeSet<IpAddr>,
+        directions: &[(u16, u16)],
+        take: impl Fn(&[u8]) -> Option<Entry>,
+    ) -> io::Result<Vec<Entry>> {
+        let (v4, v6) = by_version(addrs);
+        if v4.len() > FEW {
+            return self.list(of_all, take);
         }
         let mut found = Vec::new();
-        let (v4, v6) = by_version(to);
         for addr in v4 {
-            let of = |body: &mut Body<'_>| {
-                of_source(body, addr, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
-            };
-            // A kernel that does not know the filter shows all entries (before 5.8).
-            found.extend(self.list(of, |payload| {
-                wanted(payload, &|by| by == IpAddr::from(addr))
-            })?);
+            for direction in directions {
+                found.extend(self.list(|body| of_source(body, addr, *direction), &take)?);
+            }
         }
         if !v6.is_empty() {
-            let of_them = |body: &mut Body<'_>| of_led(body, libc::AF_INET6);
-            let of = self.list(of_them, |payload| wanted(payload, &|by| v6.contains(&by)))?;
-            found.extend(of);
+            // Who asks by the answers alone asks for what is led, as does what stands for another.
+            let is_led = directions == [REPLY] || v6.iter().all(stands_for_another);
+            let of_them = |body: &mut Body<'_>| match is_led {
+                true => of_led(body, libc::AF_INET6),
+                false => of_ipv6(body),
+            };
+            found.extend(self.list(of_them, take)?);
         }
         Ok(found)
     }
@@ -529,7 +520,7 @@ fn of_port(body: &mut Body<'_>, family: Family, protocol: Protocol, port: Option
     });
 }
 
-/// Addresses by IP version. The kernel's filter by an address of IPv6 shows, and has deleted, all but
+/// Addresses by IP version. The kernel's filter by an address of IPv6 shows all but
 /// those that have it (`ctnetlink_filter_match_tuple`, `net/netfilter/nf_conntrack_netlink.c`: seen with
 /// Linux 6.18), so that those are looked for in what it tells of the version.
 fn by_version<'a>(
@@ -568,7 +559,7 @@ fn of_ipv6(body: &mut Body<'_>) {
 }
 
 /// A filter by the source address of one direction, of IPv4 alone.
-fn of_source(body: &mut Body<'_>, addr: Ipv4Addr, tuple: u16, flags: u16) {
+fn of_source(body: &mut Body<'_>, addr: Ipv4Addr, (tuple, flags): (u16, u16)) {
     body.bytes(&[libc::AF_INET as u8, WITH_FAMILY, 0, 0]);
     body.nest(tuple, |body| {
         body.nest(CTA_TUPLE_IP, |body| {

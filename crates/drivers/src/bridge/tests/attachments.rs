@@ -228,6 +228,16 @@ fn ports_of_an_endpoint_without_ipv6_are_translated() {
             rule: Published6 [V6(100::7677:1), Protocol(Tcp), Port(8080)] []
         "#]],
     );
+}
+
+#[test]
+fn ports_are_translated_where_ipv4_is_translated_too() {
+    let network = bridge(&[V4], &[]);
+    let four = endpoint(&network, &["10.0.0.2/24"]);
+    let translates = DriverContext {
+        no_translation: None,
+        ..cx()
+    };
     assert!(Bridge.publishes(&network, Family::V6, &translates));
     assert!(Bridge.publishes_to(&network, &four, Family::V6, &translates));
     // An endpoint that has IPv6 switched off, where the network has it.

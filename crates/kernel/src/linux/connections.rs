@@ -21,13 +21,14 @@ impl LinuxKernel {
         }
     }
 
-    /// Forgets the connections that a link translated, once it does so no more. What belongs to one is
-    /// refused by this host then, as for any port that is published no more; it would leave untranslated.
+    /// Forgets the connections that a link translated, as nobody is led to it any more. What belongs to one
+    /// is refused by this host then, as for any port that is published no more; it would leave untranslated.
     pub(super) fn forget_translated(&self) {
-        if let Err(error) = self.with_conntrack(Conntrack::forget_translated) {
-            tracing::debug!("connections that were translated are not forgotten: {error}");
+        match self.with_conntrack(Conntrack::forget_translated) {
+            Ok(()) => self.translated(None),
+            // They go with the addresses that they lead to.
+            Err(error) => tracing::debug!("translated connections are not forgotten: {error}"),
         }
-        self.translated(None);
     }
 
     /// Notes whether packets are translated from now on; nothing where nobody wants it.

@@ -60,14 +60,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Has a link translate no more, once nobody is led to it.
+    /// Has a link translate no more, once nobody is led to it. Forgets first: whoever comes after one that
+    /// died in between finds it to do again.
     pub(super) fn delete_translator(&mut self, at: usize, gone: &Translator) -> Result<(), Stop> {
+        self.flush()?;
+        self.kernel.forget_translated();
         self.remove(at, gone.netns, Some(&gone.link), |batch, index| {
             tc::unbind(batch, index.unwrap_or_default());
         })?;
-        self.flush()?;
-        self.kernel.forget_translated();
-        Ok(())
+        self.flush()
     }
 
     /// Takes the program from the tunnel, and its table with it.

@@ -72,7 +72,7 @@ impl Controller {
     }
 
     /// Adds the records of adopted sandboxes that lack what their endpoints alone told that they are
-    /// members of.
+    /// members of, or name what they are no members of any more.
     pub(super) fn with_members(
         &self,
         mut batch: Batch,
@@ -84,9 +84,13 @@ impl Controller {
                 continue;
             };
             let memberships = sandbox.state().memberships.clone();
-            let is_noted =
-                |m: &Membership| record.memberships.iter().any(|n| n.network == m.network);
-            if !sandbox.balances && !self.lasting(&memberships).iter().all(is_noted) {
+            let within = |some: &[Membership], all: &[Membership]| {
+                let mut some = some.iter();
+                some.all(|one| all.iter().any(|m| m.network == one.network))
+            };
+            let is_noted = within(&self.lasting(&memberships), &record.memberships)
+                && within(&record.memberships, &memberships);
+            if !sandbox.balances && !is_noted {
                 batch = self.with_sandbox(batch, &sandbox)?;
             }
         }

@@ -228,6 +228,19 @@ impl SetName {
         )
     }
 
+    /// The map whose keys it has.
+    #[must_use]
+    pub const fn keys_of(self) -> Option<Self> {
+        match self {
+            Self::Published4 => Some(Self::Ports4),
+            Self::PublishedAny4 => Some(Self::PortsAny4),
+            Self::Published6 => Some(Self::Ports6),
+            Self::PublishedAny6 => Some(Self::PortsAny6),
+            Self::Filtered => Some(Self::ForwardTo),
+            _ => None,
+        }
+    }
+
     /// Its name in the kernel.
     #[must_use]
     pub const fn name(self) -> &'static str {

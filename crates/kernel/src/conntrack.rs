@@ -118,10 +118,8 @@ impl Conntrack {
             is_one.then(|| Entry::parse(payload))
         };
         // One by one, as the kernel deletes by a filter only since Linux 6.8; it tells by one since 5.8.
-        for entry in self.of(&addrs, &[ORIGINAL, REPLY], either_way)? {
-            self.delete(&entry)?;
-        }
-        Ok(())
+        let found = self.of(&addrs, &[ORIGINAL, REPLY], either_way)?;
+        self.delete_all(&found)
     }
 
     /// Deletes the connections that were translated into IPv4, on either side of that.
@@ -134,9 +132,8 @@ impl Conntrack {
             source_of(payload, CTA_TUPLE_REPLY).filter(stands_for_another)?;
             Some(Entry::parse(payload))
         };
-        for entry in self.list(|body| of_led(body, libc::AF_INET6), led)? {
-            self.delete(&entry)?;
-        }
+        let found = self.list(|body| of_led(body, libc::AF_INET6), led)?;
+        self.delete_all(&found)?;
         self.forget(&[TRANSLATED.into()])
     }
 
@@ -178,10 +175,8 @@ impl Conntrack {
         }
         passed();
         let is_forgotten = |entry: &Entry| entry.can_be_led_anew() && entry.is_led(led);
-        for entry in self.led(&led.to, is_forgotten)? {
-            self.delete(&entry)?;
-        }
-        Ok(())
+        let found = self.led(&led.to, is_forgotten)?;
+        self.delete_all(&found)
     }
 
     /// The same of what services led, and would lead to others, or nowhere, now. The table is walked once.
@@ -196,10 +191,8 @@ impl Conntrack {
                 |entry: &Entry| entry.can_be_led_anew() && entry.is_led_elsewhere(leads);
             Some(Entry::parse(payload)).filter(is_forgotten)
         };
-        for entry in self.list(all, elsewhere)? {
-            self.delete(&entry)?;
-        }
-        Ok(())
+        let found = self.list(all, elsewhere)?;
+        self.delete_all(&found)
     }
 
     /// Who answers what was led.
@@ -208,7 +201,7 @@ impl Conntrack {
             return Ok(BTreeSet::new());
         }
         let led = |payload: &[u8]| Some(Entry::parse(payload)).filter(|entry| entry.translated);
-        let led = self.list(of_all, led)?;
+        let led = self.list(|body| of_led(body, libc::AF_UNSPEC), led)?;
         Ok(led.iter().filter_map(|entry| entry.by).collect())
     }
 
@@ -325,6 +318,15 @@ impl Conntrack {
     }
 
     /// Deletes one, unless another has its place by now.
+    /// Deletes all, and then tells of the first that was refused.
+    fn delete_all(&mut self, entries: &[Entry]) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for entry in entries {
+            outcome = outcome.and(self.delete(entry));
+        }
+        outcome
+    }
+
     fn delete(&mut self, entry: &Entry) -> io::Result<()> {
         self.ask(DELETE, |body| {
             body.bytes(&[entry.family, WITH_FAMILY, 0, 0]);

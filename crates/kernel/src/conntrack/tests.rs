@@ -553,6 +553,7 @@ fn what_is_led_to_nobody_of_these_takes_no_memory() {
 #[test]
 fn what_is_led_is_told_of_alone() {
     vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip", "nft");
     let mut conntrack = enter(&["2001:db8::1/128", "2001:db8::2/128"]);
     led("ip6 daddr 2001:db8::1 udp dport 8080 dnat to 2001:db8::2");
     let (all, of_led) = (&super::of_ipv6, &|body: &mut Body<'_>| {

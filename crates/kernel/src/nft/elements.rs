@@ -236,7 +236,8 @@ fn encode(body: &mut Body<'_>, element: &Element) {
 fn parse(set: SetName, attrs: Attrs<'_>) -> Option<Element> {
     let key = parse_data(set.key(), Attrs::of(find(attrs, elem::KEY)?))?;
     let value = match set.value() {
-        [] => Vec::new(),
+        // A map of that name, as another version made it.
+        [] => find(attrs, elem::DATA).is_none().then(Vec::new)?,
         types => parse_data(types, Attrs::of(find(attrs, elem::DATA)?))?,
     };
     Some(Element { set, key, value })

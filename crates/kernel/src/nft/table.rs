@@ -56,7 +56,8 @@ impl Nft {
     /// Makes a table as it should be.
     ///
     /// One that stands intact is kept; one that differs is mended in one transaction, in which
-    /// the administrator's chain, others' chains and the elements stay.
+    /// the administrator's chain, others' chains and the elements stay, and sets that are new have
+    /// the keys of their maps.
     ///
     /// # Errors
     /// [`Refused`] without a place.
@@ -108,11 +109,15 @@ impl Nft {
 
     fn mend(&mut self, spec: &TableSpec) -> io::Result<()> {
         let standing = self.standing(spec.name)?.unwrap_or_default();
-        let verdicts = self.verdicts(spec)?;
+        let mut elements = self.verdicts(spec)?;
+        let differs = |set: &SetName| standing.sets.get(set.name()) != Some(&Shape::of(*set));
+        for set in spec.sets.iter().copied().filter(differs) {
+            elements.extend(self.keys(set)?);
+        }
         let mut transaction = Transaction::new();
         clear(&mut transaction, spec, &standing);
         for (id, set) in (1..).zip(&spec.sets) {
-            if standing.sets.get(set.name()) != Some(&Shape::of(*set)) {
+            if differs(set) {
                 new_set(&mut transaction, spec.name, *set, id);
             }
         }
@@ -122,7 +127,7 @@ impl Nft {
         for chain in &spec.chains {
             new_rules(&mut transaction, spec.name, chain);
         }
-        for element in &verdicts {
+        for element in &elements {
             let flags = libc::NLM_F_CREATE;
             transaction.push(Message::NewSetElem, flags, INET, |body| {
                 list(body, element.set, std::iter::once(element));
@@ -138,6 +143,20 @@ impl Nft {
             self.elements_of(*set, &mut found)?;
         }
         Ok(found)
+    }
+
+    /// What a set holds of the map whose keys it has.
+    fn keys(&mut self, set: SetName) -> io::Result<Vec<Element>> {
+        let mut found = Vec::new();
+        if let Some(map) = set.keys_of() {
+            self.elements_of(map, &mut found)?;
+        }
+        let key = |element: Element| Element {
+            set,
+            key: element.key,
+            value: Vec::new(),
+        };
+        Ok(found.into_iter().map(key).collect())
     }
 
     /// Commits; the first refusal as an error.

@@ -6,7 +6,7 @@ use std::{
     net::{TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
-use vw_firewall::{HostTable, TableSpec, network, port, sandbox_dns, service_table};
+use vw_firewall::{HostTable, SetName, TableSpec, network, port, sandbox_dns, service_table};
 
 fn by_nft(spec: &TableSpec) -> Option<String> {
     let ns = Ns::new()?;
@@ -112,6 +112,31 @@ fn of_another_version_is_replaced_in_place() {
     );
     nft.ensure(&with).unwrap();
     assert_eq!(nft.check(&with).unwrap(), Skeleton::Intact);
+}
+
+/// One from before there were sets of the keys of maps.
+const FORMER: &str = "add table inet vethwork; \
+    add map inet vethwork translators { type ifname : ipv6_addr; }; \
+    add element inet vethwork translators { \"vw_translator\" : fd00::6 }; \
+    add map inet vethwork ports_any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }; \
+    add element inet vethwork ports_any4 { tcp . 80 : 10.0.0.2 . 8080 };";
+
+#[test]
+fn of_a_version_without_some_sets_has_what_belongs_there_at_once() {
+    let Some(ns) = Ns::new() else { return };
+    let mut nft = ns.run(|| Nft::open().unwrap());
+    ns.sh(&format!("nft '{FORMER}'"));
+    let of = |nft: &mut Nft, set| {
+        let found = nft.elements().unwrap().into_iter();
+        found.filter(|element| element.set == set).count()
+    };
+    // What is no element of a set of ours is made anew.
+    assert_eq!(of(&mut nft, SetName::Translators), 0);
+    assert_eq!(of(&mut nft, SetName::PortsAny4), 1);
+    nft.ensure(&spec()).unwrap();
+    assert_eq!(nft.check(&spec()).unwrap(), Skeleton::Intact);
+    assert_eq!(of(&mut nft, SetName::PortsAny4), 1);
+    assert_eq!(of(&mut nft, SetName::PublishedAny4), 1);
 }
 
 #[test]

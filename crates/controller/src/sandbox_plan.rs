@@ -60,7 +60,8 @@ pub(crate) fn publishes(
 ) -> bool {
     way_in(attachments, family, drivers).is_some_and(|chosen| {
         let network = &chosen.network;
-        network.driver.publishes(&network.spec, family, drivers)
+        let driver = &network.driver;
+        driver.publishes_to(&network.spec, &chosen.endpoint, family, drivers)
     })
 }
 

@@ -141,6 +141,7 @@ impl Controller {
         self.restore_ports(&left.sandboxes);
         self.restore_service_ports();
         self.forget_led_elsewhere();
+        self.hear_of_removal();
         self.settle_sandboxes();
         self.follow_cluster();
         self.follow_containers()?;

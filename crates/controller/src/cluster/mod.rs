@@ -170,8 +170,15 @@ impl Controller {
     /// Before containers start, which may ask the others and take long.
     pub(crate) fn answer_cluster(&self) {
         if let Some(member) = &self.member {
-            member.ear.stand(self.downgrade());
             member.cluster.settled();
+        }
+    }
+
+    /// Has this host be taken off all networks where it was given up, from now on: what stood before has
+    /// its ports again. Before containers start, which would join again.
+    pub(crate) fn hear_of_removal(&self) {
+        if let Some(member) = &self.member {
+            member.ear.stand(self.downgrade());
         }
     }
 

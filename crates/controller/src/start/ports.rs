@@ -9,7 +9,7 @@ use crate::{
     registry::{Sandbox, SandboxState, lock},
     sandbox_plan,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 use vw_hoststate::Owner;
 use vw_model::{Family, PortMapping, Result, SandboxId};
 
@@ -23,18 +23,29 @@ impl Controller {
                 continue;
             };
             let cx = &self.config.drivers;
+            let mut state = sandbox.state();
+            let untranslated = cx.no_translation.is_some()
+                && !state.attachments.is_empty()
+                && !self.publishes(&state, Family::V6);
             // What leads to services lets go of them by itself.
-            let stands = |mapping: &PortMapping| sandbox.balances || cx.filters(family_of(mapping));
+            let stands = |mapping: &PortMapping| {
+                let family = family_of(mapping);
+                let is_in_vain = !cx.filters(family) || untranslated && family == Family::V6;
+                sandbox.balances || !is_in_vain
+            };
             let (standing, lacking): (Vec<_>, Vec<_>) =
                 record.ports.iter().partition(|mapping| stands(mapping));
             let (claims, taken) = Claims::restore(&*self.kernel, &standing);
-            let mut state = sandbox.state();
             (state.claims, state.published) = (claims, standing);
             let name = state.spec.name.clone();
             drop(state);
             for mapping in lacking {
+                let why = match self.translates_nothing() {
+                    Some(sentence) if cx.filters(family_of(&mapping)) => sentence,
+                    _ => "this daemon makes no rules there: start it without --iptables=false and --ip6tables=false".to_owned(),
+                };
                 self.warn(format!(
-                    "{name} is not published at {}, as this daemon makes no rules there: start it without --iptables=false and --ip6tables=false",
+                    "{name} is not published at {}: {why}",
                     mapping.host
                 ));
             }
@@ -65,10 +76,18 @@ impl Controller {
     }
 
     fn lacks_ports(&self, state: &SandboxState) -> bool {
+        let cx = &self.config.drivers;
         let lacks = |family: Family| {
-            let over =
-                |host: Option<std::net::IpAddr>| host.is_none_or(|ip| Family::of(ip) == family);
-            let asks = state.spec.publish_all && !state.spec.exposed.is_empty()
+            let way_in = sandbox_plan::way_in(&state.attachments, family, cx);
+            let by_default = way_in.is_some_and(|a| {
+                let hosts = a.network.driver.default_hosts(&a.network.spec, cx);
+                hosts.into_iter().any(|host| Family::of(host) == family)
+            });
+            let over = |host: Option<IpAddr>| match host {
+                Some(host) => Family::of(host) == family,
+                None => by_default,
+            };
+            let asks = by_default && state.spec.publish_all && !state.spec.exposed.is_empty()
                 || state.spec.ports.iter().any(|port| over(port.host_ip));
             let has = state.published.iter().any(|m| family_of(m) == family);
             asks && !has && self.publishes(state, family)

@@ -112,20 +112,22 @@ fn ports_land_on_the_endpoint_that_supplies_the_gateway() {
         &[green.clone(), blue],
         &["0.0.0.0:8080"],
         &expect![[r#"
-        table in Sandbox(677565737400)
-        route 0.0.0.0/0 via Some(10.1.0.1) by eth0
-        Element(Element { set: PortsAny4, key: [Protocol(Tcp), Port(8080)], value: [V4(10.1.0.2), Port(80)] })
-    "#]],
+            table in Sandbox(677565737400)
+            route 0.0.0.0/0 via Some(10.1.0.1) by eth0
+            Element(Element { set: PortsAny4, key: [Protocol(Tcp), Port(8080)], value: [V4(10.1.0.2), Port(80)] })
+            Element(Element { set: PublishedAny4, key: [Protocol(Tcp), Port(8080)], value: [] })
+        "#]],
     );
     // Blue is left: its ports move.
     check_plan(
         &[green],
         &["0.0.0.0:8080", "[::]:8080"],
         &expect![[r#"
-        table in Sandbox(677565737400)
-        route 0.0.0.0/0 via Some(10.2.0.1) by eth1
-        Element(Element { set: PortsAny4, key: [Protocol(Tcp), Port(8080)], value: [V4(10.2.0.2), Port(80)] })
-    "#]],
+            table in Sandbox(677565737400)
+            route 0.0.0.0/0 via Some(10.2.0.1) by eth1
+            Element(Element { set: PortsAny4, key: [Protocol(Tcp), Port(8080)], value: [V4(10.2.0.2), Port(80)] })
+            Element(Element { set: PublishedAny4, key: [Protocol(Tcp), Port(8080)], value: [] })
+        "#]],
     );
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::SystemTime,
 };
 use vw_drivers::Driver;
@@ -244,6 +244,7 @@ impl Controller {
             zone,
             members: Mutex::new(BTreeMap::new()),
             reach: Mutex::default(),
+            published: OnceLock::new(),
         };
         self.registry_mut().add_network(Arc::new(network));
     }

@@ -16,13 +16,13 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError},
 };
 use vw_dns_server::SandboxSockets;
 use vw_drivers::{Driver, Gateway};
 use vw_model::{
-    EndpointId, EndpointSpec, Error, HostId, NetworkId, NetworkSpec, PortMapping, RemoteEndpoint,
-    Result, SandboxId, SandboxSpec, Scope,
+    EndpointId, EndpointSpec, Error, Family, HostId, NetworkId, NetworkSpec, PortMapping,
+    RemoteEndpoint, Result, SandboxId, SandboxSpec, Scope,
 };
 use vw_names::SharedZone;
 use vw_runtime::WindowSize;
@@ -61,6 +61,9 @@ pub(crate) struct Network {
     /// What there is of it on other hosts, and whether it stands on this one. Held while that
     /// changes in the kernel.
     pub(crate) reach: Mutex<Reach>,
+    /// Over what ports are published on it, once somebody asked: that does not change while a daemon
+    /// runs.
+    pub(crate) published: OnceLock<Vec<Family>>,
 }
 
 /// A global network as this host has it. Only those that something here is on stand in the kernel.

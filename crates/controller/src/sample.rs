@@ -7,7 +7,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, OnceLock, RwLock},
     time::SystemTime,
 };
 use vw_drivers::Gateway;
@@ -61,6 +61,7 @@ pub(crate) fn standing(spec: NetworkSpec) -> Arc<Network> {
         zone,
         members: Mutex::new(BTreeMap::new()),
         reach: Mutex::default(),
+        published: OnceLock::new(),
     })
 }
 

@@ -292,7 +292,7 @@ impl Controller {
             }
         }
         wants.extend(self.settle_services());
-        lock(&self.host).change(wants).map_err(conflict)?;
+        lock(&self.host).take_up(wants).map_err(conflict)?;
         self.restore_cluster();
         self.repair()?;
         let batch = self.with_members(Batch::new(), left)?;

@@ -90,6 +90,48 @@ impl HostState {
     /// # Errors
     /// [`Conflict`] when another owner holds a key with other attributes; nothing is recorded.
     pub fn change(&mut self, wants: Vec<(Owner, Fragment)>) -> Result<Change, Conflict> {
+        let (touched, before) = self.exchange(wants)?;
+        Ok(Change {
+            plan: self.steps(touched),
+            before,
+        })
+    }
+
+    /// Records what owners want without saying what that takes, as where the kernel is compared with all
+    /// of it next.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub fn take_up(&mut self, wants: Vec<(Owner, Fragment)>) -> Result<(), Conflict> {
+        if wants
+            .iter()
+            .any(|(owner, _)| self.owners.contains_key(owner))
+        {
+            return self.exchange(wants).map(drop);
+        }
+        let wants: BTreeMap<Owner, Fragment> = wants.into_iter().collect();
+        self.check(&wants)?;
+        for (owner, fragment) in wants {
+            let mut keys = Vec::new();
+            for object in Vec::from(fragment) {
+                let key = object.key();
+                keys.push(match self.add_owner(&key, owner) {
+                    Some(key) => key,
+                    None => self.enter(Arc::new(key), object, owner),
+                });
+            }
+            if !keys.is_empty() {
+                self.owners.insert(owner, keys.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Has owners want this instead of what they wanted; tells that, and what stood of all that it touches.
+    fn exchange(
+        &mut self,
+        wants: Vec<(Owner, Fragment)>,
+    ) -> Result<(Touched, Vec<(Owner, Fragment)>), Conflict> {
         let wants: BTreeMap<Owner, Fragment> = wants.into_iter().collect();
         self.check(&wants)?;
         let mut touched = Touched::new();
@@ -113,10 +155,7 @@ impl HostState {
                 self.owners.insert(owner, keys);
             }
         }
-        Ok(Change {
-            plan: self.steps(touched),
-            before,
-        })
+        Ok((touched, before))
     }
 
     /// Forgets a change whose plan failed and was undone, and tells what else that takes: of what
@@ -225,14 +264,9 @@ impl HostState {
     /// Adds an owner to an object, and tells under what it is recorded.
     fn join(&mut self, object: Object, owner: Owner, touched: &mut Touched) -> Arc<Key> {
         let key = object.key();
-        if let Some((key, _)) = self.entries.get_key_value(&key) {
-            let key = key.clone();
-            if let Some(entry) = self.entries.get_mut(&key) {
-                touched
-                    .entry(key.clone())
-                    .or_insert_with(|| Some(entry.object.clone()));
-                entry.owners.add(owner);
-            }
+        if let Some(key) = self.add_owner(&key, owner) {
+            let object = self.entries.get(&key).map(|entry| entry.object.clone());
+            touched.entry(key.clone()).or_insert(object);
             return key;
         }
         let key = match touched.get_key_value(&key) {
@@ -241,11 +275,22 @@ impl HostState {
         };
         let stood = touched.entry(key.clone()).or_insert(None);
         let stands = stood.as_ref().filter(|stood| object.agrees(stood));
-        let entry = Entry {
-            object: stands.cloned().unwrap_or(object),
-            owners: Owners::One(owner),
-        };
-        self.entries.insert(key.clone(), Box::new(entry));
+        let object = stands.cloned().unwrap_or(object);
+        self.enter(key, object, owner)
+    }
+
+    /// Adds an owner to what is recorded under a key already.
+    fn add_owner(&mut self, key: &Key, owner: Owner) -> Option<Arc<Key>> {
+        let (key, _) = self.entries.get_key_value(key)?;
+        let key = key.clone();
+        self.entries.get_mut(&key)?.owners.add(owner);
+        Some(key)
+    }
+
+    fn enter(&mut self, key: Arc<Key>, object: Object, owner: Owner) -> Arc<Key> {
+        let owners = Owners::One(owner);
+        let entry = Box::new(Entry { object, owners });
+        self.entries.insert(key.clone(), entry);
         key
     }
 

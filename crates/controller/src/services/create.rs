@@ -53,7 +53,7 @@ impl Controller {
             created: SystemTime::now(),
             mode: request.mode,
             vips,
-            ports: published(&claims, &self.published_families(&network), &asked),
+            ports: published(&claims, self.published_families(&network), &asked),
             affinity: request.affinity,
             drain: request.drain,
             health: request.health,
@@ -147,7 +147,7 @@ impl Controller {
         let cx = &self.config.drivers;
         let hosts = network.driver.default_hosts(&network.spec, cx);
         let families = self.published_families(network);
-        let reached = families.into_iter().map(unspecified);
+        let reached = families.iter().copied().map(unspecified);
         let beyond: Vec<IpAddr> = reached.filter(|any| !hosts.contains(any)).collect();
         let mut asked = asked.iter().map(|asked| asked.port);
         let open = asked.find(|request| request.host_ip.is_none());
@@ -197,7 +197,7 @@ impl Controller {
         if let Some(ip) = requests.iter().filter_map(|r| r.host_ip).find(in_vain) {
             return Err(over_other_family(network, ip));
         }
-        self.claim_ports(&families, requests, held)
+        self.claim_ports(families, requests, held)
     }
 
     /// The same where it is known that they can be published over these families.

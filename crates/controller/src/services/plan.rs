@@ -55,7 +55,7 @@ impl Controller {
             vips: vips.filter(|_| bridge.is_some()).collect(),
             home: bridge.clone().filter(|_| talk),
             ports: Vec::new(),
-            families: self.published_families(network),
+            families: self.published_families(network).to_vec(),
             affinity: spec.affinity == Affinity::Client,
             slots: roster.leads(),
         };
@@ -193,10 +193,11 @@ impl Controller {
     }
 
     /// The families that ports of services on a network are published over.
-    pub(crate) fn published_families(&self, network: &Network) -> Vec<Family> {
+    pub(crate) fn published_families<'a>(&self, network: &'a Network) -> &'a [Family] {
         let cx = &self.config.drivers;
         let publishes = |family: &Family| network.driver.publishes(&network.spec, *family, cx);
-        FAMILIES.into_iter().filter(publishes).collect()
+        let families = || FAMILIES.into_iter().filter(publishes).collect();
+        network.published.get_or_init(families)
     }
 
     /// The link of a network that can have addresses of services, and the families of those.

@@ -189,7 +189,7 @@ impl Controller {
                     self.warn_without_rules(&state.spec, &lacking);
                     let mut ports = state.spec.ports.clone();
                     ports.retain(|port| !lacking.ports.contains(&port.at()));
-                    (self.published_families(&service.network), ports)
+                    (self.published_families(&service.network).to_vec(), ports)
                 }
             };
             let mappings: Vec<PortMapping> = ports

@@ -92,7 +92,7 @@ impl Controller {
         let wanted = wanted_ports(spec, request)?;
         let claims = self.claim_service_ports(&service.network, &wanted, held)?;
         let families = self.published_families(&service.network);
-        Ok((published(&claims, &families, &wanted), claims))
+        Ok((published(&claims, families, &wanted), claims))
     }
 
     /// What is asked for besides ports, and who is in it then.

@@ -264,7 +264,7 @@ impl Controller {
             .driver
             .plan_attachment(&network.spec, endpoint, cx)?;
         let wants = vec![(Owner::Attachment(endpoint.id), planned.fragment)];
-        lock(&self.host).change(wants).map_err(conflict)?;
+        lock(&self.host).take_up(wants).map_err(conflict)?;
         let mut state = sandbox.state();
         let mut attachments = state.attachments.iter_mut();
         if let Some(attachment) = attachments.find(|a| a.endpoint.id == endpoint.id) {

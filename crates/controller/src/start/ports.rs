@@ -77,17 +77,19 @@ impl Controller {
 
     fn lacks_ports(&self, state: &SandboxState) -> bool {
         let cx = &self.config.drivers;
-        let lacks = |family: Family| {
+        let by_default = |family: Family| {
             let way_in = sandbox_plan::way_in(&state.attachments, family, cx);
-            let by_default = way_in.is_some_and(|a| {
+            way_in.is_some_and(|a| {
                 let hosts = a.network.driver.default_hosts(&a.network.spec, cx);
                 hosts.into_iter().any(|host| Family::of(host) == family)
-            });
+            })
+        };
+        let lacks = |family: Family| {
             let over = |host: Option<IpAddr>| match host {
                 Some(host) => Family::of(host) == family,
-                None => by_default,
+                None => by_default(family),
             };
-            let asks = by_default && state.spec.publish_all && !state.spec.exposed.is_empty()
+            let asks = state.spec.publish_all && !state.spec.exposed.is_empty() && over(None)
                 || state.spec.ports.iter().any(|port| over(port.host_ip));
             let has = state.published.iter().any(|m| family_of(m) == family);
             asks && !has && self.publishes(state, family)

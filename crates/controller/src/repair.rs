@@ -3,11 +3,10 @@
 
 use crate::{Controller, controller::kernel_error, registry::lock};
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     sync::{PoisonError, atomic::Ordering},
 };
-use vw_hoststate::{Address, Fragment, Key, Netns, Object, Owner, Plan, Step};
+use vw_hoststate::{Address, Fragment, Key, Netns, Object, Objects, Owner, Plan, Step};
 use vw_kernel::{KernelError, Observed};
 use vw_model::{Error, IpNet, Result};
 use vw_store::Batch;
@@ -97,7 +96,7 @@ impl Controller {
 
     /// What stands of ours: also, where a kernel does not show whose an address is (before Linux
     /// 5.18), the one that only this host makes on the link to the others.
-    fn observe(&self, desired: &BTreeMap<Key, Object>) -> Result<Observed> {
+    fn observe(&self, desired: &Objects) -> Result<Observed> {
         let underlay = self.config.drivers.underlay.as_ref();
         let own = underlay.and_then(|underlay| {
             Some(Object::Address(Address {

@@ -1,14 +1,13 @@
 //! The steps from one keyed state to another.
 
-use crate::{Key, Object, Plan, Step};
-use std::collections::BTreeMap;
+use crate::{Objects, Plan, Step};
 
 /// The plan after which `observed` is `desired`.
 ///
 /// Objects of `observed` that `desired` does not name are deleted, so only what is ours may
 /// stand in it.
 #[must_use]
-pub fn diff(observed: &BTreeMap<Key, Object>, desired: &BTreeMap<Key, Object>) -> Plan {
+pub fn diff(observed: &Objects, desired: &Objects) -> Plan {
     let stale = observed
         .iter()
         .filter(|(key, _)| !desired.contains_key(key));

@@ -64,6 +64,11 @@ impl Fragment {
         self.place(key).ok().map(|at| &self.objects[at].1)
     }
 
+    /// The objects with their keys, in the order of those.
+    pub(crate) fn into_objects(self) -> Vec<(Key, Object)> {
+        self.objects
+    }
+
     /// Whether it wants nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -10,6 +10,9 @@ mod object;
 mod plan;
 mod state;
 
+/// Objects by their keys, in no order: a host may have a hundred thousand.
+pub type Objects = foldhash::HashMap<Key, Object>;
+
 pub use diff::diff;
 pub use fragment::{Fragment, Owner};
 pub use object::{

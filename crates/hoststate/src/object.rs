@@ -584,12 +584,12 @@ impl Object {
             (Self::Sysctl(a), Self::Sysctl(b)) => {
                 (a.netns, &a.path, &a.value) == (b.netns, &b.path, &b.value)
             }
-            (Self::Link(a), Self::Link(b)) => {
-                let mut b = b.clone();
-                if a.mac.is_none() {
-                    b.mac = None;
-                }
-                *a == b
+            (Self::Link(a), Self::Link(b)) if a.mac.is_none() => {
+                let open = Link {
+                    mac: None,
+                    ..b.clone()
+                };
+                *a == open
             }
             (a, b) => a == b,
         }

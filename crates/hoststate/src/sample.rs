@@ -1,17 +1,16 @@
 //! Objects for tests: a small world in which keys meet often, and a kernel that is a map.
 
 use crate::{
-    Address, BridgeOptions, Forward, Fragment, Key, Link, LinkKind, Namespace, NamespaceSource,
-    Neighbor, Netns, Object, Owner, Peer, Plan, PortOptions, Route, RouteKind, Shortcut, Shortcuts,
-    Station, Step, Sysctl, Table,
+    Address, BridgeOptions, Forward, Fragment, Link, LinkKind, Namespace, NamespaceSource,
+    Neighbor, Netns, Object, Objects, Owner, Peer, Plan, PortOptions, Route, RouteKind, Shortcut,
+    Shortcuts, Station, Step, Sysctl, Table,
 };
 use proptest::{collection::vec, prelude::*};
-use std::collections::BTreeMap;
 use vw_firewall::{Chain, Datum, Element, HostTable, SetName};
 use vw_model::{EndpointId, IfName, MacAddr, NetworkId, Protocol, SandboxId};
 
 /// What stands in a kernel.
-pub(crate) type World = BTreeMap<Key, Object>;
+pub(crate) type World = Objects;
 
 pub(crate) fn name(text: &str) -> IfName {
     text.parse().unwrap()

@@ -1,6 +1,6 @@
 //! The union of what all owners want, with who wants it.
 
-use crate::{Fragment, Key, Netns, Object, Owner, Plan, Step};
+use crate::{Fragment, Key, Netns, Object, Objects, Owner, Plan, Step};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -24,9 +24,10 @@ pub struct Change {
     before: Vec<(Owner, Fragment)>,
 }
 
+/// Who wants the object under a key.
 #[derive(Debug, Clone)]
-struct Entry {
-    object: Object,
+struct Holders {
+    key: Arc<Key>,
     owners: Owners,
 }
 
@@ -69,9 +70,11 @@ impl Owners {
 /// What must exist on this host. A change costs as much as the owners that it touches.
 #[derive(Debug, Clone, Default)]
 pub struct HostState {
-    entries: HashMap<Arc<Key>, Box<Entry>>,
-    /// By key, which is all that an owner's objects have here: they stand in `entries`, as that
-    /// owner has them.
+    /// Shared with who compares the kernel with it, and copied only where it changes meanwhile.
+    objects: Arc<Objects>,
+    holders: foldhash::HashMap<Arc<Key>, Holders>,
+    /// In the order of the keys, which are all that an owner's objects have here: they stand in
+    /// `objects`, as that owner has them.
     owners: HashMap<Owner, Box<[Arc<Key>]>>,
     /// What plans change that are being applied.
     under_way: HashSet<Key>,
@@ -103,28 +106,53 @@ impl HostState {
     /// # Errors
     /// As [`Self::change`].
     pub fn take_up(&mut self, wants: Vec<(Owner, Fragment)>) -> Result<(), Conflict> {
-        if wants
-            .iter()
-            .any(|(owner, _)| self.owners.contains_key(owner))
-        {
+        let owners: HashSet<Owner> = wants.iter().map(|(owner, _)| *owner).collect();
+        let is_anew = owners.iter().all(|owner| !self.owners.contains_key(owner));
+        if !is_anew || owners.len() < wants.len() {
             return self.exchange(wants).map(drop);
         }
-        let wants: BTreeMap<Owner, Fragment> = wants.into_iter().collect();
-        self.check(&wants)?;
+        let mut taken = Vec::with_capacity(wants.len());
         for (owner, fragment) in wants {
-            let mut keys = Vec::new();
-            for object in Vec::from(fragment) {
-                let key = object.key();
-                keys.push(match self.add_owner(&key, owner) {
-                    Some(key) => key,
-                    None => self.enter(Arc::new(key), object, owner),
-                });
-            }
-            if !keys.is_empty() {
-                self.owners.insert(owner, keys.into());
+            taken.push(owner);
+            if let Err(conflict) = self.take_up_of(owner, fragment) {
+                self.let_go(&taken);
+                return Err(conflict);
             }
         }
         Ok(())
+    }
+
+    /// The same of one owner who wants nothing yet; of a conflict, what comes before it is recorded.
+    fn take_up_of(&mut self, owner: Owner, fragment: Fragment) -> Result<(), Conflict> {
+        let objects = fragment.into_objects();
+        let mut keys = Vec::with_capacity(objects.len());
+        let mut conflict = None;
+        for (key, object) in objects {
+            let disagrees = |stands: &Object| !object.agrees(stands);
+            if self.objects.get(&key).is_some_and(disagrees) {
+                conflict = self.holder_of(&key).map(|holder| Conflict {
+                    key: Box::new(key),
+                    holder,
+                });
+                break;
+            }
+            keys.push(match self.add_owner(&key, owner) {
+                Some(key) => key,
+                None => self.enter(Arc::new(key), object, owner),
+            });
+        }
+        if !keys.is_empty() {
+            self.owners.insert(owner, keys.into());
+        }
+        conflict.map_or(Ok(()), Err)
+    }
+
+    fn let_go(&mut self, owners: &[Owner]) {
+        for owner in owners {
+            for key in self.owners.remove(owner).unwrap_or_default() {
+                self.leave(&key, *owner);
+            }
+        }
     }
 
     /// Has owners want this instead of what they wanted; tells that, and what stood of all that it touches.
@@ -136,9 +164,14 @@ impl HostState {
         self.check(&wants)?;
         let mut touched = Touched::new();
         let mut before = Vec::with_capacity(wants.len());
-        for owner in wants.keys() {
+        for (owner, fragment) in &wants {
             let former = self.owners.remove(owner).unwrap_or_default();
             let objects = former.iter().filter_map(|key| {
+                let stands = self.objects.get(key)?;
+                // What stays as it is, as most of what a service wants when an endpoint joins, costs no more.
+                if fragment.get(key).is_some_and(|next| next.agrees(stands)) {
+                    return Some(stands.clone());
+                }
                 let object = self.leave(key, *owner)?;
                 let stood = touched.entry(key.clone());
                 stood.or_insert_with(|| Some(object.clone()));
@@ -147,9 +180,9 @@ impl HostState {
             before.push((*owner, objects.collect()));
         }
         for (owner, fragment) in wants {
-            let objects = Vec::from(fragment).into_iter();
+            let objects = fragment.into_objects().into_iter();
             let keys: Box<[Arc<Key>]> = objects
-                .map(|object| self.join(object, owner, &mut touched))
+                .map(|(key, object)| self.join(key, object, owner, &mut touched))
                 .collect();
             if !keys.is_empty() {
                 self.owners.insert(owner, keys);
@@ -200,45 +233,49 @@ impl HostState {
     #[must_use]
     pub fn fragment(&self, owner: Owner) -> Fragment {
         let keys = self.owners.get(&owner).into_iter().flatten();
-        let objects = keys.filter_map(|key| self.entries.get(key));
-        objects.map(|entry| entry.object.clone()).collect()
+        keys.filter_map(|key| self.objects.get(key))
+            .cloned()
+            .collect()
     }
 
     /// Who wants something that lies in one of these namespaces.
     #[must_use]
     pub fn owners_in(&self, namespaces: &[Netns]) -> BTreeSet<Owner> {
-        let entries = self.entries.values();
-        let there = entries.filter(|entry| entry.object.lies_in(namespaces));
-        there
-            .flat_map(|entry| entry.owners.iter().copied())
+        let there = self.objects.iter();
+        let there = there.filter(|(_, object)| object.lies_in(namespaces));
+        let holders = there.filter_map(|(key, _)| self.holders.get(key));
+        holders
+            .flat_map(|holders| holders.owners.iter())
+            .copied()
             .collect()
     }
 
     /// Whether anybody wants the object under a key.
     #[must_use]
     pub fn wants(&self, key: &Key) -> bool {
-        self.entries.contains_key(key)
+        self.objects.contains_key(key)
     }
 
     /// Everything that must exist.
     #[must_use]
-    pub fn desired(&self) -> BTreeMap<Key, Object> {
-        self.entries
-            .iter()
-            .map(|(key, entry)| (Key::clone(key), entry.object.clone()))
-            .collect()
+    pub fn desired(&self) -> Arc<Objects> {
+        self.objects.clone()
     }
 
     fn check(&self, wants: &BTreeMap<Owner, Fragment>) -> Result<(), Conflict> {
-        let mut new: HashMap<&Key, (&Object, Owner)> = HashMap::new();
+        let mut new: foldhash::HashMap<&Key, (&Object, Owner)> = Default::default();
+        let is_one = wants.len() == 1;
         for (owner, fragment) in wants {
             for (key, object) in fragment.iter() {
-                let other = self.entries.get(key).and_then(|entry| {
-                    let mut holders = entry.owners.iter();
+                let other = self.objects.get(key).and_then(|stands| {
+                    let mut holders = self.holders.get(key)?.owners.iter();
                     let holder = holders.find(|holder| !wants.contains_key(holder))?;
-                    Some((&entry.object, *holder))
+                    Some((stands, *holder))
                 });
-                let earlier = new.insert(key, (object, *owner));
+                let earlier = match is_one {
+                    true => None,
+                    false => new.insert(key, (object, *owner)),
+                };
                 for (theirs, holder) in other.into_iter().chain(earlier) {
                     if !object.agrees(theirs) {
                         return Err(Conflict {
@@ -254,19 +291,16 @@ impl HostState {
 
     /// Takes an owner off an object, and tells the object; it goes with its last owner.
     fn leave(&mut self, key: &Arc<Key>, owner: Owner) -> Option<Object> {
-        let entry = self.entries.get_mut(key)?;
-        if entry.owners.remove(owner) {
-            return Some(entry.object.clone());
+        if self.holders.get_mut(key)?.owners.remove(owner) {
+            return self.objects.get(key).cloned();
         }
-        self.entries.remove(key).map(|entry| entry.object)
+        self.holders.remove(key);
+        Arc::make_mut(&mut self.objects).remove(key)
     }
 
     /// Adds an owner to an object, and tells under what it is recorded.
-    fn join(&mut self, object: Object, owner: Owner, touched: &mut Touched) -> Arc<Key> {
-        let key = object.key();
+    fn join(&mut self, key: Key, object: Object, owner: Owner, touched: &mut Touched) -> Arc<Key> {
         if let Some(key) = self.add_owner(&key, owner) {
-            let object = self.entries.get(&key).map(|entry| entry.object.clone());
-            touched.entry(key.clone()).or_insert(object);
             return key;
         }
         let key = match touched.get_key_value(&key) {
@@ -281,22 +315,28 @@ impl HostState {
 
     /// Adds an owner to what is recorded under a key already.
     fn add_owner(&mut self, key: &Key, owner: Owner) -> Option<Arc<Key>> {
-        let (key, _) = self.entries.get_key_value(key)?;
-        let key = key.clone();
-        self.entries.get_mut(&key)?.owners.add(owner);
-        Some(key)
+        let holders = self.holders.get_mut(key)?;
+        holders.owners.add(owner);
+        Some(holders.key.clone())
+    }
+
+    fn holder_of(&self, key: &Key) -> Option<Owner> {
+        self.holders.get(key)?.owners.iter().next().copied()
     }
 
     fn enter(&mut self, key: Arc<Key>, object: Object, owner: Owner) -> Arc<Key> {
-        let owners = Owners::One(owner);
-        let entry = Box::new(Entry { object, owners });
-        self.entries.insert(key.clone(), entry);
+        let holders = Holders {
+            key: key.clone(),
+            owners: Owners::One(owner),
+        };
+        self.holders.insert(key.clone(), holders);
+        Arc::make_mut(&mut self.objects).insert(Key::clone(&key), object);
         key
     }
 
     fn steps(&self, touched: Touched) -> Plan {
         let step = |(key, old): (Arc<Key>, Option<Object>)| {
-            let new = self.entries.get(&key).map(|entry| entry.object.clone());
+            let new = self.objects.get(&key).cloned();
             match (old, new) {
                 (None, Some(new)) => Some(Step::Create(new)),
                 (Some(old), None) => Some(Step::Delete(old)),

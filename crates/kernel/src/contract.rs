@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
+use vw_hoststate::{LinkKind, Netns, Objects, Plan};
 use vw_model::{
     EndpointSpec, HostPort, IfName, IpNet, NetworkId, PortKey, Protocol, PublicKey, SandboxId,
 };
@@ -124,7 +124,7 @@ fn spellings(addr: IpAddr, port: PortKey) -> impl Iterator<Item = HostPort> {
 #[derive(Debug, Default)]
 pub struct Observed {
     /// Objects of ours, by key, in the same normal form as plans have them.
-    pub objects: BTreeMap<Key, Object>,
+    pub objects: Objects,
     /// Pinned namespaces that were asked about and are not there.
     pub gone: Vec<Netns>,
 }
@@ -273,7 +273,7 @@ pub trait Kernel: Send + Sync {
     ///
     /// # Errors
     /// When the kernel cannot be read at all; a namespace that is gone is told in the answer.
-    fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError>;
+    fn observe(&self, expected: &Objects) -> Result<Observed, KernelError>;
 
     /// Reads the facts of the host.
     ///

@@ -22,7 +22,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
-use vw_hoststate::{Key, LinkKind, Netns, Object, Plan};
+use vw_hoststate::{Key, LinkKind, Netns, Object, Objects, Plan};
 use vw_model::{EndpointSpec, IfName, NetworkId, PortKey, Protocol, PublicKey, SandboxId};
 
 /// What somebody sent, and where it was led.
@@ -205,7 +205,7 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
+    fn observe(&self, expected: &Objects) -> Result<Observed, KernelError> {
         let state = self.state();
         let is_there =
             |netns| netns == Netns::Host || state.objects.contains_key(&Key::Namespace(netns));

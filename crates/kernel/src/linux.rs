@@ -33,7 +33,7 @@ use crate::{
 };
 use rustix::thread::{CapabilitySet, capabilities};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
@@ -44,7 +44,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use vw_hoststate::{Key, Netns, Object, Plan};
+use vw_hoststate::{Netns, Object, Objects, Plan};
 use vw_model::{
     EndpointSpec, Family, IfName, IpNet, NetworkId, PortKey, Protocol, PublicKey, SandboxId,
 };
@@ -273,7 +273,7 @@ impl Kernel for LinuxKernel {
         apply::apply(self, plan)
     }
 
-    fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
+    fn observe(&self, expected: &Objects) -> Result<Observed, KernelError> {
         let observed = observe::observe(&self.namespaces, expected)?;
         let mut objects = observed.objects.values();
         if objects.any(|object| matches!(object, Object::Translator(_))) {

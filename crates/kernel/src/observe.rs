@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
 };
-use vw_hoststate::{Key, Namespace, NamespaceSource, Netns, Object};
+use vw_hoststate::{Key, Namespace, NamespaceSource, Netns, Object, Objects};
 
 /// How many namespaces are open at once: each takes three descriptors meanwhile.
 const AT_ONCE: usize = 128;
@@ -24,7 +24,7 @@ type Job = crate::netns::Job<io::Result<inside::Inside>>;
 /// Reads everything that is ours or expected.
 pub(crate) fn observe(
     namespaces: &Namespaces,
-    expected: &BTreeMap<Key, Object>,
+    expected: &Objects,
 ) -> Result<Observed, KernelError> {
     let failed = |operation, source: io::Error| KernelError::Call {
         operation,
@@ -39,6 +39,7 @@ pub(crate) fn observe(
         .chain([Netns::Host])
         .collect();
     let mut observed = Observed::default();
+    observed.objects.reserve(expected.len());
     let mut questions = inside::Question::all(expected);
     let mut insides = BTreeMap::new();
     let netnses = Vec::from_iter(netnses);
@@ -72,7 +73,7 @@ pub(crate) fn observe(
 fn pinned_object(
     namespaces: &Namespaces,
     netns: Netns,
-    expected: &BTreeMap<Key, Object>,
+    expected: &Objects,
     observed: &mut Observed,
 ) {
     let key = Key::Namespace(netns);

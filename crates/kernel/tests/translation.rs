@@ -1,7 +1,6 @@
 //! Published ports of an endpoint without IPv6, asked for over IPv6: what is translated, both ways.
 
 use std::{
-    collections::BTreeMap,
     io::ErrorKind,
     net::{Ipv4Addr, UdpSocket},
     path::PathBuf,
@@ -12,7 +11,7 @@ use vw_firewall::{
     FamilyPolicy, GatewayMode, HostTable, NetworkPolicy, PortPolicy, TRANSLATED, mapped, network,
     port,
 };
-use vw_hoststate::{Key, Object, Plan, Step, Table, diff};
+use vw_hoststate::{Object, Objects, Plan, Step, Table, diff};
 use vw_kernel::{Config, Kernel, LinuxKernel};
 use vw_model::{PortKey, PortMapping, Protocol};
 use vw_testkit::{Host, Lab, require_root, traffic};
@@ -24,7 +23,7 @@ const HOST: &str = "2001:db8::1";
 struct World {
     kernel: LinuxKernel,
     root: PathBuf,
-    objects: BTreeMap<Key, Object>,
+    objects: Objects,
     client: Host,
     router: Host,
     host: Host,
@@ -90,11 +89,14 @@ impl World {
     fn end(self) {
         let observed = self.kernel.observe(&self.objects).expect("it can be read");
         assert_eq!(diff(&observed.objects, &self.objects).steps, []);
-        let plan = diff(&self.objects, &BTreeMap::new());
+        let plan = diff(&self.objects, &Objects::default());
         self.kernel.apply(&plan).expect("it can be removed");
         self.kernel.flush_reaper().expect("links can be deleted");
-        let standing = self.kernel.observe(&BTreeMap::new());
-        assert_eq!(standing.expect("it can be read").objects, BTreeMap::new());
+        let standing = self.kernel.observe(&Objects::default());
+        assert_eq!(
+            standing.expect("it can be read").objects,
+            Objects::default()
+        );
         self.kernel.withdraw().expect("nothing is pinned");
         let _ = std::fs::remove_dir_all(&self.root);
         let link = self.host.sh("ip link show vw_translator");
@@ -110,7 +112,7 @@ impl World {
 }
 
 /// A network, and the port that its endpoint publishes over these protocols.
-fn wanted(protocols: &[Protocol]) -> BTreeMap<Key, Object> {
+fn wanted(protocols: &[Protocol]) -> Objects {
     let cx = DriverContext {
         no_translation: None,
         ..DriverContext::default()

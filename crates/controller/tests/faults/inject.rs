@@ -2,7 +2,7 @@
 //! sequence.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -15,7 +15,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use vw_hoststate::{Key, Netns, Object, Plan, Step};
+use vw_hoststate::{Key, Netns, Objects, Plan, Step};
 use vw_kernel::{
     Failure, FrameSocket, HostFacts, Kernel, KernelError, Leads, Led, Observed, PortClaim,
     PortHolder, SocketKind, SocketPlace, TunnelFacts, TunnelKey, fake::FakeKernel,
@@ -364,7 +364,7 @@ impl Kernel for FaultyKernel {
         Ok(())
     }
 
-    fn observe(&self, expected: &BTreeMap<Key, Object>) -> Result<Observed, KernelError> {
+    fn observe(&self, expected: &Objects) -> Result<Observed, KernelError> {
         self.refusing.comparisons.fetch_add(1, Ordering::SeqCst);
         self.fake.observe(expected)
     }

@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::{
-    NamespaceSource,
+    NamespaceSource, Object, Step,
     sample::{apply, bridge, namespace, pair, sysctl, world},
 };
 use proptest::prelude::*;
 use vw_model::MacAddr;
 
 fn between(old: Object, new: Object) -> Vec<Step> {
-    let keyed = |object: Object| BTreeMap::from([(object.key(), object)]);
+    let keyed = |object: Object| Objects::from_iter([(object.key(), object)]);
     diff(&keyed(old), &keyed(new)).steps
 }
 
@@ -56,7 +56,7 @@ proptest! {
     fn a_diff_leads_from_one_world_to_the_other(a in world(), b in world()) {
         let mut reached = a.clone();
         apply(&mut reached, &diff(&a, &b));
-        prop_assert!(reached.keys().eq(b.keys()));
+        prop_assert_eq!(reached.len(), b.len());
         for (key, wanted) in &b {
             prop_assert!(wanted.matches(&reached[key]));
         }

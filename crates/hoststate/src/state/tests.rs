@@ -98,7 +98,7 @@ fn a_link_gets_its_address_left_open_again() {
     let fragment = [fixed].into_iter().collect();
     let change = state.change(vec![(NETWORK, fragment)]).unwrap();
     assert!(state.revert(&change).unwrap().is_empty());
-    assert_eq!(state.desired(), BTreeMap::from([(open.key(), open)]));
+    assert_eq!(*state.desired(), Objects::from_iter([(open.key(), open)]));
 }
 
 #[test]
@@ -176,30 +176,29 @@ fn wants() -> impl Strategy<Value = Vec<(Owner, Fragment)>> {
 
 /// Every object that stands is some owner's, as that owner has it, and the reverse.
 fn assert_union(state: &HostState) {
-    let mut union = BTreeMap::new();
+    let mut union = Objects::default();
     for (owner, keys) in &state.owners {
         assert!(!keys.is_empty());
         for key in keys {
-            let entry = &state.entries[key];
-            assert_eq!(entry.object.key(), **key);
-            assert!(entry.owners.iter().any(|other| other == owner));
-            union.insert(Key::clone(key), entry.object.clone());
+            let object = &state.objects[&**key];
+            assert_eq!(object.key(), **key);
+            let holders = &state.holders[key];
+            assert!(holders.owners.iter().any(|other| other == owner));
+            union.insert(Key::clone(key), object.clone());
         }
     }
-    let holders = state
-        .entries
-        .values()
-        .map(|entry| entry.owners.iter().count());
+    let holders = state.holders.values();
+    let holders = holders.map(|holders| holders.owners.iter().count());
     let held: usize = state.owners.values().map(|keys| keys.len()).sum();
     assert_eq!(holders.sum::<usize>(), held);
-    assert_eq!(union, state.desired());
+    assert_eq!(union, *state.desired());
 }
 
 proptest! {
     #[test]
     fn the_kernel_follows_the_union(changes in vec(wants(), 0..12)) {
         let mut state = HostState::default();
-        let mut kernel = BTreeMap::new();
+        let mut kernel = Objects::default();
         for wants in changes {
             let asked: BTreeMap<_, _> = wants.clone().into_iter().collect();
             if let Ok(change) = state.change(wants) {
@@ -210,9 +209,27 @@ proptest! {
                     prop_assert!(fragment.iter().all(|(key, object)| object.agrees(recorded.get(key).unwrap())));
                 }
             }
-            prop_assert_eq!(&kernel, &state.desired());
+            prop_assert_eq!(&kernel, &*state.desired());
             assert_union(&state);
         }
+    }
+
+    #[test]
+    fn what_is_taken_up_is_what_a_change_records(
+        changes in vec(wants(), 0..6),
+        last in wants(),
+    ) {
+        let mut changed = HostState::default();
+        for wants in changes {
+            let _ = changed.change(wants);
+        }
+        let mut taken = changed.clone();
+        let before = (taken.desired(), taken.owners.clone());
+        let is_taken = taken.take_up(last.clone()).is_ok();
+        prop_assert_eq!(is_taken, changed.change(last).is_ok());
+        let after = if is_taken { (changed.desired(), changed.owners) } else { before };
+        prop_assert_eq!((taken.desired(), taken.owners.clone()), after);
+        assert_union(&taken);
     }
 
     #[test]

@@ -15,13 +15,12 @@ use rustix::{
     thread::UnshareFlags,
 };
 use std::{
-    collections::BTreeMap,
     error::Error,
     time::{Duration, Instant},
 };
 use vw_hoststate::{
-    Address, BridgeOptions, Link, LinkKind, Namespace, NamespaceSource, Netns, Object, Peer, Plan,
-    PortOptions, Route, RouteKind, Step,
+    Address, BridgeOptions, Link, LinkKind, Namespace, NamespaceSource, Netns, Object, Objects,
+    Peer, Plan, PortOptions, Route, RouteKind, Step,
 };
 use vw_kernel::{Config, Failure, Kernel, LinuxKernel};
 use vw_model::{MacAddr, SandboxId};
@@ -90,7 +89,7 @@ fn observe_many(kernel: &LinuxKernel) -> Result<()> {
     apply(kernel, objects.iter().cloned().map(Step::Create))?;
     println!("make 1,000 sandboxes: {:?}", started.elapsed());
     let keyed = objects.iter().map(|object| (object.key(), object.clone()));
-    let expected: BTreeMap<_, _> = keyed.collect();
+    let expected: Objects = keyed.collect();
     let mut found = 0;
     let took = timed(|| {
         found = kernel.observe(&expected)?.objects.len();

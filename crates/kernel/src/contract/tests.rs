@@ -1,7 +1,7 @@
 //! What is shown of keys, and what was led by ports.
 
 use super::*;
-use vw_hoststate::WireguardKey;
+use vw_hoststate::{Object, WireguardKey};
 
 #[test]
 fn a_private_key_is_never_shown() {

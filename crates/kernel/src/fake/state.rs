@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 use vw_hoststate::{
-    Key, Link, LinkKind, NamespaceSource, Netns, Object, Step, Sysctl, WireguardKey,
+    Key, Link, LinkKind, NamespaceSource, Netns, Object, Objects, Step, Sysctl, WireguardKey,
 };
 use vw_model::{IfName, Protocol, PublicKey, SandboxId};
 
@@ -388,7 +388,7 @@ impl State {
     }
 
     /// What an observer sees: everything, and of parameters those that are asked for.
-    pub(super) fn observed(&self, expected: &BTreeMap<Key, Object>) -> BTreeMap<Key, Object> {
+    pub(super) fn observed(&self, expected: &Objects) -> Objects {
         let is_asked = |key: &Key| !matches!(key, Key::Sysctl(..)) || expected.contains_key(key);
         let restored = self.restored.iter();
         let restored = restored.map(|(key, back)| (key.clone(), Object::Sysctl(back.clone())));

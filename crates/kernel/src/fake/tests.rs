@@ -8,7 +8,7 @@ use vw_hoststate::{
 };
 use vw_model::MacAddr;
 
-type World = BTreeMap<Key, Object>;
+type World = Objects;
 
 fn name(text: &str) -> IfName {
     text.parse().expect("a name")

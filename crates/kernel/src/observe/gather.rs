@@ -9,10 +9,10 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
-use vw_hoststate::{Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Proxy, Sysctl};
+use vw_hoststate::{
+    Address, Forward, Key, Link, LinkKind, Neighbor, Netns, Object, Objects, Proxy, Sysctl,
+};
 use vw_model::{IfName, MacAddr};
-
-type Objects = BTreeMap<Key, Object>;
 
 /// Ends of pairs, by their own index and that of the end across.
 type Ends<'a> = HashMap<(u32, u32), Vec<(Netns, &'a link::Seen)>>;

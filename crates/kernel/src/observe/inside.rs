@@ -13,7 +13,7 @@ use std::{
 use vw_firewall::{
     Element, HostTable, TRANSLATOR, TableSpec, balancer_table, sandbox_dns, service_table,
 };
-use vw_hoststate::{Key, Netns, Object, Table};
+use vw_hoststate::{Key, Netns, Object, Objects, Table};
 
 /// What to read besides what is always read.
 #[derive(Debug, Default)]
@@ -21,11 +21,12 @@ pub(super) struct Question {
     sysctls: Vec<String>,
     table: Option<Table>,
     services: bool,
+    neighbors: bool,
 }
 
 impl Question {
     /// What the expected objects ask of each namespace.
-    pub(super) fn all(expected: &BTreeMap<Key, Object>) -> BTreeMap<Netns, Self> {
+    pub(super) fn all(expected: &Objects) -> BTreeMap<Netns, Self> {
         let mut questions: BTreeMap<Netns, Self> = BTreeMap::new();
         for (key, object) in expected {
             match (key, object) {
@@ -38,6 +39,9 @@ impl Question {
                 }
                 (Key::ServiceTable, _) => {
                     questions.entry(Netns::Host).or_default().services = true;
+                }
+                (Key::Neighbor(netns, ..), _) => {
+                    questions.entry(*netns).or_default().neighbors = true;
                 }
                 _ => {}
             }
@@ -98,7 +102,11 @@ pub(super) fn read(netns: Netns, question: &Question) -> io::Result<Inside> {
         links,
         addresses: addr::dump(&mut socket)?,
         routes: route::dump(&mut socket)?,
-        neighbors: neigh::dump(&mut socket)?,
+        // No sandbox has any of ours, and the kernel walks those of all namespaces to tell one's.
+        neighbors: match netns {
+            Netns::Sandbox(_) if !question.neighbors => Vec::new(),
+            _ => neigh::dump(&mut socket)?,
+        },
         proxies: match netns {
             Netns::Host => neigh::dump_proxies(&mut socket)?,
             Netns::Sandbox(_) | Netns::Network(_) | Netns::Tunnel => Vec::new(),

@@ -3,10 +3,8 @@
 use super::inside::Inside;
 use crate::shortcuts::{Entry, MOST, Seen};
 use std::collections::{BTreeMap, HashMap};
-use vw_hoststate::{Key, Netns, Object, Shortcut, Shortcuts, Station, Translator};
+use vw_hoststate::{Key, Netns, Object, Objects, Shortcut, Shortcuts, Station, Translator};
 use vw_model::IfName;
-
-type Objects = BTreeMap<Key, Object>;
 
 /// Adds those of one namespace. What is expected and is not whole is as if it were not there: making
 /// it makes it so.

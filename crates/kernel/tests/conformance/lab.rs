@@ -6,11 +6,10 @@ use rustix::{
     thread::UnshareFlags,
 };
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
 };
-use vw_hoststate::{Key, Netns, Object, Plan, Step, diff};
+use vw_hoststate::{Key, Netns, Object, Objects, Plan, Step, diff};
 use vw_kernel::{Config, Failure, Kernel, LinuxKernel, fake::FakeKernel};
 
 static LABS: AtomicU32 = AtomicU32::new(0);
@@ -73,7 +72,7 @@ impl Lab {
 
     /// What stands of ours, without anything expected.
     pub(crate) fn standing(&self) -> Vec<Object> {
-        let observed = self.kernel().observe(&BTreeMap::new());
+        let observed = self.kernel().observe(&Objects::default());
         let objects = observed.expect("it can be read").objects;
         objects.into_values().collect()
     }
@@ -118,7 +117,7 @@ impl Drop for Lab {
     }
 }
 
-pub(crate) fn keyed(objects: &[Object]) -> BTreeMap<Key, Object> {
+pub(crate) fn keyed(objects: &[Object]) -> Objects {
     objects
         .iter()
         .map(|object| (object.key(), object.clone()))

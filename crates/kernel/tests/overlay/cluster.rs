@@ -10,8 +10,8 @@ use std::{
 use vw_drivers::DriverContext;
 use vw_firewall::HostTable;
 use vw_hoststate::{
-    Fragment, HostState, Key, Namespace, NamespaceSource, Netns, Object, Owner, Plan, Step, Table,
-    diff,
+    Fragment, HostState, Key, Namespace, NamespaceSource, Netns, Object, Objects, Owner, Plan,
+    Step, Table, diff,
 };
 use vw_kernel::{Config, Kernel, LinuxKernel};
 use vw_model::{
@@ -199,7 +199,8 @@ impl Member {
     /// Takes away what frames pass the bridge by with, as a daemon does that starts on a kernel
     /// without it.
     pub(crate) fn give_up_shortcuts(&self) {
-        let mut desired = self.state.lock().expect("nobody panicked").desired();
+        let desired = self.state.lock().expect("nobody panicked").desired();
+        let mut desired = Objects::clone(&desired);
         desired.retain(|key, _| !matches!(key, Key::Shortcuts(..) | Key::Shortcut(..)));
         let observed = self.kernel.observe(&desired).expect("it can be read");
         let plan = diff(&observed.objects, &desired);
@@ -218,11 +219,14 @@ impl Member {
     /// Takes everything away that was made here.
     fn leave(&self) {
         let desired = self.state.lock().expect("nobody panicked").desired();
-        let plan = diff(&desired, &BTreeMap::new());
+        let plan = diff(&desired, &Objects::default());
         self.kernel.apply(&plan).expect("it can be removed");
         self.kernel.flush_reaper().expect("links can be deleted");
-        let standing = self.kernel.observe(&BTreeMap::new());
-        assert_eq!(standing.expect("it can be read").objects, BTreeMap::new());
+        let standing = self.kernel.observe(&Objects::default());
+        assert_eq!(
+            standing.expect("it can be read").objects,
+            Objects::default()
+        );
         self.kernel.withdraw().expect("nothing is pinned");
         *self.state.lock().expect("nobody panicked") = HostState::default();
     }

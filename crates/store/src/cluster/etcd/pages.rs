@@ -11,13 +11,23 @@ use super::{
     codec::{self, Keys},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    hash::{BuildHasher, RandomState},
+    thread,
+    time::{Duration, Instant},
+};
 
 /// How many records are asked for at once.
 const PAGE: usize = 1000;
 
 /// How long all pages together may take, begun anew or not.
 const ALL: Duration = Duration::from_secs(30);
+
+/// How long to wait at most before all is begun anew for the first time; twice as long each time after.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest of these.
+const LONGEST_PAUSE: Duration = Duration::from_millis(3200);
 
 /// The records below a prefix in the order of their keys, and the head of the first page, which
 /// tells the revision that they are of.
@@ -27,14 +37,41 @@ pub(super) fn all(
     prefix: &str,
 ) -> Result<(Vec<Record>, Value), ClusterError> {
     let end = Instant::now() + ALL;
+    until_read(
+        end,
+        || at_one_revision(asker, keys, prefix, end),
+        |pause| thread::sleep(pause.mul_f64(drawn())),
+    )
+}
+
+/// Reads anew what was lost halfway, the later the more often it was: whatever compacts so often, or the
+/// servers that change leaders, are not asked without a break by every host.
+fn until_read<T>(
+    end: Instant,
+    mut read: impl FnMut() -> Result<T, ClusterError>,
+    mut wait: impl FnMut(Duration),
+) -> Result<T, ClusterError> {
+    let mut pause = FIRST_PAUSE;
     loop {
-        match at_one_revision(asker, keys, prefix, end) {
-            // The first page of another attempt tells the revision that there is by then.
-            Err(ClusterError::Lost { .. }) if Instant::now() < end => {}
-            Err(ClusterError::Lost { reason, .. }) => return Err(late(&reason)),
+        let reason = match read() {
+            Err(ClusterError::Lost { reason, .. }) => reason,
             read => return read,
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        if left <= pause {
+            return Err(late(&reason));
         }
+        // The first page of another attempt tells the revision that there is by then.
+        wait(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// A part of one, from a half, that differs among hosts and attempts.
+fn drawn() -> f64 {
+    // Keys of the standard library's hashing are random, and others each time.
+    let bits = RandomState::new().hash_one(());
+    0.5 + 0.5 * (f64::from(bits as u32) / f64::from(u32::MAX))
 }
 
 /// Gives `Lost` where the revision, or the history that it is of, is gone before the last page.
@@ -84,3 +121,6 @@ fn late(reason: &str) -> ClusterError {
         reason: reason.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

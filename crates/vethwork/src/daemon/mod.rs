@@ -1,5 +1,6 @@
 //! `vethwork daemon`: from flags and a file to checked settings, and the engine that they start.
 
+mod anew;
 mod cluster;
 mod config;
 mod encryption;
@@ -17,6 +18,7 @@ mod watch;
 
 pub(crate) use flags::Flags;
 
+use run::Ended;
 use settings::DaemonSettings;
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -43,7 +45,11 @@ pub(crate) fn main(flags: Flags) -> ExitCode {
         tracing::info!("{notice}");
     }
     match run::run(&settings) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::BeginsAnew) => {
+            eprintln!("failed to begin anew: {}", anew::exec());
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("failed to start daemon: {}", error.chain());
             ExitCode::FAILURE

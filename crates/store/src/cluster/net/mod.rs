@@ -164,7 +164,8 @@ impl Stream {
             while stream.conn.is_handshaking() {
                 stream.sock.set_read_timeout(Some(left(deadline)?))?;
                 stream.sock.set_write_timeout(Some(left(deadline)?))?;
-                stream.conn.complete_io(&mut stream.sock)?;
+                let agreed = stream.conn.complete_io(&mut stream.sock);
+                agreed.map_err(tls::explained)?;
             }
         }
         Ok(())
@@ -181,7 +182,7 @@ impl Stream {
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_late(&error) => return Err(late("no answer in time")),
-                read => return read,
+                read => return read.map_err(tls::explained),
             }
         }
     }

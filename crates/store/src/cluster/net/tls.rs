@@ -8,10 +8,10 @@ use super::super::{
     options::{Tls, setting},
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    AlertDescription as Alert, CertificateError as Certificate, ClientConfig, Error, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 pub(super) fn configure(tls: &Tls) -> Result<Arc<ClientConfig>, ClusterError> {
     let mut roots = RootCertStore::empty();
@@ -47,3 +47,28 @@ fn certificates(option: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>
     }
     Ok(found)
 }
+
+/// Where one end does not take the other's certificate, what to look at besides.
+pub(super) fn explained(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let remedy = match inner {
+        Some(Error::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        )) => "name the server in the store's URL as its certificate does",
+        Some(Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature)) => {
+            "check that option tls.ca names a file with the authority of the server's certificate"
+        }
+        Some(Error::AlertReceived(
+            Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRequired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA,
+        )) => "check that options tls.cert and tls.key name a certificate that the server takes",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{error}: {remedy}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ pub struct EtcdSettings {
 pub struct Etcd {
     members: Vec<Member>,
     settings: EtcdSettings,
+    /// See [`Self::log_in`].
+    user: Option<String>,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,7 @@ impl Etcd {
         let mut etcd = Self {
             members: members.collect(),
             settings,
+            user: None,
         };
         etcd.wait();
         etcd
@@ -118,6 +121,11 @@ impl Etcd {
                 .server
                 .wait_until(|| place.run(&mut command).success());
         }
+    }
+
+    /// From now on a test speaks to it as `USER:PASSWORD`.
+    pub fn log_in(&mut self, user: &str) {
+        self.user = Some(user.to_owned());
     }
 
     /// Its address, as `--cluster-store` takes it, without a prefix.
@@ -221,6 +229,9 @@ impl Etcd {
         let mut command = Command::new("etcdctl");
         command.env("ETCDCTL_API", "3");
         let client = &self.members[member].client;
+        if let Some(user) = &self.user {
+            command.env("ETCDCTL_USER", user);
+        }
         match &self.settings.tls {
             None => command.arg(format!("--endpoints=http://{client}")),
             Some(tls) => command

@@ -6,6 +6,7 @@ mod away;
 mod balancers;
 mod beside;
 mod blocks;
+mod credentials;
 mod datagrams;
 mod empty;
 mod encryption;

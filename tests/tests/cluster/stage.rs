@@ -106,7 +106,13 @@ impl Stage {
     /// As [`Self::new`], with a Consul that lets in who shows a token.
     #[track_caller]
     pub(crate) fn guarded(names: &[&str]) -> Self {
-        Self::made(Some(Box::new(store::guarded)), names, "192.0.2.", 24)
+        Self::over(Box::new(store::guarded), names)
+    }
+
+    /// As [`Self::new`], with a store that is started so.
+    #[track_caller]
+    pub(crate) fn over(start: store::Start, names: &[&str]) -> Self {
+        Self::made(Some(start), names, "192.0.2.", 24)
     }
 
     /// As [`Self::new`], by IPv6 alone.

@@ -1,9 +1,9 @@
 //! The servers of a store, of whichever kind, as a stage wants them.
 
-use std::env;
+use std::{env, fs};
 use vw_testkit::{
     Host, Lab,
-    cluster_stores::{Consul, ConsulSettings, Place},
+    cluster_stores::{Certificates, Consul, ConsulSettings, Etcd, EtcdSettings, Place, ZooKeeper},
 };
 
 pub(crate) use vw_testkit::cluster_stores::{Kind, Servers};
@@ -52,4 +52,61 @@ pub(crate) fn guarded(lab: &Lab, host: &Host, addr: &str) -> (Servers, Vec<Strin
     let (policy, rules) = POLICY;
     let token = format!("token={}", consul.token(policy, rules));
     (Servers::Consul(consul), vec![token])
+}
+
+/// An etcd that lets in who shows a certificate of an authority. That, as daemons take it, lies in the
+/// test's folder as `ca.pem`, and another one of that name in its folder `theirs`.
+#[track_caller]
+pub(crate) fn etcd_by_certificate(lab: &Lab, host: &Host, addr: &str) -> (Servers, Vec<String>) {
+    let [ours, _] = ["ours", "theirs"].map(|name| Certificates::new(lab, name, &[addr]));
+    let settings = EtcdSettings {
+        tls: Some(ours.clone()),
+        ..EtcdSettings::default()
+    };
+    let etcd = Etcd::start_with(lab, &[Place::host(host, addr)], settings);
+    let own = lab.folder().join("ca.pem");
+    fs::copy(ours.file("ca.pem"), &own).expect("the folder is ours");
+    let files = [
+        ("ca", own),
+        ("cert", ours.file("client.pem")),
+        ("key", ours.file("client.key")),
+    ];
+    let options = files.map(|(key, file)| format!("tls.{key}={}", file.display()));
+    (Servers::Etcd(etcd), options.to_vec())
+}
+
+/// An etcd that lets in a user with a password, and it to no more than docs/cluster-store.md says. The
+/// password lies in the test's folder as `password`.
+#[track_caller]
+pub(crate) fn etcd_by_user(lab: &Lab, host: &Host, addr: &str) -> (Servers, Vec<String>) {
+    let mut etcd = Etcd::start(lab, &[Place::host(host, addr)]);
+    for line in [
+        "user add root:hush",
+        "role add net",
+        "role grant-permission --prefix=true net readwrite vethwork/",
+        "user add net:hush",
+        "user grant-role net net",
+        "auth enable",
+    ] {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        etcd.ctl(&words).must();
+    }
+    etcd.log_in("root:hush");
+    (Servers::Etcd(etcd), user(lab))
+}
+
+/// A ZooKeeper that daemons show a user to. The password lies as that of [`etcd_by_user`].
+#[track_caller]
+pub(crate) fn zookeeper_by_user(lab: &Lab, host: &Host, addr: &str) -> (Servers, Vec<String>) {
+    let zookeeper = ZooKeeper::start(lab, &[Place::host(host, addr)]);
+    (Servers::ZooKeeper(zookeeper), user(lab))
+}
+
+fn user(lab: &Lab) -> Vec<String> {
+    let file = lab.folder().join("password");
+    fs::write(&file, "hush\n").expect("the folder is ours");
+    vec![
+        "user=net".to_owned(),
+        format!("password-file={}", file.display()),
+    ]
 }

@@ -70,10 +70,12 @@ fn stage(count: usize) -> [(World, Controller); 2] {
 }
 
 #[test]
-fn its_death_costs_the_kernel_of_another_host_no_more_than_that_of_one_endpoint() {
+fn its_death_costs_another_host_and_the_store_no_more_than_that_of_one_endpoint() {
     let [(here, a), (there, _b)] = stage(SERVICES);
     assert!(!leading(&here).is_empty());
     let before = here.faults.changes_and_looks();
+    let commits = || here.client().traffic().commits;
+    let said = commits();
     there.lose_store();
     eventually("nobody is led there", || members(&a) == 0);
     assert_eq!(leading(&here), []);
@@ -82,6 +84,8 @@ fn its_death_costs_the_kernel_of_another_host_no_more_than_that_of_one_endpoint(
     let (changes, looks) = (after.0 - before.0, after.1 - before.1);
     assert!(changes <= AROUND, "{changes} changes");
     assert!(looks <= AROUND, "{looks} looks at what is led");
+    let said = commits() - said;
+    assert!(said <= AROUND as u64, "{said} commits to the store");
 }
 
 #[test]

@@ -46,7 +46,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
-use vw_model::{EndpointId, Error, NetworkId, Result, Scope, ServiceId, ServiceSpec};
+use vw_model::{
+    EndpointId, Error, NetworkId, PublishedPort, Result, Scope, ServiceId, ServiceSpec,
+};
 
 /// A service that stands.
 pub(crate) struct Service {
@@ -61,6 +63,9 @@ pub(crate) struct ServiceState {
     pub(crate) roster: Roster,
     pub(crate) claims: Claims,
     pub(crate) hosted: Hosted,
+    /// The ports by which this host's own table led, and of which it is not known that all are forgotten
+    /// who were led by them: in every record until then.
+    pub(crate) owed: Vec<PublishedPort>,
     /// Which endpoints here had failed their checks before the daemon's start, of those that are not taken
     /// up yet.
     pub(crate) sick_before: BTreeSet<EndpointId>,

@@ -134,6 +134,11 @@ impl Owed {
         owing.is_some_and(|owing| owing.behind)
     }
 
+    /// Whether anybody who was led to a service is to be forgotten later.
+    pub(super) fn owes(&self, service: ServiceId) -> bool {
+        lock(&self.debts).owing.contains_key(&service)
+    }
+
     /// Whether something of a service stands that was to go.
     pub(super) fn stands(&self, service: ServiceId) -> bool {
         lock(&self.debts).stands(service)

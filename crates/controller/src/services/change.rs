@@ -131,14 +131,13 @@ impl Controller {
         roster: &Roster,
         led: &[PublishedPort],
     ) -> Result<Batch> {
-        let before = state.led_here_by(service).iter();
         let record = SlotRecord {
             boot: self.facts().boot_id.clone(),
             service: service.id,
             slots: roster.slots.clone(),
             here: roster.here.clone(),
             hosted: led.to_vec(),
-            before: before.filter(|p| !led.contains(p)).copied().collect(),
+            before: state.led_before(service, led),
             vips: state.led_here_at(service),
             sick: roster.sick().collect(),
         };

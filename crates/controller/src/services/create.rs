@@ -267,6 +267,7 @@ impl Controller {
                 roster,
                 claims,
                 hosted: Hosted::default(),
+                owed: Vec::new(),
                 sick_before: Default::default(),
                 removed: false,
             }),

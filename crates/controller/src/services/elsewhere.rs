@@ -84,6 +84,19 @@ impl ServiceState {
         }
     }
 
+    /// The ports by which it did, where it is to lead by these from now on.
+    pub(super) fn led_before(
+        &self,
+        service: &Service,
+        led: &[PublishedPort],
+    ) -> Vec<PublishedPort> {
+        let mut before = self.owed.clone();
+        let now = self.led_here_by(service).iter().copied();
+        before.extend(now.filter(|port| !self.owed.contains(port)));
+        before.retain(|port| !led.contains(port));
+        before
+    }
+
     /// The addresses by which it does.
     pub(super) fn led_here_at(&self, service: &Service) -> Vec<IpAddr> {
         let vips = self.spec.vips.iter().filter(|_| !service.is_global());
@@ -299,7 +312,8 @@ impl Controller {
                 continue;
             };
             if !record.before.is_empty() {
-                let state = lock(&service.state);
+                let mut state = lock(&service.state);
+                state.owed.retain(|port| !record.before.contains(port));
                 let led = state.led_here_by(&service);
                 batch.append(self.slots_batch(&service, &state, &state.roster, led)?);
             }

@@ -186,6 +186,7 @@ impl Controller {
                 roster: Roster::default(),
                 claims: Claims::default(),
                 hosted: Hosted::default(),
+                owed: Vec::new(),
                 sick_before: Default::default(),
                 removed: false,
             }),

@@ -247,7 +247,7 @@ impl Controller {
             return Err(error);
         }
         state.claims = claims;
-        let former = std::mem::replace(&mut state.hosted, Hosted { ports });
+        let former = state.host_by(service, ports);
         self.balancers.note_hosted_lacking(service, lacking);
         self.note_led(service.id);
         drop(state);
@@ -255,6 +255,14 @@ impl Controller {
         self.forget_due();
         self.forget_hosted(service, &former.ports);
         Ok(())
+    }
+}
+
+impl ServiceState {
+    /// Takes it that this host leads to endpoints here by these ports now; gives back by what it did.
+    fn host_by(&mut self, service: &Service, ports: Vec<PublishedPort>) -> Hosted {
+        self.owed = self.led_before(service, &ports);
+        std::mem::replace(&mut self.hosted, Hosted { ports })
     }
 }
 

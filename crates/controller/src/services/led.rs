@@ -175,11 +175,11 @@ impl Controller {
 
     /// The same of who was led by ports that a service on a network of this host has no more.
     pub(super) fn forget_ports(&self, service: &Service, former: &[PublishedPort]) {
-        let Some((gone, members)) = of_gone(service, former) else {
-            return;
-        };
-        let own = members.iter().flat_map(|member| member.addresses.clone());
-        self.forget_here(service, &members, own.collect(), gone);
+        if let Some((gone, members)) = of_gone(service, former) {
+            let own = members.iter().flat_map(|member| member.addresses.clone());
+            self.forget_here(service, &members, own.collect(), gone);
+        }
+        self.note_forgotten(service, former);
     }
 
     /// Who is led by the balancer of a service's network by ports that it has no more once it
@@ -217,6 +217,15 @@ impl Controller {
     pub(super) fn forget_hosted(&self, service: &Service, former: &[PublishedPort]) {
         if let Some((gone, members)) = of_gone(service, former) {
             self.forget_here(service, &members, BTreeSet::new(), gone);
+        }
+        self.note_forgotten(service, former);
+    }
+
+    /// Notes that all are forgotten who were led by these ports, unless that is owed still.
+    fn note_forgotten(&self, service: &Service, former: &[PublishedPort]) {
+        if !self.balancers.owed.owes(service.id) {
+            let mut state = lock(&service.state);
+            state.owed.retain(|port| !former.contains(port));
         }
     }
 

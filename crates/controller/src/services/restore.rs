@@ -74,6 +74,7 @@ impl Controller {
                 let mut state = lock(&service.state);
                 state.roster = state.roster.in_order(record.slots, record.here);
                 state.hosted.ports = record.hosted;
+                state.owed = record.before;
                 state.sick_before = record.sick.into_iter().collect();
             }
         }
@@ -91,8 +92,8 @@ impl Controller {
                 self.warn(format!("service {name}: {error}"));
             }
         }
-        let left = left.map(|left| (left.slots, left.here, left.sick));
-        let (slots, here, sick) = left.unwrap_or_default();
+        let left = left.map(|left| (left.slots, left.here, left.sick, left.before));
+        let (slots, here, sick, owed) = left.unwrap_or_default();
         let service = Arc::new(Service {
             id: spec.id,
             network,
@@ -105,6 +106,7 @@ impl Controller {
                 },
                 claims: Claims::default(),
                 hosted: Hosted::default(),
+                owed,
                 sick_before: sick.into_iter().collect(),
                 removed: false,
             }),

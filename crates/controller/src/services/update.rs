@@ -67,6 +67,7 @@ impl Controller {
             return Err(error);
         }
         let checked = spec.health.is_some() || former.health.is_some();
+        state.owed = state.led_before(&service, &spec.ports);
         (state.spec, state.roster, state.claims) = (spec, roster, claims);
         let about = [("name", state.spec.name.to_string())];
         drop(state);

@@ -385,6 +385,26 @@ fn who_was_led_by_a_port_that_is_gone_is_forgotten_by_the_next_daemon_too() {
 }
 
 #[test]
+fn who_was_led_by_a_port_that_is_gone_is_forgotten_though_its_service_is_recorded_anew_meanwhile() {
+    let (world, controller, [web, db]) = of_two_services();
+    let forgets = |effect: &Effect<'_>| matches!(effect, Effect::Forget(Netns::Host));
+    adopt(&controller, &world, "two", &[], &[]).unwrap();
+    let (other, faults) = (controller.clone(), world.faults.clone());
+    world.faults.while_at(forgets, move || {
+        join(&other, "green", "two", "web", 1).unwrap();
+        faults.set(Mode::From(1));
+    });
+    update(&controller, &["53/udp"], &[], &[]).unwrap();
+    world.faults.await_beside();
+    world.kill();
+    world.faults.set(Mode::Never);
+    let all = [web[0], web[1], db[0], db[1]];
+    let controller = ended_before(&world, controller, &all);
+    assert_eq!(world.kernel.tracked(), all[1..]);
+    assert_eq!(controller.repair().unwrap(), 0);
+}
+
+#[test]
 fn who_was_led_to_a_service_that_is_gone_is_forgotten_by_the_next_daemon_too() {
     let (world, controller, [web, db]) = of_two_services();
     let vip = vip(&controller, "web");

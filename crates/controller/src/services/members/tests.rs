@@ -39,6 +39,7 @@ fn web() -> Arc<Service> {
         roster: Roster::default().with(ONE, member),
         claims: Default::default(),
         hosted: Default::default(),
+        owed: Vec::new(),
         sick_before: Default::default(),
         removed: false,
     };

@@ -105,12 +105,14 @@ impl HostState {
     ///
     /// # Errors
     /// As [`Self::change`].
-    pub fn take_up(&mut self, wants: Vec<(Owner, Fragment)>) -> Result<(), Conflict> {
+    pub fn take_up(&mut self, mut wants: Vec<(Owner, Fragment)>) -> Result<(), Conflict> {
         let owners: HashSet<Owner> = wants.iter().map(|(owner, _)| *owner).collect();
         let is_anew = owners.iter().all(|owner| !self.owners.contains_key(owner));
         if !is_anew || owners.len() < wants.len() {
             return self.exchange(wants).map(drop);
         }
+        // As a change records them: of two that agree, the first owner's is kept.
+        wants.sort_by_key(|(owner, _)| *owner);
         let mut taken = Vec::with_capacity(wants.len());
         for (owner, fragment) in wants {
             taken.push(owner);

@@ -269,7 +269,8 @@ pub trait Kernel: Send + Sync {
     /// [`Failure`] with what took effect; nothing is undone by itself.
     fn apply(&self, plan: &Plan) -> Result<(), Failure>;
 
-    /// Reads what stands of `expected`, and whatever else is ours.
+    /// Reads what stands of `expected`, and whatever else is ours: but of a sandbox without an expected
+    /// neighbour, which no driver gives one, no neighbours.
     ///
     /// # Errors
     /// When the kernel cannot be read at all; a namespace that is gone is told in the answer.

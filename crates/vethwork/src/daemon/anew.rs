@@ -63,9 +63,6 @@ pub(super) enum Look {
 impl Reached {
     /// Has the daemon begin anew where the address is gone and there is another.
     pub(super) fn look(&self, facts: &HostFacts) -> Look {
-        if self.anew.is_said() {
-            return Look::Done;
-        }
         let was = self.underlay.addr;
         let mut all = facts.addresses.iter();
         if all.any(|(_, net)| net.addr() == was) || !self.cluster.may_move() {

@@ -4,11 +4,10 @@ use super::{
     run::cannot,
     settings::{DaemonSettings, HostAddr},
 };
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use std::{
     env, fs, io,
     os::{
-        fd::{BorrowedFd, RawFd},
+        fd::{FromRawFd, RawFd},
         unix::{
             fs::{PermissionsExt, chown},
             net::UnixListener,
@@ -52,46 +51,26 @@ pub(crate) fn forget(settings: &DaemonSettings) {
     }
 }
 
-fn number(name: &str) -> Option<i32> {
-    env::var(name).ok()?.parse().ok()
-}
-
-/// Leaves what the service manager handed over to the program that takes this one's place.
-pub(crate) fn hand_on() {
-    if number("LISTEN_PID") != Some(std::process::id().cast_signed()) {
-        return;
-    }
-    for fd in FIRST_FD..FIRST_FD + number("LISTEN_FDS").unwrap_or(0) {
-        // SAFETY: as in `activated`: they stay open.
-        let passed = unsafe { BorrowedFd::borrow_raw(fd) };
-        if let Err(error) = fcntl_setfd(passed, FdFlags::empty()) {
-            tracing::warn!("descriptor {fd} of socket activation is lost: {error}");
-        }
-    }
-}
-
 fn activated() -> Result<Vec<Listener>> {
+    let number = |name| {
+        env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<i32>().ok())
+    };
     if number("LISTEN_PID") != Some(std::process::id().cast_signed()) {
         return Ok(Vec::new());
     }
     let count = number("LISTEN_FDS").unwrap_or(0);
     let adopt = |fd: RawFd| {
-        // SAFETY: the service manager passed these descriptors for us alone, and nobody closes them.
-        let passed = unsafe { BorrowedFd::borrow_raw(fd) };
-        // A daemon that begins anew finds it again; no container does.
-        let listener = fcntl_setfd(passed, FdFlags::CLOEXEC)
-            .and_then(|()| fcntl_dupfd_cloexec(passed, 0))
-            .map(UnixListener::from);
-        listener
-            .map_err(io::Error::from)
-            .and_then(tokio)
-            .map_err(|e| {
-                Error::internal(
-                    "activation-failed",
-                    format!("descriptor {fd} of socket activation is not a listening unix socket"),
-                )
-                .because(e)
-            })
+        // SAFETY: the service manager passed these descriptors for us alone, and each is taken once.
+        let listener = unsafe { UnixListener::from_raw_fd(fd) };
+        tokio(listener).map_err(|e| {
+            Error::internal(
+                "activation-failed",
+                format!("descriptor {fd} of socket activation is not a listening unix socket"),
+            )
+            .because(e)
+        })
     };
     (FIRST_FD..FIRST_FD + count).map(adopt).collect()
 }

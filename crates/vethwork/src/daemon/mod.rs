@@ -1,6 +1,5 @@
 //! `vethwork daemon`: from flags and a file to checked settings, and the engine that they start.
 
-mod anew;
 mod cluster;
 mod config;
 mod encryption;
@@ -18,7 +17,6 @@ mod watch;
 
 pub(crate) use flags::Flags;
 
-use run::Ended;
 use settings::DaemonSettings;
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -45,11 +43,7 @@ pub(crate) fn main(flags: Flags) -> ExitCode {
         tracing::info!("{notice}");
     }
     match run::run(&settings) {
-        Ok(Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(Ended::BeginsAnew) => {
-            eprintln!("failed to begin anew: {}", anew::exec());
-            ExitCode::FAILURE
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("failed to start daemon: {}", error.chain());
             ExitCode::FAILURE

@@ -1,11 +1,7 @@
 //! The daemon's parts put together, from checked settings to a clean end.
 
 use super::{
-    anew::{Anew, Reached},
-    encryption, listen, memory, notify,
-    settings::DaemonSettings,
-    sockets::KernelSockets,
-    watch,
+    encryption, listen, memory, notify, settings::DaemonSettings, sockets::KernelSockets, watch,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -40,20 +36,11 @@ impl Drop for PidFile {
     }
 }
 
-/// How a daemon ended that had started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    Stopped,
-    /// It is to begin anew, in its own place.
-    BeginsAnew,
-}
-
-/// Runs until SIGTERM or SIGINT, or until the other hosts reach this one by another address. Containers
-/// and their networks go on after it.
+/// Runs until SIGTERM or SIGINT. Containers and their networks go on after it.
 ///
 /// # Errors
 /// Whatever prevents the start, as one sentence with its causes.
-pub(crate) fn run(settings: &DaemonSettings) -> Result<Ended> {
+pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
     raise_descriptors();
     memory::keep_little();
     for folder in [&settings.data_root, &settings.exec_root] {
@@ -79,39 +66,12 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<Ended> {
         let tunnel = encryption::open(&kernel, &facts, underlay.addr, settings)?;
         parts.cluster = Some(cluster.membership(underlay, tunnel)?);
     }
-    let underlay = config.drivers.underlay.clone();
-    let link = underlay.as_ref().map(|underlay| underlay.link.clone());
-    let anew = Anew::default();
+    let underlay = config.drivers.underlay.as_ref();
+    let underlay = underlay.map(|underlay| underlay.link.clone());
     let controller = Arc::new(Controller::open(config, parts)?);
     watch::firewall(&controller, &kernel, settings)?;
-    watch::links(&controller, link.as_ref().map(vw_model::IfName::as_str))?;
-    if let (Some(cluster), Some(underlay)) = (settings.cluster.clone(), underlay) {
-        let anew = anew.clone();
-        let reached = Reached {
-            cluster,
-            underlay,
-            anew,
-        };
-        watch::addresses(&controller, &kernel, reached)?;
-    }
-    answer(settings, &controller, anew.clone())?;
-    if !anew.is_said() {
-        notify::stopping();
-    }
-    listen::forget(settings);
-    if controller.close()? {
-        watch::leave_foreign(&kernel);
-        kernel.withdraw().map_err(kernel_error)?;
-    }
-    kernel.flush_reaper().map_err(kernel_error)?;
-    Ok(match anew.is_said() {
-        true => Ended::BeginsAnew,
-        false => Ended::Stopped,
-    })
-}
-
-/// Serves the API until the daemon is to end, or to begin anew.
-fn answer(settings: &DaemonSettings, controller: &Arc<Controller>, anew: Anew) -> Result<()> {
+    watch::links(&controller, underlay.as_ref().map(vw_model::IfName::as_str))?;
+    watch::addresses(&controller, settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("api")
@@ -119,7 +79,7 @@ fn answer(settings: &DaemonSettings, controller: &Arc<Controller>, anew: Anew) -
         .map_err(|e| Error::internal("runtime-refused", "cannot start threads").because(e))?;
     runtime.block_on(async {
         let listeners = listen::listeners(settings)?;
-        let stop = either(stop_signal()?, anew);
+        let stop = stop_signal()?;
         notify::ready();
         tracing::info!("API listens");
         memory::give_back();
@@ -130,7 +90,14 @@ fn answer(settings: &DaemonSettings, controller: &Arc<Controller>, anew: Anew) -
         };
         let served = serve(controller.clone(), listeners, config, stop).await;
         served.map_err(|e| Error::internal("serve-failed", "the API stopped").because(e))
-    })
+    })?;
+    notify::stopping();
+    listen::forget(settings);
+    if controller.close()? {
+        watch::leave_foreign(&kernel);
+        kernel.withdraw().map_err(kernel_error)?;
+    }
+    kernel.flush_reaper().map_err(kernel_error)
 }
 
 /// Tries which programs for packets the kernel takes: without them less is done, and said.
@@ -211,23 +178,18 @@ fn write_pid(path: Option<&Path>) -> Result<PidFile> {
     Ok(PidFile(Some(path.to_owned())))
 }
 
-async fn either(signal: impl Future<Output = ()>, anew: Anew) {
+async fn either(mut a: tokio::signal::unix::Signal, mut b: tokio::signal::unix::Signal) {
     tokio::select! {
-        () = signal => {}
-        () = anew.said() => {}
+        _ = a.recv() => {}
+        _ = b.recv() => {}
     }
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>> {
     let refused = |e| Error::internal("signal-refused", "cannot wait for signals").because(e);
-    let mut term = signal(SignalKind::terminate()).map_err(refused)?;
-    let mut int = signal(SignalKind::interrupt()).map_err(refused)?;
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    })
+    let term = signal(SignalKind::terminate()).map_err(refused)?;
+    let int = signal(SignalKind::interrupt()).map_err(refused)?;
+    Ok(either(term, int))
 }
 
 pub(crate) fn cannot(what: &str, path: &Path, error: io::Error) -> Error {

@@ -3,10 +3,7 @@
 
 mod pauses;
 
-use super::{
-    anew::{Look, Reached},
-    settings::DaemonSettings,
-};
+use super::settings::DaemonSettings;
 use pauses::Pauses;
 use std::{
     sync::Arc,
@@ -16,7 +13,7 @@ use std::{
 use vw_controller::Controller;
 use vw_firewall::foreign::adjustments;
 use vw_kernel::{
-    AddressMonitor, Changed, Kernel, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains,
+    AddressMonitor, Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains,
 };
 use vw_model::{Error, Result};
 
@@ -126,40 +123,26 @@ pub(crate) fn links(controller: &Arc<Controller>, underlay: Option<&str>) -> Res
         .map_err(refused)
 }
 
-/// How soon to look again for the address in the place of the one by which the others reached this host.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// Follows this host's addresses for the life of the process: a cluster's services may be published on
-/// one alone, and the others reach it by one.
+/// one alone.
 ///
 /// # Errors
 /// As [`firewall`].
-pub(crate) fn addresses(
-    controller: &Arc<Controller>,
-    kernel: &Arc<LinuxKernel>,
-    reached: Reached,
-) -> Result<()> {
+pub(crate) fn addresses(controller: &Arc<Controller>, settings: &DaemonSettings) -> Result<()> {
+    if settings.cluster.is_none() {
+        return Ok(());
+    }
     let mut monitor = AddressMonitor::open()
         .map_err(|e| Error::internal("monitor-failed", "cannot listen to addresses").because(e))?;
-    let (controller, kernel) = (controller.clone(), kernel.clone());
-    let look = move || match kernel.facts() {
-        Ok(facts) => reached.look(&facts),
-        Err(error) => {
-            tracing::warn!("cannot look at this host's addresses: {error}");
-            Look::Again
-        }
-    };
+    let controller = controller.clone();
     let follow = move || {
         // Others may have come before it listened.
         controller.addresses_changed();
-        let mut looked = look();
         loop {
-            match monitor.changed((looked == Look::Again).then_some(LOOK)) {
-                Ok(true) => controller.addresses_changed(),
-                Ok(false) => {}
+            match monitor.changed(None) {
+                Ok(_) => controller.addresses_changed(),
                 Err(error) => return tracing::error!("no longer watching addresses: {error}"),
             }
-            looked = look();
         }
     };
     let refused = |e| Error::internal("thread-refused", "no thread to watch addresses").because(e);

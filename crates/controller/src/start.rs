@@ -26,7 +26,7 @@ use std::{
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
 use vw_ipam::Ipam;
-use vw_model::{ContainerName, EndpointSpec, Error, Family, Id, NetworkSpec, Result, SandboxId};
+use vw_model::{ContainerName, EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
 use vw_store::{Batch, Table};
 
 /// Forwarding must be on for networks to reach anything.
@@ -333,15 +333,9 @@ impl Controller {
     fn host_fragment(&self) -> Result<Fragment> {
         let mut fragment = Fragment::default();
         if self.config.drivers.iptables || self.config.drivers.ip6tables {
-            let drivers = &self.config.drivers;
-            let end = drivers.underlay.as_ref().map(|underlay| underlay.addr);
-            let usual = vw_drivers::ProbeNetwork::clear(drivers)?;
-            // What is not filtered is left alone.
-            let usual = usual.filter(|_| end.is_some_and(|end| drivers.filters(Family::of(end))));
             let table = vw_firewall::HostTable {
                 accept_mark: self.config.accept_mark,
-                tunnels: end,
-                tunnel_port: usual.map(|network| network.port),
+                tunnels: self.config.drivers.underlay.as_ref().map(|u| u.addr),
             };
             fragment.insert(Object::Table(NftTable::Host(table)));
         }

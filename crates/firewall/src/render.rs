@@ -159,8 +159,6 @@ impl Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loopback => f.write_str("iif \"lo\""),
-            Self::NotLoopback => f.write_str("iif != \"lo\""),
-            Self::NotBridged => f.write_str("meta iifkind != \"bridge\""),
             Self::Bridged => f.write_str("meta iifkind \"bridge\""),
             Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
             Self::Family(Family::V6) => f.write_str("meta nfproto ipv6"),

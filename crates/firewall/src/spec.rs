@@ -123,14 +123,10 @@ pub enum Field {
 pub enum Match {
     /// It came in by the loopback interface.
     Loopback,
-    /// It did not come in by that.
-    NotLoopback,
     /// It came in by no interface: this host sends it, or a bridge whose ports pass the IP hooks.
     NoIif,
     /// The interface that it came in by is a bridge.
     Bridged,
-    /// That is none.
-    NotBridged,
     /// It is of that family.
     Family(Family),
     /// Its source lies there.

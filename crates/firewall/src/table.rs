@@ -74,10 +74,6 @@ pub struct HostTable {
     /// is looked at, and what endpoints on other hosts send and are sent without one. Without, there
     /// is no rule for it, and nothing that comes in costs more.
     pub tunnels: Option<IpAddr>,
-    /// The UDP port that most tunnels of this host end at: what hosts send each other there meets one
-    /// rule, whether a tunnel ends there yet or not. Counts with `tunnels` alone.
-    #[serde(default)]
-    pub tunnel_port: Option<u16>,
 }
 
 impl HostTable {
@@ -88,18 +84,17 @@ impl HostTable {
     #[must_use]
     pub fn rules(&self) -> TableSpec {
         let tunnels = self.tunnels.is_some();
-        let usual = self.tunnels.zip(self.tunnel_port);
         let mut chains = vec![
             ChainSpec {
                 name: USER_CHAIN,
                 contents: Contents::Administrator,
             },
-            guard(tunnels, usual),
+            guard(tunnels),
             publish(),
             translate("prerouting", Hook::Prerouting),
             translate("output", Hook::Output),
             stand_in(),
-            from_localhost(tunnels, usual),
+            from_localhost(tunnels),
             to_localhost(),
             untranslated_here(),
             input(),
@@ -160,11 +155,11 @@ fn net6(first: u16, last: u16, length: u8) -> IpNet {
 
 /// With `route_localnet` (needed for replies to localhost) the kernel no longer drops these as
 /// martians: without this chain, neighbours reached what listens on 127.0.0.1.
-fn guard(tunnels: bool, usual: Option<(IpAddr, u16)>) -> ChainSpec {
+fn guard(tunnels: bool) -> ChainSpec {
     let (loopback4, loopback6) = (net4(127, 0, 0, 0, 8), net6(0, 1, 128));
     let stand_in = alone(STAND_IN);
     let why = "localhost never comes by a wire";
-    let mut rules: Vec<Rule> = usual.map(between_hosts).into_iter().collect();
+    let mut rules = Vec::new();
     if tunnels {
         rules.push(to_tunnel(Jump("tunnel")));
     }
@@ -199,17 +194,13 @@ pub(crate) fn stand_in() -> ChainSpec {
 }
 
 /// Before connection tracking, which must never know of `::1`.
-fn from_localhost(tunnels: bool, usual: Option<(IpAddr, u16)>) -> ChainSpec {
+fn from_localhost(tunnels: bool) -> ChainSpec {
     let published = |fields, set| {
         let localhost = Match::Source(alone(Ipv6Addr::LOCALHOST));
         let when = [localhost, Match::ToLocal, Match::In(fields, set)];
         rule("to a published port", when, Goto("stand_in"))
     };
-    let sent = |(end, port): (IpAddr, u16)| {
-        let when = [Match::Dport(Protocol::Udp, port), Match::Source(end.into())];
-        rule("to another host", when, AcceptUntracked)
-    };
-    let mut rules: Vec<Rule> = usual.map(sent).into_iter().collect();
+    let mut rules = Vec::new();
     if tunnels {
         rules.push(to_tunnel(AcceptUntracked));
     }
@@ -310,24 +301,6 @@ fn from_peer(end: IpAddr) -> ChainSpec {
             rule("another address of this host", [Match::ToLocal], Drop),
         ],
     )
-}
-
-/// What `tunnel` and `from_peer` would let pass of nearly all packets between hosts, in one rule: that
-/// spares each of them a set, two chains and their rules, and as the one that they leave by, which asks
-/// for their port by itself, 0.1 us. What it does not match goes there.
-fn between_hosts((end, port): (IpAddr, u16)) -> Rule {
-    let (from, peers) = match end {
-        IpAddr::V4(_) => (FROM4, SetName::Peers4),
-        IpAddr::V6(_) => (FROM6, SetName::Peers6),
-    };
-    let when = [
-        Match::Dport(Protocol::Udp, port),
-        Match::In(from, peers),
-        Match::NotLoopback,
-        Match::NotBridged,
-        Match::Destination(end.into()),
-    ];
-    rule("another host", when, AcceptUntracked)
 }
 
 /// To the end of a tunnel, here or elsewhere. A packet of a tunnel has no answer, as its port of

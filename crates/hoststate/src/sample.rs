@@ -128,7 +128,6 @@ pub(crate) fn table(accept_mark: u32) -> Object {
     Object::Table(Table::Host(HostTable {
         accept_mark,
         tunnels: None,
-        tunnel_port: None,
     }))
 }
 

@@ -167,7 +167,6 @@ fn page() -> String {
     let host = HostTable {
         accept_mark: 0x1000_0000,
         tunnels: Some([192, 0, 2, 1].into()),
-        tunnel_port: Some(4789),
     };
     let _ = write!(out, "{TABLE}```\n{}```\n", host.rules());
     let _ = write!(out, "{SANDBOX}```\n{}```\n", sandbox_dns(40_053, 40_153));

@@ -16,7 +16,6 @@ fn maps_are_asked_for_values_and_sets_for_keys() {
     let host = HostTable {
         accept_mark: 1,
         tunnels: Some("192.0.2.1".parse().unwrap()),
-        tunnel_port: Some(4789),
     };
     let tables = [host.rules(), service_table(), balancer_table()];
     for rule in tables.into_iter().flat_map(rules) {

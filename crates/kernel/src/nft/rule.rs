@@ -49,14 +49,18 @@ pub(super) fn expressions(list: &mut Body<'_>, rule: &Rule) {
 
 fn encode_match(list: &mut Body<'_>, matched: &Match) {
     match matched {
-        Match::Loopback => by_loopback(list, EQ),
-        Match::NotLoopback => by_loopback(list, NEQ),
+        Match::Loopback => {
+            meta(list, key::IIF, FIRST);
+            compare(list, EQ, &LOOPBACK.to_ne_bytes());
+        }
         Match::NoIif => {
             meta(list, key::IIF, FIRST);
             compare(list, EQ, &[0; 4]);
         }
-        Match::Bridged => by_bridge(list, EQ),
-        Match::NotBridged => by_bridge(list, NEQ),
+        Match::Bridged => {
+            meta(list, key::IIFKIND, FIRST);
+            compare(list, EQ, &BRIDGE);
+        }
         Match::Family(family) => is_family(list, *family),
         Match::Source(net) => within(list, *net, Side::Source),
         Match::Destination(net) => within(list, *net, Side::Destination),
@@ -160,16 +164,6 @@ impl Side {
             Self::Destination => 2,
         }
     }
-}
-
-fn by_loopback(list: &mut Body<'_>, operation: u32) {
-    meta(list, key::IIF, FIRST);
-    compare(list, operation, &LOOPBACK.to_ne_bytes());
-}
-
-fn by_bridge(list: &mut Body<'_>, operation: u32) {
-    meta(list, key::IIFKIND, FIRST);
-    compare(list, operation, &BRIDGE);
 }
 
 fn is_family(list: &mut Body<'_>, family: Family) {

@@ -21,7 +21,6 @@ fn spec() -> TableSpec {
     HostTable {
         accept_mark: MARK,
         tunnels: Some([192, 0, 2, 1].into()),
-        tunnel_port: Some(4789),
     }
     .rules()
 }

@@ -333,7 +333,6 @@ impl Cluster {
         let table = Object::Table(Table::Host(HostTable {
             accept_mark: 0,
             tunnels: Some(self.tunnel(at)),
-            tunnel_port: Some(4789),
         }));
         let driver = vw_drivers::find("overlay").expect("it is one");
         driver

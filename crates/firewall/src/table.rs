@@ -23,7 +23,8 @@ use vw_model::{
 pub const USER_CHAIN: &str = "user";
 
 /// What takes packets of other hosts' tunnels.
-const FROM_PEER: &str = "from_peer";
+const OWN_CONTAINER: &str = "own_container";
+const STANDS_IN: &str = "stands_in";
 /// What drops what is to be translated and does not come to be.
 const LED_ASTRAY: &str = "led_astray";
 /// What lets pass at once.
@@ -95,7 +96,6 @@ impl HostTable {
             translate("output", Hook::Output),
             stand_in(),
             from_localhost(tunnels),
-            to_localhost(),
             untranslated_here(),
             input(),
             to_nat(),
@@ -104,8 +104,9 @@ impl HostTable {
             internal(),
             led_astray(),
         ];
+        chains.extend(to_localhost());
         if let Some(end) = self.tunnels {
-            chains.extend([tunnel(), from_peer(end)]);
+            chains.extend([own_container(), tunnel(end)]);
         }
         if self.accept_mark != 0 {
             chains.push(let_pass(self.accept_mark));
@@ -212,22 +213,20 @@ fn from_localhost(tunnels: bool) -> ChainSpec {
     ChainSpec::ours("from_localhost", place, rules)
 }
 
-/// After the reply's source was translated back, which on this hook is done at `srcnat`.
-fn to_localhost() -> ChainSpec {
+/// After the reply's source was translated back, which on this hook is done at `srcnat`. What is not
+/// IPv6 is asked once.
+fn to_localhost() -> [ChainSpec; 2] {
     let (localhost, stand_in) = (Ipv6Addr::LOCALHOST, alone(STAND_IN));
-    let why = "from a published port";
-    ChainSpec::ours(
-        "to_localhost",
-        base(ChainKind::Filter, Hook::Input, SRCNAT + 1),
-        vec![
-            rule(why, [Match::Source(stand_in)], SetSource6(localhost)),
-            rule(
-                why,
-                [Match::Destination(stand_in)],
-                SetDestination6(localhost),
-            ),
-        ],
-    )
+    let source = rule("", [Match::Source(stand_in)], SetSource6(localhost));
+    let when = [Match::Destination(stand_in)];
+    let destination = rule("", when, SetDestination6(localhost));
+    let place = base(ChainKind::Filter, Hook::Input, SRCNAT + 1);
+    let six = [Match::Family(V6)];
+    let ask = rule("from a published port", six, Goto(STANDS_IN));
+    [
+        ChainSpec::ours(STANDS_IN, None, vec![source, destination]),
+        ChainSpec::ours("to_localhost", place, vec![ask]),
+    ]
 }
 
 /// Why a segment is dropped that connection tracking takes for invalid.
@@ -238,10 +237,10 @@ const UNTRANSLATED: &str = "untranslated";
 /// A segment that connection tracking does not translate, such as one beyond the window, comes to this
 /// host as its own: it would reset a connection that it does not know, and that both ends hold for
 /// sound. Dropped, it is sent again. The end of a connection of the host itself, which tracking may
-/// have forgotten, passes.
+/// have forgotten, passes. Packets of tunnels, which are many, are none of TCP: that is asked first.
 pub(crate) fn input() -> ChainSpec {
     let place = base(ChainKind::Filter, Hook::Input, FORWARD);
-    let when = [Match::Invalid, Match::Midstream];
+    let when = [Match::Midstream, Match::Invalid];
     ChainSpec::ours("input", place, vec![rule("", when, Goto(UNTRANSLATED))])
 }
 
@@ -270,37 +269,54 @@ fn untranslated_here() -> ChainSpec {
 /// to it: no stranger, no process of this host, and no container that pretends to be a host. Nor may
 /// a container send to the end of a tunnel elsewhere, where it would be taken for this host, whose
 /// address it has once it is masqueraded.
-fn tunnel() -> ChainSpec {
-    let peer = |fields, set| rule("another host", [Match::In(fields, set)], Goto(FROM_PEER));
-    let led = |fields, set| rule("a stranger to another host", [Match::In(fields, set)], Drop);
-    ChainSpec::ours(
-        "tunnel",
-        None,
-        vec![
-            peer(FROM4, SetName::Peers4),
-            peer(FROM6, SetName::Peers6),
-            led(TO4, SetName::Peers4),
-            led(TO6, SetName::Peers6),
-            rule("a stranger", [Match::ToLocal], Drop),
-        ],
-    )
-}
-
-/// Few packets come in by a bridge: the kind of link spares the others the set. A tunnel takes what is
+///
+/// Few packets come in by a bridge: the kind of link spares the others the set. What hosts send each
+/// other is told by the fewest look-ups, as all of it passes here. A tunnel takes what is
 /// sent to any address of this host; hosts send to the one that it advertises, and what is led here by
 /// another address they do not see as sent to a host.
-fn from_peer(end: IpAddr) -> ChainSpec {
+fn tunnel(end: IpAddr) -> ChainSpec {
     let own = [Match::Bridged, Match::In(IIF, SetName::Bridges)];
-    ChainSpec::ours(
-        FROM_PEER,
-        None,
-        vec![
-            rule("this host itself", [Match::Loopback], Drop),
-            rule("a container of this host", own, Drop),
-            rule("", [Match::Destination(end.into())], AcceptUntracked),
-            rule("another address of this host", [Match::ToLocal], Drop),
-        ],
-    )
+    let hosts = match Family::of(end) {
+        V4 => Match::In(FROM4, SetName::Peers4),
+        V6 => Match::In(FROM6, SetName::Peers6),
+    };
+    let peer = |fields, set| rule("another host", [Match::In(fields, set)], Return);
+    let mut rules = vec![
+        rule("this host itself", [Match::Loopback], Drop),
+        rule("a container of this host", own, Goto(OWN_CONTAINER)),
+        rule(
+            "another host",
+            [hosts, Match::Destination(end.into())],
+            AcceptUntracked,
+        ),
+        rule("a stranger", [Match::ToLocal], Drop),
+        peer(FROM4, SetName::Peers4),
+        peer(FROM6, SetName::Peers6),
+    ];
+    rules.extend(to_another_host());
+    ChainSpec::ours("tunnel", None, rules)
+}
+
+/// What a container of this host sends to a port of tunnels.
+fn own_container() -> ChainSpec {
+    let host = |fields, set| {
+        let why = "a container that pretends to be a host";
+        rule(why, [Match::In(fields, set)], Drop)
+    };
+    let mut rules = vec![
+        host(FROM4, SetName::Peers4),
+        host(FROM6, SetName::Peers6),
+        rule("a container", [Match::ToLocal], Drop),
+    ];
+    rules.extend(to_another_host());
+    ChainSpec::ours(OWN_CONTAINER, None, rules)
+}
+
+fn to_another_host() -> [Rule; 2] {
+    [(TO4, SetName::Peers4), (TO6, SetName::Peers6)].map(|(fields, set)| {
+        let why = "a stranger to another host";
+        rule(why, [Match::In(fields, set)], Drop)
+    })
 }
 
 /// To the end of a tunnel, here or elsewhere. A packet of a tunnel has no answer, as its port of

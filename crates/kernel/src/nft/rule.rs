@@ -41,13 +41,21 @@ const DST_NAT: u32 = 1 << 5;
 
 /// Appends the expressions of a rule to their list.
 pub(super) fn expressions(list: &mut Body<'_>, rule: &Rule) {
+    let mut known = Known::default();
     for matched in &rule.when {
-        encode_match(list, matched);
+        encode_match(list, &mut known, matched);
     }
-    encode_statement(list, &rule.then);
+    encode_statement(list, &mut known, &rule.then);
 }
 
-fn encode_match(list: &mut Body<'_>, matched: &Match) {
+/// What a rule has asked so far: it is not asked twice, as every expression takes its time of each
+/// packet.
+#[derive(Default)]
+struct Known {
+    family: Option<Family>,
+}
+
+fn encode_match(list: &mut Body<'_>, known: &mut Known, matched: &Match) {
     match matched {
         Match::Loopback => {
             meta(list, key::IIF, FIRST);
@@ -61,9 +69,9 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
             meta(list, key::IIFKIND, FIRST);
             compare(list, EQ, &BRIDGE);
         }
-        Match::Family(family) => is_family(list, *family),
-        Match::Source(net) => within(list, *net, Side::Source),
-        Match::Destination(net) => within(list, *net, Side::Destination),
+        Match::Family(family) => is_family(list, known, *family),
+        Match::Source(net) => within(list, known, *net, Side::Source),
+        Match::Destination(net) => within(list, known, *net, Side::Destination),
         Match::NotFromLocal => address_type(list, SADDR, NEQ, RTN_LOCAL),
         Match::ToLocal => address_type(list, DADDR, EQ, RTN_LOCAL),
         Match::ToBroadcast => address_type(list, DADDR, EQ, RTN_BROADCAST),
@@ -82,7 +90,7 @@ fn encode_match(list: &mut Body<'_>, matched: &Match) {
             compare(list, EQ, prefix.as_bytes());
         }
         Match::In(fields, set) => {
-            load(list, fields);
+            load(list, known, fields);
             lookup(list, *set, None);
         }
     }
@@ -96,7 +104,7 @@ fn has_none(list: &mut Body<'_>, flags: u8) {
     compare(list, EQ, &[0]);
 }
 
-fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
+fn encode_statement(list: &mut Body<'_>, known: &mut Known, statement: &Statement) {
     match statement {
         Statement::Accept => immediate(list, code::ACCEPT, None),
         Statement::AcceptUntracked => {
@@ -110,17 +118,17 @@ fn encode_statement(list: &mut Body<'_>, statement: &Statement) {
         Statement::Jump(chain) => immediate(list, code::JUMP, Some(chain)),
         Statement::Goto(chain) => immediate(list, code::GOTO, Some(chain)),
         Statement::Verdict(fields, set) => {
-            load(list, fields);
+            load(list, known, fields);
             lookup(list, *set, Some(VERDICT));
         }
         Statement::Dnat(family, fields, set) => {
-            load(list, fields);
+            load(list, known, fields);
             lookup(list, *set, Some(FIRST));
             let with_port = set.value().contains(&DataType::InetService);
             nat(list, DNAT, *family, with_port);
         }
         Statement::Snat(family, fields, set) => {
-            load(list, fields);
+            load(list, known, fields);
             lookup(list, *set, Some(FIRST));
             let with_port = false;
             nat(list, SNAT, *family, with_port);
@@ -166,7 +174,10 @@ impl Side {
     }
 }
 
-fn is_family(list: &mut Body<'_>, family: Family) {
+fn is_family(list: &mut Body<'_>, known: &mut Known, family: Family) {
+    if known.family.replace(family) == Some(family) {
+        return;
+    }
     meta(list, key::NFPROTO, FIRST);
     compare(list, EQ, &[nfproto(family)]);
 }
@@ -176,14 +187,14 @@ fn is_protocol(list: &mut Body<'_>, number: u8) {
     compare(list, EQ, &[number]);
 }
 
-fn within(list: &mut Body<'_>, net: IpNet, side: Side) {
+fn within(list: &mut Body<'_>, known: &mut Known, net: IpNet, side: Side) {
     let family = Family::of(net.addr());
     let (addr, mask) = match (net.network(), net.netmask()) {
         (IpAddr::V4(addr), IpAddr::V4(mask)) => (addr.octets().to_vec(), mask.octets().to_vec()),
         (IpAddr::V6(addr), IpAddr::V6(mask)) => (addr.octets().to_vec(), mask.octets().to_vec()),
         _ => return,
     };
-    is_family(list, family);
+    is_family(list, known, family);
     // Whole bytes of a prefix need no mask; `nft` shows this form as a prefix too.
     let (bytes, rest) = (net.prefix_len() / 8, net.prefix_len() % 8);
     let offset = side.address(family);
@@ -203,7 +214,7 @@ fn has_port(list: &mut Body<'_>, protocol: Protocol, side: Side, port: u16) {
 }
 
 /// Loads fields side by side.
-fn load(list: &mut Body<'_>, fields: &[Field]) {
+fn load(list: &mut Body<'_>, known: &mut Known, fields: &[Field]) {
     let family = fields.iter().find_map(|field| match field {
         Field::Saddr(family) | Field::Daddr(family) | Field::SourceHash { family, .. } => {
             Some(*family)
@@ -211,7 +222,7 @@ fn load(list: &mut Body<'_>, fields: &[Field]) {
         _ => None,
     });
     if let Some(family) = family {
-        is_family(list, family);
+        is_family(list, known, family);
     }
     let mut register = FIRST;
     for field in fields {

@@ -14,6 +14,9 @@ use std::{net::SocketAddr, time::Instant};
 use vw_testkit::Host;
 
 const ROUNDS: usize = 20;
+/// How often one joins in each: what a join takes differs more from one to the next than from number to
+/// number.
+const JOINS: usize = 5;
 const CONNECTIONS: usize = 100;
 const STARTS: usize = 5;
 
@@ -60,12 +63,14 @@ impl Growth<'_> {
             }
             direct.push(straight.median());
             let full = scene::links(&scene.host);
-            joins.push_millis(scene.client.timed(&path, &body)?);
-            scene.client.disconnect(network, guest.name())?;
-            scene::settle(&scene.host, full)?;
-            bare.push_millis(timed(|| self.bare.attach())?);
-            self.bare.detach()?;
-            scene::settle(&scene.host, full)?;
+            for _ in 0..JOINS {
+                joins.push_millis(scene.client.timed(&path, &body)?);
+                scene.client.disconnect(network, guest.name())?;
+                scene::settle(&scene.host, full)?;
+                bare.push_millis(timed(|| self.bare.attach())?);
+                self.bare.detach()?;
+                scene::settle(&scene.host, full)?;
+            }
         }
         let what = format!("a connection, {count}");
         table.row(&what, OURS, "us", &connections);

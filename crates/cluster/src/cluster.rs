@@ -343,6 +343,25 @@ impl Cluster {
         self.core.state().mirror.remote_hosts()
     }
 
+    /// Waits until something is found among the other hosts that live or are away, at most for `longest`; not
+    /// while there is none, the store is away or this host is no member.
+    pub fn await_among_hosts<T>(
+        &self,
+        longest: Duration,
+        find: impl Fn(&[RemoteHost]) -> Option<T>,
+    ) -> Option<T> {
+        let core = &self.core;
+        let until = core.time.now() + longest;
+        let found = core.wait_for(until, |state| {
+            let hosts = state.mirror.remote_hosts();
+            let joined = matches!(state.phase, Phase::Joined(_));
+            let in_vain = !joined || state.store != StoreState::Reachable || hosts.is_empty();
+            let found = find(&hosts);
+            (in_vain || found.is_some()).then_some(found)
+        });
+        found.flatten()
+    }
+
     /// Those of [`Self::hosts`] that changed since the last call, with those that are gone; all at the
     /// first. For one caller, which is told what came after that.
     #[must_use]

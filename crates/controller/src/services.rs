@@ -20,6 +20,7 @@ mod inner;
 mod led;
 mod looks;
 mod members;
+mod objections;
 mod overtaken;
 mod plan;
 mod remote;

@@ -60,10 +60,20 @@ pub(crate) fn seen(from: &Host, to: &str) -> String {
 /// Makes a service with a port that prefers local endpoints, known everywhere.
 #[track_caller]
 fn serve(stage: &Stage, options: &str, port: &str) {
+    create(stage, options, port);
+    is_known(stage);
+}
+
+#[track_caller]
+fn create(stage: &Stage, options: &str, port: &str) {
     stage.cli(
         "a",
         &format!("service create --name web --network shop {options} -p {port},prefer=local"),
     );
+}
+
+#[track_caller]
+fn is_known(stage: &Stage) {
     for host in ["a", "b", "c"] {
         eventually("the service is known", SOON, || {
             stage.cli(host, "service ls").contains("prefer=local")
@@ -86,7 +96,11 @@ fn preferred(kind: Kind, options: &str) {
     let stranger = dual_stack(&stage);
     let own = stage.start("b", "own", "-p 8080:80");
     let _own = traffic::Server::tcp(&own, "own", "0.0.0.0:80");
-    serve(&stage, "", "published=8080,target=80");
+    // Whose daemon does not run says nothing against it.
+    stage.kill("b");
+    create(&stage, "", "published=8080,target=80");
+    stage.restart_with("b", &[]);
+    is_known(&stage);
     let one = stage.start("a", "one", MEMBER);
     let more = stage.start("a", "more", MEMBER);
     let two = stage.start("b", "two", MEMBER);

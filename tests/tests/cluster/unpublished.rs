@@ -3,13 +3,14 @@
 use crate::{
     balancers::known,
     over_every_store,
-    services::{alike, answer, network},
+    services::{alike, answer, led_to, network},
     stage::{Kind, SOON, Stage},
 };
 use vw_testkit::{eventually, traffic};
 
 over_every_store! {
     a_host_that_does_not_lead_to_services_is_named_until_it_does,
+    a_port_that_another_host_has_is_refused,
 }
 
 fn a_host_that_does_not_lead_to_services_is_named_until_it_does(kind: Kind) {
@@ -77,4 +78,67 @@ fn a_host_that_does_not_lead_to_services_is_named_until_it_does(kind: Kind) {
         });
     }
     stage.end();
+}
+
+fn a_port_that_another_host_has_is_refused(kind: Kind) {
+    let stage = Stage::new(kind, &["a", "b", "c"]);
+    network(&stage, "", "shop");
+    let own = stage.start("b", "own", "-p 8080:80");
+    let _own = traffic::Server::tcp(&own, "own", "0.0.0.0:80");
+    let refused = "port is already allocated: 8080/tcp on host b";
+    let create = "service create --name web --network shop -p 8080:80";
+    let here = stage.cli_refused("b", create);
+    assert!(here.contains("8080") && here.contains("already"), "{here}");
+    objected(&stage, create, "service rm web", refused);
+    for host in ["a", "b", "c"] {
+        eventually("nothing is left of it", SOON, || {
+            !stage.cli(host, "service ls").contains("web")
+        });
+    }
+    for host in ["a", "c"] {
+        let rules = stage.host(host).sh("nft list ruleset").stdout;
+        assert!(!rules.contains("8080"), "{rules}");
+    }
+    let stranger = stage.stranger();
+    let at = |host: &str, port: u16| format!("{}:{port}", stage.addr(host));
+    answer(&stranger, &at("b", 8080), &["own"]);
+    // Nothing of one that stands is changed by what is refused.
+    stage.cli("a", "service create --name web --network shop -p 8081:80");
+    let one = stage.start("a", "one", "--network shop --label vethwork.service=web");
+    let _one = traffic::Server::tcp(&one, "one", "0.0.0.0:80");
+    alike(&stage, "web", 1);
+    let mut open = led_to(&stranger, &at("c", 8081), "one");
+    let update = "service update --publish-rm 80 --publish-add 8080:80 --drain 3s web";
+    let undo = "service update --publish-rm 80 --publish-add 8081:80 web";
+    objected(&stage, update, undo, refused);
+    for host in ["a", "b", "c"] {
+        eventually("it is as it was", SOON, || {
+            let listed = stage.cli(host, "service ls");
+            listed.contains("*:8081->80/tcp") && !listed.contains("8080")
+        });
+        answer(&stranger, &at(host, 8081), &["one"]);
+    }
+    open.say("again").expect("it was never cut");
+    // Nor by a host that lives no more.
+    stage.docker("b", "rm -f own");
+    stage.cli("a", "service update --publish-add 8080:80 web");
+    for host in ["a", "b", "c"] {
+        answer(&stranger, &at(host, 8080), &["one"]);
+    }
+    stage.end();
+}
+
+/// It is refused for that. Another host's word may come late, from a machine that has much to do: then
+/// `undo` what was done.
+#[track_caller]
+fn objected(stage: &Stage, line: &str, undo: &str, refused: &str) {
+    eventually("it is refused", SOON, || {
+        let done = stage.daemon("a").cli(line.split_whitespace());
+        if done.success() {
+            stage.cli("a", undo);
+            return false;
+        }
+        assert!(done.stderr.contains(refused), "{done:?}");
+        true
+    });
 }

@@ -61,15 +61,41 @@ impl Controller {
         spec.check_ports()?;
         self.check_waiting(network, &spec)?;
         self.unless_overtaken(|| self.check_ports(network, &spec, &[]))?;
+        let question = self.question(network, foreign(&spec, &[]));
         let spec = self.cluster()?.create_service(spec, &families)?;
         let id = spec.id;
         crate::step::reached("service.agreed");
         self.take_agreed(id);
         self.settle_service_or_soon(network, id);
+        let refused = question.and_then(|question| self.objection(&question));
+        let mut warnings = Vec::new();
+        if let Some(refused) = refused {
+            match self.remove_agreed(id) {
+                Ok(()) => return Err(refused),
+                Err(left) => warnings.push(format!(
+                    "service {}: it stands although {}, because it cannot be removed: {}",
+                    spec.name,
+                    refused.chain(),
+                    left.chain()
+                )),
+            }
+        }
+        warnings.extend(self.lacks_in_sentences(id));
         Ok(Created {
             id: id.to_string(),
-            warnings: self.lacks_in_sentences(id),
+            warnings,
         })
+    }
+
+    /// Removes a service that was made a moment ago, if nobody else did.
+    fn remove_agreed(&self, id: ServiceId) -> Result<()> {
+        let Some(service) = lock(&self.services).get(id) else {
+            return Ok(());
+        };
+        match self.remove_global_service(&service) {
+            Err(gone) if gone.kind == Kind::NotFound => Ok(()),
+            done => done,
+        }
     }
 
     /// The families over which this host leads to services of a network.
@@ -124,11 +150,7 @@ impl Controller {
         if let Some(ip) = new.iter().filter_map(|port| port.host).find(in_vain) {
             return Err(super::create::over_other_family(network, ip));
         }
-        // What it has already, for another port of its endpoints or in another way, makes room.
-        let foreign = |port: &&PublishedPort| {
-            port.mode == PublishMode::Ingress && !before.iter().any(|held| held.clashes(port))
-        };
-        let foreign = self.on_this_host(new.into_iter().filter(foreign).copied())?;
+        let foreign = self.on_this_host(foreign(spec, before).into_iter())?;
         // Held for a moment alone: what publishes them here takes them next.
         let claimed: Vec<_> = foreign.iter().map(super::hosted::request).collect();
         self.claim_ports(&families, &claimed, &mut Claims::default())
@@ -344,15 +366,19 @@ impl Controller {
             super::update::settings(&mut spec, request)?;
             Ok(spec)
         };
-        self.unless_overtaken(|| {
+        let added = self.unless_overtaken(|| {
             let before = {
                 let state = lock(&service.state);
                 self.check_askable(&state, request)?;
                 state.spec.clone()
             };
             let next = change(before.clone())?;
-            self.check_ports(&service.network, &next, &before.ports)
+            self.check_ports(&service.network, &next, &before.ports)?;
+            Ok(foreign(&next, &before.ports))
         })?;
+        if let Some(question) = self.question(&service.network, added) {
+            self.publish_unless_refused(service, &question)?;
+        }
         self.cluster()?.update_service(service.id, change)?;
         self.take_agreed(service.id);
         self.settle_service_or_soon(&service.network, service.id);
@@ -417,8 +443,17 @@ fn spec_of(service: &Arc<Service>) -> ServiceSpec {
     lock(&service.state).spec.clone()
 }
 
+/// What a service is to publish on every host that may belong to others there: what it has already, for
+/// another port of its endpoints or in another way, makes room.
+fn foreign(spec: &ServiceSpec, before: &[PublishedPort]) -> Vec<PublishedPort> {
+    let foreign = |port: &&PublishedPort| {
+        port.mode == PublishMode::Ingress && !before.iter().any(|held| held.clashes(port))
+    };
+    spec.ports.iter().filter(foreign).copied().collect()
+}
+
 /// Ports in their order, each once.
-fn each_once(mut ports: Vec<PublishedPort>) -> Vec<PublishedPort> {
+pub(super) fn each_once(mut ports: Vec<PublishedPort>) -> Vec<PublishedPort> {
     ports.sort_by_key(|port| (port.published, port.host, port.target, port.mode));
     ports.dedup();
     ports

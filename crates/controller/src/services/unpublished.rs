@@ -104,9 +104,19 @@ impl Said {
 }
 
 fn taken(lacks: &Lacks) -> BTreeSet<PortKey> {
+    those_taken(lacks).map(|at| at.port).collect()
+}
+
+fn those_taken(lacks: &Lacks) -> impl Iterator<Item = HostPort> {
     let ports = lacks.ports.iter();
     let taken = ports.filter(|(_, why)| **why == Obstacle::Taken);
-    taken.map(|(at, _)| at.port).collect()
+    taken.map(|(at, _)| *at)
+}
+
+/// What something on a host has of what the services of a network are to publish, as it tells.
+pub(super) fn taken_at(told: &Unpublished, network: NetworkId) -> BTreeSet<HostPort> {
+    let lacks = told.networks.get(&network);
+    lacks.into_iter().flat_map(those_taken).collect()
 }
 
 /// What another host lacks of a network's services: as it tells, or as its balancer's address does

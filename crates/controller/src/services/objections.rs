@@ -1,0 +1,140 @@
+//! Ports that another host of the cluster has for something else.
+//!
+//! Which ones a host has it alone knows, and tells of what services ask for in vain. So they are asked by
+//! publishing: who objects within a moment refuses it for all, and what was made for it goes again. Who
+//! objects later, such as a host that was cut off, keeps the port, and the service says where it is not
+//! published. Hosts that have nothing against it write nothing.
+
+use super::{Service, global::each_once, unpublished::taken_at};
+use crate::{
+    Controller,
+    registry::{Network, lock},
+};
+use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use vw_model::{
+    Error, HostId, HostPort, NetworkId, PublishedPort, RemoteHost, Result, ServiceSpec,
+};
+
+/// How long the others' word is waited for: many times what it takes to come, and not longer than people
+/// notice.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Whether others have ports that a service is about to publish.
+pub(super) struct Question {
+    network: NetworkId,
+    ports: Vec<PublishedPort>,
+    /// Who said so already, of a service that was there before: that may have been taken back since.
+    before: BTreeSet<HostId>,
+}
+
+impl Question {
+    /// Those of the ports that a host has for something else.
+    fn taken(&self, host: &RemoteHost) -> Vec<HostPort> {
+        if host.away {
+            return Vec::new();
+        }
+        let taken = taken_at(&host.unpublished, self.network);
+        let asked = self.ports.iter().map(PublishedPort::at);
+        asked.filter(|at| taken.contains(at)).collect()
+    }
+}
+
+impl Controller {
+    /// What is to be asked before these ports may be published, if there is anybody to ask.
+    pub(super) fn question(
+        &self,
+        network: &Network,
+        ports: Vec<PublishedPort>,
+    ) -> Option<Question> {
+        let others = self.member.as_ref()?.others();
+        if ports.is_empty() || others.iter().all(|host| host.away) {
+            return None;
+        }
+        let mut question = Question {
+            network: network.spec.id,
+            ports,
+            before: BTreeSet::new(),
+        };
+        let objects = |host: &&RemoteHost| !question.taken(host).is_empty();
+        question.before = others.iter().filter(objects).map(|host| host.id).collect();
+        Some(question)
+    }
+
+    /// Waits for who objects to ports that are published now.
+    pub(super) fn objection(&self, question: &Question) -> Option<Error> {
+        let cluster = self.cluster().ok()?;
+        // Nobody waits for anything but the first.
+        let _ = cluster.await_among_hosts(LONGEST, |hosts| {
+            let mut news = hosts
+                .iter()
+                .filter(|host| !question.before.contains(&host.id));
+            news.any(|host| !question.taken(host).is_empty())
+                .then_some(())
+        });
+        let others = self.member.as_ref()?.others();
+        let mut said = others.iter().filter_map(|host| {
+            let ports: Vec<String> = question
+                .taken(host)
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            (!ports.is_empty()).then(|| format!("{} on host {}", ports.join(", "), host.name))
+        });
+        let first = said.next()?;
+        let said: Vec<String> = std::iter::once(first).chain(said).collect();
+        let sentence = format!(
+            "port is already allocated: {}, by something there: free it, or publish another port",
+            said.join("; ")
+        );
+        Some(Error::conflict("port-allocated", sentence))
+    }
+
+    /// Has a service publish more, and no longer where others object. What it published before stays
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// `Conflict` where another host has a port.
+    pub(super) fn publish_unless_refused(
+        &self,
+        service: &Service,
+        question: &Question,
+    ) -> Result<()> {
+        let former: Mutex<Option<ServiceSpec>> = Mutex::default();
+        let cluster = self.cluster()?;
+        let made = cluster.update_service(service.id, |spec| {
+            let mut next = spec.clone();
+            next.ports.extend(&question.ports);
+            next.ports = each_once(next.ports);
+            next.check_ports()?;
+            *lock(&former) = Some(spec);
+            Ok(next)
+        })?;
+        let settle = || {
+            self.take_agreed(service.id);
+            self.settle_service_or_soon(&service.network, service.id);
+        };
+        settle();
+        let Some(refused) = self.objection(question) else {
+            return Ok(());
+        };
+        let back = cluster.update_service(service.id, |now| {
+            let former = lock(&former).clone().filter(|_| now == made);
+            former.ok_or_else(|| {
+                let sentence = format!("service {} was changed meanwhile", made.name);
+                Error::conflict("service-changed", sentence)
+            })
+        });
+        settle();
+        Err(match back {
+            Ok(_) => refused,
+            Err(left) => {
+                let sentence = format!(
+                    "{}; the service asks for it still, because that cannot be taken back: {}",
+                    refused.chain(),
+                    left.chain()
+                );
+                Error::conflict("port-allocated", sentence)
+            }
+        })
+    }
+}

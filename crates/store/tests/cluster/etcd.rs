@@ -348,6 +348,34 @@ fn etcd_lets_in_whom_it_knows() {
 }
 
 #[test]
+fn a_user_is_given_in_vain_or_not_as_etcd_asks_for_one() {
+    require_programs!("etcd", "etcdctl");
+    let lab = Lab::new();
+    let etcd = Etcd::start(&lab, &places(1));
+    let store = open(&etcd.url(), &["user=root", "password=hush"]);
+    let mut replay = Replay::follow(&*store, "auth");
+    // Nobody is asked who he is.
+    commit(&*store, [], [put("auth/a", "1")]);
+    replay.reaches(store.list("auth").expect("it lets us in"));
+    etcd.ctl(&["user", "add", "root:hush"]).must();
+    etcd.ctl(&["user", "grant-role", "root", "root"]).must();
+    // Switched on, and off again, and on.
+    for number in ["2", "3"] {
+        etcd.ctl(&["auth", "enable"]).must();
+        commit(&*store, [], [put("auth/a", number)]);
+        replay.reaches(store.list("auth").expect("it lets us in"));
+        let nobody = open(&etcd.url(), &[]).get("auth/a");
+        let forbidden = matches!(nobody, Err(ClusterError::Forbidden { .. }));
+        assert!(forbidden, "{nobody:?}");
+        etcd.ctl(&["--user=root:hush", "auth", "disable"]).must();
+        commit(&*store, [], [put("auth/b", number)]);
+        let late = open(&etcd.url(), &["user=root", "password=hush"]);
+        assert_eq!(value(&*late, "auth/b").as_deref(), Some(number.as_bytes()));
+        replay.reaches(store.list("auth").expect("it lets us in"));
+    }
+}
+
+#[test]
 fn etcd_speaks_tls_both_ways() {
     require_programs!("etcd", "etcdctl", "openssl");
     let lab = Lab::new();

@@ -23,7 +23,15 @@ use std::{
 pub(super) struct Asker {
     client: Client,
     user: Fresh<Option<(String, String)>>,
-    token: Mutex<Option<String>>,
+    token: Mutex<Option<Token>>,
+}
+
+/// What requests are to carry.
+#[derive(Debug, Clone)]
+enum Token {
+    /// Nothing: the servers ask nobody who he is, as etcd's own clients take it.
+    Needless,
+    Given(String),
 }
 
 impl Asker {
@@ -78,10 +86,20 @@ impl Asker {
         let headers: Vec<_> = self.token(server, deadline)?.into_iter().collect();
         let response = self.send(server, target, &headers, body, deadline)?;
         let answer = parse(&response);
-        if matches!(&answer, Err(Refusal::Elsewhere(reason)) if is_old_token(reason)) {
-            self.forget_token();
+        match answer {
+            Err(Refusal::Elsewhere(reason)) if is_old_token(&reason) => {
+                self.forget_token();
+                Err(Refusal::Elsewhere(reason))
+            }
+            // They ask since.
+            Err(Refusal::Final(ClusterError::Forbidden { reason, .. }))
+                if headers.is_empty() && reason.contains(NOBODY) && self.user.get().is_some() =>
+            {
+                self.forget_token();
+                Err(Refusal::Elsewhere(reason))
+            }
+            answer => answer,
         }
-        answer
     }
 
     fn send(
@@ -117,18 +135,27 @@ impl Asker {
                 let body = json!({"name": name, "password": password}).to_string();
                 let answer = self.send(server, "/v3/auth/authenticate", &[], &body, deadline);
                 // Nothing was asked yet that could have changed anything.
-                let answer = answer.and_then(|response| parse(&response));
-                let answer = answer.map_err(|refusal| match refusal {
-                    Refusal::Uncertain(reason) => Refusal::Elsewhere(reason),
-                    Refusal::Garbled(error) => Refusal::Final(error),
-                    other => other,
-                })?;
-                let token = answer["token"].as_str().unwrap_or_default().to_owned();
+                let token = match answer.and_then(|response| parse(&response)) {
+                    Ok(answer) => {
+                        Token::Given(answer["token"].as_str().unwrap_or_default().to_owned())
+                    }
+                    Err(Refusal::Final(ClusterError::Forbidden { reason, .. }))
+                        if reason.contains(OFF) =>
+                    {
+                        Token::Needless
+                    }
+                    Err(Refusal::Uncertain(reason)) => return Err(Refusal::Elsewhere(reason)),
+                    Err(Refusal::Garbled(error)) => return Err(Refusal::Final(error)),
+                    Err(other) => return Err(other),
+                };
                 *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
                 token
             }
         };
-        Ok(Some(("Authorization", token)))
+        Ok(match token {
+            Token::Needless => None,
+            Token::Given(token) => Some(("Authorization", token)),
+        })
     }
 
     /// The header that says who we are, for a stream of the caller's own.
@@ -140,7 +167,7 @@ impl Asker {
         self.token(server, deadline).map_err(Refusal::said)
     }
 
-    fn known_token(&self) -> Option<String> {
+    fn known_token(&self) -> Option<Token> {
         let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         token.clone()
     }
@@ -205,9 +232,9 @@ fn classify(said: &str) -> Refusal {
         Refusal::Elsewhere(reason)
     } else if has(&[
         "permission denied",
-        "user name is empty",
+        NOBODY,
         "invalid user ID or password",
-        "authentication is not enabled",
+        OFF,
         "user name not found",
     ]) {
         Refusal::Final(ClusterError::Forbidden {
@@ -239,6 +266,11 @@ fn classify(said: &str) -> Refusal {
         Refusal::Uncertain(reason)
     }
 }
+
+/// Authentication is off.
+const OFF: &str = "authentication is not enabled";
+/// It is on, and the request does not say whose it is.
+const NOBODY: &str = "user name is empty";
 
 /// Whether a new token would do.
 fn is_old_token(said: &str) -> bool {

@@ -63,7 +63,7 @@ commands! {
     ServiceCreate => "service create", service_create -> Created;
     ServiceList => "service ls", service_list -> Vec<ServiceView>;
     ServiceInspect => "service inspect", service_inspect -> ServiceView;
-    ServiceUpdate => "service update", service_update -> ();
+    ServiceUpdate => "service update", service_update -> Vec<String>;
     ServiceRemove => "service rm", service_remove -> ();
     ServiceReport => "service report", service_report -> ();
 }

@@ -49,7 +49,7 @@ pub struct ServiceInspect {
     pub service: String,
 }
 
-/// `service update`: what is absent stays.
+/// `service update`: what is absent stays. Answers what the user should know.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceUpdate {
     /// The service.

@@ -31,6 +31,7 @@ mod show;
 mod turns;
 mod unpublished;
 mod update;
+mod versions;
 
 pub(crate) use balancer::Balancers;
 pub(crate) use create::unspecified;

@@ -46,10 +46,17 @@ pub(crate) fn ask_for_forwarding(config: &mut Config, facts: &HostFacts, data: &
 impl Controller {
     /// Why nothing is translated that would be, in a sentence.
     pub(crate) fn translates_nothing(&self) -> Option<String> {
+        let why = self.untranslatable()?;
+        Some(format!(
+            "ports of containers without IPv6 answer over IPv4 alone: {why}"
+        ))
+    }
+
+    /// The same without what comes of it.
+    pub(crate) fn untranslatable(&self) -> Option<String> {
         let cx = &self.config.drivers;
         let refused = || Some(untranslated(&self.kernel.untranslated()?));
         let why = cx.no_translation.clone().or_else(refused)?;
-        let sentence = format!("ports of containers without IPv6 answer over IPv4 alone: {why}");
-        vw_drivers::may_translate(cx).then_some(sentence)
+        vw_drivers::may_translate(cx).then_some(why)
     }
 }

@@ -162,7 +162,11 @@ fn a_service_of_a_network_without_ipv4_is_led_to_over_hosts(kind: Kind) {
     let stage = Stage::over_ipv6(kind, &["a", "b"]);
     stage.cli("a", "network create -d overlay --ipv4=false --ipv6 shop");
     eventually("the network is there", SOON, || stage.knows("b", "shop"));
-    stage.cli("a", "service create --name web --network shop -p 8080:80");
+    // Over IPv4 nobody leads there: who asks is told.
+    let create = "service create --name web --network shop -p 8080:80";
+    let made = stage.daemon("a").cli(create.split_whitespace());
+    let told = "WARNING: service web: 80/tcp published over IPv6 alone: network shop has no IPv4";
+    assert!(made.success() && made.stderr.starts_with(told), "{made:?}");
     known(&stage, "b");
     let one = stage.start("a", "one", MEMBER);
     let two = stage.start("b", "two", MEMBER);

@@ -27,6 +27,7 @@ mod service_commands;
 mod service_health;
 mod service_refusals;
 mod service_udp;
+mod service_versions;
 mod service_ways;
 mod services;
 mod several;

@@ -30,7 +30,11 @@ impl Controller {
         if network.spec.scope == Scope::Global {
             // The hosts of the cluster decide: nothing of this host waits for them.
             self.check_service(&network, &request)?;
-            return self.create_global_service(&network, request);
+            let (name, ports) = (request.name.clone(), request.ports.clone());
+            let mut created = self.create_global_service(&network, request)?;
+            let lacking = self.lacks_versions(&network, &name, &ports);
+            created.warnings.extend(lacking);
+            return Ok(created);
         }
         let _deciding = lock(&self.network_changes);
         // Nobody joins the network meanwhile, so that nobody misses the service.
@@ -59,7 +63,7 @@ impl Controller {
             health: request.health,
             labels: request.labels,
         };
-        let (name, checked) = (spec.name.to_string(), spec.health.is_some());
+        let (name, checked) = (spec.name.clone(), spec.health.is_some());
         let built = self.build_service(&network, spec.clone(), claims);
         let service = built.inspect_err(|_| self.release_vips(&spec))?;
         drop(gate);
@@ -69,14 +73,14 @@ impl Controller {
             EventType::Service,
             "create",
             &id.to_string(),
-            [("name", name)],
+            [("name", name.to_string())],
         );
         if checked {
             self.checker.look_at_all(id);
         }
         Ok(Created {
             id: id.to_string(),
-            warnings: Vec::new(),
+            warnings: self.lacks_versions(&network, &name, &request.ports),
         })
     }
 

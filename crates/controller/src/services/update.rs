@@ -19,23 +19,29 @@ use vw_model::{Error, PortMapping, PortRequest, PublishedPort, Result, SandboxId
 use vw_store::{Batch, Table};
 
 impl Controller {
-    pub(crate) fn service_update(&self, request: ServiceUpdate) -> Result<()> {
+    pub(crate) fn service_update(&self, request: ServiceUpdate) -> Result<Vec<String>> {
         let service = lock(&self.services).find(&request.service)?;
-        if service.is_global() {
-            return self.update_global_service(&service, &request);
+        match service.is_global() {
+            true => self.update_global_service(&service, &request)?,
+            false => self.update_local_service(&service, &request)?,
         }
+        let name = lock(&service.state).spec.name.clone();
+        Ok(self.lacks_versions(&service.network, &name, &request.publish))
+    }
+
+    fn update_local_service(&self, service: &Service, request: &ServiceUpdate) -> Result<()> {
         let _deciding = lock(&self.network_changes);
         let mut state = lock(&service.state);
         if state.removed {
             // By whom this waited for.
             return Err(super::no_service(&request.service));
         }
-        self.check_askable(&state, &request)?;
+        self.check_askable(&state, request)?;
         self.check_binding(&service.network, &request.publish)?;
         let former = state.spec.clone();
-        let (mut spec, roster) = self.asked(&state, &request)?;
+        let (mut spec, roster) = self.asked(&state, request)?;
         let mut held = std::mem::take(&mut state.claims);
-        let claimed = self.claim_asked(&service, &state.spec, &request, &mut held);
+        let claimed = self.claim_asked(service, &state.spec, request, &mut held);
         let (ports, claims) = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -51,7 +57,7 @@ impl Controller {
         let fragment = self.service_fragment(&service.network, &spec, &roster, &[]);
         let done = put(&spec).and_then(|()| {
             crate::step::reached("service.updated");
-            let slots = self.slots_batch(&service, &state, &roster, &spec.ports)?;
+            let slots = self.slots_batch(service, &state, &roster, &spec.ports)?;
             self.note(slots)?;
             self.bring(vec![(Owner::Service(service.id), fragment)])
         });
@@ -67,13 +73,13 @@ impl Controller {
             return Err(error);
         }
         let checked = spec.health.is_some() || former.health.is_some();
-        state.owed = state.led_before(&service, &spec.ports);
+        state.owed = state.led_before(service, &spec.ports);
         (state.spec, state.roster, state.claims) = (spec, roster, claims);
         let about = [("name", state.spec.name.to_string())];
         drop(state);
-        self.forget_ports(&service, &former.ports);
-        self.publish_service(&service);
-        self.publish_members(&service);
+        self.forget_ports(service, &former.ports);
+        self.publish_service(service);
+        self.publish_members(service);
         self.tell(EventType::Service, "update", &service.id.to_string(), about);
         if checked {
             self.checker.look_at_all(service.id);

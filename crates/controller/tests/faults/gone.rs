@@ -114,7 +114,8 @@ fn an_update_that_waited_for_the_removal_brings_no_service_back() {
             service: "web".to_owned(),
             affinity: Some(Affinity::Client),
             ..ServiceUpdate::default()
-        })
+        })?;
+        Ok(())
     });
     remove_service(&controller, "web").unwrap();
     refused(&world, &answers, "service-not-found");

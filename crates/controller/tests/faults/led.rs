@@ -65,7 +65,8 @@ pub(crate) fn update(
         publish: ports(ingress, host),
         unpublish: gone.collect::<Result<_>>()?,
         ..ServiceUpdate::default()
-    })
+    })?;
+    Ok(())
 }
 
 #[test]

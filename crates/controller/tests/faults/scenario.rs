@@ -100,7 +100,8 @@ fn containers_and_members() -> Vec<Step> {
                     unpublish: vec!["8080/tcp".to_owned().try_into()?],
                     affinity: Some(Affinity::Client),
                     ..ServiceUpdate::default()
-                })
+                })?;
+                Ok(())
             },
         ),
         step("disconnect two, which serves", |c, _| {

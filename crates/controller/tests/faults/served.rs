@@ -72,7 +72,8 @@ fn change(
         unpublish: gone.collect::<Result<_>>()?,
         affinity: Some(affinity),
         ..ServiceUpdate::default()
-    })
+    })?;
+    Ok(())
 }
 
 fn network(s: &Scene) -> Result<()> {

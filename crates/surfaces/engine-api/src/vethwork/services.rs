@@ -72,6 +72,13 @@ struct Created {
     warnings: Vec<String>,
 }
 
+/// As Docker's `ServiceUpdateResponse`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Updated {
+    warnings: Vec<String>,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Service<'a> {
@@ -176,8 +183,8 @@ pub(super) async fn route(call: Call, path: &[&str]) -> Answer {
         (&Method::POST, [name, "update"]) => {
             let service = (*name).to_owned();
             let (call, request) = call.into_json::<UpdateRequest>().await?;
-            call.app.submit(request.into_command(service)?).await?;
-            Ok(empty_response(StatusCode::OK))
+            let warnings = call.app.submit(request.into_command(service)?).await?;
+            Ok(json_response(StatusCode::OK, &Updated { warnings }))
         }
         _ => Err(ApiError::page_not_found()),
     }

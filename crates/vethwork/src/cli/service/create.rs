@@ -1,6 +1,6 @@
 //! `service create`.
 
-use super::{Created, Health};
+use super::{Answer, Health};
 use crate::{
     cli::{Context, Done, grammar, output::print_line},
     client::Request,
@@ -62,10 +62,8 @@ impl Create {
     /// As the daemon refuses.
     pub(super) async fn run(&self, context: &Context) -> Done {
         let request = Request::post(&["vethwork", "services", "create"]).body(&self.body());
-        let created: Created = context.client.json(request).await?;
-        for warning in &created.warnings {
-            eprintln!("WARNING: {warning}");
-        }
+        let created: Answer = context.client.json(request).await?;
+        created.warn();
         print_line(&created.id)
     }
 }

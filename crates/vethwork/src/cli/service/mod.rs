@@ -7,7 +7,7 @@ use super::{
     Context, Done, grammar, inspect,
     output::{each, print_line},
 };
-use crate::client::Request;
+use crate::client::{Error, Request};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -128,17 +128,30 @@ impl Update {
 
     async fn run(&self, context: &Context) -> Done {
         let request = Request::post(&["vethwork", "services", &self.service, "update"]);
-        context.client.run(request.body(&self.body())).await?;
+        let answer = context.client.text(request.body(&self.body())).await?;
+        // A daemon of an older version says nothing.
+        if !answer.is_empty() {
+            let changed: Answer = serde_json::from_slice(&answer).map_err(Error::Answer)?;
+            changed.warn();
+        }
         print_line(&self.service)
     }
 }
 
-/// The answer to a request that makes something.
+/// The answer to a request that makes or changes something.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Created {
+struct Answer {
     id: String,
     warnings: Vec<String>,
+}
+
+impl Answer {
+    fn warn(&self) {
+        for warning in &self.warnings {
+            eprintln!("WARNING: {warning}");
+        }
+    }
 }
 
 impl Service {

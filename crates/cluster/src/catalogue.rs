@@ -13,7 +13,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use vw_ipam::{Ipam, NetworkRequest};
 use vw_model::{Error, IpNet, NetworkId, NetworkSpec, PoolSpec, Result, Scope};
-use vw_store::cluster::{Condition, Write};
+use vw_store::cluster::{Condition, Record, Write};
 
 /// The option that names a network's VNI, as Docker's overlay driver has it.
 pub(crate) const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
@@ -78,17 +78,14 @@ impl Core {
         Err(contended())
     }
 
-    /// What the networks that there are claim, whichever version made them.
+    /// What the networks that there are claim, whichever version made them. Where that of one cannot be
+    /// read, nothing is known to be free.
     fn read_claims(&self) -> Result<BTreeMap<NetworkId, Claims>> {
-        let mut others = BTreeMap::new();
-        for found in self.list(keys::NETWORKS)? {
-            let id = Shared::parse(&found.key);
-            match (id, record::claims(&found.value)) {
-                (Some(Shared::Network(id)), Some(claims)) => drop(others.insert(id, claims)),
-                _ => tracing::warn!(key = found.key, "what this network claims cannot be read"),
-            }
-        }
-        Ok(others)
+        let read = |found: Record| match (Shared::parse(&found.key), record::claims(&found.value)) {
+            (Some(Shared::Network(id)), Some(claims)) => Ok((id, claims)),
+            _ => Err(unclear(&found.key)),
+        };
+        self.list(keys::NETWORKS)?.into_iter().map(read).collect()
     }
 
     /// Checks the name, and fills in the subnets.
@@ -196,6 +193,19 @@ fn bare(subnet: IpNet) -> PoolSpec {
         aux: BTreeMap::new(),
         given: true,
     }
+}
+
+/// What a network claims is not known.
+fn unclear(key: &str) -> Error {
+    let message = format!(
+        "no network can be made: what the one of the store's key {key} claims cannot be read, and may be given \
+         twice; update this host's vethwork, or delete the key if no version can read it"
+    );
+    Error::new(
+        vw_model::Kind::Unsupported,
+        "cluster-record-unreadable",
+        message,
+    )
 }
 
 fn unreadable(why: String) -> Error {

@@ -19,13 +19,13 @@ const BATCH: usize = 25;
 impl Core {
     /// See [`crate::Cluster::forget`].
     pub(crate) fn forget(&self, host: &str) -> Result<()> {
-        let (id, found, known) = match self.find_host(host) {
+        let (id, found, name) = match self.find_host(host) {
             Err(error) if error.kind == Kind::NotFound => {
                 return self.go_on(host).unwrap_or(Err(error));
             }
             found => found?,
         };
-        let name = &known.name;
+        let name = &name;
         if id == self.settings.host {
             let message = format!("host {name} is this host: forget it on another one");
             return Err(Error::new(Kind::Forbidden, "cluster-host-self", message));
@@ -102,24 +102,28 @@ impl Core {
         Ok(last.map(|last| last.host))
     }
 
-    /// A host by its name, else by its id or the beginning of it.
-    fn find_host(&self, text: &str) -> Result<(HostId, Record, HostRecord)> {
+    /// A host by its name, else by its id or the beginning of it, with its name. One whose record cannot be
+    /// read is known by its whole id alone, and goes by that.
+    fn find_host(&self, text: &str) -> Result<(HostId, Record, String)> {
         let mut matches = Vec::new();
         for found in self.list(keys::HOSTS)? {
             let Some(Shared::Host(id)) = Shared::parse(&found.key) else {
                 continue;
             };
-            let Ok(known) = record::decode::<HostRecord>(&found.value) else {
-                continue;
+            let whole = id.to_string();
+            let name = match record::decode::<HostRecord>(&found.value) {
+                Ok(known) => known.name,
+                Err(_) if whole == text => whole.clone(),
+                Err(_) => continue,
             };
-            let by_id = !text.is_empty() && id.to_string().starts_with(text);
-            if known.name == text || by_id {
-                matches.push((id, found, known));
+            let by_id = !text.is_empty() && whole.starts_with(text);
+            if name == text || by_id {
+                matches.push((id, found, name));
             }
         }
         // A short name may be how another one's id begins.
-        if matches.iter().any(|(_, _, known)| known.name == text) {
-            matches.retain(|(_, _, known)| known.name == text);
+        if matches.iter().any(|(_, _, name)| name == text) {
+            matches.retain(|(_, _, name)| name == text);
         }
         match matches.len() {
             0 => {

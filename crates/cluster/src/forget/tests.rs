@@ -135,3 +135,21 @@ fn a_name_goes_before_the_beginning_of_an_id() {
     one.close();
     other.close();
 }
+
+#[test]
+fn a_host_whose_record_cannot_be_read_is_given_up_by_its_whole_id() {
+    let store = MemoryStore::new();
+    let (one, _) = start(&store, 1, "one");
+    let id = HostId::from_bytes([3; 32]);
+    let key = Shared::Host(id).key();
+    store.edit(&Transaction {
+        writes: vec![Write::Put(key.clone(), b"7 {}".to_vec())],
+        ..Transaction::default()
+    });
+    let whole = id.to_string();
+    assert_eq!(one.forget(&whole[..8]).unwrap_err().kind, Kind::NotFound);
+    eventually("it is given up", SOON, || one.forget(&whole).is_ok());
+    let records = store.records();
+    assert!(records.iter().all(|record| record.key != key));
+    one.close();
+}

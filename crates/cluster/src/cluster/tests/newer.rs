@@ -59,3 +59,23 @@ fn a_host_goes_on_in_its_own_blocks_beside_records_that_it_cannot_read() {
     eventually("and so is this one", SOON, || free(0));
     assert_eq!(record(&store, &grant), None);
 }
+
+#[test]
+fn no_network_is_made_beside_one_whose_claims_cannot_be_read() {
+    let store = MemoryStore::new();
+    let a = Host::new(&store, 1);
+    a.create("any");
+    let key = Shared::Network(NetworkId::from_bytes([9; 32])).key();
+    let make = |name: &str| {
+        let request = request(&["10.1.0.0/24"]);
+        a.cluster.create_network(spec(name), &request, &[], true)
+    };
+    for record in ["", "1 {\"spec\": {\"name\": \"ha"] {
+        edit(&store, vec![Write::Put(key.clone(), record.into())]);
+        let refused = make("one").unwrap_err();
+        assert_eq!(refused.reason, "cluster-record-unreadable");
+        assert!(refused.message.contains(&key), "{refused}");
+    }
+    edit(&store, vec![Write::Delete(key)]);
+    make("one").unwrap();
+}

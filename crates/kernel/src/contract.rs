@@ -148,6 +148,9 @@ pub struct HostFacts {
     /// Addresses of this host, by link: first those that can be bound, and of these first
     /// those that are neither temporary nor deprecated.
     pub addresses: Vec<(String, IpNet)>,
+    /// Those of them that nobody should begin to use, all of IPv6: not bound yet or never, as a twin is
+    /// looked for or was found, temporary (RFC 8981) or deprecated (RFC 4862).
+    pub passing: BTreeSet<IpAddr>,
     /// The MTU of the link that the default route uses; 1500 without one.
     pub default_mtu: u32,
     /// The MTU in bytes of each link of this host that has an address or a route.

@@ -45,11 +45,8 @@ pub(crate) fn read() -> io::Result<HostFacts> {
         let mut routes = routes.iter().filter(|seen| is_default(seen));
         routes.any(|seen| seen.dst.addr().is_ipv6() == ip.is_ipv6())
     };
-    let foreign_bridges: Vec<String> = bridges
-        .iter()
-        .filter(|seen| !seen.is_ours())
-        .map(|seen| seen.name.clone())
-        .collect();
+    let foreign = bridges.iter().filter(|seen| !seen.is_ours());
+    let foreign_bridges: Vec<String> = foreign.map(|seen| seen.name.clone()).collect();
     let local = foreign_bridges
         .iter()
         .map(|name| format!("net/ipv4/conf/{name}/route_localnet"));
@@ -63,6 +60,7 @@ pub(crate) fn read() -> io::Result<HostFacts> {
             .iter()
             .filter_map(|seen| Some((named(seen.index)?, seen.addr)))
             .collect(),
+        passing: passing(&addresses),
         default_mtu,
         mtus: links
             .values()
@@ -95,6 +93,13 @@ pub(crate) fn read() -> io::Result<HostFacts> {
 fn lasting_first(mut addresses: Vec<addr::Seen>) -> Vec<addr::Seen> {
     addresses.sort_by_key(|seen| (!seen.usable, seen.passing));
     addresses
+}
+
+/// Of IPv4 a secondary address has the flag of a temporary one of IPv6, and serves as well as the first.
+fn passing(addresses: &[addr::Seen]) -> BTreeSet<IpAddr> {
+    let passing = addresses.iter().filter(|seen| !seen.usable || seen.passing);
+    let passing = passing.map(|seen| seen.addr.addr());
+    passing.filter(IpAddr::is_ipv6).collect()
 }
 
 /// The links that routes and addresses name: few, while sandboxes' links are many, and showing one

@@ -93,6 +93,22 @@ fn addresses_that_last_are_told_before_temporary_ones() {
         panic!("{facts:?}");
     };
     assert!(temporary().contains(&source.to_string()), "{source}");
+    // A twin of it is looked for during a minute.
+    sh("echo 60 > /proc/sys/net/ipv6/conf/eth0/dad_transmits
+        ip addr add 2001:db8:7::3/64 dev eth0
+        ip addr add 192.0.2.1/24 dev eth0; ip addr add 192.0.2.2/24 dev eth0");
+    let facts = lab.kernel().facts().expect("it can be read");
+    let passing = |text: &str| facts.passing.contains(&text.parse().expect("an address"));
+    assert!(facts.passing.contains(&source), "{facts:?}");
+    for (addr, passes) in [
+        ("2001:db8:7::1", false),
+        ("2001:db8:7::2", true),
+        ("2001:db8:7::3", true),
+        ("192.0.2.1", false),
+        ("192.0.2.2", false),
+    ] {
+        assert_eq!(passing(addr), passes, "{addr}: {facts:?}");
+    }
 }
 
 #[test]

@@ -9,8 +9,9 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -33,8 +34,14 @@ pub struct Daemon {
     folder: PathBuf,
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
+    program: PathBuf,
+    /// What a service manager listens on and hands over at each start.
+    activation: Option<UnixListener>,
     running: Option<Running>,
 }
+
+/// Has a program find its standard input as the one descriptor of socket activation (`sd_listen_fds(3)`).
+const HAND_OVER: &str = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@""#;
 
 impl Daemon {
     /// Starts one in a host, and waits until it answers.
@@ -53,6 +60,19 @@ impl Daemon {
         daemon
     }
 
+    /// As [`Daemon::start_with`], as a service manager does that listens on its socket itself.
+    #[track_caller]
+    #[must_use]
+    pub fn start_activated(lab: &Lab, host: &Host, flags: &[&str]) -> Self {
+        let mut daemon = Self::prepare(lab, host, flags);
+        let socket = daemon.socket();
+        let listener = UnixListener::bind(&socket);
+        let listener = listener.unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
+        daemon.activation = Some(listener);
+        daemon.launch();
+        daemon
+    }
+
     /// Starts one that must refuse to run, and returns what it says.
     #[track_caller]
     #[must_use]
@@ -67,23 +87,32 @@ impl Daemon {
             .find(|folder| fs::create_dir(folder).is_ok())
             .expect("an endless search finds one");
         // The machine's own /etc/vethwork/daemon.json must not speak here.
-        let file = folder.join("daemon.json");
-        fs::write(&file, "{}").unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        Self {
+        let daemon = Self {
             host: host.clone(),
             folder,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             environment: BTreeMap::new(),
+            program: binary(),
+            activation: None,
             running: None,
-        }
+        };
+        daemon.configure("{}");
+        daemon
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match self.activation {
+            None => Command::new(&self.program),
+            Some(_) => {
+                let mut command = Command::new("sh");
+                command.args(["-ec", HAND_OVER, "sh"]).arg(&self.program);
+                command
+            }
+        };
         command
             .arg("daemon")
             .arg("--config-file")
-            .arg(self.folder.join("daemon.json"))
+            .arg(self.config_file())
             .arg("--data-root")
             .arg(self.data_root())
             .arg("--exec-root")
@@ -104,9 +133,13 @@ impl Daemon {
 
     /// Starts it and waits until it answers; tells how it ended, and its log, when it did instead.
     fn try_launch(&mut self) -> Result<(), String> {
+        let input = self.activation.as_ref().map_or_else(Stdio::null, |held| {
+            let held = held.try_clone().expect("the test may open as many");
+            OwnedFd::from(held).into()
+        });
         let mut running = self
             .host
-            .spawn_logging(&mut self.command(), &self.log_file());
+            .spawn_logging(&mut self.command(), input, &self.log_file());
         let answered = poll(START, || match running.ended() {
             Some(status) => Some(Err(format!("the daemon ended with {status}"))),
             None => self.answers().then_some(Ok(())),
@@ -156,6 +189,36 @@ impl Daemon {
     pub fn try_restart(&mut self) -> Result<(), String> {
         self.kill9();
         self.try_launch()
+    }
+
+    /// Writes its file of settings, which it reads when it starts.
+    #[track_caller]
+    pub fn configure(&self, text: &str) {
+        let file = self.config_file();
+        fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.folder.join("daemon.json")
+    }
+
+    /// Has it be this program from the next start on.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
+    /// The program that it is.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has; how does not matter.
+    #[track_caller]
+    pub fn terminate(&mut self) {
+        let mut running = self.running.take().expect("the daemon was started");
+        let status = running.terminate(STOP);
+        assert!(status.is_some(), "it still runs:\n{}", running.output());
     }
 
     /// Sets a variable of its environment from the next start on; `None` unsets it.

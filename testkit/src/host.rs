@@ -10,7 +10,7 @@ use std::{
     fs::File,
     os::fd::AsFd,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -120,12 +120,14 @@ impl Host {
     pub fn spawn_command(&self, command: &mut Command) -> Running {
         let number = self.logs.made.fetch_add(1, Ordering::Relaxed);
         let log = self.logs.folder.join(format!("{}-{number}.log", self.name));
-        self.spawn_logging(command, &log)
+        self.spawn_logging(command, Stdio::null(), &log)
     }
 
     #[track_caller]
-    pub(crate) fn spawn_logging(&self, command: &mut Command, log: &Path) -> Running {
-        Running::start(command, log, |command| self.enter(|| command.spawn()))
+    pub(crate) fn spawn_logging(&self, command: &mut Command, input: Stdio, log: &Path) -> Running {
+        Running::start(command, input, log, |command| {
+            self.enter(|| command.spawn())
+        })
     }
 }
 

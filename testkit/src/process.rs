@@ -106,6 +106,7 @@ impl Running {
     #[track_caller]
     pub(crate) fn start(
         command: &mut Command,
+        input: Stdio,
         log: &Path,
         spawn: impl FnOnce(&mut Command) -> std::io::Result<Child>,
     ) -> Self {
@@ -117,7 +118,7 @@ impl Running {
         let again = file
             .try_clone()
             .unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        command.stdin(Stdio::null()).stdout(file).stderr(again);
+        command.stdin(input).stdout(file).stderr(again);
         let child = spawn(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self {
             child,

@@ -133,7 +133,11 @@ fn what_an_interrupted_run_left_is_swept() {
     assert!(left.stdout.contains(name), "{left:?}");
     let lab = Lab::new();
     let log = lab.folder().join("log");
-    let mut orphan = host.spawn_logging(std::process::Command::new("sleep").arg("1000"), &log);
+    let mut orphan = host.spawn_logging(
+        std::process::Command::new("sleep").arg("1000"),
+        std::process::Stdio::null(),
+        &log,
+    );
 
     crate::sweep();
     left = crate::lab::machine(["ip", "netns", "list"]);

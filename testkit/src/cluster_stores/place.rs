@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     ops::Range,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -97,7 +97,9 @@ impl Place {
 
     #[track_caller]
     pub(crate) fn spawn(&self, command: &mut Command, log: &Path) -> Running {
-        Running::start(command, log, |command| self.enter(|| command.spawn()))
+        Running::start(command, Stdio::null(), log, |command| {
+            self.enter(|| command.spawn())
+        })
     }
 }
 

@@ -17,6 +17,7 @@ mod forgotten;
 mod led;
 mod members;
 mod membership;
+mod moved;
 mod multicast;
 mod newer;
 mod overlay;

@@ -6,6 +6,7 @@
 //! checks that a daemon without memory has nothing to repair and that nothing stays.
 
 mod adopt;
+mod anew;
 mod containers;
 mod daemon;
 mod disk;

@@ -1,7 +1,8 @@
 //! The link to the other hosts as the daemon found it at its start, held against how it is now.
 //!
 //! Owns what people are told where the two differ. It must not change anything: the address is in
-//! this host's record, in every tunnel and in rules, all of which a start takes from the link.
+//! this host's record, in every tunnel and in rules, all of which a start takes from the link; the
+//! daemon begins anew where there is another to follow.
 
 use crate::{Controller, registry::lock};
 use std::net::IpAddr;

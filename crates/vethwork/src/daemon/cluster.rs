@@ -96,6 +96,11 @@ impl ClusterSettings {
         }))
     }
 
+    /// Whether the host is reached by whichever address a link, or its default route, has.
+    pub(super) const fn may_move(&self) -> bool {
+        !matches!(self.at, Some(At::Address(_)))
+    }
+
     /// This host's end of every tunnel.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ pub(super) fn open(
     let keys = keys.map_err(keys_failed)?;
     let user_space = |keys| UserSpace::new(kernel.clone(), addr, keys, &settings.exec_root);
     Ok(Some(match carrier {
-        Carrier::UserSpace => Arc::new(user_space(keys)?),
+        Carrier::UserSpace => Arc::new(user_space(keys)),
         Carrier::Kernel => {
             // A process may be left of a daemon that died while it ended the tunnel.
             stop(&settings.exec_root.join(SOCKET))?;
@@ -141,19 +141,11 @@ pub(super) fn open(
 }
 
 impl UserSpace {
-    fn new(
-        kernel: Arc<dyn Kernel>,
-        addr: IpAddr,
-        keys: KeyHolder,
-        exec_root: &Path,
-    ) -> Result<Self> {
-        let program = std::env::current_exe().map_err(|e| {
-            Error::internal("program-unknown", "cannot find this program").because(e)
-        })?;
-        Ok(Self {
+    fn new(kernel: Arc<dyn Kernel>, addr: IpAddr, keys: KeyHolder, exec_root: &Path) -> Self {
+        Self {
             kernel,
             addr,
-            program,
+            program: super::anew::THIS_PROGRAM.into(),
             socket: exec_root.join(SOCKET),
             state: Mutex::new(State {
                 keys,
@@ -162,7 +154,7 @@ impl UserSpace {
                 silent: false,
                 busy_until: None,
             }),
-        })
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use vw_model::Options;
 
 /// What stands on the command line.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Flags {
     /// Daemon configuration file [default: /etc/vethwork/daemon.json, which need not be there]
     #[arg(long, value_name = "FILE")]

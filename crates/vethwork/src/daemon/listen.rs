@@ -4,10 +4,12 @@ use super::{
     run::cannot,
     settings::{DaemonSettings, HostAddr},
 };
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use std::{
     env, fs, io,
+    ops::Range,
     os::{
-        fd::{FromRawFd, RawFd},
+        fd::{BorrowedFd, RawFd},
         unix::{
             fs::{PermissionsExt, chown},
             net::UnixListener,
@@ -39,7 +41,7 @@ pub(crate) fn listeners(settings: &DaemonSettings) -> Result<Vec<Listener>> {
 
 /// Removes the socket files that were made here.
 pub(crate) fn forget(settings: &DaemonSettings) {
-    if env::var_os("LISTEN_PID").is_some() {
+    if is_activated() {
         return;
     }
     for host in &settings.hosts {
@@ -51,20 +53,40 @@ pub(crate) fn forget(settings: &DaemonSettings) {
     }
 }
 
-fn activated() -> Result<Vec<Listener>> {
-    let number = |name| {
-        env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<i32>().ok())
-    };
-    if number("LISTEN_PID") != Some(std::process::id().cast_signed()) {
-        return Ok(Vec::new());
+/// Whether the service manager handed over what is served on.
+pub(crate) fn is_activated() -> bool {
+    !handed_over().is_empty()
+}
+
+/// The descriptors that the service manager handed over to this process.
+fn handed_over() -> Range<RawFd> {
+    let number = |name| env::var(name).ok()?.parse::<i32>().ok();
+    let for_us = number("LISTEN_PID") == Some(std::process::id().cast_signed());
+    let count = number("LISTEN_FDS").filter(|count| for_us && *count > 0);
+    FIRST_FD..FIRST_FD + count.unwrap_or(0)
+}
+
+/// Leaves what the service manager handed over to the program that takes this one's place.
+pub(crate) fn hand_on() {
+    for fd in handed_over() {
+        // SAFETY: as in `activated`: they stay open.
+        let passed = unsafe { BorrowedFd::borrow_raw(fd) };
+        if let Err(error) = fcntl_setfd(passed, FdFlags::empty()) {
+            tracing::warn!("descriptor {fd} of socket activation is lost: {error}");
+        }
     }
-    let count = number("LISTEN_FDS").unwrap_or(0);
+}
+
+fn activated() -> Result<Vec<Listener>> {
     let adopt = |fd: RawFd| {
-        // SAFETY: the service manager passed these descriptors for us alone, and each is taken once.
-        let listener = unsafe { UnixListener::from_raw_fd(fd) };
-        tokio(listener).map_err(|e| {
+        // SAFETY: the service manager passed these descriptors for us alone, and nobody closes them.
+        let passed = unsafe { BorrowedFd::borrow_raw(fd) };
+        // A daemon that begins anew finds it again; no container does.
+        let listener = fcntl_setfd(passed, FdFlags::CLOEXEC)
+            .and_then(|()| fcntl_dupfd_cloexec(passed, 0))
+            .map(UnixListener::from);
+        let listener = listener.map_err(io::Error::from).and_then(tokio);
+        listener.map_err(|e| {
             Error::internal(
                 "activation-failed",
                 format!("descriptor {fd} of socket activation is not a listening unix socket"),
@@ -72,7 +94,7 @@ fn activated() -> Result<Vec<Listener>> {
             .because(e)
         })
     };
-    (FIRST_FD..FIRST_FD + count).map(adopt).collect()
+    handed_over().map(adopt).collect()
 }
 
 fn tokio(listener: UnixListener) -> io::Result<Listener> {

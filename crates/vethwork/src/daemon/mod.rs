@@ -1,5 +1,6 @@
 //! `vethwork daemon`: from flags and a file to checked settings, and the engine that they start.
 
+mod anew;
 mod cluster;
 mod config;
 mod encryption;
@@ -11,19 +12,22 @@ mod notify;
 mod pulse;
 mod run;
 pub(crate) mod settings;
+mod signals;
 mod sockets;
 mod values;
 mod watch;
 
 pub(crate) use flags::Flags;
 
+use anew::Start;
+use run::Ended;
 use settings::DaemonSettings;
 use std::{io::IsTerminal, process::ExitCode};
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn main(flags: Flags) -> ExitCode {
     let validate = flags.validate;
-    let settings = match file::merge(flags).and_then(DaemonSettings::check) {
+    let settings = match file::merge(flags.clone()).and_then(DaemonSettings::check) {
         Ok(settings) => settings,
         Err(refused) => {
             eprintln!("{refused}");
@@ -42,8 +46,9 @@ pub(crate) fn main(flags: Flags) -> ExitCode {
     for notice in &settings.notices {
         tracing::info!("{notice}");
     }
-    match run::run(&settings) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run::run(Start { flags, settings }) {
+        Ok(Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::BeginsAnew(stops)) => anew::exec(&stops),
         Err(error) => {
             eprintln!("failed to start daemon: {}", error.chain());
             ExitCode::FAILURE

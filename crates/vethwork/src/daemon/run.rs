@@ -1,7 +1,12 @@
 //! The daemon's parts put together, from checked settings to a clean end.
 
 use super::{
-    encryption, listen, memory, notify, settings::DaemonSettings, sockets::KernelSockets, watch,
+    anew::{self, Reached, Start},
+    encryption, listen, memory, notify,
+    settings::DaemonSettings,
+    signals::Stops,
+    sockets::KernelSockets,
+    watch,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -10,7 +15,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
 use vw_controller::{Controller, Parts, kernel_error, refuse_to_leave_cluster};
 use vw_dns_server::DnsServer;
 use vw_drivers::DriverContext;
@@ -36,11 +41,23 @@ impl Drop for PidFile {
     }
 }
 
-/// Runs until SIGTERM or SIGINT. Containers and their networks go on after it.
+/// How a daemon ended that had started.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Somebody asked it to.
+    Stopped,
+    /// It is to begin anew, in its own place, unless somebody asked it to stop since.
+    BeginsAnew(Stops),
+}
+
+/// Runs until SIGTERM or SIGINT, or until the other hosts reach this one by another address. Containers
+/// and their networks go on after it.
 ///
 /// # Errors
 /// Whatever prevents the start, as one sentence with its causes.
-pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
+pub(super) fn run(start: Start) -> Result<Ended> {
+    let settings = &start.settings;
+    anew::reap_former();
     raise_descriptors();
     memory::keep_little();
     for folder in [&settings.data_root, &settings.exec_root] {
@@ -66,12 +83,36 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         let tunnel = encryption::open(&kernel, &facts, underlay.addr, settings)?;
         parts.cluster = Some(cluster.membership(underlay, tunnel)?);
     }
-    let underlay = config.drivers.underlay.as_ref();
-    let underlay = underlay.map(|underlay| underlay.link.clone());
+    let underlay = config.drivers.underlay.clone();
     let controller = Arc::new(Controller::open(config, parts)?);
     watch::firewall(&controller, &kernel, settings)?;
-    watch::links(&controller, underlay.as_ref().map(vw_model::IfName::as_str))?;
-    watch::addresses(&controller, settings)?;
+    let link = underlay.as_ref().map(|underlay| underlay.link.as_str());
+    watch::links(&controller, link)?;
+    let moved = Arc::new(Notify::new());
+    if let (Some(cluster), Some(underlay)) = (settings.cluster.clone(), &underlay) {
+        let reached = Reached::new(cluster, underlay.addr);
+        watch::addresses(&controller, &kernel, reached, start.clone(), moved.clone())?;
+    }
+    let ended = answer(settings, &controller, &moved)?;
+    if matches!(ended, Ended::Stopped) {
+        notify::stopping();
+    }
+    listen::forget(settings);
+    match (close(&controller, &kernel), &ended) {
+        (Err(error), Ended::BeginsAnew(_)) => {
+            tracing::error!("left to the start that follows: {}", error.chain());
+        }
+        (closed, _) => closed?,
+    }
+    Ok(ended)
+}
+
+/// Serves the API until the daemon is to stop, or to begin anew as the host has another address.
+fn answer(
+    settings: &DaemonSettings,
+    controller: &Arc<Controller>,
+    moved: &Notify,
+) -> Result<Ended> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("api")
@@ -79,7 +120,7 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
         .map_err(|e| Error::internal("runtime-refused", "cannot start threads").because(e))?;
     runtime.block_on(async {
         let listeners = listen::listeners(settings)?;
-        let stop = stop_signal()?;
+        let (stops, stop) = Stops::hear()?;
         notify::ready();
         tracing::info!("API listens");
         memory::give_back();
@@ -88,13 +129,34 @@ pub(crate) fn run(settings: &DaemonSettings) -> Result<()> {
             firewall_backend: settings.firewall_name().to_owned(),
             ..ApiConfig::default()
         };
-        let served = serve(controller.clone(), listeners, config, stop).await;
-        served.map_err(|e| Error::internal("serve-failed", "the API stopped").because(e))
-    })?;
-    notify::stopping();
-    listen::forget(settings);
+        let (tell, told) = oneshot::channel();
+        let end = async {
+            let anew = either(stop, moved.notified()).await;
+            // Who waits for it below is there as long as this is.
+            let _ = tell.send(anew);
+        };
+        let served = serve(controller.clone(), listeners, config, end).await;
+        served.map_err(|e| Error::internal("serve-failed", "the API stopped").because(e))?;
+        Ok(match told.await {
+            Ok(true) => Ended::BeginsAnew(stops),
+            Ok(false) | Err(_) => Ended::Stopped,
+        })
+    })
+}
+
+/// Whether the daemon begins anew: who asks it to stop is heard first.
+async fn either(stop: impl Future<Output = ()>, moved: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        () = stop => false,
+        () = moved => true,
+    }
+}
+
+/// Ends what does not go on without the daemon.
+fn close(controller: &Controller, kernel: &LinuxKernel) -> Result<()> {
     if controller.close()? {
-        watch::leave_foreign(&kernel);
+        watch::leave_foreign(kernel);
         kernel.withdraw().map_err(kernel_error)?;
     }
     kernel.flush_reaper().map_err(kernel_error)
@@ -176,20 +238,6 @@ fn write_pid(path: Option<&Path>) -> Result<PidFile> {
     };
     fs::write(path, format!("{}\n", std::process::id())).map_err(|e| cannot("write", path, e))?;
     Ok(PidFile(Some(path.to_owned())))
-}
-
-async fn either(mut a: tokio::signal::unix::Signal, mut b: tokio::signal::unix::Signal) {
-    tokio::select! {
-        _ = a.recv() => {}
-        _ = b.recv() => {}
-    }
-}
-
-fn stop_signal() -> Result<impl Future<Output = ()>> {
-    let refused = |e| Error::internal("signal-refused", "cannot wait for signals").because(e);
-    let term = signal(SignalKind::terminate()).map_err(refused)?;
-    let int = signal(SignalKind::interrupt()).map_err(refused)?;
-    Ok(either(term, int))
 }
 
 pub(crate) fn cannot(what: &str, path: &Path, error: io::Error) -> Error {

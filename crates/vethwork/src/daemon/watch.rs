@@ -3,17 +3,21 @@
 
 mod pauses;
 
-use super::settings::DaemonSettings;
+use super::{
+    anew::{LOOK, Look, Reached, Start},
+    settings::DaemonSettings,
+};
 use pauses::Pauses;
 use std::{
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 use vw_controller::Controller;
 use vw_firewall::foreign::adjustments;
 use vw_kernel::{
-    AddressMonitor, Changed, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains,
+    AddressMonitor, Changed, Kernel, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains,
 };
 use vw_model::{Error, Result};
 
@@ -124,23 +128,35 @@ pub(crate) fn links(controller: &Arc<Controller>, underlay: Option<&str>) -> Res
 }
 
 /// Follows this host's addresses for the life of the process: a cluster's services may be published on
-/// one alone.
+/// one alone, and the others reach it by one. Tells by `moved` that the daemon is to begin anew with
+/// another, once, and is done.
 ///
 /// # Errors
 /// As [`firewall`].
-pub(crate) fn addresses(controller: &Arc<Controller>, settings: &DaemonSettings) -> Result<()> {
-    if settings.cluster.is_none() {
-        return Ok(());
-    }
+pub(super) fn addresses(
+    controller: &Arc<Controller>,
+    kernel: &Arc<LinuxKernel>,
+    mut reached: Reached,
+    start: Start,
+    moved: Arc<Notify>,
+) -> Result<()> {
     let mut monitor = AddressMonitor::open()
         .map_err(|e| Error::internal("monitor-failed", "cannot listen to addresses").because(e))?;
-    let controller = controller.clone();
+    let (controller, kernel) = (controller.clone(), kernel.clone());
     let follow = move || {
         // Others may have come before it listened.
-        controller.addresses_changed();
+        let mut changed = true;
         loop {
-            match monitor.changed(None) {
-                Ok(_) => controller.addresses_changed(),
+            if changed {
+                controller.addresses_changed();
+            }
+            let wait = match look(&kernel, &mut reached, &start) {
+                Look::Rest => None,
+                Look::Again => Some(LOOK),
+                Look::Follow(_) => return moved.notify_one(),
+            };
+            match monitor.changed(wait) {
+                Ok(any) => changed = any,
                 Err(error) => return tracing::error!("no longer watching addresses: {error}"),
             }
         }
@@ -151,6 +167,27 @@ pub(crate) fn addresses(controller: &Arc<Controller>, settings: &DaemonSettings)
         .spawn(follow)
         .map(|_| ())
         .map_err(refused)
+}
+
+/// Looks for the address by which the others reach this host, and for what bars the way to another one.
+fn look(kernel: &LinuxKernel, reached: &mut Reached, start: &Start) -> Look {
+    let facts = match kernel.facts() {
+        Ok(facts) => facts,
+        Err(error) => {
+            tracing::warn!("cannot look at this host's addresses: {error}");
+            return Look::Again;
+        }
+    };
+    let look = reached.look(&facts, Instant::now());
+    let Look::Follow(found) = &look else {
+        return look;
+    };
+    if let Some(why) = start.obstacle(&facts, found) {
+        reached.stay(found, why);
+        return Look::Again;
+    }
+    reached.leave(found);
+    look
 }
 
 /// What is told next, with all that was told until now: of a flush the kernel tells route by route,

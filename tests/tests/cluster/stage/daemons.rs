@@ -1,7 +1,10 @@
 //! The daemons of a stage, killed, ended, started anew and otherwise.
 
 use super::{Member, SOON, Stage};
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 use vw_testkit::{Daemon, Host, poll};
 
 /// The disk of a host.
@@ -34,6 +37,17 @@ impl Stage {
     #[track_caller]
     pub(crate) fn stop(&mut self, host: &str) {
         self.members.get_mut(host).expect("a member").daemon.stop();
+    }
+
+    /// Starts a daemon again from a copy of its program, and tells where that lies.
+    #[track_caller]
+    pub(crate) fn copy_program(&mut self, host: &str) -> PathBuf {
+        let copy = self.lab.folder().join("vethwork");
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        std::fs::copy(daemon.program(), &copy).expect("there is room");
+        daemon.set_program(&copy);
+        daemon.restart();
+        copy
     }
 
     /// Starts a daemon again with a variable set, or unset.

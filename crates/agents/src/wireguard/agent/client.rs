@@ -10,7 +10,7 @@ use rustix::{
 };
 use serde::de::DeserializeOwned;
 use std::{
-    fs, io,
+    env, fs, io,
     net::UdpSocket,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -103,7 +103,7 @@ impl Agent {
 
     /// Starts a process, which serves a socket that only its owner may use.
     ///
-    /// `program` is this binary. The process is in a group of its own, writes to our standard
+    /// `program` is this binary, and is called as it was. The process is in a group of its own, writes to our standard
     /// error, and is waited for by a thread of ours as long as we live.
     ///
     /// # Errors
@@ -120,6 +120,9 @@ impl Agent {
         let listener = UnixListener::bind(socket).map_err(failed)?;
         fs::set_permissions(socket, PermissionsExt::from_mode(0o600)).map_err(failed)?;
         let mut command = Command::new(program);
+        if let Some(name) = env::args_os().next() {
+            command.arg0(name);
+        }
         command
             .arg(COMMAND)
             .stdin(Stdio::from(OwnedFd::from(listener)))

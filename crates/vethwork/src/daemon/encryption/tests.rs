@@ -166,7 +166,7 @@ fn a_process_that_may_have_missed_something_is_told_all() {
         deaf: AtomicBool::new(false),
     };
     let kernel = Arc::new(vw_kernel::fake::FakeKernel::new());
-    let tunnel = UserSpace::new(kernel, [192, 0, 2, 1].into(), keys, &folder).unwrap();
+    let tunnel = UserSpace::new(kernel, [192, 0, 2, 1].into(), keys, &folder);
     let listener = UnixListener::bind(folder.join(SOCKET)).unwrap();
     let told = || process.told.lock().unwrap().last().copied();
     let count = || process.told.lock().unwrap().len();

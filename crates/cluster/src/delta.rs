@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 use vw_model::{
-    EndpointId, HostId, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, ServiceId, ServiceSpec,
+    EndpointId, HostId, NetworkId, NetworkSpec, RemoteEndpoint, RemoteHost, Result, ServiceId,
+    ServiceSpec,
 };
 
 /// One change of what this host knows of its cluster.
@@ -67,6 +68,15 @@ pub trait Follower: Send + Sync {
     /// Takes changes, in the order in which they happened. One thread calls it, and no lock of
     /// the cluster is held: it may call the cluster.
     fn follow(&self, deltas: Vec<Delta>);
+
+    /// Whether it is on record that what [`Delta::Forgotten`] took down is gone. Until it is, this host does
+    /// not join again: its next start must be told once more, as it may find as standing what is gone.
+    ///
+    /// # Errors
+    /// When it cannot be recorded; it is asked again.
+    fn has_left(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// All that the store has was read and told, and what reading it took is free again.
     fn caught_up(&self) {}

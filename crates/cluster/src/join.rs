@@ -187,6 +187,7 @@ impl Core {
     pub(crate) fn start_over(&self) -> Result<()> {
         tracing::error!("this host was forgotten: its endpoints on global networks are taken down");
         self.follower.follow(vec![Delta::Forgotten]);
+        self.follower.has_left()?;
         let turn = self.turn()?;
         {
             let mut state = self.state();

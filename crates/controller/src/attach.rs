@@ -297,7 +297,7 @@ impl Controller {
         self.note(self.put_attachment(endpoint, phase)?)
     }
 
-    fn put_attachment(&self, endpoint: &EndpointSpec, phase: Phase) -> Result<Batch> {
+    pub(crate) fn put_attachment(&self, endpoint: &EndpointSpec, phase: Phase) -> Result<Batch> {
         let record = AttachmentRecord {
             boot: self.facts().boot_id.clone(),
             phase,

@@ -11,7 +11,7 @@ use crate::{
 };
 use std::sync::Arc;
 use vw_hoststate::{Fragment, Owner};
-use vw_model::{EndpointId, EndpointSpec, NetworkId, Result, SandboxId, ServiceSpec};
+use vw_model::{EndpointId, EndpointSpec, Error, NetworkId, Result, SandboxId, ServiceSpec};
 use vw_store::{Batch, Table};
 
 /// What nobody wants any more, and something of which may stand.
@@ -51,10 +51,30 @@ impl Controller {
         let Some(leaving) = attachment_of(sandbox, id) else {
             return self.go_on_leaving();
         };
-        if let Err(error) = self.note_attachment(&leaving.endpoint, Phase::Removing) {
-            tracing::error!("{}", error.chain());
-        }
+        self.note_leaving(&leaving.endpoint);
         self.take_out(sandbox, leaving)
+    }
+
+    /// Records that an endpoint leaves, whatever happens: where that is refused, with the next commit.
+    fn note_leaving(&self, endpoint: &EndpointSpec) {
+        match self.put_attachment(endpoint, Phase::Removing) {
+            Ok(batch) => self.owed_run.write(&*self.run, batch),
+            Err(error) => tracing::error!("{}", error.chain()),
+        }
+    }
+
+    /// Writes down what is gone and could not be recorded when it went.
+    ///
+    /// # Errors
+    /// When that is refused still: a start would find it as if it stood.
+    pub(crate) fn note_gone_endpoints(&self) -> Result<()> {
+        self.note(Batch::new()).map_err(|error| {
+            let sentence = format!(
+                "that endpoints of this host are off their networks cannot be recorded: make room in {}",
+                self.config.exec_root.display()
+            );
+            Error::internal("leaving-unrecorded", sentence).because(error)
+        })
     }
 
     fn begin_leaving(&self, sandbox: &Sandbox, id: EndpointId) -> Result<Option<Attachment>> {
@@ -75,9 +95,7 @@ impl Controller {
         let mut outcome = Ok(());
         let attachments = sandbox.state().attachments.clone();
         for leaving in attachments {
-            if let Err(error) = self.note_attachment(&leaving.endpoint, Phase::Removing) {
-                tracing::error!("{}", error.chain());
-            }
+            self.note_leaving(&leaving.endpoint);
             outcome = outcome.and(self.take_out(sandbox, leaving));
         }
         outcome
@@ -185,9 +203,7 @@ impl Controller {
         if self.mend_now().is_ok() {
             return self.forget_attachment(sandbox, &attachment);
         }
-        if let Err(error) = self.note_attachment(&attachment.endpoint, Phase::Removing) {
-            tracing::error!("{}", error.chain());
-        }
+        self.note_leaving(&attachment.endpoint);
         lock(&self.leaving).push(Leaving::Endpoint(Box::new(attachment.endpoint)));
     }
 

@@ -216,7 +216,11 @@ impl Owed {
 
     /// Deletes the record of something that is gone, now or with the next commit.
     pub(crate) fn delete(&self, store: &dyn Store, table: Table, key: String) {
-        let batch = Batch::new().delete(table, key);
+        self.write(store, Batch::new().delete(table, key));
+    }
+
+    /// Commits a batch now or with the next one.
+    pub(crate) fn write(&self, store: &dyn Store, batch: Batch) {
         if let Err(error) = self.commit(store, batch.clone()) {
             tracing::error!("a record goes with the next commit: {}", error.chain());
             lock(&self.0).append(batch);

@@ -9,6 +9,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use vw_cluster::{Delta, Follower};
+use vw_model::{Error, Result};
 
 /// How far a start is.
 #[derive(Default)]
@@ -109,6 +110,17 @@ impl Follower for Ear {
         };
         drop(passing);
         pass(&controller, deltas);
+    }
+
+    fn has_left(&self) -> Result<()> {
+        let standing = match &*lock(&self.starting) {
+            Starting::Stands(controller) => controller.upgrade(),
+            Starting::TakesUp | Starting::Ends => None,
+        };
+        match standing {
+            Some(controller) => controller.note_gone_endpoints(),
+            None => Err(Error::internal("daemon-ends", "the daemon ends")),
+        }
     }
 
     fn caught_up(&self) {

@@ -306,6 +306,38 @@ fn who_was_given_up_leaves_also_what_cannot_be_recorded() {
 }
 
 #[test]
+fn who_was_given_up_comes_back_anew_also_where_its_leaving_could_not_be_recorded_before_a_kill() {
+    let scene = Scene::new();
+    let before = scene.endpoint();
+    scene.give_up();
+    let faults = scene.here.faults.clone();
+    faults.refuse_writes(Some(Table::Attachments));
+    scene.set(MENDED);
+    // It does not join again before, nor come back.
+    let sentences = ["cannot be recorded: make room", "one is off network shop"];
+    eventually("it tells", || {
+        let warnings = scene.a.submit(Info).unwrap().warnings;
+        let told = |said: &String| sentences.iter().any(|sentence| said.contains(sentence));
+        warnings.iter().any(told)
+    });
+    assert_eq!(members(&scene.a), Some(0));
+    scene.here.kill();
+    faults.refuse_writes(None);
+    let Scene { here, a, b, .. } = scene;
+    let a = here.reopen(a);
+    let endpoint = || {
+        let network = "shop".to_owned();
+        let shop = a.submit(NetworkInspect { network }).unwrap();
+        shop.members.first().map(|member| member.endpoint)
+    };
+    eventually("it is back, and another", || {
+        endpoint().is_some_and(|now| Some(now) != before)
+    });
+    eventually("and the others know", || members(&b) == Some(1));
+    assert_eq!(a.repair().unwrap(), 0);
+}
+
+#[test]
 fn who_was_given_up_is_back_also_when_the_kernel_refuses_for_a_while() {
     let scene = Scene::new();
     let before = scene.endpoint();

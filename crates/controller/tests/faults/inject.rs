@@ -73,6 +73,7 @@ impl Whose {
 pub(crate) struct Faults {
     mode: Mutex<(Mode, usize, Whose)>,
     struck: AtomicBool,
+    full: Mutex<Option<Table>>,
     meanwhile: Mutex<Option<(Table, Meanwhile)>>,
     beside: Mutex<Option<Beside>>,
     begun: Mutex<Vec<JoinHandle<()>>>,
@@ -116,6 +117,7 @@ impl Faults {
         Arc::new(Self {
             mode: Mutex::new((Mode::Never, 0, Whose::All)),
             struck: AtomicBool::new(false),
+            full: Mutex::default(),
             meanwhile: Mutex::default(),
             beside: Mutex::default(),
             begun: Mutex::default(),
@@ -210,6 +212,19 @@ impl Faults {
     /// Has this be done by another thread before the next record of a table is written.
     pub(crate) fn meanwhile(&self, table: Table, act: impl FnOnce() + Send + 'static) {
         *self.meanwhile.lock().unwrap() = Some((table, Box::new(act)));
+    }
+
+    /// Has no commit succeed any more that writes to this table, as where the disk is full, or every one.
+    pub(crate) fn refuse_writes(&self, table: Option<Table>) {
+        *self.full.lock().unwrap() = table;
+    }
+
+    fn refuses(&self, changes: &[Change]) -> bool {
+        let full = *self.full.lock().unwrap();
+        let mut tables = changes.iter().map(|change| match change {
+            Change::Put { table, .. } | Change::Delete { table, .. } => *table,
+        });
+        full.is_some_and(|full| tables.any(|table| table == full))
     }
 
     fn before(&self, changes: &[Change]) {
@@ -501,7 +516,10 @@ impl Store for FaultyStore {
     fn commit(&self, batch: Batch) -> Result<(), Error> {
         let changes = batch.changes().to_vec();
         self.faults.before(&changes);
-        if self.killed.load(Ordering::SeqCst) || !batch.is_empty() && self.faults.strike() {
+        if self.killed.load(Ordering::SeqCst)
+            || self.faults.refuses(&changes)
+            || !batch.is_empty() && self.faults.strike()
+        {
             return Err(Error::Injected { nth: 0 });
         }
         self.memory.commit(batch)?;

@@ -1,6 +1,6 @@
 //! What the daemon was told at its start.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 use vw_ipam::DefaultPools;
 use vw_model::{IfName, IpNet, Options};
 
@@ -33,6 +33,9 @@ pub struct Config {
     pub adjust_foreign: bool,
     /// The host's resolver file.
     pub resolv_conf: PathBuf,
+    /// How long other hosts' word against a port of a service is waited for, and then for that they take it
+    /// back: many times what it takes to come, and not longer than people notice.
+    pub hears_out: Duration,
     /// The daemon's labels.
     pub labels: Options,
     /// `--debug`.

@@ -10,14 +10,10 @@ use crate::{
     Controller,
     registry::{Network, lock},
 };
-use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use std::{collections::BTreeSet, sync::Mutex};
 use vw_model::{
     Error, HostId, HostPort, NetworkId, PublishedPort, RemoteHost, Result, ServiceSpec,
 };
-
-/// How long the others' word is waited for: many times what it takes to come, and not longer than people
-/// notice.
-const LONGEST: Duration = Duration::from_millis(500);
 
 /// Whether others have ports that a service is about to publish.
 pub(super) struct Question {
@@ -63,14 +59,21 @@ impl Controller {
     /// Waits for who objects to ports that are published now.
     pub(super) fn objection(&self, question: &Question) -> Option<Error> {
         let cluster = self.cluster().ok()?;
+        let objects = |host: &RemoteHost| !question.taken(host).is_empty();
+        let longest = self.config.hears_out;
         // Nobody waits for anything but the first.
-        let _ = cluster.await_among_hosts(LONGEST, |hosts| {
+        let objected = cluster.await_among_hosts(longest, |hosts| {
             let mut news = hosts
                 .iter()
                 .filter(|host| !question.before.contains(&host.id));
-            news.any(|host| !question.taken(host).is_empty())
-                .then_some(())
+            news.any(objects).then_some(())
         });
+        if objected.is_some() {
+            // A host that hears of several changes at once, as after a pause, may come to who takes a port
+            // before it comes to who gives it up. Who objects still is seen next.
+            let _ = cluster
+                .await_among_hosts(longest, |hosts| (!hosts.iter().any(objects)).then_some(()));
+        }
         let others = self.member.as_ref()?.others();
         let mut said = others.iter().filter_map(|host| {
             let ports: Vec<String> = question

@@ -25,6 +25,7 @@ mod led;
 mod looked;
 mod many;
 mod members;
+mod objected;
 mod picture;
 mod refused;
 mod scenario;

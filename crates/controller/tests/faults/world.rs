@@ -60,6 +60,8 @@ pub(crate) struct World {
     last: Mutex<(Arc<AtomicBool>, Weak<FaultyKernel>)>,
     /// How long a key of the encrypted tunnel is used; there is none otherwise.
     key_period: Option<Duration>,
+    /// How long it waits for what other hosts have against a port of a service.
+    pub(crate) hears_out: Duration,
     /// Where its tunnel's looks at other hosts are counted.
     pub(crate) looks: Option<Arc<Looks>>,
 }
@@ -95,6 +97,7 @@ impl World {
             member: None,
             last: Mutex::default(),
             key_period: None,
+            hears_out: Duration::ZERO,
             looks: None,
         }
     }
@@ -301,6 +304,7 @@ impl World {
             adjust_foreign: false,
             owns_bridge_netfilter: false,
             resolv_conf: self.folder.join("resolv.conf"),
+            hears_out: self.hears_out,
             labels: Default::default(),
             debug: false,
         }

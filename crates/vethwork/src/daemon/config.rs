@@ -1,7 +1,7 @@
 //! The controller's configuration: settings completed by what this host is.
 
 use super::settings::DaemonSettings;
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 use vw_controller::Config;
 use vw_drivers::DriverContext;
 use vw_ipam::{DefaultPools, ula_prefix};
@@ -14,6 +14,8 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// can reach.
 const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 const STUB: &str = "127.0.0.53";
+/// As docs/services.md says.
+const HEARS_OUT: Duration = Duration::from_millis(500);
 
 impl DaemonSettings {
     /// What the controller needs to know.
@@ -68,6 +70,7 @@ impl DaemonSettings {
             accept_mark: self.accept_mark,
             adjust_foreign: self.adjust_foreign,
             resolv_conf: resolv_conf().into(),
+            hears_out: HEARS_OUT,
             labels: self.labels.clone(),
             debug: self.debug,
         })

@@ -127,6 +127,7 @@ fn config(dir: &std::path::Path) -> Config {
         accept_mark: 0,
         adjust_foreign: false,
         resolv_conf: dir.join("resolv.conf"),
+        hears_out: Duration::ZERO,
         labels: Default::default(),
         debug: false,
     }

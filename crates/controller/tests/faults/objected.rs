@@ -1,0 +1,106 @@
+//! A port of a service that another host of the cluster has.
+
+use crate::{
+    scenario::{create, create_overlay, create_service, remove_service},
+    world::World,
+};
+use std::{thread, time::Duration};
+use vw_controller::{
+    Controller,
+    command::{NetworkList, ServiceInspect, ServiceList},
+};
+use vw_model::{EndpointMode, Result};
+use vw_store::cluster::memory::MemoryStore;
+use vw_testkit::poll;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[track_caller]
+fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    vw_testkit::eventually(what, PATIENCE, holds);
+}
+
+/// Two hosts with a network, the second of which has port 8080 for a service of its own.
+fn hosts() -> [(World, Controller); 2] {
+    let store = MemoryStore::new();
+    let [here, there] = [1, 2].map(|number| {
+        let mut world = World::in_cluster(&store, number);
+        world.hears_out = Duration::from_secs(2);
+        let controller = world.open();
+        (world, controller)
+    });
+    eventually("the network is made", || {
+        create_overlay(&here.1, "shop", false, &[]).is_ok()
+    });
+    eventually("the other host knows it", || {
+        let networks = there.1.submit(NetworkList).unwrap();
+        networks
+            .iter()
+            .any(|network| network.spec.name.as_str() == "shop")
+    });
+    create(&there.1, "blue", "10.7.0.0/24").unwrap();
+    create_service(&there.1, "own", "blue", EndpointMode::Vip, &["8080:80"]).unwrap();
+    [here, there]
+}
+
+fn ask(controller: &Controller) -> Result<()> {
+    create_service(controller, "web", "shop", EndpointMode::Vip, &["8080:80"])
+}
+
+fn names(controller: &Controller) -> Vec<String> {
+    let services = controller.submit(ServiceList).unwrap().into_iter();
+    services
+        .map(|service| service.spec.name.to_string())
+        .collect()
+}
+
+fn holds(world: &World) -> bool {
+    let claimed = world.kernel.claimed();
+    claimed.iter().any(|(_, addr)| addr.port() == 8080)
+}
+
+#[test]
+fn a_port_that_another_host_has_is_refused_and_nothing_is_left() {
+    let [(here, a), (_there, b)] = hosts();
+    // The other host may not be known yet.
+    let refused = poll(PATIENCE, || match ask(&a) {
+        Ok(()) => {
+            remove_service(&a, "web").unwrap();
+            None
+        }
+        Err(refused) => Some(refused),
+    });
+    let refused = refused.expect("it is refused");
+    assert_eq!(refused.reason, "port-allocated", "{}", refused.chain());
+    assert!(
+        refused.message.contains("8080/tcp on host"),
+        "{}",
+        refused.message
+    );
+    assert!(names(&a).is_empty());
+    eventually("nothing is left there", || names(&b) == ["own"]);
+    eventually("nor here", || !holds(&here));
+    assert_eq!(a.repair().unwrap(), 0);
+}
+
+#[test]
+fn a_port_that_another_host_gives_back_meanwhile_is_not_refused() {
+    let [(_here, a), (there, b)] = hosts();
+    let is_lacking = || {
+        let service = "web".to_owned();
+        let web = a.submit(ServiceInspect { service });
+        web.is_ok_and(|web| !web.unpublished.is_empty())
+    };
+    let made = thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(&a));
+        eventually("the other host has said so", || {
+            is_lacking() || asking.is_finished()
+        });
+        remove_service(&b, "own").unwrap();
+        asking.join().unwrap()
+    });
+    made.unwrap();
+    eventually("it is published on every host", || {
+        !is_lacking() && holds(&there)
+    });
+}

@@ -48,16 +48,7 @@ fn a_host_that_does_not_lead_to_services_is_named_until_it_does(kind: Kind) {
             || named(&stage, host),
         );
     }
-    // Who makes another is told at once, wherever it is asked for.
-    for (host, name) in [("b", "db"), ("c", "api")] {
-        let words = ["service", "create", "--name", name, "--network", "shop"];
-        let made = stage.daemon(host).cli(words);
-        assert_eq!(made.code(), Some(0), "{made:?}");
-        let warned = format!("WARNING: service {name}: 10.");
-        assert!(made.stderr.starts_with(&warned), "{made:?}");
-        assert!(made.stderr.contains("not on host c: "), "{made:?}");
-        stage.cli(host, &format!("service rm {name}"));
-    }
+    who_asks_is_told(&stage);
     let shown = stage.api("a", "/vethwork/services/web")["Unpublished"].clone();
     assert_eq!(shown[0]["Host"], "c");
     assert_eq!(shown[0]["Ports"][0], "8080/tcp");
@@ -78,6 +69,27 @@ fn a_host_that_does_not_lead_to_services_is_named_until_it_does(kind: Kind) {
         });
     }
     stage.end();
+}
+
+/// Who makes another is told at once, wherever it is asked for, and who publishes more.
+#[track_caller]
+fn who_asks_is_told(stage: &Stage) {
+    for (host, name) in [("b", "db"), ("c", "api")] {
+        let words = ["service", "create", "--name", name, "--network", "shop"];
+        let made = stage.daemon(host).cli(words);
+        assert_eq!(made.code(), Some(0), "{made:?}");
+        let warned = format!("WARNING: service {name}: 10.");
+        assert!(made.stderr.starts_with(&warned), "{made:?}");
+        assert!(made.stderr.contains("not on host c: "), "{made:?}");
+        stage.cli(host, &format!("service rm {name}"));
+    }
+    let update = "service update --publish-add 8090:81 web";
+    let changed = stage.daemon("b").cli(update.split_whitespace());
+    assert_eq!(changed.code(), Some(0), "{changed:?}");
+    let warned = changed.stderr.lines().next().unwrap_or_default();
+    assert!(warned.starts_with("WARNING: service web: 10."), "{warned}");
+    assert!(warned.contains("8090/tcp not on host c: "), "{warned}");
+    stage.cli("b", "service update --publish-rm 81 web");
 }
 
 fn a_port_that_another_host_has_is_refused(kind: Kind) {

@@ -25,8 +25,13 @@ impl Controller {
             true => self.update_global_service(&service, &request)?,
             false => self.update_local_service(&service, &request)?,
         }
+        if request.publish.is_empty() {
+            return Ok(Vec::new());
+        }
         let name = lock(&service.state).spec.name.clone();
-        Ok(self.lacks_versions(&service.network, &name, &request.publish))
+        let mut warnings = self.lacks_in_sentences(service.id);
+        warnings.extend(self.lacks_versions(&service.network, &name, &request.publish));
+        Ok(warnings)
     }
 
     fn update_local_service(&self, service: &Service, request: &ServiceUpdate) -> Result<()> {

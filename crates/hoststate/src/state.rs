@@ -132,9 +132,9 @@ impl HostState {
         for (key, object) in objects {
             let disagrees = |stands: &Object| !object.agrees(stands);
             if self.objects.get(&key).is_some_and(disagrees) {
-                conflict = self.holder_of(&key).map(|holder| Conflict {
+                conflict = Some(Conflict {
+                    holder: self.holder_of(&key),
                     key: Box::new(key),
-                    holder,
                 });
                 break;
             }
@@ -322,8 +322,11 @@ impl HostState {
         Some(holders.key.clone())
     }
 
-    fn holder_of(&self, key: &Key) -> Option<Owner> {
-        self.holders.get(key)?.owners.iter().next().copied()
+    /// Who wants what stands under a key.
+    fn holder_of(&self, key: &Key) -> Owner {
+        let holders = self.holders.get(key);
+        let first = holders.and_then(|holders| holders.owners.iter().next());
+        *first.expect("an object goes with its last holder")
     }
 
     fn enter(&mut self, key: Arc<Key>, object: Object, owner: Owner) -> Arc<Key> {

@@ -162,6 +162,16 @@ fn who_touches_what_is_under_way_waits() {
 }
 
 #[test]
+#[should_panic(expected = "an object goes with its last holder")]
+fn what_stands_without_a_holder_is_not_taken_for_taken_up() {
+    let mut state = HostState::default();
+    want(&mut state, NETWORK, &[port(1, 80)]).unwrap();
+    state.holders.clear();
+    let disagrees = [port(1, 81)].into_iter().collect();
+    drop(state.take_up(vec![(ATTACHMENT, disagrees)]));
+}
+
+#[test]
 fn owners_are_told_apart_by_kind() {
     let mut state = HostState::default();
     let id = [1; 32];

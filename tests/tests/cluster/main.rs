@@ -20,6 +20,7 @@ mod membership;
 mod moved;
 mod multicast;
 mod newer;
+mod outage;
 mod overlay;
 mod ports;
 mod prefer;

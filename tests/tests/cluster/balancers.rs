@@ -2,13 +2,14 @@
 //! the balancer (`mode=host`), and where a daemon dies while it is made.
 
 use crate::{
+    outage::serving,
     over_every_store, over_one_store,
-    prefer::seen,
-    services::{addresses, alike, answer, answer_by, network},
+    prefer::{CLIENT6, at_port, seen},
+    services::{addresses, alike, answer, answer_by, led_to, network},
     stage::{Kind, LEASE, SOON, Stage},
 };
-use std::thread;
-use vw_testkit::{Host, eventually, traffic};
+use std::{thread, time::Duration};
+use vw_testkit::{Host, eventually, stays, traffic};
 
 over_every_store! {
     a_host_that_joins_late_leads_to_services_and_is_led_to,
@@ -21,6 +22,7 @@ over_one_store! {
     what_leads_to_services_has_no_name,
     a_port_is_published_by_the_hosts_with_endpoints_alone,
     a_port_of_a_routed_network_is_too,
+    where_the_last_endpoint_is_sick_a_host_port_ends_the_connections_of_its_localhost_alone,
 }
 
 /// Waits until a host knows the service `web`.
@@ -328,5 +330,83 @@ fn published_by_hosts(kind: Kind, options: &str) {
     eventually("nor where endpoints serve", SOON, || {
         traffic::tcp(&stranger, &a).is_err() && !stage.host("a").run(table).success()
     });
+    stage.end();
+}
+
+/// A host that publishes the port 8080 by `mode=host` and is reached over both IP versions, and who
+/// reaches it from outside.
+#[track_caller]
+fn publishing(kind: Kind) -> (Stage, Host) {
+    let stage = Stage::new(kind, &["a"]);
+    network(&stage, "--ipv6", "shop");
+    let stranger = stage.stranger();
+    stranger.ip(&format!("addr add {CLIENT6}/64 dev wire nodad"));
+    stage.host("a").ip("addr add 2001:db8::1/64 dev wire nodad");
+    let health = "--health tcp:81 --health-interval 100ms --health-retries 1";
+    let port = "-p published=8080,target=80,mode=host";
+    stage.cli(
+        "a",
+        &format!("service create --name web --network shop {port} {health}"),
+    );
+    (stage, stranger)
+}
+
+fn where_the_last_endpoint_is_sick_a_host_port_ends_the_connections_of_its_localhost_alone(
+    kind: Kind,
+) {
+    let (stage, stranger) = publishing(kind);
+    let host = stage.host("a");
+    let well = |inside: &Host| traffic::Server::tcp(inside, "well", "0.0.0.0:81");
+    let inside = ["one", "two"].map(|name| stage.start("a", name, MEMBER));
+    let _servers = [("one", &inside[0]), ("two", &inside[1])]
+        .map(|(name, inside)| traffic::Server::tcp(inside, name, "[::]:80"));
+    let [first, second] = inside.each_ref().map(well);
+    let serve = |names: &[&str]| {
+        eventually("it is known who serves", SOON, || {
+            serving(&stage, "a") == names
+        });
+    };
+    serve(&["one", "two"]);
+    let [v4, v6] = at_port("a", 8080);
+    let local = "[::1]:8080".to_owned();
+    let ways = [
+        (&stranger, v4.clone()),
+        (&stranger, v6),
+        (host, v4),
+        (host, "127.0.0.1:8080".to_owned()),
+    ];
+    let open = |(from, to): (&Host, &String)| ["one", "two"].map(|name| led_to(from, to, name));
+    let mut talks: Vec<_> = ways
+        .iter()
+        .flat_map(|(from, to)| open((from, to)))
+        .collect();
+    let mut by_localhost = open((host, &local));
+    let on = |talk: &mut traffic::Conversation| talk.say("on").is_ok();
+    let moment = Duration::from_secs(1);
+    drop(first);
+    serve(&["two"]);
+    stays("all go on while one serves", moment, || {
+        talks.iter_mut().chain(&mut by_localhost).all(on)
+    });
+    drop(second);
+    serve(&[]);
+    eventually("who comes from ::1 is told", SOON, || {
+        !by_localhost.iter_mut().any(on)
+    });
+    stays("the others go on", moment, || talks.iter_mut().all(on));
+    for (from, to) in &ways {
+        assert!(traffic::tcp(from, to).is_err(), "{to}: nobody serves");
+    }
+    // It is anyone's.
+    assert!(traffic::tcp(host, &local).is_err());
+    let own = traffic::Server::tcp(host, "own", "[::]:8080");
+    answer(host, &local, &["own"]);
+    drop(own);
+    let _again = well(&inside[0]);
+    serve(&["one"]);
+    for (from, to) in ways.iter().chain([&(host, local)]) {
+        answer(from, to, &["one"]);
+    }
+    assert!(talks.iter_mut().all(on), "one is well again");
     stage.end();
 }

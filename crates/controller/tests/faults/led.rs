@@ -121,7 +121,7 @@ fn a_service_publishes_a_port_of_a_host_once() {
 }
 
 /// Which host ports are held.
-fn held(world: &World) -> Vec<u16> {
+pub(crate) fn held(world: &World) -> Vec<u16> {
     let held = world.kernel.claimed().into_iter();
     let mut held: Vec<u16> = held.map(|(_, addr)| addr.port()).collect();
     held.sort_unstable();
@@ -130,7 +130,7 @@ fn held(world: &World) -> Vec<u16> {
 }
 
 /// Which ports of `web` hosts say that they do not publish.
-fn lacking(controller: &Controller) -> Vec<u16> {
+pub(crate) fn lacking(controller: &Controller) -> Vec<u16> {
     let service = "web".to_owned();
     let view = controller.submit(ServiceInspect { service }).unwrap();
     let lacking = view.unpublished.iter();

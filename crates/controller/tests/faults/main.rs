@@ -28,6 +28,7 @@ mod members;
 mod objected;
 mod picture;
 mod refused;
+mod returned;
 mod scenario;
 mod sealed;
 mod served;

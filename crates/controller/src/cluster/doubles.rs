@@ -1,4 +1,5 @@
-//! Living hosts that tell the others one address: frames for one of them reach another.
+//! Living hosts that tell the others an address that is of no use: one that another has, so that frames
+//! for one of them reach another, or of the IP version that this host is not reached by.
 //!
 //! Owns who they are, and what people are told of it. It must not decide which of them is right.
 
@@ -15,7 +16,9 @@ impl Controller {
         let own = (HostId(self.host_id), member.name.clone(), member.tunnel);
         let others = member.others().into_iter();
         let all = others.map(|host| (host.id, host.name, host.tunnel));
-        let mut told: Vec<String> = doubles(all.chain([own])).into_values().collect();
+        let all: Vec<_> = all.chain([own]).collect();
+        let mut told: Vec<String> = apart(all.clone(), member.tunnel).into_values().collect();
+        told.extend(doubles(all).into_values());
         told.sort_unstable();
         told.dedup();
         told
@@ -42,6 +45,23 @@ pub(super) fn doubles(
         told.extend(hosts.into_iter().map(|(_, id)| (id, sentence.clone())));
     }
     told
+}
+
+/// What is to be told of each host whose address is of another IP version than this one's.
+pub(super) fn apart(
+    hosts: impl IntoIterator<Item = (HostId, String, IpAddr)>,
+    own: IpAddr,
+) -> BTreeMap<HostId, String> {
+    let hosts = hosts.into_iter();
+    let apart = hosts.filter(|(_, _, addr)| addr.is_ipv4() != own.is_ipv4());
+    let told = apart.map(|(id, name, addr)| {
+        let sentence = format!(
+            "host {name} ({}) advertises {addr}, and this host {own}: nothing on either reaches the other by a network of the cluster; have all hosts advertise addresses of one IP version by --cluster-advertise",
+            id.short()
+        );
+        (id, sentence)
+    });
+    told.collect()
 }
 
 #[cfg(test)]

@@ -387,13 +387,17 @@ impl Controller {
         };
         let living = status.hosts.iter().filter(|host| host.alive);
         let told = living.map(|host| (host.id, host.name.clone(), host.advertise));
+        let told: Vec<_> = told.collect();
+        let own = self.member.as_ref().map(|member| member.tunnel);
+        let mut apart = own.map(|own| doubles::apart(told.clone(), own));
         let mut doubles = doubles::doubles(told);
         let hosts = status.hosts.into_iter().map(|host| {
             let mut tried = found.remove(&host.id).unwrap_or_default();
             if host.id == this {
                 tried.trouble = self.underlay_trouble();
             }
-            let troubles = [tried.trouble, doubles.remove(&host.id)];
+            let apart = apart.as_mut().and_then(|apart| apart.remove(&host.id));
+            let troubles = [tried.trouble, doubles.remove(&host.id), apart];
             let troubles: Vec<String> = troubles.into_iter().flatten().collect();
             tried.trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
             host_view(host, this, tried)

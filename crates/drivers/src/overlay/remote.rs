@@ -27,6 +27,10 @@ pub(super) fn endpoint(
         );
         return Err(Error::invalid("mac-invalid", sentence));
     }
+    // Inside an encrypted tunnel all have addresses of one version, whatever carries it.
+    if let Some(underlay) = &cx.underlay {
+        check_family(remote.tunnel, underlay.addr)?;
+    }
     let way = &options.way;
     let end = way.end(remote.host, remote.tunnel);
     let mut fragment = Fragment::default();

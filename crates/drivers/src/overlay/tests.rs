@@ -242,6 +242,14 @@ fn hosts_of_another_ip_version_are_out_of_reach() {
     expect!["Conflict underlay-family-mismatch: host 2001:db8::2 cannot be reached from 192.0.2.1: all hosts of a cluster must advertise addresses of one IP version"].assert_eq(&format!("{:?} {}: {error}", error.kind, error.reason));
     let error = Overlay.plan_remote(&network, &remote("192.0.2.2", &["10.0.0.9/24"]), &over6());
     assert_eq!(error.unwrap_err().reason, "underlay-family-mismatch");
+    // Encrypted, where addresses inside the tunnel say nothing of it.
+    let hidden = overlay(&[V4], &[("encrypted", "")]);
+    let error = Overlay.plan_remote(
+        &hidden,
+        &remote("2001:db8::2", &["10.0.0.9/24"]),
+        &sealed("192.0.2.1", 1500),
+    );
+    assert_eq!(error.unwrap_err().reason, "underlay-family-mismatch");
     let mut group = remote("192.0.2.2", &["10.0.0.9/24"]);
     group.mac = MacAddr([0x01, 0, 0x5e, 0, 0, 1]);
     let error = Overlay.plan_remote(&network, &group, &over4());

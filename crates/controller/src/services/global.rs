@@ -70,7 +70,7 @@ impl Controller {
         let refused = question.and_then(|question| self.objection(&question));
         let mut warnings = Vec::new();
         if let Some(refused) = refused {
-            match self.remove_agreed(id) {
+            match self.remove_made(&spec) {
                 Ok(()) => return Err(refused),
                 Err(left) => warnings.push(format!(
                     "service {}: it stands although {}, because it cannot be removed: {}",
@@ -87,12 +87,18 @@ impl Controller {
         })
     }
 
-    /// Removes a service that was made a moment ago, if nobody else did.
-    fn remove_agreed(&self, id: ServiceId) -> Result<()> {
-        let Some(service) = lock(&self.services).get(id) else {
-            return Ok(());
+    /// Removes a service that was made a moment ago, if nobody else did or has changed it since.
+    fn remove_made(&self, made: &ServiceSpec) -> Result<()> {
+        let cluster = self.cluster()?;
+        if cluster.service(made.id).is_some_and(|now| now != *made) {
+            return Err(changed_meanwhile(made));
+        }
+        let listed = lock(&self.services).get(made.id);
+        let removed = match listed {
+            Some(service) => self.remove_global_service(&service),
+            None => cluster.remove_service(made.id),
         };
-        match self.remove_global_service(&service) {
+        match removed {
             Err(gone) if gone.kind == Kind::NotFound => Ok(()),
             done => done,
         }
@@ -437,6 +443,11 @@ impl Controller {
         drop(state);
         self.heed_departure(sandbox, &attachment.network, id);
     }
+}
+
+pub(super) fn changed_meanwhile(made: &ServiceSpec) -> Error {
+    let sentence = format!("service {} was changed meanwhile", made.name);
+    Error::conflict("service-changed", sentence)
 }
 
 fn spec_of(service: &Arc<Service>) -> ServiceSpec {

@@ -5,7 +5,11 @@
 //! objects later, such as a host that was cut off, keeps the port, and the service says where it is not
 //! published. Hosts that have nothing against it write nothing.
 
-use super::{Service, global::each_once, unpublished::taken_at};
+use super::{
+    Service,
+    global::{changed_meanwhile, each_once},
+    unpublished::taken_at,
+};
 use crate::{
     Controller,
     registry::{Network, lock},
@@ -122,10 +126,7 @@ impl Controller {
         };
         let back = cluster.update_service(service.id, |now| {
             let former = lock(&former).clone().filter(|_| now == made);
-            former.ok_or_else(|| {
-                let sentence = format!("service {} was changed meanwhile", made.name);
-                Error::conflict("service-changed", sentence)
-            })
+            former.ok_or_else(|| changed_meanwhile(&made))
         });
         settle();
         Err(match back {

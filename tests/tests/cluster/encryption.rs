@@ -24,6 +24,7 @@ over_one_store! {
     whatever_dies_nothing_is_said_in_clear_text,
     a_process_that_hangs_is_replaced_and_holds_nobody_up,
     with_a_full_disk_a_host_keeps_its_key_and_encrypts_on,
+    a_host_whose_keys_cannot_be_used_does_without_encrypted_networks,
     a_host_alone_sends_nothing_and_its_containers_speak,
     a_port_that_somebody_has_is_left_to_them,
     hosts_that_speak_ipv6_alone_encrypt_too,
@@ -268,6 +269,41 @@ fn with_a_full_disk_a_host_keeps_its_key_and_encrypts_on(kind: Kind) {
     for host in ["a", "b"] {
         stage.set_env(host, PERIOD, None);
     }
+    stage.end();
+}
+
+fn a_host_whose_keys_cannot_be_used_does_without_encrypted_networks(kind: Kind) {
+    require_programs!("tcpdump");
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
+    create(&stage, "-o encrypted");
+    let (_web, client, to) = pair(&stage);
+    assert!(traffic::ping(&client, &to));
+    let file = stage.daemon("b").data_root().join("tunnel.key");
+    let kept = fs::read(&file).expect("it has keys");
+    stage.kill("b");
+    fs::write(&file, "no keys").expect("the folder is ours");
+    let wire = stage.watch();
+    stage.restart_with("b", &[]);
+    let warned = stage.api("b", "/info")["Warnings"].to_string();
+    assert!(warned.contains("tunnel.key"), "{warned}");
+    // What is of this host alone goes on.
+    stage.docker("b", "network create own");
+    stage.docker("b", "run -d --name here --network own host sleep 1000");
+    let refused = stage.refused("b", "run --rm --network safe host true");
+    assert!(refused.contains("no encrypted tunnel"), "{refused}");
+    assert!(!traffic::ping(&client, &to));
+    let way = format!("route add {to} via {}", stage.addr("a"));
+    stage.host("b").ip(&way);
+    let socket = client.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+    // Whether it is refused or sent and dropped.
+    let _ = socket.send_to(MARK.as_bytes(), format!("{to}:80"));
+    stage.host("b").ip(&way.replace("add", "del"));
+    let seen = wire.seen(stage.host("b"), &stage.addr("a"));
+    assert!(!seen.holds(MARK));
+    assert_eq!(seen.packets_to(VXLAN), 0);
+    fs::write(&file, kept).expect("the folder is ours");
+    stage.restart_with("b", &[]);
+    eventually("packets pass again", SOON, || traffic::ping(&client, &to));
     stage.end();
 }
 

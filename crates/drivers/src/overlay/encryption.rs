@@ -167,7 +167,7 @@ pub fn plan_tunnel_peer(
 pub(super) fn way(network: &NetworkSpec, underlay: &Underlay) -> Result<Way> {
     let Some(way) = tunnel_way(underlay) else {
         let sentence = format!(
-            "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
+            "network {} cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, WireGuard there or /dev/net/tun, and a file of keys that can be used (`vethwork info` warns of one that cannot); load the module `wireguard` or `tun` and start the daemon again, or leave the option {ENCRYPTED} out",
             network.name
         );
         return Err(Error::new(

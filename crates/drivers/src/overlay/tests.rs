@@ -314,8 +314,8 @@ fn options_that_cannot_be_are_refused() {
         InvalidArgument option-invalid: failed to parse vethwork.overlay.port value: 70000 (use a port from 1 to 65535)
         InvalidArgument option-invalid: failed to parse vethwork.overlay.multicast value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
         InvalidArgument mtu-invalid: invalid MTU number: 20: use 68 to 65535 on this network
-        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
-        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
+        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, WireGuard there or /dev/net/tun, and a file of keys that can be used (`vethwork info` warns of one that cannot); load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
+        Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, WireGuard there or /dev/net/tun, and a file of keys that can be used (`vethwork info` warns of one that cannot); load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out
         InvalidArgument option-invalid: failed to parse encrypted value: perhaps (strconv.ParseBool: parsing "perhaps": invalid syntax)
         InvalidArgument option-invalid: failed to parse overlay.mode value: bus (use vxlan or route)
         InvalidArgument option-unknown: unknown option com.docker.network.bridge.name for the driver overlay: known are com.docker.network.driver.overlay.vxlanid_list, com.docker.network.driver.mtu, vethwork.overlay.port, vethwork.overlay.multicast, vethwork.overlay.mode
@@ -469,7 +469,7 @@ fn what_cannot_be_encrypted_is_refused() {
         &network,
         &over4(),
         expect![
-            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, and WireGuard there or /dev/net/tun; load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out"
+            "Unavailable encryption-missing: network web cannot be encrypted: this host has no encrypted tunnel, which needs IPv6 in the kernel, WireGuard there or /dev/net/tun, and a file of keys that can be used (`vethwork info` warns of one that cannot); load the module `wireguard` or `tun` and start the daemon again, or leave the option encrypted out"
         ],
     );
     refused(

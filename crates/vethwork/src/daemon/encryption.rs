@@ -295,6 +295,14 @@ impl Tunnel for UserSpace {
     }
 }
 
+/// Nothing encrypted stands here: who carried it for a daemon before this one ends, or the next one
+/// would find it by a link that is none of its own.
+pub(super) fn do_without(settings: &DaemonSettings) {
+    if let Err(error) = stop(&settings.exec_root.join(SOCKET)) {
+        tracing::warn!("{}", error.chain());
+    }
+}
+
 /// Ends the process, which may hang, and waits until it has ended.
 fn stop(socket: &Path) -> Result<()> {
     let process = Agent::process(socket);

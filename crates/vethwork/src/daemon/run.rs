@@ -79,12 +79,25 @@ pub(super) fn run(start: Start) -> Result<Ended> {
     if settings.cluster.is_none() && !settings.leaves_cluster {
         refuse_to_leave_cluster(&*parts.data, &*parts.run, &facts.boot_id)?;
     }
+    let mut unencrypted = None;
     if let (Some(cluster), Some(underlay)) = (&settings.cluster, &config.drivers.underlay) {
-        let tunnel = encryption::open(&kernel, &facts, underlay.addr, settings)?;
+        let tunnel = encryption::open(&kernel, &facts, underlay.addr, settings);
+        // What else there is does without.
+        let tunnel = tunnel.unwrap_or_else(|error| {
+            encryption::do_without(settings);
+            unencrypted = Some(error);
+            None
+        });
         parts.cluster = Some(cluster.membership(underlay, tunnel)?);
     }
     let underlay = config.drivers.underlay.clone();
     let controller = Arc::new(Controller::open(config, parts)?);
+    if let Some(error) = unencrypted {
+        controller.warn(format!(
+            "this host is on no network with the option encrypted: {}; mend that and start the daemon again",
+            error.chain()
+        ));
+    }
     watch::firewall(&controller, &kernel, settings)?;
     let link = underlay.as_ref().map(|underlay| underlay.link.as_str());
     watch::links(&controller, link)?;

@@ -73,16 +73,18 @@ pub async fn serve(
     // Each socket that is listened on has a sender too.
     let most = config.most_clients.unwrap_or(MOST_CLIENTS) + listeners.len();
     let app = Arc::new(App::new(controller, config, stopped.clone()));
-    let mut tasks = JoinSet::new();
-    for listener in listeners {
+    let begin = |listener| {
         let shared = Shared {
             app: app.clone(),
             stopped: stopped.clone(),
             open: open.clone(),
         };
-        tasks.spawn(accept(listener, shared, most));
-    }
+        accept(listener, shared, most)
+    };
+    let accepting: Vec<_> = listeners.into_iter().map(begin).collect();
+    // Before anybody is counted.
     drop(open);
+    let mut tasks: JoinSet<()> = accepting.into_iter().collect();
     shutdown.await;
     // Only fails when nobody listens, which is the end we want.
     let _ = stop.send(());

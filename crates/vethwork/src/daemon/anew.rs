@@ -22,6 +22,7 @@ use std::{
 };
 use vw_drivers::Underlay;
 use vw_kernel::HostFacts;
+use vw_model::IfName;
 
 /// The file that runs, also where another lies at its path by now: an upgrade is for people.
 pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -38,6 +39,8 @@ const LOOKS: u32 = 5;
 pub(super) struct Reached {
     cluster: ClusterSettings,
     was: IpAddr,
+    /// The link that had it.
+    link: IfName,
     next: Option<Next>,
     /// Why it does not follow, as it was told last.
     told: Option<String>,
@@ -65,10 +68,11 @@ pub(super) enum Look {
 }
 
 impl Reached {
-    pub(super) const fn new(cluster: ClusterSettings, was: IpAddr) -> Self {
+    pub(super) fn new(cluster: ClusterSettings, start: &Underlay) -> Self {
         Self {
             cluster,
-            was,
+            was: start.addr,
+            link: start.link.clone(),
             next: None,
             told: None,
         }
@@ -81,9 +85,12 @@ impl Reached {
             (self.next, self.told) = (None, None);
             return Look::Rest;
         }
-        // Of an address of the other IP version none of the others could make use.
+        // Of an address of the other IP version none of the others could make use; nor, it may be, of one of
+        // another link, which has the default route while the cable of this one is out.
         let found = self.cluster.underlay(facts).ok().filter(|found| {
-            found.addr.is_ipv4() == self.was.is_ipv4() && !facts.passing.contains(&found.addr)
+            found.link == self.link
+                && found.addr.is_ipv4() == self.was.is_ipv4()
+                && !facts.passing.contains(&found.addr)
         });
         let Some(found) = found else {
             self.next = None;

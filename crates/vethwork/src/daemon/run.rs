@@ -103,7 +103,7 @@ pub(super) fn run(start: Start) -> Result<Ended> {
     watch::links(&controller, link)?;
     let moved = Arc::new(Notify::new());
     if let (Some(cluster), Some(underlay)) = (settings.cluster.clone(), &underlay) {
-        let reached = Reached::new(cluster, underlay.addr);
+        let reached = Reached::new(cluster, underlay);
         watch::addresses(&controller, &kernel, reached, start.clone(), moved.clone())?;
     }
     let ended = answer(settings, &controller, &moved)?;

@@ -16,7 +16,7 @@ fn reached(advertise: &str, was: &str) -> Reached {
     };
     let cluster = ClusterSettings::check(&directives).unwrap().unwrap();
     let underlay = cluster.underlay(&facts(&[("eth0", was)])).unwrap();
-    Reached::new(cluster, underlay.addr)
+    Reached::new(cluster, &underlay)
 }
 
 fn facts(addresses: Addresses<'_>) -> HostFacts {
@@ -76,7 +76,9 @@ fn it_follows_only_where_its_address_is_gone_and_its_flags_name_another() {
             &[("eth0", "198.51.100.7/24")],
             "198.51.100.7",
         ),
-        ("", WAS, &[("eth1", NEW)], "192.0.2.7"),
+        ("", WAS, &[("eth0", NEW)], "192.0.2.7"),
+        // The cable of the one is out, and the default route leads by another meanwhile.
+        ("", WAS, &[("eth1", NEW)], "Again"),
         // What comes in its place may come later, and without another address.
         ("eth0", WAS, &[("eth1", NEW)], "Again"),
         ("eth0", WAS, &[("eth0", "169.254.0.7/16")], "Again"),

@@ -91,7 +91,8 @@ impl Controller {
     fn remove_made(&self, made: &ServiceSpec) -> Result<()> {
         let cluster = self.cluster()?;
         if cluster.service(made.id).is_some_and(|now| now != *made) {
-            return Err(changed_meanwhile(made));
+            let sentence = format!("service {} was changed meanwhile", made.name);
+            return Err(Error::conflict("service-changed", sentence));
         }
         let listed = lock(&self.services).get(made.id);
         let removed = match listed {
@@ -382,10 +383,17 @@ impl Controller {
             self.check_ports(&service.network, &next, &before.ports)?;
             Ok(foreign(&next, &before.ports))
         })?;
-        if let Some(question) = self.question(&service.network, added) {
-            self.publish_unless_refused(service, &question)?;
+        let question = self.question(&service.network, added);
+        if let Some(question) = &question {
+            self.publish_unless_refused(service, question)?;
         }
-        self.cluster()?.update_service(service.id, change)?;
+        let changed = self.cluster()?.update_service(service.id, change);
+        if let Err(error) = changed {
+            return Err(match &question {
+                Some(question) => self.publish_no_longer(service, question, error),
+                None => error,
+            });
+        }
         self.take_agreed(service.id);
         self.settle_service_or_soon(&service.network, service.id);
         Ok(())
@@ -443,11 +451,6 @@ impl Controller {
         drop(state);
         self.heed_departure(sandbox, &attachment.network, id);
     }
-}
-
-pub(super) fn changed_meanwhile(made: &ServiceSpec) -> Error {
-    let sentence = format!("service {} was changed meanwhile", made.name);
-    Error::conflict("service-changed", sentence)
 }
 
 fn spec_of(service: &Arc<Service>) -> ServiceSpec {

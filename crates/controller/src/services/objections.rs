@@ -5,19 +5,10 @@
 //! objects later, such as a host that was cut off, keeps the port, and the service says where it is not
 //! published. Hosts that have nothing against it write nothing.
 
-use super::{
-    Service,
-    global::{changed_meanwhile, each_once},
-    unpublished::taken_at,
-};
-use crate::{
-    Controller,
-    registry::{Network, lock},
-};
-use std::{collections::BTreeSet, sync::Mutex};
-use vw_model::{
-    Error, HostId, HostPort, NetworkId, PublishedPort, RemoteHost, Result, ServiceSpec,
-};
+use super::{Service, global::each_once, unpublished::taken_at};
+use crate::{Controller, registry::Network};
+use std::collections::BTreeSet;
+use vw_model::{Error, HostId, HostPort, NetworkId, PublishedPort, RemoteHost, Result};
 
 /// Whether others have ports that a service is about to publish.
 pub(super) struct Question {
@@ -106,39 +97,47 @@ impl Controller {
         service: &Service,
         question: &Question,
     ) -> Result<()> {
-        let former: Mutex<Option<ServiceSpec>> = Mutex::default();
-        let cluster = self.cluster()?;
-        let made = cluster.update_service(service.id, |spec| {
-            let mut next = spec.clone();
-            next.ports.extend(&question.ports);
-            next.ports = each_once(next.ports);
-            next.check_ports()?;
-            *lock(&former) = Some(spec);
-            Ok(next)
+        self.cluster()?.update_service(service.id, |mut spec| {
+            spec.ports.extend(&question.ports);
+            spec.ports = each_once(spec.ports);
+            spec.check_ports()?;
+            Ok(spec)
         })?;
-        let settle = || {
-            self.take_agreed(service.id);
-            self.settle_service_or_soon(&service.network, service.id);
-        };
-        settle();
-        let Some(refused) = self.objection(question) else {
-            return Ok(());
-        };
-        let back = cluster.update_service(service.id, |now| {
-            let former = lock(&former).clone().filter(|_| now == made);
-            former.ok_or_else(|| changed_meanwhile(&made))
+        self.take_agreed(service.id);
+        self.settle_service_or_soon(&service.network, service.id);
+        match self.objection(question) {
+            Some(refused) => Err(self.publish_no_longer(service, question, refused)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes back what [`Self::publish_unless_refused`] did, whatever else of the service others have
+    /// changed since; the reason, with why it could not be done where it could not.
+    pub(super) fn publish_no_longer(
+        &self,
+        service: &Service,
+        question: &Question,
+        reason: Error,
+    ) -> Error {
+        let back = self.cluster().and_then(|cluster| {
+            cluster.update_service(service.id, |mut spec| {
+                spec.ports.retain(|port| !question.ports.contains(port));
+                Ok(spec)
+            })
         });
-        settle();
-        Err(match back {
-            Ok(_) => refused,
-            Err(left) => {
-                let sentence = format!(
-                    "{}; the service asks for it still, because that cannot be taken back: {}",
-                    refused.chain(),
-                    left.chain()
-                );
-                Error::conflict("port-allocated", sentence)
-            }
-        })
+        self.take_agreed(service.id);
+        self.settle_service_or_soon(&service.network, service.id);
+        let Err(left) = back else {
+            return reason;
+        };
+        let ports = question.ports.iter().map(|port| port.at().to_string());
+        let ports: Vec<String> = ports.collect();
+        let sentence = format!(
+            "{}; the service asks for {} still, because that cannot be taken back: {}",
+            reason.chain(),
+            ports.join(", "),
+            left.chain()
+        );
+        Error::new(reason.kind, reason.reason, sentence)
     }
 }

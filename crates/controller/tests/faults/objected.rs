@@ -1,13 +1,13 @@
 //! A port of a service that another host of the cluster has.
 
 use crate::{
-    scenario::{create, create_overlay, create_service, remove_service},
+    scenario::{create, create_overlay, create_service, published, remove_service},
     world::World,
 };
 use std::{thread, time::Duration};
 use vw_controller::{
     Controller,
-    command::{NetworkList, ServiceInspect, ServiceList},
+    command::{NetworkList, ServiceInspect, ServiceList, ServiceUpdate},
 };
 use vw_model::{EndpointMode, Result};
 use vw_store::cluster::memory::MemoryStore;
@@ -102,5 +102,57 @@ fn a_port_that_another_host_gives_back_meanwhile_is_not_refused() {
     made.unwrap();
     eventually("it is published on every host", || {
         !is_lacking() && holds(&there)
+    });
+}
+
+#[test]
+fn what_others_change_of_a_service_meanwhile_stays_where_its_port_is_refused() {
+    let [(_here, a), (_there, b)] = hosts();
+    create_service(&a, "web", "shop", EndpointMode::Vip, &[]).unwrap();
+    let web = |controller: &Controller| {
+        let service = "web".to_owned();
+        controller.submit(ServiceInspect { service }).ok()
+    };
+    let update = |controller: &Controller, asked: ServiceUpdate| {
+        let service = "web".to_owned();
+        controller.submit(ServiceUpdate { service, ..asked })
+    };
+    let drain = Some(Duration::from_secs(77));
+    let refused = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let publish = published("8080:80").unwrap();
+            update(
+                &a,
+                ServiceUpdate {
+                    publish,
+                    ..ServiceUpdate::default()
+                },
+            )
+        });
+        eventually("the other host hears of the port", || {
+            let ports = web(&b).is_some_and(|web| !web.spec.ports.is_empty());
+            ports || asking.is_finished()
+        });
+        update(
+            &b,
+            ServiceUpdate {
+                drain,
+                ..ServiceUpdate::default()
+            },
+        )
+        .unwrap();
+        asking.join().unwrap()
+    });
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.reason, "port-allocated", "{}", refused.chain());
+    assert!(
+        !refused.message.contains("taken back"),
+        "{}",
+        refused.message
+    );
+    eventually("the port is gone, and nothing else", || {
+        [&a, &b].into_iter().all(|host| {
+            web(host).is_some_and(|web| web.spec.ports.is_empty() && Some(web.spec.drain) == drain)
+        })
     });
 }

@@ -164,7 +164,7 @@ pub(crate) fn create_with(
     controller.submit(request).map(drop)
 }
 
-fn published(port: &str) -> Result<Vec<Publication>> {
+pub(crate) fn published(port: &str) -> Result<Vec<Publication>> {
     let (mode, prefer) = Default::default();
     let ports = PortRequest::parse(port)?.into_iter();
     let published = ports.map(|port| Publication { port, mode, prefer });

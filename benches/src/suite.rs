@@ -23,7 +23,7 @@ pub(crate) struct Bench {
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Bench; 16] = [
+pub(crate) const ALL: [Bench; 17] = [
     bench(attach::NAME, attach::run),
     bench(publish::NAME, publish::run),
     bench(names::NAME, names::run),
@@ -36,6 +36,7 @@ pub(crate) const ALL: [Bench; 16] = [
     bench(services::NAME, services::run),
     bench(services::many::NAME, services::many::run),
     bench(services::hosts::NAME, services::hosts::run),
+    bench(services::death::NAME, services::death::run),
     bench(cluster::reach::NAME, cluster::reach::run),
     bench(cluster::load::NAME, cluster::load::run),
     bench(cluster::remote::NAME, cluster::remote::run),

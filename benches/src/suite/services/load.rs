@@ -91,7 +91,7 @@ fn echo(stream: &mut TcpStream) -> bool {
 
 /// Connects, and reads the server's number. A close is a reset: a port of the client's must be free
 /// again at once for a hundred thousand of these.
-fn open(to: SocketAddr) -> io::Result<(TcpStream, u8)> {
+pub(crate) fn open(to: SocketAddr) -> io::Result<(TcpStream, u8)> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut number = [0];

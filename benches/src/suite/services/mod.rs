@@ -2,6 +2,7 @@
 //! against a rule made by hand and against a proxy; with how many services; how even the spread is;
 //! and whether a request fails while endpoints come and go.
 
+pub(crate) mod death;
 mod growth;
 pub(crate) mod hosts;
 mod load;

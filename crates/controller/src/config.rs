@@ -35,6 +35,7 @@ pub struct Config {
     pub resolv_conf: PathBuf,
     /// How long other hosts' word against a port of a service is waited for, and then for that they take it
     /// back: many times what it takes to come, and not longer than people notice.
+    /// Zero asks nobody.
     pub hears_out: Duration,
     /// The daemon's labels.
     pub labels: Options,

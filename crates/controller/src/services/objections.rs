@@ -38,7 +38,8 @@ impl Controller {
         ports: Vec<PublishedPort>,
     ) -> Option<Question> {
         let others = self.member.as_ref()?.others();
-        if ports.is_empty() || others.iter().all(|host| host.away) {
+        let nobody_is = self.config.hears_out.is_zero() || others.iter().all(|host| host.away);
+        if ports.is_empty() || nobody_is {
             return None;
         }
         let mut question = Question {

@@ -25,6 +25,7 @@ over_one_store! {
     a_host_is_asked_in_vxlan_again_after_somebody_took_what_it_answers_by,
     a_host_tells_that_the_link_to_the_others_is_no_longer_as_it_was,
     a_host_whose_link_is_narrower_than_a_network_says_so,
+    hosts_of_two_ip_versions_name_each_other,
     what_a_host_would_cut_up_itself_does_not_pass_whole,
     what_a_host_of_ipv6_would_cut_up_itself_does_not_pass_whole,
 }
@@ -487,5 +488,37 @@ fn a_host_whose_link_is_narrower_than_a_network_says_so(kind: Kind) {
     assert!(stage.daemon("b").log().contains("leaves 1450:"));
     stage.docker("b", "rm -f one");
     assert!(!told("b"), "it does not stand there");
+    stage.end();
+}
+
+fn hosts_of_two_ip_versions_name_each_other(kind: Kind) {
+    let mut stage = Stage::new(kind, &["a", "b"]);
+    stage.docker("a", "network create -d overlay -o encrypted shop");
+    eventually("the network is there", SOON, || stage.knows("b", "shop"));
+    stage.host("b").ip("addr add 2001:db8::2/64 dev wire nodad");
+    stage.readvertise("b", "2001:db8::2");
+    let told = "advertises 2001:db8::2, and this host 192.0.2.1";
+    eventually("a names b", LEASE, || warnings(&stage, "a").contains(told));
+    assert!(stage.cli("a", "cluster status").contains(told));
+    assert!(warnings(&stage, "b").contains("host a ("));
+    // Also where the addresses inside a tunnel would be of one version.
+    let web = stage.start("a", "web", "--network shop");
+    let client = stage.start("b", "client", "--network shop");
+    let addr = stage.address("a", "web", "shop");
+    eventually("what is there is named too", SOON, || {
+        let told = stage.api("a", "/info")["Warnings"].to_string();
+        told.contains("host 2001:db8::2 cannot be reached from 192.0.2.1")
+    });
+    assert!(!traffic::ping(&client, &addr));
+    stage.readvertise("b", "192.0.2.2");
+    eventually("they reach each other", LEASE, || {
+        traffic::ping(&client, &addr)
+    });
+    for host in ["a", "b"] {
+        eventually("nobody is named", SOON, || {
+            warnings(&stage, host).is_empty()
+        });
+    }
+    drop(web);
     stage.end();
 }

@@ -1,13 +1,14 @@
 //! A port of a service that another host of the cluster has.
 
 use crate::{
-    scenario::{create, create_overlay, create_service, published, remove_service},
+    scenario::{asked, create, create_overlay, create_service, published, remove_service},
     world::World,
 };
 use std::{thread, time::Duration};
 use vw_controller::{
     Controller,
     command::{NetworkList, ServiceInspect, ServiceList, ServiceUpdate},
+    view::ServiceView,
 };
 use vw_model::{EndpointMode, Result};
 use vw_store::cluster::memory::MemoryStore;
@@ -45,6 +46,16 @@ fn hosts() -> [(World, Controller); 2] {
 
 fn ask(controller: &Controller) -> Result<()> {
     create_service(controller, "web", "shop", EndpointMode::Vip, &["8080:80"])
+}
+
+fn web(controller: &Controller) -> Option<ServiceView> {
+    let service = "web".to_owned();
+    controller.submit(ServiceInspect { service }).ok()
+}
+
+fn update(controller: &Controller, asked: ServiceUpdate) -> Result<Vec<String>> {
+    let service = "web".to_owned();
+    controller.submit(ServiceUpdate { service, ..asked })
 }
 
 fn names(controller: &Controller) -> Vec<String> {
@@ -86,11 +97,7 @@ fn a_port_that_another_host_has_is_refused_and_nothing_is_left() {
 #[test]
 fn a_port_that_another_host_gives_back_meanwhile_is_not_refused() {
     let [(_here, a), (there, b)] = hosts();
-    let is_lacking = || {
-        let service = "web".to_owned();
-        let web = a.submit(ServiceInspect { service });
-        web.is_ok_and(|web| !web.unpublished.is_empty())
-    };
+    let is_lacking = || web(&a).is_some_and(|web| !web.unpublished.is_empty());
     let made = thread::scope(|scope| {
         let asking = scope.spawn(|| ask(&a));
         eventually("the other host has said so", || {
@@ -109,14 +116,6 @@ fn a_port_that_another_host_gives_back_meanwhile_is_not_refused() {
 fn what_others_change_of_a_service_meanwhile_stays_where_its_port_is_refused() {
     let [(_here, a), (_there, b)] = hosts();
     create_service(&a, "web", "shop", EndpointMode::Vip, &[]).unwrap();
-    let web = |controller: &Controller| {
-        let service = "web".to_owned();
-        controller.submit(ServiceInspect { service }).ok()
-    };
-    let update = |controller: &Controller, asked: ServiceUpdate| {
-        let service = "web".to_owned();
-        controller.submit(ServiceUpdate { service, ..asked })
-    };
     let drain = Some(Duration::from_secs(77));
     let refused = thread::scope(|scope| {
         let asking = scope.spawn(|| {
@@ -154,5 +153,71 @@ fn what_others_change_of_a_service_meanwhile_stays_where_its_port_is_refused() {
         [&a, &b].into_iter().all(|host| {
             web(host).is_some_and(|web| web.spec.ports.is_empty() && Some(web.spec.drain) == drain)
         })
+    });
+}
+
+#[test]
+fn a_service_that_others_change_while_its_port_is_refused_stands_and_says_where_it_is_not() {
+    let [(_here, a), (_there, b)] = hosts();
+    let refused = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let request = asked("web", "shop", EndpointMode::Vip, &["8080:80"]).unwrap();
+            a.submit(request)
+        });
+        let change = || {
+            let drain = Some(Duration::from_secs(77));
+            update(
+                &b,
+                ServiceUpdate {
+                    drain,
+                    ..ServiceUpdate::default()
+                },
+            )
+        };
+        eventually("the other host changes it", || {
+            change().is_ok() || asking.is_finished()
+        });
+        asking.join().unwrap()
+    });
+    let warnings = refused.unwrap().warnings;
+    assert!(warnings[0].contains("changed meanwhile"), "{warnings:?}");
+    assert!(warnings[1].contains("8080/tcp not on host"), "{warnings:?}");
+    assert_eq!(names(&a), ["web"]);
+}
+
+#[test]
+fn an_update_that_the_store_takes_half_of_tells_which_half() {
+    let [(here, a), (_there, b)] = hosts();
+    create_service(&a, "web", "shop", EndpointMode::Vip, &["8081:81"]).unwrap();
+    let ports = |controller: &Controller| {
+        let ports = web(controller).map(|web| web.spec.ports);
+        let ports = ports.into_iter().flatten();
+        ports.map(|port| port.published).collect::<Vec<_>>()
+    };
+    let failed = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let publish = published("8082:82").unwrap();
+            let unpublish = vec!["81".to_owned().try_into().unwrap()];
+            update(
+                &a,
+                ServiceUpdate {
+                    publish,
+                    unpublish,
+                    ..ServiceUpdate::default()
+                },
+            )
+        });
+        eventually("the other host hears of the port", || {
+            ports(&b) == [8081, 8082] || asking.is_finished()
+        });
+        here.client().cut(true);
+        asking.join().unwrap()
+    });
+    let failed = failed.unwrap_err();
+    let told = "the service asks for 8082/tcp still";
+    assert!(failed.message.contains(told), "{}", failed.chain());
+    here.client().cut(false);
+    eventually("it does, and for what was to go", || {
+        ports(&a) == [8081, 8082] && ports(&b) == [8081, 8082]
     });
 }

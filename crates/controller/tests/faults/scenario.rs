@@ -225,8 +225,19 @@ pub(crate) fn create_service(
     mode: EndpointMode,
     ports: &[&str],
 ) -> Result<()> {
+    let request = asked(name, network, mode, ports)?;
+    controller.submit(request).map(drop)
+}
+
+/// What asks for a service.
+pub(crate) fn asked(
+    name: &str,
+    network: &str,
+    mode: EndpointMode,
+    ports: &[&str],
+) -> Result<ServiceCreate> {
     let ports = ports.iter().map(|port| published(port));
-    let request = ServiceCreate {
+    Ok(ServiceCreate {
         name: name.parse()?,
         network: network.to_owned(),
         mode,
@@ -235,8 +246,7 @@ pub(crate) fn create_service(
         drain: Default::default(),
         health: None,
         labels: Default::default(),
-    };
-    controller.submit(request).map(drop)
+    })
 }
 
 pub(crate) fn remove_service(controller: &Controller, service: &str) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The table of a sandbox: its resolver at 127.0.0.11.
 
+use crate::foreign::TableFamily;
 use crate::spec::{Base, ChainKind, ChainSpec, Hook, Match, Rule, Statement, TableSpec};
 use std::net::Ipv4Addr;
 use vw_model::{IpNet, Ipv4Net, Protocol};
@@ -39,6 +40,7 @@ pub fn sandbox_dns(udp: u16, tcp: u16) -> TableSpec {
         answer(Protocol::Tcp, tcp),
     ];
     TableSpec {
+        family: TableFamily::Inet,
         name: SANDBOX_TABLE,
         sets: Vec::new(),
         chains: vec![ChainSpec::ours("output", Some(base), rules)],

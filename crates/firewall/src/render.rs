@@ -10,7 +10,7 @@ use vw_model::{Family, IpNet, Protocol};
 /// As `nft list table` shows it, with comments where rules have them.
 impl Display for TableSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table inet {} {{", self.name)?;
+        writeln!(f, "table {} {} {{", self.family, self.name)?;
         let mut gap = "";
         for set in &self.sets {
             write!(f, "{gap}{}", Definition(*set))?;

@@ -3,13 +3,15 @@
 //! Owns as much of nftables as our tables use, each match and statement with one meaning and one
 //! encoding. It must not know which rules there are.
 
-use crate::SetName;
+use crate::{SetName, foreign::TableFamily};
 use std::net::Ipv6Addr;
 use vw_model::{Family, IpNet, Protocol};
 
-/// A table of the `inet` family.
+/// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSpec {
+    /// What packets it sees at all.
+    pub family: TableFamily,
     /// Its name.
     pub name: &'static str,
     /// Its sets and maps.

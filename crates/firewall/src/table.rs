@@ -2,8 +2,10 @@
 //!
 //! A packet that two bridges of ours see must satisfy the sending and the receiving network:
 //! each asks its own chain, which drops or returns. What neither knows passes untouched.
-//! The `inet` family rather than two tables: one transaction and one place to look.
+//! The `inet` family rather than two tables: one transaction and one place to look. Apart is what
+//! needs no set and every packet over IPv4 would pass in vain.
 
+use crate::foreign::TableFamily;
 use crate::spec::{
     Base, ChainKind, ChainSpec, Contents, Field, Hook, Match, Rule, Statement, TableSpec,
 };
@@ -24,7 +26,6 @@ pub const USER_CHAIN: &str = "user";
 
 /// What takes packets of other hosts' tunnels.
 const OWN_CONTAINER: &str = "own_container";
-const STANDS_IN: &str = "stands_in";
 /// What drops what is to be translated and does not come to be.
 const LED_ASTRAY: &str = "led_astray";
 /// What lets pass at once.
@@ -78,7 +79,7 @@ pub struct HostTable {
 }
 
 impl HostTable {
-    /// Its name in the kernel, in the family `inet`.
+    /// Its name in the kernel.
     pub const NAME: &str = "vethwork";
 
     /// The whole table, without elements.
@@ -104,7 +105,6 @@ impl HostTable {
             internal(),
             led_astray(),
         ];
-        chains.extend(to_localhost());
         if let Some(end) = self.tunnels {
             chains.extend([own_container(), tunnel(end)]);
         }
@@ -119,9 +119,22 @@ impl HostTable {
         chains.push(to_ipv4());
         chains.push(postrouting(tunnels));
         TableSpec {
+            family: TableFamily::Inet,
             name: Self::NAME,
             sets: SetName::ALL.to_vec(),
             chains,
+        }
+    }
+
+    /// Its part that is for IPv6 alone, in the family `ip6` under the same name: what comes in over
+    /// IPv4 never passes it, whereas each chain of `inet` takes its time of every packet.
+    #[must_use]
+    pub fn rules6() -> TableSpec {
+        TableSpec {
+            family: TableFamily::Ip6,
+            name: Self::NAME,
+            sets: Vec::new(),
+            chains: vec![to_localhost()],
         }
     }
 }
@@ -213,20 +226,20 @@ fn from_localhost(tunnels: bool) -> ChainSpec {
     ChainSpec::ours("from_localhost", place, rules)
 }
 
-/// After the reply's source was translated back, which on this hook is done at `srcnat`. What is not
-/// IPv6 is asked once.
-fn to_localhost() -> [ChainSpec; 2] {
+/// After the reply's source was translated back, which on this hook is done at `srcnat`.
+fn to_localhost() -> ChainSpec {
     let (localhost, stand_in) = (Ipv6Addr::LOCALHOST, alone(STAND_IN));
-    let source = rule("", [Match::Source(stand_in)], SetSource6(localhost));
-    let when = [Match::Destination(stand_in)];
-    let destination = rule("", when, SetDestination6(localhost));
+    let why = "from a published port";
     let place = base(ChainKind::Filter, Hook::Input, SRCNAT + 1);
-    let six = [Match::Family(V6)];
-    let ask = rule("from a published port", six, Goto(STANDS_IN));
-    [
-        ChainSpec::ours(STANDS_IN, None, vec![source, destination]),
-        ChainSpec::ours("to_localhost", place, vec![ask]),
-    ]
+    let rules = vec![
+        rule(why, [Match::Source(stand_in)], SetSource6(localhost)),
+        rule(
+            why,
+            [Match::Destination(stand_in)],
+            SetDestination6(localhost),
+        ),
+    ];
+    ChainSpec::ours("to_localhost", place, rules)
 }
 
 /// Why a segment is dropped that connection tracking takes for invalid.
@@ -282,13 +295,13 @@ fn tunnel(end: IpAddr) -> ChainSpec {
     };
     let peer = |fields, set| rule("another host", [Match::In(fields, set)], Return);
     let mut rules = vec![
-        rule("this host itself", [Match::Loopback], Drop),
         rule("a container of this host", own, Goto(OWN_CONTAINER)),
         rule(
             "another host",
             [hosts, Match::Destination(end.into())],
             AcceptUntracked,
         ),
+        rule("this host itself", [Match::Loopback], Drop),
         rule("a stranger", [Match::ToLocal], Drop),
         peer(FROM4, SetName::Peers4),
         peer(FROM6, SetName::Peers6),

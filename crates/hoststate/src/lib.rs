@@ -9,6 +9,7 @@ mod fragment;
 mod object;
 mod plan;
 mod state;
+mod table;
 
 /// Objects by their keys, in no order: a host may have a hundred thousand.
 pub type Objects = foldhash::HashMap<Key, Object>;
@@ -18,10 +19,11 @@ pub use fragment::{Fragment, Owner};
 pub use object::{
     Address, BridgeOptions, Forward, Key, Link, LinkKind, Namespace, NamespaceSource, Neighbor,
     Netns, Object, Peer, PortOptions, Proxy, Route, RouteKind, Shortcut, Shortcuts, Station,
-    Sysctl, Table, Translator, VxlanOptions, WireguardKey, WireguardPeer,
+    Sysctl, Translator, VxlanOptions, WireguardKey, WireguardPeer,
 };
 pub use plan::{Plan, Step};
 pub use state::{Change, Conflict, HostState};
+pub use table::Table;
 
 #[cfg(test)]
 mod sample;

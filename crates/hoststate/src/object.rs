@@ -1,5 +1,6 @@
 //! One thing in the kernel as plain data, and the key that names it.
 
+use crate::table::Table;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -352,30 +353,6 @@ pub struct Sysctl {
     /// The value to put back when nobody wants it any more; `None` for those that vanish with
     /// their interface.
     pub previous: Option<String>,
-}
-
-/// A whole nftables table of ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Table {
-    /// The host's `inet vethwork`: the skeleton, without elements.
-    Host(vw_firewall::HostTable),
-    /// The host's `inet vethwork_services`, without elements.
-    Services,
-    /// `inet vethwork_services` of a sandbox that does nothing but lead to services' endpoints,
-    /// without elements.
-    Balancer {
-        /// The sandbox.
-        sandbox: SandboxId,
-    },
-    /// A sandbox's `inet vethwork_dns`: 127.0.0.11 port 53 to the resolver's real ports.
-    SandboxDns {
-        /// The sandbox.
-        sandbox: SandboxId,
-        /// The UDP port it is bound on.
-        udp: u16,
-        /// The TCP port it listens on.
-        tcp: u16,
-    },
 }
 
 /// One thing that must exist.

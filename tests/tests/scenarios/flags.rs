@@ -2,7 +2,7 @@
 
 use crate::{
     require_stage,
-    scene::{HOST, OUTSIDE, Scene},
+    scene::{HOST, OUTSIDE, Scene, is_of_the_tables},
 };
 use std::time::Duration;
 use vw_testkit::{Daemon, Host, Snapshot, eventually, traffic};
@@ -124,7 +124,7 @@ fn containers_stand_on_a_bridge_of_somebody_elses() {
     scene.docker("rm -f web");
     scene.daemon.stop();
     // The administrator's table stays, and links' own addresses come by themselves.
-    let is_expected = |line: &str| line.contains("nft inet vethwork") || line.contains("fe80::");
+    let is_expected = |line: &str| is_of_the_tables(line) || line.contains("fe80::");
     let left = theirs.difference();
     assert!(left.lines().all(is_expected), "{left}");
     assert_eq!(local(), "0", "put back");

@@ -30,6 +30,13 @@ macro_rules! require_stage {
     };
 }
 
+/// Whether a line of a difference is of the host's tables, which stay: the chain `user` is the
+/// administrator's.
+pub(crate) fn is_of_the_tables(line: &str) -> bool {
+    let tables = ["nft inet vethwork:", "nft ip6 vethwork:"];
+    tables.iter().any(|table| line.contains(table))
+}
+
 /// A host that runs a daemon, and another on the same wire. Its last field is dropped last.
 pub(crate) struct Scene {
     /// The daemon.
@@ -202,8 +209,6 @@ impl Scene {
     fn left(&self) -> Vec<String> {
         let mut difference = self.before.difference();
         difference += &self.data.difference();
-        let is_table =
-            |line: &str| line.contains("nft inet vethwork") && !line.contains("elements");
         let is_first = |line: &str| {
             ["/data/containers", "/data/images/repositories.json"]
                 .iter()
@@ -211,7 +216,9 @@ impl Scene {
         };
         difference
             .lines()
-            .filter(|line| !is_table(line) && !is_first(line))
+            .filter(|line| {
+                !(is_of_the_tables(line) && !line.contains("elements")) && !is_first(line)
+            })
             .map(str::to_owned)
             .collect()
     }

@@ -6,6 +6,7 @@
 
 use super::{CLASSES, Entry, ServiceSet};
 use crate::SetName;
+use crate::foreign::TableFamily;
 use crate::spec::{Base, ChainKind, ChainSpec, Field, Hook, Match, Rule, Statement, TableSpec};
 use crate::table::{FORWARD, NO_PART, RAW, SRCNAT, alone, input, stand_in, untranslated};
 use std::net::Ipv6Addr;
@@ -172,6 +173,7 @@ fn balancing() -> Vec<ChainSpec> {
 fn with_sets(chains: Vec<ChainSpec>) -> TableSpec {
     let sets = ServiceSet::ALL.into_iter().map(SetName::Service);
     TableSpec {
+        family: TableFamily::Inet,
         name: SERVICE_TABLE,
         sets: sets.collect(),
         chains,

@@ -168,7 +168,12 @@ fn page() -> String {
         accept_mark: 0x1000_0000,
         tunnels: Some([192, 0, 2, 1].into()),
     };
-    let _ = write!(out, "{TABLE}```\n{}```\n", host.rules());
+    let _ = write!(
+        out,
+        "{TABLE}```\n{}\n{}```\n",
+        host.rules(),
+        HostTable::rules6()
+    );
     let _ = write!(out, "{SANDBOX}```\n{}```\n", sandbox_dns(40_053, 40_153));
     out
 }

@@ -9,10 +9,7 @@ use crate::{
     nft::{Change, Refused},
 };
 use std::io;
-use vw_firewall::{
-    Element, HostTable, SANDBOX_TABLE, SERVICE_TABLE, TableSpec, balancer_table, is_translated,
-    sandbox_dns, service_table,
-};
+use vw_firewall::{Element, is_translated};
 use vw_hoststate::{Netns, Object, Step, Table};
 use vw_model::SandboxId;
 
@@ -27,16 +24,16 @@ impl Run<'_> {
         self.flush()?;
         self.end_turn();
         let step = &self.plan.steps[at];
-        let ensure = |spec: TableSpec| {
-            self.kernel
-                .with_nft(|nft| nft.ensure(&spec).map_err(|refused| refused.source))
+        let specs = table.specs();
+        let change = move |nft: &mut Nft| {
+            specs.iter().try_for_each(|spec| match wanted {
+                true => nft.ensure(spec).map_err(|refused| refused.source),
+                false => nft.remove(spec),
+            })
         };
-        let result = match (table, wanted) {
-            (Table::Host(table), true) => ensure(table.rules()),
-            (Table::Host(_), false) => self.kernel.with_nft(|nft| nft.remove(HostTable::NAME)),
-            (Table::Services, true) => ensure(service_table()),
-            (Table::Services, false) => self.kernel.with_nft(|nft| nft.remove(SERVICE_TABLE)),
-            (Table::SandboxDns { sandbox, .. } | Table::Balancer { sandbox }, wanted) => {
+        let result = match table {
+            Table::Host(_) | Table::Services => self.kernel.with_nft(change),
+            Table::SandboxDns { sandbox, .. } | Table::Balancer { sandbox } => {
                 let place = match self.kernel.namespaces.place(Netns::Sandbox(*sandbox)) {
                     Err(error) if !wanted && error.is_namespace_gone() => {
                         self.done[at] = true;
@@ -44,17 +41,8 @@ impl Run<'_> {
                     }
                     place => place.map_err(|error| (at, error))?,
                 };
-                let (spec, name) = match table {
-                    Table::SandboxDns { udp, tcp, .. } => (sandbox_dns(*udp, *tcp), SANDBOX_TABLE),
-                    _ => (balancer_table(), SERVICE_TABLE),
-                };
-                self.kernel.namespaces.run(&place, move || {
-                    let mut nft = Nft::open()?;
-                    match wanted {
-                        true => nft.ensure(&spec).map_err(|refused| refused.source),
-                        false => nft.remove(name),
-                    }
-                })
+                let inside = move || change(&mut Nft::open()?);
+                self.kernel.namespaces.run(&place, inside)
             }
         };
         let result = result.and_then(|result| result);

@@ -1,5 +1,7 @@
 //! Numbers of `linux/netfilter/nf_tables.h` and `nfnetlink.h`, as far as they are used here.
 
+use vw_firewall::foreign::TableFamily;
+
 /// `NFNL_SUBSYS_NFTABLES`.
 pub(super) const SUBSYSTEM: u8 = 10;
 /// `NFNL_MSG_BATCH_BEGIN` and `_END`.
@@ -40,6 +42,15 @@ pub(super) const UNSPEC: u8 = 0;
 pub(super) const INET: u8 = 1;
 pub(super) const IPV4: u8 = 2;
 pub(super) const IPV6: u8 = 10;
+
+/// That of a table's family.
+pub(super) const fn number(family: TableFamily) -> u8 {
+    match family {
+        TableFamily::Ip => IPV4,
+        TableFamily::Ip6 => IPV6,
+        TableFamily::Inet => INET,
+    }
+}
 
 /// `NFTA_TABLE_*`.
 pub(super) mod table {

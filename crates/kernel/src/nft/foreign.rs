@@ -1,6 +1,6 @@
 //! Other firewalls' forward chains: seen, and given or relieved of one tagged rule.
 
-use super::abi::{self, INET, IPV4, IPV6, Message, UNSPEC, chain, rule, table};
+use super::abi::{self, INET, IPV4, IPV6, Message, UNSPEC, chain, number, rule, table};
 use super::expr::{EQ, FIRST, bitwise, compare, immediate, key, meta};
 use super::socket::Transaction;
 use super::wire::{be32, expression, find, get_be32, text};
@@ -155,14 +155,6 @@ impl Nft {
 
 fn name(attrs: Attrs<'_>, kind: u16) -> String {
     find(attrs, kind).map(text).unwrap_or_default().to_owned()
-}
-
-const fn number(family: TableFamily) -> u8 {
-    match family {
-        TableFamily::Ip => IPV4,
-        TableFamily::Ip6 => IPV6,
-        TableFamily::Inet => INET,
-    }
 }
 
 /// The families of tables that forward IP.

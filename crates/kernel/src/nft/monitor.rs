@@ -1,6 +1,6 @@
 //! Tells when somebody else changed our table, or a firewall beside it.
 
-use super::abi::{GROUP, INET, Message, SUBSYSTEM, chain, rule, table};
+use super::abi::{GROUP, INET, IPV6, Message, SUBSYSTEM, chain, rule, table};
 use super::foreign::{DOCKER_USER, names};
 use super::socket::{attrs, open};
 use super::wire::{find, text};
@@ -128,9 +128,12 @@ fn look(datagram: &[u8], own: &[u32], changed: &mut Changed) {
         }
         // The first attribute of every kind of object is the name of its table.
         let in_table = find(attrs(message.payload), table::NAME).map(text);
-        if family == INET
-            && in_table.is_some_and(|name| [HostTable::NAME, SERVICE_TABLE].contains(&name))
-        {
+        let ours = match family {
+            INET => [HostTable::NAME, SERVICE_TABLE].as_slice(),
+            IPV6 => &[HostTable::NAME],
+            _ => &[],
+        };
+        if in_table.is_some_and(|name| ours.contains(&name)) {
             changed.ours |= !is_administrators(kind, message.payload);
         } else {
             changed.foreign |= matters(kind, message.payload);

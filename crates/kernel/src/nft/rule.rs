@@ -14,6 +14,7 @@ use super::wire::{expression, nfproto, width};
 use crate::netlink::Body;
 use std::net::{IpAddr, Ipv6Addr};
 use vw_firewall::DataType;
+use vw_firewall::foreign::TableFamily;
 use vw_firewall::spec::{Field, Match, Rule, Statement};
 use vw_model::{Family, IpNet, Protocol};
 
@@ -39,18 +40,23 @@ const ESTABLISHED_RELATED: u32 = 1 << 1 | 1 << 2;
 const INVALID: u32 = 1;
 const DST_NAT: u32 = 1 << 5;
 
-/// Appends the expressions of a rule to their list.
-pub(super) fn expressions(list: &mut Body<'_>, rule: &Rule) {
-    let mut known = Known::default();
+/// Appends the expressions of a rule to their list, in a table of that family.
+pub(super) fn expressions(list: &mut Body<'_>, family: TableFamily, rule: &Rule) {
+    let mut known = Known {
+        family: match family {
+            TableFamily::Ip => Some(Family::V4),
+            TableFamily::Ip6 => Some(Family::V6),
+            TableFamily::Inet => None,
+        },
+    };
     for matched in &rule.when {
         encode_match(list, &mut known, matched);
     }
     encode_statement(list, &mut known, &rule.then);
 }
 
-/// What a rule has asked so far: it is not asked twice, as every expression takes its time of each
-/// packet.
-#[derive(Default)]
+/// What a rule has asked so far, or its table: it is not asked twice, as every expression takes its
+/// time of each packet.
 struct Known {
     family: Option<Family>,
 }

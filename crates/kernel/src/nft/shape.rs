@@ -4,13 +4,14 @@
 //! so the digests of a chain in their order tell whether it is as we made it.
 
 use super::Nft;
-use super::abi::{self, INET, Message, chain, rule, set, table};
+use super::abi::{self, Message, chain, number, rule, set, table};
 use super::rule::expressions;
 use super::wire::{find, get_be32, length, text, type_id};
 use crate::netlink::{Attrs, Batch, Body};
 use std::{collections::BTreeMap, io};
+use vw_firewall::foreign::TableFamily;
 use vw_firewall::spec::{Base, ChainKind, ChainSpec, Contents, Hook, Rule};
-use vw_firewall::{DataType, SetName};
+use vw_firewall::{DataType, SetName, TableSpec};
 
 /// Entries of user data: the comment that `nft` shows, and ours, which it skips.
 const COMMENT: u8 = 0;
@@ -43,33 +44,36 @@ pub(super) struct StandingChain {
 
 impl Nft {
     /// What stands of a table; `None` when there is none.
-    pub(super) fn standing(&mut self, name: &str) -> io::Result<Option<Standing>> {
+    pub(super) fn standing(&mut self, spec: &TableSpec) -> io::Result<Option<Standing>> {
+        let (family, name) = (number(spec.family), spec.name);
         let mut present = false;
         let all = |_: &mut Body<'_>| {};
-        self.socket.dump(Message::GetTable, INET, all, |_, attrs| {
-            present |= find(attrs, table::NAME).is_some_and(|found| text(found) == name);
-        })?;
+        self.socket
+            .dump(Message::GetTable, family, all, |_, attrs| {
+                present |= find(attrs, table::NAME).is_some_and(|found| text(found) == name);
+            })?;
         if !present {
             return Ok(None);
         }
         let mut standing = Standing::default();
         let of_table = |body: &mut Body<'_>| body.attr_str(set::TABLE, name);
         self.socket
-            .dump(Message::GetSet, INET, of_table, |_, attrs| {
+            .dump(Message::GetSet, family, of_table, |_, attrs| {
                 let found = find(attrs, set::NAME).map(text).unwrap_or_default();
                 let shape = Shape::parse(attrs);
                 standing.sets.insert(found.to_owned(), shape);
             })?;
-        self.socket.dump(Message::GetChain, INET, all, |_, attrs| {
-            if find(attrs, chain::TABLE).is_some_and(|found| text(found) == name) {
-                let found = find(attrs, chain::NAME).map(text).unwrap_or_default();
-                let chain = StandingChain::parse(attrs);
-                standing.chains.insert(found.to_owned(), chain);
-            }
-        })?;
+        self.socket
+            .dump(Message::GetChain, family, all, |_, attrs| {
+                if find(attrs, chain::TABLE).is_some_and(|found| text(found) == name) {
+                    let found = find(attrs, chain::NAME).map(text).unwrap_or_default();
+                    let chain = StandingChain::parse(attrs);
+                    standing.chains.insert(found.to_owned(), chain);
+                }
+            })?;
         let of_table = |body: &mut Body<'_>| body.attr_str(rule::TABLE, name);
         self.socket
-            .dump(Message::GetRule, INET, of_table, |_, attrs| {
+            .dump(Message::GetRule, family, of_table, |_, attrs| {
                 let chain = find(attrs, rule::CHAIN).map(text).unwrap_or_default();
                 if let Some(chain) = standing.chains.get_mut(chain) {
                     chain.rules.push(digest_of(find(attrs, rule::USERDATA)));
@@ -99,7 +103,7 @@ pub(super) fn base_numbers(base: Base) -> (String, u32, i32) {
 pub(super) const CHAIN_DATA: [u8; 2] = [DIGEST, 0];
 
 /// The comment and the digest, each as type, length, value (`struct nftnl_udata`).
-pub(super) fn user_data(rule: &Rule) -> Vec<u8> {
+pub(super) fn user_data(family: TableFamily, rule: &Rule) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     if !rule.why.is_empty() {
         out.extend_from_slice(&[COMMENT, rule.why.len() as u8 + 1]);
@@ -107,14 +111,14 @@ pub(super) fn user_data(rule: &Rule) -> Vec<u8> {
         out.push(0);
     }
     out.extend_from_slice(&[DIGEST, 8]);
-    out.extend_from_slice(&digest(rule).to_ne_bytes());
+    out.extend_from_slice(&digest(family, rule).to_ne_bytes());
     out
 }
 
 /// FNV-1a of the rule's expressions: it guards against mishaps, not against malice.
-fn digest(rule: &Rule) -> u64 {
+fn digest(family: TableFamily, rule: &Rule) -> u64 {
     let mut batch = Batch::default();
-    batch.push(0, 0, |list| expressions(list, rule));
+    batch.push(0, 0, |list| expressions(list, family, rule));
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     batch.whole(0, 0).iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
@@ -183,11 +187,11 @@ impl StandingChain {
         }
     }
 
-    pub(super) fn is(&self, spec: &ChainSpec) -> bool {
+    pub(super) fn is(&self, family: TableFamily, spec: &ChainSpec) -> bool {
         let Contents::Ours { base, rules } = &spec.contents else {
             return self.base.is_none();
         };
-        let digests = rules.iter().map(|rule| Some(digest(rule)));
+        let digests = rules.iter().map(|rule| Some(digest(family, rule)));
         self.base == base.map(base_numbers) && !self.drops && self.rules.iter().copied().eq(digests)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the transactions that do so; what stands is read elsewhere.
 
-use super::abi::{INET, Message, chain, rule, set, table};
+use super::abi::{Message, chain, number, rule, set, table};
 use super::elements::list;
 use super::rule::expressions;
 use super::shape::{CHAIN_DATA, Shape, Standing, StandingChain, base_numbers, user_data};
@@ -32,7 +32,7 @@ impl Nft {
     /// # Errors
     /// When the kernel cannot be read.
     pub(crate) fn check(&mut self, spec: &TableSpec) -> io::Result<Skeleton> {
-        let Some(standing) = self.standing(spec.name)? else {
+        let Some(standing) = self.standing(spec)? else {
             return Ok(Skeleton::Absent);
         };
         let sets = spec
@@ -41,7 +41,7 @@ impl Nft {
             .all(|set| standing.sets.get(set.name()) == Some(&Shape::of(*set)));
         let chains = spec.chains.iter().all(|chain| {
             let found = standing.chains.get(chain.name);
-            found.is_some_and(|found| found.is(chain))
+            found.is_some_and(|found| found.is(spec.family, chain))
         });
         let stale = standing
             .chains
@@ -77,10 +77,10 @@ impl Nft {
     ///
     /// # Errors
     /// The system's answer.
-    pub(crate) fn remove(&mut self, name: &str) -> io::Result<()> {
+    pub(crate) fn remove(&mut self, spec: &TableSpec) -> io::Result<()> {
         let mut transaction = Transaction::new();
-        transaction.push(Message::DelTable, 0, INET, |body| {
-            body.attr_str(table::NAME, name);
+        transaction.push(Message::DelTable, 0, number(spec.family), |body| {
+            body.attr_str(table::NAME, spec.name);
         });
         match self.commit(transaction) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -91,24 +91,24 @@ impl Nft {
     fn create(&mut self, spec: &TableSpec) -> io::Result<()> {
         let mut transaction = Transaction::new();
         let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-        transaction.push(Message::NewTable, flags, INET, |body| {
+        transaction.push(Message::NewTable, flags, number(spec.family), |body| {
             body.attr_str(table::NAME, spec.name);
             be32(body, table::FLAGS, 0);
         });
         for (id, set) in (1..).zip(&spec.sets) {
-            new_set(&mut transaction, spec.name, *set, id);
+            new_set(&mut transaction, spec, *set, id);
         }
         for chain in &spec.chains {
-            new_chain(&mut transaction, spec.name, chain);
+            new_chain(&mut transaction, spec, chain);
         }
         for chain in &spec.chains {
-            new_rules(&mut transaction, spec.name, chain);
+            new_rules(&mut transaction, spec, chain);
         }
         self.commit(transaction)
     }
 
     fn mend(&mut self, spec: &TableSpec) -> io::Result<()> {
-        let standing = self.standing(spec.name)?.unwrap_or_default();
+        let standing = self.standing(spec)?.unwrap_or_default();
         let mut elements = self.verdicts(spec)?;
         let differs = |set: &SetName| standing.sets.get(set.name()) != Some(&Shape::of(*set));
         for set in spec.sets.iter().copied().filter(differs) {
@@ -118,18 +118,18 @@ impl Nft {
         clear(&mut transaction, spec, &standing);
         for (id, set) in (1..).zip(&spec.sets) {
             if differs(set) {
-                new_set(&mut transaction, spec.name, *set, id);
+                new_set(&mut transaction, spec, *set, id);
             }
         }
         for chain in &spec.chains {
-            new_chain(&mut transaction, spec.name, chain);
+            new_chain(&mut transaction, spec, chain);
         }
         for chain in &spec.chains {
-            new_rules(&mut transaction, spec.name, chain);
+            new_rules(&mut transaction, spec, chain);
         }
         for element in &elements {
             let flags = libc::NLM_F_CREATE;
-            transaction.push(Message::NewSetElem, flags, INET, |body| {
+            transaction.push(Message::NewSetElem, flags, number(spec.family), |body| {
                 list(body, element.set, std::iter::once(element));
             });
         }
@@ -170,6 +170,7 @@ impl Nft {
 
 /// Takes out all that is ours and not as it should be, and the rules of what is.
 fn clear(transaction: &mut Transaction, spec: &TableSpec, standing: &Standing) {
+    let family = number(spec.family);
     let ours = |name: &str, chain: &StandingChain| match spec.chain(name) {
         Some(wanted) => wanted.contents != Contents::Administrator,
         None => chain.ours,
@@ -179,7 +180,7 @@ fn clear(transaction: &mut Transaction, spec: &TableSpec, standing: &Standing) {
         all.filter(|(name, chain)| ours(name, chain))
     };
     for (name, _) in chains() {
-        transaction.push(Message::DelRule, 0, INET, |body| {
+        transaction.push(Message::DelRule, 0, family, |body| {
             body.attr_str(rule::TABLE, spec.name);
             body.attr_str(rule::CHAIN, name);
         });
@@ -189,13 +190,13 @@ fn clear(transaction: &mut Transaction, spec: &TableSpec, standing: &Standing) {
             continue;
         };
         if holds_chains(*set) {
-            transaction.push(Message::DelSetElem, 0, INET, |body| {
+            transaction.push(Message::DelSetElem, 0, family, |body| {
                 body.attr_str(abi::elem::TABLE, spec.name);
                 body.attr_str(abi::elem::SET, set.name());
             });
         }
         if *shape != Shape::of(*set) {
-            transaction.push(Message::DelSet, 0, INET, |body| {
+            transaction.push(Message::DelSet, 0, family, |body| {
                 body.attr_str(set::TABLE, spec.name);
                 body.attr_str(set::NAME, set.name());
             });
@@ -204,7 +205,7 @@ fn clear(transaction: &mut Transaction, spec: &TableSpec, standing: &Standing) {
     for (name, chain) in chains() {
         let wanted = spec.chain(name).and_then(base_of);
         if spec.chain(name).is_none() || chain.base != wanted.map(base_numbers) {
-            transaction.push(Message::DelChain, 0, INET, |body| {
+            transaction.push(Message::DelChain, 0, family, |body| {
                 body.attr_str(chain::TABLE, spec.name);
                 body.attr_str(chain::NAME, name);
             });
@@ -223,10 +224,11 @@ fn base_of(chain: &ChainSpec) -> Option<Base> {
     }
 }
 
-fn new_set(transaction: &mut Transaction, in_table: &str, name: SetName, id: u32) {
+fn new_set(transaction: &mut Transaction, in_table: &TableSpec, name: SetName, id: u32) {
+    let family = number(in_table.family);
     let shape = Shape::of(name);
-    transaction.push(Message::NewSet, libc::NLM_F_CREATE, INET, |body| {
-        body.attr_str(set::TABLE, in_table);
+    transaction.push(Message::NewSet, libc::NLM_F_CREATE, family, |body| {
+        body.attr_str(set::TABLE, in_table.name);
         body.attr_str(set::NAME, name.name());
         be32(body, set::ID, id);
         be32(body, set::KEY_TYPE, shape.key.0);
@@ -245,9 +247,10 @@ fn new_set(transaction: &mut Transaction, in_table: &str, name: SetName, id: u32
     });
 }
 
-fn new_chain(transaction: &mut Transaction, in_table: &str, spec: &ChainSpec) {
-    transaction.push(Message::NewChain, libc::NLM_F_CREATE, INET, |body| {
-        body.attr_str(chain::TABLE, in_table);
+fn new_chain(transaction: &mut Transaction, in_table: &TableSpec, spec: &ChainSpec) {
+    let family = number(in_table.family);
+    transaction.push(Message::NewChain, libc::NLM_F_CREATE, family, |body| {
+        body.attr_str(chain::TABLE, in_table.name);
         body.attr_str(chain::NAME, spec.name);
         if let Some((kind, hook, priority)) = base_of(spec).map(base_numbers) {
             body.nest(chain::HOOK, |body| {
@@ -264,17 +267,18 @@ fn new_chain(transaction: &mut Transaction, in_table: &str, spec: &ChainSpec) {
     });
 }
 
-fn new_rules(transaction: &mut Transaction, in_table: &str, spec: &ChainSpec) {
+fn new_rules(transaction: &mut Transaction, in_table: &TableSpec, spec: &ChainSpec) {
     let Contents::Ours { rules, .. } = &spec.contents else {
         return;
     };
     let flags = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
+    let family = in_table.family;
     for one in rules {
-        transaction.push(Message::NewRule, flags, INET, |body| {
-            body.attr_str(rule::TABLE, in_table);
+        transaction.push(Message::NewRule, flags, number(family), |body| {
+            body.attr_str(rule::TABLE, in_table.name);
             body.attr_str(rule::CHAIN, spec.name);
-            body.nest(rule::EXPRESSIONS, |list| expressions(list, one));
-            body.attr(rule::USERDATA, &user_data(one));
+            body.nest(rule::EXPRESSIONS, |list| expressions(list, family, one));
+            body.attr(rule::USERDATA, &user_data(family, one));
         });
     }
 }

@@ -11,6 +11,7 @@ mod speed;
 mod table;
 mod traffic;
 
+use super::Nft;
 use ns::Ns;
 use vw_firewall::{FamilyPolicy, GatewayMode, HostTable, NetworkPolicy, PortPolicy, TableSpec};
 use vw_model::{PortMapping, Protocol};
@@ -23,6 +24,13 @@ fn spec() -> TableSpec {
         tunnels: Some([192, 0, 2, 1].into()),
     }
     .rules()
+}
+
+/// All that a host has.
+fn stand(nft: &mut Nft) {
+    for spec in [HostTable::rules6(), spec()] {
+        nft.ensure(&spec).unwrap();
+    }
 }
 
 fn bridge(name: &str) -> NetworkPolicy {

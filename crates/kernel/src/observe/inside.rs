@@ -10,9 +10,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
 };
-use vw_firewall::{
-    Element, HostTable, TRANSLATOR, TableSpec, balancer_table, sandbox_dns, service_table,
-};
+use vw_firewall::{Element, HostTable, TRANSLATOR};
 use vw_hoststate::{Key, Netns, Object, Objects, Table};
 
 /// What to read besides what is always read.
@@ -176,26 +174,17 @@ fn services(netns: Netns, nft: &mut Nft, expected: bool) -> io::Result<Option<Ta
     Ok(found.then_some(Table::Services))
 }
 
-/// Whether a table stands: as it should be where it is expected, in any form where it is not.
+/// Whether a table stands: as it should be where it is expected, any of it in any form where it is not.
 fn stands(nft: &mut Nft, table: &Table, expected: bool) -> io::Result<bool> {
-    let stands = match nft.check(&spec_of(table)) {
-        Err(error) => without_nftables(error).map(|()| Skeleton::Absent)?,
-        Ok(stands) => stands,
-    };
-    Ok(match stands {
-        Skeleton::Intact => true,
-        Skeleton::Altered => !expected,
-        Skeleton::Absent => false,
-    })
-}
-
-fn spec_of(table: &Table) -> TableSpec {
-    match table {
-        Table::Host(table) => table.rules(),
-        Table::Services => service_table(),
-        Table::Balancer { .. } => balancer_table(),
-        Table::SandboxDns { udp, tcp, .. } => sandbox_dns(*udp, *tcp),
+    let mut stands = Vec::new();
+    for spec in table.specs() {
+        let one = nft.check(&spec);
+        stands.push(one.or_else(|error| without_nftables(error).map(|()| Skeleton::Absent))?);
     }
+    Ok(match expected {
+        true => stands.iter().all(|one| *one == Skeleton::Intact),
+        false => stands.iter().any(|one| *one != Skeleton::Absent),
+    })
 }
 
 /// A kernel without nf_tables answers every message of it so (`nfnetlink_rcv_msg`); it has

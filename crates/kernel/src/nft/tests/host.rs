@@ -2,7 +2,7 @@
 
 use super::super::{Change, Nft, Refused};
 use super::ns::{LONG, Ns, SHORT};
-use super::{MARK, bridge, published, spec};
+use super::{MARK, bridge, published, stand};
 use vw_firewall::foreign::{Adjustment, adjustments};
 use vw_firewall::{network, port};
 
@@ -33,7 +33,7 @@ impl Host {
         container.serve("0.0.0.0:80");
         outside.serve("0.0.0.0:80");
         let mut nft = host.run(|| Nft::open().unwrap());
-        nft.ensure(&spec()).unwrap();
+        stand(&mut nft);
         let mut elements = network(&bridge("vw-a"));
         elements.extend(port(&published("0.0.0.0:8080", "10.1.0.2:80")).unwrap());
         let changes: Vec<Change<'_>> = elements.iter().map(Change::Add).collect();

@@ -44,6 +44,8 @@ fn tells_what_others_change() {
         ("nft delete table inet other", foreign),
         ("nft insert rule inet vethwork to_nat accept", ours),
         ("nft flush map inet vethwork ports_any4", ours),
+        ("nft add table ip6 vethwork", ours),
+        ("nft add table ip vethwork", none),
         ("nft flush chain inet vethwork user", none),
     ];
     for (script, expected) in table {

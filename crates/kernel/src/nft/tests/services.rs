@@ -4,7 +4,7 @@ mod localhost;
 
 use super::super::{Change, Nft};
 use super::ns::{LONG, Ns};
-use super::{bridge, spec};
+use super::{bridge, stand};
 use crate::conntrack::{
     Conntrack,
     tests::{associations, init},
@@ -96,7 +96,7 @@ impl World {
         };
         let (near, far) = (one("near", "vw-a", 1)?, one("far", "vw-b", 2)?);
         let mut nft = host.run(|| Nft::open().unwrap());
-        nft.ensure(&spec()).unwrap();
+        stand(&mut nft);
         nft.ensure(&service_table()).unwrap();
         let policies = [network(&bridge("vw-a")), network(&bridge("vw-b"))].concat();
         let changes: Vec<Change<'_>> = policies.iter().map(Change::Add).collect();

@@ -11,7 +11,11 @@ use vw_firewall::{HostTable, SetName, TableSpec, network, port, sandbox_dns, ser
 fn by_nft(spec: &TableSpec) -> Option<String> {
     let ns = Ns::new()?;
     ns.sh(&format!("nft -f - <<'END'\n{spec}\nEND"));
-    Some(ns.sh(&format!("nft list table inet {}", spec.name)))
+    Some(listed(&ns, spec))
+}
+
+fn listed(ns: &Ns, spec: &TableSpec) -> String {
+    ns.sh(&format!("nft list table {} {}", spec.family, spec.name))
 }
 
 /// Of a port in the key of a map of slots, `nft` shows now the one word for it, now the other.
@@ -28,6 +32,7 @@ fn is_what_nft_makes_of_its_text() {
     for spec in [
         spec(),
         HostTable::default().rules(),
+        HostTable::rules6(),
         sandbox_dns(1053, 1054),
         service_table(),
     ] {
@@ -36,11 +41,35 @@ fn is_what_nft_makes_of_its_text() {
         };
         let Some(ns) = Ns::new() else { return };
         ns.run(|| Nft::open().unwrap().ensure(&spec).unwrap());
-        let found = ns.sh(&format!("nft list table inet {}", spec.name));
+        let found = listed(&ns, &spec);
         assert_eq!(plain(&found), plain(&expected));
         // What `nft` shows can be fed to it again: an administrator's backup works.
         ns.sh("nft list ruleset | nft -c -f -");
     }
+}
+
+#[test]
+fn of_one_family_stands_beside_the_other_of_its_name() {
+    let Some(ns) = Ns::new() else { return };
+    let mut nft = ns.run(|| Nft::open().unwrap());
+    let (both, six) = (spec(), HostTable::rules6());
+    let mut shows = |both_stands, six_stands| {
+        assert_eq!(nft.check(&both).unwrap(), both_stands);
+        assert_eq!(nft.check(&six).unwrap(), six_stands);
+        nft.ensure(&six).unwrap();
+        nft.ensure(&both).unwrap();
+    };
+    shows(Skeleton::Absent, Skeleton::Absent);
+    shows(Skeleton::Intact, Skeleton::Intact);
+    ns.sh("nft insert rule ip6 vethwork to_localhost accept");
+    shows(Skeleton::Intact, Skeleton::Altered);
+    ns.sh("nft delete table ip6 vethwork");
+    shows(Skeleton::Intact, Skeleton::Absent);
+    ns.sh("nft delete table inet vethwork");
+    shows(Skeleton::Absent, Skeleton::Intact);
+    nft.remove(&six).unwrap();
+    assert_eq!(nft.check(&both).unwrap(), Skeleton::Intact);
+    assert_eq!(nft.check(&six).unwrap(), Skeleton::Absent);
 }
 
 #[test]
@@ -54,8 +83,8 @@ fn is_kept_when_intact_and_removed_once() {
     let handles = ns.sh("nft -a list table inet vethwork");
     nft.ensure(&spec).unwrap();
     assert_eq!(ns.sh("nft -a list table inet vethwork"), handles);
-    nft.remove(spec.name).unwrap();
-    nft.remove(spec.name).unwrap();
+    nft.remove(&spec).unwrap();
+    nft.remove(&spec).unwrap();
     assert_eq!(nft.check(&spec).unwrap(), Skeleton::Absent);
     assert_eq!(nft.elements().unwrap(), []);
 }

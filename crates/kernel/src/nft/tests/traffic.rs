@@ -2,7 +2,7 @@
 
 use super::super::{Change, Nft};
 use super::ns::{LONG, Ns, SHORT};
-use super::{bridge, published, spec};
+use super::{bridge, published, spec, stand};
 use vw_firewall::{Element, GatewayMode, NetworkPolicy, PortPolicy, STAND_IN, network, port};
 
 /// A host with bridges `vw-a` (10.1), `vw-b` (10.2) and `vw-i` (10.3), each with two containers,
@@ -59,7 +59,7 @@ impl World {
         outside.serve("0.0.0.0:80");
         outside.serve("[::]:81");
         let mut nft = host.run(|| Nft::open().unwrap());
-        nft.ensure(&spec()).unwrap();
+        stand(&mut nft);
         Some(Self {
             host,
             outside,

@@ -49,7 +49,7 @@ mod translation;
 pub mod view;
 mod watch;
 
-pub use cluster::{KernelTunnel, Tunnel, carrier, refuse_to_leave_cluster};
+pub use cluster::{KernelTunnel, Tunnel, carrier, encryption_port, refuse_to_leave_cluster};
 pub use command::Command;
 pub use config::{BridgeConfig, Config};
 pub use controller::{Controller, Membership, Parts, kernel_error};

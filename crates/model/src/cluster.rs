@@ -5,11 +5,31 @@ use crate::{
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
 
 /// The UDP port at which hosts try the way to one another: beside that of VXLAN (RFC 7348), and
 /// assigned to nobody. No tunnel can end there.
 pub const PROBE_PORT: u16 = 4788;
+
+/// The UDP ports of which the first that is free on a host takes its encrypted packets: WireGuard's usual
+/// one, and those after it. No tunnel of a network may end there: it could not on hosts that have one for
+/// encrypted networks already.
+pub const ENCRYPTION_PORTS: RangeInclusive<u16> = 51_820..=51_883;
+
+/// What hosts of a cluster have a UDP port for, where no tunnel of a network may end at it; with what to do.
+#[must_use]
+pub fn kept_port(port: u16) -> Option<String> {
+    let (first, last) = ENCRYPTION_PORTS.into_inner();
+    match port {
+        PROBE_PORT => Some(format!(
+            "the hosts try the way to one another at {PROBE_PORT}: use another port"
+        )),
+        port if ENCRYPTION_PORTS.contains(&port) => Some(format!(
+            "the hosts take the packets of encrypted networks at one of {first} to {last}: use another port"
+        )),
+        _ => None,
+    }
+}
 
 /// Another host of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

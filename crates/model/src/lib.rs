@@ -20,7 +20,9 @@ mod service;
 mod tunnel;
 
 pub use addr::{Family, MacAddr, ParseMacError};
-pub use cluster::{PROBE_PORT, RemoteEndpoint, RemoteHost, TunnelKeys};
+pub use cluster::{
+    ENCRYPTION_PORTS, PROBE_PORT, RemoteEndpoint, RemoteHost, TunnelKeys, kept_port,
+};
 pub use container::{
     ContainerSpec, Healthcheck, Mount, MountKind, ResourceLimits, RestartPolicy, Ulimit,
 };

@@ -7,7 +7,7 @@ use crate::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    fs,
+    fs, io,
     net::UdpSocket,
     os::unix::fs::MetadataExt,
     time::{Duration, Instant},
@@ -406,10 +406,27 @@ fn a_port_that_somebody_has_is_left_to_them(kind: Kind) {
         .unwrap();
     create(&stage, "-o encrypted");
     let (_web, client, to) = pair(&stage);
+    let log = stage.daemon("b").log();
+    let why = format!(
+        "(process {}) has it: encrypted packets come in at UDP port 51821",
+        std::process::id()
+    );
+    assert!(
+        log.contains("UDP port 51820 is not free") && log.contains(&why),
+        "{log}"
+    );
+    let next = (stage.addr("b"), WIREGUARD + 1);
+    let bound = stage.host("b").enter(|| UdpSocket::bind(next.clone()));
+    assert_eq!(bound.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     // A daemon that starts finds the port, and tells it as before.
     stage.forget("b");
     assert!(traffic::ping(&client, &to));
+    // Another process keeps it, whoever is gone by now.
     drop(taken);
+    kill(stage.host("b"));
+    eventually("packets pass again", SOON, || traffic::ping(&client, &to));
+    let bound = stage.host("b").enter(|| UdpSocket::bind(next.clone()));
+    assert_eq!(bound.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     stage.end();
 }
 

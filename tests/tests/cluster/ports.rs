@@ -152,7 +152,7 @@ fn tunnels_end_at_the_port_that_their_network_names(kind: Kind) {
     // Beside one that names none.
     stage.docker("a", "network create -d overlay plain");
     tunnels_end_at(&stage, &stranger, "plain", 4789);
-    for taken in ["0", "4788", "65536"] {
+    for taken in ["0", "4788", "51820", "65536"] {
         let refused = stage.refused(
             "a",
             &format!("network create -d overlay -o vethwork.overlay.port={taken} bad"),

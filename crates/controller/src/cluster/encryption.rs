@@ -5,6 +5,7 @@
 //! who carries them, nor how keys are made or when they change.
 
 mod in_kernel;
+mod port;
 mod standing;
 mod tunnel;
 
@@ -14,6 +15,7 @@ use crate::{
     registry::{Network, lock},
 };
 pub use in_kernel::{KernelTunnel, carrier};
+pub use port::encryption_port;
 use standing::Standing;
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},

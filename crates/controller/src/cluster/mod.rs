@@ -27,7 +27,7 @@ use crate::{
 };
 use ear::Ear;
 use encryption::Encryption;
-pub use encryption::{KernelTunnel, Tunnel, carrier};
+pub use encryption::{KernelTunnel, Tunnel, carrier, encryption_port};
 pub use left::refuse_to_leave_cluster;
 use probes::{Probes, Tried};
 pub(crate) use rejoin::{Rejoin, missing_of};

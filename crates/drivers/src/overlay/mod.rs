@@ -71,7 +71,7 @@ impl Driver for Overlay {
         let underlay = underlay(network, cx)?;
         match options::mode(network)? {
             Mode::Route => options::check_routed(network, underlay),
-            Mode::Vxlan => OverlayOptions::read(network, underlay).map(|_| ()),
+            Mode::Vxlan => options::check_tunnelled(network, underlay),
         }
     }
 

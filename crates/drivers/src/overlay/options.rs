@@ -7,7 +7,7 @@ use crate::{
     option,
 };
 use std::net::IpAddr;
-use vw_model::{Error, NetworkSpec, PROBE_PORT, Result};
+use vw_model::{Error, NetworkSpec, Result, kept_port};
 
 const VNI: &str = "com.docker.network.driver.overlay.vxlanid_list";
 const PORT: &str = "vethwork.overlay.port";
@@ -183,12 +183,19 @@ pub(super) fn multicast(network: &NetworkSpec) -> Result<bool> {
 
 fn port(text: &str) -> Result<u16, String> {
     let number: Option<u16> = text.parse().ok().filter(|port| *port != 0);
-    match number {
-        Some(PROBE_PORT) => Err(format!(
-            "the hosts try the way to one another at {PROBE_PORT}: use another port"
-        )),
-        number => number.ok_or_else(|| "use a port from 1 to 65535".to_owned()),
-    }
+    number.ok_or_else(|| "use a port from 1 to 65535".to_owned())
+}
+
+/// Checks what a new network says of its tunnels.
+///
+/// # Errors
+/// As [`OverlayOptions::read`]; and when hosts have the port for something else. One that stands is not
+/// asked: on a host that has the port free it does as it should.
+pub(super) fn check_tunnelled(network: &NetworkSpec, underlay: &Underlay) -> Result<()> {
+    option::value(&network.options, PORT, |text| {
+        kept_port(port(text)?).map_or(Ok(()), Err)
+    })?;
+    OverlayOptions::read(network, underlay).map(drop)
 }
 
 /// What a way leaves to what a tunnel carries.

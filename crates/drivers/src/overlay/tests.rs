@@ -541,12 +541,29 @@ fn a_network_that_is_wider_than_the_link_is_told() {
 }
 
 #[test]
-fn no_tunnel_ends_where_hosts_try_the_way() {
-    let options = [("vethwork.overlay.port", "4788")];
-    let network = network("overlay", &[V4], &options);
-    let error = Overlay.validate(&network, &over4()).unwrap_err();
-    assert!(
-        error.to_string().contains("4788: use another port"),
-        "{error}"
-    );
+fn no_new_tunnel_ends_where_hosts_have_something_else() {
+    let rows = [
+        ("4788", Some("try the way to one another at 4788")),
+        ("51819", None),
+        ("51820", Some("at one of 51820 to 51883")),
+        ("51883", Some("at one of 51820 to 51883")),
+        ("51884", None),
+    ];
+    for (port, why) in rows {
+        let options = [("vethwork.overlay.port", port)];
+        let mut network = network("overlay", &[V4], &options);
+        let refused = Overlay.validate(&network, &over4()).err();
+        let told = refused.map(|error| error.to_string()).unwrap_or_default();
+        let asked = why.is_some_and(|why| told.contains(&format!("{why}: use another port")));
+        assert_eq!(
+            (asked, told.is_empty()),
+            (why.is_some(), why.is_none()),
+            "{port}: {told}"
+        );
+        // One that was made before stands on.
+        Overlay.complete(&mut network, &over4());
+        let vni = "com.docker.network.driver.overlay.vxlanid_list".to_owned();
+        network.options.insert(vni, "7".to_owned());
+        Overlay.plan_network(&network, &over4()).unwrap();
+    }
 }

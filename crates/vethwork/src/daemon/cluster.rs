@@ -205,13 +205,12 @@ fn advertised(text: &str) -> Result<(At, Option<u16>), String> {
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => {
-            let port: u16 = port.parse().map_err(|_| refuse())?;
-            (
-                host,
-                Some(port)
-                    .filter(|port| ![0, vw_model::PROBE_PORT].contains(port))
-                    .ok_or_else(refuse)?,
-            )
+            let port = port.parse().ok().filter(|port: &u16| *port != 0);
+            let port = port.ok_or_else(refuse)?;
+            if let Some(why) = vw_model::kept_port(port) {
+                return Err(format!("invalid cluster-advertise {text:?}: {why}"));
+            }
+            (host, port)
         }
         None if text.is_empty() || text.contains(['/', '[', ']']) => return Err(refuse()),
         None => return Ok((At::Link(text.to_owned()), None)),

@@ -21,17 +21,16 @@ use vw_agents::wireguard::{
     KeyHolder, Peer, Tun,
     agent::{Agent, AgentError, Greeting, PATIENCE, PeerChanges},
 };
-use vw_controller::{KernelTunnel, Tunnel, carrier, kernel_error};
+use vw_controller::{KernelTunnel, Tunnel, carrier, encryption_port, kernel_error};
 use vw_drivers::Carrier;
 use vw_kernel::{HostFacts, Kernel, LinuxKernel, TunnelFacts};
 use vw_model::{
-    Error, HostId, Kind, OtherHosts, PublicKey, RemoteHost, Result, TunnelKeys, inner_address,
+    ENCRYPTION_PORTS, Error, HostId, Kind, OtherHosts, PublicKey, RemoteHost, Result, TunnelKeys,
+    inner_address,
 };
 
 /// Where the process serves.
 const SOCKET: &str = "wireguard.sock";
-/// WireGuard's usual port.
-const PORT: u16 = 51_820;
 /// How long a key is used.
 const PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a process may take to end.
@@ -50,6 +49,8 @@ pub(super) struct UserSpace {
 struct State {
     keys: KeyHolder,
     port: u16,
+    /// Whether a process had the port, for as long as the tunnel is wanted: others know it by that.
+    chosen: bool,
     /// What the process knows; `None` where nobody is sure of it.
     told: Option<Told>,
     /// It did not say who it is when it was asked last.
@@ -97,6 +98,13 @@ impl State {
         let was_silent = std::mem::replace(&mut self.silent, true);
         let now = Instant::now();
         !was_silent || self.busy_until.is_some_and(|until| now < until)
+    }
+
+    /// Others are told the port of the process that carries packets.
+    fn use_port_of(&mut self, found: &Greeting) {
+        if let Some(endpoint) = found.endpoints.first() {
+            (self.port, self.chosen) = (endpoint.port(), true);
+        }
     }
 
     /// Takes what came of a request.
@@ -149,7 +157,8 @@ impl UserSpace {
             socket: exec_root.join(SOCKET),
             state: Mutex::new(State {
                 keys,
-                port: PORT,
+                port: *ENCRYPTION_PORTS.start(),
+                chosen: false,
                 told: None,
                 silent: false,
                 busy_until: None,
@@ -166,7 +175,7 @@ impl UserSpace {
     fn process(&self, state: &mut State) -> Result<(Agent, Greeting)> {
         match Agent::find(&self.socket) {
             Ok((agent, found)) if self.fits(&found) => {
-                state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
+                state.use_port_of(&found);
                 (state.silent, state.busy_until) = (false, None);
                 if found.public != Some(state.keys.current().public()) {
                     let rotated = agent.rotate(state.keys.current());
@@ -193,13 +202,13 @@ impl UserSpace {
         (state.silent, state.busy_until) = (false, None);
         let link = vw_drivers::tunnel_link()?;
         let fd = self.kernel.open_tun(&link).map_err(kernel_error)?;
-        let socket = self.bind(state.port)?;
+        let socket = self.bind(state)?;
         let agent = Agent::spawn(&self.program, &self.socket).map_err(failed)?;
         let tun = Tun { fd, headers: true };
         let started = agent.succeed(&tun, &[socket], &state.keys);
         let found = started.and_then(|()| Agent::find(&self.socket));
         let (agent, found) = state.heard(found)?;
-        state.port = found.endpoints.first().map_or(state.port, SocketAddr::port);
+        state.use_port_of(&found);
         Ok((agent, found))
     }
 
@@ -209,20 +218,18 @@ impl UserSpace {
         !found.lost && !found.endpoints.is_empty() && found.endpoints.iter().all(at)
     }
 
-    /// Binds a port, or any where somebody else has that.
-    fn bind(&self, port: u16) -> Result<UdpSocket> {
-        let bound = UdpSocket::bind((self.addr, port));
-        let bound = match bound {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                tracing::warn!("UDP port {port} is taken: encrypted packets use another one");
-                UdpSocket::bind((self.addr, 0))
+    /// Binds the port that others know, where they know one, else the first that is free.
+    fn bind(&self, state: &State) -> Result<UdpSocket> {
+        let bind = |port| match UdpSocket::bind((self.addr, port)) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            Err(error) => {
+                let sentence = format!("cannot bind {} for encrypted packets", self.addr);
+                Err(Error::new(Kind::Unavailable, "encryption-failed", sentence).because(error))
             }
-            bound => bound,
         };
-        bound.map_err(|e| {
-            let sentence = format!("cannot bind {} for encrypted packets", self.addr);
-            Error::new(Kind::Unavailable, "encryption-failed", sentence).because(e)
-        })
+        let kept = state.chosen.then_some(state.port);
+        encryption_port(&*self.kernel, self.addr, kept, bind).map(|(_, socket)| socket)
     }
 
     /// Another host as the process knows it; `None` while it has told no key.
@@ -290,7 +297,7 @@ impl Tunnel for UserSpace {
 
     fn end(&self) -> Result<()> {
         let mut state = self.state();
-        state.told = None;
+        (state.told, state.chosen) = (None, false);
         stop(&self.socket)
     }
 }

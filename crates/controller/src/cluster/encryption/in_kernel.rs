@@ -4,7 +4,7 @@
 //! has one private key: when that changes, the kernel sends by new sessions alone and goes on
 //! receiving by those that stand (`wg_set_device`, `wg_noise_expire_current_peer_keypairs`).
 
-use super::Tunnel;
+use super::{Tunnel, port::encryption_port};
 use crate::{controller::kernel_error, registry::lock};
 use std::{
     collections::BTreeSet,
@@ -17,10 +17,9 @@ use vw_agents::wireguard::{KeyFileError, KeyHolder, PrivateKey};
 use vw_drivers::Carrier;
 use vw_hoststate::{Fragment, LinkKind};
 use vw_kernel::{Kernel, KernelError, TunnelFacts, TunnelKey};
-use vw_model::{Error, Kind, OtherHosts, Protocol, PublicKey, RemoteHost, Result, TunnelKeys};
-
-/// The first port that is tried, WireGuard's usual one, and how many are.
-const PORTS: (u16, u16) = (51_820, 64);
+use vw_model::{
+    ENCRYPTION_PORTS, Error, OtherHosts, Protocol, PublicKey, RemoteHost, Result, TunnelKeys,
+};
 
 /// `ENODEV`.
 const NO_DEVICE: i32 = 19;
@@ -68,28 +67,10 @@ impl KernelTunnel {
             addr,
             state: Mutex::new(State {
                 keys,
-                port: standing.unwrap_or(PORTS.0),
+                port: standing.unwrap_or(*ENCRYPTION_PORTS.start()),
                 chosen: standing.is_some(),
             }),
         }
-    }
-
-    /// A port that nobody here has, as near to the usual one as can be.
-    fn free_port(&self) -> Result<u16> {
-        let (first, count) = PORTS;
-        for port in first..first + count {
-            if self.is_free(port)? {
-                if port != first {
-                    tracing::warn!("UDP port {first} is taken: encrypted packets use {port}");
-                }
-                return Ok(port);
-            }
-        }
-        let sentence = format!(
-            "no UDP port from {first} to {} is free for encrypted packets",
-            first + count - 1
-        );
-        Err(Error::new(Kind::Unavailable, "encryption-failed", sentence))
     }
 
     /// Those keys by which sessions stand, where one of them is a host's next: it is used before the
@@ -143,7 +124,8 @@ impl Tunnel for KernelTunnel {
     fn objects(&self) -> Result<Fragment> {
         let mut state = lock(&self.state);
         if !state.chosen {
-            state.port = self.free_port()?;
+            let take = |port| Ok(self.is_free(port)?.then_some(()));
+            (state.port, ()) = encryption_port(&*self.kernel, self.addr, None, take)?;
             state.chosen = true;
         }
         // The former one too: a change that fails is undone.

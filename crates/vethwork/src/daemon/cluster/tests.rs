@@ -27,6 +27,25 @@ fn an_address_or_an_interface_may_have_a_port() {
 }
 
 #[test]
+fn a_port_that_hosts_have_for_something_else_is_refused_by_name() {
+    check(
+        "192.0.2.1:4788",
+        expect![[
+            r#"ERROR invalid cluster-advertise "192.0.2.1:4788": the hosts try the way to one another at 4788: use another port"#
+        ]],
+    );
+    check("eth0:51819", expect![[r#"Link("eth0") Some(51819)"#]]);
+    for text in ["192.0.2.1:51820", "[2001:db8::1]:51820", "eth0:51883"] {
+        let refused = advertised(text).unwrap_err();
+        let expected = format!(
+            "invalid cluster-advertise {text:?}: the hosts take the packets of encrypted networks at one of 51820 to 51883: use another port"
+        );
+        assert_eq!(refused, expected);
+    }
+    check("eth0:51884", expect![[r#"Link("eth0") Some(51884)"#]]);
+}
+
+#[test]
 fn what_is_neither_is_refused() {
     check(
         "",

@@ -145,6 +145,30 @@ fn host(number: u16) -> RemoteHost {
     }
 }
 
+#[test]
+fn the_first_free_port_is_had_of_those_that_the_kernel_would_have() {
+    let folder = std::env::temp_dir().join(format!("vw-port-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let keys = KeyHolder::open(folder.join("tunnel.key"), PERIOD).unwrap();
+    let addr: IpAddr = [127, 51, 8, 20].into();
+    let kernel = Arc::new(vw_kernel::fake::FakeKernel::new());
+    let tunnel = UserSpace::new(kernel, addr, keys, &folder);
+    let port = || {
+        let bound = tunnel.bind(&tunnel.state());
+        bound.map(|socket| socket.local_addr().unwrap().port())
+    };
+    assert_eq!(port().unwrap(), 51_820);
+    let take = |port| UdpSocket::bind((addr, port)).unwrap();
+    let _strangers = [take(51_820), take(51_821)];
+    assert_eq!(port().unwrap(), 51_822);
+    // Others know another one.
+    (tunnel.state().port, tunnel.state().chosen) = (51_830, true);
+    assert_eq!(port().unwrap(), 51_830);
+    tunnel.end().unwrap();
+    assert_eq!(port().unwrap(), 51_822);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
 /// Tells the process to end, also when the test fails: its thread is waited for.
 struct Ends<'a>(&'a UserSpace);
 

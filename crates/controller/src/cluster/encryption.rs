@@ -30,6 +30,9 @@ use vw_model::{Error, Result, TunnelKeys};
 
 /// How often whoever carries packets is looked after: a killed one is replaced within this.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after some refusals it is tried again to take away what is left of a tunnel that nobody
+/// needs: less often than at first, as all is compared for it.
+const SELDOM: Duration = Duration::from_secs(30);
 /// How often a host that is idle looks; it is told what changes.
 const REST: Duration = Duration::from_secs(60 * 60);
 
@@ -97,9 +100,10 @@ impl Encryption {
     fn run(&self, controller: &WeakController) {
         if lock(&self.standing).networks.is_empty() {
             // A daemon that died may have left somebody behind.
-            self.end();
+            lock(&self.standing).left = !self.end();
         }
         let mut refused = None;
+        let mut again = LOOK;
         loop {
             let Some(controller) = controller.upgrade() else {
                 return;
@@ -108,7 +112,7 @@ impl Encryption {
             drop(controller);
             let next = match stepped {
                 Ok(next) => {
-                    refused = None;
+                    (refused, again) = (None, LOOK);
                     next
                 }
                 Err(error) => {
@@ -118,7 +122,11 @@ impl Encryption {
                         tracing::error!("the encrypted tunnel: {why}");
                         refused = Some(why);
                     }
-                    LOOK
+                    let now = again;
+                    if !self.stands() {
+                        again = (again * 2).min(SELDOM);
+                    }
+                    now
                 }
             };
             let signal = lock(&self.signal);
@@ -143,7 +151,7 @@ impl Encryption {
             standing.taken.clear();
             standing.others.unsettle();
             self.tell(&mut standing);
-            return Ok(REST);
+            return self.lower_again(controller, &mut standing).map(|()| REST);
         }
         let changed = self.tunnel.change(&standing.others, told).map_err(|error| {
             let sentence = "encrypted networks keep their key for longer than they should";
@@ -160,6 +168,7 @@ impl Encryption {
                 controller.bring(wants)?;
             }
             self.tunnel.carry(&standing.others)?;
+            standing.left = false;
             controller.open_encrypted_probe(&standing.others);
         }
         // One that carries nothing yet reads all keys before it does.
@@ -238,10 +247,23 @@ impl Encryption {
         Ok(wants)
     }
 
-    fn end(&self) {
-        if let Err(error) = self.tunnel.end() {
+    /// Ends who carries packets; answers whether nobody does any more.
+    fn end(&self) -> bool {
+        let ended = self.tunnel.end();
+        if let Err(error) = &ended {
             tracing::warn!("{}", error.chain());
         }
+        ended.is_ok()
+    }
+
+    /// Takes away what is left of a tunnel that could not be taken away when the last network went.
+    fn lower_again(&self, controller: &Controller, standing: &mut Standing) -> Result<()> {
+        if standing.left {
+            self.tunnel.end()?;
+            controller.mend_now()?;
+            standing.left = false;
+        }
+        Ok(())
     }
 }
 
@@ -318,8 +340,10 @@ impl Controller {
             return Ok(());
         }
         let wants = self.lower_tunnel(encryption, &mut standing);
+        let taken = self.take_away(wants);
+        standing.left |= taken.is_err();
         encryption.look();
-        self.take_away(wants)
+        taken
     }
 
     /// Nothing encrypted is carried any more; answers what is to be taken away.
@@ -331,7 +355,7 @@ impl Controller {
         let mut wants = self.close_encrypted_probe(&standing.others);
         wants.extend(standing.without());
         standing.others.unsettle();
-        encryption.end();
+        standing.left = !encryption.end();
         wants
     }
 

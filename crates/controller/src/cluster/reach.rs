@@ -75,15 +75,17 @@ impl Controller {
         let remotes = reach.remotes.keys().map(|id| Owner::Remote(*id));
         let owners = remotes.chain([Owner::Network(network.spec.id)]);
         let wants = owners.map(|owner| (owner, Fragment::default())).collect();
-        let taken = self
-            .take_away(wants)
-            .and_then(|()| self.lower_shared(network));
-        if let Err(error) = taken {
-            self.warn(format!(
-                "network {} stands though nothing here is on it: {}",
-                network.spec.name,
-                error.chain()
-            ));
+        let taken = self.take_away(wants);
+        // What is left of the network, which nobody wants, does not keep what it shared with others.
+        let shared = self.lower_shared(network);
+        for (what, taken) in [("", taken), ("'s encrypted tunnel", shared)] {
+            if let Err(error) = taken {
+                self.warn(format!(
+                    "network {}{what} stands though nothing here is on it: {}",
+                    network.spec.name,
+                    error.chain()
+                ));
+            }
         }
     }
 

@@ -1,13 +1,17 @@
 //! What carries an encrypted network's packets, where no packet is of interest.
 
-use std::time::Duration;
+use crate::inject::Refusing;
+use std::{sync::Arc, time::Duration};
 use vw_agents::wireguard::KeyHolder;
 use vw_controller::Tunnel;
 use vw_drivers::Carrier;
-use vw_model::{OtherHosts, PublicKey, Result, TunnelKeys};
+use vw_model::{Error, Kind, OtherHosts, PublicKey, Result, TunnelKeys};
 
 /// A process that carries nothing, with a host's keys.
-pub(crate) struct Process(pub(crate) KeyHolder);
+pub(crate) struct Process {
+    pub(crate) keys: KeyHolder,
+    pub(crate) refusing: Arc<Refusing>,
+}
 
 impl Tunnel for Process {
     fn carrier(&self) -> Carrier {
@@ -15,7 +19,7 @@ impl Tunnel for Process {
     }
 
     fn keys(&self) -> TunnelKeys {
-        self.0.keys(51_820)
+        self.keys.keys(51_820)
     }
 
     fn change(&self, _: &OtherHosts, _: Option<PublicKey>) -> Result<Duration> {
@@ -27,6 +31,9 @@ impl Tunnel for Process {
     }
 
     fn end(&self) -> Result<()> {
-        Ok(())
+        match self.refusing.ends() {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Unavailable, "test", "it does not end")),
+        }
     }
 }

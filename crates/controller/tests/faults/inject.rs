@@ -285,6 +285,8 @@ pub(crate) struct Refusing {
     key: Mutex<Option<Key>>,
     made: Mutex<Option<Made>>,
     checks: AtomicBool,
+    hangs: AtomicBool,
+    ended: AtomicUsize,
     refused: AtomicUsize,
     comparisons: AtomicUsize,
 }
@@ -306,6 +308,23 @@ impl Refusing {
     /// Has no descriptor for a socket by which endpoints are asked from now on.
     pub(crate) fn refuse_checks(&self) {
         self.checks.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the process that carries encrypted packets hangs from now on.
+    pub(crate) fn set_hangs(&self, hangs: bool) {
+        self.hangs.store(hangs, Ordering::SeqCst);
+    }
+
+    /// Whether that process ends, which it was asked to.
+    pub(crate) fn ends(&self) -> bool {
+        let hangs = self.hangs.load(Ordering::SeqCst);
+        self.ended.fetch_add(usize::from(!hangs), Ordering::SeqCst);
+        !hangs
+    }
+
+    /// How often it has ended.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// How often it has refused to make one.

@@ -15,7 +15,7 @@ use std::{
 use vw_controller::command::NetworkList;
 use vw_hoststate::{Key, LinkKind, Netns, Object, RouteKind};
 use vw_kernel::{Kernel, fake::FakeKernel};
-use vw_model::{Protocol, PublicKey, Result};
+use vw_model::{PROBE_NETWORKS, Protocol, PublicKey, Result};
 use vw_store::{
     Change, Table,
     cluster::{
@@ -436,6 +436,67 @@ fn a_host_hears_of_others_while_its_tunnel_is_about_to_stand() {
     });
     release(&scene.a(), "one").unwrap();
     assert_eq!(scene.a().repair().unwrap(), 0);
+}
+
+/// The namespace of a network that is not there to try the way.
+fn namespace(kernel: &FakeKernel) -> Option<Key> {
+    let mut keys = kernel.objects().into_keys();
+    keys.find(|key| match key {
+        Key::Namespace(Netns::Network(id)) => !PROBE_NETWORKS.contains(id),
+        _ => false,
+    })
+}
+
+#[test]
+fn what_is_left_of_a_network_does_not_keep_the_encrypted_tunnel() {
+    let scene = pair(encrypted);
+    let here = &scene.here.kernel;
+    let left = namespace(here).expect("it stands");
+    scene.here.refusing.set(Some(left.clone()));
+    // Whether it hears of what is left or not.
+    let _ = release(&scene.a(), "one");
+    assert!(here.objects().contains_key(&left), "it is refused");
+    assert_eq!((kind(here), key(here)), (None, None));
+    assert_eq!(peers(here), BTreeMap::new());
+    scene.here.refusing.set(None);
+    one_here(&scene).unwrap();
+    eventually("they know each other again", || {
+        key(&scene.there.kernel).map(|(public, _)| BTreeMap::from([(public, 1)]))
+            == Some(peers(here))
+    });
+    release(&scene.a(), "one").unwrap();
+    assert_eq!((kind(here), namespace(here)), (None, None));
+    assert_eq!(scene.a().repair().unwrap(), 0);
+}
+
+#[test]
+fn a_tunnel_that_could_not_be_taken_away_is_tried_again_though_nothing_happens() {
+    let scene = pair(encrypted);
+    let here = &scene.here.kernel;
+    let left = Key::Namespace(Netns::Tunnel);
+    scene.here.refusing.set(Some(left.clone()));
+    // Whether it hears of what is left or not.
+    let _ = release(&scene.a(), "one");
+    assert!(here.objects().contains_key(&left), "it is refused");
+    scene.here.refusing.set(None);
+    eventually("it is gone", || !here.objects().contains_key(&left));
+    assert_eq!(scene.a().repair().unwrap(), 0);
+}
+
+#[test]
+fn a_process_that_did_not_end_is_ended_though_nothing_happens() {
+    let without = |store: &MemoryStore, number| {
+        let world = encrypted(store, number);
+        world.kernel.lack_wireguard();
+        world
+    };
+    let scene = pair(without);
+    let refusing = &scene.here.refusing;
+    refusing.set_hangs(true);
+    release(&scene.a(), "one").unwrap();
+    let before = refusing.ended();
+    refusing.set_hangs(false);
+    eventually("it has ended", || refusing.ended() > before);
 }
 
 const OPERATIONS: [Operation; 2] = [

@@ -141,7 +141,10 @@ impl World {
         let keys = KeyHolder::open(self.folder.join("tunnel.key"), period).unwrap();
         let tunnel: Arc<dyn Tunnel> = match carrier(&facts)? {
             Carrier::Kernel => Arc::new(KernelTunnel::new(kernel.clone(), addr, keys, &facts)),
-            Carrier::UserSpace => Arc::new(Process(keys)),
+            Carrier::UserSpace => Arc::new(Process {
+                keys,
+                refusing: self.refusing.clone(),
+            }),
         };
         Some(match self.looks.clone() {
             Some(looks) => Arc::new(Counted { tunnel, looks }),

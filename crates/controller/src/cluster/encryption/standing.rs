@@ -23,6 +23,8 @@ pub(super) struct Standing {
     pub(super) others: OtherHosts,
     /// The next keys of those, as far as they are accepted.
     pub(super) taken: BTreeMap<HostId, PublicKey>,
+    /// Whether something of a tunnel that nothing needs may be there still.
+    pub(super) left: bool,
     /// What was told of ours last.
     pub(super) told: Option<TunnelKeys>,
 }

@@ -78,10 +78,10 @@ impl Held {
         let reached = || traffic::ping(&client, &to);
         eventually("they reach each other", SOON, reached);
         let own = stage.lab().folder().join(self.file);
+        comes_late(&mut stage, &own, &reached);
         let right = fs::read(&own).expect("it was written");
         fs::copy((self.another)(&own), &own).expect("the folder is ours");
         stage.restart_with("b", &[]);
-        let warns = |stage: &Stage| stage.api("b", "/info")["Warnings"].to_string();
         eventually("it says why", SOON, || warns(&stage).contains(remedy));
         assert!(stage.daemon("b").log().contains(remedy), "so does the log");
         stage.docker("b", "network create here");
@@ -95,4 +95,31 @@ impl Held {
         drop((web, client));
         stage.end();
     }
+}
+
+fn warns(stage: &Stage) -> String {
+    stage.api("b", "/info")["Warnings"].to_string()
+}
+
+/// A host that starts without the file does what is local and what its own copy knows, names the file, and
+/// is a member again once that is there.
+#[track_caller]
+fn comes_late(stage: &mut Stage, own: &Path, reached: &dyn Fn() -> bool) {
+    let right = fs::read(own).expect("it was written");
+    fs::remove_file(own).expect("it was there");
+    stage.restart_with("b", &[]);
+    let missing = format!("{}: No such file", own.display());
+    let why = |told: &str| told.contains(&missing) && told.contains("put a file there");
+    eventually("it says why", SOON, || why(&warns(stage)));
+    assert!(why(&stage.daemon("b").log()), "so does the log");
+    let status = stage.cli("b", "cluster status");
+    assert!(why(&status), "{status}");
+    stage.docker("b", "run --rm --network bridge host true");
+    stage.docker("b", "run --rm --network shop host true");
+    let refused = stage.refused("b", "network create -d overlay late");
+    assert!(why(&refused), "{refused}");
+    assert!(reached(), "what stands goes on");
+    fs::write(own, right).expect("the folder is ours");
+    eventually("it is let in", LEASE, || !why(&warns(stage)));
+    stage.docker("b", "network create -d overlay late");
 }

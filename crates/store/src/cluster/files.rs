@@ -1,44 +1,81 @@
-//! Which file of a store's options is to blame, where the store does not let us in.
+//! Stores whose options name files: when they are opened, and which file is to blame where a store does
+//! not let us in.
 //!
-//! Owns a store that says so beside what went wrong. What was read of a file last is used until it can
-//! be read again, so that a file is looked at only once something fails: it must change nothing else.
+//! Owns a store that is away as long as a file has never been usable, and that names the file beside what
+//! went wrong later. What was read of a file last is used until it can be read again, so that a file is
+//! looked at only once something fails: it must change nothing else.
 
 use super::{
-    ClusterError, ClusterStore, Member, Options, Outcome, Presence, Record, Transaction, Watch,
-    net::check,
+    ClusterError, ClusterStore, ClusterUrl, Member, Options, Outcome, Presence, Record,
+    Transaction, Watch, net::check, registry::Row,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-/// A store, and the options that it was opened with.
+/// What helps where a file could be used before, and where it never could.
+const USED_BEFORE: &str =
+    "what was read of it before is used: put a file there that can be, and it is used at once";
+const NEVER_USED: &str =
+    "the store is not asked without it: put a file there that can be used, and it is asked soon";
+
+/// A store, and the options that it is opened with: at the first call at which their files can be used.
 #[derive(Debug)]
 pub(super) struct WithFiles {
-    store: Arc<dyn ClusterStore>,
+    row: &'static Row,
+    url: ClusterUrl,
     options: Arc<Options>,
+    opened: OnceLock<Arc<dyn ClusterStore>>,
 }
 
 impl WithFiles {
-    pub(super) fn new(store: Arc<dyn ClusterStore>, options: &Options) -> Self {
-        let options = Arc::new(options.clone());
-        Self { store, options }
+    pub(super) fn new(row: &'static Row, url: &ClusterUrl, options: &Options) -> Self {
+        Self {
+            row,
+            url: url.clone(),
+            options: Arc::new(options.clone()),
+            opened: OnceLock::new(),
+        }
+    }
+
+    fn store(&self) -> Result<&dyn ClusterStore, ClusterError> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(&**opened);
+        }
+        let opened = (self.row.open)(&self.url, &self.options);
+        let opened = opened.map_err(|wrong| ClusterError::Unavailable {
+            store: self.row.kind,
+            reason: format!("{}: {NEVER_USED}", self.options.describe(wrong)),
+        })?;
+        // Who opens it at the same time does no harm.
+        Ok(&**self.opened.get_or_init(|| opened))
     }
 }
 
 impl Options {
-    /// What is wrong with a file now, and what helps.
-    fn blame(&self) -> Option<String> {
+    /// What is wrong with a file that they name, with its path; `None` where each can be used.
+    #[must_use]
+    pub fn unusable(&self) -> Option<String> {
         let checked = self
             .tls()
             .and_then(|tls| tls.as_ref().map_or(Ok(()), check));
         let wrong = checked.and_then(|()| self.check_secrets()).err()?;
+        Some(self.describe(wrong))
+    }
+
+    fn describe(&self, wrong: ClusterError) -> String {
         let ClusterError::Setting { option, reason } = wrong else {
-            return Some(wrong.to_string());
+            return wrong.to_string();
         };
         let path = self.given(&option).filter(|path| !reason.contains(*path));
         let path = path.map(|path| format!("{path}: ")).unwrap_or_default();
-        Some(format!(
-            "{option}: {path}{reason}: what was read of it before is used: put a file there that can \
-             be, and it is used at once"
-        ))
+        format!("{option}: {path}{reason}")
+    }
+
+    fn blame(&self) -> Option<String> {
+        let unusable = self.unusable()?;
+        Some(format!("{unusable}: {USED_BEFORE}"))
     }
 
     fn tell<T>(&self, told: Result<T, ClusterError>) -> Result<T, ClusterError> {
@@ -57,23 +94,23 @@ impl Options {
 
 impl ClusterStore for WithFiles {
     fn kind(&self) -> &'static str {
-        self.store.kind()
+        self.row.kind
     }
 
     fn get(&self, key: &str) -> Result<Option<Record>, ClusterError> {
-        self.options.tell(self.store.get(key))
+        self.options.tell(self.store()?.get(key))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Record>, ClusterError> {
-        self.options.tell(self.store.list(prefix))
+        self.options.tell(self.store()?.list(prefix))
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<Outcome, ClusterError> {
-        self.options.tell(self.store.commit(transaction))
+        self.options.tell(self.store()?.commit(transaction))
     }
 
     fn follow(&self, prefix: &str) -> Result<(Vec<Record>, Box<dyn Watch>), ClusterError> {
-        let (records, inner) = self.options.tell(self.store.follow(prefix))?;
+        let (records, inner) = self.options.tell(self.store()?.follow(prefix))?;
         let options = self.options.clone();
         Ok((records, Box::new(Told { inner, options })))
     }
@@ -84,11 +121,14 @@ impl ClusterStore for WithFiles {
         value: &[u8],
         ttl: Duration,
     ) -> Result<Box<dyn Presence>, ClusterError> {
-        self.options.tell(self.store.announce(key, value, ttl))
+        self.options.tell(self.store()?.announce(key, value, ttl))
     }
 
     fn members(&self) -> Vec<Member> {
-        let mut members = self.store.members();
+        let mut members = match self.store() {
+            Ok(store) => store.members(),
+            Err(error) => return self.none_asked(&error),
+        };
         let failed = members
             .iter_mut()
             .filter_map(|one| one.answer.as_mut().err());
@@ -99,6 +139,24 @@ impl ClusterStore for WithFiles {
             failed.for_each(|said| *said = format!("{said}; {blame}"));
         }
         members
+    }
+}
+
+impl WithFiles {
+    /// Its servers, of which none is asked.
+    fn none_asked(&self, error: &ClusterError) -> Vec<Member> {
+        let why = match error {
+            ClusterError::Unavailable { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        let servers = self.url.servers().iter();
+        let member = |server: &super::Server| Member {
+            address: server.to_string(),
+            answer: Err(why.clone()),
+            leader: None,
+            version: None,
+        };
+        servers.map(member).collect()
     }
 }
 

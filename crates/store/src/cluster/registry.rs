@@ -3,32 +3,38 @@
 //! Owns the choice by scheme. A build without a store's feature does not know its scheme.
 
 #[cfg(feature = "consul")]
-use super::consul::Consul;
+use super::consul::{self, Consul};
 #[cfg(feature = "etcd")]
-use super::etcd::Etcd;
+use super::etcd::{self, Etcd};
 #[cfg(feature = "zookeeper")]
-use super::zookeeper::ZooKeeper;
+use super::zookeeper::{self, ZooKeeper};
 use super::{ClusterError, ClusterStore, ClusterUrl, Options};
 use std::sync::Arc;
 
 /// Opens a store without asking any server.
-type Open = fn(&ClusterUrl, &Options) -> Result<Arc<dyn ClusterStore>, ClusterError>;
+pub(super) type Open = fn(&ClusterUrl, &Options) -> Result<Arc<dyn ClusterStore>, ClusterError>;
 
 /// One store.
+#[derive(Debug)]
 pub(crate) struct Row {
     /// What stands before `://`.
     pub(crate) scheme: &'static str,
+    /// What it is called.
+    #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+    pub(crate) kind: &'static str,
     /// The port, where the address names none.
     pub(crate) port: u16,
     /// The options that it knows.
     pub(crate) options: &'static [&'static str],
-    open: Open,
+    /// Reads the files that the options name.
+    pub(super) open: Open,
 }
 
 const ROWS: &[Row] = &[
     #[cfg(feature = "etcd")]
     Row {
         scheme: "etcd",
+        kind: etcd::STORE,
         port: 2379,
         options: &[
             "tls.ca",
@@ -43,6 +49,7 @@ const ROWS: &[Row] = &[
     #[cfg(feature = "consul")]
     Row {
         scheme: "consul",
+        kind: consul::STORE,
         port: 8500,
         options: &["tls.ca", "tls.cert", "tls.key", "token", "token-file"],
         open: |url, options| Ok(Arc::new(Consul::new(url, options)?)),
@@ -50,6 +57,7 @@ const ROWS: &[Row] = &[
     #[cfg(feature = "zookeeper")]
     Row {
         scheme: "zk",
+        kind: zookeeper::STORE,
         port: 2181,
         options: &[
             "tls.ca",
@@ -73,18 +81,17 @@ pub(crate) fn row(scheme: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.scheme == scheme)
 }
 
-/// Makes ready to ask a cluster's store. No server needs to be there: the first call tells.
+/// Makes ready to ask a cluster's store. No server needs to be there, nor a file that the options name:
+/// the first call tells, and as long as a file has never been usable the store is away.
 ///
 /// # Errors
-/// [`ClusterError::Setting`] for an option that this store does not know, or a file that cannot
-/// be read or used.
+/// [`ClusterError::Setting`] for an option that this store does not know.
 pub fn connect(url: &ClusterUrl, options: &Options) -> Result<Arc<dyn ClusterStore>, ClusterError> {
     let row = row(url.scheme()).expect("only a scheme with a row is parsed");
     options.only(row.scheme, row.options)?;
-    let store = (row.open)(url, options)?;
     #[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
     if options.has_files() {
-        return Ok(Arc::new(super::files::WithFiles::new(store, options)));
+        return Ok(Arc::new(super::files::WithFiles::new(row, url, options)));
     }
-    Ok(store)
+    (row.open)(url, options)
 }

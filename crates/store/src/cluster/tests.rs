@@ -93,21 +93,103 @@ fn a_secret_is_not_shown() {
 
 #[cfg(feature = "etcd")]
 #[test]
-fn a_store_refuses_what_it_does_not_know_and_files_that_are_not_there() {
+fn a_store_refuses_what_it_does_not_know() {
     let url: ClusterUrl = "etcd://127.0.0.1".parse().expect("it is good");
-    for (given, part) in [
-        ("token=a", "option token: etcd knows only tls.ca"),
-        ("tls.ca=/nowhere", "option tls.ca: /nowhere: No such file"),
-        (
-            "tls.ca=/dev/null",
-            "option tls.ca: the file has no certificate",
-        ),
-    ] {
-        let options = Options::parse([given]).expect("its form is good");
-        let error = connect(&url, &options)
-            .expect_err("it is refused")
-            .to_string();
-        assert!(error.contains(part), "{error}");
+    let options = Options::parse(["token=a"]).expect("its form is good");
+    let error = connect(&url, &options).expect_err("it is refused");
+    let error = error.to_string();
+    assert!(
+        error.contains("option token: etcd knows only tls.ca"),
+        "{error}"
+    );
+}
+
+/// A file that something of a store needs: the store's scheme and its name, the option, what can be used,
+/// what cannot, and what is said of that.
+#[cfg(all(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+const NEEDED: [[&str; 6]; 4] = [
+    [
+        "etcd",
+        "etcd",
+        "tls.ca",
+        AUTHORITY,
+        "junk",
+        "the file has no certificate in PEM",
+    ],
+    [
+        "etcd",
+        "etcd",
+        "password-file",
+        "hush\n",
+        "\n",
+        "the file's first line is empty",
+    ],
+    [
+        "consul",
+        "consul",
+        "token-file",
+        "hush\n",
+        "\n",
+        "the file's first line is empty",
+    ],
+    [
+        "zk",
+        "zookeeper",
+        "password-file",
+        "hush\n",
+        "\n",
+        "the file's first line is empty",
+    ],
+];
+
+/// What a store says that is away, of itself and of its one server.
+#[cfg(feature = "etcd")]
+fn why_away(store: &dyn ClusterStore) -> [String; 2] {
+    let error = store.get("a").expect_err("nobody answers");
+    assert!(
+        matches!(error, ClusterError::Unavailable { .. }),
+        "{error:?}"
+    );
+    let member = store.members().remove(0).answer;
+    [error.to_string(), member.expect_err("nobody answers")]
+}
+
+#[cfg(all(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+#[test]
+fn a_store_is_away_until_the_files_that_it_needs_are_there() {
+    let address = nobody().to_string();
+    for [scheme, kind, option, good, bad, wrong] in NEEDED {
+        let name = format!("vw-late-{option}-{}", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        let path = file.display().to_string();
+        let write = |text| std::fs::write(&file, text).expect("it is written");
+        let user = option.starts_with("password").then(|| "user=me".to_owned());
+        let given = user.into_iter().chain([format!("{option}={path}")]);
+        let options = Options::parse(given).expect("its form is good");
+        let url = format!("{scheme}://{address}").parse().expect("an address");
+        let store = connect(&url, &options).expect("no option is wrong");
+        assert_eq!(
+            (store.kind(), &store.members()[0].address),
+            (kind, &address)
+        );
+        let told = |part: &str, end: &str| {
+            let told = why_away(&*store);
+            let is_told = |said: &String| said.contains(part) && said.ends_with(end);
+            assert!(told.iter().all(is_told), "{part}: {told:?}");
+        };
+        told(
+            &format!("{option}: {path}: No such file"),
+            "it is asked soon",
+        );
+        write(bad);
+        told(&format!("{option}: {path}: {wrong}"), "it is asked soon");
+        assert!(options.unusable().is_some_and(|why| why.contains(wrong)));
+        write(good);
+        let asked = why_away(&*store);
+        assert!(asked.iter().all(|said| !said.contains(option)), "{asked:?}");
+        assert_eq!(options.unusable(), None);
+        std::fs::remove_file(&file).expect("it is there");
+        told("what was read of it before is used", "it is used at once");
     }
 }
 
@@ -146,11 +228,7 @@ fn a_file_that_cannot_be_used_any_more_is_named_beside_what_went_wrong() {
         let given = user.into_iter().chain([format!("{option}={path}")]);
         let options = Options::parse(given).expect("its form is good");
         let store = connect(&url, &options).expect("it can be read");
-        let told = || {
-            let read = store.get("a").expect_err("nobody answers").to_string();
-            let member = store.members().remove(0).answer;
-            [read, member.expect_err("nobody answers")]
-        };
+        let told = || why_away(&*store);
         let named = |wrong: &str| {
             let part = format!("; {option}: {path}: {wrong}");
             told()

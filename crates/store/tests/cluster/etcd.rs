@@ -423,6 +423,7 @@ fn etcd_speaks_tls_both_ways() {
     let text = option("ca", &ours, "ca.key");
     let options = Options::parse([text]).expect("its form is good");
     let url: ClusterUrl = etcd.url().parse().expect("it is good");
-    let refused = connect(&url, &options).expect_err("a key is no certificate");
-    assert!(refused.to_string().contains("option tls.ca"), "{refused}");
+    let store = connect(&url, &options).expect("no option is wrong");
+    let refused = store.get("a").expect_err("a key is no certificate");
+    assert!(refused.to_string().contains("tls.ca: "), "{refused}");
 }

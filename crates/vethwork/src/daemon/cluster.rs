@@ -148,10 +148,15 @@ impl ClusterSettings {
         })
     }
 
+    /// What is wrong with a file that the store's options name; nothing where each can be used.
+    pub(super) fn unusable(&self) -> Option<String> {
+        self.options.unusable()
+    }
+
     /// What the controller needs to be a member.
     ///
     /// # Errors
-    /// When files that the options name cannot be read.
+    /// For an option that the store does not know.
     pub(super) fn membership(
         &self,
         underlay: &Underlay,

@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-const STORE: &str = "consul";
+pub(super) const STORE: &str = "consul";
 
 /// A record that is asked for to see whether a server knows the cluster's state; nobody has it.
 const ALIVE: &str = "alive";

@@ -17,7 +17,7 @@ use super::{
 use serde_json::{Value, json};
 use std::{fmt, sync::Arc, time::Duration};
 
-const STORE: &str = "etcd";
+pub(super) const STORE: &str = "etcd";
 
 /// The store.
 pub(crate) struct Etcd {

@@ -27,7 +27,7 @@ use super::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 
-const STORE: &str = "zookeeper";
+pub(super) const STORE: &str = "zookeeper";
 
 /// The store.
 pub(crate) struct ZooKeeper {

@@ -3,6 +3,7 @@
 //! Owns what is looked at before one that runs ends itself. It must not change anything.
 
 use super::super::{
+    cluster::ClusterSettings,
     file,
     flags::Flags,
     listen,
@@ -43,6 +44,12 @@ impl Start {
         {
             return Some(format!(
                 "this host has no address for --host {host} any more; give another one, such as 0.0.0.0 or a unix socket, and start the daemon again"
+            ));
+        }
+        let mut stores = self.settings.cluster.iter();
+        if let Some(wrong) = stores.find_map(ClusterSettings::unusable) {
+            return Some(format!(
+                "it would begin without the cluster's store; mend that: {wrong}"
             ));
         }
         let refused =

@@ -103,6 +103,9 @@ fn files_of_the_store_must_be_readable() {
     let file = folder.0.join("ca.pem");
     let options = [("tls.ca", file.to_str().unwrap())];
     let told = obstacle(&start(&folder, &[], &options));
-    assert!(told.contains("it would not start; mend that"), "{told}");
+    assert!(
+        told.contains("without the cluster's store; mend that"),
+        "{told}"
+    );
     assert!(told.contains("ca.pem"), "{told}");
 }

@@ -294,7 +294,9 @@ impl Daemon {
         String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
     }
 
-    fn log_file(&self) -> PathBuf {
+    /// Where that lies.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
         self.folder.join("daemon.log")
     }
 

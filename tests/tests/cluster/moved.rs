@@ -7,6 +7,7 @@ use crate::{
 };
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use vw_testkit::{eventually, traffic};
@@ -76,6 +77,26 @@ fn replace(program: &Path) -> PathBuf {
     former
 }
 
+/// Has the system run a program, or refuse to.
+fn may_run(program: &Path, may: bool) {
+    let mode = if may { 0o755 } else { 0o644 };
+    fs::set_permissions(program, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The address is another one, and the daemon stays until its program can be run.
+fn moves_once_its_program_runs(stage: &Stage, program: &Path, former: &Path) {
+    may_run(former, false);
+    let b = stage.host("b");
+    b.ip(&format!("addr del {OLD}/24 dev wire"));
+    b.ip(&format!("addr add {NEW}/24 dev wire"));
+    let stays = format!("its program, {}", program.display());
+    eventually("it tries that before it ends itself", LEASE, || {
+        stage.daemon("b").log().contains(&stays)
+    });
+    assert!(stage.knows("b", "shop"), "all goes on as it was");
+    may_run(former, true);
+}
+
 fn a_host_follows_the_address_of_the_interface_that_it_advertises(kind: Kind) {
     let mut stage = Stage::new(kind, &["a", "b"]);
     let program = stage.copy_program("b");
@@ -100,10 +121,7 @@ fn a_host_follows_the_address_of_the_interface_that_it_advertises(kind: Kind) {
     let (pid, carrier) = (stage.daemon("b").pid(), process(stage.host("b")).unwrap());
     let before = hosts(&stage, "a");
     let former = replace(&program);
-
-    let b = stage.host("b");
-    b.ip(&format!("addr del {OLD}/24 dev wire"));
-    b.ip(&format!("addr add {NEW}/24 dev wire"));
+    moves_once_its_program_runs(&stage, &program, &former);
     let moved = || {
         let after = hosts(&stage, "a");
         after.iter().any(|[_, _, address]| address == NEW)
@@ -137,5 +155,24 @@ fn a_host_follows_the_address_of_the_interface_that_it_advertises(kind: Kind) {
         });
     }
     fs::rename(former, program).unwrap();
+    begins_anew_without_an_address(&mut stage);
     stage.end();
+}
+
+/// What one begins anew with may be gone again by then, as where whoever gives addresses starts again.
+fn begins_anew_without_an_address(stage: &mut Stage) {
+    let told = format!("{NEW}/24 dev wire");
+    stage.host("b").ip(&format!("addr del {told}"));
+    let host = stage.host("b").clone();
+    let come = move |log: &dyn Fn() -> String| {
+        let waits = format!("{NEW} of wire is gone again: the daemon waits");
+        eventually("it waits", SOON, || log().contains(&waits));
+        host.ip(&format!("addr add {told}"));
+    };
+    stage.begin_anew("b", &format!("{NEW} wire"), come);
+    eventually("the others know it there", LEASE, || {
+        hosts(stage, "a")
+            .iter()
+            .any(|[_, _, address]| address == NEW)
+    });
 }

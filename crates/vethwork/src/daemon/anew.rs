@@ -5,8 +5,10 @@
 //! of which a start takes from the link, and compares with what stands: to begin anew is to follow it.
 //! It must not begin anew for less: requests that are under way end with it.
 
+mod begun;
 mod obstacle;
 
+pub(super) use begun::facts;
 pub(super) use obstacle::Start;
 
 use super::{cluster::ClusterSettings, listen, signals::Stops};
@@ -88,9 +90,7 @@ impl Reached {
         // Of an address of the other IP version none of the others could make use; nor, it may be, of one of
         // another link, which has the default route while the cable of this one is out.
         let found = self.cluster.underlay(facts).ok().filter(|found| {
-            found.link == self.link
-                && found.addr.is_ipv4() == self.was.is_ipv4()
-                && !facts.passing.contains(&found.addr)
+            may_stand_for(found, self.was, &self.link) && !facts.passing.contains(&found.addr)
         });
         let Some(found) = found else {
             self.next = None;
@@ -146,21 +146,63 @@ impl Reached {
     }
 }
 
-/// Runs this binary in the place of this process, with what it was given. Returns where somebody asked
-/// it to stop meanwhile, or the system refuses: the service manager starts it then.
-pub(super) fn exec(stops: &Stops) -> ExitCode {
+/// Whether an underlay may take the place of one that had this address on this link.
+fn may_stand_for(found: &Underlay, was: IpAddr, link: &IfName) -> bool {
+    found.link == *link && found.addr.is_ipv4() == was.is_ipv4()
+}
+
+/// Why this binary does not run with what this process was given, with what to do; none where it does. It
+/// is tried while all goes on as it was: who has ended itself cannot.
+pub(super) fn cannot_run() -> Option<String> {
+    let tried = this_again().arg("--validate").output();
+    let why = match tried {
+        Ok(said) if said.status.success() => return None,
+        Ok(said) => format!("{}: {}", said.status, String::from_utf8_lossy(&said.stderr)),
+        Err(error) => error.to_string(),
+    };
+    let why = why.trim();
+    Some(format!(
+        "its program, {}, cannot be run; mend that: {why}",
+        program()
+    ))
+}
+
+/// This binary, with what this process was given.
+fn this_again() -> Command {
     let mut given = env::args_os();
     let mut command = Command::new(THIS_PROGRAM);
     if let Some(name) = given.next() {
         command.arg0(name);
     }
     command.args(given);
+    command
+}
+
+/// Where this binary lies, for people.
+fn program() -> String {
+    let path = fs::read_link(THIS_PROGRAM);
+    path.map_or_else(
+        |_| THIS_PROGRAM.to_owned(),
+        |path| path.display().to_string(),
+    )
+}
+
+/// Runs this binary in the place of this process, with what it was given, to go on with `next`. Returns
+/// where somebody asked it to stop meanwhile, or the system refuses what it did a moment before: the
+/// service manager starts it then.
+pub(super) fn exec(stops: &Stops, next: &Underlay) -> ExitCode {
+    let mut command = this_again();
+    command.envs([begun::variable(next)]);
     stops.no_longer_hear();
     if stops.came() {
         return ExitCode::SUCCESS;
     }
     listen::hand_on();
-    eprintln!("failed to begin anew: {}", command.exec());
+    let error = command.exec();
+    tracing::error!(
+        "the daemon ends, as its program, {}, cannot be run in its place: {error}; start it again",
+        program()
+    );
     ExitCode::FAILURE
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn main(flags: Flags) -> ExitCode {
     }
     match run::run(Start { flags, settings }) {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(Ended::BeginsAnew(stops)) => anew::exec(&stops),
+        Ok(Ended::BeginsAnew(stops, next)) => anew::exec(&stops, &next),
         Err(error) => {
             eprintln!("failed to start daemon: {}", error.chain());
             ExitCode::FAILURE

@@ -15,12 +15,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use vw_controller::{Controller, Parts, kernel_error, refuse_to_leave_cluster};
 use vw_dns_server::DnsServer;
-use vw_drivers::DriverContext;
+use vw_drivers::{DriverContext, Underlay};
 use vw_engine_api::{ApiConfig, serve};
-use vw_kernel::{HostFacts, Kernel, LinuxKernel};
+use vw_kernel::{HostFacts, LinuxKernel};
 use vw_model::{Error, Kind, Result};
 use vw_runtime::{Runtime, Settings};
 use vw_store::{Embedded, Journal, Schema};
@@ -46,8 +46,8 @@ impl Drop for PidFile {
 pub(super) enum Ended {
     /// Somebody asked it to.
     Stopped,
-    /// It is to begin anew, in its own place, unless somebody asked it to stop since.
-    BeginsAnew(Stops),
+    /// It is to begin anew, in its own place, and go on with this, unless somebody asked it to stop since.
+    BeginsAnew(Stops, Underlay),
 }
 
 /// Runs until SIGTERM or SIGINT, or until the other hosts reach this one by another address. Containers
@@ -72,7 +72,7 @@ pub(super) fn run(start: Start) -> Result<Ended> {
     // Held until the process ends: a second daemon in this namespace is refused.
     let _claim = kernel.claim_netns().map_err(kernel_error)?;
     let _pid_file = write_pid(settings.pidfile.as_deref())?;
-    let facts = kernel.facts().map_err(kernel_error)?;
+    let facts = anew::facts(&kernel, settings)?;
     let mut config = settings.controller_config(&facts)?;
     try_programs(&kernel, &mut config.drivers);
     let mut parts = parts(settings, &kernel, &facts)?;
@@ -101,18 +101,18 @@ pub(super) fn run(start: Start) -> Result<Ended> {
     watch::firewall(&controller, &kernel, settings)?;
     let link = underlay.as_ref().map(|underlay| underlay.link.as_str());
     watch::links(&controller, link)?;
-    let moved = Arc::new(Notify::new());
+    let (tell, moved) = oneshot::channel();
     if let (Some(cluster), Some(underlay)) = (settings.cluster.clone(), &underlay) {
         let reached = Reached::new(cluster, underlay);
-        watch::addresses(&controller, &kernel, reached, start.clone(), moved.clone())?;
+        watch::addresses(&controller, &kernel, reached, start.clone(), tell)?;
     }
-    let ended = answer(settings, &controller, &moved)?;
+    let ended = answer(settings, &controller, moved)?;
     if matches!(ended, Ended::Stopped) {
         notify::stopping();
     }
     listen::forget(settings);
     match (close(&controller, &kernel), &ended) {
-        (Err(error), Ended::BeginsAnew(_)) => {
+        (Err(error), Ended::BeginsAnew(..)) => {
             tracing::error!("left to the start that follows: {}", error.chain());
         }
         (closed, _) => closed?,
@@ -124,7 +124,7 @@ pub(super) fn run(start: Start) -> Result<Ended> {
 fn answer(
     settings: &DaemonSettings,
     controller: &Arc<Controller>,
-    moved: &Notify,
+    moved: oneshot::Receiver<Underlay>,
 ) -> Result<Ended> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -144,25 +144,29 @@ fn answer(
         };
         let (tell, told) = oneshot::channel();
         let end = async {
-            let anew = either(stop, moved.notified()).await;
+            let anew = either(stop, moved).await;
             // Who waits for it below is there as long as this is.
             let _ = tell.send(anew);
         };
         let served = serve(controller.clone(), listeners, config, end).await;
         served.map_err(|e| Error::internal("serve-failed", "the API stopped").because(e))?;
         Ok(match told.await {
-            Ok(true) => Ended::BeginsAnew(stops),
-            Ok(false) | Err(_) => Ended::Stopped,
+            Ok(Some(next)) => Ended::BeginsAnew(stops, next),
+            Ok(None) | Err(_) => Ended::Stopped,
         })
     })
 }
 
-/// Whether the daemon begins anew: who asks it to stop is heard first.
-async fn either(stop: impl Future<Output = ()>, moved: impl Future<Output = ()>) -> bool {
+/// What the daemon begins anew with, if it does: who asks it to stop is heard first.
+async fn either(
+    stop: impl Future<Output = ()>,
+    moved: oneshot::Receiver<Underlay>,
+) -> Option<Underlay> {
     tokio::select! {
         biased;
-        () = stop => false,
-        () = moved => true,
+        () = stop => None,
+        // Where nobody looks for another address, none is told.
+        Ok(next) = moved => Some(next),
     }
 }
 

@@ -4,7 +4,7 @@
 mod pauses;
 
 use super::{
-    anew::{LOOK, Look, Reached, Start},
+    anew::{self, LOOK, Look, Reached, Start},
     settings::DaemonSettings,
 };
 use pauses::Pauses;
@@ -13,8 +13,9 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use vw_controller::Controller;
+use vw_drivers::Underlay;
 use vw_firewall::foreign::adjustments;
 use vw_kernel::{
     AddressMonitor, Changed, Kernel, LinkEvent, LinkMonitor, LinuxKernel, Monitor, legacy_chains,
@@ -128,8 +129,8 @@ pub(crate) fn links(controller: &Arc<Controller>, underlay: Option<&str>) -> Res
 }
 
 /// Follows this host's addresses for the life of the process: a cluster's services may be published on
-/// one alone, and the others reach it by one. Tells by `moved` that the daemon is to begin anew with
-/// another, once, and is done.
+/// one alone, and the others reach it by one. Tells `moved` which other one the daemon is to begin
+/// anew with, and is done.
 ///
 /// # Errors
 /// As [`firewall`].
@@ -138,7 +139,7 @@ pub(super) fn addresses(
     kernel: &Arc<LinuxKernel>,
     mut reached: Reached,
     start: Start,
-    moved: Arc<Notify>,
+    moved: oneshot::Sender<Underlay>,
 ) -> Result<()> {
     let mut monitor = AddressMonitor::open()
         .map_err(|e| Error::internal("monitor-failed", "cannot listen to addresses").because(e))?;
@@ -153,7 +154,11 @@ pub(super) fn addresses(
             let wait = match look(&kernel, &mut reached, &start) {
                 Look::Rest => None,
                 Look::Again => Some(LOOK),
-                Look::Follow(_) => return moved.notify_one(),
+                Look::Follow(next) => {
+                    // Nobody hears where the daemon ends anyhow.
+                    let _ = moved.send(next);
+                    return;
+                }
             };
             match monitor.changed(wait) {
                 Ok(any) => changed = any,
@@ -182,7 +187,7 @@ fn look(kernel: &LinuxKernel, reached: &mut Reached, start: &Start) -> Look {
     let Look::Follow(found) = &look else {
         return look;
     };
-    if let Some(why) = start.obstacle(&facts, found) {
+    if let Some(why) = start.obstacle(&facts, found).or_else(anew::cannot_run) {
         reached.stay(found, why);
         return Look::Again;
     }

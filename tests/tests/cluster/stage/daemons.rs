@@ -2,6 +2,7 @@
 
 use super::{Member, SOON, Stage};
 use std::{
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -48,6 +49,33 @@ impl Stage {
         daemon.set_program(&copy);
         daemon.restart();
         copy
+    }
+
+    /// Starts a daemon again as one that took the place of a former one, which was to go on with this, an
+    /// address and its link; meanwhile something else is done by what it logs.
+    #[track_caller]
+    pub(crate) fn begin_anew(
+        &mut self,
+        host: &str,
+        with: &str,
+        meanwhile: impl FnOnce(&dyn Fn() -> String) + Send,
+    ) {
+        let daemon = &mut self.members.get_mut(host).expect("a member").daemon;
+        let (program, log) = (daemon.program().to_owned(), daemon.log_file());
+        let shim = self.lab.folder().join("anew");
+        let text = format!(
+            "#!/bin/sh\nVETHWORK_BEGUN_ANEW=\"$$ {with}\" exec {} \"$@\"\n",
+            program.display()
+        );
+        std::fs::write(&shim, text).expect("there is room");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&shim, mode).expect("it is ours");
+        daemon.set_program(&shim);
+        std::thread::scope(|scope| {
+            scope.spawn(|| meanwhile(&|| std::fs::read_to_string(&log).unwrap_or_default()));
+            daemon.restart();
+        });
+        daemon.set_program(&program);
     }
 
     /// Starts a daemon again with a variable set, or unset.

@@ -295,13 +295,13 @@ fn tunnel(end: IpAddr) -> ChainSpec {
     };
     let peer = |fields, set| rule("another host", [Match::In(fields, set)], Return);
     let mut rules = vec![
+        rule("this host itself", [Match::Loopback], Drop),
         rule("a container of this host", own, Goto(OWN_CONTAINER)),
         rule(
             "another host",
             [hosts, Match::Destination(end.into())],
             AcceptUntracked,
         ),
-        rule("this host itself", [Match::Loopback], Drop),
         rule("a stranger", [Match::ToLocal], Drop),
         peer(FROM4, SetName::Peers4),
         peer(FROM6, SetName::Peers6),

@@ -45,7 +45,9 @@ pub(super) fn failed(step: &Step, source: io::Error) -> KernelError {
 fn object(object: &Object) -> String {
     match object {
         Object::Namespace(namespace) => format!("network namespace {}", short(namespace.netns)),
-        Object::Table(Table::Host(_)) => "nftables table inet vethwork".to_owned(),
+        Object::Table(Table::Host(_)) => {
+            "nftables tables inet vethwork and ip6 vethwork".to_owned()
+        }
         Object::Table(Table::Services) => format!("nftables table inet {SERVICE_TABLE}"),
         Object::Table(Table::SandboxDns { sandbox, .. }) => {
             format!("nftables table inet vethwork_dns of {}", sandbox.short())

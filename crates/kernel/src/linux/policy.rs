@@ -25,11 +25,9 @@ impl Run<'_> {
         self.end_turn();
         let step = &self.plan.steps[at];
         let specs = table.specs();
-        let change = move |nft: &mut Nft| {
-            specs.iter().try_for_each(|spec| match wanted {
-                true => nft.ensure(spec).map_err(|refused| refused.source),
-                false => nft.remove(spec),
-            })
+        let change = move |nft: &mut Nft| match wanted {
+            true => nft.ensure_all(&specs),
+            false => specs.iter().try_for_each(|spec| nft.remove(spec)),
         };
         let result = match table {
             Table::Host(_) | Table::Services => self.kernel.with_nft(change),

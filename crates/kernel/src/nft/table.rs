@@ -53,7 +53,28 @@ impl Nft {
         })
     }
 
-    /// Makes a table as it should be.
+    /// Makes tables as they should be; where one is refused, those that were not there go again.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub(crate) fn ensure_all(&mut self, specs: &[TableSpec]) -> io::Result<()> {
+        let mut made = Vec::new();
+        for spec in specs {
+            match self.ensure(spec) {
+                Ok(true) => made.push(spec),
+                Ok(false) => {}
+                Err(refused) => {
+                    for spec in made {
+                        self.remove(spec)?;
+                    }
+                    return Err(refused.source);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a table as it should be, and tells whether there was none.
     ///
     /// One that stands intact is kept; one that differs is mended in one transaction, in which
     /// the administrator's chain, others' chains and the elements stay, and sets that are new have
@@ -61,15 +82,15 @@ impl Nft {
     ///
     /// # Errors
     /// [`Refused`] without a place.
-    pub(crate) fn ensure(&mut self, spec: &TableSpec) -> Result<(), Refused> {
+    pub(crate) fn ensure(&mut self, spec: &TableSpec) -> Result<bool, Refused> {
         match self.create(spec) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => return Ok(result?),
+            result => return Ok(result.map(|()| true)?),
         }
         match self.check(spec)? {
-            Skeleton::Intact => Ok(()),
-            Skeleton::Absent => Ok(self.create(spec)?),
-            Skeleton::Altered => Ok(self.mend(spec)?),
+            Skeleton::Intact => Ok(false),
+            Skeleton::Absent => Ok(self.create(spec).map(|()| true)?),
+            Skeleton::Altered => Ok(self.mend(spec).map(|()| false)?),
         }
     }
 

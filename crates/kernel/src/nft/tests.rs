@@ -28,9 +28,7 @@ fn spec() -> TableSpec {
 
 /// All that a host has.
 fn stand(nft: &mut Nft) {
-    for spec in [HostTable::rules6(), spec()] {
-        nft.ensure(&spec).unwrap();
-    }
+    nft.ensure_all(&[HostTable::rules6(), spec()]).unwrap();
 }
 
 fn bridge(name: &str) -> NetworkPolicy {

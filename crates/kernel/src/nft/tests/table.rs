@@ -6,6 +6,7 @@ use std::{
     net::{TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
+use vw_firewall::spec::{Base, ChainKind, ChainSpec, Contents, Hook};
 use vw_firewall::{HostTable, SetName, TableSpec, network, port, sandbox_dns, service_table};
 
 fn by_nft(spec: &TableSpec) -> Option<String> {
@@ -70,6 +71,58 @@ fn of_one_family_stands_beside_the_other_of_its_name() {
     nft.remove(&six).unwrap();
     assert_eq!(nft.check(&both).unwrap(), Skeleton::Intact);
     assert_eq!(nft.check(&six).unwrap(), Skeleton::Absent);
+}
+
+#[test]
+fn that_is_refused_leaves_none_that_was_made_for_it() {
+    let Some(ns) = Ns::new() else { return };
+    let mut nft = ns.run(|| Nft::open().unwrap());
+    let (six, refused) = (
+        HostTable::rules6(),
+        // It has a chain that hooks in where no chain of its kind may.
+        TableSpec {
+            chains: vec![misplaced()],
+            ..spec()
+        },
+    );
+    let both = [six.clone(), refused.clone()];
+    nft.ensure_all(&both).unwrap_err();
+    assert_eq!(nft.check(&six).unwrap(), Skeleton::Absent);
+    nft.ensure(&six).unwrap();
+    nft.ensure_all(&both).unwrap_err();
+    assert_eq!(nft.check(&six).unwrap(), Skeleton::Intact);
+    assert_eq!(nft.check(&refused).unwrap(), Skeleton::Absent);
+}
+
+fn misplaced() -> ChainSpec {
+    let base = Some(Base {
+        kind: ChainKind::Nat,
+        hook: Hook::Forward,
+        priority: 0,
+    });
+    let rules = Vec::new();
+    ChainSpec {
+        name: "misplaced",
+        contents: Contents::Ours { base, rules },
+    }
+}
+
+/// A table from before `ip6 vethwork`, which did all.
+#[test]
+fn of_before_there_were_two_gives_up_what_is_in_the_other() {
+    let Some(ns) = Ns::new() else { return };
+    let mut nft = ns.run(|| Nft::open().unwrap());
+    let six = HostTable::rules6();
+    let mut former = spec();
+    former.chains.extend(six.chains.clone());
+    nft.ensure(&former).unwrap();
+    let now = [six, spec()];
+    assert_eq!(nft.check(&now[1]).unwrap(), Skeleton::Altered);
+    nft.ensure_all(&now).unwrap();
+    for spec in &now {
+        assert_eq!(nft.check(spec).unwrap(), Skeleton::Intact);
+    }
+    assert!(!listed(&ns, &now[1]).contains("to_localhost"));
 }
 
 #[test]

@@ -278,10 +278,10 @@ impl Controller {
             let state = sandbox.state();
             state.memberships.iter().map(|m| m.network).collect()
         };
+        let sealed = members.iter().filter_map(|id| self.sealed.get(id));
+        let sealed = sealed.flatten().copied();
         let registry = self.registry();
-        let known = members
-            .into_iter()
-            .filter_map(|id| registry.network_by_id(id));
+        let known = members.iter().filter_map(|id| registry.network_by_id(*id));
         let attached = attachments.iter().map(|attached| attached.network.clone());
         known
             .chain(attached)
@@ -290,6 +290,7 @@ impl Controller {
                 let pools = network.spec.ipam.pools.iter();
                 pools.map(|pool| pool.subnet).collect::<Vec<_>>()
             })
+            .chain(sealed)
             .collect()
     }
 

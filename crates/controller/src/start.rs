@@ -7,6 +7,7 @@ mod ports;
 
 use crate::{
     Config, Controller, Membership, Parts,
+    cluster::sealed_subnets,
     controller::{Core, kernel_error},
     detach::Leaving,
     event::EventBus,
@@ -70,6 +71,7 @@ impl Controller {
         let (data, run) = (&parts.data, &parts.run);
         let join = |membership: Membership| membership.join(host_id, data, run, parts.random);
         let member = parts.cluster.map(join).transpose()?;
+        let sealed = sealed_subnets(member.as_ref(), &**data)?;
         if let (Some(underlay), Some(member)) = (&mut config.drivers.underlay, &member) {
             underlay.inner = member.inner(host_id);
             underlay.carrier = member.carrier().unwrap_or_default();
@@ -110,6 +112,7 @@ impl Controller {
             execs: Mutex::new(BTreeMap::new()),
             host_id,
             member,
+            sealed,
             store_away: Mutex::new(None),
             rejoin: Default::default(),
             config,

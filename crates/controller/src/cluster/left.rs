@@ -1,8 +1,9 @@
 //! What a daemon that is given no cluster finds of one.
 
+use super::Member;
 use crate::records::{self, AttachmentRecord, Phase};
-use std::collections::BTreeSet;
-use vw_model::{Error, NetworkId, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use vw_model::{Error, IpNet, NetworkId, Result};
 use vw_store::{Store, Table};
 
 /// Refuses a start outside a cluster on whose networks something runs here: it would be taken off
@@ -33,4 +34,27 @@ pub fn refuse_to_leave_cluster(data: &dyn Store, run: &dyn Store, boot: &str) ->
             names.join(", ")
         ),
     ))
+}
+
+/// The subnets of encrypted networks that this host knows of by its copy of a cluster alone, which it
+/// has left: what is a member of one here must not send there in clear text. Where it is a member of a
+/// cluster, its networks tell.
+///
+/// # Errors
+/// When the copy cannot be read, or names a driver that is none.
+pub(crate) fn sealed_subnets(
+    member: Option<&Member>,
+    data: &dyn Store,
+) -> Result<BTreeMap<NetworkId, Vec<IpNet>>> {
+    let mut sealed = BTreeMap::new();
+    if member.is_some() {
+        return Ok(sealed);
+    }
+    for network in vw_cluster::kept_networks(data)? {
+        if vw_drivers::find(&network.driver)?.encrypts(&network) {
+            let subnets = network.ipam.pools.iter().map(|pool| pool.subnet);
+            sealed.insert(network.id, subnets.collect());
+        }
+    }
+    Ok(sealed)
 }

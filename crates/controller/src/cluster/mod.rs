@@ -29,6 +29,7 @@ use ear::Ear;
 use encryption::Encryption;
 pub use encryption::{KernelTunnel, Tunnel, carrier, encryption_port};
 pub use left::refuse_to_leave_cluster;
+pub(crate) use left::sealed_subnets;
 use probes::{Probes, Tried};
 pub(crate) use rejoin::{Rejoin, missing_of};
 use std::{

@@ -15,6 +15,7 @@ mod engines;
 mod failure;
 mod forgotten;
 mod led;
+mod left;
 mod members;
 mod membership;
 mod moved;

@@ -79,18 +79,8 @@ pub(super) fn run(start: Start) -> Result<Ended> {
     if settings.cluster.is_none() && !settings.leaves_cluster {
         refuse_to_leave_cluster(&*parts.data, &*parts.run, &facts.boot_id)?;
     }
-    let mut unencrypted = None;
-    if let (Some(cluster), Some(underlay)) = (&settings.cluster, &config.drivers.underlay) {
-        let tunnel = encryption::open(&kernel, &facts, underlay.addr, settings);
-        // What else there is does without.
-        let tunnel = tunnel.unwrap_or_else(|error| {
-            encryption::do_without(settings);
-            unencrypted = Some(error);
-            None
-        });
-        parts.cluster = Some(cluster.membership(underlay, tunnel)?);
-    }
     let underlay = config.drivers.underlay.clone();
+    let unencrypted = join(&mut parts, settings, &kernel, &facts, underlay.as_ref())?;
     let controller = Arc::new(Controller::open(config, parts)?);
     if let Some(error) = unencrypted {
         controller.warn(format!(
@@ -118,6 +108,31 @@ pub(super) fn run(start: Start) -> Result<Ended> {
         (closed, _) => closed?,
     }
     Ok(ended)
+}
+
+/// Makes the host a member of its cluster, where it is in one; tells why it is on no encrypted network,
+/// where that is by a failure.
+fn join(
+    parts: &mut Parts,
+    settings: &DaemonSettings,
+    kernel: &Arc<LinuxKernel>,
+    facts: &HostFacts,
+    underlay: Option<&Underlay>,
+) -> Result<Option<Error>> {
+    let place = settings.cluster.as_ref().zip(underlay);
+    let tunnel = place.map(|(_, end)| encryption::open(kernel, facts, end.addr, settings));
+    // What else there is does without.
+    let (tunnel, unencrypted) = match tunnel.transpose() {
+        Ok(tunnel) => (tunnel.flatten(), None),
+        Err(error) => (None, Some(error)),
+    };
+    if tunnel.is_none() {
+        encryption::do_without(settings);
+    }
+    if let Some((cluster, underlay)) = place {
+        parts.cluster = Some(cluster.membership(underlay, tunnel)?);
+    }
+    Ok(unencrypted)
 }
 
 /// Serves the API until the daemon is to stop, or to begin anew as the host has another address.

@@ -201,7 +201,7 @@ fn come_back(stage: &mut Stage, near: &Host, ends: &[(&str, &str, &String)]) {
 
 /// How the first host shows another.
 #[track_caller]
-fn state(stage: &Stage, host: &str) -> String {
+pub(crate) fn state(stage: &Stage, host: &str) -> String {
     let shown = stage.cli("a", "cluster status");
     let line = shown
         .lines()
@@ -212,7 +212,7 @@ fn state(stage: &Stage, host: &str) -> String {
 
 /// Whether the first host's tables know an address.
 #[track_caller]
-fn is_neighbour(stage: &Stage, addr: &str) -> bool {
+pub(crate) fn is_neighbour(stage: &Stage, addr: &str) -> bool {
     let tables = shortcuts::inside(stage, "a", "ip neigh");
     tables.split_whitespace().any(|word| word == addr)
 }

@@ -23,6 +23,7 @@ mod multicast;
 mod newer;
 mod outage;
 mod overlay;
+mod paused;
 mod ports;
 mod prefer;
 mod restored;

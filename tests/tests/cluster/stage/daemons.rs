@@ -1,6 +1,7 @@
 //! The daemons of a stage, killed, ended, started anew and otherwise.
 
 use super::{Member, SOON, Stage};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
@@ -38,6 +39,21 @@ impl Stage {
     #[track_caller]
     pub(crate) fn stop(&mut self, host: &str) {
         self.members.get_mut(host).expect("a member").daemon.stop();
+    }
+
+    /// Stops a daemon where it is (SIGSTOP): its connections stay, and nothing answers.
+    pub(crate) fn stand_still(&self, host: &str) {
+        self.signal(host, Signal::STOP);
+    }
+
+    /// Has it go on.
+    pub(crate) fn go_on(&self, host: &str) {
+        self.signal(host, Signal::CONT);
+    }
+
+    fn signal(&self, host: &str, signal: Signal) {
+        let pid = Pid::from_raw(self.daemon(host).pid() as i32).expect("it runs");
+        kill_process(pid, signal).expect("it is ours");
     }
 
     /// Starts a daemon again from a copy of its program, and tells where that lies.

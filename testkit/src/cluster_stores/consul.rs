@@ -160,6 +160,25 @@ impl Consul {
         self.ctl(&list).ok().lines().map(str::to_owned).collect()
     }
 
+    /// What is recorded at a key.
+    #[track_caller]
+    #[must_use]
+    pub fn value(&self, key: &str) -> String {
+        self.ctl(&["kv", "get", key]).ok()
+    }
+
+    /// Records something at a key.
+    #[track_caller]
+    pub fn put(&self, key: &str, value: &str) {
+        self.ctl(&["kv", "put", key, value]).must();
+    }
+
+    /// Removes what is recorded at a key.
+    #[track_caller]
+    pub fn delete(&self, key: &str) {
+        self.ctl(&["kv", "delete", key]).must();
+    }
+
     /// How many changes it has taken.
     #[track_caller]
     #[must_use]

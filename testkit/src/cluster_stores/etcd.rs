@@ -151,6 +151,25 @@ impl Etcd {
         keys.map(str::to_owned).collect()
     }
 
+    /// What is recorded at a key.
+    #[track_caller]
+    #[must_use]
+    pub fn value(&self, key: &str) -> String {
+        self.ctl(&["get", "--print-value-only", key]).ok()
+    }
+
+    /// Records something at a key.
+    #[track_caller]
+    pub fn put(&self, key: &str, value: &str) {
+        self.ctl(&["put", key, value]).must();
+    }
+
+    /// Removes what is recorded at a key.
+    #[track_caller]
+    pub fn delete(&self, key: &str) {
+        self.ctl(&["del", key]).must();
+    }
+
     /// How many changes it has taken.
     #[track_caller]
     #[must_use]

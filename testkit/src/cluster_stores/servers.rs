@@ -114,6 +114,25 @@ impl Servers {
         each!(self, store => store.keys(prefix))
     }
 
+    /// What is recorded at a key of [`Self::keys`].
+    #[track_caller]
+    #[must_use]
+    pub fn value(&self, key: &str) -> String {
+        each!(self, store => store.value(key))
+    }
+
+    /// Records something at a key, as another client of the store.
+    #[track_caller]
+    pub fn put(&self, key: &str, value: &str) {
+        each!(self, store => store.put(key, value));
+    }
+
+    /// Removes what is recorded at a key, likewise.
+    #[track_caller]
+    pub fn delete(&self, key: &str) {
+        each!(self, store => store.delete(key));
+    }
+
     /// How many changes they have taken.
     #[track_caller]
     #[must_use]

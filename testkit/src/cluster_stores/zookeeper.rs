@@ -8,8 +8,8 @@ use super::{Certificates, Place, server::Server};
 use crate::{Lab, Output};
 use std::{
     fs,
-    io::{Read, Write},
-    net::TcpStream,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -184,15 +184,41 @@ impl ZooKeeper {
     #[track_caller]
     #[must_use]
     pub fn keys(&self, prefix: &str) -> Vec<String> {
-        let Member { server, port, .. } = &self.members[0];
-        let address = server.place.at(*port);
         let records = format!("/{prefix}/records");
-        let nodes = server.place.enter(|| tree::below(address, &records));
-        let nodes = nodes.unwrap_or_else(|error| panic!("{address}: {error}"));
+        let nodes = self.at_tree(|address| tree::below(address, &records));
         let nodes = nodes.iter().filter(|node| !node.ends_with(':'));
         let keys = nodes.filter_map(|node| node.strip_prefix(&records));
         keys.map(|key| format!("{prefix}{}", key.replace(":/", "/").replace(':', "/")))
             .collect()
+    }
+
+    /// What is recorded at a key.
+    #[track_caller]
+    #[must_use]
+    pub fn value(&self, key: &str) -> String {
+        let value = self.at_tree(|address| tree::value(address, &node(key)));
+        String::from_utf8(value).expect("text")
+    }
+
+    /// Records something at a key.
+    #[track_caller]
+    pub fn put(&self, key: &str, value: &str) {
+        self.at_tree(|address| tree::put(address, &node(key), value.as_bytes()));
+    }
+
+    /// Removes what is recorded at a key.
+    #[track_caller]
+    pub fn delete(&self, key: &str) {
+        self.at_tree(|address| tree::delete(address, &node(key)));
+    }
+
+    /// Asks the first server for its nodes.
+    #[track_caller]
+    fn at_tree<T: Send>(&self, ask: impl FnOnce(SocketAddr) -> io::Result<T> + Send) -> T {
+        let Member { server, port, .. } = &self.members[0];
+        let address = server.place.at(*port);
+        let answer = server.place.enter(|| ask(address));
+        answer.unwrap_or_else(|error| panic!("{address}: {error}"))
     }
 
     /// How many changes it has taken, sessions that began and ended among them.
@@ -258,6 +284,17 @@ impl ZooKeeper {
     pub fn resume(&self, member: usize) {
         self.members[member].server.resume();
     }
+}
+
+/// The node of a key, behind the first part of which is the prefix: as
+/// `crates/store/src/cluster/zookeeper/layout.rs` has it.
+fn node(key: &str) -> String {
+    const DEPTH: usize = 4;
+    let (prefix, key) = key.split_once('/').expect("it has a prefix");
+    let parts: Vec<&str> = key.split('/').collect();
+    let (folders, name) = parts.split_at(DEPTH.min(parts.len() - 1));
+    let folders: String = folders.iter().map(|folder| format!("/{folder}:")).collect();
+    format!("/{prefix}/records{folders}/{}", name.join(":"))
 }
 
 /// Copies the files of a folder into a new one.

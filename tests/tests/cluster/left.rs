@@ -106,13 +106,14 @@ fn a_host_that_was_given_up_sends_nothing_in_clear_text(kind: Kind) {
     let senders = Senders::new(&stage);
     let former = stage.address("b", "one", "safe");
     watched(&mut stage, &senders, |stage| {
-        stage.cut("b");
+        // Its wire stays, and what it was not told it does not know.
+        stage.stand_still("b");
         eventually("b may be given up", LEASE * 2, || {
             stage.daemon("a").cli(["cluster", "forget", "b"]).success()
         });
         let thief = format!("--network safe --ip {former}");
         drop(stage.start("a", "thief", &thief));
-        stage.mend("b");
+        stage.go_on("b");
         eventually("b is made consistent", lease(kind), || {
             let now = stage.address("b", "one", "safe");
             !now.is_empty() && now != former

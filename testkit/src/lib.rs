@@ -26,6 +26,7 @@ pub mod cluster_stores;
 mod daemon;
 pub mod engines;
 mod eventually;
+pub mod gro;
 mod host;
 pub mod http;
 mod lab;

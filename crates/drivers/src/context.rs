@@ -24,6 +24,8 @@ pub struct Underlay {
     pub link: IfName,
     /// The MTU in bytes of that link.
     pub mtu: u32,
+    /// Whether segments that come in by that link are joined before a tunnel sees them.
+    pub merges: bool,
     /// The UDP port of tunnels of networks that are made on this host and name none.
     pub port: Option<u16>,
     /// This host's address inside the encrypted tunnel; `None` where it has none.

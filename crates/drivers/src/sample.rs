@@ -176,8 +176,14 @@ fn link_line(text: &mut String, link: &Link) {
         LinkKind::Tun => write!(text, " tun").unwrap(),
         LinkKind::Wireguard => write!(text, " wireguard").unwrap(),
         LinkKind::Vxlan(options) => {
-            let VxlanOptions { vni, port, local } = options;
-            write!(text, " vxlan {vni} port {port} local {local}").unwrap();
+            let VxlanOptions {
+                vni,
+                port,
+                local,
+                gro,
+            } = options;
+            let gro = if *gro { "" } else { " without gro" };
+            write!(text, " vxlan {vni} port {port} local {local}{gro}").unwrap();
         }
     }
     if let Some(port) = &link.port {

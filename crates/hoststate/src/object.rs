@@ -110,6 +110,8 @@ pub struct VxlanOptions {
     /// The address that it sends from; its family is the tunnel's. One from inside the encrypted
     /// tunnel puts the socket there, where nothing passes in clear text.
     pub local: IpAddr,
+    /// Whether it joins segments of a connection that come in (GRO); a new one does.
+    pub gro: bool,
 }
 
 impl VxlanOptions {

@@ -155,6 +155,11 @@ pub struct HostFacts {
     pub default_mtu: u32,
     /// The MTU in bytes of each link of this host that has an address or a route.
     pub mtus: BTreeMap<String, u32>,
+    /// Those links of this host with an address, and not of our making, that hand on the segments of
+    /// a connection joined: they do so themselves (GRO), or the other end of their pair never cut
+    /// them. Of a link that may not be what packets come in by (the loopback, a dummy, a tunnel)
+    /// that is not known.
+    pub merging: BTreeSet<String>,
     /// The source address of the default routes, IPv4 and IPv6.
     pub default_source: Vec<IpAddr>,
     /// The ports that the kernel takes for itself: `net.ipv4.ip_local_port_range`.

@@ -22,6 +22,10 @@ const SWITCHES: [&str; 4] = [
     "net/bridge/bridge-nf-call-iptables",
     "net/bridge/bridge-nf-call-ip6tables",
 ];
+/// `LOOPBACK_IFINDEX`.
+const LOOPBACK: u32 = 1;
+/// Kinds of links that hand on what other links take in.
+const ON_HARDWARE: [&str; 6] = ["bond", "bridge", "ipvlan", "macvlan", "team", "vlan"];
 /// Addresses for documentation (RFC 5737, RFC 3849), which only a default route leads to.
 const ELSEWHERE: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
@@ -66,6 +70,7 @@ pub(crate) fn read() -> io::Result<HostFacts> {
             .values()
             .map(|seen| (seen.name.clone(), seen.mtu))
             .collect(),
+        merging: merging(&socket, &links),
         default_source: ELSEWHERE
             .iter()
             .filter(has_default)
@@ -121,6 +126,24 @@ fn links_of(
         }
     }
     Ok(links)
+}
+
+/// The links of others' making by which segments come in joined.
+///
+/// A pair's other end hands over what was sent as it was. Else packets come in by hardware, or by
+/// what stands on hardware, whose own switch is what counts then; of the rest nothing is known.
+fn merging(socket: &Socket, links: &HashMap<u32, link::Seen>) -> BTreeSet<String> {
+    let joins = |seen: &link::Seen| socket.joins_segments(&seen.name).unwrap_or(false);
+    let merges = |seen: &&link::Seen| match seen.kind.as_str() {
+        "veth" => true,
+        "" => seen.index != LOOPBACK && joins(seen),
+        kind => ON_HARDWARE.contains(&kind) && joins(seen),
+    };
+    let others = links.values().filter(|seen| !seen.is_ours());
+    others
+        .filter(merges)
+        .map(|seen| seen.name.clone())
+        .collect()
 }
 
 fn is_default(seen: &route::Seen) -> bool {

@@ -3,6 +3,7 @@
 
 use crate::{
     over_every_store, over_one_store,
+    shortcuts::place,
     stage::{Kind, LEASE, SOON, Stage},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,7 +13,7 @@ use std::{
     os::unix::fs::MetadataExt,
     time::{Duration, Instant},
 };
-use vw_testkit::{Host, eventually, require_programs, stays, traffic};
+use vw_testkit::{Host, eventually, gro, require_programs, stays, traffic};
 
 over_every_store! {
     keys_change_and_no_connection_breaks,
@@ -114,6 +115,9 @@ fn no_wire_shows_what_containers_say(kind: Kind) {
         let client = stage.start("b", "client", "--network safe");
         let _server = traffic::Server::tcp(&web, "web", "[::]:80");
         assert_eq!(process(stage.host("b")).is_some(), encrypted);
+        // What a pair hands over joined is cut up inside the encrypted tunnel.
+        let tunnel = place(&stage, "b", "safe");
+        assert_eq!(tunnel.enter(|| gro::joins("vxlan0")), encrypted);
         let link = client.ip("-o link show eth0");
         assert!(link.contains(&format!("mtu {mtu} ")), "{link}");
         let wire = stage.watch();

@@ -168,6 +168,7 @@ impl Host {
                 prefix: 24,
                 link: "wire".parse().unwrap(),
                 mtu: 1500,
+                merges: false,
                 port: None,
                 inner: Some(inner_address(self.id)),
                 carrier: Default::default(),

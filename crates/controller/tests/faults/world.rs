@@ -290,6 +290,7 @@ impl World {
                     prefix: 24,
                     link: "wire".parse().unwrap(),
                     mtu: 1500,
+                    merges: false,
                     port: None,
                     inner: None,
                     carrier: Default::default(),

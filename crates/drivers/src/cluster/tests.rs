@@ -24,6 +24,7 @@ fn a_hosts_tunnels_are_let_in_where_rules_keep_others_out() {
         prefix: 24,
         link: "wire".parse().unwrap(),
         mtu: 1500,
+        merges: false,
         port: None,
         inner: None,
         carrier: Default::default(),

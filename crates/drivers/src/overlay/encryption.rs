@@ -35,6 +35,8 @@ pub(super) struct Way {
     pub(super) mtu: u32,
     /// Whether that is the encrypted tunnel.
     pub(super) encrypted: bool,
+    /// Whether segments that come in that way are joined before a network's tunnel sees them.
+    pub(super) merges: bool,
 }
 
 impl Way {
@@ -43,6 +45,7 @@ impl Way {
             local: underlay.addr,
             mtu: underlay.mtu,
             encrypted: false,
+            merges: underlay.merges,
         }
     }
 
@@ -193,5 +196,7 @@ pub(super) fn tunnel_way(underlay: &Underlay) -> Option<Way> {
         local: inner.into(),
         mtu: tunnel_mtu(underlay),
         encrypted: true,
+        // No other device sees what is inside before the network's does.
+        merges: false,
     })
 }

@@ -93,6 +93,8 @@ fn tunnel(network: &NetworkSpec, options: &OverlayOptions) -> Result<Object> {
             vni,
             port: options.port,
             local: options.way.local,
+            // A second time finds nothing to join, and costs every packet its way through a queue.
+            gro: !options.way.merges,
         }),
         mac: None,
         mtu: options.mtu,

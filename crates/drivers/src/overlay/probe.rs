@@ -85,6 +85,7 @@ impl ProbeNetwork {
                 vni: VNI,
                 port: self.port,
                 local: self.way.local,
+                gro: true,
             }),
             mac: Some(station_address(this)),
             mtu: self.mtu,

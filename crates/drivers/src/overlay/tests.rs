@@ -24,6 +24,7 @@ fn cx(addr: &str, mtu: u32) -> DriverContext {
             prefix: if addr.is_ipv4() { 24 } else { 64 },
             link: "wire".parse().unwrap(),
             mtu,
+            merges: false,
             port: None,
             inner: None,
             carrier: Default::default(),
@@ -403,6 +404,19 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn segments_are_joined_once_on_their_way_in() {
+    let gro = |given: &[(&str, &str)], merges| {
+        let mut cx = sealed("192.0.2.1", 1500);
+        cx.underlay = cx.underlay.map(|underlay| Underlay { merges, ..underlay });
+        let plan = Overlay.plan_network(&overlay(&[V4], given), &cx).unwrap();
+        !shown(&plan).contains(" without gro ")
+    };
+    assert!(gro(&[], false) && !gro(&[], true));
+    let encrypted = [("encrypted", "")];
+    assert!(gro(&encrypted, false) && gro(&encrypted, true));
 }
 
 #[test]

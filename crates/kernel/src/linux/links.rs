@@ -43,6 +43,7 @@ impl Run<'_> {
         let LinkKind::Veth(peer) = &link.kind else {
             // Without a pair's random name, what has the name may be another's: see first.
             self.flush()?;
+            self.set_gro(at, link)?;
             return self.set_up_new(at, link, settings);
         };
         if settings.no_autoconf || settings.alias.is_some() || settings.port.is_some() {
@@ -138,19 +139,7 @@ impl Run<'_> {
         let bridge = |link: &Link| link.port.as_ref().map(|port| port.bridge.clone());
         let moved = bridge(old) != bridge(new);
         let port = port_of(new);
-        // An address is not taken beside an MTU (`vxlan_nl2conf`).
-        if let (LinkKind::Vxlan(old), LinkKind::Vxlan(tunnel)) = (&old.kind, &new.kind)
-            && old.local != tunnel.local
-        {
-            let settings = Settings {
-                tunnel_local: Some(tunnel.local),
-                ..Settings::default()
-            };
-            self.queue(at, new.netns)?
-                .push(at, Forgive::Nothing, |batch| {
-                    link::change(batch, Which::Index(index), &settings);
-                });
-        }
+        self.change_tunnel(at, index, old, new)?;
         if moved {
             // The marks are those of a port, which it must be before they are set.
             let settings = Settings {
@@ -190,6 +179,42 @@ impl Run<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Changes what of a tunnel is not taken beside the rest.
+    fn change_tunnel(&mut self, at: usize, index: u32, old: &Link, new: &Link) -> Result<(), Stop> {
+        // An address is not taken beside an MTU (`vxlan_nl2conf`).
+        if let (LinkKind::Vxlan(old), LinkKind::Vxlan(tunnel)) = (&old.kind, &new.kind)
+            && old.local != tunnel.local
+        {
+            let settings = Settings {
+                tunnel_local: Some(tunnel.local),
+                ..Settings::default()
+            };
+            self.queue(at, new.netns)?
+                .push(at, Forgive::Nothing, |batch| {
+                    link::change(batch, Which::Index(index), &settings);
+                });
+        }
+        self.set_gro(at, new)
+    }
+
+    /// Has a tunnel that stands join segments, or not. No kernel is known that refuses it, as
+    /// `register_netdevice` lets every device switch it; one that did would carry the network still.
+    fn set_gro(&mut self, at: usize, link: &Link) -> Result<(), Stop> {
+        let LinkKind::Vxlan(tunnel) = &link.kind else {
+            return Ok(());
+        };
+        let place = self.place(link.netns).map_err(|error| (at, error))?;
+        let set = self.kernel.namespaces.with_socket(&place, |socket| {
+            socket.join_segments(link.name.as_str(), tunnel.gro)
+        });
+        match set {
+            Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => {
+                Err((at, names::failed(&self.plan.steps[at], error)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes a link out of service at once; its deletion follows.

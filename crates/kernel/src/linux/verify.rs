@@ -88,16 +88,14 @@ fn is_link(kernel: &LinuxKernel, wanted: &Link, step: &Step) -> Result<bool, Ker
         far.map(|(netns, far)| (*netns, far)),
         bridge,
     );
-    // A new bridge has the kernel's MTU until ours is set, which follows.
-    let same_mtu = |stands: Link| Link {
-        mtu: wanted.mtu,
-        ..stands
-    };
-    Ok(stands.is_some_and(|stands| {
-        let stands = match wanted.kind {
-            LinkKind::Veth(_) | LinkKind::Vxlan(_) | LinkKind::Wireguard => stands,
-            LinkKind::Bridge(_) | LinkKind::Dummy | LinkKind::Tun => same_mtu(stands),
-        };
+    // A new bridge has the kernel's MTU until ours is set, and a new tunnel joins segments until it
+    // is told not to; both follow.
+    Ok(stands.is_some_and(|mut stands| {
+        match (&wanted.kind, &mut stands.kind) {
+            (LinkKind::Vxlan(wanted), LinkKind::Vxlan(stands)) => stands.gro = wanted.gro,
+            (LinkKind::Veth(_) | LinkKind::Vxlan(_) | LinkKind::Wireguard, _) => {}
+            (LinkKind::Bridge(_) | LinkKind::Dummy | LinkKind::Tun, _) => stands.mtu = wanted.mtu,
+        }
         Object::Link(wanted.clone()).matches(&Object::Link(stands))
     }))
 }

@@ -351,6 +351,8 @@ pub(crate) struct Seen {
     pub(crate) held: bool,
     /// `IFLA_VXLAN_*`: number, port and address.
     pub(crate) tunnel: (u32, u16, Option<IpAddr>),
+    /// Whether a VXLAN device joins segments that come in, which is told apart from all else.
+    pub(crate) gro: bool,
     /// Whether it gives itself IPv6 addresses; not so without IPv6 state.
     pub(crate) autoconf: bool,
     /// Its parameters of [`DEVCONF`]; none without IPv6 state.
@@ -382,6 +384,14 @@ impl Seen {
             }
         }
         seen
+    }
+
+    /// Adds what no message about links tells.
+    fn complete(&mut self, socket: &Socket) {
+        if self.kind == "vxlan" {
+            // One that is gone by now had it as every new one has.
+            self.gro = socket.joins_segments(&self.name).unwrap_or(true);
+        }
     }
 
     fn parse_info(&mut self, info: &[u8]) {
@@ -473,6 +483,7 @@ pub(crate) fn dump(socket: &mut Socket) -> io::Result<Vec<Seen>> {
     socket.dump(libc::RTM_GETLINK, body, |payload| {
         links.push(Seen::parse(payload));
     })?;
+    links.iter_mut().for_each(|seen| seen.complete(socket));
     Ok(links)
 }
 
@@ -519,5 +530,9 @@ fn one(socket: &mut Socket, which: Which<'_>) -> io::Result<Option<Seen>> {
         body.attr_u32(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     };
     let found = socket.get(libc::RTM_GETLINK, body)?;
-    Ok(found.map(|payload| Seen::parse(&payload)))
+    Ok(found.map(|payload| {
+        let mut seen = Seen::parse(&payload);
+        seen.complete(socket);
+        seen
+    }))
 }

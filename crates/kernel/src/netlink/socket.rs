@@ -23,6 +23,9 @@ const RECEIVE: usize = 64 << 10;
 /// A dump that saw a change under way is repeated; on a busy host the last one is taken as it is.
 const DUMP_TRIES: usize = 8;
 
+/// `linux/ethtool.h`.
+const ETHTOOL_GGRO: u32 = 0x2b;
+const ETHTOOL_SGRO: u32 = 0x2c;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
 const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
@@ -261,20 +264,57 @@ impl Socket {
         Ok(Some(mac))
     }
 
+    /// Whether an interface joins segments that come in (GRO).
+    pub(crate) fn joins_segments(&self, name: &str) -> io::Result<bool> {
+        Ok(self.ethtool(name, ETHTOOL_GGRO, 0)? != 0)
+    }
+
+    /// Has an interface join segments that come in, or not; nothing is lost meanwhile.
+    pub(crate) fn join_segments(&self, name: &str, on: bool) -> io::Result<()> {
+        self.ethtool(name, ETHTOOL_SGRO, u32::from(on)).map(drop)
+    }
+
+    /// Asks an interface for a number, or tells it one: one call on the socket that is there. By
+    /// ethtool's generic netlink it would be a socket more, a number of that to be asked for, and
+    /// nothing before Linux 5.6.
+    fn ethtool(&self, name: &str, command: u32, number: u32) -> io::Result<u32> {
+        // `struct ethtool_value`.
+        let mut value = [command, number];
+        let mut ifreq = named(name);
+        ifreq.ifr_ifru.ifru_data = (&raw mut value).cast();
+        // SAFETY: these commands read and write the two numbers alone, which live through the call.
+        unsafe { self.ioctl(&mut ifreq, libc::SIOCETHTOOL as _)? };
+        Ok(value[1])
+    }
+
     fn request(&self, name: &str, request: libc::Ioctl) -> io::Result<libc::ifreq> {
-        // SAFETY: all zeroes is a valid `ifreq`.
-        let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
-        // The last octet stays zero; a longer name is no interface's.
-        let room = ifreq.ifr_name.len() - 1;
-        for (to, from) in ifreq.ifr_name[..room].iter_mut().zip(name.bytes()) {
-            *to = libc::c_char::from_ne_bytes([from]);
-        }
-        // SAFETY: an `ifreq` that lives through the call is what the request takes.
-        if unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &raw mut ifreq) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let mut ifreq = named(name);
+        // SAFETY: what is asked for is written into the `ifreq`.
+        unsafe { self.ioctl(&mut ifreq, request)? };
         Ok(ifreq)
     }
+
+    /// # Safety
+    /// What the `ifreq` points to must be what the request takes.
+    unsafe fn ioctl(&self, ifreq: &mut libc::ifreq, request: libc::Ioctl) -> io::Result<()> {
+        // SAFETY: an `ifreq` that lives through the call is what the request takes.
+        match unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &raw mut *ifreq) } {
+            ..0 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A request about an interface.
+fn named(name: &str) -> libc::ifreq {
+    // SAFETY: all zeroes is a valid `ifreq`.
+    let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last octet stays zero; a longer name is no interface's.
+    let room = ifreq.ifr_name.len() - 1;
+    for (to, from) in ifreq.ifr_name[..room].iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    ifreq
 }
 
 /// Has answers not repeat the request, and say more than a number. Both only inform, so a kernel

@@ -33,7 +33,12 @@ pub(crate) fn link(
         "vxlan" => {
             let (vni, port, local) = seen.tunnel;
             let local = local?;
-            LinkKind::Vxlan(VxlanOptions { vni, port, local })
+            LinkKind::Vxlan(VxlanOptions {
+                vni,
+                port,
+                local,
+                gro: seen.gro,
+            })
         }
         "veth" => {
             let (netns, far) = far?;

@@ -12,6 +12,7 @@ use std::{
 use vw_hoststate::{Link, Object};
 use vw_kernel::{HostRoute, SocketKind, SocketPlace};
 use vw_model::{EndpointId, EndpointSettings, EndpointSpec, MacAddr, NetworkId};
+use vw_testkit::gro;
 
 #[test]
 fn the_host_is_told_as_it_is() {
@@ -62,6 +63,36 @@ fn the_host_is_told_as_it_is() {
     );
     assert_eq!(facts.boot_id.len(), 36);
     assert_ne!(facts.netns.1, 0);
+}
+
+#[test]
+fn links_by_which_segments_come_joined_are_told() {
+    vw_testkit::require_root!();
+    vw_testkit::require_programs!("ip");
+    let lab = Lab::real();
+    let sh = |line: &str| {
+        let status = Command::new("sh").args(["-ec", line]).status();
+        assert!(status.expect("a shell").success(), "{line}");
+    };
+    sh(
+        "ip link add eth0 type veth peer eth1; ip link add lan type bridge
+        ip link add slow type bridge; ip tuntap add tun0 mode tun
+        n=0; for link in lo eth0 lan slow tun0; do
+        n=$((n + 1)); ip addr add 192.0.2.$n/32 dev $link; ip link set $link up; done",
+    );
+    lab.create(&[
+        Object::Link(bridge("vw0")),
+        address(HOST, "vw0", "10.0.0.1/24"),
+    ]);
+    // All of them say that they do, but for the pair, whose other end cuts nothing up.
+    gro::set("slow", false);
+    assert!(!gro::joins("eth0") && gro::joins("tun0") && gro::joins("lo"));
+    let merging = lab.kernel().facts().expect("it can be read").merging;
+    assert_eq!(Vec::from_iter(merging), ["eth0", "lan"]);
+    // As on hardware.
+    gro::set("lan", false);
+    let merging = lab.kernel().facts().expect("it can be read").merging;
+    assert_eq!(Vec::from_iter(merging), ["eth0"]);
 }
 
 #[test]

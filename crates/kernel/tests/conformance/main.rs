@@ -54,6 +54,7 @@ over_both!(
     a_station_that_moved_stays_where_it_is,
     a_tunnel_without_a_bridge_forgets_a_station,
     a_tunnel_changes_its_address_and_keeps_what_it_knows,
+    a_tunnel_joins_segments_as_it_is_told,
     a_number_that_is_taken_is_refused,
     a_number_is_free_once_its_network_is_gone,
     a_network_that_goes_leaves_the_sandbox_its_names,

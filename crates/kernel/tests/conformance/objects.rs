@@ -83,6 +83,7 @@ pub(crate) fn tunnel(vni: u32, local: &str) -> Link {
         vni,
         port: 4789,
         local: local.parse().expect("an address"),
+        gro: true,
     };
     Link {
         port: Some(PortOptions {

@@ -9,13 +9,15 @@ use crate::{
 };
 use std::{
     io::ErrorKind,
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 use vw_hoststate::{
-    Link, Namespace, NamespaceSource, Netns, Object, Plan, PortOptions, Station, Step,
+    Link, LinkKind, Namespace, NamespaceSource, Netns, Object, Plan, PortOptions, Station, Step,
 };
 use vw_kernel::KernelError;
 use vw_model::{MacAddr, NetworkId};
+use vw_testkit::gro;
 
 const STATION: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
@@ -78,6 +80,63 @@ pub(crate) fn a_tunnel_changes_its_address_and_keeps_what_it_knows(lab: &Lab) {
     let other = tunnel(4098, "2001:db8::1");
     lab.apply([change(&new, &other)]).expect("it can be remade");
     assert_eq!(unmet(lab, &[Object::Link(other)]), 0);
+}
+
+/// Does something in the namespace of the network, where that is a real one.
+fn in_network(lab: &Lab, what: impl FnOnce() + Send) {
+    let Lab::Real { root, .. } = lab else {
+        return;
+    };
+    let Netns::Network(id) = NETWORK else {
+        unreachable!("it is a network's");
+    };
+    let file = std::fs::File::open(root.join(format!("netns/net-{id}"))).expect("it is pinned");
+    let inside = || {
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(file.as_fd(), kind).expect("it can be entered");
+        what();
+    };
+    let done = std::thread::scope(|scope| scope.spawn(inside).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+pub(crate) fn a_tunnel_joins_segments_as_it_is_told(lab: &Lab) {
+    let all = |gro| {
+        let mut link = tunnel(4097, "192.0.2.1");
+        if let LinkKind::Vxlan(options) = &mut link.kind {
+            options.gro = gro;
+        }
+        [
+            network_namespace(),
+            Object::Link(apart(bridge("br0"))),
+            Object::Link(link),
+            // It is lost where the link is made anew.
+            forward(STATION, "192.0.2.9"),
+        ]
+    };
+    for (first, then) in [(true, false), (false, true)] {
+        lab.create(&all(first));
+        in_network(lab, || assert_eq!(gro::joins("vxlan0"), first));
+        assert_eq!(lab.missing(&all(first)), []);
+        let change = lab.missing(&all(then));
+        assert!(matches!(change[..], [Step::Replace { .. }]), "{change:?}");
+        lab.apply(change).expect("it can be changed");
+        assert_eq!(lab.missing(&all(then)), []);
+        in_network(lab, || {
+            assert_eq!(gro::joins("vxlan0"), then);
+            // As somebody's `ethtool -K vxlan0 gro` does.
+            gro::set("vxlan0", first);
+        });
+        if let Lab::Real { .. } = lab {
+            let drift = lab.missing(&all(then));
+            assert!(matches!(drift[..], [Step::Replace { .. }]), "{drift:?}");
+        }
+        // One that is found where it was to be made, as after a crash, is made the same.
+        lab.create(&all(then));
+        in_network(lab, || assert_eq!(gro::joins("vxlan0"), then));
+        assert_eq!(lab.missing(&all(then)), []);
+        lab.delete(&all(then));
+    }
 }
 
 pub(crate) fn a_number_that_is_taken_is_refused(lab: &Lab) {

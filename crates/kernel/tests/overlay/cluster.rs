@@ -165,6 +165,7 @@ impl Member {
                     prefix: 24,
                     link: "wire".parse().unwrap(),
                     mtu: 1500,
+                    merges: false,
                     port: None,
                     inner: None,
                     carrier: Default::default(),

@@ -140,6 +140,7 @@ impl ClusterSettings {
             prefix: net.prefix_len(),
             link: link.parse()?,
             mtu: facts.mtus.get(link).copied().unwrap_or(facts.default_mtu),
+            merges: facts.merging.contains(link),
             port: self.port,
             // Both from this host's id, which the controller knows.
             inner: None,

@@ -9,6 +9,7 @@ fn said(addresses: &[(&str, &str)], mtu: u32) -> String {
         prefix: 24,
         link: "eth0".parse().unwrap(),
         mtu: 1500,
+        merges: false,
         port: None,
         inner: None,
         carrier: Default::default(),

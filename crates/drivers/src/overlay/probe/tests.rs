@@ -23,6 +23,7 @@ fn cx(addr: &str, port: Option<u16>, inner: Option<Ipv6Addr>) -> DriverContext {
             prefix: 24,
             link: "wire".parse().unwrap(),
             mtu: 1500,
+            merges: false,
             port,
             inner,
             carrier: Default::default(),
@@ -55,6 +56,7 @@ fn one_in_clear_text_is_at_the_port_of_tunnels_and_one_inside_the_tunnel_has_inn
         vni: 0,
         port,
         local,
+        gro: true,
     };
     assert_eq!(
         link.kind,

@@ -117,6 +117,21 @@ fn check_underlay(advertise: Option<&str>, addresses: &[(&str, &str)], expected:
 }
 
 #[test]
+fn whether_segments_come_in_joined_is_a_matter_of_the_link_that_has_the_address() {
+    let mut facts = host(&[("eth0", "192.0.2.1/24"), ("eth1", "192.0.2.2/24")]);
+    facts.merging = ["eth0".to_owned()].into();
+    for (addr, merges) in [("192.0.2.1", true), ("192.0.2.2", false)] {
+        let directives = Directives {
+            cluster_store: Some("etcd://192.0.2.9".to_owned()),
+            cluster_advertise: Some(addr.to_owned()),
+            ..Directives::default()
+        };
+        let settings = ClusterSettings::check(&directives).unwrap().unwrap();
+        assert_eq!(settings.underlay(&facts).unwrap().merges, merges);
+    }
+}
+
+#[test]
 fn the_tunnel_ends_at_an_address_of_this_host() {
     let eth0 = [
         ("eth0", "fe80::1/64"),

@@ -9,31 +9,36 @@ pub(crate) use assembler::{Assembler, Is, Label, Register, Size};
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    ptr::NonNull,
+    sync::atomic::AtomicU64,
 };
 
 const MAP_CREATE: libc::c_int = 0;
-const MAP_LOOKUP_ELEM: libc::c_int = 1;
-const MAP_UPDATE_ELEM: libc::c_int = 2;
-const MAP_DELETE_ELEM: libc::c_int = 3;
 const PROG_LOAD: libc::c_int = 5;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const MAP_GET_FD_BY_ID: libc::c_int = 14;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-const MAP_LOOKUP_BATCH: libc::c_int = 24;
 
-const MAP_TYPE_HASH: u32 = 1;
-/// Memory for an entry is taken when it comes.
-const F_NO_PREALLOC: u32 = 1;
+const MAP_TYPE_ARRAY: u32 = 2;
+/// Processes can have its memory as their own.
+const F_MMAPABLE: u32 = 1 << 10;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
 /// What a program or a map is called at most, with a final zero.
 const NAME: usize = 16;
 
-/// An instruction, and what a map's keys and values are.
+/// An instruction.
 pub(crate) type Word = [u8; 8];
 
-/// A hash map of words.
+/// An array of one value, of which programs know the address: they look nothing up.
 #[derive(Debug)]
 pub(crate) struct Map(OwnedFd);
+
+/// A map's value, as words that change while one looks.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    start: NonNull<AtomicU64>,
+    words: usize,
+}
 
 #[repr(C)]
 #[derive(Default)]
@@ -46,29 +51,6 @@ struct MapCreate {
     inner_map_fd: u32,
     numa_node: u32,
     map_name: [u8; NAME],
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct Element {
-    map_fd: u32,
-    padding: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct Batch {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
 }
 
 #[repr(C)]
@@ -120,14 +102,14 @@ struct ProgramInfo {
 }
 
 impl Map {
-    /// Makes one of at most so many entries.
-    pub(crate) fn create(name: &str, max_entries: u32) -> io::Result<Self> {
+    /// Makes one of so many words, all zero.
+    pub(crate) fn create(name: &str, words: usize) -> io::Result<Self> {
         let mut attributes = MapCreate {
-            map_type: MAP_TYPE_HASH,
-            key_size: size_of::<Word>() as u32,
-            value_size: size_of::<Word>() as u32,
-            max_entries,
-            map_flags: F_NO_PREALLOC,
+            map_type: MAP_TYPE_ARRAY,
+            key_size: size_of::<u32>() as u32,
+            value_size: (words * size_of::<u64>()) as u32,
+            max_entries: 1,
+            map_flags: F_MMAPABLE,
             map_name: named(name),
             ..MapCreate::default()
         };
@@ -159,56 +141,42 @@ impl Map {
         descriptor(MAP_GET_FD_BY_ID, &mut by_id(map)).map(Self)
     }
 
-    /// The value under a key.
-    pub(crate) fn get(&self, key: &Word) -> io::Result<Option<Word>> {
-        let mut value = Word::default();
-        let mut attributes = self.element(key);
-        attributes.value = address(&raw mut value);
-        found(call(MAP_LOOKUP_ELEM, &mut attributes)).map(|found| found.then_some(value))
-    }
-
-    /// Sets the value under a key.
-    pub(crate) fn put(&self, key: &Word, value: &Word) -> io::Result<()> {
-        let mut attributes = self.element(key);
-        attributes.value = address(value);
-        call(MAP_UPDATE_ELEM, &mut attributes).map(drop)
-    }
-
-    /// Forgets a key, if it is there.
-    pub(crate) fn remove(&self, key: &Word) -> io::Result<()> {
-        found(call(MAP_DELETE_ELEM, &mut self.element(key))).map(drop)
-    }
-
-    /// All entries of a map that has at most so many.
-    pub(crate) fn entries(&self, most: u32) -> io::Result<Vec<(Word, Word)>> {
-        let mut keys = vec![Word::default(); most as usize];
-        let mut values = keys.clone();
-        let mut place = 0_u32;
-        let mut attributes = Batch {
-            out_batch: address(&raw mut place),
-            keys: address(keys.as_mut_ptr()),
-            values: address(values.as_mut_ptr()),
-            count: most,
-            map_fd: number(self.0.as_raw_fd()),
-            ..Batch::default()
-        };
-        // Behind the last entry there is none: so all of them were told.
-        found(call(MAP_LOOKUP_BATCH, &mut attributes))?;
-        let told = attributes.count as usize;
-        Ok(keys.into_iter().zip(values).take(told).collect())
+    /// The value of one that has so many words: whole pages.
+    pub(crate) fn memory(&self, words: usize) -> io::Result<Memory> {
+        let how = libc::PROT_READ | libc::PROT_WRITE;
+        let (length, fd) = (words * size_of::<u64>(), self.fd());
+        // SAFETY: the kernel chooses where, and what is there already stays.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), length, how, libc::MAP_SHARED, fd, 0) };
+        match NonNull::new(start.cast::<AtomicU64>()) {
+            Some(at) if start != libc::MAP_FAILED => Ok(Memory { start: at, words }),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// What a program names it by.
     pub(crate) fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
 
-    fn element(&self, key: &Word) -> Element {
-        Element {
-            map_fd: number(self.0.as_raw_fd()),
-            key: address(key),
-            ..Element::default()
-        }
+impl Memory {
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: so many lie there as long as this does, and are changed by atomic stores alone.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
+    }
+}
+
+// SAFETY: the mapping is the process's, and its words are atomic.
+unsafe impl Send for Memory {}
+// SAFETY: see above.
+unsafe impl Sync for Memory {}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with that length, and nothing refers to it any more. That it fails
+        // cannot be.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.words * size_of::<u64>()) };
     }
 }
 
@@ -226,14 +194,6 @@ pub(crate) fn load(name: &str, code: &[Word]) -> io::Result<OwnedFd> {
         ..Load::default()
     };
     descriptor(PROG_LOAD, &mut attributes)
-}
-
-/// Whether an entry was there.
-fn found(result: io::Result<RawFd>) -> io::Result<bool> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        result => result.map(|_| true),
-    }
 }
 
 fn named(name: &str) -> [u8; NAME] {

@@ -7,18 +7,21 @@ const MOVE: u8 = 0xbf;
 const MOVE_NUMBER: u8 = 0xb7;
 const ADD_NUMBER: u8 = 0x07;
 const ADD: u8 = 0x0f;
+const MULTIPLY: u8 = 0x2f;
 const OR: u8 = 0x4f;
+const OR_NUMBER: u8 = 0x47;
 const AND_NUMBER: u8 = 0x57;
 const SHIFT_LEFT: u8 = 0x67;
 const SHIFT_RIGHT: u8 = 0x77;
 const XOR_NUMBER: u8 = 0xa7;
+const XOR: u8 = 0xaf;
 const TO_BIG_ENDIAN: u8 = 0xdc;
 const LOAD: u8 = 0x61;
 const STORE: u8 = 0x63;
 const STORE_NUMBER: u8 = 0x62;
 const LOAD_WIDE: u8 = 0x18;
-/// What a wide load's number is: a map's descriptor.
-const PSEUDO_MAP_FD: u8 = 1;
+/// What a wide load's number is: the descriptor of a map whose value is meant.
+const PSEUDO_MAP_VALUE: u8 = 2;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 
@@ -56,6 +59,8 @@ pub(crate) enum Size {
     Half = 0x08,
     /// 8 bits.
     Byte = 0x10,
+    /// 64 bits.
+    Wide = 0x18,
 }
 
 /// A condition; the other side is a register or a number.
@@ -73,6 +78,8 @@ pub(crate) enum Is {
     Above(Register),
     /// Greater than a number, without a sign.
     Greater(i32),
+    /// Less than a number, without a sign.
+    Less(i32),
 }
 
 /// A place to jump to.
@@ -117,9 +124,19 @@ impl Assembler {
         self.put(ADD, to as u8, other as u8, 0, 0);
     }
 
+    /// Multiplies by a register.
+    pub(crate) fn times(&mut self, to: Register, other: Register) {
+        self.put(MULTIPLY, to as u8, other as u8, 0, 0);
+    }
+
     /// Sets the bits of a register besides.
     pub(crate) fn or(&mut self, to: Register, other: Register) {
         self.put(OR, to as u8, other as u8, 0, 0);
+    }
+
+    /// Sets the bits of a number besides.
+    pub(crate) fn set_bits(&mut self, to: Register, number: i32) {
+        self.put(OR_NUMBER, to as u8, 0, 0, number);
     }
 
     /// Keeps the bits of a number.
@@ -130,6 +147,11 @@ impl Assembler {
     /// Turns the bits of a number over.
     pub(crate) fn flip(&mut self, to: Register, number: i32) {
         self.put(XOR_NUMBER, to as u8, 0, 0, number);
+    }
+
+    /// Turns the bits of a register over.
+    pub(crate) fn differ(&mut self, to: Register, other: Register) {
+        self.put(XOR, to as u8, other as u8, 0, 0);
     }
 
     pub(crate) fn shift_left(&mut self, to: Register, bits: i32) {
@@ -170,13 +192,20 @@ impl Assembler {
             Is::Same(other) => (0x1d, other as u8, 0),
             Is::Above(other) => (0x2d, other as u8, 0),
             Is::Greater(number) => (0x25, 0, number),
+            Is::Less(number) => (0xa5, 0, number),
         };
         self.put(operation, register as u8, other, 0, number);
     }
 
-    /// Loads a map, by its descriptor.
-    pub(crate) fn map(&mut self, to: Register, map: RawFd) {
-        self.put(LOAD_WIDE, to as u8, PSEUDO_MAP_FD, 0, map);
+    /// Sets a register to a number of 64 bits.
+    pub(crate) fn set_wide(&mut self, to: Register, number: u64) {
+        self.put(LOAD_WIDE, to as u8, 0, 0, number as i32);
+        self.put(0, 0, 0, 0, (number >> 32) as i32);
+    }
+
+    /// Has a register lead to the value of a map that has one, by the map's descriptor.
+    pub(crate) fn value_of(&mut self, to: Register, map: RawFd) {
+        self.put(LOAD_WIDE, to as u8, PSEUDO_MAP_VALUE, 0, map);
         self.put(0, 0, 0, 0, 0);
     }
 

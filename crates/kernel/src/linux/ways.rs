@@ -130,21 +130,12 @@ impl Run<'_> {
             self.done[at..end].fill(true);
             return Ok(end);
         };
-        // Of a station's entry the other side is kept.
+        // Two at once could take one slot for two stations.
         self.take_turn();
         for (at, shortcut, wanted, index) in changes {
             match wanted {
-                // Without an entry frames pass the bridge; the next comparison tries again.
-                Some(index) => {
-                    if let Err(error) = table.put(&entry(shortcut, index)) {
-                        let (_, error) = self.failed_at(at, error);
-                        tracing::warn!("frames to an endpoint pass its network's bridge: {error}");
-                    }
-                }
-                None => {
-                    let forgotten = self.forget(at, &table, shortcut, index)?;
-                    forgotten.map_err(|error| self.failed_at(at, error))?;
-                }
+                Some(index) => table.put(&entry(shortcut, index)),
+                None => self.forget(at, &table, shortcut, index)?,
             }
             self.done[at] = true;
         }
@@ -195,18 +186,18 @@ impl Run<'_> {
         table: &Table,
         shortcut: &Shortcut,
         index: Option<u32>,
-    ) -> Result<io::Result<()>, Stop> {
+    ) -> Result<(), Stop> {
         let Shortcut { mac, station, .. } = *shortcut;
         let held = table.link_to(mac, station);
-        let held = held.map_err(|error| self.failed_at(at, error))?;
         let other = held.filter(|held| Some(*held) != index);
         if let Some(other) = other {
             let stands = |socket: &mut Socket| link::by_index(socket, other);
             if self.inside(at, shortcut.netns, stands)?.is_some() {
-                return Ok(Ok(()));
+                return Ok(());
             }
         }
-        Ok(table.remove(mac, station))
+        table.remove(mac, station);
+        Ok(())
     }
 
     /// The table of a namespace, if it has one.

@@ -54,7 +54,7 @@ const TOS_INHERIT: u8 = 1;
 /// the request for a link of that name, and would find a stranger's; one that is asked for by
 /// index it looks for by that alone. Below lie the 24 bits of the number, above what the kernel
 /// counts up to by itself.
-const TUNNEL_INDEX: u32 = 0x7e00_0000;
+pub(crate) const TUNNEL_INDEX: u32 = 0x7e00_0000;
 /// Likewise that of an encrypted tunnel, of which a host has one.
 const ENCRYPTED_INDEX: u32 = 0x7f00_0000;
 

@@ -1,7 +1,7 @@
 //! Ways around networks' bridges, from what namespaces show of them to objects.
 
 use super::inside::Inside;
-use crate::shortcuts::{Entry, MOST, Seen};
+use crate::shortcuts::{self, Entry, Seen};
 use std::collections::{BTreeMap, HashMap};
 use vw_hoststate::{Key, Netns, Object, Objects, Shortcut, Shortcuts, Station, Translator};
 use vw_model::IfName;
@@ -66,7 +66,7 @@ pub(super) fn translators(
 }
 
 /// Adds those expected ones that the executor leaves out on purpose: where somebody else looks at
-/// what comes in by the tunnel, where the table is full, and where the entry is another's that is
+/// what comes in by the tunnel, where the table has no room for it, and where the entry is another's that is
 /// expected too.
 pub(super) fn pass_over(
     insides: &BTreeMap<Netns, Inside>,
@@ -101,7 +101,8 @@ fn leaves_out(wanted: &Shortcut, inside: &Inside, expected: &Objects) -> bool {
             })
     };
     let same = |entry: &&Entry| (entry.mac, entry.station) == (wanted.mac, wanted.station);
-    entries.len() >= MOST as usize || entries.iter().find(same).is_some_and(is_anothers)
+    shortcuts::has_no_room(entries, wanted.mac)
+        || entries.iter().find(same).is_some_and(is_anothers)
 }
 
 /// Whether somebody else looks at what comes in by the tunnel.

@@ -325,10 +325,11 @@ pub(crate) fn ten_thousand_are_routed_to(lab: &Lab) {
 
 pub(crate) fn more_stations_than_have_shortcuts_stand(lab: &Lab) {
     lab.create(&scene());
-    let many: Vec<Object> = (0..16_500_u32)
+    // The table has 32,768 slots.
+    let many: Vec<Object> = (0..33_000_u32)
         .map(|n| {
-            let [_, _, a, b] = n.to_be_bytes();
-            shortcut(MacAddr([2, 1, 0, 0, a, b]), "vxlan0", Station::Elsewhere)
+            let [_, a, b, c] = n.to_be_bytes();
+            shortcut(MacAddr([2, 1, 0, a, b, c]), "vxlan0", Station::Elsewhere)
         })
         .collect();
     lab.create(&many);

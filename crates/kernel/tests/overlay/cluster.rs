@@ -43,6 +43,11 @@ pub(crate) fn station(number: usize) -> Station {
 }
 
 impl Station {
+    /// With another link-layer address.
+    pub(crate) const fn with_mac(self, mac: MacAddr) -> Self {
+        Self { mac, ..self }
+    }
+
     pub(crate) fn v4(&self) -> String {
         format!("10.5.0.{}", 10 + self.number)
     }
@@ -385,6 +390,27 @@ impl Cluster {
     /// Tells all hosts but one that a station is there.
     fn tell(&self, number: usize, at: usize) {
         let station = station(number);
+        for (other, member) in self.members.iter().enumerate() {
+            let fragment = match other == at {
+                true => Fragment::default(),
+                false => self.remote(&station, at, member),
+            };
+            member.want(vec![(Owner::Remote(station.id()), fragment)]);
+        }
+    }
+
+    /// Tells a host that a station is on another one, or that it is there no more.
+    pub(crate) fn hear(&self, at: usize, station: &Station, other: Option<usize>) {
+        let member = &self.members[at];
+        let fragment = other.map(|other| self.remote(station, other, member));
+        member.want(vec![(
+            Owner::Remote(station.id()),
+            fragment.unwrap_or_default(),
+        )]);
+    }
+
+    /// What a host wants of a station on another one.
+    fn remote(&self, station: &Station, at: usize, member: &Member) -> Fragment {
         let remote = RemoteEndpoint {
             id: station.id(),
             network: NETWORK,
@@ -399,15 +425,8 @@ impl Cluster {
             away: false,
         };
         let driver = vw_drivers::find("overlay").expect("it is one");
-        for (other, member) in self.members.iter().enumerate() {
-            let fragment = match other == at {
-                true => Fragment::default(),
-                false => driver
-                    .plan_remote(&self.network, &remote, &member.cx)
-                    .expect("it has a plan"),
-            };
-            member.want(vec![(Owner::Remote(remote.id), fragment)]);
-        }
+        let plan = driver.plan_remote(&self.network, &remote, &member.cx);
+        plan.expect("it has a plan")
     }
 
     /// Ends a station's container and starts it on another host.

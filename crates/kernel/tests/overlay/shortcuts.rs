@@ -3,11 +3,12 @@
 //! A bridge that is down forwards nothing: what is reached then is reached by a shortcut.
 
 use crate::{
-    cluster::{Cluster, Underlay, station},
+    cluster::{Cluster, Station, Underlay, station},
     reaches,
 };
 use std::time::Duration;
 use vw_hoststate::{Key, Step};
+use vw_model::MacAddr;
 use vw_testkit::{Host, eventually, require_root, traffic};
 
 /// Whether this kernel has them; else says what it lacks.
@@ -137,6 +138,8 @@ fn what_others_take_from_shortcuts_is_put_right() {
     for broken in [
         "tc qdisc del dev vxlan0 ingress",
         "tc filter del block 30327",
+        // One of another form in its place, without a table of ours: a former version's.
+        "tc filter replace block 30327 protocol all pref 1 handle 1 bpf bytecode '1,6 0 0 4294967295,'",
         "tc qdisc del dev vw0000000000 ingress",
         "for dev in vxlan0 vw0000000000; do tc qdisc del dev $dev ingress; done",
         "ip link del vw0000000000",
@@ -178,12 +181,69 @@ fn what_others_put_on_a_link_stays() {
     }
 }
 
-/// Commands of bpf(2) without which there is no table, no program, and no entry.
-const COMMANDS: [(&str, u32); 3] = [
-    ("BPF_MAP_CREATE", 0),
-    ("BPF_PROG_LOAD", 5),
-    ("BPF_MAP_UPDATE_ELEM", 2),
-];
+/// The bucket of an address, as `src/shortcuts/slots.rs` has it.
+fn bucket(mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
+    let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+    let number = u64::from(low) | u64::from(high) << 32;
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15 << 16) >> 52
+}
+
+/// Stations elsewhere whose addresses lie in the bucket of another's.
+fn beside(mac: MacAddr, count: usize) -> Vec<Station> {
+    let all = (0..=u32::MAX).map(|number| {
+        let [a, b, c, d] = number.to_be_bytes();
+        MacAddr([0x06, 0, a, b, c, d])
+    });
+    let same = all
+        .filter(|other| bucket(*other) == bucket(mac))
+        .take(count);
+    let numbered = (100..).zip(same);
+    let stations = numbered.map(|(number, mac)| station(number).with_mac(mac));
+    stations.collect()
+}
+
+#[test]
+fn who_finds_no_room_goes_by_the_bridge_until_one_goes() {
+    require_shortcuts!();
+    let cluster = Cluster::new(2, Underlay::V4, &[]);
+    let (member, inside) = (&cluster.members()[0], cluster.inside(0));
+    let near = cluster.container(0);
+    // All that its bucket takes.
+    let others = beside(station(7).mac, 8);
+    let hear = |others: &[Station], other| {
+        others.iter().for_each(|one| cluster.hear(0, one, other));
+    };
+    hear(&others, Some(1));
+    let late = cluster.add(7, 0);
+    assert_eq!(member.missing(), [], "it is left out on purpose");
+    acquainted(near, 7);
+    talk(near, &late, 7);
+    without_bridge(&inside);
+    assert!(!traffic::ping(near, &station(7).v4()), "by no other way");
+    inside.ip("link set br0 up");
+
+    hear(&others[3..4], None);
+    let steps = member.missing();
+    let is_late =
+        |step: &Step| matches!(step.key(), Key::Shortcut(_, mac, _) if mac == station(7).mac);
+    assert!(steps.len() == 1 && steps.iter().all(is_late), "{steps:?}");
+    member.repair(steps);
+    assert_eq!(member.missing(), []);
+    without_bridge(&inside);
+    talk(near, &late, 7);
+
+    // The others go before it and behind it, and it stays.
+    hear(&others[..3], None);
+    talk(near, &late, 7);
+    hear(&others[4..], None);
+    talk(near, &late, 7);
+    inside.ip("link set br0 up");
+    assert_eq!(member.missing(), []);
+}
+
+/// Commands of bpf(2) without which there is no table, and no program.
+const COMMANDS: [(&str, u32); 2] = [("BPF_MAP_CREATE", 0), ("BPF_PROG_LOAD", 5)];
 
 /// Does something by a thread to which the kernel refuses a command of bpf(2), as one does that has
 /// no memory for it, or counts it as locked memory of which there is too little.

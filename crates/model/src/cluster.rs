@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
 pub const PROBE_PORT: u16 = 4788;
 
 /// The UDP ports of which the first that is free on a host takes its encrypted packets: WireGuard's usual
-/// one, and those after it. No tunnel of a network may end there: it could not on hosts that have one for
+/// one, and those after it. No new network's tunnel may end there: it could not on hosts that have one for
 /// encrypted networks already.
 pub const ENCRYPTION_PORTS: RangeInclusive<u16> = 51_820..=51_883;
 

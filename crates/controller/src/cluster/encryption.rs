@@ -16,11 +16,11 @@ use crate::{
 };
 pub use in_kernel::{KernelTunnel, carrier};
 pub use port::encryption_port;
-use standing::Standing;
+use standing::{Left, Standing};
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 pub use tunnel::Tunnel;
 use vw_cluster::Cluster;
@@ -30,9 +30,6 @@ use vw_model::{Error, Result, TunnelKeys};
 
 /// How often whoever carries packets is looked after: a killed one is replaced within this.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long after some refusals it is tried again to take away what is left of a tunnel that nobody
-/// needs: less often than at first, as all is compared for it.
-const SELDOM: Duration = Duration::from_secs(30);
 /// How often a host that is idle looks; it is told what changes.
 const REST: Duration = Duration::from_secs(60 * 60);
 
@@ -100,10 +97,9 @@ impl Encryption {
     fn run(&self, controller: &WeakController) {
         if lock(&self.standing).networks.is_empty() {
             // A daemon that died may have left somebody behind.
-            lock(&self.standing).left = !self.end();
+            lock(&self.standing).left = self.end();
         }
         let mut refused = None;
-        let mut again = LOOK;
         loop {
             let Some(controller) = controller.upgrade() else {
                 return;
@@ -112,7 +108,7 @@ impl Encryption {
             drop(controller);
             let next = match stepped {
                 Ok(next) => {
-                    (refused, again) = (None, LOOK);
+                    refused = None;
                     next
                 }
                 Err(error) => {
@@ -122,11 +118,7 @@ impl Encryption {
                         tracing::error!("the encrypted tunnel: {why}");
                         refused = Some(why);
                     }
-                    let now = again;
-                    if !self.stands() {
-                        again = (again * 2).min(SELDOM);
-                    }
-                    now
+                    LOOK
                 }
             };
             let signal = lock(&self.signal);
@@ -151,7 +143,7 @@ impl Encryption {
             standing.taken.clear();
             standing.others.unsettle();
             self.tell(&mut standing);
-            return self.lower_again(controller, &mut standing).map(|()| REST);
+            return Ok(self.lower_again(controller, &mut standing));
         }
         let changed = self.tunnel.change(&standing.others, told).map_err(|error| {
             let sentence = "encrypted networks keep their key for longer than they should";
@@ -168,7 +160,7 @@ impl Encryption {
                 controller.bring(wants)?;
             }
             self.tunnel.carry(&standing.others)?;
-            standing.left = false;
+            standing.left = None;
             controller.open_encrypted_probe(&standing.others);
         }
         // One that carries nothing yet reads all keys before it does.
@@ -247,23 +239,30 @@ impl Encryption {
         Ok(wants)
     }
 
-    /// Ends who carries packets; answers whether nobody does any more.
-    fn end(&self) -> bool {
-        let ended = self.tunnel.end();
-        if let Err(error) = &ended {
-            tracing::warn!("{}", error.chain());
-        }
-        ended.is_ok()
+    /// Ends who carries packets; answers what is left, if somebody does all the same.
+    fn end(&self) -> Option<Left> {
+        let error = self.tunnel.end().err()?;
+        tracing::warn!("{}", error.chain());
+        Some(Left::default())
     }
 
-    /// Takes away what is left of a tunnel that could not be taken away when the last network went.
-    fn lower_again(&self, controller: &Controller, standing: &mut Standing) -> Result<()> {
-        if standing.left {
-            self.tunnel.end()?;
-            controller.mend_now()?;
-            standing.left = false;
+    /// Takes away what is left of a tunnel that could not be taken away when the last network went, if it
+    /// is time, whatever else has changed; answers when to look again.
+    fn lower_again(&self, controller: &Controller, standing: &mut Standing) -> Duration {
+        let Some(left) = &mut standing.left else {
+            return REST;
+        };
+        let now = Instant::now();
+        if let Some(wait) = left.is_put_off(now) {
+            return wait;
         }
-        Ok(())
+        match self.tunnel.end().and_then(|()| controller.mend_now()) {
+            Ok(()) => {
+                standing.left = None;
+                REST
+            }
+            Err(error) => left.put_off(now, error.chain()),
+        }
     }
 }
 
@@ -341,7 +340,9 @@ impl Controller {
         }
         let wants = self.lower_tunnel(encryption, &mut standing);
         let taken = self.take_away(wants);
-        standing.left |= taken.is_err();
+        if taken.is_err() {
+            standing.left.get_or_insert_default();
+        }
         encryption.look();
         taken
     }
@@ -355,7 +356,7 @@ impl Controller {
         let mut wants = self.close_encrypted_probe(&standing.others);
         wants.extend(standing.without());
         standing.others.unsettle();
-        standing.left = !encryption.end();
+        standing.left = encryption.end();
         wants
     }
 

@@ -7,7 +7,7 @@ use crate::{
     option,
 };
 use std::net::IpAddr;
-use vw_model::{Error, NetworkSpec, Result, kept_port};
+use vw_model::{Error, NetworkSpec, PROBE_PORT, Result, kept_port};
 
 const VNI: &str = "com.docker.network.driver.overlay.vxlanid_list";
 const PORT: &str = "vethwork.overlay.port";
@@ -183,14 +183,18 @@ pub(super) fn multicast(network: &NetworkSpec) -> Result<bool> {
 
 fn port(text: &str) -> Result<u16, String> {
     let number: Option<u16> = text.parse().ok().filter(|port| *port != 0);
-    number.ok_or_else(|| "use a port from 1 to 65535".to_owned())
+    let port = number.ok_or_else(|| "use a port from 1 to 65535".to_owned())?;
+    match port {
+        PROBE_PORT => kept_port(port).map_or(Ok(port), Err),
+        port => Ok(port),
+    }
 }
 
 /// Checks what a new network says of its tunnels.
 ///
 /// # Errors
-/// As [`OverlayOptions::read`]; and when hosts have the port for something else. One that stands is not
-/// asked: on a host that has the port free it does as it should.
+/// As [`OverlayOptions::read`]; and when hosts may have the port for encrypted networks. One that stands
+/// is not asked: on a host that has the port free it does as it should.
 pub(super) fn check_tunnelled(network: &NetworkSpec, underlay: &Underlay) -> Result<()> {
     option::value(&network.options, PORT, |text| {
         kept_port(port(text)?).map_or(Ok(()), Err)

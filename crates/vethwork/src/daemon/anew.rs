@@ -13,11 +13,12 @@ pub(super) use obstacle::Start;
 
 use super::{cluster::ClusterSettings, listen, signals::Stops};
 // check-allow(programs-only-in-runtime): this binary, in the place of itself.
-use std::process::Command;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::process::{Command, Stdio};
 use std::{
     env, fs, io,
     net::IpAddr,
-    os::unix::process::CommandExt,
+    os::{fd::AsFd, unix::process::CommandExt},
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -31,6 +32,9 @@ pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How long after one look for another address the next one is.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the trial of this binary may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many looks after the first must find the same address. What gives addresses takes them away for
 /// a moment when it starts again, or when the link is pulled.
@@ -89,9 +93,11 @@ impl Reached {
         }
         // Of an address of the other IP version none of the others could make use; nor, it may be, of one of
         // another link, which has the default route while the cable of this one is out.
-        let found = self.cluster.underlay(facts).ok().filter(|found| {
-            may_stand_for(found, self.was, &self.link) && !facts.passing.contains(&found.addr)
-        });
+        let found = self
+            .cluster
+            .underlay(facts)
+            .ok()
+            .filter(|found| may_stand_for(found, self.was, &self.link, facts));
         let Some(found) = found else {
             self.next = None;
             // The default route may come without an address.
@@ -146,25 +152,79 @@ impl Reached {
     }
 }
 
-/// Whether an underlay may take the place of one that had this address on this link.
-fn may_stand_for(found: &Underlay, was: IpAddr, link: &IfName) -> bool {
-    found.link == *link && found.addr.is_ipv4() == was.is_ipv4()
+/// Whether an underlay may take the place of one that had this address on this link: with one of the same
+/// IP version that is to stay.
+fn may_stand_for(found: &Underlay, was: IpAddr, link: &IfName, facts: &HostFacts) -> bool {
+    found.link == *link
+        && found.addr.is_ipv4() == was.is_ipv4()
+        && !facts.passing.contains(&found.addr)
 }
 
-/// Why this binary does not run with what this process was given, with what to do; none where it does. It
-/// is tried while all goes on as it was: who has ended itself cannot.
+/// Why this binary does not run with what this process was given, with what to do; none where it does, or
+/// where the host has no room for another process to try it by. It is tried while all goes on as it was:
+/// who has ended itself cannot.
 pub(super) fn cannot_run() -> Option<String> {
-    let tried = this_again().arg("--validate").output();
-    let why = match tried {
-        Ok(said) if said.status.success() => return None,
-        Ok(said) => format!("{}: {}", said.status, String::from_utf8_lossy(&said.stderr)),
-        Err(error) => error.to_string(),
+    let mut trial = this_again();
+    trial.arg("--validate").stdin(Stdio::null());
+    let why = match outcome(trial.stdout(Stdio::null()).stderr(Stdio::piped()), PATIENCE) {
+        Ok(()) => return None,
+        Err(error) if is_for_want_of_room(&error) => return None,
+        Err(error) => error,
     };
-    let why = why.trim();
-    Some(format!(
-        "its program, {}, cannot be run; mend that: {why}",
-        program()
-    ))
+    let path = fs::read_link(THIS_PROGRAM).unwrap_or_else(|_| THIS_PROGRAM.into());
+    let path = path.display().to_string();
+    // What the system tells of a file that is gone, as after an upgrade.
+    Some(match path.strip_suffix(" (deleted)") {
+        Some(path) => {
+            format!("its program, that was {path}, cannot be run: {why}; start the daemon again")
+        }
+        None => format!("its program, {path}, cannot be run; mend that: {why}"),
+    })
+}
+
+/// What comes of a program that is to end within that time; one that does not is ended.
+fn outcome(command: &mut Command, patience: Duration) -> io::Result<()> {
+    let mut child = command.spawn()?;
+    let pid = rustix::process::Pid::from_child(&child);
+    let end = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    let ended = ready(&end, patience)?;
+    if !ended {
+        child.kill()?;
+    }
+    let said = child.wait_with_output()?;
+    match (ended, said.status.success()) {
+        (true, true) => Ok(()),
+        (true, false) => {
+            let why = String::from_utf8_lossy(&said.stderr);
+            Err(io::Error::other(format!("{}: {}", said.status, why.trim())))
+        }
+        (false, _) => Err(io::Error::other(format!(
+            "it did not end within {} s",
+            patience.as_secs()
+        ))),
+    }
+}
+
+/// Whether it becomes readable within that time.
+fn ready(fd: &impl AsFd, patience: Duration) -> io::Result<bool> {
+    let until = Instant::now() + patience;
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// `fork(2)`: no process or no memory to be had. To be replaced takes neither.
+fn is_for_want_of_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory
+    )
 }
 
 /// This binary, with what this process was given.
@@ -176,15 +236,6 @@ fn this_again() -> Command {
     }
     command.args(given);
     command
-}
-
-/// Where this binary lies, for people.
-fn program() -> String {
-    let path = fs::read_link(THIS_PROGRAM);
-    path.map_or_else(
-        |_| THIS_PROGRAM.to_owned(),
-        |path| path.display().to_string(),
-    )
 }
 
 /// Runs this binary in the place of this process, with what it was given, to go on with `next`. Returns
@@ -200,8 +251,7 @@ pub(super) fn exec(stops: &Stops, next: &Underlay) -> ExitCode {
     listen::hand_on();
     let error = command.exec();
     tracing::error!(
-        "the daemon ends, as its program, {}, cannot be run in its place: {error}; start it again",
-        program()
+        "the daemon ends, as its program cannot be run in its place: {error}; start it again"
     );
     ExitCode::FAILURE
 }

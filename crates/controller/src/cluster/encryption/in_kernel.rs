@@ -89,6 +89,13 @@ impl KernelTunnel {
         }
     }
 
+    /// Whether a tunnel that could not be taken away has the port still.
+    fn stands_at(&self, port: u16) -> Result<bool> {
+        let facts = self.kernel.tunnel_facts(&vw_drivers::tunnel_link()?);
+        let standing = facts.map_err(kernel_error)?.standing;
+        Ok(standing.is_some_and(|(_, at)| at == Some(port)))
+    }
+
     /// Whether the kernel could bind a port, which it does at every address.
     fn is_free(&self, port: u16) -> Result<bool> {
         let everywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -123,11 +130,11 @@ impl Tunnel for KernelTunnel {
 
     fn objects(&self) -> Result<Fragment> {
         let mut state = lock(&self.state);
-        if !state.chosen {
+        if !state.chosen && !self.stands_at(state.port)? {
             let take = |port| Ok(self.is_free(port)?.then_some(()));
             (state.port, ()) = encryption_port(&*self.kernel, self.addr, None, take)?;
-            state.chosen = true;
         }
+        state.chosen = true;
         // The former one too: a change that fails is undone.
         let known = [Some(state.keys.current()), state.keys.former()];
         let told = |key: &PrivateKey| TunnelKey::new(key.public(), key.to_bytes());

@@ -81,7 +81,7 @@ impl Goal {
         loop {
             let facts = look()?;
             let found = cluster.underlay(&facts);
-            if found.is_ok_and(|found| may_stand_for(&found, self.addr, &self.link)) {
+            if found.is_ok_and(|found| may_stand_for(&found, self.addr, &self.link, &facts)) {
                 return Ok(facts);
             }
             let left = until.saturating_duration_since(Instant::now());

@@ -173,3 +173,29 @@ fn one_that_stays_looks_anew_and_tells_once() {
     assert_eq!(host.looks(1, &facts(&[("eth0", WAS)])), "Rest");
     assert_eq!(host.reached.told, None);
 }
+
+#[test]
+fn a_trial_that_does_not_end_is_ended_and_told_from_one_that_fails() {
+    let say = |script: &str, patience| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stderr(Stdio::piped());
+        outcome(&mut command, patience).map_err(|error| error.to_string())
+    };
+    let long = Duration::from_secs(60);
+    assert_eq!(say("exit 0", long), Ok(()));
+    let failed = say("echo bad flag >&2; exit 3", long).unwrap_err();
+    assert!(
+        failed.contains('3') && failed.ends_with("bad flag"),
+        "{failed}"
+    );
+    let start = Instant::now();
+    let hung = say("exec sleep 1000", Duration::from_millis(200)).unwrap_err();
+    assert!(hung.contains("did not end"), "{hung}");
+    assert!(start.elapsed() < long);
+    let none = outcome(&mut Command::new("/nowhere"), long).unwrap_err();
+    assert!(!is_for_want_of_room(&none));
+    // `EAGAIN`, `ENOMEM`.
+    for number in [libc::EAGAIN, libc::ENOMEM] {
+        assert!(is_for_want_of_room(&io::Error::from_raw_os_error(number)));
+    }
+}

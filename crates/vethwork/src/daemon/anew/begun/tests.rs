@@ -41,15 +41,18 @@ fn who_began_anew_knows_it_and_no_child_of_it_does() {
 fn it_waits_for_an_address_of_the_link_and_no_longer_than_it_may() {
     let cluster = cluster();
     let goal = Goal::read("7 192.0.2.7 eth0", 7).unwrap();
-    // It goes, one of another version comes, and then one that will do.
+    // It goes, one of another version comes, one that is not to stay, and then one that will do.
+    let mut passing = host(&[("eth0", "192.0.2.8/24")]);
+    passing.passing.insert("192.0.2.8".parse().unwrap());
     let seen = [
         host(&[]),
         host(&[("eth1", "192.0.2.9/24")]),
         host(&[("eth0", "2001:db8::7/64")]),
+        passing,
         host(&[("eth0", "2001:db8::7/64"), ("eth0", "192.0.2.8/24")]),
         host(&[("eth0", "192.0.2.9/24")]),
     ];
-    for (left, looks) in [(PATIENCE, 4), (Duration::ZERO, 1)] {
+    for (left, looks) in [(PATIENCE, 5), (Duration::ZERO, 1)] {
         let looked = Cell::new(0);
         let look = || {
             looked.set(looked.get() + 1);

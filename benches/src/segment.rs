@@ -81,12 +81,14 @@ impl Segment {
 
     /// Starts the daemon of that number, from 0.
     pub(crate) fn daemon(&self, number: usize) -> Result<Scene> {
-        let flags = [
-            "--cluster-store",
-            &self.url(),
-            "--cluster-advertise",
-            "eth0",
-        ];
+        self.daemon_with(number, &[])
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn daemon_with(&self, number: usize, more: &[&str]) -> Result<Scene> {
+        let url = self.url();
+        let mut flags = vec!["--cluster-store", &url, "--cluster-advertise", "eth0"];
+        flags.extend(more);
         Scene::start_in(&self.lab, self.hosts[number].clone(), &flags)
     }
 

@@ -14,11 +14,16 @@ use vw_testkit::{Host, Lab};
 pub(crate) const NAME: &str = "overlay";
 
 /// What a mode is called behind its rows, and the option that chooses it.
-const MODES: [(&str, Option<(&str, &str)>); 3] = [
+type Mode = (&'static str, Option<(&'static str, &'static str)>);
+
+const MODES: [Mode; 3] = [
     ("", None),
     (", encrypted", Some(("encrypted", ""))),
     (", routed", Some(("overlay.mode", "route"))),
 ];
+
+/// The first where daemons make no rules, as nobody does for the VXLAN by `ip`.
+const BARE: Mode = (", no rules", None);
 
 /// What Docker, Podman or Kubernetes have on every host: a NAT rule, and with it connection
 /// tracking of all that comes and goes.
@@ -31,12 +36,18 @@ add rule ip filter forward ct state established,related accept
 ";
 
 pub(crate) fn run() -> Result<Table> {
-    let segment = Segment::new(6)?;
+    let segment = Segment::new(8)?;
     let mut table = Table::new(NAME, "TCP between two hosts on one segment");
     let (mut first, mut second) = (segment.daemon(0)?, segment.daemon(1)?);
+    let without = |number| segment.daemon_with(number, &["--iptables=false"]);
+    let (mut third, mut fourth) = (without(6)?, without(7)?);
     let mut modes = Vec::new();
-    for (at, (mode, option)) in MODES.into_iter().enumerate() {
-        match network(&segment.lab, (&mut first, &mut second), at, option) {
+    for (at, (mode, option)) in MODES.into_iter().chain([BARE]).enumerate() {
+        let hosts = match mode == BARE.0 {
+            false => (&mut first, &mut second),
+            true => (&mut third, &mut fourth),
+        };
+        match network(&segment.lab, hosts, at, option) {
             Ok(pair) => modes.push((mode, pair)),
             Err(error) => table.note(format!("without{}: {error}", mode.trim_start_matches(','))),
         }
@@ -72,12 +83,14 @@ pub(crate) fn run() -> Result<Table> {
         }
     }
     for (mode, mine) in &modes {
-        let aim = mode.is_empty().then_some(Aim::AtLeast(1.0));
+        let aim = [MODES[0].0, BARE.0].contains(mode);
+        let aim = aim.then_some(Aim::AtLeast(1.0));
         show(&mut table, mode, mine, &made, aim);
         show_peer(&mut table, mode, mine, &tracked, aim);
         show_peer(&mut table, mode, mine, &bare, None);
     }
     table.note("VXLAN by ip: on hosts without any rule; NAT: with what Docker has on every host");
+    table.note("no rules: vethwork with --iptables=false, as on hosts of the VXLAN by ip");
     Ok(table)
 }
 

@@ -209,6 +209,7 @@ impl Scene {
     fn left(&self) -> Vec<String> {
         let mut difference = self.before.difference();
         difference += &self.data.difference();
+        let is_empty_table = |line: &str| is_of_the_tables(line) && !line.contains("elements");
         let is_first = |line: &str| {
             ["/data/containers", "/data/images/repositories.json"]
                 .iter()
@@ -216,9 +217,7 @@ impl Scene {
         };
         difference
             .lines()
-            .filter(|line| {
-                !(is_of_the_tables(line) && !line.contains("elements")) && !is_first(line)
-            })
+            .filter(|line| !is_empty_table(line) && !is_first(line))
             .map(str::to_owned)
             .collect()
     }

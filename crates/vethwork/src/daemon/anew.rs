@@ -12,13 +12,14 @@ pub(super) use begun::facts;
 pub(super) use obstacle::Start;
 
 use super::{cluster::ClusterSettings, listen, signals::Stops};
-// check-allow(programs-only-in-runtime): this binary, in the place of itself.
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::process::{Command, Stdio};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+// check-allow(programs-only-in-runtime): this binary, in the place of itself.
+use std::process::{Child, Command, Stdio};
 use std::{
     env, fs, io,
     net::IpAddr,
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::unix::process::CommandExt,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -185,14 +186,12 @@ pub(super) fn cannot_run() -> Option<String> {
 /// What comes of a program that is to end within that time; one that does not is ended.
 fn outcome(command: &mut Command, patience: Duration) -> io::Result<()> {
     let mut child = command.spawn()?;
-    let pid = rustix::process::Pid::from_child(&child);
-    let end = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-    let ended = ready(&end, patience)?;
-    if !ended {
+    let ended = ends(&child, patience);
+    if !matches!(ended, Ok(true)) {
         child.kill()?;
     }
     let said = child.wait_with_output()?;
-    match (ended, said.status.success()) {
+    match (ended?, said.status.success()) {
         (true, true) => Ok(()),
         (true, false) => {
             let why = String::from_utf8_lossy(&said.stderr);
@@ -205,10 +204,11 @@ fn outcome(command: &mut Command, patience: Duration) -> io::Result<()> {
     }
 }
 
-/// Whether it becomes readable within that time.
-fn ready(fd: &impl AsFd, patience: Duration) -> io::Result<bool> {
+/// Whether a child ends within that time.
+fn ends(child: &Child, patience: Duration) -> io::Result<bool> {
     let until = Instant::now() + patience;
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let end = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let mut fds = [PollFd::new(&end, PollFlags::IN)];
     loop {
         let left = until.saturating_duration_since(Instant::now());
         match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
@@ -238,12 +238,18 @@ fn this_again() -> Command {
     command
 }
 
+/// The same, to go on with `next`.
+fn this_to_go_on_with(next: &Underlay) -> Command {
+    let mut command = this_again();
+    command.envs([begun::variable(next)]);
+    command
+}
+
 /// Runs this binary in the place of this process, with what it was given, to go on with `next`. Returns
 /// where somebody asked it to stop meanwhile, or the system refuses what it did a moment before: the
 /// service manager starts it then.
 pub(super) fn exec(stops: &Stops, next: &Underlay) -> ExitCode {
-    let mut command = this_again();
-    command.envs([begun::variable(next)]);
+    let mut command = this_to_go_on_with(next);
     stops.no_longer_hear();
     if stops.came() {
         return ExitCode::SUCCESS;

@@ -199,3 +199,13 @@ fn a_trial_that_does_not_end_is_ended_and_told_from_one_that_fails() {
         assert!(is_for_want_of_room(&io::Error::from_raw_os_error(number)));
     }
 }
+
+#[test]
+fn who_takes_its_place_is_told_what_to_go_on_with() {
+    let reached = reached("eth0", WAS);
+    let next = reached.cluster.underlay(&facts(&[("eth0", NEW)])).unwrap();
+    let command = this_to_go_on_with(&next);
+    let (name, value) = begun::variable(&next);
+    let told: Vec<_> = command.get_envs().collect();
+    assert_eq!(told, [(name.as_ref(), Some(value.as_ref()))]);
+}

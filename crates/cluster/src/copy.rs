@@ -392,12 +392,21 @@ impl Copy {
 /// # Errors
 /// When the copy cannot be read.
 pub fn kept_networks(durable: &dyn Store) -> Result<Vec<NetworkSpec>> {
-    let mut kept = Kept::default();
+    let (networks, unread) = understood_networks(durable)?;
+    unread.into_iter().next().map_or(Ok(networks), Err)
+}
+
+/// The same of those whose records can be read, and what is wrong with the others.
+///
+/// # Errors
+/// When the copy cannot be read.
+pub fn understood_networks(durable: &dyn Store) -> Result<(Vec<NetworkSpec>, Vec<Error>)> {
+    let (mut kept, mut unread) = (Kept::default(), Vec::new());
     let records = durable.scan_prefix(Table::Cluster, "network/");
     for (key, value) in records.map_err(unreadable)? {
-        kept.take(&key, &value)?;
+        unread.extend(kept.take(&key, &value).err());
     }
-    Ok(kept.networks)
+    Ok((kept.networks, unread))
 }
 
 impl Kept {

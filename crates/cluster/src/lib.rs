@@ -79,7 +79,7 @@ mod simulation;
 mod trial;
 
 pub use cluster::Cluster;
-pub use copy::{Local, kept_networks};
+pub use copy::{Local, kept_networks, understood_networks};
 pub use delta::{Delta, Follower, Parting, StoreState};
 pub use pulse::{Answers, Pulse};
 pub use settings::{Settings, default_pools};

@@ -50,7 +50,8 @@ pub(crate) struct Seen {
 pub(crate) struct Table(Memory);
 
 impl Table {
-    /// The one of the socket's namespace, if it has one of the form that we make.
+    /// The one of the socket's namespace, if it has one of the form that we make and there is room to
+    /// have it in memory.
     pub(crate) fn find(socket: &mut Socket) -> io::Result<Option<Self>> {
         let programs = tc::programs(socket)?;
         Self::of(&programs)
@@ -60,10 +61,18 @@ impl Table {
         let Some((id, _)) = programs.iter().find(|(_, name)| name == NAME) else {
             return Ok(None);
         };
-        match Map::of_program(*id) {
+        let map = match Map::of_program(*id) {
             // It went meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            map => map?.memory(slots::SLOTS).map(|memory| Some(Self(memory))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            map => map?,
+        };
+        match map.memory(slots::SLOTS) {
+            Ok(memory) => Ok(Some(Self(memory))),
+            // Without, all goes by the bridge; the next comparison tries again.
+            Err(error) => {
+                tracing::warn!("frames of a network pass its bridge: {error}");
+                Ok(None)
+            }
         }
     }
 

@@ -40,8 +40,11 @@ pub fn refuse_to_leave_cluster(data: &dyn Store, run: &dyn Store, boot: &str) ->
 /// has left: what is a member of one here must not send there in clear text. Where it is a member of a
 /// cluster, its networks tell.
 ///
+/// A network of a driver that this version does not know has never been attached to here. Of a record that
+/// cannot be read nothing is known: it is told, and keeps no host from leaving.
+///
 /// # Errors
-/// When the copy cannot be read, or names a driver that is none.
+/// When the copy cannot be read.
 pub(crate) fn sealed_subnets(
     member: Option<&Member>,
     data: &dyn Store,
@@ -50,11 +53,49 @@ pub(crate) fn sealed_subnets(
     if member.is_some() {
         return Ok(sealed);
     }
-    for network in vw_cluster::kept_networks(data)? {
-        if vw_drivers::find(&network.driver)?.encrypts(&network) {
+    let (networks, unread) = vw_cluster::understood_networks(data)?;
+    for error in unread {
+        let why = error.chain();
+        tracing::warn!("what is sent to an encrypted network of this record is not stopped: {why}");
+    }
+    for network in networks {
+        let driver = vw_drivers::find(&network.driver);
+        if driver.is_ok_and(|driver| driver.encrypts(&network)) {
             let subnets = network.ipam.pools.iter().map(|pool| pool.subnet);
             sealed.insert(network.id, subnets.collect());
         }
     }
     Ok(sealed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::network;
+    use vw_store::{Batch, Memory};
+
+    #[test]
+    fn a_record_that_is_not_understood_keeps_no_host_from_leaving() {
+        let mut safe = network("safe", &["10.9.0.0/24"]);
+        safe.driver = "overlay".to_owned();
+        safe.options.insert("encrypted".to_owned(), String::new());
+        let mut plain = safe.clone();
+        plain.id = network("plain", &[]).id;
+        plain.options.clear();
+        let mut newer = network("newer", &["10.8.0.0/24"]);
+        newer.driver = "warp".to_owned();
+        let data = Memory::default();
+        let put = |key: String, value| {
+            let batch = Batch::new().put(Table::Cluster, key, value);
+            data.commit(batch).unwrap();
+        };
+        for spec in [&safe, &plain, &newer] {
+            let value = serde_json::to_vec(spec).unwrap();
+            put(format!("network/{}", spec.id), value);
+        }
+        put("network/torn".to_owned(), b"{".to_vec());
+        let sealed = sealed_subnets(None, &data).unwrap();
+        let expected = BTreeMap::from([(safe.id, vec!["10.9.0.0/24".parse().unwrap()])]);
+        assert_eq!(sealed, expected);
+    }
 }

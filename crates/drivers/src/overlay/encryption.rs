@@ -196,7 +196,8 @@ pub(super) fn tunnel_way(underlay: &Underlay) -> Option<Way> {
         local: inner.into(),
         mtu: tunnel_mtu(underlay),
         encrypted: true,
-        // No other device sees what is inside before the network's does.
+        // In user space no other device sees what is inside before the network's does; of the kernel's
+        // it was not measured what is left to join.
         merges: false,
     })
 }

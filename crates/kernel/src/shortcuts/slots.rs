@@ -1,8 +1,9 @@
 //! The form of the table: which slots a station may have, and what is in one.
 //!
-//! Owns the order in which slots change: a program that looks meanwhile finds of a station what was
-//! there before, what is there afterwards, or nothing, and never what is another's. A slot is one word,
-//! which is read and written whole. One at a time changes them.
+//! Owns the order in which slots change: who looks between two changes finds of a station what was there
+//! before, what is there afterwards, or nothing. A program that looks while they change may take one side
+//! of a station that is on both for a frame, and never what is another's. A slot is one word, which is
+//! read and written whole. One at a time changes them.
 
 use super::Entry;
 use crate::netlink::link::TUNNEL_INDEX;

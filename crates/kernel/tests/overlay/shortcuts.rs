@@ -242,12 +242,20 @@ fn who_finds_no_room_goes_by_the_bridge_until_one_goes() {
     assert_eq!(member.missing(), []);
 }
 
-/// Commands of bpf(2) without which there is no table, and no program.
-const COMMANDS: [(&str, u32); 2] = [("BPF_MAP_CREATE", 0), ("BPF_PROG_LOAD", 5)];
+/// A system call with this number in that place, from 0.
+type Call = (libc::c_long, u32, u32);
 
-/// Does something by a thread to which the kernel refuses a command of bpf(2), as one does that has
-/// no memory for it, or counts it as locked memory of which there is too little.
-fn without<T: Send>(command: u32, work: impl FnOnce() -> T + Send) -> T {
+/// Calls without which there is no table, none to write in, and no program.
+const CALLS: [(&str, Call); 3] = [
+    ("BPF_MAP_CREATE", (libc::SYS_bpf, 0, 0)),
+    ("BPF_PROG_LOAD", (libc::SYS_bpf, 0, 5)),
+    ("mmap", (libc::SYS_mmap, 3, libc::MAP_SHARED as u32)),
+];
+
+/// Does something by a thread to which the kernel refuses a call, as one does that has no memory for it,
+/// or counts it as locked memory of which there is too little.
+fn without<T: Send>(call: Call, work: impl FnOnce() -> T + Send) -> T {
+    let (number, place, value) = call;
     let then = |code: u32, jt, jf, k| libc::sock_filter {
         code: code as u16,
         jt,
@@ -259,13 +267,13 @@ fn without<T: Send>(command: u32, work: impl FnOnce() -> T + Send) -> T {
     let answer = libc::BPF_RET | libc::BPF_K;
     std::thread::scope(|scope| {
         let refused = scope.spawn(|| {
-            // The call's number, and the lower half of its first argument (`struct seccomp_data`).
+            // The call's number, and the lower half of that argument (`struct seccomp_data`).
             let first = if cfg!(target_endian = "big") { 20 } else { 16 };
             let mut rules = [
                 then(load, 0, 0, 0),
-                then(equal, 0, 3, libc::SYS_bpf as u32),
-                then(load, 0, 0, first),
-                then(equal, 0, 1, command),
+                then(equal, 0, 3, number as u32),
+                then(load, 0, 0, first + 8 * place),
+                then(equal, 0, 1, value),
                 then(answer, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
                 then(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
             ];
@@ -289,15 +297,15 @@ fn without<T: Send>(command: u32, work: impl FnOnce() -> T + Send) -> T {
 #[test]
 fn what_the_kernel_does_not_take_of_them_goes_by_the_bridge_until_it_does() {
     require_shortcuts!();
-    for (name, command) in COMMANDS {
+    for (name, call) in CALLS {
         let cluster = Cluster::new(2, Underlay::V4, &[]);
         let (member, inside) = (&cluster.members()[0], cluster.inside(0));
         member.give_up_shortcuts();
-        without(command, || member.repair(member.missing()));
+        without(call, || member.repair(member.missing()));
         let left = member.missing();
         assert!(!left.is_empty(), "{name}: it is tried again");
         let placed = cluster.placed(7, 0);
-        without(command, || member.want(placed));
+        without(call, || member.want(placed));
         let beside = cluster.sandbox(0, &station(7));
         let near = cluster.container(0);
         acquainted(near, 7);

@@ -219,12 +219,17 @@ fn ends(child: &Child, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// `fork(2)`: no process or no memory to be had. To be replaced takes neither.
+/// No process, memory or descriptor to be had, or no such call: to be replaced takes none of them.
 fn is_for_want_of_room(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory
-    )
+    let number = error.raw_os_error();
+    let wants = [
+        libc::EAGAIN,
+        libc::ENOMEM,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOSYS,
+    ];
+    number.is_some_and(|number| wants.contains(&number))
 }
 
 /// This binary, with what this process was given.

@@ -194,8 +194,7 @@ fn a_trial_that_does_not_end_is_ended_and_told_from_one_that_fails() {
     assert!(start.elapsed() < long);
     let none = outcome(&mut Command::new("/nowhere"), long).unwrap_err();
     assert!(!is_for_want_of_room(&none));
-    // `EAGAIN`, `ENOMEM`.
-    for number in [libc::EAGAIN, libc::ENOMEM] {
+    for number in [libc::EAGAIN, libc::ENOMEM, libc::EMFILE] {
         assert!(is_for_want_of_room(&io::Error::from_raw_os_error(number)));
     }
 }

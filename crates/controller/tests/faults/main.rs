@@ -41,6 +41,7 @@ mod world;
 use inject::Mode;
 use picture::Picture;
 use scenario::{Step, steps};
+use std::time::Duration;
 use vw_controller::{Controller, command::NetworkPrune};
 use vw_hoststate::Key;
 use world::World;
@@ -165,8 +166,17 @@ fn one_failed_effect_changes_nothing_or_is_finished() {
     for_every_effect(Mode::Once, is_undone_or_finished);
 }
 
+/// What there is once nothing is on its way any more: who has gone may hold its ports for a moment.
+fn settled(case: &Case<'_>, world: &World, controller: &Controller) -> Picture {
+    let look = || world.picture(controller).without_leftovers();
+    let is_settled =
+        |now: &Picture| now.is_halfway_removed() || now == case.before || now == case.after;
+    let found = vw_testkit::poll(Duration::from_secs(5), || Some(look()).filter(is_settled));
+    found.unwrap_or_else(look)
+}
+
 fn is_undone_or_finished(case: &Case<'_>, world: World, controller: Controller) {
-    let found = world.picture(&controller).without_leftovers();
+    let found = settled(case, &world, &controller);
     let done = !found.is_halfway_removed() && case.is_whole("after the failure", &found);
     assert!(done || case.refused, "{}: said to be done", case.name());
     let steps = controller.repair().unwrap();

@@ -89,7 +89,7 @@ fn moves_once_its_program_runs(stage: &Stage, program: &Path, former: &Path) {
     let b = stage.host("b");
     b.ip(&format!("addr del {OLD}/24 dev wire"));
     b.ip(&format!("addr add {NEW}/24 dev wire"));
-    let stays = format!("its program, {}", program.display());
+    let stays = format!("its program, that was {}", program.display());
     eventually("it tries that before it ends itself", LEASE, || {
         stage.daemon("b").log().contains(&stays)
     });

@@ -76,7 +76,7 @@ impl Table {
         }
     }
 
-    /// Sets an entry. One that there is no room for is left out ([`has_no_room`]); frames of the
+    /// Sets an entry. One that there is no room for is left out ([`leaves_out`]); frames of the
     /// address pass the bridge then, until a later comparison finds room.
     pub(crate) fn put(&self, entry: &Entry) {
         self.slots().put(entry);
@@ -97,9 +97,14 @@ impl Table {
     }
 }
 
-/// Whether a table of such entries, as [`look`] found them, has no room for one of an address.
-pub(crate) fn has_no_room(entries: &[Entry], mac: MacAddr) -> bool {
-    slots::is_full(entries, mac)
+/// Whether [`Table::put`] leaves one out of a table of such entries, as [`look`] found them, once only those
+/// are left in it that stay.
+pub(crate) fn leaves_out(
+    wanted: &Entry,
+    entries: &[Entry],
+    stays: impl Fn(&Entry) -> bool,
+) -> bool {
+    slots::leaves_out(wanted, entries, stays)
 }
 
 /// Has the frames that come in by links of our block looked up by the program, in an empty table.

@@ -91,18 +91,34 @@ fn leaves_out(wanted: &Shortcut, inside: &Inside, expected: &Objects) -> bool {
     let Some(entries) = &seen.entries else {
         return has_stranger(seen, inside);
     };
-    let is_anothers = |entry: &Entry| {
+    let leads_to = |entry: &Entry| -> Option<IfName> {
         let mut links = inside.links.iter();
-        let holder = links.find(|link| link.index == entry.index);
-        let name: Option<IfName> = holder.and_then(|link| link.name.parse().ok());
-        name.filter(|name| *name != wanted.link)
-            .is_some_and(|name| {
-                expected.contains_key(&Key::Shortcut(wanted.netns, wanted.mac, name))
-            })
+        let holder = links.find(|link| link.index == entry.index)?;
+        holder.name.parse().ok()
+    };
+    let is_expected = |entry: &Entry, link: IfName| {
+        expected.contains_key(&Key::Shortcut(wanted.netns, entry.mac, link))
     };
     let same = |entry: &&Entry| (entry.mac, entry.station) == (wanted.mac, wanted.station);
-    shortcuts::has_no_room(entries, wanted.mac)
-        || entries.iter().find(same).is_some_and(is_anothers)
+    let is_anothers = |entry: &Entry| {
+        let link = leads_to(entry).filter(|link| *link != wanted.link);
+        link.is_some_and(|link| is_expected(entry, link))
+    };
+    if entries.iter().find(same).is_some_and(is_anothers) {
+        return true;
+    }
+    let mut links = inside.links.iter();
+    let own = links.find(|link| link.name == wanted.link.as_str());
+    // One whose link is about to be made is tried.
+    own.is_some_and(|link| {
+        let wanted = Entry {
+            mac: wanted.mac,
+            station: wanted.station,
+            index: link.index,
+        };
+        let stays = |entry: &Entry| leads_to(entry).is_some_and(|link| is_expected(entry, link));
+        shortcuts::leaves_out(&wanted, entries, stays)
+    })
 }
 
 /// Whether somebody else looks at what comes in by the tunnel.

@@ -52,36 +52,9 @@ pub(super) const TO_REST: u32 = BUCKET_BITS;
 pub(super) struct Slots<'a>(pub(super) &'a [AtomicU64]);
 
 impl<'a> Slots<'a> {
-    /// Sets an entry. One that there is no room for is left out; one that is here takes the place of
-    /// its own that leads elsewhere then.
+    /// Sets an entry, as [`put`] says.
     pub(super) fn put(self, entry: &Entry) {
-        let Entry { mac, station, .. } = *entry;
-        let Some(word) = word(entry) else {
-            return self.remove(mac, station);
-        };
-        let bucket = self.bucket(mac);
-        let free = bucket.iter().position(|slot| read(slot) == 0);
-        let (same, other) = (
-            find(bucket, mac, station),
-            find(bucket, mac, opposite(station)),
-        );
-        match (same, free, other) {
-            (Some(slot), ..) | (None, Some(slot), None) => write(&bucket[slot], word),
-            // The first one found is what counts: the one that is here. The free slot comes first, so
-            // that there always is one.
-            (None, Some(free), Some(taken)) => {
-                let (here, elsewhere) = match station {
-                    Station::Here => (word, read(&bucket[taken])),
-                    Station::Elsewhere => (read(&bucket[taken]), word),
-                };
-                let first = free.min(taken);
-                for slot in [free, taken] {
-                    write(&bucket[slot], if slot == first { here } else { elsewhere });
-                }
-            }
-            (None, None, Some(taken)) if station == Station::Here => write(&bucket[taken], word),
-            (None, None, _) => {}
-        }
+        put(self.bucket(entry.mac), entry);
     }
 
     /// The link that a station's entry leads to.
@@ -118,12 +91,56 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// Whether entries, as [`Slots::entries`] tells them, leave no room for one of an address.
-pub(super) fn is_full(entries: &[Entry], mac: MacAddr) -> bool {
-    let start = entries.partition_point(|entry| bucket(entry.mac) < bucket(mac));
+/// Whether one is left out beside those of these entries, as [`Slots::entries`] tells them, that stay.
+pub(super) fn leaves_out(
+    wanted: &Entry,
+    entries: &[Entry],
+    stays: impl Fn(&Entry) -> bool,
+) -> bool {
+    let own = bucket(wanted.mac);
+    let start = entries.partition_point(|entry| bucket(entry.mac) < own);
     let beside = entries[start..].iter();
-    let beside = beside.take_while(|entry| bucket(entry.mac) == bucket(mac));
-    beside.count() >= DEPTH
+    let beside = beside.take_while(|entry| bucket(entry.mac) == own);
+    let slots = [const { AtomicU64::new(0) }; DEPTH];
+    for (slot, entry) in slots.iter().zip(beside.filter(|entry| stays(entry))) {
+        write(slot, word(entry).unwrap_or_default());
+    }
+    put(&slots, wanted);
+    find(&slots, wanted.mac, wanted.station).is_none()
+}
+
+/// Sets an entry in its bucket. One that there is no room for is left out, as is one whose link no slot can
+/// tell; one that is here takes the place of its own that leads elsewhere then.
+fn put(bucket: &[AtomicU64], entry: &Entry) {
+    let Entry { mac, station, .. } = *entry;
+    let (same, other) = (
+        find(bucket, mac, station),
+        find(bucket, mac, opposite(station)),
+    );
+    let Some(word) = word(entry) else {
+        if let Some(slot) = same {
+            write(&bucket[slot], 0);
+        }
+        return;
+    };
+    let free = bucket.iter().position(|slot| read(slot) == 0);
+    match (same, free, other) {
+        (Some(slot), ..) | (None, Some(slot), None) => write(&bucket[slot], word),
+        // The first one found is what counts: the one that is here. The free slot comes first, so
+        // that there always is one.
+        (None, Some(free), Some(taken)) => {
+            let (here, elsewhere) = match station {
+                Station::Here => (word, read(&bucket[taken])),
+                Station::Elsewhere => (read(&bucket[taken]), word),
+            };
+            let first = free.min(taken);
+            for slot in [free, taken] {
+                write(&bucket[slot], if slot == first { here } else { elsewhere });
+            }
+        }
+        (None, None, Some(taken)) if station == Station::Here => write(&bucket[taken], word),
+        (None, None, _) => {}
+    }
 }
 
 /// An address as a number, as the program reads it: four octets, and the two behind them.

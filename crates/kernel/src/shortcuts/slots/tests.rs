@@ -75,9 +75,13 @@ fn a_full_bucket_takes_no_more_until_one_goes() {
     let entries = slots.entries();
     let held: Vec<MacAddr> = entries.iter().map(|entry| entry.mac).collect();
     assert_eq!(held, macs[..DEPTH]);
-    assert!(is_full(&entries, macs[DEPTH]));
+    let one_more = entry(macs[DEPTH], Station::Elsewhere, TUNNEL);
+    let left_out = |stays: fn(&Entry) -> bool| leaves_out(&one_more, &slots.entries(), stays);
+    assert!(left_out(|_| true));
+    // Also where one is about to go.
+    assert!(!left_out(|entry| entry.mac != in_one_bucket(4)[3]));
     slots.remove(macs[3], Station::Elsewhere);
-    assert!(!is_full(&slots.entries(), macs[DEPTH]));
+    assert!(!left_out(|_| true));
     assert_eq!(led(slots, macs[3]), None);
     assert_eq!(led(slots, macs[7]), Some((Station::Elsewhere, TUNNEL)));
     slots.put(&entry(macs[DEPTH], Station::Here, 9));
@@ -92,9 +96,16 @@ fn who_is_here_is_not_led_elsewhere_also_where_there_is_no_room_for_both() {
     for mac in &macs {
         slots.put(&entry(*mac, Station::Elsewhere, TUNNEL));
     }
-    slots.put(&entry(macs[2], Station::Here, 9));
+    let (here, elsewhere) = (
+        entry(macs[2], Station::Here, 9),
+        entry(macs[2], Station::Elsewhere, TUNNEL),
+    );
+    let left_out = |one| leaves_out(one, &slots.entries(), |_| true);
+    assert!(!left_out(&here));
+    slots.put(&here);
     assert_eq!(led(slots, macs[2]), Some((Station::Here, 9)));
-    slots.put(&entry(macs[2], Station::Elsewhere, TUNNEL));
+    assert!(left_out(&elsewhere));
+    slots.put(&elsewhere);
     assert_eq!(led(slots, macs[2]), Some((Station::Here, 9)));
 }
 
@@ -105,7 +116,9 @@ fn a_link_that_no_slot_can_tell_has_no_entry() {
     let mac = given(1);
     slots.put(&entry(mac, Station::Here, ELSEWHERE - 1));
     assert_eq!(slots.link_to(mac, Station::Here), Some(ELSEWHERE - 1));
-    slots.put(&entry(mac, Station::Here, ELSEWHERE));
+    let beyond = entry(mac, Station::Here, ELSEWHERE);
+    assert!(leaves_out(&beyond, &[], |_| true));
+    slots.put(&beyond);
     slots.put(&entry(mac, Station::Elsewhere, 7));
     assert_eq!(slots.entries(), []);
 }

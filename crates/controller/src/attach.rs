@@ -7,15 +7,15 @@ use crate::{
     Controller,
     event::EventType,
     ports::Claims,
-    records::{self, AttachmentRecord, Membership, Phase},
+    records::{self, AttachmentRecord, Phase},
     registry::{Attachment, Gate, Network, NewResolver, Resolver, Sandbox, SandboxState, lock},
     sandbox_plan::{self, Inputs},
 };
 use std::sync::{Arc, PoisonError};
 use vw_hoststate::{Fragment, Namespace, NamespaceSource, Netns, Owner};
 use vw_model::{
-    AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, IpNet, NetworkId,
-    Result, SandboxKind, Scope,
+    AdoptedFrom, EndpointId, EndpointSettings, EndpointSpec, Error, Family, Result, SandboxKind,
+    Scope,
 };
 use vw_store::{Batch, Table};
 
@@ -256,42 +256,6 @@ impl Controller {
         if let Err(error) = settled {
             self.warn(error.chain());
         }
-    }
-
-    /// Does so with who is a member of an encrypted network that is gone, and off it.
-    pub(crate) fn settle_members(&self, network: &Network) {
-        if !network.driver.encrypts(&network.spec) {
-            return;
-        }
-        let sandboxes = self.registry().sandboxes();
-        for sandbox in sandboxes {
-            let is_member = |m: &Membership| m.network == network.spec.id;
-            if sandbox.state().memberships.iter().any(is_member) {
-                self.settle_sandbox(&sandbox);
-            }
-        }
-    }
-
-    /// The subnets of the encrypted networks that a sandbox is a member of, or attached to.
-    fn encrypted_subnets(&self, sandbox: &Sandbox, attachments: &[Attachment]) -> Vec<IpNet> {
-        let members: Vec<NetworkId> = {
-            let state = sandbox.state();
-            state.memberships.iter().map(|m| m.network).collect()
-        };
-        let sealed = members.iter().filter_map(|id| self.sealed.get(id));
-        let sealed = sealed.flatten().copied();
-        let registry = self.registry();
-        let known = members.iter().filter_map(|id| registry.network_by_id(*id));
-        let attached = attachments.iter().map(|attached| attached.network.clone());
-        known
-            .chain(attached)
-            .filter(|network| network.driver.encrypts(&network.spec))
-            .flat_map(|network| {
-                let pools = network.spec.ipam.pools.iter();
-                pools.map(|pool| pool.subnet).collect::<Vec<_>>()
-            })
-            .chain(sealed)
-            .collect()
     }
 
     pub(crate) fn note_attachment(&self, endpoint: &EndpointSpec, phase: Phase) -> Result<()> {

@@ -5,7 +5,7 @@ use crate::{
     command::{Connect, Disconnect},
     etc_files,
     records::Membership,
-    registry::{Network, Sandbox, lock},
+    registry::{Gate, Network, Sandbox, lock},
 };
 use std::sync::Arc;
 use vw_model::{EndpointId, Error, Kind, NetworkId, Result};
@@ -36,11 +36,7 @@ impl Controller {
         let labels = sandbox.state().spec.labels.clone();
         self.check_member(&network, &request.settings, &labels)?;
         self.check_asking(&sandbox, &network, &request.settings)?;
-        let membership = Membership {
-            network: network.spec.id,
-            name: network.spec.name.to_string(),
-            settings: request.settings.clone(),
-        };
+        let membership = network.membership(request.settings.clone());
         sandbox.state().memberships.push(membership);
         let joined = self.keep_container(&sandbox).and_then(|()| {
             crate::step::reached("connect.recorded");
@@ -56,6 +52,10 @@ impl Controller {
                 .state()
                 .memberships
                 .retain(|m| m.network != network.spec.id);
+            // Its endpoint may have stood, and gone while it was a member.
+            if !network.sealed().is_empty() {
+                self.settle_sandbox(&sandbox);
+            }
             if let Err(left) = self.keep_memberships(&sandbox) {
                 self.warn(format!(
                     "a container's record names a network that it could not join: {}",
@@ -134,10 +134,9 @@ impl Controller {
                 }
                 network.spec.id
             }
-            // A network that is gone can still be left: the container's configuration names it.
-            Err(missing) => self
-                .membership_named(sandbox, &request.network)
-                .ok_or(missing)?,
+            Err(missing) => {
+                Self::membership_named(sandbox, &request.network, |_| true).ok_or(missing)?
+            }
         };
         let state = sandbox.state();
         let mut endpoints = state.attachments.iter();
@@ -149,6 +148,13 @@ impl Controller {
         let is_member = state.memberships.iter().any(|m| m.network == network);
         drop(state);
         if !is_member && to_leave.endpoint.is_none() && !self.is_leaving(sandbox, network) {
+            // It may be that of another, which is gone.
+            let gone =
+                Self::membership_named(sandbox, &request.network, |network| self.is_gone(network));
+            if let Some(network) = gone {
+                let endpoint = None;
+                return Ok(ToLeave { network, endpoint });
+            }
             let message = format!(
                 "container {} is not connected to network {}",
                 sandbox.id, request.network
@@ -172,7 +178,13 @@ impl Controller {
             return self.go_on_leaving();
         }
         if let Err(error) = self.keep_memberships(sandbox) {
+            let mut left = former.iter().filter(|m| m.network == network);
+            let is_sealed = left.any(|m| !m.sealed.is_empty());
             sandbox.state().memberships = former;
+            // Its endpoint may have gone meanwhile, and with it what keeps a member from there.
+            if is_sealed {
+                self.settle_sandbox(sandbox);
+            }
             return Err(error);
         }
         crate::step::reached("disconnect.recorded");
@@ -222,10 +234,24 @@ impl Controller {
         Ok(())
     }
 
-    fn membership_named(&self, sandbox: &Arc<Sandbox>, text: &str) -> Option<NetworkId> {
+    /// A network that a sandbox is a member of, which can be left though it is not known, or not any more.
+    fn membership_named(
+        sandbox: &Sandbox,
+        text: &str,
+        is: impl Fn(NetworkId) -> bool,
+    ) -> Option<NetworkId> {
         let state = sandbox.state();
         let named = |m: &&Membership| m.name == text || m.network.to_string() == text;
-        state.memberships.iter().find(named).map(|m| m.network)
+        let mut named = state.memberships.iter().filter(named).map(|m| m.network);
+        named.find(|id| is(*id))
+    }
+
+    fn is_gone(&self, network: NetworkId) -> bool {
+        let network = self.registry().network_by_id(network);
+        network.is_none_or(|network| match network.gate.try_read() {
+            Ok(gate) => *gate == Gate::Removed,
+            Err(_) => false,
+        })
     }
 
     /// Records what a sandbox is no member of any more: what an adopted one becomes one of is recorded

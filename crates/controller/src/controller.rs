@@ -25,7 +25,7 @@ use vw_dns_server::DnsServer;
 use vw_hoststate::HostState;
 use vw_ipam::Ipam;
 use vw_kernel::{HostFacts, Kernel};
-use vw_model::{Error, Id, IpNet, Kind, NetworkId, Result, SandboxId};
+use vw_model::{Error, Id, Kind, NetworkId, Result, SandboxId};
 use vw_runtime::Runtime;
 use vw_store::{Batch, Store, Table, cluster::ClusterStore};
 
@@ -152,8 +152,6 @@ pub struct Core {
     pub(crate) host_id: Id,
     /// The other hosts, where there are any.
     pub(crate) member: Option<Member>,
-    /// Subnets of encrypted networks of a cluster that it has left.
-    pub(crate) sealed: BTreeMap<NetworkId, Vec<IpNet>>,
     /// Why the cluster's store does not answer, while it does not.
     pub(crate) store_away: Mutex<Option<String>>,
     /// What is to come back to global networks.

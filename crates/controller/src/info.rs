@@ -69,6 +69,7 @@ impl Controller {
         troubles.extend(lock(&self.store_away).clone());
         troubles.extend(self.untold());
         troubles.extend(self.off_networks());
+        troubles.extend(self.sealed_off());
         troubles.extend(self.underlay_trouble());
         troubles.extend(self.doubles());
         troubles.extend(self.drawbacks());

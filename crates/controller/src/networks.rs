@@ -353,7 +353,6 @@ impl Controller {
             ],
         );
         drop(gate);
-        self.settle_members(network);
         // A copy that lags has it still, and is told that it is gone.
         if seen_gone {
             self.list_known(id);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{sync::Mutex, time::SystemTime};
 use vw_model::{
-    ContainerSpec, EndpointSettings, EndpointSpec, Error, NetworkId, PortMapping, Result,
+    ContainerSpec, EndpointSettings, EndpointSpec, Error, IpNet, NetworkId, PortMapping, Result,
     SandboxId, SandboxSpec,
 };
 use vw_store::{Batch, Store, Table};
@@ -22,6 +22,10 @@ pub(crate) struct Membership {
     pub(crate) name: String,
     /// What was asked.
     pub(crate) settings: EndpointSettings,
+    /// Its subnets where it is encrypted: whatever becomes of it, who is a member sends there no other
+    /// way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sealed: Vec<IpNet>,
 }
 
 /// Whose namespace a container runs in.

@@ -106,12 +106,10 @@ impl Controller {
             self.pin(sandbox)?;
         }
         for (network, settings) in networks {
-            self.attach(sandbox, &network, settings.clone())?;
-            sandbox.state().memberships.push(Membership {
-                network: network.spec.id,
-                name: network.spec.name.to_string(),
-                settings,
-            });
+            // Before its endpoint stands, which may be taken off again at once.
+            let membership = network.membership(settings.clone());
+            sandbox.state().memberships.push(membership);
+            self.attach(sandbox, &network, settings)?;
         }
         self.take_over_resolv_conf(sandbox)?;
         crate::step::reached("adopt.built");

@@ -7,7 +7,7 @@ mod ports;
 
 use crate::{
     Config, Controller, Membership, Parts,
-    cluster::sealed_subnets,
+    cluster::{seal, sealed_networks},
     controller::{Core, kernel_error},
     detach::Leaving,
     event::EventBus,
@@ -27,7 +27,9 @@ use std::{
 };
 use vw_hoststate::{Fragment, HostState, Netns, Object, Owner, Sysctl, Table as NftTable};
 use vw_ipam::Ipam;
-use vw_model::{ContainerName, EndpointSpec, Error, Id, NetworkSpec, Result, SandboxId};
+use vw_model::{
+    ContainerName, EndpointSpec, Error, Id, IpNet, NetworkId, NetworkSpec, Result, SandboxId,
+};
 use vw_store::{Batch, Table};
 
 /// Forwarding must be on for networks to reach anything.
@@ -70,8 +72,9 @@ impl Controller {
         let host_id = host_id(&*parts.data, parts.random)?;
         let (data, run) = (&parts.data, &parts.run);
         let join = |membership: Membership| membership.join(host_id, data, run, parts.random);
+        // A cluster that it joins may tell at once that one of them is gone.
+        let sealed = sealed_networks(&**data)?;
         let member = parts.cluster.map(join).transpose()?;
-        let sealed = sealed_subnets(member.as_ref(), &**data)?;
         if let (Some(underlay), Some(member)) = (&mut config.drivers.underlay, &member) {
             underlay.inner = member.inner(host_id);
             underlay.carrier = member.carrier().unwrap_or_default();
@@ -112,17 +115,16 @@ impl Controller {
             execs: Mutex::new(BTreeMap::new()),
             host_id,
             member,
-            sealed,
             store_away: Mutex::new(None),
             rejoin: Default::default(),
             config,
         });
-        controller.take_up_all(began)?;
+        controller.take_up_all(began, &sealed)?;
         Ok(controller)
     }
 
     /// Takes up what the records tell of, names first, and brings the kernel to it.
-    fn take_up_all(&self, began: Instant) -> Result<()> {
+    fn take_up_all(&self, began: Instant, sealed: &BTreeMap<NetworkId, Vec<IpNet>>) -> Result<()> {
         if let Some(sentence) = self.translates_nothing() {
             tracing::warn!("{sentence}");
         }
@@ -130,7 +132,7 @@ impl Controller {
         self.load_cluster();
         self.load_services()?;
         let left = self.load_left()?;
-        self.load_sandboxes(&left)?;
+        self.load_sandboxes(&left, sealed)?;
         let (taken, sockets) = self.beside_sockets(&left.sandboxes, || {
             let attachments = self.load_attachments(&left)?;
             Ok(self.take_up_attachments(attachments))
@@ -196,22 +198,30 @@ impl Controller {
         Ok(now)
     }
 
-    fn load_sandboxes(&self, left: &Left) -> Result<()> {
+    fn load_sandboxes(
+        &self,
+        left: &Left,
+        networks: &BTreeMap<NetworkId, Vec<IpNet>>,
+    ) -> Result<()> {
         let containers: Vec<ContainerRecord> = records::scan(&*self.data, Table::Containers)?;
         let mut found: Vec<(SystemTime, Arc<Sandbox>)> = Vec::new();
-        for record in containers {
+        let mut sealed = Vec::new();
+        for mut record in containers {
+            let is_sealed = seal(&mut record.memberships, networks);
             let memberships = record.memberships.clone();
             let spec = record.sandbox.clone();
             let created = spec.created;
-            let sandbox = Sandbox::new(spec, Some(record), memberships);
+            let sandbox = Arc::new(Sandbox::new(spec, Some(record), memberships));
             sandbox.take_up(left.sandboxes.get(&sandbox.id));
-            found.push((created, Arc::new(sandbox)));
+            sealed.extend(is_sealed.then(|| sandbox.clone()));
+            found.push((created, sandbox));
         }
         let containers: HashSet<SandboxId> = found.iter().map(|(_, s)| s.id).collect();
         let mut orphans = Batch::new();
         for record in left.sandboxes.values() {
             if let Some(spec) = &record.adopted {
-                let memberships = self.lasting(&record.memberships);
+                let mut memberships = self.lasting(&record.memberships);
+                seal(&mut memberships, networks);
                 let sandbox = Sandbox::new(spec.clone(), None, memberships);
                 sandbox.take_up(Some(record));
                 found.push((spec.created, Arc::new(sandbox)));
@@ -222,6 +232,11 @@ impl Controller {
         found.sort_by_key(|(created, sandbox)| (*created, sandbox.id));
         for (_, sandbox) in found {
             self.list_again(&sandbox);
+        }
+        for sandbox in sealed {
+            if let Err(error) = self.keep_container(&sandbox) {
+                self.warn(error.chain());
+            }
         }
         self.note(orphans)
     }

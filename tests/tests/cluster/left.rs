@@ -10,7 +10,9 @@ use vw_testkit::{Host, eventually, require_programs, stays, traffic};
 
 over_one_store! {
     a_host_that_leaves_its_cluster_sends_nothing_in_clear_text,
+    a_host_that_joins_another_cluster_sends_nothing_in_clear_text,
     a_host_that_was_given_up_sends_nothing_in_clear_text,
+    a_host_whose_network_was_removed_sends_nothing_in_clear_text,
 }
 
 /// Time enough for many packets.
@@ -18,7 +20,7 @@ const WHILE: Duration = Duration::from_millis(700);
 
 /// Who sends from b, each with another way out besides the network, and an address of a's there.
 struct Senders {
-    all: Vec<Host>,
+    all: [Host; 3],
     to: String,
 }
 
@@ -40,7 +42,7 @@ impl Senders {
         // By which what is not taken in the containers passes the wire.
         let way = format!("route add 10.99.0.0/24 via {}", stage.addr("a"));
         stage.host("b").ip(&way);
-        let all = vec![one, two, guest];
+        let all = [one, two, guest];
         let senders = Self { all, to };
         senders.reach();
         senders
@@ -51,6 +53,13 @@ impl Senders {
         eventually("they are reached", LEASE, || {
             self.all.iter().all(|host| traffic::ping(host, &self.to))
         });
+    }
+
+    /// Which of them have no other way there.
+    fn barred(&self) -> [bool; 3] {
+        let bar = "unreachable 10.99.0.0/24";
+        let barred = |host: &Host| host.ip("route").contains(bar);
+        self.all.each_ref().map(barred)
     }
 
     /// Whether they have nothing more of the network.
@@ -96,6 +105,66 @@ fn a_host_that_leaves_its_cluster_sends_nothing_in_clear_text(kind: Kind) {
         stage.start_inside("b");
         senders.reach();
     });
+    stage.cli("b", "release guest");
+    stage.end();
+}
+
+fn a_host_that_joins_another_cluster_sends_nothing_in_clear_text(kind: Kind) {
+    require_programs!("tcpdump");
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
+    let senders = Senders::new(&stage);
+    watched(&mut stage, &senders, |stage| {
+        stage
+            .start_outside("b", &["--cluster-store", "none"])
+            .unwrap();
+        // As long as they are to be on its network, it goes on in the former.
+        for _ in 0..2 {
+            stage.start_in_another("b");
+            let held = |stage: &Stage| {
+                let status = stage.api("b", "/vethwork/cluster");
+                let why = status["Error"].as_str().unwrap_or_default();
+                why.contains("another cluster's") && stage.knows("b", "safe")
+            };
+            eventually("it is told why it does not join", LEASE, || held(stage));
+            stays("it does not", lease(kind), || held(stage));
+        }
+    });
+    for name in ["one", "two", "guest"] {
+        stage.docker("b", &format!("network disconnect safe {name}"));
+    }
+    eventually("it joins", LEASE, || !stage.knows("b", "safe"));
+    stage.cli("b", "release guest");
+    stage.start_inside("b");
+    stage.end();
+}
+
+fn a_host_whose_network_was_removed_sends_nothing_in_clear_text(kind: Kind) {
+    require_programs!("tcpdump");
+    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
+    let senders = Senders::new(&stage);
+    watched(&mut stage, &senders, |stage| {
+        stage.stand_still("b");
+        eventually("b may be given up", LEASE * 2, || {
+            stage.daemon("a").cli(["cluster", "forget", "b"]).success()
+        });
+        stage.docker("a", "rm -f web");
+        stage.docker("a", "network rm safe");
+        stage.go_on("b");
+        eventually("b hears of it", lease(kind), || !stage.knows("b", "safe"));
+        eventually("they are off", lease(kind), || senders.are_off());
+        stays("they stay off", WHILE, || senders.are_off());
+        // Another of its name is not what they are members of.
+        stage.docker("b", "network create safe");
+        stage.start_inside("b");
+        stays("they are off still", WHILE, || senders.are_off());
+    });
+    assert_eq!(senders.barred(), [true; 3]);
+    for name in ["one", "two", "guest"] {
+        stage.docker("b", &format!("network disconnect safe {name}"));
+        let refused = stage.refused("b", &format!("network disconnect safe {name}"));
+        assert!(refused.contains("is not connected"), "{refused}");
+    }
+    assert_eq!(senders.barred(), [false; 3]);
     stage.cli("b", "release guest");
     stage.end();
 }

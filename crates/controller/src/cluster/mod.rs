@@ -12,6 +12,7 @@ mod networks;
 mod probes;
 mod reach;
 mod rejoin;
+mod sealed;
 mod underlay;
 mod unreached;
 
@@ -29,9 +30,9 @@ use ear::Ear;
 use encryption::Encryption;
 pub use encryption::{KernelTunnel, Tunnel, carrier, encryption_port};
 pub use left::refuse_to_leave_cluster;
-pub(crate) use left::sealed_subnets;
 use probes::{Probes, Tried};
 pub(crate) use rejoin::{Rejoin, missing_of};
+pub(crate) use sealed::{seal, sealed_networks};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},

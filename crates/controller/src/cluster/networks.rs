@@ -204,9 +204,7 @@ impl Controller {
             }
             Err(_) => false,
         };
-        // Members that are off an encrypted one are settled, too.
-        let waits = network.driver.encrypts(&network.spec);
-        if closed && !waits && lock(&network.members).is_empty() {
+        if closed && lock(&network.members).is_empty() {
             return self.take_down(&network);
         }
         // Others may make one of its name at once.
@@ -249,7 +247,6 @@ impl Controller {
             self.expel(&sandbox, endpoint);
         }
         self.registry_mut().remove_network(network);
-        self.settle_members(network);
         self.abandon(network);
         self.tell(
             EventType::Network,

@@ -117,13 +117,10 @@ impl Controller {
         let networks = self.resolve_networks(&wanted, labels);
         let networks = networks.map_err(missing_network)?;
         self.check_labels(labels, &networks)?;
-        let membership =
-            |(network, settings): (Arc<crate::registry::Network>, EndpointSettings)| Membership {
-                network: network.spec.id,
-                name: network.spec.name.to_string(),
-                settings,
-            };
-        Ok(networks.into_iter().map(membership).collect())
+        let memberships = networks
+            .into_iter()
+            .map(|(network, settings)| network.membership(settings));
+        Ok(memberships.collect())
     }
 
     fn warnings_of(

@@ -183,7 +183,11 @@ impl Controller {
                     let missing = || {
                         Error::not_found(
                             "network-not-found",
-                            format!("network {} not found", membership.network),
+                            format!(
+                                "network {} ({}) not found",
+                                membership.name,
+                                membership.network.short()
+                            ),
                         )
                     };
                     let network = self

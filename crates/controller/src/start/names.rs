@@ -86,7 +86,8 @@ impl Controller {
             let memberships = sandbox.state().memberships.clone();
             let within = |some: &[Membership], all: &[Membership]| {
                 let mut some = some.iter();
-                some.all(|one| all.iter().any(|m| m.network == one.network))
+                let of = |m: &Membership| (m.network, m.sealed.clone());
+                some.all(|one| all.iter().any(|m| of(m) == of(one)))
             };
             let is_noted = within(&self.lasting(&memberships), &record.memberships)
                 && within(&record.memberships, &memberships);
@@ -307,11 +308,8 @@ impl Sandbox {
         let mut known = state.memberships.iter();
         let is_member = known.any(|m| m.network == network.spec.id);
         if state.container.is_none() && !is_member && !network.is_gateway_bridge() {
-            state.memberships.push(Membership {
-                network: network.spec.id,
-                name: network.spec.name.to_string(),
-                settings: endpoint.settings.clone(),
-            });
+            let membership = network.membership(endpoint.settings.clone());
+            state.memberships.push(membership);
         }
     }
 }

@@ -215,6 +215,17 @@ impl Stage {
         member.daemon.restart_with(&words);
     }
 
+    /// Kills a daemon and starts it in another cluster, of which nobody else is a member.
+    #[track_caller]
+    pub(crate) fn start_in_another(&mut self, host: &str) {
+        let member = self.members.get_mut(host).expect("a member");
+        let mut flags = member.flags.clone();
+        let store = flags.iter().position(|flag| flag == "--cluster-store");
+        flags[store.expect("it has one") + 1].push_str("/another");
+        let words: Vec<&str> = flags.iter().map(String::as_str).collect();
+        member.daemon.restart_with(&words);
+    }
+
     /// Ends a host's containers and empties its disk; its daemon starts as a new one's.
     #[track_caller]
     pub(crate) fn empty(&mut self, host: &str) {

@@ -78,6 +78,14 @@ pub trait Follower: Send + Sync {
         Ok(())
     }
 
+    /// Whether anything of this host is to be on a network of the cluster, whether it has an endpoint there
+    /// at the moment or not: a store that was emptied, or has the records of another cluster, takes no
+    /// network from it. Asked by whoever finds the records gone, whatever it holds: it waits for nobody who
+    /// may wait for the cluster.
+    fn has_members(&self) -> bool {
+        false
+    }
+
     /// All that the store has was read and told, and what reading it took is free again.
     fn caught_up(&self) {}
 }

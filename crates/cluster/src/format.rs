@@ -99,14 +99,16 @@ impl Core {
             let state = self.state();
             !state.settled || state.outbox.len() > 0
         };
+        // What is off a network just now comes back by itself, whether before the store answers or after.
+        let at_stake = at_stake || self.follower.has_members();
         if !at_stake || self.copy.identity()?.confirmed.is_none() {
             return Ok(());
         }
         let message = format!(
             "the records of this host's cluster are gone from its store ({} is missing, or \
              another cluster's): this host goes on with what it has and changes nothing there. \
-             Bring the store back from a backup; or, to begin anew, take this host's containers \
-             off its global networks",
+             Bring the store back from a backup; or, to begin anew, disconnect this host's \
+             containers from its global networks",
             keys::FORMAT
         );
         Err(Error::new(

@@ -131,6 +131,8 @@ pub(crate) struct SandboxState {
     pub(crate) stop_requested: bool,
     /// It is being restarted by request: it stays when it ends, though it was run with `--rm`.
     pub(crate) stays: bool,
+    /// Likewise, until it runs again or has failed to.
+    pub(crate) returns: bool,
 }
 
 /// A container's first process.

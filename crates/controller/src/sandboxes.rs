@@ -426,6 +426,7 @@ impl Sandbox {
             exits: 0,
             stop_requested: false,
             stays: false,
+            returns: false,
         };
         Self {
             id,

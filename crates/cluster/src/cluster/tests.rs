@@ -23,13 +23,15 @@ mod silent;
 mod stale;
 mod starting;
 mod taken_up;
+mod told;
 mod unknown;
 mod unnoticed;
 mod unseen;
 mod unwatched;
 
+use self::told::Told;
 use super::Cluster;
-use crate::{Delta, Follower, Settings, StoreState};
+use crate::{Delta, Settings, StoreState};
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -60,26 +62,6 @@ struct Host {
     told: Arc<Told>,
     id: HostId,
     n: u8,
-}
-
-#[derive(Default)]
-struct Told(Mutex<Vec<Delta>>);
-
-impl Follower for Told {
-    fn follow(&self, deltas: Vec<Delta>) {
-        self.0.lock().unwrap().extend(deltas);
-    }
-}
-
-impl Told {
-    fn count(&self, of: impl Fn(&Delta) -> bool) -> usize {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|delta| of(delta))
-            .count()
-    }
 }
 
 fn random() -> [u8; 32] {
@@ -310,11 +292,8 @@ fn a_network_made_on_one_host_is_used_on_another_and_endpoints_find_each_other()
     assert_eq!(b.cluster.hosts().len(), 1);
     b.disconnect(&two);
     eventually("it is gone", SOON, || !a.sees(&two));
-    let order: Vec<&str> = b
-        .told
-        .0
-        .lock()
-        .unwrap()
+    let told = b.told.deltas.lock().unwrap().clone();
+    let order: Vec<&str> = told
         .iter()
         .map(|delta| match delta {
             Delta::Network(_) => "network",

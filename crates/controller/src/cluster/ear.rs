@@ -3,7 +3,10 @@
 //! Owns the order: what was told before the controller stood is told to it first. That this host was
 //! given up is not kept: it must be off all networks when the cluster was heard, and joins again then.
 
-use crate::{controller::WeakController, registry::lock};
+use crate::{
+    controller::WeakController,
+    registry::{lock, try_lock},
+};
 use std::sync::{
     Condvar, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -121,6 +124,19 @@ impl Follower for Ear {
             Some(controller) => controller.note_gone_endpoints(),
             None => Err(Error::internal("daemon-ends", "the daemon ends")),
         }
+    }
+
+    fn has_members(&self) -> bool {
+        // What is still being taken up may be.
+        let Some(passing) = try_lock(&self.passing) else {
+            return true;
+        };
+        let controller = passing.clone();
+        drop(passing);
+        controller.is_none_or(|controller| {
+            let controller = controller.upgrade();
+            controller.is_none_or(|controller| controller.has_members())
+        })
     }
 
     fn caught_up(&self) {

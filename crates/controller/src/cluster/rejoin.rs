@@ -146,6 +146,22 @@ impl Controller {
         missing
     }
 
+    /// Whether anything that runs, or is being started again, is to be on a network of the cluster.
+    pub(super) fn has_members(&self) -> bool {
+        let sandboxes = self.registry().sandboxes();
+        let mut members = sandboxes.iter().filter(|sandbox| !sandbox.balances);
+        members.any(|sandbox| {
+            let state = sandbox.state();
+            let runs = state.live || state.restarting || state.returns;
+            let registry = self.registry();
+            let mut networks = state
+                .memberships
+                .iter()
+                .filter_map(|m| registry.network_by_id(m.network));
+            runs && networks.any(|network| network.spec.scope == Scope::Global)
+        })
+    }
+
     fn return_one(&self, sandbox: &Arc<Sandbox>, network: &Arc<Network>) -> Result<(), Kind> {
         // Who has it may wait for an OCI runtime, and the others do not wait for that.
         let Some(_ops) = try_lock(&sandbox.ops) else {

@@ -180,8 +180,17 @@ impl Controller {
     pub(crate) fn container_restart(&self, request: ContainerRestart) -> Result<()> {
         let sandbox = self.sandbox(&request.container)?;
         sandbox.must_be_container("restart")?;
+        sandbox.state().returns = true;
+        let restarted = self.stop_and_start(&sandbox, &request);
+        sandbox.state().returns = false;
+        restarted?;
+        self.tell_container("restart", &sandbox);
+        Ok(())
+    }
+
+    fn stop_and_start(&self, sandbox: &Arc<Sandbox>, request: &ContainerRestart) -> Result<()> {
         sandbox.state().stays = true;
-        let stopped = self.stop(&sandbox, request.timeout, request.signal.as_deref());
+        let stopped = self.stop(sandbox, request.timeout, request.signal.as_deref());
         // The end is handled under it, and may not have come to the question of removal yet.
         drop(lock(&sandbox.ops));
         sandbox.state().stays = false;
@@ -191,9 +200,7 @@ impl Controller {
         }
         self.container_start(ContainerStart {
             container: sandbox.id.to_string(),
-        })?;
-        self.tell_container("restart", &sandbox);
-        Ok(())
+        })
     }
 
     pub(crate) fn container_wait(

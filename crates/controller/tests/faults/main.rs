@@ -16,6 +16,7 @@ mod decided;
 mod died;
 mod drained;
 mod forgotten;
+mod former;
 mod ghost;
 mod global;
 mod gone;

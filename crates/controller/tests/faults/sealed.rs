@@ -29,7 +29,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// No key gets as old.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn encrypted(store: &MemoryStore, number: u8) -> World {
+pub(crate) fn encrypted(store: &MemoryStore, number: u8) -> World {
     World::that_encrypts(store, number, LONG)
 }
 
@@ -39,17 +39,17 @@ fn restless(store: &MemoryStore, number: u8) -> World {
 }
 
 #[track_caller]
-fn eventually(what: &str, holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
     let mut holds = holds;
     let held = vw_testkit::poll(SOON, || holds().then_some(()));
     assert!(held.is_some(), "{what}");
 }
 
-fn made(s: &Scene) -> Result<()> {
+pub(crate) fn made(s: &Scene) -> Result<()> {
     create_overlay(&s.a(), "shop", true, &[("encrypted", "")])
 }
 
-fn one_here(s: &Scene) -> Result<()> {
+pub(crate) fn one_here(s: &Scene) -> Result<()> {
     adopt(&s.a(), &s.here, "one", &["shop"], &[])
 }
 
@@ -85,7 +85,7 @@ fn kind(kernel: &FakeKernel) -> Option<LinkKind> {
 }
 
 /// Both hosts with one endpoint each on an encrypted network.
-fn pair(world: fn(&MemoryStore, u8) -> World) -> Scene {
+pub(crate) fn pair(world: fn(&MemoryStore, u8) -> World) -> Scene {
     let scene = Scene::of(world);
     for act in [made, one_here, one_there] {
         eventually("it is prepared", || act(&scene).is_ok());
@@ -115,7 +115,7 @@ fn the_kernel_carries_what_is_encrypted_and_a_restart_repairs_nothing() {
 }
 
 /// How many routes lead nowhere.
-fn refused(kernel: &FakeKernel) -> usize {
+pub(crate) fn refused(kernel: &FakeKernel) -> usize {
     let objects = kernel.objects().into_values();
     let routes = objects.filter(|object| match object {
         Object::Route(route) => route.kind == RouteKind::Unreachable,

@@ -6,6 +6,7 @@ use super::{
     *,
 };
 use crate::{
+    Follower,
     core::Core,
     keys::Shared,
     record::{GrantRecord, RequestRecord, decode, encode},

@@ -119,7 +119,7 @@ fn what_a_store_only_hides_is_not_taken_for_gone() {
     });
     hides.store(false, Ordering::SeqCst);
     eventually("it is gone on with", SOON, || {
-        let last = told.0.lock().unwrap();
+        let last = told.deltas.lock().unwrap();
         let mut states = last.iter().rev().filter_map(|delta| match delta {
             Delta::Store(state) => Some(state.clone()),
             _ => None,

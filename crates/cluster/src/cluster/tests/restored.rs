@@ -158,10 +158,16 @@ fn an_emptied_store_takes_nothing_down() {
             .filter(|record| !record.key.starts_with(keys::ALIVE))
             .collect();
         assert_eq!(left.len(), usize::from(another), "{left:?}");
-        // Begun anew by one that has nothing there any more.
+        // Nor where what it had is off the network just now, and comes back.
+        a.told.members.store(true, Ordering::SeqCst);
         a.cluster.withdraw(network.id, one.id);
         a.cluster
             .release(network.id, one.addresses[0].addr(), one.id);
+        stays("it is held", Duration::from_secs(2), || {
+            a.knows(network.id) && change().is_err()
+        });
+        // Begun anew by one that has nothing there any more.
+        a.told.members.store(false, Ordering::SeqCst);
         eventually("it joins anew", SOON, || change().is_ok());
         eventually("it is told that it gave up what it had", SOON, || {
             a.told.count(|delta| *delta == Delta::Forgotten) == 1 && !a.knows(network.id)

@@ -115,7 +115,7 @@ fn a_change_made_while_nothing_is_told_and_undone_by_another_is_undone_here_too(
         a.service(made.id) == Some(made.clone())
     });
     eventually("and told", SOON, || {
-        let told = scene.a.told.0.lock().unwrap();
+        let told = scene.a.told.deltas.lock().unwrap();
         let mut specs = told.iter().rev().filter_map(|delta| match delta {
             Delta::Service(spec) => Some(&**spec),
             _ => None,

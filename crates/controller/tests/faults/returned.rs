@@ -59,6 +59,11 @@ fn a_host_that_was_given_up_publishes_what_is_asked_for_once_it_is_back_and_leav
     let store = MemoryStore::new();
     let (here, there) = (World::in_cluster(&store, 1), World::in_cluster(&store, 2));
     let (a, b) = (here.open(), there.open());
+    eventually("the other host is known", || {
+        keys(&there)
+            .iter()
+            .any(|key| matches!(key, Key::Forward(..)))
+    });
     let before = keys(&there);
     drop(b);
     there.await_end(PATIENCE);

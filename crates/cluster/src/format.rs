@@ -97,7 +97,7 @@ impl Core {
     fn may_begin_anew(&self) -> Result<()> {
         let at_stake = {
             let state = self.state();
-            !state.settled || state.outbox.len() > 0
+            !state.settled || state.outbox.is_in_use()
         };
         // What is off a network just now comes back by itself, whether before the store answers or after.
         let at_stake = at_stake || self.follower.has_members();

@@ -14,7 +14,7 @@ use std::{
     net::IpAddr,
     time::Duration,
 };
-use vw_model::{EndpointId, Error, IpNet, NetworkId, RemoteEndpoint, Result};
+use vw_model::{EndpointId, Error, IpNet, NetworkId, RemoteEndpoint, Result, ServicePart};
 use vw_store::cluster::{Condition, Write};
 
 type Key = (NetworkId, EndpointId);
@@ -189,6 +189,13 @@ impl Outbox {
     /// How many endpoints are to be in the store.
     pub(crate) fn len(&self) -> usize {
         self.desired.len()
+    }
+
+    /// Whether anything of them is more than what leads to services, which there is as long as a network.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let leads =
+            |one: &EndpointRecord| matches!(one.service, Some(ServicePart::Balancer { .. }));
+        self.desired.values().any(|endpoint| !leads(endpoint))
     }
 
     /// What the others cannot be told, and why, for who looks after this host.

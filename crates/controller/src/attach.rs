@@ -41,6 +41,7 @@ impl Controller {
             ));
         }
         self.check_attach(sandbox, network)?;
+        sandbox.seal(network);
         self.check_overlap(sandbox, network)?;
         self.enter(network)?;
         let claimed = self.claim_endpoint(sandbox, network, settings);

@@ -5,9 +5,9 @@ use crate::{
     command::{Connect, Disconnect},
     etc_files,
     records::Membership,
-    registry::{Gate, Network, Sandbox, lock},
+    registry::{Gate, Network, Sandbox, SandboxState, lock},
 };
-use std::sync::Arc;
+use std::sync::{Arc, TryLockError};
 use vw_model::{EndpointId, Error, Kind, NetworkId, Result};
 
 /// Docker's sentence for a network that a new container names.
@@ -23,6 +23,18 @@ pub(crate) fn missing_network(error: Error) -> Error {
 struct ToLeave {
     network: NetworkId,
     endpoint: Option<EndpointId>,
+}
+
+impl ToLeave {
+    fn of(sandbox: &Sandbox, network: NetworkId) -> Self {
+        let state = sandbox.state();
+        let mut endpoints = state.attachments.iter();
+        let found = endpoints.find(|a| a.network.spec.id == network);
+        Self {
+            network,
+            endpoint: found.map(|a| a.endpoint.id),
+        }
+    }
 }
 
 impl Controller {
@@ -138,22 +150,18 @@ impl Controller {
                 Self::membership_named(sandbox, &request.network, |_| true).ok_or(missing)?
             }
         };
-        let state = sandbox.state();
-        let mut endpoints = state.attachments.iter();
-        let found = endpoints.find(|a| a.network.spec.id == network);
-        let to_leave = ToLeave {
-            network,
-            endpoint: found.map(|a| a.endpoint.id),
-        };
-        let is_member = state.memberships.iter().any(|m| m.network == network);
-        drop(state);
-        if !is_member && to_leave.endpoint.is_none() && !self.is_leaving(sandbox, network) {
+        let to_leave = ToLeave::of(sandbox, network);
+        let is_member =
+            |state: &SandboxState| state.memberships.iter().any(|m| m.network == network);
+        if !is_member(&sandbox.state())
+            && to_leave.endpoint.is_none()
+            && !self.is_leaving(sandbox, network)
+        {
             // It may be that of another, which is gone.
             let gone =
                 Self::membership_named(sandbox, &request.network, |network| self.is_gone(network));
             if let Some(network) = gone {
-                let endpoint = None;
-                return Ok(ToLeave { network, endpoint });
+                return Ok(ToLeave::of(sandbox, network));
             }
             let message = format!(
                 "container {} is not connected to network {}",
@@ -250,7 +258,8 @@ impl Controller {
         let network = self.registry().network_by_id(network);
         network.is_none_or(|network| match network.gate.try_read() {
             Ok(gate) => *gate == Gate::Removed,
-            Err(_) => false,
+            Err(TryLockError::Poisoned(gate)) => *gate.into_inner() == Gate::Removed,
+            Err(TryLockError::WouldBlock) => false,
         })
     }
 

@@ -131,8 +131,8 @@ pub(crate) struct SandboxState {
     pub(crate) stop_requested: bool,
     /// It is being restarted by request: it stays when it ends, though it was run with `--rm`.
     pub(crate) stays: bool,
-    /// Likewise, until it runs again or has failed to.
-    pub(crate) returns: bool,
+    /// How many restarts of it by request are under way: it is to run, though it was stopped for them.
+    pub(crate) returning: usize,
 }
 
 /// A container's first process.

@@ -426,7 +426,7 @@ impl Sandbox {
             exits: 0,
             stop_requested: false,
             stays: false,
-            returns: false,
+            returning: 0,
         };
         Self {
             id,

@@ -146,13 +146,13 @@ impl Controller {
         missing
     }
 
-    /// Whether anything that runs, or is being started again, is to be on a network of the cluster.
+    /// Whether anything that runs, or is to, is to be on a network of the cluster.
     pub(super) fn has_members(&self) -> bool {
         let sandboxes = self.registry().sandboxes();
         let mut members = sandboxes.iter().filter(|sandbox| !sandbox.balances);
         members.any(|sandbox| {
             let state = sandbox.state();
-            let runs = state.live || state.restarting || state.returns;
+            let runs = state.live || state.is_to_run();
             let registry = self.registry();
             let mut networks = state
                 .memberships

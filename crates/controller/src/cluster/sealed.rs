@@ -6,7 +6,7 @@
 use crate::{
     Controller,
     records::Membership,
-    registry::{Attachment, Network, Sandbox},
+    registry::{Attachment, Network, Sandbox, SandboxState},
 };
 use std::collections::BTreeMap;
 use vw_drivers::Driver;
@@ -72,30 +72,51 @@ impl Controller {
             _ => None,
         };
         drop(state);
-        // What leads to services is a member of none, and ends by what it is attached to.
+        // What leads to services ends by what it is attached to.
         let led = led.and_then(|network| self.registry().network_by_id(network));
         all.extend(led.iter().flat_map(|network| network.sealed()));
         all
     }
 
-    /// Who is kept from a network that is gone, in sentences.
+    /// Who is kept from a network that is not known here, in sentences.
     pub(crate) fn sealed_off(&self) -> Vec<String> {
         let sandboxes = self.registry().sandboxes();
-        let sealed = sandboxes.iter().flat_map(|sandbox| {
-            let state = sandbox.state();
-            let registry = self.registry();
-            let gone = state.memberships.iter().filter(|m| {
-                state.live && !m.sealed.is_empty() && registry.network_by_id(m.network).is_none()
-            });
-            let gone = gone.map(|m| {
-                format!(
-                    "{} is a member of the encrypted network {}, which is gone: what it sends to the subnets of that is refused until `network disconnect {} {}`",
-                    state.spec.name, m.name, m.name, state.spec.name
-                )
-            });
-            gone.collect::<Vec<_>>()
+        let live = sandboxes.iter().filter(|sandbox| !sandbox.balances);
+        live.flat_map(|sandbox| self.sealed_off_in(&sandbox.state()))
+            .collect()
+    }
+
+    fn sealed_off_in(&self, state: &SandboxState) -> Vec<String> {
+        let registry = self.registry();
+        let memberships = state.memberships.iter().filter(|m| {
+            state.live && !m.sealed.is_empty() && registry.network_by_id(m.network).is_none()
         });
-        sealed.collect()
+        let sentence = |membership: &Membership| {
+            let Membership { network, name, .. } = membership;
+            let who = &state.spec.name;
+            if self.member.is_none() {
+                return format!(
+                    "{who} is a member of the encrypted network {name} of a cluster that this host is not in: what it sends to the subnets of that is refused"
+                );
+            }
+            // By its name where that is no other's.
+            let left = match registry.network_by_name(name) {
+                Some(_) => network.to_string(),
+                None => name.clone(),
+            };
+            format!(
+                "{who} is a member of the encrypted network {name}, which is gone: what it sends to the subnets of that is refused until `network disconnect {left} {who}`"
+            )
+        };
+        memberships.map(sentence).collect()
+    }
+}
+
+impl Sandbox {
+    /// Adds to its memberships the subnets of a network, where a version that noted none left them out.
+    pub(crate) fn seal(&self, network: &Network) {
+        let known = BTreeMap::from([(network.spec.id, network.sealed())]);
+        seal(&mut self.state().memberships, &known);
     }
 }
 

@@ -134,7 +134,8 @@ impl Controller {
     /// Tries again to reach what was refused on these networks.
     pub(crate) fn reach_again(&self, networks: BTreeSet<NetworkId>) {
         for id in networks {
-            match self.registry().network_by_id(id) {
+            let network = self.registry().network_by_id(id);
+            match network {
                 Some(network) => self.reach_refused(&network),
                 None => self.note_refused(id, false, false),
             }

@@ -169,6 +169,14 @@ impl Controller {
 }
 
 impl SandboxState {
+    /// Whether it is to run, also where it does not at the moment: it is being restarted, by request or by
+    /// its policy, or the daemon's start starts it.
+    pub(crate) fn is_to_run(&self) -> bool {
+        let record = self.container.as_ref();
+        let wanted = record.is_some_and(|r| r.wanted && r.container.restart != RestartPolicy::No);
+        wanted || self.restarting || self.returning > 0
+    }
+
     /// Whether its policy has its container started again after this exit status.
     fn restarts_after(&self, code: i32) -> bool {
         let Some(record) = &self.container else {

@@ -180,9 +180,9 @@ impl Controller {
     pub(crate) fn container_restart(&self, request: ContainerRestart) -> Result<()> {
         let sandbox = self.sandbox(&request.container)?;
         sandbox.must_be_container("restart")?;
-        sandbox.state().returns = true;
+        sandbox.state().returning += 1;
         let restarted = self.stop_and_start(&sandbox, &request);
-        sandbox.state().returns = false;
+        sandbox.state().returning -= 1;
         restarted?;
         self.tell_container("restart", &sandbox);
         Ok(())

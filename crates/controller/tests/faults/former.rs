@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::time::Duration;
 use vw_controller::{
     Controller,
-    command::{Info, NetworkList},
+    command::{ContainerStop, Info, NetworkList},
 };
 use vw_hoststate::{Key, Netns};
 use vw_model::Result;
@@ -37,6 +37,13 @@ fn lose(scene: &Scene, lost: impl Fn(&str) -> bool, put: Option<Write>) {
         writes: deletes.chain(put).collect(),
         ..Transaction::default()
     });
+}
+
+/// Leaves the store as that of another cluster.
+fn take_for_another(scene: &Scene) {
+    let format = b"1 {\"least\":1,\"cluster\":\"x\"}".to_vec();
+    let format = Write::Put("v1/format".to_owned(), format);
+    lose(scene, |key| key != "v1/format", Some(format));
 }
 
 fn record(world: &World, table: Table, id: &str) -> Value {
@@ -123,9 +130,7 @@ fn who_is_off_a_network_keeps_its_host_out_of_another_cluster_until_it_is_no_mem
     // It stays off: what it had before the store was another's holds nothing there.
     let inside = |key: &Key| matches!(key, Key::Address(Netns::Sandbox(_), ..));
     here.refusing.set_made(Some(inside));
-    let format = b"1 {\"least\":1,\"cluster\":\"x\"}".to_vec();
-    let format = Write::Put("v1/format".to_owned(), format);
-    lose(&scene, |key| key != "v1/format", Some(format));
+    take_for_another(&scene);
     scene.restart();
     let held = || tells(&scene.a(), "another cluster's") && lists(&scene.a(), "shop");
     eventually("it is told", held);
@@ -139,4 +144,42 @@ fn who_is_off_a_network_keeps_its_host_out_of_another_cluster_until_it_is_no_mem
     assert_eq!(refused(&here.kernel), 0);
     here.refusing.set_made(None);
     release(&scene.a(), "one").unwrap();
+}
+
+#[test]
+fn who_is_to_run_keeps_its_host_out_of_another_cluster_until_it_is_stopped() {
+    let scene = Scene::of(encrypted);
+    let here = &scene.here;
+    eventually("the network is made", || made(&scene).is_ok());
+    create(&scene.a(), "blue", "10.9.0.0/24").unwrap();
+    create_container(&scene.a(), "idle").unwrap();
+    connect(&scene.a(), "shop", "idle").unwrap();
+    // As if it had been started before the host went down, to be started with it again.
+    let id = here.sandbox_id(&scene.a(), "idle");
+    let mut started = record(here, Table::Containers, &id);
+    started["wanted"] = true.into();
+    started["container"]["restart"] = "Always".into();
+    scene.a().close().unwrap();
+    here.forge(Table::Containers, &id, started.to_string().into_bytes());
+    // It fails again and again.
+    let inside = |key: &Key| matches!(key, Key::Address(Netns::Sandbox(_), ..));
+    here.refusing.set_made(Some(inside));
+    take_for_another(&scene);
+    scene.restart();
+    let held = || tells(&scene.a(), "another cluster's") && lists(&scene.a(), "shop");
+    eventually("it is told", held);
+    let before = here.refusing.refused();
+    let failed = || here.refusing.refused() > before + 2;
+    eventually("it was tried", failed);
+    vw_testkit::stays("it is held", Duration::from_secs(1), held);
+    let stop = ContainerStop {
+        container: "idle".to_owned(),
+        timeout: None,
+        signal: None,
+    };
+    // There is nothing to end.
+    let _ = scene.a().submit(stop);
+    eventually("it joins", || !lists(&scene.a(), "shop"));
+    here.refusing.set_made(None);
+    remove_container(&scene.a(), "idle").unwrap();
 }

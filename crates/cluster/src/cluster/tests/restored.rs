@@ -6,7 +6,9 @@ use crate::{
     keys::{self, Shared},
     record::{self, BlockRecord},
 };
+use std::collections::BTreeSet;
 use vw_ipam::Division;
+use vw_model::ServicePart;
 use vw_store::cluster::{Record, Transaction, Write};
 
 /// Brings records back as they were, while no host looks; then every host reads them.
@@ -166,7 +168,14 @@ fn an_emptied_store_takes_nothing_down() {
         stays("it is held", Duration::from_secs(2), || {
             a.knows(network.id) && change().is_err()
         });
-        // Begun anew by one that has nothing there any more.
+        // Begun anew by one that has nothing there any more but what leads to services.
+        let leads = Some(ServicePart::Balancer {
+            unpublished: BTreeSet::new(),
+        });
+        a.cluster.publish(RemoteEndpoint {
+            service: leads,
+            ..one.clone()
+        });
         a.told.members.store(false, Ordering::SeqCst);
         eventually("it joins anew", SOON, || change().is_ok());
         eventually("it is told that it gave up what it had", SOON, || {

@@ -106,6 +106,7 @@ impl Controller {
             self.pin(sandbox)?;
         }
         for (network, settings) in networks {
+            self.check_asking(sandbox, &network, &settings)?;
             // Before its endpoint stands, which may be taken off again at once.
             let membership = network.membership(settings.clone());
             sandbox.state().memberships.push(membership);

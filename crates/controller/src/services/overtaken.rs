@@ -24,8 +24,8 @@ impl Controller {
         match check() {
             Err(refused) if REASONS.contains(&refused.reason) => {
                 match self.catch_up_with_others() {
-                    Ok(true) => check(),
-                    Ok(false) => Err(refused),
+                    // Whoever follows the cluster may have done it between the two.
+                    Ok(()) => check(),
                     Err(error) => {
                         tracing::debug!("it is not known what others changed: {}", error.chain());
                         Err(refused)
@@ -36,9 +36,9 @@ impl Controller {
         }
     }
 
-    /// Takes up what other hosts changed of services, and does what follows from it here; tells whether
-    /// there was any. Waits for who is about it already.
-    fn catch_up_with_others(&self) -> Result<bool> {
+    /// Takes up what other hosts changed of services, and does what follows from it here. Waits for who is
+    /// about it already.
+    fn catch_up_with_others(&self) -> Result<()> {
         let cluster = self.cluster()?;
         let mut changed: BTreeSet<ServiceId> = cluster.catch_up_services()?.into_iter().collect();
         // What was told may not be taken up yet.
@@ -55,17 +55,15 @@ impl Controller {
         }
         let networks = self.registry().networks().into_iter();
         let networks = networks.filter(|network| network.spec.scope == Scope::Global);
-        let mut any = !changed.is_empty();
         for network in networks {
             let id = network.spec.id;
             // Who has the turn may be about to give up what leads there, with its ports.
             let is_changing = self.balancers.turns.of(id).is_taken();
             if is_changing || concerned.contains(&id) || self.publishes_in_vain(&network) {
-                any = true;
                 self.settle_balancer(&network, &super::looks::Extent::Whole);
             }
         }
-        Ok(any)
+        Ok(())
     }
 
     fn network_of(&self, service: ServiceId) -> Option<NetworkId> {

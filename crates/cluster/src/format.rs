@@ -37,7 +37,7 @@ impl Core {
     }
 
     /// Refuses a cluster whose hosts must know more than this one does, and a store that has the
-    /// records of no cluster or of another, while this host has endpoints in its own.
+    /// records of no cluster or of another, while anything of this host is to be on networks of its own.
     pub(crate) fn check_format(&self) -> Result<()> {
         let mut found = self.get(keys::FORMAT)?;
         if found.is_none() {

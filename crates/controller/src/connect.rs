@@ -263,12 +263,12 @@ impl Controller {
         })
     }
 
-    /// Records what a sandbox is no member of any more: what an adopted one becomes one of is recorded
+    /// Records what a sandbox is a member of, or no more: what an adopted one becomes one of is recorded
     /// with the endpoint that makes it one. The caller does not hold `placing`.
     ///
     /// # Errors
     /// As [`Self::keep_container`].
-    fn keep_memberships(&self, sandbox: &Sandbox) -> Result<()> {
+    pub(crate) fn keep_memberships(&self, sandbox: &Sandbox) -> Result<()> {
         let stands_adopted = {
             let state = sandbox.state();
             state.container.is_none() && state.live

@@ -165,7 +165,8 @@ impl Controller {
                 return self.warn(format!("network {}: {}", spec.name, error.chain()));
             }
         };
-        if let Some(local) = self.registry().network_by_name(spec.name.as_str()) {
+        let local = self.registry().network_by_name(spec.name.as_str());
+        if let Some(local) = local {
             self.warn(format!(
                 "another host made a network {} ({}), and this one has its own of that name ({}): here the name is that of its own, and the other is known by its id",
                 spec.name,

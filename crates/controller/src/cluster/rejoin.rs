@@ -173,6 +173,13 @@ impl Controller {
         let Some(Membership { settings, .. }) = found else {
             return Ok(());
         };
+        if sandbox.seal(network) {
+            // Whether it comes back or not.
+            self.settle_sandbox(sandbox);
+            if let Err(error) = self.keep_memberships(sandbox) {
+                self.warn(error.chain());
+            }
+        }
         let joined = self.refreshing(sandbox, || self.attach(sandbox, network, settings));
         let Err(error) = joined else {
             return Ok(());

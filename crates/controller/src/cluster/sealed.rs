@@ -113,10 +113,11 @@ impl Controller {
 }
 
 impl Sandbox {
-    /// Adds to its memberships the subnets of a network, where a version that noted none left them out.
-    pub(crate) fn seal(&self, network: &Network) {
+    /// Adds to its memberships the subnets of a network, where a version that noted none left them out;
+    /// tells whether there was anything to add.
+    pub(crate) fn seal(&self, network: &Network) -> bool {
         let known = BTreeMap::from([(network.spec.id, network.sealed())]);
-        seal(&mut self.state().memberships, &known);
+        seal(&mut self.state().memberships, &known)
     }
 }
 

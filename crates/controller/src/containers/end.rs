@@ -162,7 +162,13 @@ impl Controller {
             };
             sandbox.changed.notify_all();
             if again {
-                self.restart_later(sandbox);
+                return self.restart_later(sandbox);
+            }
+            let given_up = self.change_container(sandbox, |record| {
+                record.wanted &= keeps_wanted(record.container.restart);
+            });
+            if let Err(error) = given_up {
+                self.warn(error.chain());
             }
         }
     }
@@ -170,7 +176,7 @@ impl Controller {
 
 impl SandboxState {
     /// Whether it is to run, also where it does not at the moment: it is being restarted, by request or by
-    /// its policy, or the daemon's start starts it.
+    /// its policy, or that has the daemon's start start it.
     pub(crate) fn is_to_run(&self) -> bool {
         let record = self.container.as_ref();
         let wanted = record.is_some_and(|r| r.wanted && r.container.restart != RestartPolicy::No);

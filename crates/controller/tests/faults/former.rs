@@ -6,7 +6,7 @@ use crate::{
     sealed::{encrypted, eventually, made, one_here, pair, refused},
     world::World,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use vw_controller::{
     Controller,
@@ -146,8 +146,9 @@ fn who_is_off_a_network_keeps_its_host_out_of_another_cluster_until_it_is_no_mem
     release(&scene.a(), "one").unwrap();
 }
 
-#[test]
-fn who_is_to_run_keeps_its_host_out_of_another_cluster_until_it_is_stopped() {
+/// Two hosts, one of which has a container on the network that is about to be restarted by this policy,
+/// fails again and again, and finds the store of another cluster.
+fn about_to_run(policy: Value) -> Scene {
     let scene = Scene::of(encrypted);
     let here = &scene.here;
     eventually("the network is made", || made(&scene).is_ok());
@@ -158,18 +159,24 @@ fn who_is_to_run_keeps_its_host_out_of_another_cluster_until_it_is_stopped() {
     let id = here.sandbox_id(&scene.a(), "idle");
     let mut started = record(here, Table::Containers, &id);
     started["wanted"] = true.into();
-    started["container"]["restart"] = "Always".into();
+    started["container"]["restart"] = policy;
     scene.a().close().unwrap();
     here.forge(Table::Containers, &id, started.to_string().into_bytes());
-    // It fails again and again.
     let inside = |key: &Key| matches!(key, Key::Address(Netns::Sandbox(_), ..));
     here.refusing.set_made(Some(inside));
     take_for_another(&scene);
     scene.restart();
+    scene
+}
+
+#[test]
+fn who_is_to_run_keeps_its_host_out_of_another_cluster_until_it_is_stopped() {
+    let scene = about_to_run("Always".into());
+    let refusing = &scene.here.refusing;
     let held = || tells(&scene.a(), "another cluster's") && lists(&scene.a(), "shop");
     eventually("it is told", held);
-    let before = here.refusing.refused();
-    let failed = || here.refusing.refused() > before + 2;
+    let before = refusing.refused();
+    let failed = || refusing.refused() > before + 2;
     eventually("it was tried", failed);
     vw_testkit::stays("it is held", Duration::from_secs(1), held);
     let stop = ContainerStop {
@@ -180,6 +187,17 @@ fn who_is_to_run_keeps_its_host_out_of_another_cluster_until_it_is_stopped() {
     // There is nothing to end.
     let _ = scene.a().submit(stop);
     eventually("it joins", || !lists(&scene.a(), "shop"));
-    here.refusing.set_made(None);
+    refusing.set_made(None);
+    remove_container(&scene.a(), "idle").unwrap();
+}
+
+#[test]
+fn who_was_given_up_by_its_policy_keeps_its_host_out_of_no_cluster() {
+    let scene = about_to_run(json!({"OnFailure": {"max_retries": 1}}));
+    eventually("it is given up, and the host joins", || {
+        !lists(&scene.a(), "shop")
+    });
+    assert!(scene.here.refusing.refused() > 0, "it was not tried");
+    scene.here.refusing.set_made(None);
     remove_container(&scene.a(), "idle").unwrap();
 }

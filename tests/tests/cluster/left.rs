@@ -15,6 +15,8 @@ over_one_store! {
     a_host_whose_network_was_removed_sends_nothing_in_clear_text,
 }
 
+/// By which a daemon leaves its cluster.
+const NONE: [&str; 2] = ["--cluster-store", "none"];
 /// Time enough for many packets.
 const WHILE: Duration = Duration::from_millis(700);
 
@@ -69,6 +71,23 @@ impl Senders {
     }
 }
 
+/// Two hosts, and who sends from one of them.
+#[track_caller]
+fn set(kind: Kind) -> (Stage, Senders) {
+    let stage = in_user_space(Stage::new(kind, &["a", "b"]));
+    let senders = Senders::new(&stage);
+    (stage, senders)
+}
+
+/// Has a give b up, whose daemon stands still: its wire stays, and what it was not told it does not know.
+#[track_caller]
+fn give_up(stage: &Stage) {
+    stage.stand_still("b");
+    eventually("b may be given up", LEASE * 2, || {
+        stage.daemon("a").cli(["cluster", "forget", "b"]).success()
+    });
+}
+
 /// Watches the wire while all send and something is done.
 #[track_caller]
 fn watched(stage: &mut Stage, senders: &Senders, work: impl FnOnce(&mut Stage)) {
@@ -91,12 +110,9 @@ fn watched(stage: &mut Stage, senders: &Senders, work: impl FnOnce(&mut Stage)) 
 
 fn a_host_that_leaves_its_cluster_sends_nothing_in_clear_text(kind: Kind) {
     require_programs!("tcpdump");
-    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
-    let senders = Senders::new(&stage);
+    let (mut stage, senders) = set(kind);
     watched(&mut stage, &senders, |stage| {
-        stage
-            .start_outside("b", &["--cluster-store", "none"])
-            .unwrap();
+        stage.start_outside("b", &NONE).unwrap();
         stays("they are off", WHILE, || senders.are_off());
         assert_eq!(process(stage.host("b")), None, "nobody needs it");
         // It may be left out from then on.
@@ -111,12 +127,9 @@ fn a_host_that_leaves_its_cluster_sends_nothing_in_clear_text(kind: Kind) {
 
 fn a_host_that_joins_another_cluster_sends_nothing_in_clear_text(kind: Kind) {
     require_programs!("tcpdump");
-    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
-    let senders = Senders::new(&stage);
+    let (mut stage, senders) = set(kind);
     watched(&mut stage, &senders, |stage| {
-        stage
-            .start_outside("b", &["--cluster-store", "none"])
-            .unwrap();
+        stage.start_outside("b", &NONE).unwrap();
         // As long as they are to be on its network, it goes on in the former.
         for _ in 0..2 {
             stage.start_in_another("b");
@@ -140,13 +153,9 @@ fn a_host_that_joins_another_cluster_sends_nothing_in_clear_text(kind: Kind) {
 
 fn a_host_whose_network_was_removed_sends_nothing_in_clear_text(kind: Kind) {
     require_programs!("tcpdump");
-    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
-    let senders = Senders::new(&stage);
+    let (mut stage, senders) = set(kind);
     watched(&mut stage, &senders, |stage| {
-        stage.stand_still("b");
-        eventually("b may be given up", LEASE * 2, || {
-            stage.daemon("a").cli(["cluster", "forget", "b"]).success()
-        });
+        give_up(stage);
         stage.docker("a", "rm -f web");
         stage.docker("a", "network rm safe");
         stage.go_on("b");
@@ -171,15 +180,10 @@ fn a_host_whose_network_was_removed_sends_nothing_in_clear_text(kind: Kind) {
 
 fn a_host_that_was_given_up_sends_nothing_in_clear_text(kind: Kind) {
     require_programs!("tcpdump");
-    let mut stage = in_user_space(Stage::new(kind, &["a", "b"]));
-    let senders = Senders::new(&stage);
+    let (mut stage, senders) = set(kind);
     let former = stage.address("b", "one", "safe");
     watched(&mut stage, &senders, |stage| {
-        // Its wire stays, and what it was not told it does not know.
-        stage.stand_still("b");
-        eventually("b may be given up", LEASE * 2, || {
-            stage.daemon("a").cli(["cluster", "forget", "b"]).success()
-        });
+        give_up(stage);
         let thief = format!("--network safe --ip {former}");
         drop(stage.start("a", "thief", &thief));
         stage.go_on("b");
